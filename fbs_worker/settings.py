@@ -1,0 +1,155 @@
+"""Every setting of fbs-worker, read once from the environment.
+
+Nothing reads the environment at import: `get_settings()` does, the first time it is called, and everything else is
+given a `Settings` or a value from one.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fbs_worker.errors import SettingsError
+
+Protocol = Literal["auto", "odoorpc", "json2"]
+
+DEFAULT_CONNECTION = "default"
+
+
+class OdooConnection(BaseModel):
+    """One Odoo server as one user.
+
+    Attributes:
+        url: `http://host:port`, `https://host`, or `recording:FILE`.
+        db: the Odoo database's name.
+        user: the login; not needed with an API key on JSON-2.
+        password: the password; exclusive with `api_key`.
+        api_key: an API key (Odoo 14 and later).
+        protocol: which transport to use; `auto` decides from the server's version and the credentials.
+        timeout: seconds that one call may take.
+        lang: the language of labels, e.g. `en_US`.
+    """
+
+    model_config = {"extra": "forbid", "frozen": True}
+
+    url: str = ""
+    db: str = ""
+    user: str = ""
+    password: SecretStr = SecretStr("")
+    api_key: SecretStr = SecretStr("")
+    protocol: Protocol = "auto"
+    timeout: float = Field(default=120.0, gt=0)
+    lang: str = "en_US"
+
+
+class Settings(BaseSettings):
+    """The settings. Each attribute's environment twin is its name in capitals."""
+
+    model_config = SettingsConfigDict(env_nested_delimiter="__", extra="ignore", frozen=True, case_sensitive=False)
+
+    odoo_url: str = Field(default="", description="Odoo's address: http://host:port, https://host or recording:FILE")
+    odoo_db: str = Field(default="", description="Odoo's database")
+    odoo_user: str = Field(default="", description="Odoo's user (login)")
+    odoo_password: SecretStr = Field(default=SecretStr(""), description="that user's password")
+    odoo_api_key: SecretStr = Field(default=SecretStr(""), description="an API key, in the password's place")
+    odoo_protocol: Protocol = Field(default="auto", description="auto, odoorpc or json2")
+    odoo_timeout: float = Field(default=120.0, gt=0, description="seconds that one call to Odoo may take")
+    odoo_lang: str = Field(default="en_US", description="language of the labels that are read")
+    fbs_odoo: dict[str, OdooConnection] = Field(
+        default_factory=dict, description="further Odoo servers: FBS_ODOO__<NAME>__URL, …__DB, …__USER, …"
+    )
+
+    fbs_redis_url: str = Field(default="", description="Redis: redis://[:password@]host:port/db")
+    fbs_database_url: str = Field(default="", description="the home database: postgresql://user:password@host/db")
+    fbs_secret_keys: SecretStr = Field(
+        default=SecretStr(""), description="Fernet keys, comma-separated: the first seals, all open"
+    )
+    fbs_home: Path = Field(
+        default=Path("~/.local/share/fbs-worker"), description="folder of `fbs up`: data, keys and process ids"
+    )
+
+    fbs_table_prefix: str = Field(default="fbs_", description="prefix of the system tables")
+    fbs_default_database_host: str = Field(default="localhost", description="host where none is given")
+    fbs_default_database_port: int = Field(default=5432, description="port where none is given")
+    fbs_default_database_user: str = Field(default="", description="user where none is given")
+    fbs_default_database_password: SecretStr = Field(
+        default=SecretStr(""), description="password where none is given; env:NAME and file:PATH are references"
+    )
+
+    fbs_page_size: int = Field(default=20_000, ge=100, description="rows of Odoo per call")
+    fbs_full_after: int = Field(
+        default=86_400, ge=0, description="seconds after which a refresh reads everything though nothing seems changed"
+    )
+    fbs_job_ttl: int = Field(default=604_800, ge=60, description="seconds that a finished job's record is kept")
+    fbs_job_time_limit: int = Field(default=3_000, ge=10, description="seconds that one run of a job may take")
+    fbs_visibility_timeout: int = Field(
+        default=3_600, ge=20, description="seconds after which Redis hands a job that was not acknowledged on"
+    )
+    fbs_max_retries: int = Field(default=5, ge=0, description="retries of a job whose error may pass")
+
+    def odoo(self, name: str = DEFAULT_CONNECTION) -> OdooConnection:
+        """The Odoo connection of that name.
+
+        Args:
+            name: `default` for the `ODOO_…` settings, else a name from `FBS_ODOO__<NAME>__…`.
+
+        Raises:
+            SettingsError: there is none of that name, or it has no URL.
+        """
+        if name == DEFAULT_CONNECTION:
+            connection = OdooConnection(
+                url=self.odoo_url,
+                db=self.odoo_db,
+                user=self.odoo_user,
+                password=self.odoo_password,
+                api_key=self.odoo_api_key,
+                protocol=self.odoo_protocol,
+                timeout=self.odoo_timeout,
+                lang=self.odoo_lang,
+            )
+            if not connection.url:
+                raise SettingsError(
+                    "No Odoo server is set.",
+                    hint="Set ODOO_URL, ODOO_DB, ODOO_USER and ODOO_PASSWORD (or ODOO_API_KEY).",
+                )
+            return connection
+        found = self.fbs_odoo.get(name.lower())
+        if found is None or not found.url:
+            known = ", ".join(sorted(self.fbs_odoo)) or "none"
+            raise SettingsError(
+                f"No Odoo connection is called {name!r} (known: {known}).",
+                hint=f"Set FBS_ODOO__{name.upper()}__URL and its DB, USER, PASSWORD or API_KEY.",
+            )
+        return found
+
+    def home(self) -> Path:
+        """The folder of `fbs up`, absolute."""
+        return self.fbs_home.expanduser().absolute()
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment now.
+
+    Raises:
+        SettingsError: one is not valid; the message names it, never its value.
+    """
+    try:
+        return Settings()
+    except ValidationError as exc:
+        first = exc.errors(include_input=False, include_url=False)[0]
+        name = "__".join(str(part) for part in first["loc"]).upper()
+        raise SettingsError(f"The setting {name} is not valid: {first['msg']}.", hint=f"Correct {name}.") from None
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process, read at the first call.
+
+    Raises:
+        SettingsError: one is not valid.
+    """
+    return load_settings()
