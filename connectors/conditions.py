@@ -1,0 +1,243 @@
+"""In which states is a button hidden? Worked out from its condition, with every other name unknown.
+
+Odoo 17 and later write a condition as a Python expression (`invisible="state != 'draft' or locked"`), 16 and earlier
+as a list of states (`states="draft,sent"`) or a domain (`attrs="{'invisible': [('state', '!=', 'draft')]}"`). All
+three become one Python expression here, and that is evaluated in three-valued logic: the state field has a value,
+every other name is unknown, and what is left unknown is kept as the residual condition.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+_COMPARISONS: Final[Mapping[type[ast.cmpop], Callable[[Any, Any], bool]]] = {
+    ast.Eq: lambda left, right: bool(left == right),
+    ast.NotEq: lambda left, right: bool(left != right),
+    ast.Lt: lambda left, right: bool(left < right),
+    ast.LtE: lambda left, right: bool(left <= right),
+    ast.Gt: lambda left, right: bool(left > right),
+    ast.GtE: lambda left, right: bool(left >= right),
+    ast.Is: lambda left, right: left is right,
+    ast.IsNot: lambda left, right: left is not right,
+    ast.In: lambda left, right: left in right,
+    ast.NotIn: lambda left, right: left not in right,
+}
+_DOMAIN_COMPARISONS: Final[Mapping[str, ast.cmpop]] = {
+    "=": ast.Eq(),
+    "==": ast.Eq(),
+    "!=": ast.NotEq(),
+    "<>": ast.NotEq(),
+    "<": ast.Lt(),
+    "<=": ast.LtE(),
+    ">": ast.Gt(),
+    ">=": ast.GtE(),
+    "in": ast.In(),
+    "not in": ast.NotIn(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A value that does not depend on anything unknown."""
+
+    value: Any
+
+
+Outcome = Known | ast.expr
+"""What an expression comes to: a value, or what is left of it."""
+
+
+def from_expression(text: str | None) -> ast.expr | None:
+    """The condition in an attribute of Odoo 17 and later.
+
+    Returns:
+        The expression; None where there is no condition. What is not Python counts as an unknown.
+    """
+    if text is None or not text.strip():
+        return None
+    try:
+        return ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError):
+        return _opaque(text)
+
+
+def from_states(text: str | None) -> ast.expr | None:
+    """The condition in `states="draft,sent"` (Odoo 16 and earlier): hidden in every other value of `state`."""
+    states = [part.strip() for part in (text or "").split(",") if part.strip()]
+    if not states:
+        return None
+    listed = ast.List(elts=[ast.Constant(state) for state in states], ctx=ast.Load())
+    return ast.Compare(left=_name("state"), ops=[ast.NotIn()], comparators=[listed])
+
+
+def from_attrs(text: str | None) -> ast.expr | None:
+    """The `invisible` condition in an `attrs` dictionary (Odoo 16 and earlier), whose value is a domain."""
+    if not text or not text.strip():
+        return None
+    try:
+        parsed = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError):
+        return _opaque(text)
+    if not isinstance(parsed, ast.Dict):
+        return _opaque(text)
+    for key, value in zip(parsed.keys, parsed.values, strict=True):
+        if isinstance(key, ast.Constant) and key.value == "invisible":
+            return _from_domain(value)
+    return None
+
+
+def any_of(conditions: Sequence[ast.expr | None]) -> ast.expr | None:
+    """Hidden as soon as one of several conditions holds (a button's own and those of what is around it)."""
+    present = [condition for condition in conditions if condition is not None]
+    if not present:
+        return None
+    return present[0] if len(present) == 1 else ast.BoolOp(op=ast.Or(), values=present)
+
+
+def evaluate(condition: ast.expr | None, known: Mapping[str, Any]) -> Outcome:
+    """What a condition comes to when only some names are known.
+
+    Args:
+        condition: the condition; None is never hidden.
+        known: names with their values, e.g. `{"state": "draft"}`.
+
+    Returns:
+        `Known(value)` when it is decided, else the expression that is left.
+    """
+    return Known(False) if condition is None else _evaluate(condition, known)
+
+
+def residual_text(outcomes: Sequence[ast.expr]) -> str:
+    """What is left of the conditions of several buttons that do the same: all of them must hold to hide it."""
+    texts = list(dict.fromkeys(ast.unparse(outcome) for outcome in outcomes))
+    if len(texts) == 1:
+        return texts[0]
+    return ast.unparse(ast.BoolOp(op=ast.And(), values=[ast.parse(text, mode="eval").body for text in texts]))
+
+
+def _evaluate(node: ast.expr, known: Mapping[str, Any]) -> Outcome:
+    match node:
+        case ast.Constant(value=value):
+            return Known(value)
+        case ast.Name(id=name):
+            # `true` and `false` appear in archs that were written with JavaScript in mind
+            spelled = {"true": True, "false": False, "True": True, "False": False, "None": None}
+            if name in known:
+                return Known(known[name])
+            return Known(spelled[name]) if name in spelled else node
+        case ast.BoolOp(op=op, values=values):
+            return _evaluate_bool(values, known, decided_by=isinstance(op, ast.Or))
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            inner = _evaluate(operand, known)
+            return Known(not inner.value) if isinstance(inner, Known) else ast.UnaryOp(op=ast.Not(), operand=inner)
+        case ast.Compare():
+            return _evaluate_compare(node, known)
+        case ast.List(elts=elements) | ast.Tuple(elts=elements) | ast.Set(elts=elements):
+            found = [_evaluate(element, known) for element in elements]
+            if all(isinstance(item, Known) for item in found):
+                return Known(tuple(item.value for item in found if isinstance(item, Known)))
+            return node
+        case ast.IfExp(test=test, body=body, orelse=orelse):
+            decided = _evaluate(test, known)
+            if isinstance(decided, Known):
+                return _evaluate(body if decided.value else orelse, known)
+            return node
+        case _:
+            return node
+
+
+def _evaluate_bool(values: Sequence[ast.expr], known: Mapping[str, Any], *, decided_by: bool) -> Outcome:
+    """`or` is decided by one true operand, `and` by one false one; decided operands of the other kind fall away."""
+    left: dict[str, ast.expr] = {}
+    for value in values:
+        outcome = _evaluate(value, known)
+        if not isinstance(outcome, Known):
+            left.setdefault(ast.unparse(outcome), outcome)
+        elif bool(outcome.value) is decided_by:
+            return Known(decided_by)
+    if not left:
+        return Known(not decided_by)
+    remaining = list(left.values())
+    if len(remaining) == 1:
+        return remaining[0]
+    return ast.BoolOp(op=ast.Or() if decided_by else ast.And(), values=remaining)
+
+
+def _evaluate_compare(node: ast.Compare, known: Mapping[str, Any]) -> Outcome:
+    if len(node.ops) != 1:
+        pairs: list[ast.expr] = []
+        left = node.left
+        for op, right in zip(node.ops, node.comparators, strict=True):
+            pairs.append(ast.Compare(left=left, ops=[op], comparators=[right]))
+            left = right
+        return _evaluate_bool(pairs, known, decided_by=False)
+    op, right_node = node.ops[0], node.comparators[0]
+    left_value, right_value = _evaluate(node.left, known), _evaluate(right_node, known)
+    if isinstance(left_value, Known) and isinstance(right_value, Known):
+        try:
+            return Known(_COMPARISONS[type(op)](left_value.value, right_value.value))
+        except TypeError:
+            return node
+    if isinstance(left_value, Known) and isinstance(op, (ast.In, ast.NotIn)) and _holds(right_node, left_value, known):
+        return Known(isinstance(op, ast.In))
+    return node
+
+
+def _holds(collection: ast.expr, wanted: Known, known: Mapping[str, Any]) -> bool:
+    """Whether a collection, some of whose elements are unknown, surely has a value."""
+    if not isinstance(collection, (ast.List, ast.Tuple, ast.Set)):
+        return False
+    found = [_evaluate(element, known) for element in collection.elts]
+    return any(isinstance(item, Known) and item.value == wanted.value for item in found)
+
+
+def _from_domain(node: ast.expr) -> ast.expr | None:
+    """A domain in prefix notation as one expression; terms without an operator between them are joined by `and`."""
+    if not isinstance(node, (ast.List, ast.Tuple)):
+        # 'invisible': True, or a name
+        return node
+    stack: list[ast.expr] = []
+    for item in reversed(node.elts):
+        operator = item.value if isinstance(item, ast.Constant) else None
+        if operator == "!" and stack:
+            stack.append(ast.UnaryOp(op=ast.Not(), operand=stack.pop()))
+        elif operator in {"&", "|"} and len(stack) > 1:
+            op = ast.And() if operator == "&" else ast.Or()
+            stack.append(ast.BoolOp(op=op, values=[stack.pop(), stack.pop()]))
+        else:
+            stack.append(_from_term(item))
+    if not stack:
+        return None
+    ordered = list(reversed(stack))
+    return ordered[0] if len(ordered) == 1 else ast.BoolOp(op=ast.And(), values=ordered)
+
+
+def _from_term(node: ast.expr) -> ast.expr:
+    if not isinstance(node, (ast.Tuple, ast.List)) or len(node.elts) != 3:
+        return node
+    field, operator, value = node.elts
+    if not (isinstance(field, ast.Constant) and isinstance(field.value, str) and isinstance(operator, ast.Constant)):
+        return _opaque(ast.unparse(node))
+    name = _name(field.value)
+    if isinstance(value, ast.Constant) and value.value is False and operator.value in {"=", "!="}:
+        return ast.UnaryOp(op=ast.Not(), operand=name) if operator.value == "=" else name
+    comparison = _DOMAIN_COMPARISONS.get(str(operator.value))
+    if comparison is None:
+        return _opaque(ast.unparse(node))
+    return ast.Compare(left=name, ops=[comparison], comparators=[value])
+
+
+def _name(dotted: str) -> ast.expr:
+    first, *rest = dotted.split(".")
+    node: ast.expr = ast.Name(id=first, ctx=ast.Load())
+    for part in rest:
+        node = ast.Attribute(value=node, attr=part, ctx=ast.Load())
+    return node
+
+
+def _opaque(text: str) -> ast.expr:
+    """Something that cannot be evaluated, kept readable in what is left of a condition."""
+    return ast.Call(func=_name("unknown"), args=[ast.Constant(" ".join(text.split()))], keywords=[])

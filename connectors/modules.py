@@ -1,0 +1,175 @@
+"""Which modules make up a domain, and which module a model comes from: worked out from Odoo's module table. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from connectors.reader import Row, related_id
+from fbs_worker.domains import Domain
+
+INSTALLED: Final = frozenset({"installed", "to upgrade"})
+"""States of a module that is in use; `to upgrade` is one that waits for the next restart."""
+CORE: Final = "core"
+DEPENDENCY: Final = "dependency"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Module:
+    """A row of `ir.module.module`.
+
+    Attributes:
+        name: the technical name.
+        title: the name for people.
+        state: Odoo's state, e.g. `installed`, `uninstalled`.
+        version: the installed version, else the one on the server's disk, else none. (Odoo's column names are the
+            wrong way round: `latest_version` is the installed one, `installed_version` the one on disk; see the
+            comment in `ir_module.py`.)
+        category: the path of its category, parts joined by ` / `.
+        depends: the modules that it depends on directly, sorted.
+    """
+
+    name: str
+    title: str
+    state: str
+    version: str | None
+    category: str
+    depends: tuple[str, ...]
+    application: bool = False
+    author: str = ""
+    license: str = ""
+    website: str = ""
+
+    @property
+    def installed(self) -> bool:
+        """Whether the module is in use."""
+        return self.state in INSTALLED
+
+
+def modules_of_rows(
+    rows: Iterable[Row],
+    *,
+    depends: Mapping[int, Collection[str]] | None = None,
+    categories: Mapping[int, str] | None = None,
+) -> list[Module]:
+    """Modules from rows of `ir.module.module`, sorted by name.
+
+    Args:
+        rows: rows with category and dependencies nested inside, or with the category's id alone.
+        depends: names of the modules that each row's id depends on, where the rows do not say.
+        categories: the path of each category's id, where the rows do not say.
+    """
+    found = []
+    for row in rows:
+        inside = row.get("dependencies_id") or ()
+        names = {item["name"] for item in inside if isinstance(item, Mapping)} | set((depends or {}).get(row["id"], ()))
+        found.append(
+            Module(
+                name=row["name"],
+                title=row.get("shortdesc") or "",
+                state=row.get("state") or "",
+                version=row.get("latest_version") or row.get("installed_version") or None,
+                category=_category(row.get("category_id"), categories or {}),
+                depends=tuple(sorted(names)),
+                application=bool(row.get("application")),
+                author=row.get("author") or "",
+                license=row.get("license") or "",
+                website=row.get("website") or "",
+            )
+        )
+    return sorted(found, key=lambda module: module.name)
+
+
+def category_paths(rows: Iterable[Row]) -> dict[int, str]:
+    """The path of each category, from rows of `ir.module.category`."""
+    by_id = {row["id"]: row for row in rows}
+    paths: dict[int, str] = {}
+    for number in by_id:
+        parts: list[str] = []
+        at: int | None = number
+        while at is not None and at in by_id and len(parts) <= len(by_id):
+            parts.append(by_id[at]["name"])
+            at = related_id(by_id[at].get("parent_id"))
+        paths[number] = " / ".join(reversed(parts))
+    return paths
+
+
+def _category(value: Any, categories: Mapping[int, str]) -> str:
+    if isinstance(value, Mapping):
+        parts = []
+        at: Any = value
+        while isinstance(at, Mapping):
+            parts.append(at.get("name") or "")
+            at = at.get("parent_id")
+        return " / ".join(reversed([part for part in parts if part]))
+    number = related_id(value)
+    return categories.get(number, "") if number is not None else ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleGraph:
+    """All modules of a server, seen from a domain.
+
+    Attributes:
+        modules: every module by name.
+        roles: `core` or `dependency` for each module of the domain.
+        core: the installed core modules: what they define or extend belongs to the domain.
+    """
+
+    modules: Mapping[str, Module]
+    roles: Mapping[str, str]
+    core: frozenset[str]
+    _closures: dict[str, frozenset[str]]
+
+    @classmethod
+    def for_domain(cls, modules: Sequence[Module], domain: Domain) -> ModuleGraph:
+        """Give each module its role in a domain."""
+        by_name = {module.name: module for module in modules}
+        matched = {
+            module.name
+            for module in modules
+            if domain.modules.matches(module.name, category=module.category, application=module.application)
+        }
+        graph = cls(by_name, {}, frozenset(name for name in matched if by_name[name].installed), {})
+        below = {name for core in graph.core for name in graph.below(core)} - matched
+        roles = dict.fromkeys(matched, CORE) | {name: DEPENDENCY for name in below if name in by_name}
+        return cls(by_name, dict(sorted(roles.items())), graph.core, graph._closures)
+
+    def below(self, name: str) -> frozenset[str]:
+        """Every module that a module stands on, directly or not."""
+        known = self._closures.get(name)
+        if known is not None:
+            return known
+        found: set[str] = set()
+        waiting = list(self.modules[name].depends) if name in self.modules else []
+        while waiting:
+            at = waiting.pop()
+            if at in found:
+                continue
+            found.add(at)
+            if at in self._closures:
+                found |= self._closures[at]
+            elif at in self.modules:
+                waiting.extend(self.modules[at].depends)
+        self._closures[name] = frozenset(found)
+        return self._closures[name]
+
+    def definer(self, names: Collection[str]) -> str:
+        """Which of the modules that touch a model defines it: the one that the others stand on.
+
+        Where two of them know nothing of one another, the one that more of the others stand on.
+        """
+        support = {name: sum(name in self.below(other) for other in names if other != name) for name in names}
+        return max(sorted(names), key=lambda name: support[name])
+
+
+@lru_cache(maxsize=4096)
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(sorted(part.strip() for part in text.split(",") if part.strip()))
+
+
+def split_names(text: Any) -> list[str]:
+    """The names in one of Odoo's comma-separated strings (`ir.model.modules`), sorted."""
+    return list(_split(text)) if text else []

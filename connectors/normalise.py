@@ -1,0 +1,273 @@
+"""Rows of Odoo become discoveries. Pure: the same rows give the same discoveries, byte for byte.
+
+Keys are snake_case. Lists are sorted, save where Odoo's own order means something (states, selection values). A value
+that is empty (nothing, false, no elements) is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from connectors.modules import Module, ModuleGraph, split_names
+from connectors.reader import Row
+from connectors.views import Form, View, Views, chart, transitions
+from fbs_worker.discovery import Discovery, DiscoveryType
+
+STAGE_TYPES = frozenset({"many2one"})
+
+
+def compact(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A dictionary without its empty values."""
+    return {key: value for key, value in values.items() if value not in (None, False, "", 0, [], {}, ())}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normaliser:
+    """Makes discoveries for one domain from one server.
+
+    Attributes:
+        domain: the domain's name.
+        source: the server that was read: its URL without credentials, database, series.
+    """
+
+    domain: str
+    source: Mapping[str, str]
+
+    def module(self, module: Module, role: str, incomplete: Sequence[str]) -> Discovery:
+        """A module, installed or not."""
+        facts = {
+            "title": module.title,
+            "state": module.state,
+            "role": role,
+            "category": module.category,
+            "application": module.application,
+            "depends": list(module.depends),
+            "author": module.author,
+            "license": module.license,
+            "website": module.website,
+        }
+        return self._row(DiscoveryType.MODULE, module.name, facts, None, incomplete, version=module.version)
+
+    def model(
+        self,
+        row: Row,
+        fields: Iterable[Row],
+        selections: Mapping[int, Sequence[Row]],
+        graph: ModuleGraph,
+        incomplete: Sequence[str],
+    ) -> Discovery:
+        """A model with its fields.
+
+        Args:
+            row: the model's row of `ir.model`.
+            fields: its rows of `ir.model.fields`.
+            selections: rows of `ir.model.fields.selection` by the field's id.
+            graph: tells which module defines the model.
+            incomplete: sections that a model is made from and that could not be read whole.
+        """
+        modules = split_names(row.get("modules"))
+        defined_by = graph.definer(modules) if modules else ""
+        facts = {
+            "title": row.get("name"),
+            "defined_by": defined_by,
+            "extended_by": [name for name in modules if name != defined_by],
+            "transient": row.get("transient"),
+            "abstract": row.get("abstract"),
+            "manual": row.get("state") == "manual",
+        }
+        described = {field["name"]: field_definition(field, selections.get(field["id"], ())) for field in fields}
+        return self._row(
+            DiscoveryType.MODEL, row["model"], facts, {"fields": dict(sorted(described.items()))}, incomplete
+        )
+
+    def workflow(
+        self, model: str, title: str, definition: Mapping[str, Any], incomplete: Sequence[str]
+    ) -> Discovery | None:
+        """A model's workflow; None where it has neither states, nor stages, nor automations."""
+        found = compact(definition)
+        if not found:
+            return None
+        return self._row(DiscoveryType.WORKFLOW, model, {"title": title}, found, incomplete)
+
+    def charts(self, views: Views, models: Iterable[str], incomplete: Sequence[str]) -> Iterable[Discovery]:
+        """The graphs and pivots of some models."""
+        for model in models:
+            for kind in ("graph", "pivot"):
+                for view in views.primaries(model, kind):
+                    tree = views.combined(view)
+                    if tree is not None:
+                        facts = {"title": tree.get("string") or view.name, "view": view.name}
+                        definition = {"kind": kind, "model": model, **chart(tree)}
+                        yield self._row(DiscoveryType.BI_FEATURE, _view_name(view), facts, definition, incomplete)
+
+    def report(self, row: Row, incomplete: Sequence[str]) -> Discovery:
+        """A printed report."""
+        definition = compact(
+            {
+                "kind": "report",
+                "model": row.get("model"),
+                "report_type": row.get("report_type"),
+                "template": row.get("report_name"),
+            }
+        )
+        name = row.get("xml_id") or f"{row.get('report_name')}.{row['id']}"
+        return self._row(DiscoveryType.BI_FEATURE, name, {"title": row.get("name")}, definition, incomplete)
+
+    def dashboard(self, row: Row, models: Sequence[str], incomplete: Sequence[str]) -> Discovery:
+        """A spreadsheet dashboard."""
+        definition = compact({"kind": "dashboard", "models": sorted(models)})
+        name = f"spreadsheet.dashboard.{row['id']}"
+        return self._row(DiscoveryType.BI_FEATURE, name, {"title": row.get("name")}, definition, incomplete)
+
+    def _row(
+        self,
+        kind: DiscoveryType,
+        name: str,
+        facts: Mapping[str, Any],
+        definition: Mapping[str, Any] | None,
+        incomplete: Sequence[str],
+        *,
+        version: str | None = None,
+    ) -> Discovery:
+        metadata = compact({**facts, "incomplete": sorted(incomplete)}) | {"source": dict(self.source)}
+        return Discovery(
+            discovery_type=kind,
+            domain=self.domain,
+            name=name,
+            version=version,
+            metadata=metadata,
+            schema_definition=definition,
+        )
+
+
+_FIELD_FACTS: Final = (
+    ("label", "field_description"),
+    ("required", "required"),
+    ("readonly", "readonly"),
+    ("stored", "store"),
+    ("indexed", "index"),
+    ("size", "size"),
+    ("relation", "relation"),
+    ("relation_field", "relation_field"),
+    ("on_delete", "on_delete"),
+    ("currency_field", "currency_field"),
+    ("translate", "translate"),
+    ("company_dependent", "company_dependent"),
+)
+
+
+def field_definition(row: Row, selections: Sequence[Row]) -> dict[str, Any]:
+    """A field from its row of `ir.model.fields` and its selection values, in their order."""
+    definition: dict[str, Any] = {"type": row["ttype"]}
+    # written out for speed: a large server has a million fields
+    for key, column in _FIELD_FACTS:
+        value = row.get(column)
+        if value:
+            definition[key] = value
+    if selections:
+        ordered = sorted(selections, key=lambda value: (value.get("sequence") or 0, value["id"]))
+        definition["selection"] = [[value["value"], value["name"]] for value in ordered]
+    modules = row.get("modules")
+    if modules:
+        definition["modules"] = split_names(modules)
+    return definition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowFacts:
+    """What a model's workflow is made from besides its fields.
+
+    Attributes:
+        forms: the default form of each model that has one with a header or a status bar.
+        action_names: names of what buttons open, by the id that the button gives.
+        automations: rows of `base.automation` by model.
+        schedules: rows of `ir.cron` by model.
+    """
+
+    forms: Mapping[str, Form]
+    action_names: Mapping[str, str]
+    automations: Mapping[str, Sequence[Row]]
+    schedules: Mapping[str, Sequence[Row]]
+
+
+def workflow_definition(
+    model: str, fields: Iterable[Row], selections: Mapping[int, Sequence[Row]], facts: WorkflowFacts
+) -> dict[str, Any]:
+    """States, transitions, automations and schedules of a model.
+
+    The state field is the first one that the model's default form shows as a status bar; without one, a selection
+    called `state` where the form's header has buttons. Its states are known where it is a selection, not where it
+    points to stages (those are data). A schedule alone makes no workflow.
+    """
+    by_name = {field["name"]: field for field in fields}
+    found: dict[str, Any] = {}
+    form = facts.forms.get(model)
+    if form is not None:
+        found.update(_states_and_transitions(form, by_name, selections, facts.action_names))
+    automations = [_automation(row) for row in facts.automations.get(model, ())]
+    found["automations"] = sorted(automations, key=lambda automation: sorted(map(str, automation.items())))
+    if compact(found):
+        schedules = [_schedule(row) for row in facts.schedules.get(model, ())]
+        found["schedules"] = sorted(schedules, key=lambda schedule: schedule["name"])
+    return found
+
+
+def _states_and_transitions(
+    form: Form, by_name: Mapping[str, Row], selections: Mapping[int, Sequence[Row]], names: Mapping[str, str]
+) -> dict[str, Any]:
+    bars = [(name, shown) for name, shown in form.statusbars if name in by_name]
+    state_field, shown = next(
+        ((name, shown) for name, shown in bars if by_name[name]["ttype"] in {"selection", *STAGE_TYPES}), ("", ())
+    )
+    if not state_field and form.buttons and by_name.get("state", {}).get("ttype") == "selection":
+        state_field = "state"
+    if not state_field:
+        return {}
+    values: list[list[str]] = []
+    if by_name[state_field]["ttype"] == "selection":
+        definition = field_definition(by_name[state_field], selections.get(by_name[state_field]["id"], ()))
+        values = definition.get("selection", [])
+    states = [
+        compact({"value": value, "label": label, "shown": value in shown or not shown}) for value, label in values
+    ]
+    return {
+        "state_field": state_field,
+        "states": states,
+        "transitions": transitions(
+            form.buttons,
+            state_field=state_field,
+            states=[value for value, _ in values],
+            names=names,
+        ),
+    }
+
+
+def _automation(row: Row) -> dict[str, Any]:
+    actions = [item["name"] for item in row.get("action_server_ids") or () if isinstance(item, Mapping)]
+    return compact(
+        {
+            "name": row.get("name"),
+            "trigger": row.get("trigger"),
+            "filter": row.get("filter_domain"),
+            "filter_before": row.get("filter_pre_domain"),
+            "action": sorted(actions) or row.get("state"),
+            "active": row.get("active"),
+        }
+    )
+
+
+def _schedule(row: Row) -> dict[str, Any]:
+    return compact(
+        {
+            "name": row.get("name"),
+            "every": row.get("interval_number"),
+            "unit": row.get("interval_type"),
+            "active": row.get("active"),
+        }
+    )
+
+
+def _view_name(view: View) -> str:
+    return view.xml_id or f"{view.model}.{view.kind}.{view.id}"

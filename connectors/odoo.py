@@ -1,0 +1,392 @@
+"""The connector: reads what an Odoo server has for a domain, as a stream of discoveries.
+
+The number of calls does not depend on the number of models: modules, columns, models, views, the actions of their
+buttons, automations, schedules, reports, dashboards, row counts, fields and selection values are one call each, more
+only where a table has more rows than a page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from connectors.ahead import Ahead
+from connectors.base import Transport
+from connectors.fingerprint import Fingerprint, unchanged
+from connectors.modules import ModuleGraph, split_names
+from connectors.normalise import Normaliser, WorkflowFacts, workflow_definition
+from connectors.reader import Reader, Row, related_id
+from connectors.sections import ACCESS_RIGHTS, SectionReader, Sections, fields_of_description
+from connectors.tables import (
+    AUTOMATIONS,
+    DASHBOARDS,
+    FIELDS,
+    MODELS,
+    SELECTIONS,
+    SERVER_ACTIONS,
+    TABLES,
+)
+from connectors.views import View, Views, default_form
+from fbs_worker.discovery import Discovery, DiscoveryType, Section, Snapshot
+from fbs_worker.domains import Domain
+from fbs_worker.errors import OdooAccessDenied
+from fbs_worker.progress import NullProgress, Progress
+
+_DESCRIBED: Final = (
+    "type",
+    "string",
+    "required",
+    "readonly",
+    "store",
+    "size",
+    "relation",
+    "relation_field",
+    "selection",
+    "currency_field",
+    "translate",
+    "company_dependent",
+)
+_PROBED: Final = (MODELS, FIELDS, SERVER_ACTIONS, AUTOMATIONS, DASHBOARDS)
+_READ_AHEAD: Final = 2
+
+
+class OdooConnector:
+    """Reads one Odoo database through a transport.
+
+    Args:
+        transport: an open transport; the caller closes it.
+        page_size: rows of Odoo per call.
+        lang: the language of labels, e.g. `en_US`.
+    """
+
+    def __init__(self, transport: Transport, *, page_size: int = 20_000, lang: str = "en_US") -> None:
+        self._transport = transport
+        self._page_size = page_size
+        self._lang = lang
+
+    @property
+    def source(self) -> dict[str, str]:
+        """The server that is read: URL without credentials, database, series."""
+        server = self._transport.server
+        return {"url": server.url, "database": server.database, "series": server.series}
+
+    def unchanged(self, fingerprint: Mapping[str, Any]) -> bool:
+        """Whether nothing changed since a snapshot was taken: at most four cheap calls.
+
+        Args:
+            fingerprint: the snapshot's.
+
+        Raises:
+            UnreachableError: the server does not answer.
+        """
+        return unchanged(self._reader(), fingerprint)
+
+    def read(
+        self,
+        domain: Domain,
+        *,
+        types: Collection[DiscoveryType] = tuple(DiscoveryType),
+        progress: Progress | None = None,
+    ) -> Snapshot:
+        """What the server has for a domain; nothing is asked before the snapshot is iterated.
+
+        Args:
+            domain: the business area.
+            types: which discovery types to read.
+            progress: told the sections as steps, and the models one by one.
+        """
+        return OdooSnapshot(
+            domain=domain.name,
+            types=frozenset(types),
+            source=self.source,
+            _selector=domain,
+            _reader=self._reader(),
+            _progress=progress or NullProgress(),
+        )
+
+    def _reader(self) -> Reader:
+        return Reader(self._transport, page_size=self._page_size, lang=self._lang)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ModulesRead:
+    graph: ModuleGraph
+    incomplete: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ModelsKnown:
+    models: Mapping[str, Row]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SurroundingsRead:
+    views: Views
+    action_names: Mapping[str, str]
+    automations: Sequence[Row]
+    schedules: Sequence[Row]
+    reports: Sequence[Row]
+    dashboards: Sequence[Row]
+    incomplete: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _FieldsRead:
+    fields: Sequence[tuple[str, Sequence[Row]]]
+    selections: Mapping[int, Sequence[Row]]
+    incomplete_models: tuple[str, ...]
+    incomplete_workflows: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    name: str
+    total: int | None = None
+
+
+_Part = _ModulesRead | _ModelsKnown | _SurroundingsRead | _FieldsRead | _Step
+
+
+@dataclass(slots=True, kw_only=True)
+class OdooSnapshot:
+    """One read; see `fbs_worker.discovery.Snapshot`."""
+
+    domain: str
+    types: frozenset[DiscoveryType]
+    source: Mapping[str, str]
+    _selector: Domain
+    _reader: Reader
+    _progress: Progress
+    _sections: Sections = field(default_factory=Sections)
+    _fingerprint: Fingerprint = field(default_factory=Fingerprint)
+    _done: bool = False
+
+    @property
+    def sections(self) -> Sequence[Section]:
+        """How each part ended; all of them once the iteration has ended."""
+        return self._sections.told()
+
+    @property
+    def fingerprint(self) -> Mapping[str, Any] | None:
+        """What a later refresh compares with; None before the end, and for a user who may not read `ir.model`."""
+        return self._fingerprint.told() if self._done and "counts" in self._fingerprint.answers else None
+
+    def __iter__(self) -> Iterator[Discovery]:
+        ahead: Ahead[_Part] = Ahead(self._parts(), depth=_READ_AHEAD, waiting=lambda: self._progress.advance(0))
+        yield from self._discoveries(iter(ahead))
+        self._done = True
+
+    # ── asked of Odoo, in the reading thread ──
+
+    def _parts(self) -> Iterator[_Part]:
+        """Every call of a read, in order; what is large comes last and in pages."""
+        read = SectionReader(self._reader, self._sections, self._fingerprint)
+        yield _Step(name="modules")
+        graph = ModuleGraph.for_domain(read.modules(), self._selector)
+        yield _ModulesRead(graph=graph, incomplete=self._sections.incomplete(DiscoveryType.MODULE))
+        if self.types == {DiscoveryType.MODULE}:
+            return
+        yield _Step(name="models")
+        models = self._models(graph)
+        yield _ModelsKnown(models=models)
+        if self.types & {DiscoveryType.WORKFLOW, DiscoveryType.BI_FEATURE}:
+            yield _Step(name="views")
+            yield self._surroundings(read, models)
+        if self.types & {DiscoveryType.MODEL, DiscoveryType.WORKFLOW}:
+            yield _Step(name="fields", total=len(models))
+            yield from self._fields(models)
+
+    def _models(self, graph: ModuleGraph) -> dict[str, Row]:
+        """The domain's models by name: those that an installed core module defines or extends."""
+        try:
+            self._reader.probe(_PROBED)
+            rows = self._reader.table(MODELS)
+        except OdooAccessDenied:
+            return self._models_allowed()
+        self._fingerprint.count(self._reader)
+        self._fingerprint.columns = self._reader.columns(SERVER_ACTIONS)
+        manual = self._selector.modules.applications
+        ours = {
+            row["model"]: row
+            for row in sorted(rows, key=lambda row: str(row["model"]))
+            if graph.core.intersection(split_names(row.get("modules"))) or (manual and row.get("state") == "manual")
+        }
+        self._fingerprint.structure.see(ours.values())
+        self._fingerprint.models = list(ours)
+        self._sections.complete("models", len(rows))
+        return ours
+
+    def _models_allowed(self) -> dict[str, Row]:
+        """Every model that a user without access rights may read; which modules they are from, Odoo does not tell."""
+        found = self._reader.transport.call(MODELS, "get_available_models", context={"lang": self._reader.lang})
+        self._sections.partial(
+            "models",
+            needs=ACCESS_RIGHTS,
+            rows=len(found),
+            detail="only the models that this user may read, whichever module they are from",
+        )
+        return {row["model"]: {"model": row["model"], "name": row["display_name"]} for row in sorted(found, key=_model)}
+
+    def _surroundings(self, read: SectionReader, models: Mapping[str, Row]) -> _SurroundingsRead:
+        views = Views()
+        automations: list[Row] = []
+        schedules: list[Row] = []
+        reports: list[Row] = []
+        dashboards: list[Row] = []
+        rows = read.views()
+        views.add(rows)
+        names: dict[str, str] = {}
+        if DiscoveryType.WORKFLOW in self.types:
+            names = read.action_names(_forms(rows, models))
+            automations, schedules = read.automations(), read.schedules()
+        if DiscoveryType.BI_FEATURE in self.types:
+            reports, dashboards = read.reports(), read.dashboards()
+        return _SurroundingsRead(
+            views=views,
+            action_names=names,
+            automations=automations,
+            schedules=schedules,
+            reports=reports,
+            dashboards=dashboards,
+            incomplete=self._sections.incomplete(DiscoveryType.BI_FEATURE),
+        )
+
+    def _fields(self, models: Mapping[str, Row]) -> Iterator[_FieldsRead]:
+        if self._sections.incomplete(DiscoveryType.MODEL):
+            yield from self._fields_described(models)
+            return
+        self._sections.complete("fields", 0)
+        self._sections.complete("selections", 0)
+        for page in self._reader.fields_by_model(list(models)):
+            rows = [row for _, fields in page for row in fields]
+            self._fingerprint.structure.see(rows)
+            self._sections.grew("fields", len(rows))
+            yield self._fields_part(page, self._selections(page))
+
+    def _selections(self, page: Sequence[tuple[str, Sequence[Row]]]) -> dict[int, list[Row]]:
+        """The selection values of the fields of one page, by the field's id."""
+        names = [name for name, fields in page if any(row["ttype"] in {"selection", "reference"} for row in fields)]
+        found: dict[int, list[Row]] = {}
+        if not names:
+            return found
+        columns = TABLES[SELECTIONS].columns
+        for rows in self._reader.pages(SELECTIONS, [("field_id.model", "in", names)], columns):
+            self._fingerprint.structure.see(rows)
+            self._sections.grew("selections", len(rows))
+            for row in rows:
+                found.setdefault(related_id(row["field_id"]) or 0, []).append(row)
+        return found
+
+    def _fields_described(self, models: Mapping[str, Row]) -> Iterator[_FieldsRead]:
+        """Fields as `fields_get` tells them, a call per model: all that a user without access rights can have."""
+        detail = "as fields_get tells them: without index, deletion rule and modules"
+        self._sections.partial("fields", needs=ACCESS_RIGHTS, detail=detail)
+        for model in models:
+            try:
+                described = self._reader.transport.call(
+                    model, "fields_get", attributes=list(_DESCRIBED), context={"lang": self._reader.lang}
+                )
+            except OdooAccessDenied:
+                continue
+            fields, selections = fields_of_description(model, described)
+            self._sections.grew("fields", len(fields))
+            yield self._fields_part([(model, fields)], selections)
+
+    def _fields_part(
+        self, page: Sequence[tuple[str, Sequence[Row]]], selections: Mapping[int, Sequence[Row]]
+    ) -> _FieldsRead:
+        return _FieldsRead(
+            fields=page,
+            selections=selections,
+            incomplete_models=self._sections.incomplete(DiscoveryType.MODEL),
+            incomplete_workflows=self._sections.incomplete(DiscoveryType.WORKFLOW),
+        )
+
+    # ── made of it, in the caller's thread ──
+
+    def _discoveries(self, parts: Iterator[_Part]) -> Iterator[Discovery]:
+        normaliser = Normaliser(domain=self.domain, source=self.source)
+        graph: ModuleGraph | None = None
+        models: Mapping[str, Row] = {}
+        facts: WorkflowFacts | None = None
+        for part in parts:
+            match part:
+                case _Step():
+                    self._progress.step(part.name, total=part.total)
+                case _ModulesRead():
+                    graph = part.graph
+                    if DiscoveryType.MODULE in self.types:
+                        yield from self._module_rows(normaliser, part)
+                case _ModelsKnown():
+                    models = part.models
+                case _SurroundingsRead():
+                    facts = self._workflow_facts(part, models)
+                    if DiscoveryType.BI_FEATURE in self.types:
+                        yield from self._bi_rows(normaliser, part, models)
+                case _FieldsRead() if graph is not None:
+                    yield from self._model_rows(normaliser, part, graph, models, facts)
+
+    @staticmethod
+    def _module_rows(normaliser: Normaliser, part: _ModulesRead) -> Iterator[Discovery]:
+        for name, role in part.graph.roles.items():
+            yield normaliser.module(part.graph.modules[name], role, part.incomplete)
+
+    def _workflow_facts(self, part: _SurroundingsRead, models: Mapping[str, Row]) -> WorkflowFacts | None:
+        if DiscoveryType.WORKFLOW not in self.types:
+            return None
+        forms = {model: form for model in models if (form := default_form(part.views, model)) is not None}
+        return WorkflowFacts(
+            forms=forms,
+            action_names=part.action_names,
+            automations=_by_model(part.automations),
+            schedules=_by_model(part.schedules),
+        )
+
+    @staticmethod
+    def _bi_rows(normaliser: Normaliser, part: _SurroundingsRead, models: Mapping[str, Row]) -> Iterator[Discovery]:
+        yield from normaliser.charts(part.views, models, part.incomplete)
+        for row in part.reports:
+            if row.get("model") in models:
+                yield normaliser.report(row, part.incomplete)
+        by_id = {row["id"]: name for name, row in models.items() if "id" in row}
+        for row in part.dashboards:
+            shown = row.get("main_data_model_ids") or ()
+            ours = [by_id[number] for number in shown if number in by_id]
+            # a dashboard that does not say what it shows belongs to no domain in particular: none may miss it
+            if ours or not shown:
+                yield normaliser.dashboard(row, ours, part.incomplete)
+
+    def _model_rows(
+        self,
+        normaliser: Normaliser,
+        part: _FieldsRead,
+        graph: ModuleGraph,
+        models: Mapping[str, Row],
+        facts: WorkflowFacts | None,
+    ) -> Iterator[Discovery]:
+        for model, fields in part.fields:
+            row = models[model]
+            if DiscoveryType.MODEL in self.types:
+                yield normaliser.model(row, fields, part.selections, graph, part.incomplete_models)
+            if facts is not None:
+                definition = workflow_definition(model, fields, part.selections, facts)
+                found = normaliser.workflow(model, row.get("name") or "", definition, part.incomplete_workflows)
+                if found is not None:
+                    yield found
+            self._progress.advance(1, message=model)
+
+
+def _model(row: Row) -> str:
+    return str(row["model"])
+
+
+def _by_model(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.get("model_name") or "", []).append(row)
+    return found
+
+
+def _forms(views: Sequence[View], models: Mapping[str, Row]) -> list[View]:
+    return [view for view in views if view.kind == "form" and view.model in models]

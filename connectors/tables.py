@@ -1,0 +1,153 @@
+"""Which tables of Odoo a read looks at, and which of their columns.
+
+Optional columns are those that not every version from 14 to 19 has; they are asked for where the server has them.
+Measured differences: `ir.model.abstract`, `ir.model.fields.company_dependent`, `.currency_field` and
+`spreadsheet.dashboard` are on 19.0 and not on 14.0; `base.automation` exists where its module is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+MODULES: Final = "ir.module.module"
+DEPENDENCIES: Final = "ir.module.module.dependency"
+CATEGORIES: Final = "ir.module.category"
+MODELS: Final = "ir.model"
+FIELDS: Final = "ir.model.fields"
+SELECTIONS: Final = "ir.model.fields.selection"
+VIEWS: Final = "ir.ui.view"
+REPORTS: Final = "ir.actions.report"
+XML_IDS: Final = "ir.model.data"
+SERVER_ACTIONS: Final = "ir.actions.server"
+AUTOMATIONS: Final = "base.automation"
+SCHEDULES: Final = "ir.cron"
+DASHBOARDS: Final = "spreadsheet.dashboard"
+
+VIEW_TYPES: Final = ("form", "graph", "pivot")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table of Odoo as it is read.
+
+    Attributes:
+        model: its model's name.
+        columns: columns that every version has.
+        optional: columns to ask for where the server has them.
+        domain: which rows.
+        archived: archived rows too.
+        relations: columns of other tables that are read along, by the relational column that leads there.
+    """
+
+    model: str
+    columns: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+    domain: tuple[Any, ...] = ()
+    archived: bool = False
+    relations: Mapping[str, tuple[str, ...]] | None = None
+
+
+TABLES: Final[Mapping[str, Table]] = {
+    table.model: table
+    for table in (
+        Table(
+            model=MODULES,
+            columns=(
+                "name",
+                "shortdesc",
+                "state",
+                "installed_version",
+                "latest_version",
+                "application",
+                "author",
+                "license",
+                "website",
+                "write_date",
+                "category_id",
+                "dependencies_id",
+            ),
+        ),
+        Table(model=DEPENDENCIES, columns=("name", "module_id")),
+        Table(model=CATEGORIES, columns=("name", "parent_id")),
+        Table(
+            model=MODELS,
+            columns=("model", "name", "modules", "transient", "state", "write_date"),
+            optional=("abstract",),
+        ),
+        Table(
+            model=FIELDS,
+            columns=(
+                "model",
+                "name",
+                "field_description",
+                "ttype",
+                "required",
+                "readonly",
+                "store",
+                "index",
+                "size",
+                "relation",
+                "relation_field",
+                "on_delete",
+                "translate",
+                "modules",
+                "write_date",
+            ),
+            optional=("currency_field", "company_dependent"),
+        ),
+        Table(model=SELECTIONS, columns=("field_id", "value", "name", "sequence", "write_date")),
+        Table(
+            model=VIEWS,
+            columns=("name", "model", "type", "arch_db", "inherit_id", "mode", "priority", "xml_id", "write_date"),
+            domain=(("type", "in", list(VIEW_TYPES)),),
+        ),
+        Table(model=REPORTS, columns=("name", "model", "report_type", "report_name", "xml_id", "write_date")),
+        Table(
+            model=XML_IDS,
+            columns=("module", "name", "res_id"),
+            domain=(("model", "=like", "ir.actions.%"),),
+        ),
+        Table(
+            model=AUTOMATIONS,
+            columns=("name", "model_name", "trigger", "filter_domain", "filter_pre_domain", "active", "write_date"),
+            optional=("action_server_ids", "state"),
+            archived=True,
+            relations={"action_server_ids": ("name", "state", "write_date")},
+        ),
+        Table(
+            model=SCHEDULES,
+            columns=(
+                "name",
+                "model_name",
+                "interval_number",
+                "interval_type",
+                "active",
+                "write_date",
+                "ir_actions_server_id",
+            ),
+            archived=True,
+            relations={"ir_actions_server_id": ("write_date",)},
+        ),
+        Table(
+            model=DASHBOARDS,
+            columns=("name", "write_date"),
+            optional=("main_data_model_ids",),
+        ),
+    )
+}
+
+COUNTED: Final = (
+    MODULES,
+    MODELS,
+    FIELDS,
+    SELECTIONS,
+    VIEWS,
+    REPORTS,
+    SERVER_ACTIONS,
+    AUTOMATIONS,
+    SCHEDULES,
+    DASHBOARDS,
+)
+"""Tables whose number of rows is part of a fingerprint."""

@@ -1,0 +1,50 @@
+"""What a domain is: which of Odoo's modules it stands on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleSelector:
+    """Chooses the modules at the core of a domain.
+
+    Attributes:
+        names: globs over technical names, e.g. `sale*`.
+        categories: globs over category paths, parts joined by ` / `, e.g. `Human Resources*`.
+        applications: every module that is an application, whatever its name, and the models that were made by hand.
+    """
+
+    names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    applications: bool = False
+
+    def matches(self, name: str, *, category: str = "", application: bool = False) -> bool:
+        """Whether a module belongs to the core of the domain.
+
+        Args:
+            name: the module's technical name.
+            category: the path of its category, parts joined by ` / `.
+            application: whether Odoo lists it as an application.
+        """
+        if self.applications and application:
+            return True
+        if any(fnmatchcase(name, pattern) for pattern in self.names):
+            return True
+        return any(fnmatchcase(category, pattern) for pattern in self.categories)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Domain:
+    """A business area.
+
+    Attributes:
+        name: e.g. `rental`; at most 100 characters.
+        title: for people, e.g. `Rental`.
+        modules: which modules are at its core.
+    """
+
+    name: str
+    title: str
+    modules: ModuleSelector = field(default_factory=ModuleSelector)
