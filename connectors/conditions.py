@@ -112,10 +112,20 @@ def evaluate(condition: ast.expr | None, known: Mapping[str, Any]) -> Outcome:
 
 def residual_text(outcomes: Sequence[ast.expr]) -> str:
     """What is left of the conditions of several buttons that do the same: all of them must hold to hide it."""
-    texts = list(dict.fromkeys(ast.unparse(outcome) for outcome in outcomes))
-    if len(texts) == 1:
-        return texts[0]
-    return ast.unparse(ast.BoolOp(op=ast.And(), values=[ast.parse(text, mode="eval").body for text in texts]))
+    different = list({text(outcome): outcome for outcome in outcomes}.values())
+    return text(different[0] if len(different) == 1 else ast.BoolOp(op=ast.And(), values=different))
+
+
+def text(node: ast.expr) -> str:
+    """An expression as text, the same on every version of Python (`ast.unparse` sets parentheses differently)."""
+    match node:
+        case ast.BoolOp(op=op, values=values):
+            word = " and " if isinstance(op, ast.And) else " or "
+            return word.join(f"({text(value)})" if isinstance(value, ast.BoolOp) else text(value) for value in values)
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return f"not ({text(operand)})" if isinstance(operand, ast.BoolOp) else f"not {text(operand)}"
+        case _:
+            return ast.unparse(node)
 
 
 def _evaluate(node: ast.expr, known: Mapping[str, Any]) -> Outcome:
@@ -155,7 +165,9 @@ def _evaluate_bool(values: Sequence[ast.expr], known: Mapping[str, Any], *, deci
     for value in values:
         outcome = _evaluate(value, known)
         if not isinstance(outcome, Known):
-            left.setdefault(ast.unparse(outcome), outcome)
+            alike = isinstance(outcome, ast.BoolOp) and isinstance(outcome.op, ast.Or) is decided_by
+            for part in outcome.values if isinstance(outcome, ast.BoolOp) and alike else (outcome,):
+                left.setdefault(text(part), part)
         elif bool(outcome.value) is decided_by:
             return Known(decided_by)
     if not left:

@@ -180,13 +180,14 @@ class WorkflowFacts:
     """What a model's workflow is made from besides its fields.
 
     Attributes:
-        forms: the default form of each model that has one with a header or a status bar.
+        forms: the default form of each model that has one with a header or a status bar; None where the user may not
+            read views.
         action_names: names of what buttons open, by the id that the button gives.
         automations: rows of `base.automation` by model.
         schedules: rows of `ir.cron` by model.
     """
 
-    forms: Mapping[str, Form]
+    forms: Mapping[str, Form] | None
     action_names: Mapping[str, str]
     automations: Mapping[str, Sequence[Row]]
     schedules: Mapping[str, Sequence[Row]]
@@ -199,13 +200,14 @@ def workflow_definition(
 
     The state field is the first one that the model's default form shows as a status bar; without one, a selection
     called `state` where the form's header has buttons. Its states are known where it is a selection, not where it
-    points to stages (those are data). A schedule alone makes no workflow.
+    points to stages (those are data). Where views are not readable, a selection called `state` gives the states alone.
+    A schedule alone makes no workflow.
     """
     by_name = {field["name"]: field for field in fields}
     found: dict[str, Any] = {}
-    form = facts.forms.get(model)
+    form = Form() if facts.forms is None else facts.forms.get(model)
     if form is not None:
-        found.update(_states_and_transitions(form, by_name, selections, facts.action_names))
+        found.update(_states_and_transitions(form, by_name, selections, facts))
     automations = [_automation(row) for row in facts.automations.get(model, ())]
     found["automations"] = sorted(automations, key=lambda automation: sorted(map(str, automation.items())))
     if compact(found):
@@ -215,13 +217,17 @@ def workflow_definition(
 
 
 def _states_and_transitions(
-    form: Form, by_name: Mapping[str, Row], selections: Mapping[int, Sequence[Row]], names: Mapping[str, str]
+    form: Form, by_name: Mapping[str, Row], selections: Mapping[int, Sequence[Row]], facts: WorkflowFacts
 ) -> dict[str, Any]:
     bars = [(name, shown) for name, shown in form.statusbars if name in by_name]
     state_field, shown = next(
         ((name, shown) for name, shown in bars if by_name[name]["ttype"] in {"selection", *STAGE_TYPES}), ("", ())
     )
-    if not state_field and form.buttons and by_name.get("state", {}).get("ttype") == "selection":
+    if (
+        not state_field
+        and (form.buttons or facts.forms is None)
+        and by_name.get("state", {}).get("ttype") == "selection"
+    ):
         state_field = "state"
     if not state_field:
         return {}
@@ -239,7 +245,7 @@ def _states_and_transitions(
             form.buttons,
             state_field=state_field,
             states=[value for value, _ in values],
-            names=names,
+            names=facts.action_names,
         ),
     }
 

@@ -21,6 +21,7 @@ from connectors.sections import ACCESS_RIGHTS, SectionReader, Sections, fields_o
 from connectors.tables import (
     AUTOMATIONS,
     DASHBOARDS,
+    DESCRIBED,
     FIELDS,
     MODELS,
     SELECTIONS,
@@ -33,20 +34,6 @@ from fbs_worker.domains import Domain
 from fbs_worker.errors import OdooAccessDenied
 from fbs_worker.progress import NullProgress, Progress
 
-_DESCRIBED: Final = (
-    "type",
-    "string",
-    "required",
-    "readonly",
-    "store",
-    "size",
-    "relation",
-    "relation_field",
-    "selection",
-    "currency_field",
-    "translate",
-    "company_dependent",
-)
 _PROBED: Final = (MODELS, FIELDS, SERVER_ACTIONS, AUTOMATIONS, DASHBOARDS)
 _READ_AHEAD: Final = 2
 
@@ -219,14 +206,14 @@ class OdooSnapshot:
 
     def _models_allowed(self) -> dict[str, Row]:
         """Every model that a user without access rights may read; which modules they are from, Odoo does not tell."""
-        found = self._reader.transport.call(MODELS, "get_available_models", context={"lang": self._reader.lang})
+        found = self._reader.available_models()
         self._sections.partial(
             "models",
             needs=ACCESS_RIGHTS,
             rows=len(found),
             detail="only the models that this user may read, whichever module they are from",
         )
-        return {row["model"]: {"model": row["model"], "name": row["display_name"]} for row in sorted(found, key=_model)}
+        return {row["model"]: {"model": row["model"], "name": row["display_name"]} for row in found}
 
     def _surroundings(self, read: SectionReader, models: Mapping[str, Row]) -> _SurroundingsRead:
         views = Views()
@@ -284,9 +271,7 @@ class OdooSnapshot:
         self._sections.partial("fields", needs=ACCESS_RIGHTS, detail=detail)
         for model in models:
             try:
-                described = self._reader.transport.call(
-                    model, "fields_get", attributes=list(_DESCRIBED), context={"lang": self._reader.lang}
-                )
+                described = self._reader.described(model, DESCRIBED)
             except OdooAccessDenied:
                 continue
             fields, selections = fields_of_description(model, described)
@@ -335,7 +320,9 @@ class OdooSnapshot:
     def _workflow_facts(self, part: _SurroundingsRead, models: Mapping[str, Row]) -> WorkflowFacts | None:
         if DiscoveryType.WORKFLOW not in self.types:
             return None
-        forms = {model: form for model in models if (form := default_form(part.views, model)) is not None}
+        forms = None
+        if "views" not in self._sections.incomplete(DiscoveryType.WORKFLOW):
+            forms = {model: form for model in models if (form := default_form(part.views, model)) is not None}
         return WorkflowFacts(
             forms=forms,
             action_names=part.action_names,
@@ -375,10 +362,6 @@ class OdooSnapshot:
                 if found is not None:
                     yield found
             self._progress.advance(1, message=model)
-
-
-def _model(row: Row) -> str:
-    return str(row["model"])
 
 
 def _by_model(rows: Sequence[Row]) -> dict[str, list[Row]]:

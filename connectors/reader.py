@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from connectors.base import Transport
-from connectors.tables import FIELDS, TABLES, Table
+from connectors.tables import FIELDS, MODELS, TABLES, Table
 from fbs_worker.errors import OdooModelMissing
 
 Row = dict[str, Any]
@@ -175,6 +175,18 @@ class Reader:
                 remaining.difference_update(grouped)
             if grouped:
                 yield list(grouped.items())
+
+    def available_models(self) -> list[dict[str, str]]:
+        """The models that the user may read, each with `model` and `display_name`, sorted by model."""
+        found = self.transport.call(MODELS, "get_available_models", **self._context(None))
+        return sorted(found, key=lambda entry: str(entry["model"]))
+
+    def described(self, model: str, attributes: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What `fields_get` says of a model, by field."""
+        found: dict[str, dict[str, Any]] = self.transport.call(
+            model, "fields_get", attributes=list(attributes), **self._context(None)
+        )
+        return found
 
     def aggregate(self, model: str, domain: Sequence[Any]) -> dict[str, Any]:
         """How many rows a domain has, the newest write date and the highest id, in one call."""

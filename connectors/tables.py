@@ -38,6 +38,7 @@ class Table:
         optional: columns to ask for where the server has them.
         domain: which rows.
         archived: archived rows too.
+        recorded: columns that only a recording needs, to answer questions that a server answers by itself.
         relations: columns of other tables that are read along, by the relational column that leads there.
     """
 
@@ -46,6 +47,7 @@ class Table:
     optional: tuple[str, ...] = ()
     domain: tuple[Any, ...] = ()
     archived: bool = False
+    recorded: tuple[str, ...] = ()
     relations: Mapping[str, tuple[str, ...]] | None = None
 
 
@@ -96,6 +98,7 @@ TABLES: Final[Mapping[str, Table]] = {
                 "write_date",
             ),
             optional=("currency_field", "company_dependent"),
+            recorded=("model_id",),
         ),
         Table(model=SELECTIONS, columns=("field_id", "value", "name", "sequence", "write_date")),
         Table(
@@ -106,7 +109,7 @@ TABLES: Final[Mapping[str, Table]] = {
         Table(model=REPORTS, columns=("name", "model", "report_type", "report_name", "xml_id", "write_date")),
         Table(
             model=XML_IDS,
-            columns=("module", "name", "res_id"),
+            columns=("model", "module", "name", "res_id"),
             domain=(("model", "=like", "ir.actions.%"),),
         ),
         Table(
@@ -115,6 +118,11 @@ TABLES: Final[Mapping[str, Table]] = {
             optional=("action_server_ids", "state"),
             archived=True,
             relations={"action_server_ids": ("name", "state", "write_date")},
+        ),
+        Table(
+            model=SERVER_ACTIONS,
+            columns=("name", "state", "write_date"),
+            optional=("base_automation_id",),
         ),
         Table(
             model=SCHEDULES,
@@ -151,3 +159,19 @@ COUNTED: Final = (
     DASHBOARDS,
 )
 """Tables whose number of rows is part of a fingerprint."""
+
+DESCRIBED: Final = (
+    "type",
+    "string",
+    "required",
+    "readonly",
+    "store",
+    "size",
+    "relation",
+    "relation_field",
+    "selection",
+    "currency_field",
+    "translate",
+    "company_dependent",
+)
+"""Attributes of a field that `fields_get` is asked for, where `ir.model.fields` is not readable."""

@@ -146,8 +146,8 @@ class Form:
         buttons: the buttons in its header.
     """
 
-    statusbars: tuple[tuple[str, tuple[str, ...]], ...]
-    buttons: tuple[Button, ...]
+    statusbars: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    buttons: tuple[Button, ...] = ()
 
 
 def default_form(views: Views, model: str) -> Form | None:
@@ -168,7 +168,7 @@ def header_buttons(form: Element) -> list[Button]:
         for header in form.iter("header")
         if _of_the_form_itself(header)
         for node in header.iter("button")
-        if node.get("name")
+        if node.get("name") and _of_the_form_itself(node)
     ]
 
 

@@ -1,0 +1,114 @@
+"""Writes a recording of an Odoo: every table that a read looks at, whole, for every domain.
+
+A recording holds names, types, relations, states, buttons with their conditions, versions and dates: no help texts, no
+view sources, no code, no business data. What the user may not read is recorded as denied, so that the replay denies it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from connectors.base import Transport
+from connectors.reader import Reader, Row, related_id
+from connectors.recording_file import RecordedTable, write_recording
+from connectors.skeleton import skeletons
+from connectors.tables import DESCRIBED, FIELDS, MODELS, TABLES, VIEWS, Table
+from fbs_worker.errors import OdooAccessDenied, OdooModelMissing
+from fbs_worker.progress import Progress
+
+_BY_INVERSE: Final = frozenset({"dependencies_id"})
+"""Relations that a replay finds from the other side; Odoo is slow to list them."""
+
+
+def record(
+    transport: Transport, path: Path, *, page_size: int = 20_000, lang: str = "en_US", progress: Progress
+) -> dict[str, Any]:
+    """Record an Odoo.
+
+    Args:
+        transport: an open transport to it.
+        path: the file to write; `.json.xz`, or `.json` for one that is not compressed.
+        page_size: rows of Odoo per call.
+        lang: the language of labels.
+        progress: told the tables one by one.
+
+    Returns:
+        `path`, `bytes` (the file's size), `rows` by table, `denied` (groups that would help, by table), `calls`.
+
+    Raises:
+        RecordingError: the file cannot be written.
+        FBSError: Odoo cannot be read.
+    """
+    reader = Reader(transport, page_size=page_size, lang=lang)
+    denied: dict[str, list[str]] = {}
+    progress.step("tables", total=len(TABLES))
+    _probe(reader)
+    tables: dict[str, RecordedTable] = {}
+    for table in TABLES.values():
+        try:
+            tables[table.model] = _table(reader, table)
+        except OdooAccessDenied as exc:
+            denied[table.model] = list(exc.context.get("groups") or [])
+        except OdooModelMissing:
+            pass  # a table of a module that is not installed: the replay has none either
+        progress.advance(1, message=table.model)
+    available, fields = _described(reader, progress) if FIELDS in denied or MODELS in denied else ([], {})
+    progress.step("writing")
+    write_recording(path, server=transport.server, tables=tables, fields=fields, available=available, denied=denied)
+    return {
+        "path": str(path),
+        "bytes": path.stat().st_size,
+        "rows": {model: len(table.rows) for model, table in tables.items()},
+        "denied": denied,
+        "calls": transport.calls,
+    }
+
+
+def _probe(reader: Reader) -> None:
+    try:
+        reader.probe(list(TABLES))
+    except OdooAccessDenied:
+        return  # each table is asked for its columns by itself then
+
+
+def _table(reader: Reader, table: Table) -> RecordedTable:
+    has = reader.columns(table.model)
+    if not has:
+        raise OdooModelMissing(f"There is no {table.model}.")
+    columns = [
+        "id",
+        *(
+            name
+            for name in (*table.columns, *table.optional, *table.recorded)
+            if name in has and name not in _BY_INVERSE
+        ),
+    ]
+    context = {"active_test": False} if table.archived else {}
+    rows: Iterable[Row] = (
+        row for page in reader.pages(table.model, list(table.domain), columns, context=context) for row in page
+    )
+    if table.model == VIEWS:
+        rows = skeletons(rows)
+    return RecordedTable(columns=columns, rows=[[_plain(row.get(column)) for column in columns] for row in rows])
+
+
+def _plain(value: Any) -> Any:
+    """A value as a recording keeps it: a many2one that was read with its name is its id alone."""
+    is_pair = isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2
+    return related_id(value) if is_pair and isinstance(value[1], str) else value
+
+
+def _described(reader: Reader, progress: Progress) -> tuple[list[dict[str, str]], dict[str, dict[str, dict[str, Any]]]]:
+    """The models that a user without access rights may read, and what `fields_get` says of each and of our tables."""
+    available = reader.available_models()
+    progress.step("fields")
+    fields: dict[str, dict[str, dict[str, Any]]] = {}
+    for model in sorted({*TABLES, *(entry["model"] for entry in available)}):
+        try:
+            fields[model] = reader.described(model, DESCRIBED)
+        except (OdooAccessDenied, OdooModelMissing):
+            continue  # the replay has no fields of it, and says so
+        progress.advance(1, message=model)
+    return available, fields

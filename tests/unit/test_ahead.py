@@ -1,0 +1,76 @@
+"""Reading ahead: order, errors, cancelling and stopping."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from connectors.ahead import Ahead
+from fbs_worker.errors import JobCancelled, OdooUnreachable
+
+
+def nothing() -> None:
+    """Nobody cancels."""
+
+
+def test_items_come_in_order() -> None:
+    assert list(Ahead(iter(range(100)), depth=2, waiting=nothing)) == list(range(100))
+
+
+def test_an_error_comes_where_the_item_would_have() -> None:
+    def source() -> Iterator[int]:
+        yield 1
+        raise OdooUnreachable("gone")
+
+    taker = iter(Ahead(source(), depth=2, waiting=nothing))
+    assert next(taker) == 1
+    with pytest.raises(OdooUnreachable):
+        next(taker)
+
+
+def test_no_more_than_depth_and_the_one_at_hand_are_made_ahead() -> None:
+    made: list[int] = []
+
+    def source() -> Iterator[int]:
+        for number in range(10):
+            made.append(number)
+            yield number
+
+    taker = iter(Ahead(source(), depth=2, waiting=nothing))
+    next(taker)
+    # one taken, two waiting, one in the thread's hand
+    assert len(made) <= 4
+    assert list(taker) == list(range(1, 10))
+
+
+def test_a_taker_who_stops_ends_the_thread() -> None:
+    ended = threading.Event()
+
+    def source() -> Iterator[int]:
+        try:
+            number = 0
+            while True:
+                number += 1
+                yield number
+        finally:
+            ended.set()
+
+    taker = iter(Ahead(source(), depth=1, waiting=nothing))
+    assert next(taker) == 1
+    taker.close()  # type: ignore[attr-defined]
+    assert ended.wait(timeout=10)
+
+
+def test_a_job_that_is_cancelled_does_not_wait_for_odoo() -> None:
+    release = threading.Event()
+
+    def hanging() -> Iterator[int]:
+        release.wait(timeout=30)
+        yield 1
+
+    def cancelled() -> None:
+        raise JobCancelled("cancelled")
+
+    with pytest.raises(JobCancelled):
+        list(Ahead(hanging(), depth=1, waiting=cancelled))
+    release.set()

@@ -1,0 +1,111 @@
+"""Which modules make up a domain, and which of them a model is from."""
+
+import pytest
+
+from connectors.modules import Module, ModuleGraph, category_paths, modules_of_rows, split_names
+from fbs_worker.domains import Domain, ModuleSelector, domain_names, load_domain
+from fbs_worker.errors import UsageError
+
+
+def module(name: str, *depends: str, state: str = "installed", category: str = "", application: bool = False) -> Module:
+    return Module(
+        name=name, title=name, state=state, version="1", category=category, depends=depends, application=application
+    )
+
+
+MODULES = [
+    module("base"),
+    module("web", "base"),
+    module("sale", "web", "product"),
+    module("product", "base"),
+    module("sale_stock", "sale", "stock"),
+    module("stock", "product"),
+    module("property_rental", "crm", state="uninstalled"),
+    module("crm", "web", application=True),
+    module("hr_skills", "hr", category="Human Resources / Skills"),
+    module("hr", "web", category="Human Resources / Employees", application=True),
+    module("payroll", "hr", category="Human Resources / Payroll", state="to upgrade"),
+]
+
+
+def test_a_domain_has_core_modules_and_what_installed_ones_stand_on() -> None:
+    domain = Domain(name="d", title="D", modules=ModuleSelector(names=("sale", "*rental*")))
+    graph = ModuleGraph.for_domain(MODULES, domain)
+    assert graph.roles == {
+        "base": "dependency",
+        "product": "dependency",
+        "property_rental": "core",
+        "sale": "core",
+        "web": "dependency",
+    }
+    assert graph.core == {"sale"}
+
+
+def test_a_category_selects_by_its_path() -> None:
+    domain = Domain(name="d", title="D", modules=ModuleSelector(categories=("Human Resources*",)))
+    assert ModuleGraph.for_domain(MODULES, domain).core == {"hr", "hr_skills", "payroll"}
+
+
+def test_generic_is_every_application() -> None:
+    graph = ModuleGraph.for_domain(MODULES, load_domain("generic"))
+    assert graph.core == {"crm", "hr"}
+
+
+def test_the_module_that_the_others_stand_on_defines_a_model() -> None:
+    graph = ModuleGraph.for_domain(MODULES, load_domain("generic"))
+    assert graph.definer(["sale", "sale_stock", "product"]) == "product"
+    assert graph.definer(["sale_stock"]) == "sale_stock"
+    # nothing decides between these two: the first by name, always
+    assert graph.definer(["stock", "sale"]) == "sale"
+
+
+def test_modules_that_depend_on_one_another_end() -> None:
+    graph = ModuleGraph.for_domain([module("a", "b"), module("b", "a")], load_domain("generic"))
+    assert graph.below("a") == {"a", "b"}
+
+
+def test_the_installed_version_counts_and_odoos_column_names_are_the_wrong_way_round() -> None:
+    rows = [
+        {"id": 1, "name": "b", "state": "installed", "latest_version": "19.0.1", "installed_version": "19.0.2"},
+        {"id": 2, "name": "a", "state": "uninstalled", "latest_version": False, "installed_version": "19.0.3"},
+        {"id": 3, "name": "c", "state": "uninstalled", "latest_version": False, "installed_version": False},
+    ]
+    assert [(found.name, found.version) for found in modules_of_rows(rows)] == [
+        ("a", "19.0.3"),
+        ("b", "19.0.1"),
+        ("c", None),
+    ]
+
+
+def test_categories_and_dependencies_read_along_or_apart_are_the_same() -> None:
+    nested = {
+        "id": 1,
+        "name": "sale",
+        "category_id": {"id": 5, "name": "Sales", "parent_id": {"id": 4, "name": "Business", "parent_id": False}},
+        "dependencies_id": [{"id": 9, "name": "web"}, {"id": 8, "name": "base"}],
+    }
+    flat = {"id": 1, "name": "sale", "category_id": [5, "Sales"]}
+    paths = category_paths(
+        [{"id": 4, "name": "Business", "parent_id": False}, {"id": 5, "name": "Sales", "parent_id": 4}]
+    )
+    assert modules_of_rows([nested]) == modules_of_rows([flat], depends={1: ["base", "web"]}, categories=paths)
+    assert modules_of_rows([nested])[0].category == "Business / Sales"
+
+
+@pytest.mark.parametrize(("text", "names"), [("b, a", ["a", "b"]), ("", []), (False, []), (None, []), ("a,", ["a"])])
+def test_comma_separated_names(text: object, names: list[str]) -> None:
+    assert split_names(text) == names
+
+
+def test_an_unknown_domain_is_told_with_the_known_ones() -> None:
+    with pytest.raises(UsageError) as caught:
+        load_domain("rentals")
+    assert "rentals" in caught.value.message
+    for name in domain_names():
+        assert name in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["ecommerce", "generic", "hr", "rental"])
+def test_the_four_domains_are_there(name: str) -> None:
+    assert name in domain_names()
+    assert load_domain(name).name == name

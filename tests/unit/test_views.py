@@ -1,0 +1,206 @@
+"""Views combined, and what they say: transitions, status bars, measures."""
+
+from typing import Any
+
+import pytest
+
+from connectors.arch import parse
+from connectors.skeleton import skeleton
+from connectors.views import View, Views, chart, default_form, header_buttons, statusbar_fields, transitions
+
+STATES = ["draft", "sent", "sale", "cancel"]
+
+
+def found(header: str, states: list[str] = STATES, names: dict[str, str] | None = None) -> list[dict[str, Any]]:
+    buttons = header_buttons(parse(f"<form><header>{header}</header></form>"))
+    return transitions(buttons, state_field="state", states=states, names=names or {})
+
+
+def test_the_worked_example_of_sale_order() -> None:
+    header = """
+    <button name="action_confirm" string="Confirm" type="object" invisible="state != 'sent'"/>
+    <button name="action_confirm" string="Confirm" type="object" invisible="state != 'draft'"/>
+    <button name="action_cancel" string="Cancel" type="object"
+        invisible="state not in ['draft', 'sent', 'sale'] or not id or locked"/>
+    <button name="action_draft" string="Set to Quotation" type="object" invisible="state != 'cancel'"/>
+    """
+    assert found(header) == [
+        {
+            "button": "action_cancel",
+            "label": "Cancel",
+            "kind": "object",
+            "from": ["draft", "sale", "sent"],
+            "condition": "not id or locked",
+        },
+        {"button": "action_confirm", "label": "Confirm", "kind": "object", "from": ["draft", "sent"]},
+        {"button": "action_draft", "label": "Set to Quotation", "kind": "object", "from": ["cancel"]},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ('<button name="a" invisible="1"/>', []),
+        ('<button string="no name"/>', []),
+        (
+            '<button name="a" string="A" invisible="state != \'draft\'"/><button name="a" invisible="state == \'cancel\' or x"/>',
+            [
+                {
+                    "button": "a",
+                    "label": "A",
+                    "kind": "object",
+                    "from": ["draft", "sale", "sent"],
+                    "conditions": {"sale": "x", "sent": "x"},
+                }
+            ],
+        ),
+        (
+            '<t groups="g.one"><button name="a" string="A" groups="g.two,g.three"/></t>',
+            [
+                {
+                    "button": "a",
+                    "label": "A",
+                    "kind": "object",
+                    "from": sorted(STATES),
+                    "groups": ["g.one", "g.three", "g.two"],
+                }
+            ],
+        ),
+        (
+            '<button name="a" string="A" groups="g.one"/><button name="a" string="A"/>',
+            [{"button": "a", "label": "A", "kind": "object", "from": sorted(STATES)}],
+        ),
+        (
+            '<div invisible="state == \'draft\'"><button name="a">Go on</button></div>',
+            [{"button": "a", "label": "Go on", "kind": "object", "from": ["cancel", "sale", "sent"]}],
+        ),
+        (
+            '<button name="12" type="action" string="Open"/>',
+            [{"button": "mod.action", "label": "Open", "kind": "action", "from": sorted(STATES)}],
+        ),
+        (
+            '<field name="lines"><form><header><button name="inner"/></header></form></field><button name="a" string="A" states="draft"/>',
+            [{"button": "a", "label": "A", "kind": "object", "from": ["draft"]}],
+        ),
+    ],
+)
+def test_buttons_become_transitions(header: str, expected: list[dict[str, Any]]) -> None:
+    assert found(header, names={"12": "mod.action"}) == expected
+
+
+def test_without_known_states_a_transition_has_no_from() -> None:
+    assert found('<button name="a" string="A" invisible="not active"/>', states=[]) == [
+        {"button": "a", "label": "A", "kind": "object", "condition": "not active"}
+    ]
+
+
+def view(number: int, arch: str, **facts: Any) -> View:
+    return View(**{"id": number, "name": f"v{number}", "model": "m", "kind": "form", "arch": arch, **facts})
+
+
+def names_in_header(views: Views, which: View) -> list[str]:
+    tree = views.combined(which)
+    assert tree is not None
+    return [button.name for button in header_buttons(tree)]
+
+
+def test_extensions_apply_by_priority_then_id_and_nested_ones_after_their_parent() -> None:
+    base = view(1, '<form><header><button name="a"/></header></form>')
+    late = view(2, '<header position="inside"><button name="late"/></header>', parent=1, primary=False, priority=20)
+    early = view(3, '<header position="inside"><button name="early"/></header>', parent=1, primary=False, priority=5)
+    nested = view(4, '<button name="early" position="after"><button name="n"/></button>', parent=3, primary=False)
+    views = Views()
+    views.add([base, late, early, nested])
+    assert names_in_header(views, base) == ["a", "early", "n", "late"]
+
+
+def test_a_primary_view_starts_from_its_parent_with_the_parents_extensions() -> None:
+    base = view(1, '<form><header><button name="a"/></header></form>')
+    extension = view(2, '<header position="inside"><button name="b"/></header>', parent=1, primary=False)
+    child = view(3, '<button name="a" position="replace"/>', parent=1, primary=True, model="other")
+    views = Views()
+    views.add([base, extension, child])
+    assert names_in_header(views, base) == ["a", "b"]
+    assert names_in_header(views, child) == ["b"]
+    assert views.primaries("other", "form") == [child]
+
+
+def test_a_broken_extension_is_passed_over_and_noted() -> None:
+    base = view(1, '<form><header><button name="a"/></header></form>')
+    broken = view(2, "<header position='inside'>", parent=1, primary=False)
+    views = Views()
+    views.add([base, broken])
+    assert names_in_header(views, base) == ["a"]
+    assert views.broken == {2}
+
+
+def test_views_that_start_from_one_another_end() -> None:
+    views = Views()
+    one, two = view(1, "<form/>", parent=2), view(2, "<form/>", parent=1)
+    views.add([one, two])
+    assert views.combined(one) is not None
+
+
+def test_the_default_form_is_the_primary_one_of_the_lowest_priority() -> None:
+    views = Views()
+    views.add([view(1, '<form><header><button name="a"/></header></form>', priority=16)])
+    views.add([view(2, '<form><header><button name="b"/></header></form>', priority=2)])
+    form = default_form(views, "m")
+    assert form is not None
+    assert [button.name for button in form.buttons] == ["b"]
+    assert default_form(views, "none") is None
+
+
+def test_status_bars_of_embedded_forms_do_not_count() -> None:
+    tree = parse(
+        '<form><field name="lines"><form><field name="x" widget="statusbar"/></form></field>'
+        '<field name="state" widget="statusbar" statusbar_visible="draft, sale"/>'
+        '<field name="stage_id" widget="statusbar_duration"/></form>'
+    )
+    assert statusbar_fields(tree) == [("state", ("draft", "sale")), ("stage_id", ())]
+
+
+@pytest.mark.parametrize(
+    ("arch", "expected"),
+    [
+        (
+            '<graph type="line"><field name="date" interval="month"/><field name="total" type="measure"/></graph>',
+            {"chart": "line", "dimensions": [{"name": "date", "interval": "month"}], "measures": ["total"]},
+        ),
+        (
+            '<pivot><field name="date" interval="week" type="col"/><field name="user" type="row"/><field name="n" type="measure"/><field name="other"/></pivot>',
+            {
+                "dimensions": [
+                    {"name": "date", "interval": "week", "axis": "column"},
+                    {"name": "user", "axis": "row"},
+                ],
+                "measures": ["n"],
+            },
+        ),
+        ('<graph><field name="date:year"/><field name="x" invisible="1"/></graph>', {"chart": "bar", "dimensions": [{"name": "date", "interval": "year"}]}),
+    ],
+)  # fmt: skip
+def test_a_chart_measures_by_its_dimensions(arch: str, expected: dict[str, Any]) -> None:
+    tree = parse(arch)
+    assert chart(tree) == expected
+    assert chart(parse(skeleton(tree))) == expected
+
+
+def test_a_skeleton_reads_like_the_view() -> None:
+    tree = parse(
+        """<form string="Secret layout"><header><t groups="g.one"><button name="a" class="x" help="long"
+        invisible="state != 'draft'
+          or locked">Go <b>on</b></button></t><field name="state" widget="statusbar" statusbar_visible="draft"/>
+        </header><sheet><group><field name="hidden_field"/><button name="in_sheet"/></group>
+        <field name="lines"><form><header><button name="inner"/></header></form></field></sheet></form>"""
+    )
+    small = parse(skeleton(tree))
+    assert [(button.name, button.label, button.groups) for button in header_buttons(small)] == [
+        ("a", "Go on", ("g.one",))
+    ]
+    assert transitions(header_buttons(small), state_field="state", states=["draft", "sale"], names={}) == transitions(
+        header_buttons(tree), state_field="state", states=["draft", "sale"], names={}
+    )
+    assert statusbar_fields(small) == statusbar_fields(tree)
+    for word in ("Secret", "hidden_field", "in_sheet", "inner", "help"):
+        assert word not in skeleton(tree)
