@@ -19,7 +19,7 @@ from connectors.views import STATUSBAR, Views
 
 _KEPT: Final = {
     "button": ("name", "type", "string", "invisible", "groups", "states", "attrs"),
-    "field": ("name", "type", "interval", "invisible", "widget", "statusbar_visible"),
+    "field": ("name", "type", "interval", "invisible", "groups", "widget", "statusbar_visible"),
     "graph": ("type", "string"),
     "pivot": ("string",),
 }

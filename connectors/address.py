@@ -1,0 +1,97 @@
+"""The address of an Odoo server, read from a URL."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from fbs_worker.errors import SettingsError
+
+_HOST: Final = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_.])?", re.IGNORECASE)
+URL_HINT: Final = "Write it as http://host:port or https://host."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where a server listens.
+
+    Attributes:
+        scheme: `http` or `https`.
+        host: a name or an IP address, without brackets.
+        port: the TCP port.
+    """
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def secure(self) -> bool:
+        """Whether it speaks TLS."""
+        return self.scheme == "https"
+
+    @property
+    def netloc_host(self) -> str:
+        """The host as it stands in a URL: an IPv6 address in brackets."""
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+    @property
+    def url(self) -> str:
+        """`scheme://host[:port]`, the port left out where it is the scheme's own."""
+        usual = 443 if self.secure else 80
+        return f"{self.scheme}://{self.netloc_host}" + ("" if self.port == usual else f":{self.port}")
+
+
+def parse_url(text: str) -> Address:
+    """Read an Odoo server's URL.
+
+    Args:
+        text: `http://host:port` or `https://host`; a slash at the end is accepted.
+
+    Raises:
+        SettingsError: it is not such a URL. What could be a secret (user information, a query) is not repeated.
+    """
+    text = text.strip()
+    scheme, found, rest = text.partition("://")
+    if not found:
+        guess = f" Did you mean http://{text}?" if re.fullmatch(r"[\w.-]+(:\d+)?/?", text) else ""
+        raise SettingsError("The Odoo URL has no scheme.", hint=f"{URL_HINT}{guess}")
+    if "@" in rest:
+        raise SettingsError(
+            "The Odoo URL holds a user or a password.",
+            hint="Take it out of the URL; use ODOO_USER with ODOO_PASSWORD or ODOO_API_KEY.",
+        )
+    scheme = scheme.lower()
+    if scheme not in ("http", "https"):
+        raise SettingsError("The Odoo URL's scheme is neither http nor https.", hint=URL_HINT)
+    try:
+        parts = urlsplit(f"{scheme}://{rest}")
+        host = _valid_host(parts.hostname or "")
+    except ValueError:
+        raise SettingsError("The Odoo URL's host is not valid.", hint=URL_HINT) from None
+    try:
+        port = parts.port if parts.port is not None else (443 if scheme == "https" else 80)
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise SettingsError("The Odoo URL's port is not a number from 1 to 65535.", hint=URL_HINT)
+    address = Address(scheme=scheme, host=host, port=port)
+    if parts.path.strip("/") or parts.query or parts.fragment or rest.endswith(("?", "#")):
+        what = "a path" if parts.path.strip("/") else "a query or a fragment"
+        raise SettingsError(
+            f"The Odoo URL has {what} after the host.", hint=f"Odoo answers at the root of its host: use {address.url}."
+        )
+    return address
+
+
+def _valid_host(host: str) -> str:
+    """The host in the form that goes over the wire; ValueError when it is none."""
+    if ":" in host:
+        return str(ipaddress.IPv6Address(host))
+    ascii_host = host.encode("idna").decode("ascii") if not host.isascii() else host
+    if not _HOST.fullmatch(ascii_host) or any(not 0 < len(label) < 64 for label in ascii_host.rstrip(".").split(".")):
+        raise ValueError(host)
+    return ascii_host

@@ -1,0 +1,348 @@
+"""One kept-alive HTTP connection to an Odoo server: where urllib3's errors become ours.
+
+    OdooHTTP(address)  .request(...) for JSON-2 and version calls, .open(request) for odoorpc's `opener=`
+    Answer             status, headers and the whole body; .json() or the error that says why it is none
+
+A call is bounded as a whole (see `deadline.py`). Redirects are not followed: Odoo's own endpoints send none, a proxy's
+lead to a login page.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.cookiejar import CookieJar
+from typing import Any, Final, NamedTuple, cast
+from urllib.parse import urlsplit
+from urllib.request import Request
+
+import orjson
+import urllib3.exceptions as u3
+from urllib3 import HTTPHeaderDict
+
+from connectors.address import URL_HINT, Address
+from connectors.deadline import Connection, PlainConnection, TLSConnection
+from fbs_worker.errors import (
+    FBSError,
+    OdooAnswerCutShort,
+    OdooBadAnswer,
+    OdooLoginRefused,
+    OdooServerError,
+    OdooTimeout,
+    OdooUnreachable,
+    SettingsError,
+)
+
+
+class _Fault(NamedTuple):
+    """What a failure below HTTP is called here; what stands in braces is filled in."""
+
+    error: type[FBSError]
+    message: str
+    hint: str
+
+
+_HINT_REACH: Final = "Is Odoo running, and are host and port of ODOO_URL right? Odoo itself listens on port 8069."
+_HINT_SLOW: Final = "Try again, or raise ODOO_TIMEOUT if the server is slow."
+_HINT_NOT_HTTP: Final = "Check ODOO_URL: another service answers at that port, or it wants https:// (or http://)."
+_HINT_TLS: Final = "Check the server's certificate; for an authority of your own set SSL_CERT_FILE to its file."
+
+_UNREACHABLE: Final = _Fault(OdooUnreachable, "No connection to {url}: {reason}.", _HINT_REACH)
+_UNKNOWN_HOST: Final = _Fault(OdooUnreachable, "The host {host} is not known.", "Check ODOO_URL and the name service.")
+_LOST: Final = _Fault(
+    OdooUnreachable,
+    "{url} closed the connection without an answer.",
+    "Is it Odoo that listens there, with {scheme}://? If so, try again: it may be restarting.",
+)
+_SLOW: Final = _Fault(OdooTimeout, "{url} did not answer within {timeout:g} seconds.", _HINT_SLOW)
+_NO_CONNECTION_IN_TIME: Final = _Fault(OdooTimeout, "{url} did not accept a connection in time.", _HINT_REACH)
+_CUT: Final = _Fault(
+    OdooAnswerCutShort, "The answer of {url} ended before it was complete.", "Try again; look for a proxy's limits."
+)
+_GARBLED: Final = _Fault(OdooBadAnswer, "What {url} answers is not valid HTTP.", _HINT_NOT_HTTP)
+_TLS: Final = _Fault(OdooUnreachable, "No TLS connection to {url}: {reason}.", f"{_HINT_TLS} Or is it http:// there?")
+_CERTIFICATE: Final = _Fault(OdooUnreachable, "The certificate of {host} is not trusted: {reason}.", _HINT_TLS)
+_BAD_ADDRESS: Final = _Fault(SettingsError, "The Odoo URL cannot be used: {reason}.", URL_HINT)
+
+FAULTS: Final[Mapping[type[BaseException], _Fault]] = {
+    # urllib3
+    u3.HTTPError: _UNREACHABLE,
+    u3.NewConnectionError: _UNREACHABLE,
+    u3.NameResolutionError: _UNKNOWN_HOST,
+    u3.TimeoutError: _SLOW,
+    u3.TimeoutStateError: _SLOW,
+    u3.ConnectTimeoutError: _NO_CONNECTION_IN_TIME,
+    u3.SSLError: _TLS,
+    u3.ProxyError: _UNREACHABLE,
+    u3.PoolError: _UNREACHABLE,
+    u3.MaxRetryError: _UNREACHABLE,
+    u3.ProtocolError: _LOST,
+    u3.IncompleteRead: _CUT,
+    u3.InvalidChunkLength: _CUT,
+    u3.DecodeError: _GARBLED,
+    u3.ResponseError: _GARBLED,
+    u3.ResponseNotChunked: _GARBLED,
+    u3.BodyNotHttplibCompatible: _GARBLED,
+    u3.InvalidHeader: _GARBLED,
+    u3.HeaderParsingError: _GARBLED,
+    u3.UnrewindableBodyError: _LOST,
+    u3.LocationValueError: _BAD_ADDRESS,
+    # the standard library, where urllib3 lets it through
+    TimeoutError: _SLOW,
+    socket.gaierror: _UNKNOWN_HOST,
+    ssl.SSLCertVerificationError: _CERTIFICATE,
+    ssl.SSLError: _TLS,
+    ssl.SSLEOFError: _LOST,
+    ConnectionError: _LOST,
+    http.client.IncompleteRead: _CUT,
+    http.client.HTTPException: _GARBLED,
+    OSError: _UNREACHABLE,
+}
+"""What each failure of the libraries below means; a class that is not listed counts as its nearest listed ancestor."""
+
+
+def fault_of(exc: BaseException) -> _Fault:
+    """The entry of `FAULTS` for an exception, found along its method resolution order."""
+    return next(FAULTS[kind] for kind in type(exc).__mro__ if kind in FAULTS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One complete HTTP answer.
+
+    Attributes:
+        address: who answered.
+        status: the HTTP status code.
+        headers: the headers; their names may be asked for in any case.
+        body: the whole body, decompressed.
+    """
+
+    address: Address
+    status: int
+    headers: HTTPHeaderDict
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as Python values, whatever the status.
+
+        Raises:
+            OdooServerError: not JSON, status 5xx or 429.
+            OdooAnswerCutShort: JSON that stops in the middle.
+            OdooBadAnswer: a redirect, HTML, or anything else that is not JSON.
+        """
+        if 300 <= self.status < 400:
+            raise self._redirected()
+        try:
+            return orjson.loads(self.body)
+        except orjson.JSONDecodeError as exc:
+            raise self._not_json(exc) from None
+
+    @property
+    def says_json(self) -> bool:
+        """Whether the answer calls itself JSON."""
+        return self._content_type == "application/json"
+
+    @property
+    def _content_type(self) -> str:
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    def foreign(self) -> FBSError:
+        """The error for JSON that is not shaped as Odoo's."""
+        if self.status >= 500:
+            return self.server_error()
+        return OdooBadAnswer(
+            f"{self.address.url} answers with JSON, but not as Odoo does (status {self.status}).",
+            hint="Check that ODOO_URL is the address of an Odoo server.",
+            status=self.status,
+        )
+
+    def server_error(self) -> OdooServerError:
+        """The error for a status of 500 and above, or 429."""
+        reason = http.client.responses.get(self.status, "")
+        return OdooServerError(
+            f"{self.address.url} answered {self.status} {reason}".rstrip() + ".",
+            hint="Try again; if it stays so, look into the server's (or its proxy's) log.",
+            status=self.status,
+        )
+
+    def _redirected(self) -> OdooBadAnswer:
+        target = urlsplit(self.headers.get("location", ""))
+        upgraded = target.scheme == "https" and not self.address.secure and target.hostname == self.address.host
+        hint = (
+            f"Set ODOO_URL to https://{self.address.netloc_host}."
+            if upgraded
+            else "Set ODOO_URL to where Odoo itself answers, without a login page or another site before it."
+        )
+        return OdooBadAnswer(
+            f"{self.address.url} redirects to another page instead of answering.", hint=hint, status=self.status
+        )
+
+    def _not_json(self, exc: orjson.JSONDecodeError) -> FBSError:
+        url = self.address.url
+        html = self._content_type in ("text/html", "application/xhtml+xml") or self.body.lstrip()[:1] == b"<"
+        if self.status == 429 or (self.status >= 500 and self.status not in (501, 505)):
+            return self.server_error()
+        if self.status in (401, 407):
+            return OdooLoginRefused(
+                f"A proxy before {url} asks for a login of its own.",
+                hint="Set ODOO_URL to an address of Odoo that needs no login besides Odoo's.",
+                status=self.status,
+            )
+        if html or self.status >= 400:
+            what = "an HTML page" if html else "no JSON"
+            return OdooBadAnswer(
+                f"{url} answered with {what} (status {self.status}) where Odoo answers with JSON.",
+                hint="Is it Odoo that answers there, or a proxy, its login page, or another site? Check ODOO_URL.",
+                status=self.status,
+            )
+        ended_early = "content-length" not in self.headers and "transfer-encoding" not in self.headers
+        if ended_early and exc.pos >= len(self.body.decode("utf-8", "replace")):
+            return OdooAnswerCutShort(_CUT.message.format(url=url), hint=_CUT.hint)
+        return OdooBadAnswer(
+            f"The answer of {url} is not valid JSON.",
+            hint="Something between here and Odoo changes its answers: check proxies, and the server's log.",
+            status=self.status,
+        )
+
+    def read(self) -> bytes:
+        """The body, as a file-like answer gives it (odoorpc's ways of reading stay usable)."""
+        return self.body
+
+    def info(self) -> HTTPHeaderDict:
+        """The headers, as `http.cookiejar` wants them."""
+        return self.headers
+
+
+class OdooHTTP:
+    """One HTTP connection to a server, opened when needed and kept alive; for one thread at a time.
+
+    Args:
+        address: where the server listens.
+        timeout: seconds that one call may take, from connecting to the answer's last byte.
+    """
+
+    def __init__(self, address: Address, *, timeout: float) -> None:
+        self.address = address
+        self._timeout = timeout
+        self._cookies = CookieJar()
+        self._connection: Connection | None = None
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Answer:
+        """Send one request and read the whole answer.
+
+        A connection that was kept alive may have been closed by the server meanwhile: then, and only if no byte of
+        an answer has come, the request is sent once more on a new one.
+
+        Args:
+            method: `GET` or `POST`.
+            path: with its leading slash.
+            body: what to send.
+            headers: further headers.
+            timeout: seconds for this call; the connection's own when None.
+
+        Raises:
+            OdooUnreachable, OdooTimeout, OdooAnswerCutShort, OdooBadAnswer: no HTTP answer, as their names say.
+        """
+        limit = self._timeout if timeout is None else timeout
+        deadline = time.monotonic() + limit
+        sent = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "fbs-worker", **(headers or {})}
+        while True:
+            connection, kept = self._open_connection()
+            try:
+                connection.begin(deadline)
+                connection.request(method, path, body=body, headers=sent, preload_content=False)
+                return self._answer(connection)
+            except (u3.HTTPError, http.client.HTTPException, OSError) as exc:
+                self.close()
+                fault = fault_of(exc)
+                if kept and not connection.received and fault.error is OdooUnreachable:
+                    continue
+                raise self._failure(exc, fault, connection, limit) from exc
+            except BaseException:
+                self.close()  # the answer was not read to its end: the connection cannot serve another call
+                raise
+
+    def open(self, request: Request, timeout: float | None = None) -> Answer:
+        """What `urllib.request.OpenerDirector.open` is to odoorpc; keeps cookies.
+
+        Args:
+            request: a prepared request to this server.
+            timeout: seconds for this call.
+
+        Raises:
+            OdooUnreachable, OdooTimeout, OdooAnswerCutShort, OdooBadAnswer: no HTTP answer.
+        """
+        self._cookies.add_cookie_header(request)
+        answer = self.request(
+            request.get_method(),
+            request.selector,
+            body=cast("bytes | None", request.data),
+            headers=dict(request.header_items()),
+            timeout=timeout,
+        )
+        self._cookies.extract_cookies(cast("Any", answer), request)
+        return answer
+
+    @property
+    def cookies(self) -> tuple[str, ...]:
+        """The values of the cookies that are kept: who has them has the session."""
+        return tuple(cookie.value for cookie in self._cookies if cookie.value)
+
+    def close(self) -> None:
+        """Close the connection. A second call does nothing."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _open_connection(self) -> tuple[Connection, bool]:
+        """The connection to use, and whether it has served before."""
+        kept = self._connection
+        if kept is not None and kept.is_connected:
+            return kept, True
+        self.close()
+        made: Connection = (
+            TLSConnection(self.address.host, self.address.port, ssl_context=ssl.create_default_context())
+            if self.address.secure
+            else PlainConnection(self.address.host, self.address.port)
+        )
+        self._connection = made
+        return made, False
+
+    def _answer(self, connection: Connection) -> Answer:
+        response = connection.getresponse()
+        try:
+            content = response.read(decode_content=True)
+        finally:
+            response.close()
+        return Answer(address=self.address, status=response.status, headers=response.headers, body=content)
+
+    def _failure(self, exc: BaseException, fault: _Fault, connection: Connection, limit: float) -> FBSError:
+        if connection.received and fault.error is OdooUnreachable:
+            fault = _CUT
+        address = self.address
+        facts = {"url": address.url, "scheme": address.scheme, "host": address.host, "timeout": limit}
+        return fault.error(fault.message.format(**facts, reason=_reason(exc)), hint=fault.hint.format(**facts))
+
+
+def _reason(exc: BaseException) -> str:
+    """The operating system's or OpenSSL's own few words for a failure."""
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return exc.verify_message
+    if isinstance(exc, ssl.SSLError):
+        return (exc.reason or "the handshake failed").replace("_", " ").lower()
+    if isinstance(exc, OSError) and exc.strerror:
+        return exc.strerror
+    cause = exc.__cause__ or exc.__context__
+    return _reason(cause) if isinstance(cause, OSError) else type(exc).__name__

@@ -1,0 +1,105 @@
+"""Transport on JSON-2: Odoo 19 and later, with an API key.
+
+`POST /json/2/<model>/<method>` takes arguments by name and answers with the bare result and real HTTP status codes
+(`odoo/addons/rpc/controllers/json2.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import quote
+
+import orjson
+
+from connectors.base import ServerInfo
+from connectors.http import Answer, OdooHTTP
+from connectors.odoo_errors import (
+    CallContext,
+    access_denied,
+    database_missing,
+    groups_of,
+    login_refused,
+    model_missing,
+    odoo_error,
+)
+from fbs_worker.errors import FBSError, SettingsError
+
+SINCE: Final = (19, 0)
+"""The first series that has JSON-2."""
+
+
+class JSON2Transport:
+    """Calls models through JSON-2, as `connectors.base.Transport` says. There is no log-in: each call has the key.
+
+    Args:
+        http: the connection to the server; closed with the transport.
+        server: which server it is.
+        api_key: the API key.
+
+    Raises:
+        SettingsError: the key or the database's name cannot be sent in an HTTP header.
+    """
+
+    def __init__(self, http: OdooHTTP, server: ServerInfo, *, api_key: str) -> None:
+        # http.client names the whole value in its error for a bad header, and the value is a secret
+        if not (api_key.isascii() and api_key.isprintable()):
+            raise SettingsError("The Odoo API key holds characters that no key has.", hint="Copy ODOO_API_KEY anew.")
+        if not (server.database.isascii() and server.database.isprintable()):
+            raise SettingsError("JSON-2 takes only plain ASCII names of databases.", hint="Set ODOO_PROTOCOL=odoorpc.")
+        self._http = http
+        self._server = server
+        self._api_key = api_key
+        self._headers = {
+            "Authorization": f"bearer {api_key}",
+            "X-Odoo-Database": server.database,
+            "Content-Type": "application/json; charset=utf-8",
+        }
+        self._calls = 0
+
+    @property
+    def server(self) -> ServerInfo:
+        """Which server this is."""
+        return self._server
+
+    @property
+    def calls(self) -> int:
+        """How many model calls were made."""
+        return self._calls
+
+    def call(self, model: str, method: str, *, ids: list[int] | None = None, **arguments: Any) -> Any:
+        """Call a method by named arguments; see `connectors.base.Transport.call`."""
+        self._calls += 1
+        body = arguments if ids is None else {"ids": ids, **arguments}
+        path = f"/json/2/{quote(model, safe='')}/{quote(method, safe='')}"
+        answer = self._http.request("POST", path, body=orjson.dumps(body), headers=self._headers)
+        if answer.status == 200:
+            return answer.json()
+        raise self._error(answer, model, method)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._http.close()
+
+    def _error(self, answer: Answer, model: str, method: str) -> FBSError:
+        context = CallContext(
+            url=self._server.url,
+            database=self._server.database,
+            secrets=(self._api_key,),
+            model=model,
+            method=method,
+        )
+        if answer.status == 404 and not answer.says_json:
+            # with no such database Odoo does not know this route, and shows its page for that
+            return database_missing(context)
+        reported = answer.json()
+        name = reported.get("name") if isinstance(reported, dict) else None
+        if not name:
+            return answer.foreign()
+        text = str(reported.get("message", ""))
+        if answer.status == 401:
+            return login_refused(context, text)
+        if answer.status == 403:
+            return access_denied(groups_of(text), context)
+        if answer.status == 404:
+            return model_missing(context)
+        return odoo_error(str(name), text, context)

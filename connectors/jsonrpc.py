@@ -1,0 +1,187 @@
+"""Transport on odoorpc: every Odoo from 14 on.
+
+With a password it opens a web session and calls `/web/dataset/call_kw`, which takes half the time of odoorpc's default
+`/jsonrpc` (200 against 404 ms for 15,683 fields of Odoo 19); an API key is good for `/jsonrpc` only. odoorpc makes the
+requests; the connection below it is ours, and so is the decoding (orjson, two thirds of the time of json).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any, Final, cast
+
+from odoorpc import rpc
+
+from connectors.address import Address
+from connectors.base import ServerInfo
+from connectors.http import Answer, OdooHTTP
+from connectors.odoo_errors import CallContext, login_refused, odoo_error, second_factor_needed
+from fbs_worker.errors import OdooLoginRefused
+
+_API_KEY: Final = re.compile(r"[0-9a-f]{40}")
+"""How Odoo writes its API keys: 20 random bytes in hexadecimal (`API_KEY_SIZE` of res.users)."""
+
+
+class _Connector(rpc.ConnectorJSONRPC):  # type: ignore[misc]  # odoorpc has no types
+    """odoorpc's connector, handing answers on undecoded, with and without TLS (its TLS twin forgets `deserialize`)."""
+
+    def __init__(self, http: OdooHTTP, *, version: str, timeout: float) -> None:
+        self._address: Address = http.address
+        super().__init__(
+            self._address.netloc_host,
+            port=self._address.port,
+            timeout=timeout,
+            version=version,
+            deserialize=False,
+            opener=http,
+        )
+
+    @property
+    def ssl(self) -> bool:
+        return self._address.secure
+
+
+class OdooRPCTransport:
+    """Calls models through odoorpc, as `connectors.base.Transport` says. Logs in when it is made.
+
+    Args:
+        http: the connection to the server; closed with the transport.
+        server: which server it is.
+        user: the login.
+        password: the password; empty with an API key.
+        api_key: an API key.
+        timeout: seconds that one call may take.
+
+    Raises:
+        OdooLoginRefused, OdooDatabaseMissing: the log-in failed.
+        OdooUnreachable, OdooTimeout, OdooServerError, OdooBadAnswer, OdooAnswerCutShort: no proper answer.
+    """
+
+    def __init__(
+        self, http: OdooHTTP, server: ServerInfo, *, user: str, password: str = "", api_key: str = "", timeout: float
+    ) -> None:
+        _keep_parameters_out_of_logs()
+        self._http = http
+        self._server = server
+        self._user = user
+        self._password = password
+        self._api_key = api_key
+        self._connector = _Connector(http, version=server.series, timeout=timeout)
+        self._calls = 0
+        self._uid = self._log_in()
+
+    @property
+    def server(self) -> ServerInfo:
+        """Which server this is."""
+        return self._server
+
+    @property
+    def calls(self) -> int:
+        """How many model calls were made."""
+        return self._calls
+
+    def call(self, model: str, method: str, *, ids: list[int] | None = None, **arguments: Any) -> Any:
+        """Call a method by named arguments; see `connectors.base.Transport.call`."""
+        self._calls += 1
+        args = [ids] if ids is not None else []
+        if self._api_key:
+            parameters = [self._server.database, self._uid, self._api_key, model, method, args, arguments]
+            answer = self._send("/jsonrpc", _service("object", "execute_kw", parameters))
+            return result_of(answer, self._context(model, method))
+        named = {"model": model, "method": method, "args": args, "kwargs": arguments}
+        answer = self._send("/web/dataset/call_kw", named)
+        if _session_has_expired(answer):
+            self._uid = self._log_in()
+            answer = self._send("/web/dataset/call_kw", named)
+        return result_of(answer, self._context(model, method))
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._http.close()
+
+    def _log_in(self) -> int:
+        context = self._context()
+        database = self._server.database
+        if self._api_key:
+            parameters = [database, self._user, self._api_key, {}]
+            uid = result_of(self._send("/jsonrpc", _service("common", "authenticate", parameters)), context)
+            if not uid:
+                raise login_refused(context)
+            return cast("int", uid)
+        credentials = {"db": database, "login": self._user, "password": self._password}
+        try:
+            session = result_of(self._send("/web/session/authenticate", credentials), context)
+        except OdooLoginRefused as exc:
+            if _API_KEY.fullmatch(self._password):
+                raise OdooLoginRefused(
+                    exc.message, hint="ODOO_PASSWORD looks like an API key: set it as ODOO_API_KEY."
+                ) from None
+            raise
+        uid = session.get("uid") if isinstance(session, dict) else None
+        if not uid:
+            # Odoo answers so when the password was right and a second factor is due (web/controllers/session.py)
+            raise second_factor_needed(context)
+        return cast("int", uid)
+
+    def _send(self, path: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        answer: Answer = self._connector.proxy_json(path, parameters)
+        return envelope_of(answer)
+
+    def _context(self, model: str = "", method: str = "") -> CallContext:
+        return CallContext(
+            url=self._server.url,
+            database=self._server.database,
+            user=self._user,
+            secrets=(self._password, self._api_key, *self._http.cookies),
+            model=model,
+            method=method,
+        )
+
+
+def _service(service: str, method: str, args: list[Any]) -> dict[str, Any]:
+    return {"service": service, "method": method, "args": args}
+
+
+def envelope_of(answer: Answer) -> dict[str, Any]:
+    """The JSON-RPC object of an answer. Odoo 14 leaves `result` out where it is null.
+
+    Raises:
+        OdooServerError, OdooBadAnswer, OdooAnswerCutShort: the answer is none.
+    """
+    value = answer.json()
+    if isinstance(value, dict) and (value.get("jsonrpc") == "2.0" or _reported(value)):
+        return value
+    raise answer.foreign()
+
+
+def _reported(envelope: dict[str, Any]) -> dict[str, Any]:
+    """What Odoo reports of an error: `name`, `message` and more; empty when there was none."""
+    error = envelope.get("error")
+    data = error.get("data") if isinstance(error, dict) else None
+    return data if isinstance(data, dict) else {}
+
+
+def _session_has_expired(envelope: dict[str, Any]) -> bool:
+    return str(_reported(envelope).get("name", "")).endswith(".SessionExpiredException")
+
+
+def result_of(envelope: dict[str, Any], context: CallContext) -> Any:
+    """What a JSON-RPC object holds, or the error that it reports.
+
+    Raises:
+        OdooError: one of its subclasses, by what Odoo reports.
+    """
+    if envelope.get("error"):
+        reported = _reported(envelope)
+        raise odoo_error(str(reported.get("name", "")), str(reported.get("message", "")), context)
+    return envelope.get("result")
+
+
+def _keep_parameters_out_of_logs() -> None:
+    """At DEBUG odoorpc logs what it sends, and a key is among it: those records are dropped, whatever the level."""
+    logging.getLogger("odoorpc.rpc.jsonrpclib").addFilter(_above_debug)
+
+
+def _above_debug(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.DEBUG

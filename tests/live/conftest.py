@@ -1,0 +1,66 @@
+"""The real Odoo 19 that `live-odoo start` describes in FBS_LIVE_… variables; `make test-live` sets them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg2
+import pytest
+
+from connectors.base import Transport
+from connectors.connect import open_transport
+from fbs_worker.settings import OdooConnection
+
+Sql = Callable[..., list[tuple[Any, ...]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveOdoo:
+    """Where the live Odoo is, and how to get in."""
+
+    url: str
+    db: str
+    user: str
+    password: str
+    api_key: str
+    sql_host: str
+
+    def connection(self, **changes: Any) -> OdooConnection:
+        """As its administrator by password, unless told otherwise."""
+        return OdooConnection(
+            **{"url": self.url, "db": self.db, "user": self.user, "password": self.password, **changes}
+        )
+
+
+@pytest.fixture(scope="session")
+def live() -> LiveOdoo:
+    """The live Odoo; without one, the tests that need it are skipped, and say so."""
+    if "FBS_LIVE_URL" not in os.environ:
+        pytest.skip("NO LIVE ODOO: FBS_LIVE_URL is not set; `make test-live` starts one and sets it")
+    return LiveOdoo(**{name: os.environ[f"FBS_LIVE_{name.upper()}"] for name in LiveOdoo.__dataclass_fields__})
+
+
+@pytest.fixture(scope="session")
+def transport(live: LiveOdoo) -> Iterator[Transport]:
+    """A transport as the administrator."""
+    opened = open_transport(live.connection())
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def sql(live: LiveOdoo) -> Iterator[Sql]:
+    """Asks Odoo's own database."""
+    connection = psycopg2.connect(host=live.sql_host, user="odoo", dbname=live.db)
+    connection.autocommit = True
+
+    def ask(statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, values or None)
+            return list(cursor.fetchall())
+
+    yield ask
+    connection.close()

@@ -1,0 +1,161 @@
+"""A fingerprint sees each way in which an Odoo changes. These tests change the live Odoo: its database is a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from connectors.base import Transport
+from connectors.connect import open_transport
+from connectors.odoo import OdooConnector
+from fbs_worker.discovery import Discovery, DiscoveryType
+from fbs_worker.domains import load_domain
+from tests.live.conftest import LiveOdoo
+
+pytestmark = pytest.mark.live
+
+SMALL_MODULE = "hr_hourly_cost"
+"""A module that is quickly installed, that nothing installed here brings along, and that gives employees a field."""
+
+
+@pytest.fixture
+def editor(live: LiveOdoo) -> Iterator[Transport]:
+    """Makes changes as the administrator; by JSON-2, which takes the arguments of `create` by name."""
+    opened = open_transport(live.connection(password="", api_key=live.api_key, timeout=300))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def read(transport: Transport) -> Callable[[], tuple[Mapping[str, Any], dict[tuple[str, str], Discovery]]]:
+    """Reads a domain whole and gives its fingerprint and its rows."""
+
+    def reading(domain: str = "rental") -> tuple[Mapping[str, Any], dict[tuple[str, str], Discovery]]:
+        snapshot = OdooConnector(transport).read(load_domain(domain))
+        rows = {(str(row.discovery_type), row.name): row for row in snapshot}
+        assert snapshot.fingerprint is not None
+        return snapshot.fingerprint, rows
+
+    return reading
+
+
+def calls_of(transport: Transport, ask: Callable[[], bool]) -> tuple[bool, int]:
+    before = transport.calls
+    return ask(), transport.calls - before
+
+
+def test_an_odoo_that_did_not_change_is_told_in_at_most_four_calls(transport: Transport, read: Any) -> None:
+    fingerprint, _ = read()
+    connector = OdooConnector(transport)
+    assert calls_of(transport, lambda: connector.unchanged(fingerprint)) == (True, 4)
+    again, _ = read()
+    assert again == fingerprint
+
+
+def test_a_whole_read_is_at_most_twelve_calls(live: LiveOdoo) -> None:
+    for domain in ("rental", "hr", "ecommerce", "generic"):
+        transport = open_transport(live.connection())
+        list(OdooConnector(transport).read(load_domain(domain)))
+        assert transport.calls <= 12, domain
+        transport.close()
+
+
+def test_installing_then_upgrading_a_module(transport: Transport, editor: Transport, read: Any) -> None:
+    fingerprint, rows = read("hr")
+    assert rows["module", SMALL_MODULE].metadata["state"] == "uninstalled"
+    assert "hourly_cost" not in rows["model", "hr.employee"].schema_definition["fields"]
+    connector = OdooConnector(transport)
+    [number] = editor.call("ir.module.module", "search", domain=[("name", "=", SMALL_MODULE)])
+    editor.call("ir.module.module", "button_immediate_install", ids=[number])
+    assert not connector.unchanged(fingerprint)
+    fingerprint, rows = read("hr")
+    assert rows["module", SMALL_MODULE].metadata["state"] == "installed"
+    assert rows["model", "hr.employee"].schema_definition["fields"]["hourly_cost"]["modules"] == [SMALL_MODULE]
+    assert connector.unchanged(fingerprint)
+    editor.call("ir.module.module", "button_immediate_upgrade", ids=[number])
+    assert not connector.unchanged(fingerprint)
+
+
+def test_a_field_made_and_removed_by_hand(transport: Transport, editor: Transport, read: Any) -> None:
+    connector = OdooConnector(transport)
+    fingerprint, before = read()
+    [model] = transport.call("ir.model", "search", domain=[("model", "=", "sale.order")])
+    values = {
+        "name": "x_by_hand",
+        "model_id": model,
+        "ttype": "char",
+        "field_description": "By hand",
+        "state": "manual",
+    }
+    created = editor.call("ir.model.fields", "create", vals_list=[values])
+    assert not connector.unchanged(fingerprint)
+    fingerprint, rows = read()
+    assert rows["model", "sale.order"].schema_definition["fields"]["x_by_hand"]["label"] == "By hand"
+    editor.call("ir.model.fields", "write", ids=created, vals={"field_description": "By another hand"})
+    assert not connector.unchanged(fingerprint)
+    fingerprint, rows = read()
+    assert rows["model", "sale.order"].schema_definition["fields"]["x_by_hand"]["label"] == "By another hand"
+    editor.call("ir.model.fields", "unlink", ids=created)
+    assert not connector.unchanged(fingerprint)
+    _, rows = read()
+    assert rows["model", "sale.order"] == before["model", "sale.order"]
+
+
+def test_a_view_edited_by_hand(transport: Transport, editor: Transport, read: Any) -> None:
+    connector = OdooConnector(transport)
+    fingerprint, rows = read()
+    [base] = transport.call(
+        "ir.model.data",
+        "search_read",
+        domain=[("module", "=", "sale"), ("name", "=", "view_order_form")],
+        fields=["res_id"],
+    )
+    arch = '<button name="action_draft" position="attributes"><attribute name="invisible">state != \'sent\'</attribute></button>'
+    values = {"name": "by hand", "model": "sale.order", "inherit_id": base["res_id"], "mode": "extension", "arch": arch}
+    created = editor.call("ir.ui.view", "create", vals_list=[values])
+    assert not connector.unchanged(fingerprint)
+    fingerprint, rows = read()
+    assert from_states(rows, "action_draft") == ["sent"]
+    editor.call("ir.ui.view", "write", ids=created, vals={"arch": arch.replace("sent", "sale")})
+    assert not connector.unchanged(fingerprint)
+    _, rows = read()
+    assert from_states(rows, "action_draft") == ["sale"]
+    editor.call("ir.ui.view", "unlink", ids=created)
+
+
+def from_states(rows: Mapping[tuple[str, str], Discovery], button: str) -> list[str]:
+    definition = rows["workflow", "sale.order"].schema_definition
+    assert definition is not None
+    [found] = [transition for transition in definition["transitions"] if transition["button"] == button]
+    return list(found["from"])
+
+
+@pytest.mark.parametrize(
+    ("model", "domain", "values"),
+    [
+        ("base.automation", [("name", "=", "Thank for a large order")], {"trigger": "on_write"}),
+        ("ir.actions.server", [("name", "=", "Write a note")], {"name": "Write a longer note"}),
+        ("ir.cron", [("cron_name", "=", "Sales: Send pending emails")], {"interval_number": 3}),
+    ],
+)
+def test_an_automation_or_a_schedule_edited_by_hand(
+    transport: Transport, editor: Transport, read: Any, model: str, domain: list[Any], values: dict[str, Any]
+) -> None:
+    connector = OdooConnector(transport)
+    fingerprint, _ = read()
+    found = transport.call(model, "search", domain=domain, limit=1, context={"active_test": False})
+    assert found
+    editor.call(model, "write", ids=found, vals=values)
+    assert not connector.unchanged(fingerprint)
+    fingerprint, _ = read()
+    assert connector.unchanged(fingerprint)
+
+
+def test_types_that_were_not_asked_for_are_not_read(live: LiveOdoo) -> None:
+    transport = open_transport(live.connection())
+    snapshot = OdooConnector(transport).read(load_domain("hr"), types=[DiscoveryType.MODULE])
+    assert {row.discovery_type for row in snapshot} == {DiscoveryType.MODULE}
+    assert transport.calls == 1
+    transport.close()
