@@ -15,6 +15,7 @@ import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from http.cookiejar import CookieJar
 from typing import Any, Final, NamedTuple, cast
 from urllib.parse import urlsplit
@@ -313,12 +314,17 @@ class OdooHTTP:
             return kept, True
         self.close()
         made: Connection = (
-            TLSConnection(self.address.host, self.address.port, ssl_context=ssl.create_default_context())
+            TLSConnection(self.address.host, self.address.port, ssl_context=self._tls)
             if self.address.secure
             else PlainConnection(self.address.host, self.address.port)
         )
         self._connection = made
         return made, False
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """Verifies certificates; made once, for reading the authorities takes longer than most calls."""
+        return ssl.create_default_context()
 
     def _answer(self, connection: Connection) -> Answer:
         response = connection.getresponse()
