@@ -1,0 +1,1 @@
+"""Tables: those of FBS itself now, those of the business domains beside them."""

@@ -1,0 +1,119 @@
+"""Secrets are sealed, opened, referred to, and never shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fbs_worker.errors import SecretError
+from fbs_worker.vault import Vault, new_key
+
+SECRET = "s3cr3t-pässwörd"
+
+
+def test_what_is_sealed_can_be_opened() -> None:
+    vault = Vault([new_key()])
+    sealed = vault.seal(SECRET)
+    assert sealed.startswith("sealed:")
+    assert SECRET not in sealed
+    assert vault.open(sealed) == SECRET
+    assert vault.seal(SECRET) != sealed
+
+
+def test_an_empty_secret_can_be_sealed() -> None:
+    vault = Vault([new_key()])
+    assert vault.open(vault.seal("")) == ""
+
+
+def test_the_first_key_seals_and_all_open() -> None:
+    old, new = new_key(), new_key()
+    sealed = Vault([old]).seal(SECRET)
+    both = Vault.from_text(f" {new} , {old},")
+    assert both.open(sealed) == SECRET
+    again = both.reseal(sealed)
+    assert Vault([new]).open(again) == SECRET
+    with pytest.raises(SecretError):
+        Vault([new]).open(sealed)
+
+
+def test_references_stay_as_they_are_when_sealed_anew() -> None:
+    assert Vault().reseal("env:PGPASSWORD") == "env:PGPASSWORD"
+    with pytest.raises(SecretError):
+        Vault([new_key()]).reseal(SECRET)
+
+
+def test_a_reference_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Vault(environment={"A": SECRET}).open("env:A") == SECRET
+    monkeypatch.setenv("FBS_TEST_PASSWORD", SECRET)
+    assert Vault().open("env:FBS_TEST_PASSWORD") == SECRET
+    with pytest.raises(SecretError, match="'NOT_SET'"):
+        Vault(environment={}).open("env:NOT_SET")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(SECRET, SECRET), (f"{SECRET}\n", SECRET), ("a\n\n", "a\n"), ("a\r\n", "a"), (" a ", " a ")],
+)
+def test_a_reference_to_a_file(tmp_path: Path, content: str, expected: str) -> None:
+    path = tmp_path / "password"
+    path.write_bytes(content.encode())
+    assert Vault().open(f"file:{path}") == expected
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe", b"x" * 70_000])
+def test_a_file_that_holds_no_password(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "password"
+    path.write_bytes(content)
+    with pytest.raises(SecretError, match="password"):
+        Vault().open(f"file:{path}")
+
+
+@pytest.mark.parametrize("path", ["/no/such/file", "/", "a\0b", ""])
+def test_a_file_that_cannot_be_read(path: str) -> None:
+    with pytest.raises(SecretError) as caught:
+        Vault().open(f"file:{path}")
+    assert caught.value.hint
+
+
+def test_plain_text_is_refused_unless_allowed() -> None:
+    with pytest.raises(SecretError) as caught:
+        Vault([new_key()]).open(SECRET)
+    assert SECRET not in str(caught.value.to_dict())
+    assert Vault().open(SECRET, allow_plain=True) == SECRET
+
+
+def test_without_a_key_nothing_is_sealed_or_opened() -> None:
+    vault = Vault([""])
+    attempts: list[Callable[[], str]] = [lambda: vault.seal(SECRET), lambda: vault.open("sealed:abc")]
+    for attempt in attempts:
+        with pytest.raises(SecretError) as caught:
+            attempt()
+        assert "FBS_SECRET_KEYS" in caught.value.hint
+        assert "fbs new-key" in caught.value.hint
+
+
+@pytest.mark.parametrize("token", ["", "abc", "not ä token", "gAAAAA" + "x" * 90])
+def test_a_damaged_token_is_not_shown(token: str) -> None:
+    with pytest.raises(SecretError) as caught:
+        Vault([new_key()]).open(f"sealed:{token}")
+    assert not token or token not in str(caught.value.to_dict())
+
+
+@pytest.mark.parametrize("key", ["short", "x" * 44, "kéy", "=" * 44])
+def test_a_key_that_is_none_is_not_shown(key: str) -> None:
+    with pytest.raises(SecretError, match="Key 2") as caught:
+        Vault([new_key(), key])
+    assert key not in str(caught.value.to_dict())
+
+
+def test_nothing_shows_in_repr() -> None:
+    key = new_key()
+    assert repr(Vault([key])) == "Vault(with keys)"
+    assert repr(Vault()) == "Vault(without keys)"
+
+
+@pytest.mark.parametrize(("text", "expected"), [("sealed:x", True), ("env:X", True), ("file:/x", True), ("x", False)])
+def test_what_is_a_reference(text: str, expected: bool) -> None:
+    assert Vault.is_reference(text) is expected
