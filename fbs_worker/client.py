@@ -1,0 +1,245 @@
+"""What other applications use: enqueue jobs, follow them, wait for them, cancel them.
+
+    client = Client("redis://localhost:6379/0")
+    job = client.discover(domain="rental", database_config={"name": "rental_db", "user": "me", "password": "…"})
+    for event in job.follow():
+        print(event.step, event.percent)
+    print(job.wait())
+
+It knows the tasks by their names alone, and what it needs is imported when it is first needed: importing it is light.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+from fbs_worker.errors import JobCancelled, JobError, JobFailed, QueueUnreachable
+
+if TYPE_CHECKING:
+    from fbs_worker.app import FBSCelery
+    from fbs_worker.job_events import JobEvent, JobRecord, JobState
+    from fbs_worker.jobs import JobStore
+    from fbs_worker.settings import Settings
+
+
+class JobHandle:
+    """One job, as whoever enqueued it holds it.
+
+    Args:
+        job_id: the job's id.
+        jobs: where its record is.
+    """
+
+    def __init__(self, job_id: str, jobs: JobStore) -> None:
+        self._id = job_id
+        self._jobs = jobs
+
+    def __repr__(self) -> str:
+        return f"JobHandle({self._id!r})"
+
+    @property
+    def id(self) -> str:
+        """The job's id; Celery's `AsyncResult` knows it, too."""
+        return self._id
+
+    def status(self) -> JobRecord:
+        """The job as it is now.
+
+        Raises:
+            JobNotFound: its record has expired.
+            QueueUnreachable: Redis does not answer.
+        """
+        return self._jobs.get(self._id)
+
+    def follow(self, *, from_start: bool = True) -> Iterator[JobEvent]:
+        """The job's events as they come; the last is its final state, or that it is lost.
+
+        Args:
+            from_start: begin with those of the past.
+
+        Raises:
+            JobNotFound: its record has expired.
+            QueueUnreachable: Redis does not answer.
+        """
+        return self._jobs.follow(self._id, from_start=from_start)
+
+    def wait(self, timeout: float | None = None) -> dict[str, Any]:
+        """Wait until the job has ended.
+
+        Args:
+            timeout: seconds to wait at most; None to wait for as long as it takes.
+
+        Returns:
+            Its result.
+
+        Raises:
+            JobFailed: it failed; `context["error"]` holds the error.
+            JobCancelled: it was cancelled.
+            JobError: it has not ended within the time, or its worker is lost.
+            JobNotFound: its record has expired.
+            QueueUnreachable: Redis does not answer.
+        """
+        for _event in self._jobs.follow(self._id, from_start=False, timeout=timeout):
+            pass
+        return outcome(self.status())
+
+    def cancel(self) -> JobState:
+        """Ask for the job to stop: at once if it waits, at its next step if it runs.
+
+        Returns:
+            The state that it is in now.
+
+        Raises:
+            JobNotFound: its record has expired.
+            QueueUnreachable: Redis does not answer.
+        """
+        return self._jobs.request_cancel(self._id)
+
+
+class Client:
+    """Enqueues jobs.
+
+    Args:
+        redis_url: `redis://[:password@]host:port/db`; the settings' if None.
+        settings: what to work with; this process's own if None.
+    """
+
+    def __init__(self, redis_url: str | None = None, *, settings: Settings | None = None) -> None:
+        from fbs_worker.settings import get_settings
+
+        settings = settings or get_settings()
+        if redis_url is not None:
+            settings = settings.model_copy(update={"fbs_redis_url": redis_url})
+        self._settings = settings
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections to Redis back."""
+        if "_app" in self.__dict__:  # it was used
+            self._app.jobs.close()
+            self._app.close()
+
+    def discover(
+        self,
+        *,
+        domain: str,
+        database_config: Mapping[str, Any] | None = None,
+        table_prefix: str | None = None,
+        discovery_types: Sequence[str] | None = None,
+        full: bool = False,
+        odoo: str = "default",
+    ) -> JobHandle:
+        """Enqueue the discovery of a domain.
+
+        Args:
+            domain: a domain's name, e.g. `rental`.
+            database_config: name, user, password, host and port of the database where the discoveries go, a plain
+                password is sealed; None to find without keeping.
+            table_prefix: prefix of the system tables; the settings' if None.
+            discovery_types: which; all if None.
+            full: read everything even though nothing seems changed.
+            odoo: the name of an Odoo connection of the worker's.
+
+        Raises:
+            UsageError: something of it is not valid.
+            SecretError: a plain password, and no key to seal it with.
+            QueueUnreachable: Redis does not answer.
+        """
+        from fbs_worker.requests import DiscoverRequest, expected_odoo
+        from fbs_worker.vault import Vault
+
+        request = DiscoverRequest.parse(
+            domain=domain,
+            database_config=database_config,
+            table_prefix=table_prefix,
+            discovery_types=discovery_types,
+            full=full,
+            odoo=odoo,
+            settings=self._settings,
+        )
+        vault = Vault.from_text(self._settings.fbs_secret_keys.get_secret_value())
+        expected = expected_odoo(self._settings, odoo)
+        return self._enqueue("fbs.discover", request.to_message(vault, odoo_expected=expected), domain=domain)
+
+    def jobs(self, limit: int = 50, *, state: JobState | None = None) -> Sequence[JobRecord]:
+        """Jobs, the newest first.
+
+        Args:
+            limit: at most so many.
+            state: only those that are in this state.
+
+        Raises:
+            QueueUnreachable: Redis does not answer.
+        """
+        return self._app.jobs.list(limit, state)
+
+    def job(self, job_id: str) -> JobHandle:
+        """The job of that id.
+
+        Raises:
+            JobNotFound: there is none, or its record has expired.
+            QueueUnreachable: Redis does not answer.
+        """
+        self._app.jobs.get(job_id)
+        return JobHandle(job_id, self._app.jobs)
+
+    @cached_property
+    def _app(self) -> FBSCelery:
+        from fbs_worker.app import make_app
+
+        return make_app(self._settings, results=False)
+
+    def _enqueue(self, task: str, kwargs: Mapping[str, Any], *, solution: str = "", domain: str = "") -> JobHandle:
+        jobs = self._app.jobs
+        job_id = str(uuid.uuid4())
+        jobs.create(job_id, action=task.removeprefix("fbs."), solution=solution, domain=domain)
+        try:
+            self._app.enqueue(task, kwargs, job_id=job_id)
+        except BaseException:
+            with suppress(QueueUnreachable):  # then the first error says it
+                jobs.remove(job_id)
+            raise
+        return JobHandle(job_id, jobs)
+
+
+def outcome(record: JobRecord) -> dict[str, Any]:
+    """What a job that was waited for has yielded.
+
+    Args:
+        record: the job.
+
+    Returns:
+        Its result.
+
+    Raises:
+        JobFailed: it failed; `context["error"]` holds the error.
+        JobCancelled: it was cancelled.
+        JobError: it has not ended.
+    """
+    from fbs_worker.job_events import JobState
+
+    watch = f"`fbs jobs watch {record.id}` follows it."
+    match record.state:
+        case JobState.SUCCEEDED:
+            return record.result or {}
+        case JobState.FAILED:
+            error = record.error or {}
+            raise JobFailed(str(error.get("message", "The job failed.")), hint=str(error.get("hint", "")), error=error)
+        case JobState.CANCELLED:
+            raise JobCancelled("The job was cancelled.")
+        case JobState.LOST:
+            raise JobError(
+                "The job's worker gives no sign of life.",
+                hint=f"The job is run again once Redis hands it on, if a worker runs. {watch}",
+            )
+        case _:
+            raise JobError(f"The job has not ended yet: it is {record.state}.", hint=watch)

@@ -1,0 +1,188 @@
+"""What is asked of a job, checked: the same checks before it is enqueued, in the worker, and inline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from fbs_worker.discovery import DiscoveryType
+from fbs_worker.domains import Domain, load_domain
+from fbs_worker.errors import SettingsError, UsageError
+from fbs_worker.settings import DEFAULT_CONNECTION, OdooConnection, Settings
+from fbs_worker.solution import DatabaseConfig, check_prefix
+from fbs_worker.vault import Vault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscoverRequest:
+    """What a discovery is asked to do.
+
+    Attributes:
+        domain: the business area.
+        database: where the discoveries go, its password as it was given; None to keep them nowhere.
+        table_prefix: prefix of the system tables.
+        types: which discovery types.
+        full: read everything even though nothing seems changed.
+        odoo: the name of the Odoo connection.
+    """
+
+    domain: Domain
+    database: DatabaseConfig | None
+    table_prefix: str
+    types: tuple[DiscoveryType, ...]
+    full: bool
+    odoo: str
+
+    @classmethod
+    def parse(
+        cls,
+        *,
+        domain: str,
+        database_config: Mapping[str, Any] | None = None,
+        table_prefix: str | None = None,
+        discovery_types: Sequence[str] | None = None,
+        full: bool = False,
+        odoo: str = DEFAULT_CONNECTION,
+        settings: Settings,
+    ) -> Self:
+        """Check what was given.
+
+        Args:
+            domain: a domain's name.
+            database_config: name, user, password, host and port; what is missing comes from the settings.
+            table_prefix: the settings' if None.
+            discovery_types: all if None or empty.
+            full: read everything even though nothing seems changed.
+            odoo: the name of an Odoo connection of whoever does the work.
+            settings: where defaults come from.
+
+        Raises:
+            UsageError: something is not valid.
+        """
+        if not isinstance(domain, str):
+            raise UsageError("domain is not text.", hint="Give a domain's name, e.g. rental.")
+        if not isinstance(full, bool):
+            raise UsageError("full is neither true nor false.", hint="Give true or false.")
+        if not isinstance(odoo, str):
+            raise UsageError("odoo is not text.", hint="Give the name of an Odoo connection, e.g. default.")
+        prefix = settings.fbs_table_prefix if table_prefix is None else table_prefix
+        try:
+            check_prefix(prefix)
+        except (ValueError, TypeError) as exc:
+            raise UsageError(
+                f"table_prefix is not valid: {exc}.", hint="Correct table_prefix (--table-prefix)."
+            ) from None
+        return cls(
+            domain=load_domain(domain),
+            database=None if database_config is None else with_defaults(database_config, settings),
+            table_prefix=prefix,
+            types=_types(discovery_types),
+            full=full,
+            odoo=odoo,
+        )
+
+    def to_message(self, vault: Vault, *, odoo_expected: Mapping[str, str] | None) -> dict[str, Any]:
+        """The task's keyword arguments, JSON-ready, a plain password sealed.
+
+        Args:
+            vault: seals it.
+            odoo_expected: the Odoo that the caller means; see `expected_odoo`.
+
+        Raises:
+            SecretError: there is a plain password and no key to seal it with.
+        """
+        return {
+            "domain": self.domain.name,
+            "database_config": None if self.database is None else self.database.to_message(vault),
+            "table_prefix": self.table_prefix,
+            "discovery_types": [str(kind) for kind in self.types],
+            "full": self.full,
+            "odoo": self.odoo,
+            "odoo_expected": None if odoo_expected is None else dict(odoo_expected),
+        }
+
+
+def with_defaults(database_config: Mapping[str, Any], settings: Settings) -> DatabaseConfig:
+    """A database as it was given, what is missing taken from the settings.
+
+    Raises:
+        UsageError: a field is missing, unknown or not valid.
+    """
+    defaults = {
+        "host": settings.fbs_default_database_host,
+        "port": settings.fbs_default_database_port,
+        "user": settings.fbs_default_database_user,
+        "password": settings.fbs_default_database_password,
+    }
+    return DatabaseConfig.parse(database_config, defaults=defaults)
+
+
+def refuse_plain_password(database_config: Mapping[str, Any] | None) -> None:
+    """See that the password in a message is sealed or a reference.
+
+    Raises:
+        SecretError: it is plain.
+    """
+    password = database_config.get("password") if isinstance(database_config, Mapping) else None
+    if isinstance(password, str) and password and not Vault.is_reference(password):
+        Vault().open(password)  # says so
+
+
+def expected_odoo(settings: Settings, odoo: str) -> dict[str, str] | None:
+    """The Odoo that whoever enqueues a job means by a connection's name, without credentials.
+
+    Returns:
+        `{"url": …, "database": …}`, or None where the caller has no such connection and leaves it to the worker.
+    """
+    try:
+        connection = settings.odoo(odoo)
+    except SettingsError:
+        return None
+    return _told(connection)
+
+
+def check_odoo(connection: OdooConnection, expected: Mapping[str, Any] | None) -> None:
+    """See that a worker's connection leads where the caller of the job meant it to.
+
+    Args:
+        connection: the worker's.
+        expected: the caller's; what it leaves empty is not compared.
+
+    Raises:
+        SettingsError: it leads elsewhere.
+    """
+    if expected is None:
+        return
+    ours = _told(connection)
+    for name, told in ours.items():
+        wanted = expected.get(name)
+        if told and wanted and told != wanted:
+            raise SettingsError(
+                f"This worker reads Odoo {_place(ours)}, you asked for {_place(expected)}.",
+                hint="Start the worker with the same ODOO_URL and ODOO_DB, or name the connection that you mean.",
+            )
+
+
+def _types(given: Sequence[str] | None) -> tuple[DiscoveryType, ...]:
+    if not given:
+        return tuple(DiscoveryType)
+    if isinstance(given, str):
+        given = (given,)
+    try:
+        wanted = {DiscoveryType(kind) for kind in given}
+    except (ValueError, TypeError):
+        known = ", ".join(DiscoveryType)
+        raise UsageError("A discovery type is not known.", hint=f"Known are: {known}.") from None
+    return tuple(kind for kind in DiscoveryType if kind in wanted)
+
+
+def _told(connection: OdooConnection) -> dict[str, str]:
+    scheme, found, place = connection.url.strip().rstrip("/").partition("://")
+    # what stands before an @ would be a user and a password: not valid there, and not to be told either
+    url = f"{scheme}://{place.rpartition('@')[2]}".lower() if found else scheme
+    return {"url": url, "database": connection.db}
+
+
+def _place(odoo: Mapping[str, Any]) -> str:
+    return f"{odoo.get('url', '')} (database {odoo.get('database') or 'of its own choice'})"

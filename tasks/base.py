@@ -1,0 +1,259 @@
+"""What every job has: a record, progress, signs of life, errors in our words, retries, an end on request."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import random
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar, cast
+
+import orjson
+from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+from celery import Task
+from celery.exceptions import Ignore, Reject
+from kombu.exceptions import OperationalError
+
+from fbs_worker.app import FBSCelery
+from fbs_worker.errors import FBSError, JobCancelled, JobError, QueueUnreachable, UsageError
+from fbs_worker.job_progress import Heartbeat, JobProgress, JobSuperseded
+from fbs_worker.jobs import Claim, JobState, JobStore
+from fbs_worker.progress import Progress
+from fbs_worker.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+_LONGEST_PAUSE: Final = 120.0
+_PATIENCE_SECONDS: Final = 60.0
+
+_T = TypeVar("_T")
+
+
+class InternalError(FBSError):
+    """A mistake in this program, or in a library that it uses."""
+
+    code = "internal"
+
+
+class JobFailure(Exception):
+    """How a failed job looks to plain Celery: `AsyncResult.result.args[0]` is the record's error.
+
+    Args:
+        error: `FBSError.to_dict()`.
+    """
+
+    def __init__(self, error: Mapping[str, Any]) -> None:
+        super().__init__(dict(error))
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """What went wrong: code, message, hint, retryable and, if any, context."""
+        return cast("dict[str, Any]", self.args[0])
+
+    def __str__(self) -> str:
+        return f"{self.error.get('message', '')} [{self.error.get('code', '')}]"
+
+    __repr__ = __str__
+
+
+def pause_before(attempt: int, *, chance: float) -> float:
+    """Seconds to wait before a retry: they double with each attempt, up to two minutes, and are spread.
+
+    Args:
+        attempt: the number of the attempt that failed, from 1.
+        chance: 0 to 1; where in the upper half of the span.
+    """
+    longest = min(_LONGEST_PAUSE, 2.0 ** min(attempt - 1, 10))
+    return longest * (0.5 + chance / 2)
+
+
+def unexpected(exc: Exception) -> InternalError:
+    """An error that nobody foresaw, without its words: they may hold a secret."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"
+    return InternalError(
+        f"Something unexpected went wrong: {type(exc).__name__} at {place}.",
+        hint="This is a mistake in fbs-worker; the worker's log has the trace. Please report it.",
+        type=type(exc).__name__,
+        place=place,
+    )
+
+
+class JobTask(Task):  # type: ignore[misc]  # Celery has no types
+    """A task that is a job.
+
+    Its function takes keywords only and returns a JSON-ready dictionary; `self.settings` and `self.progress` are there
+    for it. In a worker the job has a record; applied inline it has none, and its errors come as they are.
+    """
+
+    abstract = True
+    throws = (JobFailure,)
+    resultrepr_maxsize = 80
+
+    @property
+    def settings(self) -> Settings:
+        """What the job works with."""
+        return self._fbs.settings
+
+    @property
+    def progress(self) -> Progress:
+        """Where this run of the job tells its progress."""
+        return cast("Progress", self.request.fbs_progress)
+
+    @property
+    def inline(self) -> bool:
+        """Applied in the caller's own process: its arguments have not travelled."""
+        return self._fbs.inline is not None
+
+    @property
+    def _fbs(self) -> FBSCelery:
+        if not isinstance(self.app, FBSCelery):
+            raise UsageError(
+                f"{self.name} runs in fbs-worker's own application only.", hint="Start the worker with `fbs worker`."
+            )
+        return self.app
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Run the task as a job; Celery calls it."""
+        inline = self._fbs.inline
+        if inline is None:
+            return self._run_recorded(args, kwargs)
+        self.request.fbs_progress = inline
+        try:
+            return self._run_checked(args, kwargs)
+        except FBSError:
+            raise
+        except Exception as exc:
+            raise unexpected(exc) from exc
+
+    def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:  # noqa: ARG002
+        """A job whose process had to be killed cannot speak for itself: its worker does. Celery calls it."""
+        if isinstance(exc, TimeLimitExceeded):
+            self._fbs.jobs.fail(task_id, None, self._too_long().to_dict())
+
+    # --------------------------------------------------------------------------------------------------- innards
+
+    def _run_checked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        try:
+            inspect.signature(self.run).bind(*args, **kwargs)
+        except TypeError as exc:
+            raise UsageError(f"{self.name}: {exc}.", hint="Give its arguments by name, as documented.") from None
+        return cast("dict[str, Any]", self.run(*args, **kwargs))
+
+    def _run_recorded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        jobs, job_id = self._fbs.jobs, self.request.id
+        claim = _or_back_to_the_queue(lambda: jobs.start(job_id, **_about(self.name, kwargs)))
+        if claim.state is not JobState.RUNNING:
+            return self._already(jobs, job_id, claim)
+        self.request.fbs_progress = JobProgress(jobs, job_id, claim.attempt, publish=self._publish)
+        try:
+            with Heartbeat(jobs, job_id, claim.attempt):
+                result = self._run_checked(args, kwargs)
+                orjson.dumps(result)  # what is not JSON-ready is found out while it can still fail the job
+        except JobSuperseded as exc:
+            _log.warning("job %s: %s", job_id, exc.message)
+            raise Ignore from None
+        except JobCancelled:
+            self._cancelled(jobs, job_id, claim)
+        except SoftTimeLimitExceeded:
+            self._fail(jobs, job_id, claim, self._too_long())
+        except FBSError as exc:
+            self._fail(jobs, job_id, claim, exc)
+        except Exception as exc:  # noqa: BLE001 -- whatever it is, the record says so
+            places = "".join(traceback.format_tb(exc.__traceback__))  # places only: values may hold a secret
+            _log.error("job %s: %s\n%s", job_id, type(exc).__name__, places)
+            self._fail(jobs, job_id, claim, unexpected(exc))
+        state = _or_back_to_the_queue(lambda: jobs.succeed(job_id, claim.attempt, result))
+        if state is not JobState.SUCCEEDED:
+            raise Ignore
+        return result
+
+    def _already(self, jobs: JobStore, job_id: str, claim: Claim) -> dict[str, Any]:
+        """The message of a job that has ended: cancelled while it waited, or delivered once more."""
+        if claim.state is JobState.CANCELLED:
+            self._mark_cancelled(job_id)
+        record = _or_back_to_the_queue(lambda: jobs.get(job_id))
+        if claim.state is JobState.FAILED:
+            raise JobFailure(record.error or {})
+        return record.result or {}
+
+    def _cancelled(self, jobs: JobStore, job_id: str, claim: Claim) -> NoReturn:
+        state = _or_back_to_the_queue(lambda: jobs.cancelled(job_id, claim.attempt))
+        if state is not JobState.CANCELLED:
+            raise Ignore from None
+        self._mark_cancelled(job_id)
+
+    def _mark_cancelled(self, job_id: str) -> NoReturn:
+        self.backend.mark_as_revoked(job_id, "cancelled", request=self.request)
+        raise Ignore from None
+
+    def _fail(self, jobs: JobStore, job_id: str, claim: Claim, error: FBSError) -> NoReturn:
+        told = error.to_dict()
+        if error.retryable and claim.attempt <= self.settings.fbs_max_retries:
+            self._again(jobs, job_id, claim, error)
+        state = _or_back_to_the_queue(lambda: jobs.fail(job_id, claim.attempt, told))
+        if state is not JobState.FAILED:
+            raise Ignore from None
+        _log.warning("job %s failed: %s", job_id, error.message)
+        raise JobFailure(told) from None
+
+    def _again(self, jobs: JobStore, job_id: str, claim: Claim, error: FBSError) -> NoReturn:
+        pause = pause_before(claim.attempt, chance=random.random())  # noqa: S311 -- spreads load, guards nothing
+        words = f"again in {pause:.0f} s: {error.message}"
+        told = error.to_dict()
+        state = _or_back_to_the_queue(lambda: jobs.retrying(job_id, claim.attempt, error=told, message=words))
+        if state is JobState.CANCELLED:
+            self._mark_cancelled(job_id)
+        if state is not JobState.RETRYING:
+            raise Ignore from None
+        _log.warning("job %s: %s", job_id, words)
+        try:
+            again = self.retry(exc=JobFailure(told), countdown=pause, throw=False)
+        except OperationalError:  # it could not be sent: the message that this run came from is delivered once more
+            raise Reject(requeue=True) from None
+        raise again from None
+
+    def _publish(self, told: dict[str, Any]) -> None:
+        try:
+            self.update_state(state="PROGRESS", meta=told)
+        except self.backend.connection_errors:
+            _log.warning("job %s: its progress could not be told to Celery's results", self.request.id)
+
+    def _too_long(self) -> JobError:
+        limit = self.soft_time_limit or self.settings.fbs_job_time_limit
+        return JobError(
+            f"The job took longer than {limit} seconds and was stopped.",
+            hint="Raise FBS_JOB_TIME_LIMIT, and FBS_VISIBILITY_TIMEOUT above it.",
+            limit=limit,
+        )
+
+
+def _about(task_name: str, kwargs: Mapping[str, Any]) -> dict[str, str]:
+    """What a record says of a task that was sent without one."""
+    return {
+        "action": task_name.removeprefix("fbs."),
+        "solution": _text(kwargs.get("solution_name")),
+        "domain": _text(kwargs.get("domain")),
+    }
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _or_back_to_the_queue(ask: Callable[[], _T]) -> _T:
+    """Ask the record with patience: Redis may be restarting. If it stays away, the job is delivered once more later."""
+    until = time.monotonic() + _PATIENCE_SECONDS
+    pause = 0.1
+    while True:
+        try:
+            return ask()
+        except QueueUnreachable as exc:
+            if time.monotonic() > until:
+                _log.error("%s The job goes back to the queue.", exc.message)
+                raise Reject(exc.message, requeue=True) from None
+            time.sleep(pause)
+            pause = min(2.0, pause * 2)

@@ -1,0 +1,139 @@
+"""`fbs.discover`: read an Odoo for a domain, and keep what was found."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any
+
+from celery import shared_task
+
+from connectors.connect import open_transport
+from connectors.odoo import OdooConnector
+from fbs_worker.catalogue import Catalogue, SnapshotRecord
+from fbs_worker.database import connect
+from fbs_worker.discovery import ChangeReport, DiscoveryType, SectionStatus, Snapshot
+from fbs_worker.progress import Progress
+from fbs_worker.requests import DiscoverRequest, check_odoo, refuse_plain_password
+from fbs_worker.settings import DEFAULT_CONNECTION, Settings
+from fbs_worker.solution import DatabaseConfig
+from fbs_worker.vault import Vault
+from tasks.base import JobTask
+
+
+@shared_task(name="fbs.discover", bind=True, base=JobTask)  # type: ignore[untyped-decorator]  # Celery has no types
+def discover_task(
+    self: JobTask,
+    *,
+    domain: str,
+    database_config: Mapping[str, Any] | None = None,
+    table_prefix: str | None = None,
+    discovery_types: Sequence[str] | None = None,
+    full: bool = False,
+    odoo: str = DEFAULT_CONNECTION,
+    odoo_expected: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The job; its arguments are those of `DiscoverRequest.parse`, and those below.
+
+    Args:
+        odoo_expected: the Odoo that the caller means, to be refused where this worker's connection leads elsewhere.
+    """
+    if not self.inline:
+        refuse_plain_password(database_config)
+    request = DiscoverRequest.parse(
+        domain=domain,
+        database_config=database_config,
+        table_prefix=table_prefix,
+        discovery_types=discovery_types,
+        full=full,
+        odoo=odoo,
+        settings=self.settings,
+    )
+    return discover(request, odoo_expected=odoo_expected, settings=self.settings, progress=self.progress)
+
+
+def discover(
+    request: DiscoverRequest, *, odoo_expected: Mapping[str, str] | None, settings: Settings, progress: Progress
+) -> dict[str, Any]:
+    """Read an Odoo for a domain; with a database, save what was found there.
+
+    Args:
+        request: what is asked.
+        odoo_expected: see `check_odoo`.
+        settings: the Odoo connections and the keys.
+        progress: told the steps.
+
+    Returns:
+        With a database: `report` (what changed) and `database` (where, without password). Without one: `found` (names
+        and titles per discovery type), `counts` and `sections`. Both: `source` (which Odoo), `calls` (how many calls
+        it took) and `seconds`.
+
+    Raises:
+        FBSError: whatever went wrong; both connections are closed by then.
+    """
+    began = time.monotonic()
+    vault = Vault.from_text(settings.fbs_secret_keys.get_secret_value())
+    # a plain password came from our own settings or from a caller in this process: the task refuses any other
+    database = None if request.database is None else request.database.opened(vault, allow_plain=True)
+    connection = settings.odoo(request.odoo)
+    check_odoo(connection, odoo_expected)
+    progress.step("connect")
+    with closing(open_transport(connection)) as transport:
+        connector = OdooConnector(transport, page_size=settings.fbs_page_size, lang=connection.lang)
+        if database is None:
+            told = _found(connector.read(request.domain, types=request.types, progress=progress))
+        else:
+            report = _save(connector, request, database, full_after=settings.fbs_full_after, progress=progress)
+            told = {"report": report.to_dict(), "database": database.redacted()}
+        told |= {"source": dict(connector.source), "calls": transport.calls}
+    return {**told, "seconds": round(time.monotonic() - began, 3)}
+
+
+def _save(
+    connector: OdooConnector, request: DiscoverRequest, database: DatabaseConfig, *, full_after: int, progress: Progress
+) -> ChangeReport:
+    with closing(connect(database)) as connection:
+        catalogue = Catalogue(connection, table_prefix=request.table_prefix)
+        if not request.full:
+            last = catalogue.last_snapshot(request.domain.name, types=request.types)
+            now = datetime.now(tz=UTC)
+            if last and comparable(last, source=connector.source, now=now, full_after=full_after):
+                progress.step("compare fingerprint")
+                if connector.unchanged(last.fingerprint or {}):
+                    return catalogue.unchanged_report(request.domain.name, sections=last.sections, types=request.types)
+        return catalogue.save(connector.read(request.domain, types=request.types, progress=progress), progress=progress)
+
+
+def comparable(last: SnapshotRecord, *, source: Mapping[str, str], now: datetime, full_after: int) -> bool:
+    """Whether a fingerprint can stand for a read: the last one was of the same Odoo, complete, and not long ago.
+
+    Args:
+        last: the last read.
+        source: the Odoo that is asked now.
+        now: the time.
+        full_after: seconds after which a read is long ago.
+    """
+    return (
+        last.fingerprint is not None
+        and dict(last.source) == dict(source)
+        and all(section.status is SectionStatus.COMPLETE for section in last.sections)
+        and (now - last.taken_at).total_seconds() < full_after
+    )
+
+
+def _found(snapshot: Snapshot) -> dict[str, Any]:
+    found: dict[str, list[dict[str, str]]] = {str(kind): [] for kind in DiscoveryType if kind in snapshot.types}
+    for discovery in snapshot:
+        told = {"name": discovery.name, "title": str(discovery.metadata.get("title") or discovery.name)}
+        if discovery.version is not None:
+            told["version"] = discovery.version
+        found[discovery.discovery_type].append(told)
+    for names in found.values():
+        names.sort(key=lambda told: told["name"])
+    return {
+        "found": found,
+        "counts": {kind: len(names) for kind, names in found.items()},
+        "sections": [section.to_dict() for section in snapshot.sections],
+    }

@@ -1,0 +1,41 @@
+"""`fbs.record`: write a recording of an Odoo, for a bug report or a test."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from celery import shared_task
+
+from connectors.connect import open_transport
+from connectors.recorder import record
+from fbs_worker.errors import RefusedError
+from fbs_worker.settings import DEFAULT_CONNECTION
+from tasks.base import JobTask
+
+
+@shared_task(name="fbs.record", bind=True, base=JobTask)  # type: ignore[untyped-decorator]  # Celery has no types
+def record_task(self: JobTask, *, path: str, odoo: str = DEFAULT_CONNECTION) -> dict[str, Any]:
+    """Record an Odoo into a file. It runs inline only: a worker's file would be on the worker's machine.
+
+    Args:
+        path: the file to write.
+        odoo: the name of the Odoo connection.
+
+    Raises:
+        RefusedError: it came through the queue.
+        FBSError: whatever went wrong.
+    """
+    if not self.inline:
+        raise RefusedError("A recording is written on the caller's own machine.", hint="Use `fbs record FILE`.")
+    self.progress.step("connect")
+    connection = self.settings.odoo(odoo)
+    with closing(open_transport(connection)) as transport:
+        return record(
+            transport,
+            Path(path),
+            page_size=self.settings.fbs_page_size,
+            lang=connection.lang,
+            progress=self.progress,
+        )

@@ -1,0 +1,295 @@
+"""The records of jobs, on a real Redis."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import redis
+
+from fbs_worker.errors import JobCancelled, JobNotFound, OdooTimeout
+from fbs_worker.job_progress import Heartbeat, JobProgress, JobSuperseded
+from fbs_worker.jobs import MOST_LOSSES, JobState, JobStore, Standing
+
+ERROR = OdooTimeout("Odoo took too long.", hint="Wait.").to_dict()
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator[JobStore]:
+    with JobStore(redis_url, ttl=600) as store:
+        yield store
+
+
+@pytest.fixture
+def raw(redis_url: str) -> Iterator[redis.Redis]:
+    with closing(redis.Redis.from_url(redis_url, decode_responses=True)) as client:
+        yield client
+
+
+def started(store: JobStore, job_id: str = "one") -> int:
+    store.create(job_id, action="discover", domain="rental")
+    claim = store.start(job_id, action="discover")
+    assert claim.state is JobState.RUNNING
+    return claim.attempt
+
+
+def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.02)
+
+
+def test_a_job_from_beginning_to_end(store: JobStore) -> None:
+    before = datetime.now(tz=UTC) - timedelta(seconds=1)
+    store.create("one", action="discover", solution="shop", domain="rental")
+    queued = store.get("one")
+    assert (queued.state, queued.action, queued.solution, queued.domain) == ("queued", "discover", "shop", "rental")
+    assert before < queued.created_at
+    assert queued.started_at is None
+
+    claim = store.start("one", action="ignored", domain="ignored")
+    running = store.get("one")
+    assert (claim.state, claim.attempt) == ("running", 1)
+    assert (running.state, running.action, running.attempts) == ("running", "discover", 1)
+    assert running.started_at is not None
+
+    assert store.progress("one", 1, kind="step", step="fields", total=8) is Standing.OURS
+    assert store.progress("one", 1, kind="progress", step="fields", current=2, total=8, message="x") is Standing.OURS
+    seen = store.get("one")
+    assert (seen.step, seen.current, seen.total, seen.percent, seen.message) == ("fields", 2, 8, 25, "x")
+
+    assert store.succeed("one", 1, {"rows": 3}) is JobState.SUCCEEDED
+    done = store.get("one")
+    assert (done.state, done.result, done.error, done.percent) == ("succeeded", {"rows": 3}, None, 100)
+    assert done.finished_at is not None
+    assert done.to_dict()["finished_at"].endswith("+00:00")
+
+
+def test_events_tell_the_whole_story_and_end(store: JobStore) -> None:
+    attempt = started(store)
+    store.progress("one", attempt, kind="step", step="fields", total=8)
+    store.progress("one", attempt, kind="progress", step="fields", current=4, total=8)
+    store.fail("one", attempt, ERROR)
+    told = [(event.kind, event.state, event.step, event.current) for event in store.follow("one")]
+    assert told == [
+        ("state", "queued", "", 0),
+        ("state", "running", "", 0),
+        ("step", "running", "fields", 0),
+        ("progress", "running", "fields", 4),
+        ("state", "failed", "fields", 4),
+    ]
+    assert [event.state for event in store.follow("one", from_start=False)] == ["failed"]
+
+
+def test_events_come_live(store: JobStore, redis_url: str) -> None:
+    attempt = started(store)
+    seen: list[str] = []
+
+    def follow() -> None:
+        with JobStore(redis_url, ttl=600) as other:
+            seen.extend(event.step or str(event.state) for event in other.follow("one"))
+
+    follower = threading.Thread(target=follow)
+    follower.start()
+    until(lambda: store._redis.info("clients")["blocked_clients"] > 0)  # type: ignore[index,operator,unused-ignore]
+    store.progress("one", attempt, kind="step", step="fields")
+    store.succeed("one", attempt, {})
+    follower.join(10)
+    assert seen == ["queued", "running", "fields", "fields"]
+
+
+def test_following_ends_at_its_timeout(store: JobStore) -> None:
+    store.create("one", action="discover")
+    assert [event.state for event in store.follow("one", timeout=0.1)] == ["queued"]
+
+
+def test_an_unknown_job_is_an_error(store: JobStore) -> None:
+    for ask in (store.get, store.request_cancel, lambda job_id: list(store.follow(job_id))):
+        with pytest.raises(JobNotFound, match="'nothing'"):
+            ask("nothing")
+    assert store.heartbeat("nothing", 1) is Standing.SUPERSEDED
+
+
+@pytest.mark.parametrize("end", ["succeed", "fail", "cancelled"])
+def test_a_finished_job_never_changes_again(store: JobStore, end: str) -> None:
+    attempt = started(store)
+    ends: dict[str, Callable[[], JobState]] = {
+        "succeed": lambda: store.succeed("one", attempt, {}),
+        "fail": lambda: store.fail("one", attempt, ERROR),
+        "cancelled": lambda: store.cancelled("one", attempt),
+    }
+    final = ends[end]()
+    assert final.finished
+    assert {again() for again in ends.values()} == {final}
+    assert store.start("one", action="discover").state is final
+    assert store.request_cancel("one") is final
+    assert store.retrying("one", attempt, error=ERROR, message="") is final
+    assert store.progress("one", attempt, kind="step", step="late") is Standing.SUPERSEDED
+    assert store.get("one").step == ""
+    assert store.get("one").state is final
+
+
+def test_a_cancelled_queued_job_never_starts(store: JobStore) -> None:
+    store.create("one", action="discover")
+    assert store.request_cancel("one") is JobState.CANCELLED
+    assert store.start("one", action="discover").state is JobState.CANCELLED
+    assert store.get("one").attempts == 0
+
+
+def test_a_running_job_learns_that_it_should_stop(store: JobStore) -> None:
+    attempt = started(store)
+    assert not store.cancel_requested("one")
+    assert store.request_cancel("one") is JobState.RUNNING
+    assert store.cancel_requested("one")
+    with pytest.raises(JobCancelled):
+        JobProgress(store, "one", attempt).step("fields")
+    with pytest.raises(JobCancelled):
+        JobProgress(store, "one", attempt).advance(0)
+    assert store.cancelled("one", attempt) is JobState.CANCELLED
+    assert [event.kind for event in store.follow("one")][-3:] == ["message", "step", "state"]
+
+
+def test_a_job_asked_to_stop_is_not_retried(store: JobStore) -> None:
+    attempt = started(store)
+    store.request_cancel("one")
+    assert store.retrying("one", attempt, error=ERROR, message="again") is JobState.CANCELLED
+
+
+def test_a_retry_keeps_the_error_until_it_runs_again(store: JobStore) -> None:
+    attempt = started(store)
+    assert store.retrying("one", attempt, error=ERROR, message="again in 1 s") is JobState.RETRYING
+    waiting = store.get("one")
+    assert (waiting.state, waiting.error, waiting.message) == ("retrying", ERROR, "again in 1 s")
+    assert store.start("one", action="discover").attempt == 2
+    assert store.get("one").error is None
+
+
+def test_a_retrying_job_can_be_cancelled_at_once(store: JobStore) -> None:
+    attempt = started(store)
+    store.retrying("one", attempt, error=ERROR, message="")
+    assert store.request_cancel("one") is JobState.CANCELLED
+
+
+def test_a_silent_job_reads_as_lost_until_it_is_heard_again(redis_url: str) -> None:
+    with JobStore(redis_url, ttl=600, lost_after=0.2) as store:
+        attempt = started(store)
+        until(lambda: store.get("one").state is JobState.LOST)
+        assert [record.id for record in store.list(state=JobState.LOST)] == ["one"]
+        assert [event.state for event in store.follow("one")] == ["queued", "running", "lost"]
+        assert store.heartbeat("one", attempt) is Standing.OURS
+        assert store.get("one").state is JobState.RUNNING
+        until(lambda: store.get("one").state is JobState.LOST)
+        assert store.request_cancel("one") is JobState.CANCELLED
+
+
+def test_a_heartbeat_keeps_a_job_alive_and_ends_with_it(redis_url: str) -> None:
+    with JobStore(redis_url, ttl=600, lost_after=0.5) as store:
+        attempt = started(store)
+        first = store.get("one").heartbeat_at
+        assert first is not None
+        with Heartbeat(store, "one", attempt, seconds=0.05) as heartbeat:
+            until(lambda: (store.get("one").heartbeat_at or first) > first + timedelta(seconds=0.6))
+            assert store.get("one").state is JobState.RUNNING
+        assert not heartbeat._thread.is_alive()
+        until(lambda: store.get("one").state is JobState.LOST)
+
+
+def test_a_second_worker_takes_over_and_the_first_is_told(store: JobStore) -> None:
+    first = started(store)
+    second = store.start("one", action="discover")
+    assert (second.state, second.attempt) == ("running", 2)
+    with pytest.raises(JobSuperseded):
+        JobProgress(store, "one", first).step("fields")
+    assert store.heartbeat("one", first) is Standing.SUPERSEDED
+    assert store.succeed("one", first, {"from": "first"}) is JobState.RUNNING
+    assert store.succeed("one", second.attempt, {"from": "second"}) is JobState.SUCCEEDED
+    assert store.get("one").result == {"from": "second"}
+
+
+def test_a_job_that_loses_its_worker_too_often_has_failed(store: JobStore) -> None:
+    started(store)
+    for _ in range(MOST_LOSSES - 1):
+        assert store.start("one", action="discover").state is JobState.RUNNING
+    assert store.start("one", action="discover").state is JobState.FAILED
+    record = store.get("one")
+    assert record.error is not None
+    assert "lost its worker" in record.error["message"]
+    assert record.attempts == MOST_LOSSES
+
+
+def test_a_job_without_a_record_gets_one_when_it_starts(store: JobStore) -> None:
+    assert store.start("raw", action="discover", domain="hr").attempt == 1
+    assert (store.get("raw").domain, store.get("raw").action) == ("hr", "discover")
+    assert [event.state for event in store.follow("raw", timeout=0.1)] == ["queued", "running"]
+
+
+def test_the_list_shows_the_newest_first(store: JobStore) -> None:
+    for number in range(5):
+        store.create(f"job{number}", action="discover")
+    store.start("job3", action="discover")
+    listed = [record.id for record in store.list()]
+    assert sorted(listed) == [f"job{number}" for number in range(5)]
+    assert [record.created_at for record in store.list()] == sorted(
+        (record.created_at for record in store.list()), reverse=True
+    )
+    assert [record.id for record in store.list(limit=2)] == listed[:2]
+    assert [record.id for record in store.list(state=JobState.RUNNING)] == ["job3"]
+
+
+def test_finished_jobs_expire_and_others_stay(store: JobStore, raw: redis.Redis) -> None:
+    attempt = started(store, "done")
+    started(store, "running")
+    store.create("queued", action="discover")
+    store.succeed("done", attempt, {})
+    assert 590 < int(raw.ttl("fbs:job:done")) <= 600  # type: ignore[arg-type,unused-ignore]
+    assert 590 < int(raw.ttl("fbs:job:done:events")) <= 600  # type: ignore[arg-type,unused-ignore]
+    for key in ("fbs:job:running", "fbs:job:running:events", "fbs:job:queued", "fbs:job:queued:events"):
+        assert raw.ttl(key) == -1
+
+
+def test_the_index_forgets_what_has_expired(redis_url: str, raw: redis.Redis) -> None:
+    with JobStore(redis_url, ttl=1) as store:
+        store.succeed("one", started(store), {})
+        until(lambda: not raw.exists("fbs:job:one"))
+        assert list(store.list()) == []
+
+        def trimmed() -> bool:
+            store.create(f"other{time.monotonic()}", action="discover")
+            return raw.zscore("fbs:jobs", "one") is None
+
+        until(trimmed)
+        assert raw.zcard("fbs:jobs:ending") == 0
+
+
+def test_a_job_that_was_not_sent_leaves_nothing(store: JobStore, raw: redis.Redis) -> None:
+    store.create("one", action="discover")
+    store.remove("one")
+    assert raw.keys("*") == []
+
+
+def test_many_events_are_not_kept_for_ever(store: JobStore, raw: redis.Redis) -> None:
+    attempt = started(store)
+    for number in range(2500):
+        store.progress("one", attempt, kind="progress", step="fields", current=number)
+    assert 1000 <= int(raw.xlen("fbs:job:one:events")) < 1300  # type: ignore[arg-type,unused-ignore]
+
+
+def test_progress_is_told_at_most_five_times_a_second(store: JobStore) -> None:
+    attempt = started(store)
+    published: list[int] = []
+    progress = JobProgress(store, "one", attempt, publish=lambda told: published.append(told["current"]))
+    began = time.monotonic()
+    progress.step("fields", total=100_000)
+    for _ in range(100_000):
+        progress.advance()
+    spent = time.monotonic() - began
+    assert len(published) <= 2 + spent / 0.2
+    progress.step("save")
+    assert published[-2:] == [100_000, 0]  # nothing of a step is left untold when the next begins
+    record = store.get("one")
+    assert (record.step, record.current, record.total) == ("save", 0, None)

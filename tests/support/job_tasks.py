@@ -1,0 +1,87 @@
+"""Tasks that only the tests' workers have: each shows one way in which a job can go."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from celery import shared_task
+
+from fbs_worker.errors import OdooLoginRefused, OdooTimeout
+from tasks.base import JobTask
+
+SECRET = "hunter2-in-an-error"
+
+_never = threading.Event()
+
+
+def _wait_for(path: Path, job: JobTask) -> None:
+    while not path.exists():
+        job.progress.advance(0)
+        _never.wait(0.02)
+
+
+@shared_task(name="test.steps", bind=True, base=JobTask)  # type: ignore[untyped-decorator]
+def steps(self: JobTask, *, gate: str, domain: str = "rental") -> dict[str, Any]:
+    """Two steps; the second waits in its middle until the file `gate` is there."""
+    self.progress.step("modules", total=2, message="reading modules")
+    self.progress.advance()
+    self.progress.advance()
+    self.progress.step("fields", total=4)
+    self.progress.advance(2, message="sale.order")
+    _wait_for(Path(gate), self)
+    self.progress.advance(2)
+    return {"domain": domain, "done": True}
+
+
+@shared_task(name="test.flaky", bind=True, base=JobTask)  # type: ignore[untyped-decorator]
+def flaky(self: JobTask, *, runs: str, failures: int) -> dict[str, Any]:
+    """Fails a few times with what may pass; `runs` counts the runs."""
+    with Path(runs).open("a") as file:
+        file.write("x")
+    count = len(Path(runs).read_text())
+    if count <= failures:
+        raise OdooTimeout("Odoo took too long.", hint="Wait.")
+    return {"runs": count}
+
+
+@shared_task(name="test.refused", bind=True, base=JobTask)  # type: ignore[untyped-decorator]
+def refused(self: JobTask, *, runs: str) -> dict[str, Any]:
+    """Fails with what will not pass."""
+    with Path(runs).open("a") as file:
+        file.write("x")
+    try:
+        raise ValueError(SECRET)
+    except ValueError as exc:
+        raise OdooLoginRefused("Wrong user.", hint="Correct ODOO_USER.", user="admin") from exc
+
+
+@shared_task(name="test.broken", bind=True, base=JobTask)  # type: ignore[untyped-decorator]
+def broken(self: JobTask) -> dict[str, Any]:
+    """Fails in a way that nobody foresaw, with a secret in the words."""
+    password = SECRET
+    raise ValueError(f"bad password {password}")
+
+
+@shared_task(name="test.not_json", bind=True, base=JobTask)  # type: ignore[untyped-decorator]
+def not_json(self: JobTask) -> dict[str, Any]:
+    """Yields what cannot travel."""
+    return {"types": {1, 2}}
+
+
+@shared_task(name="test.slow", bind=True, base=JobTask, soft_time_limit=1)  # type: ignore[untyped-decorator]
+def slow(self: JobTask) -> dict[str, Any]:
+    """Never ends by itself."""
+    self.progress.step("waiting")
+    while True:
+        _never.wait(0.05)
+
+
+@shared_task(name="test.deadly", bind=True, base=JobTask)  # type: ignore[untyped-decorator]
+def deadly(self: JobTask, *, runs: str) -> dict[str, Any]:
+    """Kills the process that runs it."""
+    with Path(runs).open("a") as file:
+        file.write("x")
+    os._exit(9)

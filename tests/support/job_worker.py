@@ -1,0 +1,56 @@
+"""A worker that knows the tests' own tasks, too: `python -m tests.support.job_worker` with the settings around it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fbs_worker.app import run_worker
+from fbs_worker.errors import FBSError
+from fbs_worker.settings import Settings, load_settings
+from fbs_worker.worker import settings_environment
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def job_worker(settings: Settings, *, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A running worker; it is stopped at the end, warmly if that goes quickly."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ODOO_", "FBS_"))}
+    with log.open("wb") as output:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.job_worker"],
+            cwd=ROOT,
+            env=inherited | settings_environment(settings),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield worker
+    finally:
+        worker.terminate()
+        try:
+            worker.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(worker.pid, signal.SIGKILL)
+            worker.wait()
+
+
+def main() -> int:
+    """Run the worker; an error is told in one line."""
+    try:
+        return run_worker(load_settings(), concurrency=2, include=("tests.support.job_tasks",))
+    except FBSError as exc:
+        sys.stderr.write(f"{exc.message}\n{exc.hint}\n")
+        return exc.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

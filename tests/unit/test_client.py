@@ -1,0 +1,96 @@
+"""The client: what it refuses before anything is enqueued, and what it imports."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from fbs_worker.client import Client, outcome
+from fbs_worker.errors import JobCancelled, JobError, JobFailed, SecretError, SettingsError, UsageError
+from fbs_worker.job_events import JobRecord, JobState
+from fbs_worker.settings import Settings
+
+NOWHERE = "redis://127.0.0.1:1/0"  # nobody listens there: what is refused first never gets that far
+
+
+def python(code: str, **environment: str) -> str:
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_importing_it_is_light() -> None:
+    heavy = ("celery", "kombu", "redis", "pydantic", "sqlalchemy", "psycopg2", "connectors", "tasks")
+    code = f"import sys, fbs_worker.client\nprint([name for name in {heavy} if name in sys.modules])"
+    assert python(code).strip() == "[]"
+
+
+def test_enqueuing_knows_neither_tasks_nor_connectors() -> None:
+    code = (
+        "import sys\nfrom fbs_worker.client import Client\nfrom fbs_worker.errors import QueueUnreachable\n"
+        f"try:\n    Client({NOWHERE!r}).discover(domain='hr')\nexcept QueueUnreachable:\n"
+        "    print([name for name in sys.modules if name.partition('.')[0] in ('connectors', 'tasks')])"
+    )
+    assert python(code).strip() == "[]"
+
+
+def test_importing_the_application_reads_no_setting() -> None:
+    python("import fbs_worker.app", FBS_JOB_TIME_LIMIT="not a number", FBS_REDIS_URL="not a URL")
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({"domain": "nowhere"}, UsageError),
+        ({"domain": "hr", "discovery_types": ["modules"]}, UsageError),
+        ({"domain": "hr", "table_prefix": "1"}, UsageError),
+        ({"domain": "hr", "database_config": {"user": "me"}}, UsageError),
+        ({"domain": "hr", "database_config": {"name": "x", "password": "plain, and no key"}}, SecretError),
+    ],
+)
+def test_what_is_not_valid_is_never_enqueued(given: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error) as caught:
+        Client(NOWHERE, settings=Settings()).discover(**given)
+    assert "plain, and no key" not in str(caught.value)
+
+
+def test_without_an_address_it_says_how_to_get_one() -> None:
+    with pytest.raises(SettingsError, match="No Redis is set") as caught:
+        Client(settings=Settings()).jobs()
+    assert "fbs up" in caught.value.hint
+
+
+def ended(state: JobState, **given: Any) -> JobRecord:
+    empty: dict[str, Any] = dict.fromkeys(("total", "started_at", "finished_at", "heartbeat_at", "result", "error"))
+    words = dict.fromkeys(("action", "solution", "domain", "step", "message"), "")
+    created = datetime(2026, 1, 1, tzinfo=UTC)
+    return JobRecord(
+        **{**empty, **words, "id": "one", "state": state, "current": 0, "attempts": 1, "created_at": created, **given}
+    )
+
+
+def test_the_outcome_of_a_job() -> None:
+    assert outcome(ended(JobState.SUCCEEDED, result={"rows": 1})) == {"rows": 1}
+    error = {"code": "odoo_timeout", "message": "Odoo took too long.", "hint": "Wait."}
+    with pytest.raises(JobFailed, match="took too long") as caught:
+        outcome(ended(JobState.FAILED, error=error))
+    assert caught.value.hint == "Wait."
+    assert caught.value.context["error"] == error
+    with pytest.raises(JobCancelled):
+        outcome(ended(JobState.CANCELLED))
+    for state in (JobState.LOST, JobState.RUNNING, JobState.QUEUED, JobState.RETRYING):
+        with pytest.raises(JobError) as pending:
+            outcome(ended(state))
+        assert "fbs jobs watch one" in pending.value.hint

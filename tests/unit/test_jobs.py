@@ -1,0 +1,259 @@
+"""Records, events, pauses, addresses and the configuration of Celery: what needs no server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import redis
+
+from fbs_worker import queue
+from fbs_worker.app import QUEUES, ROUTES, configuration, make_app, shown
+from fbs_worker.errors import FBSError, JobError, QueueUnreachable, SettingsError, UsageError
+from fbs_worker.job_events import JobEvent, JobRecord, JobState
+from fbs_worker.requests import DiscoverRequest, check_odoo, expected_odoo, refuse_plain_password
+from fbs_worker.settings import OdooConnection, Settings
+from tasks.base import JobFailure, pause_before, unexpected
+
+NOW = 1_767_225_600_000  # 2026-01-01T00:00:00Z
+KEPT = {"action": "discover", "state": "running", "created_at": str(NOW), "heartbeat_at": str(NOW), "attempts": "1"}
+
+
+def record(**changed: str) -> JobRecord:
+    return JobRecord.from_hash("one", KEPT | changed, now=NOW, lost_after=30)
+
+
+def test_a_record_is_read_and_told() -> None:
+    told = record(step="fields", current="5", total="8", error='{"code": "x"}', started_at=str(NOW)).to_dict()
+    assert told == {
+        "id": "one",
+        "action": "discover",
+        "solution": "",
+        "domain": "",
+        "state": "running",
+        "step": "fields",
+        "current": 5,
+        "total": 8,
+        "percent": 62,
+        "message": "",
+        "created_at": "2026-01-01T00:00:00.000+00:00",
+        "started_at": "2026-01-01T00:00:00.000+00:00",
+        "finished_at": None,
+        "heartbeat_at": "2026-01-01T00:00:00.000+00:00",
+        "attempts": 1,
+        "result": None,
+        "error": {"code": "x"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("changed", "percent"),
+    [
+        ({}, None),
+        ({"total": ""}, None),
+        ({"total": "0"}, None),
+        ({"current": "0", "total": "3"}, 0),
+        ({"current": "1", "total": "3"}, 33),
+        ({"current": "9", "total": "3"}, 100),
+        ({"state": "succeeded"}, 100),
+    ],
+)
+def test_percent(changed: dict[str, str], percent: int | None) -> None:
+    assert record(**changed).percent == percent
+
+
+@pytest.mark.parametrize(
+    ("changed", "state"),
+    [
+        ({"heartbeat_at": str(NOW - 29_000)}, JobState.RUNNING),
+        ({"heartbeat_at": str(NOW - 31_000)}, JobState.LOST),
+        ({"heartbeat_at": str(NOW - 31_000), "state": "retrying"}, JobState.RETRYING),
+        ({"heartbeat_at": str(NOW - 31_000), "state": "failed"}, JobState.FAILED),
+    ],
+)
+def test_only_a_silent_running_job_is_lost(changed: dict[str, str], state: JobState) -> None:
+    assert record(**changed).state is state
+
+
+def test_an_event_is_read_and_told() -> None:
+    event = JobEvent.from_entry(
+        "one", f"{NOW}-3", {"kind": "progress", "state": "running", "step": "fields", "current": "2", "total": "4"}
+    )
+    assert event.at == datetime(2026, 1, 1, tzinfo=UTC)
+    assert (event.percent, event.last) == (50, False)
+    assert event.to_dict()["at"] == "2026-01-01T00:00:00.000+00:00"
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_which_event_is_the_last(state: JobState) -> None:
+    event = JobEvent.from_entry("one", f"{NOW}-0", {"kind": "state", "state": str(state)})
+    assert event.last is (state in {"succeeded", "failed", "cancelled", "lost"})
+
+
+def test_pauses_grow_are_spread_and_have_an_end() -> None:
+    assert [pause_before(attempt, chance=1) for attempt in (1, 2, 3, 4)] == [1, 2, 4, 8]
+    assert pause_before(3, chance=0) == 2
+    assert pause_before(10_000, chance=1) == 120
+
+
+def test_an_unforeseen_error_tells_its_place_and_not_its_words() -> None:
+    try:
+        raise ValueError("the password is swordfish")
+    except ValueError as exc:
+        error = unexpected(exc)
+    assert error.code == "internal"
+    assert "ValueError at test_jobs.py:" in error.message
+    assert "swordfish" not in str(error.to_dict())
+
+
+def test_a_failure_carries_the_whole_error() -> None:
+    error = JobError("It broke.", hint="Mend it.", table="x").to_dict()
+    failure = JobFailure(error)
+    assert failure.args == (error,)
+    assert str(failure) == "It broke. [job]"
+
+
+# ------------------------------------------------------------------------------------------------------------ Redis
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("redis://localhost", "localhost:6379"),
+        ("redis://:secret@127.0.0.1:6380/3", "127.0.0.1:6380"),
+        ("rediss://user:secret@redis.example:7000/0", "redis.example:7000"),
+        ("redis://[::1]:7000/0", "::1:7000"),
+    ],
+)
+def test_an_address_has_no_password(url: str, address: str) -> None:
+    assert queue.address(queue.check_url(url)) == address
+
+
+@pytest.mark.parametrize(
+    "url", ["", "localhost:6379", "http://:secret@x:1", "redis://", "redis://:secret@x:port/0", "redis://:secret@x/one"]
+)
+def test_what_is_not_a_url_of_redis_is_told_without_it(url: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        queue.check_url(url)
+    assert "secret" not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (redis.exceptions.ConnectionError("Error 111"), QueueUnreachable),
+        (redis.exceptions.TimeoutError("late"), QueueUnreachable),
+        (redis.exceptions.BusyLoadingError("loading"), QueueUnreachable),
+        (redis.exceptions.AuthenticationError("invalid password"), SettingsError),
+        (redis.exceptions.NoPermissionError("no"), SettingsError),
+        (redis.exceptions.OutOfMemoryError("OOM command not allowed"), JobError),
+        (redis.exceptions.ReadOnlyError("READONLY"), JobError),
+        (redis.exceptions.ResponseError("ERR unknown command, with args beginning with: 'secret'"), JobError),
+    ],
+    ids=lambda value: getattr(value, "__name__", type(value).__name__),
+)
+def test_the_errors_of_redis_in_our_words(raised: Exception, told: type[FBSError]) -> None:
+    with pytest.raises(told, match="host:1") as caught, queue.errors_of("host:1"):
+        raise raised
+    assert type(caught.value) is told
+    assert "secret" not in caught.value.message
+
+
+# ----------------------------------------------------------------------------------------------------------- Celery
+
+
+def settings(**given: Any) -> Settings:
+    return Settings(**{"fbs_redis_url": "redis://127.0.0.1:1/0", **given})
+
+
+@pytest.mark.parametrize(
+    ("limit", "visibility", "accepted"),
+    [(3000, 3600, True), (3000, 3031, True), (3000, 3030, False), (3600, 3600, False), (10, 20, True)],
+)
+def test_the_time_limit_lies_below_the_visibility_timeout(limit: int, visibility: int, accepted: bool) -> None:
+    given = settings(fbs_job_time_limit=limit, fbs_visibility_timeout=visibility)
+    if accepted:
+        told = configuration(given)
+        assert told["task_soft_time_limit"] < told["task_time_limit"]
+        assert told["task_time_limit"] < told["broker_transport_options"]["visibility_timeout"]
+    else:
+        with pytest.raises(SettingsError, match=f"after {visibility}"):
+            configuration(given)
+
+
+def test_only_json_travels_and_every_task_has_its_own_queue() -> None:
+    conf = make_app(settings()).conf
+    assert conf.accept_content == ["json"]
+    assert (conf.task_serializer, conf.result_serializer, conf.event_serializer) == ("json", "json", "json")
+    assert {told["queue"] for told in ROUTES.values()} == set(QUEUES)
+    assert {(each.name, each.exchange.name, each.routing_key) for each in conf.task_queues} == {
+        (name, name, name) for name in QUEUES
+    }
+
+
+def test_shown_arguments_have_no_password() -> None:
+    given = {"domain": "hr", "full": None, "database_config": {"name": "x", "password": "sealed:abc"}}
+    assert shown(given) == {"domain": "hr", "database_config": {"name": "x", "password": "***"}}
+    assert shown({"database_config": "secret"}) == {"database_config": "***"}
+
+
+# --------------------------------------------------------------------------------------------------------- requests
+
+
+def test_a_request_takes_what_is_missing_from_the_settings() -> None:
+    given = settings(fbs_table_prefix="shop_", fbs_default_database_host="db", fbs_default_database_user="me")
+    request = DiscoverRequest.parse(
+        domain="hr",
+        database_config={"name": "x", "port": "5433"},
+        discovery_types=["model", "module"],
+        settings=given,
+    )
+    assert request.table_prefix == "shop_"
+    assert request.types == ("module", "model")
+    assert request.database is not None
+    assert request.database.address() == "me@db:5433/x"
+
+
+@pytest.mark.parametrize("types", [["modules"], [7], "modules", [None]])
+def test_an_unknown_discovery_type_is_told(types: Any) -> None:
+    with pytest.raises(UsageError):
+        DiscoverRequest.parse(domain="hr", discovery_types=types, settings=settings())
+
+
+@pytest.mark.parametrize("password", ["", None, "env:X", "file:/x", "sealed:abc"])
+def test_references_may_travel(password: str | None) -> None:
+    refuse_plain_password({"name": "x", "password": password})
+    refuse_plain_password(None)
+
+
+@pytest.mark.parametrize(
+    ("expected", "fits"),
+    [
+        (None, True),
+        ({}, True),
+        ({"url": "http://odoo:8069", "database": "live"}, True),
+        ({"url": "http://odoo:8069", "database": ""}, True),
+        ({"url": "http://odoo:8070", "database": "live"}, False),
+        ({"url": "http://odoo:8069", "database": "test"}, False),
+    ],
+)
+def test_the_odoo_that_is_meant_is_the_one_that_is_read(expected: dict[str, str] | None, fits: bool) -> None:
+    connection = OdooConnection(url="http://ODOO:8069/", db="live")
+    check: Callable[[], None] = lambda: check_odoo(connection, expected)  # noqa: E731
+    if fits:
+        check()
+    else:
+        with pytest.raises(SettingsError, match="you asked for"):
+            check()
+
+
+def test_what_is_expected_of_odoo_has_no_credentials() -> None:
+    given = settings(odoo_url="http://me:secret@odoo:8069/", odoo_db="live")
+    assert expected_odoo(given, "default") == {"url": "http://odoo:8069", "database": "live"}
+    assert expected_odoo(given, "elsewhere") is None
+    assert expected_odoo(settings(odoo_url="recording:/A/File.json"), "default") == {
+        "url": "recording:/A/File.json",
+        "database": "",
+    }
