@@ -324,7 +324,10 @@ class OdooHTTP:
     @cached_property
     def _tls(self) -> ssl.SSLContext:
         """Verifies certificates; made once, for reading the authorities takes longer than most calls."""
-        return ssl.create_default_context()
+        context = ssl.create_default_context()
+        # some distributions allow older versions by default
+        context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
+        return context
 
     def _answer(self, connection: Connection) -> Answer:
         response = connection.getresponse()

@@ -31,7 +31,7 @@ from connectors.tables import (
 from connectors.views import View, Views, default_form
 from fbs_worker.discovery import Discovery, DiscoveryType, Section, Snapshot
 from fbs_worker.domains import Domain
-from fbs_worker.errors import OdooAccessDenied
+from fbs_worker.errors import OdooAccessDenied, OdooModelMissing
 from fbs_worker.progress import NullProgress, Progress
 
 _PROBED: Final = (MODELS, FIELDS, SERVER_ACTIONS, AUTOMATIONS, DASHBOARDS)
@@ -206,7 +206,11 @@ class OdooSnapshot:
 
     def _models_allowed(self) -> dict[str, Row]:
         """Every model that a user without access rights may read; which modules they are from, Odoo does not tell."""
-        found = self._reader.available_models()
+        try:
+            found = self._reader.available_models()
+        except OdooModelMissing as exc:  # Odoo 15 and earlier have no such method: nothing tells the models then
+            self._sections.denied("models", OdooAccessDenied(exc.message), needs=ACCESS_RIGHTS)
+            return {}
         self._sections.partial(
             "models",
             needs=ACCESS_RIGHTS,

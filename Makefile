@@ -1,0 +1,62 @@
+# Everything that one does with a checkout; `make help` tells.
+
+SHELL := bash
+.DEFAULT_GOAL := help
+
+# The first Python on the path that is new enough; `make PYTHON=/path/to/python …` takes another.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$python"; break; }; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/installed
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+SOURCES := fbs_worker connectors tasks tests bench
+
+.PHONY: help install demo test test-live lint format bench clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(READY) ## Make the virtual environment .venv with everything in it (the others do it when needed)
+
+$(READY): pyproject.toml constraints.txt
+	@[ -n '$(PYTHON)' ] && '$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'Python 3.11 or later is needed: install one, or name it: make PYTHON=/path/to/python3' >&2; exit 1; }
+	@echo 'Setting up $(VENV) (once; it takes a minute or two) …'
+	@[ -x $(BIN)/python ] || '$(PYTHON)' -m venv $(VENV) || \
+		{ echo "Python's venv module is needed (Debian and Ubuntu: apt install python3-venv)." >&2; rm -rf $(VENV); exit 1; }
+	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY) ## Read an Odoo into PostgreSQL, once, with everything it needs (DOMAIN=rental; ODOO_URL=… reads yours)
+	@$(BIN)/fbs demo $(if $(DOMAIN),--domain '$(DOMAIN)')
+
+test: $(READY) ## Run the tests: unit, integration, acceptance
+	@$(BIN)/pytest -q -n 2 -m 'not live'
+
+test-live: $(READY) ## Run the live tests against a real Odoo 19 (the first time it is downloaded, about 5 minutes)
+	@connection=$$(tests/live/live-odoo start) && status=0 || status=$$?; \
+	trap 'tests/live/live-odoo stop' EXIT; \
+	case $$status in \
+		0) export $$connection ;; \
+		75) echo 'No Odoo 19 can be downloaded here: the live tests are skipped.' >&2 ;; \
+		*) exit $$status ;; \
+	esac; \
+	$(BIN)/pytest -q -m live tests/live
+
+lint: $(READY) ## Check style and types
+	@$(BIN)/ruff check --quiet $(SOURCES)
+	@$(BIN)/ruff format --quiet --check $(SOURCES) || { $(BIN)/ruff format --check $(SOURCES); exit 1; }
+	@$(BIN)/mypy
+
+format: $(READY) ## Bring the sources into shape
+	@$(BIN)/ruff check --quiet --fix $(SOURCES)
+	@$(BIN)/ruff format $(SOURCES)
+
+bench: $(READY) ## Measure against a real Odoo 19; figures and method are in bench/README.md
+	@$(BIN)/python -m bench
+
+clean: ## Remove what was built, the virtual environment too (data of `fbs up` and `fbs demo` stays)
+	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,123 @@
+"""`fbs demo`: the main job once, with everything that it needs, and nothing left behind but what it found."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from fbs_worker.cli.display import open_display
+from fbs_worker.cli.follow import follow
+from fbs_worker.cli.options import Format
+from fbs_worker.cli.output import OutputFormat, errors_as, note, print_blocks, print_json
+from fbs_worker.cli.render import discovery_blocks
+from fbs_worker.cli.stack import starting, told_down
+
+if TYPE_CHECKING:
+    from fbs_worker.client import JobHandle
+    from fbs_worker.settings import Settings
+    from fbs_worker.worker import WorkerProcess
+
+_WORKER_SECONDS: Final = 5.0
+"""A worker whose job was interrupted gets this long to end by itself."""
+
+
+def demo(
+    domain: Annotated[
+        str, typer.Option("--domain", envvar="FBS_DOMAIN", help="The business domain; see `fbs domains`.")
+    ] = "rental",
+    output_format: Format = OutputFormat.TEXT,
+) -> None:
+    """Discover a domain with a PostgreSQL, a Redis and a worker of its own, then stop them; run it twice.
+
+    It reads the Odoo of ODOO_URL, or a recording of an Odoo 19 that comes with this package. What was found is kept
+    below FBS_HOME, so that the second run can say what changed since the first.
+    """
+    with errors_as(output_format):
+        home, result = _demo(domain, output_format)
+    if output_format is OutputFormat.JSON:
+        print_json({"domain": domain, **result})
+    else:
+        blocks = discovery_blocks(result, domain=domain)
+        print_blocks([*blocks, f"Kept in {home}. Run it again to see what changed since."])
+
+
+def _demo(domain: str, output_format: OutputFormat) -> tuple[Path, dict[str, Any]]:
+    from fbs_worker.domains import load_domain
+    from fbs_worker.errors import RefusedError
+    from fbs_worker.processes import ending_signals, file_lock
+    from fbs_worker.settings import get_settings
+
+    load_domain(domain)
+    settings = demo_settings(get_settings())
+    home = settings.home()
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        with file_lock(home / "demo.lock", wait=False):
+            told_down(home, seconds=_WORKER_SECONDS)  # what a demo that was killed left running
+            with ending_signals():
+                return home, _run(domain, settings, output_format)
+    except BlockingIOError:
+        raise RefusedError("Another demo runs in this folder.", hint="Wait for its end, or set FBS_HOME.") from None
+
+
+def _run(domain: str, settings: Settings, output_format: OutputFormat) -> dict[str, Any]:
+    from fbs_worker import stack
+    from fbs_worker.client import Client
+
+    home = settings.home()
+    try:
+        info, worker = stack.up(settings, tell=starting)
+        with Client(settings=info.filled(settings)) as client:
+            job = client.discover(domain=domain, database_config={"name": info.database.name})
+            with _given_up_without(worker, job):
+                return follow(job, open_display(f"Discovering {domain}", output_format))
+    finally:
+        told_down(home, seconds=_WORKER_SECONDS)
+
+
+def demo_settings(settings: Settings) -> Settings:
+    """The settings of the demo: servers and a folder of its own; a recording where no Odoo is set."""
+    from fbs_worker.settings import Settings as Defaults
+
+    update: dict[str, Any] = {"fbs_home": settings.home() / "demo", "fbs_redis_url": "", "fbs_database_url": ""}
+    if not settings.odoo_url:
+        note("ODOO_URL is not set: reading the recording of an Odoo 19 that comes with fbs-worker.")
+        for name, described in Defaults.model_fields.items():
+            if name.startswith("odoo_"):
+                update[name] = described.get_default(call_default_factory=True)
+        update["odoo_url"] = f"recording:{packaged_recording()}"
+    return settings.model_copy(update=update)
+
+
+def packaged_recording() -> Path:
+    """The recording that comes with the package; found by its place, for nothing here imports the connectors."""
+    spec = importlib.util.find_spec("connectors")
+    assert spec is not None  # noqa: S101 -- it is part of this distribution
+    assert spec.origin is not None  # noqa: S101
+    return Path(spec.origin).parent / "recordings" / "odoo19.json.xz"
+
+
+@contextmanager
+def _given_up_without(worker: WorkerProcess | None, job: JobHandle) -> Iterator[None]:
+    """Cancel the job when its worker dies, so that nobody waits for it for ever."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.5):
+            if worker is not None and not worker.process.alive:
+                job.cancel()
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()

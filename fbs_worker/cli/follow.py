@@ -1,0 +1,72 @@
+"""Follow a job to its end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from fbs_worker.cli.display import Display
+from fbs_worker.cli.output import note
+
+if TYPE_CHECKING:
+    from fbs_worker.client import JobHandle
+    from fbs_worker.job_events import JobEvent
+
+PATIENCE_SECONDS: Final = 5.0
+"""A job that no worker has taken up for this long is worth a word."""
+
+
+def follow(job: JobHandle, display: Display) -> dict[str, Any]:
+    """Show a job's progress until it has ended.
+
+    Args:
+        job: the job.
+        display: where to show it; not entered yet.
+
+    Returns:
+        The job's result.
+
+    Raises:
+        JobFailed, JobCancelled, JobError: it ended otherwise, or its worker is lost.
+        KeyboardInterrupt: Ctrl-C; the job goes on, and a line says so.
+    """
+    from fbs_worker.client import outcome
+
+    try:
+        with display, _word_of_waiting(display) as taken_up:
+            for event in job.follow():
+                if event.state != "queued":
+                    taken_up()
+                _show(event, display)
+    except KeyboardInterrupt:
+        note(f"The job goes on. Follow it: fbs jobs watch {job.id}   Stop it: fbs jobs cancel {job.id}")
+        raise
+    return outcome(job.status())
+
+
+def _show(event: JobEvent, display: Display) -> None:
+    match event.kind:
+        case "step":
+            display.step(event.step, total=event.total, message=event.message)
+        case "progress":
+            display.at(event.current, event.total)
+        case "message":
+            display.say(event.message)
+        case "state" if event.state == "retrying":
+            display.say(event.message or "The job failed and is tried again.")
+        case "state":
+            pass  # the others show in what follows: steps, or the result
+
+
+@contextmanager
+def _word_of_waiting(display: Display) -> Iterator[Any]:
+    words = "No worker has taken the job up yet. Start one in another terminal: fbs worker (or everything: fbs up)"
+    timer = threading.Timer(PATIENCE_SECONDS, display.say, [words])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield timer.cancel
+    finally:
+        timer.cancel()

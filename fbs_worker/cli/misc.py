@@ -1,0 +1,40 @@
+"""Small commands: domains, new-key, version."""
+
+from __future__ import annotations
+
+import typer
+
+from fbs_worker.cli.options import Format
+from fbs_worker.cli.output import OutputFormat, Table, print_blocks, print_json, say
+
+
+def domains(output_format: Format = OutputFormat.TEXT) -> None:
+    """List the business domains that can be discovered."""
+    from fbs_worker.domains import domain_names, load_domain
+
+    known = [load_domain(name) for name in domain_names()]
+    if output_format is OutputFormat.JSON:
+        print_json([{"name": domain.name, "title": domain.title} for domain in known])
+    else:
+        print_blocks([Table(title="Domains", columns=("name", "title"), rows=[(d.name, d.title) for d in known])])
+
+
+def new_key() -> None:
+    """Print a fresh key for FBS_SECRET_KEYS, with which passwords are sealed."""
+    from fbs_worker.vault import new_key as make
+
+    say(make())
+
+
+def version() -> None:
+    """Print the version."""
+    print_version(asked=True)
+
+
+def print_version(asked: bool) -> None:
+    """What `--version` does."""
+    if asked:
+        from importlib.metadata import version as of
+
+        say(f"fbs-worker {of('fbs-worker')}")
+        raise typer.Exit

@@ -1,0 +1,35 @@
+"""`fbs record`: write a recording of an Odoo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fbs_worker.cli.display import open_display
+from fbs_worker.cli.options import Format, Odoo, current_settings
+from fbs_worker.cli.output import OutputFormat, errors_as, print_json, say
+
+
+def record(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, e.g. odoo.json.xz.")],
+    odoo: Odoo = "default",
+    output_format: Format = OutputFormat.TEXT,
+) -> None:
+    """Record an Odoo's metadata into a file; ODOO_URL=recording:FILE replays it.
+
+    For bug reports and tests. It holds names, types, relations, states and the conditions of buttons: no business data,
+    no help texts, no view sources.
+    """
+    with errors_as(output_format):
+        from fbs_worker.inline import run_inline
+
+        with open_display("Recording", output_format) as display:
+            kwargs = {"path": str(file.expanduser().absolute()), "odoo": odoo}
+            result = run_inline("fbs.record", kwargs, settings=current_settings(), progress=display)
+        if output_format is OutputFormat.JSON:
+            print_json(result)
+        else:
+            say(f"Recorded into {file} ({file.expanduser().stat().st_size:,} bytes).")
+            say(f"Replay it: ODOO_URL=recording:{file} fbs discover --domain rental --inline")

