@@ -1,10 +1,12 @@
-"""Reading a live Odoo 19 for each domain, against the same calls made raw.
+"""Reading a live Odoo 19 for each domain, against the same calls made raw; and an unchanged refresh against a full one.
 
 Raw: the very requests that the connector made, sent again one after another on one kept-alive connection of Python's
-`http.client`, each answer read to its last byte and thrown away: nothing parsed, nothing made of it. Version and log-in
-are left out on both sides. Both take turns; the ratio is taken round by round, and its median told.
+`http.client`, each answer read to its last byte and thrown away: nothing parsed, nothing made of it. Raw, parsed: the
+same with `json.loads` on each answer. All three take turns; ratios are taken round by round, and their median told.
+Version and log-in are left out.
 
-Besides: an unchanged refresh as a whole job (database included) against a full one, and what it writes.
+Refresh and full: what a discovery job does on connections that are open already (a log-in takes Odoo 200 ms and more,
+for it hashes the password; both kinds of job pay it). The whole jobs, log-in included, are told besides.
 
     python -m bench.bench_connector
 """
@@ -27,7 +29,9 @@ from bench.live import live_odoo
 from connectors.base import ServerInfo, Transport
 from connectors.connect import open_transport
 from connectors.odoo import OdooConnector
+from fbs_worker.catalogue import Catalogue
 from fbs_worker.database import connect
+from fbs_worker.discovery import DiscoveryType
 from fbs_worker.domains import load_domain
 from fbs_worker.embedded import EmbeddedPostgres
 from fbs_worker.inline import run_inline
@@ -80,13 +84,15 @@ class Raw:
         answer, _ = self._post("/web/session/authenticate", {"jsonrpc": "2.0", "params": login}, {})
         self._cookie = {"Cookie": (answer.getheader("Set-Cookie") or "").split(";")[0]}
 
-    def send(self, requests: Sequence[dict[str, Any]]) -> None:
-        """Send requests one after another; read each answer whole."""
+    def send(self, requests: Sequence[dict[str, Any]], *, parse: bool = False) -> None:
+        """Send requests one after another; read each answer whole, and parse it where that is asked."""
         for request in requests:
             body = {"jsonrpc": "2.0", "method": "call", "params": request}
             _, content = self._post("/web/dataset/call_kw", body, self._cookie)
             if b'"error"' in content[:200]:
                 raise RuntimeError(content[:500])
+            if parse:
+                json.loads(content)
 
     def close(self) -> None:
         """Give the connection back."""
@@ -105,43 +111,54 @@ def measure_domain(connection: OdooConnection, domain: str) -> dict[str, float]:
         requests = listening.requests
     with closing(open_transport(connection)) as transport, closing(Raw(connection)) as raw:
         raw.send(requests)
-        ours, theirs = [], []
+        ours, theirs, parsed = [], [], []
         for _ in range(ROUNDS):
             theirs.append(_seconds(lambda: raw.send(requests)))
+            parsed.append(_seconds(lambda: raw.send(requests, parse=True)))
             ours.append(_seconds(lambda: list(OdooConnector(transport).read(load_domain(domain)))))
     return {
         "discoveries": found,
         "calls": len(requests),
         "read_seconds": statistics.median(ours),
         "raw_seconds": statistics.median(theirs),
+        "parsed_seconds": statistics.median(parsed),
         "ratio": statistics.median(one / other for one, other in zip(ours, theirs, strict=True)),
+        "parsed_ratio": statistics.median(one / other for one, other in zip(ours, parsed, strict=True)),
     }
 
 
 def measure_refresh(connection: OdooConnection, database: DatabaseConfig, domain: str) -> dict[str, float]:
-    """A full job and an unchanged refresh of one domain, both with the database."""
+    """A full and an unchanged refresh of one domain, with the database; on open connections, and as whole jobs."""
     settings = Settings(
         odoo_url=connection.url, odoo_db=connection.db, odoo_user=connection.user, odoo_password=connection.password
     )
     request = {"domain": domain, "database_config": database.redacted()}
     run_inline("fbs.discover", request, settings=settings)
     before = _written(database)
-    full, refresh, calls = [], [], 0
+    times: dict[str, list[float]] = {"full": [], "refresh": [], "full_job": [], "refresh_job": []}
+    calls = 0
+    with closing(open_transport(connection)) as transport, closing(connect(database)) as opened:
+        connector, catalogue = OdooConnector(transport), Catalogue(opened)
+        for _ in range(ROUNDS):
+            times["full"].append(_seconds(lambda: catalogue.save(connector.read(load_domain(domain)))))
+            made = transport.calls
+            times["refresh"].append(_seconds(lambda: _refresh(connector, catalogue, domain)))
+            calls = max(calls, transport.calls - made)
+    whole = {**request, "full": True}
     for _ in range(ROUNDS):
-        full.append(_seconds(lambda: run_inline("fbs.discover", {**request, "full": True}, settings=settings)))
-        began = time.perf_counter()
-        told = run_inline("fbs.discover", request, settings=settings)
-        refresh.append(time.perf_counter() - began)
-        if told["report"]["read"]:
-            raise RuntimeError("the server changed while it was measured")
-        calls = max(calls, told["calls"])
-    return {
-        "full_job_seconds": statistics.median(full),
-        "refresh_seconds": statistics.median(refresh),
-        "refresh_ratio": statistics.median(one / other for one, other in zip(refresh, full, strict=True)),
-        "refresh_calls": calls,
-        "rows_written": _written(database) - before,
-    }
+        times["full_job"].append(_seconds(lambda: run_inline("fbs.discover", whole, settings=settings)))
+        times["refresh_job"].append(_seconds(lambda: run_inline("fbs.discover", request, settings=settings)))
+    told = {f"{name}_seconds": statistics.median(values) for name, values in times.items()}
+    ratios = [one / other for one, other in zip(times["refresh"], times["full"], strict=True)]
+    written = _written(database) - before
+    return {**told, "refresh_ratio": statistics.median(ratios), "refresh_calls": calls, "rows_written": written}
+
+
+def _refresh(connector: OdooConnector, catalogue: Catalogue, domain: str) -> None:
+    last = catalogue.last_snapshot(domain, types=tuple(DiscoveryType))
+    if last is None or not connector.unchanged(last.fingerprint or {}):
+        raise RuntimeError("the server changed while it was measured")
+    catalogue.unchanged_report(domain, sections=last.sections, types=tuple(DiscoveryType))
 
 
 def _written(database: DatabaseConfig) -> int:

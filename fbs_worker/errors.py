@@ -2,6 +2,7 @@
 
     FBSError
     ├── UsageError                 something the caller gave is not valid            exit 2
+    │   ├── SolutionNotFound       no solution has that name
     │   ├── SettingsError          … in the environment or the settings
     │   └── SecretError            … a password that may not or cannot be used
     ├── UnreachableError           a server that does not answer; a retry can help   exit 3
@@ -25,11 +26,14 @@
     │   ├── DatabaseMissing
     │   └── DatabaseRightsMissing
     ├── RefusedError               asked for, possible, but not safe                 exit 4
-    │   └── ForeignTableError      a table of that name that FBS did not make
+    │   ├── ForeignTableError      a table of that name that FBS did not make
+    │   ├── SolutionConflict       two solutions would share a table or a catalogue
+    │   └── RowsInTheWay           tables that hold rows would be dropped
     └── JobError                                                                     exit 1
         ├── JobNotFound
         ├── JobFailed
-        └── JobCancelled
+        ├── JobCancelled
+        └── InternalError          a mistake of fbs-worker itself
 
 Each error carries what is wrong (its message, one line), what to do (`hint`, one line), a stable `code` for programs
 and whether a retry can help (`retryable`): only that decides a retry. None of them ever holds a secret.
@@ -93,6 +97,12 @@ class UsageError(FBSError):
 
     code = "usage"
     exit_code = EXIT_USAGE
+
+
+class SolutionNotFound(UsageError):
+    """No solution has that name."""
+
+    code = "solution_not_found"
 
 
 class SettingsError(UsageError):
@@ -249,6 +259,18 @@ class ForeignTableError(RefusedError):
     code = "foreign_table"
 
 
+class SolutionConflict(RefusedError):
+    """Two solutions would share a table, or read different Odoos into the same catalogue."""
+
+    code = "solution_conflict"
+
+
+class RowsInTheWay(RefusedError):
+    """Tables that hold rows would be dropped."""
+
+    code = "rows_in_the_way"
+
+
 class JobError(FBSError):
     """Something about a job."""
 
@@ -272,3 +294,9 @@ class JobCancelled(JobError):
     """The job was cancelled on request."""
 
     code = "job_cancelled"
+
+
+class InternalError(JobError):
+    """A mistake in this program, or in a library that it uses."""
+
+    code = "internal"

@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     )
 
     fbs_table_prefix: str = Field(default="fbs_", description="prefix of the system tables")
+    fbs_business_prefix: str = Field(default="", description="prefix of the business tables")
+    fbs_auto_create_tables: bool = Field(default=True, description="whether a set-up may create tables")
+    fbs_enable_migrations: bool = Field(default=True, description="whether a migration may change tables")
     fbs_default_database_host: str = Field(default="localhost", description="host where none is given")
     fbs_default_database_port: int = Field(default=5432, description="port where none is given")
     fbs_default_database_user: str = Field(default="", description="user where none is given")

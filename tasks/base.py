@@ -18,7 +18,7 @@ from celery.exceptions import Ignore, Reject
 from kombu.exceptions import OperationalError
 
 from fbs_worker.app import FBSCelery
-from fbs_worker.errors import FBSError, JobCancelled, JobError, QueueUnreachable, UsageError
+from fbs_worker.errors import FBSError, InternalError, JobCancelled, JobError, QueueUnreachable, UsageError
 from fbs_worker.job_progress import Heartbeat, JobProgress, JobSuperseded
 from fbs_worker.jobs import Claim, JobState, JobStore
 from fbs_worker.progress import Progress
@@ -30,12 +30,6 @@ _LONGEST_PAUSE: Final = 120.0
 _PATIENCE_SECONDS: Final = 60.0
 
 _T = TypeVar("_T")
-
-
-class InternalError(FBSError):
-    """A mistake in this program, or in a library that it uses."""
-
-    code = "internal"
 
 
 class JobFailure(Exception):
