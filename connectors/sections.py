@@ -142,7 +142,8 @@ class SectionReader:
             return []
         rows = self._guarded("automations", SETTINGS, lambda: self.reader.table(AUTOMATIONS))
         self.fingerprint.workflow.see(rows)
-        self.fingerprint.workflow.see(action for row in rows for action in row.get("action_server_ids") or ())
+        actions = (action for row in rows for action in row.get("action_server_ids") or ())
+        self.fingerprint.workflow.see(action for action in actions if isinstance(action, Mapping))
         return rows
 
     def schedules(self) -> list[Row]:

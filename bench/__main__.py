@@ -1,0 +1,87 @@
+"""`make bench`: every comparison, one after another, as the tables of `bench/README.md`."""
+
+from __future__ import annotations
+
+import sys
+
+from bench import bench_catalogue, bench_connector, bench_memory
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def _connector() -> list[str]:
+    figures = bench_connector.run()
+    if not figures:
+        return ["no Odoo 19 can be had here: reading it was not measured"]
+    rows = [
+        [
+            domain,
+            f"{found['discoveries']:.0f}",
+            f"{found['calls']:.0f}",
+            f"{found['raw_seconds']:.3f}",
+            f"{found['parsed_seconds']:.3f}",
+            f"{found['read_seconds']:.3f}",
+            f"{found['ratio']:.2f}",
+            f"{found['parsed_ratio']:.2f}",
+        ]
+        for domain, found in figures.items()
+    ]
+    head = ["domain", "discoveries", "calls", "raw (s)", "raw, parsed (s)", "read (s)", "of raw", "of raw, parsed"]
+    print("\n## Reading a live Odoo 19\n", _table(head, rows), sep="\n")
+    rows = [
+        [
+            domain,
+            f"{found['refresh_calls']:.0f}",
+            f"{found['refresh_seconds']:.3f}",
+            f"{found['full_seconds']:.3f}",
+            f"{found['refresh_ratio']:.3f}",
+            f"{found['rows_written']:.0f}",
+            f"{found['refresh_job_seconds']:.3f}",
+            f"{found['full_job_seconds']:.3f}",
+        ]
+        for domain, found in figures.items()
+    ]
+    head = ["domain", "calls", "refresh (s)", "full (s)", "ratio", "rows written", "refresh job (s)", "full job (s)"]
+    print("\n## An unchanged refresh\n", _table(head, rows), sep="\n")
+    return bench_connector.misses(figures)
+
+
+def _catalogue() -> list[str]:
+    found = bench_catalogue.run()
+    row = [f"{found['plain_seconds']:.3f}", f"{found['first_seconds']:.3f}", f"{found['ratio']:.2f}"]
+    head = ["COPY and INSERT (s)", "save (s)", "ratio"]
+    print(f"\n## Saving {bench_catalogue.ROWS:,} discoveries\n", _table(head, [row]), sep="\n")
+    too_slow = found["ratio"] > bench_catalogue.TARGET
+    return [f"saving: {found['ratio']:.2f} times the plain way (at most {bench_catalogue.TARGET})"] if too_slow else []
+
+
+def _memory() -> list[str]:
+    found = bench_memory.run()
+    row = [
+        f"{found['models_saved']:,.0f}",
+        f"{found['fields_saved']:,.0f}",
+        f"{found['calls']:.0f}",
+        f"{found['seconds']:.1f}",
+        f"{found['megabytes']:.0f}",
+    ]
+    head = ["models", "fields", "calls", "seconds", "peak MB"]
+    print("\n## Memory of a discovery\n", _table(head, [row]), sep="\n")
+    too_much = found["megabytes"] >= bench_memory.MOST_MEGABYTES
+    return [f"memory: {found['megabytes']:.0f} MB (below {bench_memory.MOST_MEGABYTES})"] if too_much else []
+
+
+def main() -> int:
+    """Measure everything; the number of misses."""
+    missed = [*_connector(), *_catalogue(), *_memory()]
+    print()
+    for miss in missed:
+        print(f"MISSED {miss}")
+    print(f"{len(missed)} missed" if missed else "every target is met")
+    return len(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""The connector over the recording of a real Odoo 19 that the package carries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connectors.base import ServerInfo, Transport
+from connectors.fingerprint import Fingerprint
+from connectors.odoo import OdooConnector
+from connectors.recorder import record
+from connectors.recording import RecordingTransport
+from fbs_worker.discovery import Discovery, DiscoveryType, SectionStatus
+from fbs_worker.domains import domain_names, load_domain
+from fbs_worker.errors import JobCancelled, OdooAccessDenied, OdooUnreachable
+from fbs_worker.progress import NullProgress
+
+RECORDING = Path(str(files("connectors"))) / "recordings" / "odoo19.json.xz"
+
+
+class Changed:
+    """The recorded Odoo, looked at in another way: another series, refusals, a fault at some call."""
+
+    def __init__(
+        self,
+        inner: Transport,
+        *,
+        series: str = "19.0",
+        denied: tuple[str, ...] = (),
+        fail_at: int = 0,
+    ) -> None:
+        self._inner = inner
+        major, minor = series.split(".")
+        told = inner.server
+        self.server = ServerInfo(series=series, major=(int(major), int(minor)), url=told.url, database=told.database)
+        self._denied = denied
+        self._fail_at = fail_at
+        self.asked: list[tuple[str, str]] = []
+
+    @property
+    def calls(self) -> int:
+        return self._inner.calls
+
+    def call(self, model: str, method: str, *, ids: list[int] | None = None, **arguments: Any) -> Any:
+        self.asked.append((model, method))
+        if len(self.asked) == self._fail_at:
+            raise OdooUnreachable("The server went away.")
+        if model in self._denied and method != "fields_get":
+            raise OdooAccessDenied("No.", groups=["Some / Group"])
+        return self._inner.call(model, method, ids=ids, **arguments)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+@pytest.fixture(scope="module")
+def odoo() -> Iterator[RecordingTransport]:
+    opened = RecordingTransport(RECORDING)
+    yield opened
+    opened.close()
+
+
+def rows(transport: Transport, domain: str = "rental", **how: Any) -> dict[tuple[str, str], Discovery]:
+    snapshot = OdooConnector(transport, **how).read(load_domain(domain))
+    found = [*snapshot]
+    by_name = {(str(row.discovery_type), row.name): row for row in found}
+    assert len(by_name) == len(found), "a name stands twice"
+    return by_name
+
+
+def test_the_recording_is_small_and_holds_no_layout_and_no_help() -> None:
+    assert RECORDING.stat().st_size < 1_000_000
+    content = RecordingTransport(RECORDING)
+    archs = [row["arch_db"] for row in content.call("ir.ui.view", "search_read", domain=[], fields=["arch_db"])]
+    assert archs
+    assert not any(word in arch for arch in archs for word in ("<sheet", "<group", "help=", "placeholder="))
+    assert "help" not in content.call("ir.model.fields", "search_read", domain=[], limit=1)[0]
+
+
+@pytest.mark.parametrize("domain", domain_names())
+def test_every_domain_is_read_whole_in_a_dozen_calls(domain: str) -> None:
+    transport = RecordingTransport(RECORDING)
+    snapshot = OdooConnector(transport).read(load_domain(domain))
+    kinds = {row.discovery_type for row in snapshot}
+    assert kinds == set(DiscoveryType)
+    assert transport.calls <= 12
+    assert all(section.status is SectionStatus.COMPLETE for section in snapshot.sections)
+    assert snapshot.fingerprint is not None
+    assert OdooConnector(transport).unchanged(snapshot.fingerprint)
+
+
+@pytest.mark.parametrize("page_size", [100, 333, 1_000])
+def test_small_pages_give_the_same(odoo: RecordingTransport, page_size: int) -> None:
+    assert rows(odoo, page_size=page_size) == rows(odoo)
+
+
+def test_reading_twice_gives_the_same_in_the_same_order(odoo: RecordingTransport) -> None:
+    first = list(OdooConnector(odoo).read(load_domain("hr")))
+    assert first == list(OdooConnector(odoo).read(load_domain("hr")))
+
+
+@pytest.mark.parametrize("series", ["14.0", "15.0", "16.0"])
+def test_an_older_odoo_is_asked_in_its_own_way_and_gives_the_same(odoo: RecordingTransport, series: str) -> None:
+    """No nested reads, no `load`, `read_group`: all that 14 to 16 lack. Actions of automations are then not named."""
+    older = Changed(odoo, series=series)
+    now, then = rows(odoo, "hr"), rows(older, "hr")
+    assert now == then
+    methods = {method for _, method in older.asked}
+    assert "web_search_read" not in methods
+    snapshot = OdooConnector(older).read(load_domain("hr"))
+    list(snapshot)
+    assert snapshot.fingerprint is not None
+    assert OdooConnector(older).unchanged(snapshot.fingerprint)
+    assert ("ir.module.module", "read_group") in older.asked
+
+
+@pytest.mark.parametrize(
+    ("table", "section", "kinds"),
+    [
+        ("ir.ui.view", "views", {"workflow", "bi_feature"}),
+        ("base.automation", "automations", {"workflow"}),
+        ("ir.cron", "schedules", {"workflow"}),
+        ("ir.actions.report", "reports", {"bi_feature"}),
+        ("spreadsheet.dashboard", "dashboards", {"bi_feature"}),
+    ],
+)
+def test_a_denied_section_is_named_and_marks_what_lacks_it(
+    odoo: RecordingTransport, table: str, section: str, kinds: set[str]
+) -> None:
+    snapshot = OdooConnector(Changed(odoo, denied=(table,))).read(load_domain("rental"))
+    found = list(snapshot)
+    [denied] = [told for told in snapshot.sections if told.status is not SectionStatus.COMPLETE]
+    assert (denied.name, denied.status, denied.needs) == (section, SectionStatus.DENIED, "Some / Group")
+    for row in found:
+        assert row.metadata.get("incomplete", []) == ([section] if row.discovery_type in kinds else [])
+
+
+def test_only_the_types_asked_for_are_read(odoo: RecordingTransport) -> None:
+    for kind in DiscoveryType:
+        transport = Changed(odoo)
+        found = list(OdooConnector(transport).read(load_domain("rental"), types=[kind]))
+        assert {row.discovery_type for row in found} == {kind}
+        read_views = ("ir.ui.view", "search_read") in transport.asked
+        assert read_views is (kind in {DiscoveryType.WORKFLOW, DiscoveryType.BI_FEATURE})
+
+
+def test_a_fault_at_any_call_comes_out_as_it_is(odoo: RecordingTransport) -> None:
+    whole = Changed(odoo)
+    rows(whole)
+    for number in range(1, len(whole.asked) + 1):
+        snapshot = OdooConnector(Changed(odoo, fail_at=number)).read(load_domain("rental"))
+        with pytest.raises(OdooUnreachable):
+            list(snapshot)
+        assert snapshot.fingerprint is None
+
+
+def test_a_job_that_is_cancelled_stops_reading(odoo: RecordingTransport) -> None:
+    class Impatient(NullProgress):
+        def step(self, name: str, *, total: int | None = None, message: str = "") -> None:
+            if name == "views":
+                raise JobCancelled("stop")
+
+    with pytest.raises(JobCancelled):
+        list(OdooConnector(odoo).read(load_domain("rental"), progress=Impatient()))
+
+
+def test_a_fingerprint_of_another_version_or_with_a_question_that_fails_counts_as_a_change(
+    odoo: RecordingTransport,
+) -> None:
+    snapshot = OdooConnector(odoo).read(load_domain("hr"))
+    list(snapshot)
+    told = dict(snapshot.fingerprint or {})
+    assert OdooConnector(odoo).unchanged(told)
+    assert not OdooConnector(odoo).unchanged({**told, "version": 0})
+    assert not OdooConnector(odoo).unchanged({**told, "structure_since": "2000-01-01 00:00:00"})
+    assert not OdooConnector(odoo).unchanged({**told, "workflow_since": "2000-01-01 00:00:00"})
+    assert not OdooConnector(Changed(odoo, denied=("ir.actions.server",))).unchanged(told)
+    fewer = {**told["answers"], "counts": {**told["answers"]["counts"], "ir.cron": 1}}
+    assert not OdooConnector(odoo).unchanged({**told, "answers": fewer})
+    with pytest.raises(OdooUnreachable):
+        OdooConnector(Changed(odoo, fail_at=1)).unchanged(told)
+
+
+def test_a_server_without_dates_has_a_fingerprint_too() -> None:
+    empty = Fingerprint()
+    empty.saw_table("ir.module.module", [])
+    assert empty.told()["structure_since"] == "1970-01-01 00:00:00"
+
+
+def test_a_recording_of_a_recording_reads_the_same(odoo: RecordingTransport, tmp_path: Path) -> None:
+    told = record(odoo, tmp_path / "again.json.xz", progress=NullProgress())
+    again = RecordingTransport(tmp_path / "again.json.xz")
+    first, second = rows(odoo, "ecommerce"), rows(again, "ecommerce")
+    strip = {"source"}
+    assert {
+        key: ({k: v for k, v in row.metadata.items() if k not in strip}, row.schema_definition)
+        for key, row in first.items()
+    } == {
+        key: ({k: v for k, v in row.metadata.items() if k not in strip}, row.schema_definition)
+        for key, row in second.items()
+    }
+    assert told["rows"]["ir.model.fields"] > 10_000
+    assert told["denied"] == {}
