@@ -143,7 +143,7 @@ class SectionReader:
         rows = self._guarded("automations", SETTINGS, lambda: self.reader.table(AUTOMATIONS))
         self.fingerprint.workflow.see(rows)
         actions = (action for row in rows for action in row.get("action_server_ids") or ())
-        self.fingerprint.workflow.see(action for action in actions if isinstance(action, Mapping))
+        self.fingerprint.workflow.see(action for action in actions if isinstance(action, dict))
         return rows
 
     def schedules(self) -> list[Row]:
