@@ -59,6 +59,11 @@ class Listening:
         return self._inner.server
 
     @property
+    def clock(self) -> str:
+        """The inner transport's."""
+        return self._inner.clock
+
+    @property
     def calls(self) -> int:
         """The inner transport's."""
         return self._inner.calls

@@ -36,6 +36,10 @@ class Transport(Protocol):
         """Which server this is, known once the transport is open."""
 
     @property
+    def clock(self) -> str:
+        """The server's time at its last answer, in UTC as Odoo writes dates; empty where it is not known."""
+
+    @property
     def calls(self) -> int:
         """How many model calls were made, version and log-in aside."""
 

@@ -3,10 +3,15 @@
 A refresh asks the same questions again, at most four; equal answers mean that nothing changed. A question that
 fails, or that another version of fbs-worker asked, counts as a change: then everything is read.
 
+Odoo's dates have seconds and no more over RPC. A change in the very second of the newest one that was read would look
+like no change; so a fingerprint whose newest date is not older than the read itself is not settled, and compares equal
+to nothing: the next refresh reads once more.
+
 What the questions see: a module installed, removed or upgraded (`ir.module.module.write_date` moves); a row added to
 or taken from any table that is read (their counts); a model, field, selection value, view, automation, scheduled
 action or server action changed by hand. What they do not see: a report or a dashboard renamed by hand, and a change
-in the very second of the newest one before it. `FBS_FULL_AFTER` bounds how long that can stay unseen.
+that began (Odoo dates a row by the start of its transaction) before the newest one read and was committed after the
+read. `FBS_FULL_AFTER` bounds how long that can stay unseen.
 """
 
 from __future__ import annotations
@@ -48,8 +53,18 @@ class Newest:
 
 @dataclass(slots=True)
 class Fingerprint:
-    """Collects the facts for a fingerprint while a server is read."""
+    """Collects the facts for a fingerprint while a server is read.
 
+    Attributes:
+        began: the server's time at its first answer; empty where it does not say.
+        answers: the answers to those questions that ask for a whole table.
+        structure: the newest date among the domain's models, fields and selection values.
+        workflow: the newest date among automations, schedules and their actions.
+        models: the domain's models.
+        columns: the columns of `ir.actions.server`.
+    """
+
+    began: str = ""
     answers: dict[str, Any] = field(default_factory=dict)
     structure: Newest = field(default_factory=Newest)
     workflow: Newest = field(default_factory=Newest)
@@ -69,8 +84,11 @@ class Fingerprint:
 
     def told(self) -> dict[str, Any]:
         """The fingerprint, JSON-ready."""
+        dates = [self.structure.value, self.workflow.value]
+        dates += [answer["newest"] for name, answer in self.answers.items() if name != "counts"]
         return {
             "version": VERSION,
+            "settled": not self.began or max(dates) < self.began,
             "answers": self.answers,
             "models": sorted(self.models),
             "structure_since": self.structure.next_second,
@@ -85,7 +103,7 @@ def unchanged(reader: Reader, told: Mapping[str, Any]) -> bool:
     Raises:
         UnreachableError: the server does not answer; everything else that goes wrong counts as a change.
     """
-    if told.get("version") != VERSION:
+    if told.get("version") != VERSION or not told["settled"]:
         return False
     answers: Mapping[str, Any] = told["answers"]
     try:

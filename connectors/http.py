@@ -15,6 +15,8 @@ import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from http.cookiejar import CookieJar
 from typing import Any, Final, NamedTuple, cast
@@ -224,10 +226,14 @@ class OdooHTTP:
     Args:
         address: where the server listens.
         timeout: seconds that one call may take, from connecting to the answer's last byte.
+
+    Attributes:
+        clock: the server's time at its last answer, UTC as Odoo writes dates; empty where it did not say.
     """
 
     def __init__(self, address: Address, *, timeout: float) -> None:
         self.address = address
+        self.clock = ""
         self._timeout = timeout
         self._cookies = CookieJar()
         self._connection: Connection | None = None
@@ -335,6 +341,7 @@ class OdooHTTP:
             content = response.read(decode_content=True)
         finally:
             response.close()
+        self.clock = _clock(response.headers.get("date", ""))
         return Answer(address=self.address, status=response.status, headers=response.headers, body=content)
 
     def _failure(self, exc: BaseException, fault: _Fault, connection: Connection, limit: float) -> FBSError:
@@ -355,3 +362,11 @@ def _reason(exc: BaseException) -> str:
         return exc.strerror
     cause = exc.__cause__ or exc.__context__
     return _reason(cause) if isinstance(cause, OSError) else type(exc).__name__
+
+
+def _clock(date: str) -> str:
+    """A `Date` header (RFC 9110) as Odoo writes dates."""
+    try:
+        return parsedate_to_datetime(date).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except ValueError:
+        return ""

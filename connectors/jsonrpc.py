@@ -77,6 +77,11 @@ class OdooRPCTransport:
         return self._server
 
     @property
+    def clock(self) -> str:
+        """The server's time at its last answer."""
+        return self._http.clock
+
+    @property
     def calls(self) -> int:
         """How many model calls were made."""
         return self._calls

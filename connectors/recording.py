@@ -71,6 +71,11 @@ class RecordingTransport:
         return self._server
 
     @property
+    def clock(self) -> str:
+        """Unknown: a recording stands still."""
+        return ""
+
+    @property
     def calls(self) -> int:
         """How many model calls were made."""
         return self._calls

@@ -114,6 +114,7 @@ class SectionReader:
                 depends.setdefault(related_id(row["module_id"]) or 0, set()).add(row["name"])
             modules = modules_of_rows(rows, depends=depends, categories=category_paths(self.reader.table(CATEGORIES)))
         self.sections.complete("modules", len(rows))
+        self.fingerprint.began = self.reader.transport.clock
         self.fingerprint.saw_table(MODULES, rows)
         return modules
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,10 @@ class Changed:
         series: str = "19.0",
         denied: tuple[str, ...] = (),
         fail_at: int = 0,
+        clock: str = "",
     ) -> None:
         self._inner = inner
+        self.clock = clock
         major, minor = series.split(".")
         told = inner.server
         self.server = ServerInfo(series=series, major=(int(major), int(minor)), url=told.url, database=told.database)
@@ -193,6 +196,27 @@ def test_a_fingerprint_of_another_version_or_with_a_question_that_fails_counts_a
     assert not OdooConnector(odoo).unchanged({**told, "answers": fewer})
     with pytest.raises(OdooUnreachable):
         OdooConnector(Changed(odoo, fail_at=1)).unchanged(told)
+
+
+@pytest.mark.parametrize(("later", "settled"), [(1, True), (0, False), (-1, False)])
+def test_a_fingerprint_is_settled_once_its_newest_date_has_passed(
+    odoo: RecordingTransport, later: int, settled: bool
+) -> None:
+    snapshot = OdooConnector(odoo).read(load_domain("hr"))
+    list(snapshot)
+    told = snapshot.fingerprint or {}
+    since = [told["structure_since"], told["workflow_since"]]
+    newest = max(datetime.fromisoformat(text) - timedelta(seconds=1) for text in since)
+    newest = max(
+        newest,
+        *(datetime.fromisoformat(told["answers"][name]["newest"]) for name in ("ir.module.module", "ir.ui.view")),
+    )
+    at = Changed(odoo, clock=str(newest + timedelta(seconds=later)))
+    snapshot = OdooConnector(at).read(load_domain("hr"))
+    list(snapshot)
+    assert snapshot.fingerprint is not None
+    assert snapshot.fingerprint["settled"] is settled
+    assert OdooConnector(at).unchanged(snapshot.fingerprint) is settled
 
 
 def test_a_server_without_dates_has_a_fingerprint_too() -> None:
