@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import bench_catalogue, bench_connector, bench_memory
+from bench import bench_catalogue, bench_connector, bench_memory, bench_setup
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -73,9 +73,31 @@ def _memory() -> list[str]:
     return [f"memory: {found['megabytes']:.0f} MB (below {bench_memory.MOST_MEGABYTES})"] if too_much else []
 
 
+def _setup() -> list[str]:
+    figures = bench_setup.run()
+    rows = [
+        [
+            domain,
+            f"{figures[domain]['psql_seconds']:.4f}",
+            f"{figures[domain]['ddl_seconds']:.4f}",
+            f"{figures[domain]['setup_seconds']:.4f}",
+            f"{figures[domain]['ddl_ratio']:.2f}",
+            f"{figures[domain]['ratio']:.2f}",
+        ]
+        for domain in bench_setup.DOMAINS
+    ]
+    head = ["domain", "psql (s)", "the DDL (s)", "set-up (s)", "DDL of psql", "set-up of psql"]
+    print("\n## Setting a solution up\n", _table(head, rows), sep="\n")
+    many = figures["many"]
+    row = [f"{many['first_seconds']:.4f}", f"{many['last_seconds']:.4f}", f"{many['ratio']:.2f}"]
+    head = ["median of the first ten (s)", "of the last ten (s)", "ratio"]
+    print(f"\n## {bench_setup.SOLUTIONS} solutions in one database\n", _table(head, [row]), sep="\n")
+    return bench_setup.misses(figures)
+
+
 def main() -> int:
     """Measure everything; the number of misses."""
-    missed = [*_connector(), *_catalogue(), *_memory()]
+    missed = [*_connector(), *_catalogue(), *_memory(), *_setup()]
     print()
     for miss in missed:
         print(f"MISSED {miss}")

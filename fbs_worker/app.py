@@ -41,7 +41,7 @@ ROUTES: Final = {
 
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
-TASK_MODULES: Final = ("tasks.discover", "tasks.record")
+TASK_MODULES: Final = ("tasks.discover", "tasks.drop", "tasks.record", "tasks.refresh", "tasks.setup")
 """Where the tasks are, by name: nothing here imports them, the worker does when it starts."""
 
 _TIME_LIMIT_GRACE: Final = 30
@@ -129,6 +129,9 @@ def shown(kwargs: Mapping[str, Any]) -> dict[str, Any]:
         told["database_config"] = {key: "***" if key == "password" else value for key, value in database.items()}
     elif database is not None:
         told["database_config"] = "***"
+    config = told.get("config")
+    if config is not None:
+        told["config"] = shown(config) if isinstance(config, Mapping) else "***"
     return told
 
 

@@ -7,7 +7,7 @@ table prefix and domain. Only what changed comes back to this process, in portio
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from fbs_worker.catalogue_rows import MAX_DOMAIN, RowStream, to_json
 from fbs_worker.catalogue_save import active_counts, compare_and_write
 from fbs_worker.database import Connection, errors_translated
 from fbs_worker.discovery import ChangeReport, DiscoveryType, Section, SectionStatus, Snapshot
-from fbs_worker.errors import UsageError
+from fbs_worker.errors import SolutionConflict, UsageError
 from fbs_worker.progress import NullProgress, Progress
 from fbs_worker.schema.system import ensure_tables, missing_tables, table_exists
 from fbs_worker.solution import DEFAULT_TABLE_PREFIX, check_prefix
@@ -117,23 +117,33 @@ class Catalogue:
             row = cursor.fetchone()
         return _snapshot_record(row) if row else None
 
-    def save(self, snapshot: Snapshot, *, progress: Progress | None = None) -> ChangeReport:
+    def save(
+        self,
+        snapshot: Snapshot,
+        *,
+        progress: Progress | None = None,
+        odoo_moved: bool = False,
+        within: Callable[[Cursor, ChangeReport], None] | None = None,
+    ) -> ChangeReport:
         """Save a snapshot in one transaction: all of it, or nothing.
 
         Args:
             snapshot: is iterated once, while its rows stream into the database.
             progress: receives the steps `compare` and `save`; when it raises JobCancelled, nothing is saved.
+            odoo_moved: what is kept was read from this same Odoo, under another address or database name.
+            within: called in the same transaction once everything is written; when it raises, nothing is saved.
 
         Returns:
             What changed, sorted by type and name.
 
         Raises:
             UsageError: the domain's name is too long.
+            SolutionConflict: what is kept was read from another Odoo.
             ForeignTableError: a table of one of our names is there, and is not ours.
             DatabaseRightsMissing: the user may not create or write the tables.
             DatabaseBusy: another session saves the same domain for longer than the lock time-out.
             DatabaseError, DatabaseUnreachable: as their names say.
-            FBSError: whatever reading the snapshot raises.
+            FBSError: whatever reading the snapshot, or `within`, raises.
         """
         progress = progress or NullProgress()
         if len(snapshot.domain) > MAX_DOMAIN:
@@ -143,13 +153,19 @@ class Catalogue:
             )
         with self._transaction() as cursor:
             cursor.execute(statements.SETTINGS, (f"{round(self._lock_timeout * 1000)}ms",))
-            missing_tables(self._connection, self._prefix)  # what cannot work fails before the long read
+            # what cannot work fails before the long read
+            if not missing_tables(self._connection, self._prefix) and not odoo_moved:
+                self._check_source(cursor, snapshot)
             stream = self._receive(cursor, snapshot)
             progress.step("compare", total=stream.rows)
             ensure_tables(self._connection, self._prefix)
             cursor.execute(statements.LOCK, (f"fbs:catalogue:{self._prefix}:{snapshot.domain}",))
+            if not odoo_moved:
+                self._check_source(cursor, snapshot)  # somebody may have saved meanwhile
             report = compare_and_write(cursor, self._prefix, snapshot, stream, progress)
             self._remember(cursor, snapshot, report)
+            if within is not None:
+                within(cursor, report)
         return report
 
     def unchanged_report(
@@ -216,6 +232,19 @@ class Catalogue:
     def _execute(self, cursor: Cursor, statement: sql.SQL, given: Mapping[str, Any]) -> None:
         cursor.execute(statements.prepare(statement, self._prefix), given)
 
+    def _check_source(self, cursor: Cursor, snapshot: Snapshot) -> None:
+        """Two Odoos in one catalogue would take each other's things away at every save."""
+        self._execute(cursor, statements.LAST_SNAPSHOT, {"domain": snapshot.domain, "types": _types_json(())})
+        row = cursor.fetchone()
+        if row is None:
+            return
+        known, given = _odoo(_snapshot_record(row).source), _odoo(snapshot.source)
+        if known != given:
+            raise SolutionConflict(
+                f"The catalogue of {snapshot.domain!r} in {self._prefix}discoveries is of {known}, not of {given}.",
+                hint="Give this one a table prefix of its own (--table-prefix); if that Odoo has moved: --odoo-moved.",
+            )
+
     def _receive(self, cursor: Cursor, snapshot: Snapshot) -> RowStream:
         cursor.execute(statements.CREATE_INCOMING)
         stream = RowStream(snapshot, domain=snapshot.domain, types=snapshot.types)
@@ -243,6 +272,33 @@ class Catalogue:
                 self._execute(cursor, statements.TOUCH_SNAPSHOT, {**given, "id": found[0]})
                 return
         self._execute(cursor, statements.INSERT_SNAPSHOT, {**given, "changes": _text(report.to_dict())})
+
+
+def model_definitions(
+    cursor: Cursor, table_prefix: str, domain: str, models: Collection[str]
+) -> dict[str, dict[str, Any]]:
+    """The `schema_definition` of some active models; those that the catalogue does not have are left out.
+
+    Args:
+        cursor: in a transaction of the caller's.
+        table_prefix: the solution's.
+        domain: the business area.
+        models: names, e.g. `sale.order`.
+
+    Raises:
+        DatabaseError, DatabaseUnreachable: as their names say.
+    """
+    with errors_translated(cursor.connection):
+        if not models or not table_exists(cursor.connection, f"{table_prefix}discoveries"):
+            return {}
+        given = {"domain": domain, "names": sorted(models)}
+        cursor.execute(statements.prepare(statements.MODEL_DEFINITIONS, table_prefix), given)
+        return {name: orjson.loads(definition or "{}") for name, definition in cursor.fetchall()}
+
+
+def _odoo(source: Mapping[str, str]) -> str:
+    """Which Odoo it is: its series may change, it stays the same one."""
+    return f"{source.get('url', '')} (database {source.get('database', '')})"
 
 
 def _types_json(types: Collection[DiscoveryType]) -> str:

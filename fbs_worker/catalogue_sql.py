@@ -194,6 +194,13 @@ VALUES (%(domain)s, %(source)s, %(types)s, %(fingerprint)s, %(sections)s, %(chan
 """
 )
 
+MODEL_DEFINITIONS: Final = sql.SQL(
+    """
+SELECT name, schema_definition::text FROM {discoveries}
+WHERE domain = %(domain)s AND discovery_type = 'model' AND is_active AND name = ANY(%(names)s) ORDER BY id
+"""
+)
+
 READ: Final = sql.SQL(
     """
 SELECT id, discovery_type, domain, name, version, metadata::text, schema_definition::text, is_active,

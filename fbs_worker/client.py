@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fbs_worker.job_events import JobEvent, JobRecord, JobState
     from fbs_worker.jobs import JobStore
     from fbs_worker.settings import Settings
+    from fbs_worker.vault import Vault
 
 
 class JobHandle:
@@ -137,6 +138,7 @@ class Client:
         discovery_types: Sequence[str] | None = None,
         full: bool = False,
         odoo: str = "default",
+        odoo_moved: bool = False,
     ) -> JobHandle:
         """Enqueue the discovery of a domain.
 
@@ -148,6 +150,7 @@ class Client:
             discovery_types: which; all if None.
             full: read everything even though nothing seems changed.
             odoo: the name of an Odoo connection of the worker's.
+            odoo_moved: what is kept was read from this same Odoo, under another address.
 
         Raises:
             UsageError: something of it is not valid.
@@ -155,7 +158,6 @@ class Client:
             QueueUnreachable: Redis does not answer.
         """
         from fbs_worker.requests import DiscoverRequest, expected_odoo
-        from fbs_worker.vault import Vault
 
         request = DiscoverRequest.parse(
             domain=domain,
@@ -164,11 +166,99 @@ class Client:
             discovery_types=discovery_types,
             full=full,
             odoo=odoo,
+            odoo_moved=odoo_moved,
             settings=self._settings,
         )
-        vault = Vault.from_text(self._settings.fbs_secret_keys.get_secret_value())
         expected = expected_odoo(self._settings, odoo)
-        return self._enqueue("fbs.discover", request.to_message(vault, odoo_expected=expected), domain=domain)
+        return self._enqueue("fbs.discover", request.to_message(self._vault, odoo_expected=expected), domain=domain)
+
+    def setup(
+        self,
+        config: Mapping[str, Any] | None = None,
+        *,
+        odoo_moved: bool = False,
+        **flat: Any,
+    ) -> JobHandle:
+        """Enqueue the set-up of a solution. Setting up again what is set up changes nothing.
+
+        Args:
+            config: the dictionary of a solution: `solution_name`, `domain`, `database_config`, `table_prefix`,
+                `business_prefix`, `refresh_discoveries`, `mirror` (Odoo models that get a business table each),
+                `odoo` (the name of an Odoo connection of the worker's); a plain password is sealed.
+            odoo_moved: what is kept was read from this same Odoo, under another address.
+            **flat: the keys of `config` by themselves; they count more.
+
+        Raises:
+            UsageError: something of it is not valid.
+            SecretError: a plain password, and no key to seal it with.
+            QueueUnreachable: Redis does not answer.
+        """
+        from fbs_worker.requests import SetupRequest, expected_odoo
+
+        request = SetupRequest.parse(config, odoo_moved=odoo_moved, settings=self._settings, **flat)
+        asked = request.config
+        message = request.to_message(self._vault, odoo_expected=expected_odoo(self._settings, asked.odoo))
+        return self._enqueue("fbs.setup", message, solution=asked.solution_name, domain=asked.domain)
+
+    def refresh(self, solution_name: str, *, full: bool = False, odoo_moved: bool = False) -> JobHandle:
+        """Enqueue a solution's refresh: read its Odoo again and record what changed.
+
+        Args:
+            solution_name: the solution's name.
+            full: read everything even though nothing seems changed.
+            odoo_moved: what is kept was read from this same Odoo, under another address.
+
+        Raises:
+            UsageError: something of it is not valid.
+            QueueUnreachable: Redis does not answer.
+        """
+        from fbs_worker.requests import RefreshRequest
+
+        request = RefreshRequest.parse(solution_name=solution_name, full=full, odoo_moved=odoo_moved)
+        return self._enqueue("fbs.refresh", request.to_message(), solution=solution_name)
+
+    def drop(self, solution_name: str, *, with_data: bool = False, dry_run: bool = False) -> JobHandle:
+        """Enqueue the removal of a solution: of the tables that were made for it, and of nothing else.
+
+        Args:
+            solution_name: the solution's name.
+            with_data: business tables go though they hold rows.
+            dry_run: only tell what would be done.
+
+        Raises:
+            UsageError: something of it is not valid.
+            QueueUnreachable: Redis does not answer.
+        """
+        from fbs_worker.requests import DropRequest
+
+        request = DropRequest.parse(solution_name=solution_name, with_data=with_data, dry_run=dry_run)
+        return self._enqueue("fbs.drop", request.to_message(), solution=solution_name)
+
+    def status(self, solution_name: str) -> dict[str, Any]:
+        """How a solution is, asked here and now; no worker is needed.
+
+        Args:
+            solution_name: the solution's name.
+
+        Raises:
+            SolutionNotFound: there is none of that name.
+            SettingsError: no home database is set.
+            DatabaseError, DatabaseUnreachable: of the home database.
+        """
+        from fbs_worker.status import solution_status
+
+        return solution_status(self._settings, solution_name)
+
+    def list(self) -> dict[str, Any]:
+        """All solutions and how each is, asked here and now; no worker is needed.
+
+        Raises:
+            SettingsError: no home database is set.
+            DatabaseError, DatabaseUnreachable: of the home database.
+        """
+        from fbs_worker.status import list_solutions
+
+        return list_solutions(self._settings)
 
     def jobs(self, limit: int = 50, *, state: JobState | None = None) -> Sequence[JobRecord]:
         """Jobs, the newest first.
@@ -191,6 +281,12 @@ class Client:
         """
         self._app.jobs.get(job_id)
         return JobHandle(job_id, self._app.jobs)
+
+    @cached_property
+    def _vault(self) -> Vault:
+        from fbs_worker.vault import Vault
+
+        return Vault.from_text(self._settings.fbs_secret_keys.get_secret_value())
 
     @cached_property
     def _app(self) -> FBSCelery:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
+
+from pydantic import TypeAdapter, ValidationError
 
 from fbs_worker.discovery import DiscoveryType
 from fbs_worker.domains import Domain, load_domain
 from fbs_worker.errors import SettingsError, UsageError
 from fbs_worker.settings import DEFAULT_CONNECTION, OdooConnection, Settings
-from fbs_worker.solution import DatabaseConfig, check_prefix
+from fbs_worker.solution import DatabaseConfig, SolutionConfig, SolutionName, check_prefix
 from fbs_worker.vault import Vault
+
+_SOLUTION: Final[TypeAdapter[str]] = TypeAdapter(SolutionName)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +29,7 @@ class DiscoverRequest:
         types: which discovery types.
         full: read everything even though nothing seems changed.
         odoo: the name of the Odoo connection.
+        odoo_moved: what is kept was read from this same Odoo, under another address.
     """
 
     domain: Domain
@@ -33,6 +38,7 @@ class DiscoverRequest:
     types: tuple[DiscoveryType, ...]
     full: bool
     odoo: str
+    odoo_moved: bool = False
 
     @classmethod
     def parse(
@@ -44,6 +50,7 @@ class DiscoverRequest:
         discovery_types: Sequence[str] | None = None,
         full: bool = False,
         odoo: str = DEFAULT_CONNECTION,
+        odoo_moved: bool = False,
         settings: Settings,
     ) -> Self:
         """Check what was given.
@@ -55,6 +62,7 @@ class DiscoverRequest:
             discovery_types: all if None or empty.
             full: read everything even though nothing seems changed.
             odoo: the name of an Odoo connection of whoever does the work.
+            odoo_moved: what is kept was read from this same Odoo, under another address.
             settings: where defaults come from.
 
         Raises:
@@ -62,10 +70,6 @@ class DiscoverRequest:
         """
         if not isinstance(domain, str):
             raise UsageError("domain is not text.", hint="Give a domain's name, e.g. rental.")
-        if not isinstance(full, bool):
-            raise UsageError("full is neither true nor false.", hint="Give true or false.")
-        if not isinstance(odoo, str):
-            raise UsageError("odoo is not text.", hint="Give the name of an Odoo connection, e.g. default.")
         prefix = settings.fbs_table_prefix if table_prefix is None else table_prefix
         try:
             check_prefix(prefix)
@@ -78,8 +82,9 @@ class DiscoverRequest:
             database=None if database_config is None else with_defaults(database_config, settings),
             table_prefix=prefix,
             types=_types(discovery_types),
-            full=full,
-            odoo=odoo,
+            full=_flag("full", full),
+            odoo=_connection_name(odoo),
+            odoo_moved=_flag("odoo_moved", odoo_moved),
         )
 
     def to_message(self, vault: Vault, *, odoo_expected: Mapping[str, str] | None) -> dict[str, Any]:
@@ -99,8 +104,134 @@ class DiscoverRequest:
             "discovery_types": [str(kind) for kind in self.types],
             "full": self.full,
             "odoo": self.odoo,
+            "odoo_moved": self.odoo_moved,
             "odoo_expected": None if odoo_expected is None else dict(odoo_expected),
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetupRequest:
+    """What a set-up is asked to do.
+
+    Attributes:
+        config: the solution, its database's password as it was given.
+        domain: its business area.
+        odoo_moved: what is kept was read from this same Odoo, under another address.
+    """
+
+    config: SolutionConfig
+    domain: Domain
+    odoo_moved: bool = False
+
+    @classmethod
+    def parse(
+        cls, config: Mapping[str, Any] | None = None, *, odoo_moved: bool = False, settings: Settings, **flat: Any
+    ) -> Self:
+        """Check what was given: everything that can be known without a connection.
+
+        Args:
+            config: the dictionary of a solution; see `SolutionConfig`. What is missing comes from the settings.
+            odoo_moved: what is kept was read from this same Odoo, under another address.
+            settings: where defaults come from.
+            **flat: the keys of `config` by themselves; they count more. None is: not given.
+
+        Raises:
+            UsageError: something is not valid, or a table's name would be too long.
+        """
+        from fbs_worker.schema.definition import define
+
+        if config is not None and not isinstance(config, Mapping):
+            raise UsageError("config is not a dictionary.", hint="Give it solution_name, domain and database_config.")
+        if isinstance(flat.get("mirror"), str):
+            flat["mirror"] = [flat["mirror"]]
+        solution = SolutionConfig.parse(
+            _given({**(config or {}), **_given(flat)}),
+            database_defaults=_database_defaults(settings),
+            defaults={"table_prefix": settings.fbs_table_prefix, "business_prefix": settings.fbs_business_prefix},
+        )
+        domain = load_domain(solution.domain)
+        define(domain, table_prefix=solution.table_prefix, business_prefix=solution.business_prefix)
+        return cls(config=solution, domain=domain, odoo_moved=_flag("odoo_moved", odoo_moved))
+
+    def to_message(self, vault: Vault, *, odoo_expected: Mapping[str, str] | None) -> dict[str, Any]:
+        """The task's keyword arguments, JSON-ready, a plain password sealed.
+
+        Args:
+            vault: seals it.
+            odoo_expected: the Odoo that the caller means; see `expected_odoo`.
+
+        Raises:
+            SecretError: there is a plain password and no key to seal it with.
+        """
+        return {
+            **self.config.to_message(vault),
+            "odoo_moved": self.odoo_moved,
+            "odoo_expected": None if odoo_expected is None else dict(odoo_expected),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshRequest:
+    """What a refresh is asked to do.
+
+    Attributes:
+        solution_name: which solution.
+        full: read everything even though nothing seems changed.
+        odoo_moved: what is kept was read from this same Odoo, under another address.
+    """
+
+    solution_name: str
+    full: bool = False
+    odoo_moved: bool = False
+
+    @classmethod
+    def parse(cls, *, solution_name: str, full: bool = False, odoo_moved: bool = False) -> Self:
+        """Check what was given; the arguments are the attributes.
+
+        Raises:
+            UsageError: something is not valid.
+        """
+        return cls(
+            solution_name=_solution_name(solution_name),
+            full=_flag("full", full),
+            odoo_moved=_flag("odoo_moved", odoo_moved),
+        )
+
+    def to_message(self) -> dict[str, Any]:
+        """The task's keyword arguments, JSON-ready."""
+        return {"solution_name": self.solution_name, "full": self.full, "odoo_moved": self.odoo_moved}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropRequest:
+    """What a drop is asked to do.
+
+    Attributes:
+        solution_name: which solution.
+        with_data: business tables go though they hold rows.
+        dry_run: only tell what would be done.
+    """
+
+    solution_name: str
+    with_data: bool = False
+    dry_run: bool = False
+
+    @classmethod
+    def parse(cls, *, solution_name: str, with_data: bool = False, dry_run: bool = False) -> Self:
+        """Check what was given; the arguments are the attributes.
+
+        Raises:
+            UsageError: something is not valid.
+        """
+        return cls(
+            solution_name=_solution_name(solution_name),
+            with_data=_flag("with_data", with_data),
+            dry_run=_flag("dry_run", dry_run),
+        )
+
+    def to_message(self) -> dict[str, Any]:
+        """The task's keyword arguments, JSON-ready."""
+        return {"solution_name": self.solution_name, "with_data": self.with_data, "dry_run": self.dry_run}
 
 
 def with_defaults(database_config: Mapping[str, Any], settings: Settings) -> DatabaseConfig:
@@ -109,17 +240,14 @@ def with_defaults(database_config: Mapping[str, Any], settings: Settings) -> Dat
     Raises:
         UsageError: a field is missing, unknown or not valid.
     """
-    defaults = {
-        "host": settings.fbs_default_database_host,
-        "port": settings.fbs_default_database_port,
-        "user": settings.fbs_default_database_user,
-        "password": settings.fbs_default_database_password,
-    }
-    return DatabaseConfig.parse(database_config, defaults=defaults)
+    return DatabaseConfig.parse(database_config, defaults=_database_defaults(settings))
 
 
-def refuse_plain_password(database_config: Mapping[str, Any] | None) -> None:
+def refuse_plain_password(database_config: object) -> None:
     """See that the password in a message is sealed or a reference.
+
+    Args:
+        database_config: the message's, whatever it is; what is not valid in other ways is not looked for here.
 
     Raises:
         SecretError: it is plain.
@@ -175,6 +303,41 @@ def _types(given: Sequence[str] | None) -> tuple[DiscoveryType, ...]:
         known = ", ".join(DiscoveryType)
         raise UsageError("A discovery type is not known.", hint=f"Known are: {known}.") from None
     return tuple(kind for kind in DiscoveryType if kind in wanted)
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _database_defaults(settings: Settings) -> dict[str, Any]:
+    return {
+        "host": settings.fbs_default_database_host,
+        "port": settings.fbs_default_database_port,
+        "user": settings.fbs_default_database_user,
+        "password": settings.fbs_default_database_password,
+    }
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise UsageError(f"{name} is neither true nor false.", hint="Give true or false.")
+    return value
+
+
+def _connection_name(odoo: object) -> str:
+    if not isinstance(odoo, str):
+        raise UsageError("odoo is not text.", hint="Give the name of an Odoo connection, e.g. default.")
+    return odoo
+
+
+def _solution_name(given: object) -> str:
+    try:
+        return _SOLUTION.validate_python(given)
+    except ValidationError as exc:
+        reason = exc.errors(include_input=False, include_url=False)[0]["msg"].removeprefix("Value error, ")
+        raise UsageError(
+            f"solution_name is not valid: {reason}.", hint="Correct solution_name (--solution-name)."
+        ) from None
 
 
 def _told(connection: OdooConnection) -> dict[str, str]:

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from fbs_worker.errors import UsageError
+from fbs_worker.settings import DEFAULT_CONNECTION
 from fbs_worker.vault import Vault
 
 DEFAULT_HOST: Final = "localhost"
@@ -26,6 +27,8 @@ MAX_IDENTIFIER_BYTES: Final = 63
 _PREFIX = re.compile(r"[a-z_][a-z0-9_]*")
 _DOMAIN = re.compile(r"[a-z][a-z0-9_-]*")
 _SOLUTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_MODEL = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z0-9_]+)*")
+_ODOO = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -87,6 +90,13 @@ def _matching(pattern: re.Pattern[str], most: int, wants: str) -> AfterValidator
     return AfterValidator(check)
 
 
+def _models(value: object) -> object:
+    """Sorted, each once: the same wish is the same value."""
+    if isinstance(value, list | tuple | set | frozenset) and all(isinstance(item, str) for item in value):
+        return tuple(sorted(set(value)))
+    raise ValueError("it wants a list of model names, e.g. sale.order")
+
+
 Identifier = Annotated[str, AfterValidator(_identifier)]
 Host = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, BeforeValidator(_port), AfterValidator(_port_range)]
@@ -96,6 +106,8 @@ DomainName = Annotated[str, _matching(_DOMAIN, 100, "it wants small letters, dig
 SolutionName = Annotated[
     str, _matching(_SOLUTION, 100, "it wants letters, digits, _, . and -, a letter or digit first, at most 100")
 ]
+OdooName = Annotated[str, _matching(_ODOO, 100, "it wants letters, digits, _ and -, at most 100 characters")]
+ModelName = Annotated[str, _matching(_MODEL, 100, "it wants names such as sale.order, at most 100 characters each")]
 
 
 class _Config(BaseModel):
@@ -239,6 +251,8 @@ class SolutionConfig(_Config):
         table_prefix: prefix of the system tables, at most 20 characters.
         business_prefix: prefix of the business tables, at most 20 characters; may be empty.
         refresh_discoveries: read Odoo again when the solution is set up or migrated.
+        mirror: Odoo models that become business tables, e.g. `sale.order`; sorted, each once.
+        odoo: the name of the Odoo connection that it reads.
 
     Raises:
         UsageError: a field is missing, unknown or not valid; the message names it.
@@ -250,19 +264,37 @@ class SolutionConfig(_Config):
     table_prefix: Prefix = DEFAULT_TABLE_PREFIX
     business_prefix: OptionalPrefix = ""
     refresh_discoveries: bool = Field(default=True, strict=True)
+    mirror: Annotated[tuple[ModelName, ...], BeforeValidator(_models)] = ()
+    odoo: OdooName = DEFAULT_CONNECTION
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any], *, database_defaults: Mapping[str, Any] | None = None) -> Self:
+    def parse(
+        cls,
+        values: Mapping[str, Any],
+        *,
+        database_defaults: Mapping[str, Any] | None = None,
+        defaults: Mapping[str, Any] | None = None,
+    ) -> Self:
         """Build one from the dictionary of the design.
 
         Args:
             values: what was given.
             database_defaults: what to take for fields of `database_config` that were not given.
+            defaults: what to take for other fields that were not given (absent or None), e.g. the prefixes of the
+                settings.
 
         Raises:
             UsageError: a field is missing, unknown or not valid.
         """
+        if not isinstance(values, Mapping):
+            raise UsageError(
+                "A solution's configuration is not a dictionary.",
+                hint="Give it solution_name, domain and database_config.",
+            )
         given = dict(values)
+        for name, default in (defaults or {}).items():
+            if given.get(name) is None:
+                given[name] = default
         database = given.get("database_config")
         if database is not None and not isinstance(database, DatabaseConfig):
             given["database_config"] = DatabaseConfig.parse(database, defaults=database_defaults)
@@ -270,7 +302,10 @@ class SolutionConfig(_Config):
 
     def redacted(self) -> dict[str, Any]:
         """JSON-ready for display, without the password."""
-        return {**self.model_dump(exclude={"database_config"}), "database_config": self.database_config.redacted()}
+        return {
+            **self.model_dump(mode="json", exclude={"database_config"}),
+            "database_config": self.database_config.redacted(),
+        }
 
     def to_message(self, vault: Vault) -> dict[str, Any]:
         """JSON-ready for a queue, the password sealed.

@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from fbs_worker import database, queue
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
+from fbs_worker.errors import SettingsError
 from fbs_worker.processes import ProcessRef, file_lock, signals_held
 from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
@@ -30,6 +31,7 @@ HOME_DATABASE: Final = "fbs"
 """The database that `fbs up` makes in the PostgreSQL that it starts."""
 
 _STATE: Final = "stack.json"
+_HOME_HINT: Final = "Set FBS_HOME to a folder of yours."
 _NO_OBSERVER: Final[Callable[[str], None]] = lambda _: None  # noqa: E731
 
 
@@ -48,6 +50,13 @@ class Service:
     place: str
     process: ProcessRef | None
     was_running: bool = False
+
+    @property
+    def state(self) -> str:
+        """For a person: what `up` had to do with it."""
+        if self.process is None:
+            return "not ours"
+        return "ran already" if self.was_running else "started"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -71,6 +80,7 @@ class StackInfo:
         database_url: its home database.
         secret_keys: what passwords are sealed with.
         services: its parts.
+        odoo: the Odoo that the worker reads, without credentials; empty when none is set.
         settings_mark: tells whether the worker has the settings of now.
     """
 
@@ -79,6 +89,7 @@ class StackInfo:
     database_url: str = field(repr=False)
     secret_keys: str = field(repr=False)
     services: tuple[Service, ...]
+    odoo: str = ""
     settings_mark: str = ""
 
     @property
@@ -93,6 +104,22 @@ class StackInfo:
     def service(self, name: str) -> Service | None:
         """The part of that name, if it was started."""
         return next((service for service in self.services if service.name == name), None)
+
+
+def make_home(settings: Settings) -> Path:
+    """The folder of these settings, made where it is missing, readable to its owner alone.
+
+    Raises:
+        SettingsError: it cannot be made, or nothing can be written there.
+    """
+    home = settings.home()
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as exc:
+        raise SettingsError(_no_home(home, exc.strerror), hint=_HOME_HINT) from exc
+    if not os.access(home, os.W_OK | os.X_OK):
+        raise SettingsError(_no_home(home, "it is not writable"), hint=_HOME_HINT)
+    return home
 
 
 def find_stack(home: Path) -> StackInfo | None:
@@ -134,8 +161,7 @@ def up(
     Raises:
         FBSError: a part did not come up. What this call started is stopped again then.
     """
-    home = settings.home()
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    home = make_home(settings)
     with file_lock(home / "stack.lock"), _undone_on_failure() as undo:
         tell("postgres")
         postgres, database_url = _postgres(settings, home, undo)
@@ -143,7 +169,7 @@ def up(
         redis, redis_url = _redis(settings, home, undo)
         keys = settings.fbs_secret_keys.get_secret_value() or _secret_key(home)
         effective = _filled(settings, redis_url, database_url, keys)
-        mark = _mark(effective)
+        mark, odoo = _mark(effective), effective.odoo_url.rpartition("@")[2]
         before = _read(home)
         worker = before.service("worker") if before else None
         if (
@@ -162,13 +188,14 @@ def up(
             started.wait_until_ready()
             worker = Service(name="worker", place=str(home / "worker.log"), process=started.process)
         else:
-            mark = before.settings_mark
+            mark, odoo = before.settings_mark, before.odoo
         info = StackInfo(
             home=home,
             redis_url=redis_url,
             database_url=database_url,
             secret_keys=keys,
             services=(postgres, redis, worker),
+            odoo=odoo,
             settings_mark=mark,
         )
         _write(info)
@@ -229,6 +256,10 @@ def _undone_on_failure() -> Iterator[list[Callable[[], None]]]:
             for step in reversed(undo):
                 step()
         raise
+
+
+def _no_home(home: Path, reason: str | None) -> str:
+    return f"The folder {home} (FBS_HOME) cannot be used: {reason}."
 
 
 def _postgres(settings: Settings, home: Path, undo: list[Callable[[], None]]) -> tuple[Service, str]:
@@ -303,6 +334,7 @@ def _read(home: Path) -> StackInfo | None:
         database_url=told["database_url"],
         secret_keys=told["secret_keys"],
         services=tuple(Service.from_dict(values) for values in told["services"]),
+        odoo=told.get("odoo", ""),  # a stack of an earlier version may still run
         settings_mark=told["settings_mark"],
     )
 
@@ -313,6 +345,7 @@ def _write(info: StackInfo) -> None:
         "database_url": info.database_url,
         "secret_keys": info.secret_keys,
         "services": [service.to_dict() for service in info.services],
+        "odoo": info.odoo,
         "settings_mark": info.settings_mark,
     }
     _write_private(info.home / _STATE, json.dumps(told, indent=2) + "\n")

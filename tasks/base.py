@@ -227,10 +227,13 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
 
 def _about(task_name: str, kwargs: Mapping[str, Any]) -> dict[str, str]:
     """What a record says of a task that was sent without one."""
+    config = kwargs.get("config")
+    given = {key: value for key, value in kwargs.items() if value is not None}
+    told = {**(config if isinstance(config, Mapping) else {}), **given}
     return {
         "action": task_name.removeprefix("fbs."),
-        "solution": _text(kwargs.get("solution_name")),
-        "domain": _text(kwargs.get("domain")),
+        "solution": _text(told.get("solution_name")),
+        "domain": _text(told.get("domain")),
     }
 
 

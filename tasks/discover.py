@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
 from celery import shared_task
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from connectors.connect import open_transport
 from connectors.odoo import OdooConnector
 from fbs_worker.catalogue import Catalogue, SnapshotRecord
-from fbs_worker.database import connect
+from fbs_worker.database import Connection, connect
 from fbs_worker.discovery import ChangeReport, DiscoveryType, SectionStatus, Snapshot
+from fbs_worker.domains import Domain
 from fbs_worker.progress import Progress
 from fbs_worker.requests import DiscoverRequest, check_odoo, refuse_plain_password
 from fbs_worker.settings import DEFAULT_CONNECTION, Settings
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.vault import Vault
 from tasks.base import JobTask
 
@@ -33,6 +34,7 @@ def discover_task(
     discovery_types: Sequence[str] | None = None,
     full: bool = False,
     odoo: str = DEFAULT_CONNECTION,
+    odoo_moved: bool = False,
     odoo_expected: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The job; its arguments are those of `DiscoverRequest.parse`, and those below.
@@ -49,6 +51,7 @@ def discover_task(
         discovery_types=discovery_types,
         full=full,
         odoo=odoo,
+        odoo_moved=odoo_moved,
         settings=self.settings,
     )
     return discover(request, odoo_expected=odoo_expected, settings=self.settings, progress=self.progress)
@@ -85,25 +88,66 @@ def discover(
         if database is None:
             told = _found(connector.read(request.domain, types=request.types, progress=progress))
         else:
-            report = _save(connector, request, database, full_after=settings.fbs_full_after, progress=progress)
+            with closing(connect(database, application_name="fbs-worker discover")) as opened:
+                report = read_and_save(
+                    connector,
+                    opened,
+                    domain=request.domain,
+                    table_prefix=request.table_prefix,
+                    types=request.types,
+                    full=request.full,
+                    full_after=settings.fbs_full_after,
+                    odoo_moved=request.odoo_moved,
+                    progress=progress,
+                )
             told = {"report": report.to_dict(), "database": database.redacted()}
         told |= {"source": dict(connector.source), "calls": transport.calls}
     return {**told, "seconds": round(time.monotonic() - began, 3)}
 
 
-def _save(
-    connector: OdooConnector, request: DiscoverRequest, database: DatabaseConfig, *, full_after: int, progress: Progress
+def read_and_save(
+    connector: OdooConnector,
+    connection: Connection,
+    *,
+    domain: Domain,
+    table_prefix: str,
+    types: Collection[DiscoveryType] = tuple(DiscoveryType),
+    full: bool,
+    full_after: int,
+    odoo_moved: bool,
+    progress: Progress,
+    within: Callable[[Cursor, ChangeReport], None] | None = None,
 ) -> ChangeReport:
-    with closing(connect(database)) as connection:
-        catalogue = Catalogue(connection, table_prefix=request.table_prefix)
-        if not request.full:
-            last = catalogue.last_snapshot(request.domain.name, types=request.types)
-            now = datetime.now(tz=UTC)
-            if last and comparable(last, source=connector.source, now=now, full_after=full_after):
-                progress.step("compare fingerprint")
-                if connector.unchanged(last.fingerprint or {}):
-                    return catalogue.unchanged_report(request.domain.name, sections=last.sections, types=request.types)
-        return catalogue.save(connector.read(request.domain, types=request.types, progress=progress), progress=progress)
+    """Read an Odoo for a domain and save what was found, unless its fingerprint says that nothing changed.
+
+    Args:
+        connector: reads the Odoo.
+        connection: to the database, outside of a transaction.
+        domain: the business area.
+        table_prefix: prefix of the system tables.
+        types: which discovery types.
+        full: read everything even though nothing seems changed.
+        full_after: seconds after which a fingerprint no longer stands for a read.
+        odoo_moved: what is kept was read from this same Odoo, under another address.
+        progress: told the steps.
+        within: called in the save's transaction once it has written; not called when nothing was read.
+
+    Returns:
+        What changed.
+
+    Raises:
+        FBSError: whatever went wrong; nothing is saved then.
+    """
+    catalogue = Catalogue(connection, table_prefix=table_prefix)
+    if not full:
+        last = catalogue.last_snapshot(domain.name, types=types)
+        now = datetime.now(tz=UTC)
+        if last and comparable(last, source=connector.source, now=now, full_after=full_after):
+            progress.step("compare fingerprint")
+            if connector.unchanged(last.fingerprint or {}):
+                return catalogue.unchanged_report(domain.name, sections=last.sections, types=types)
+    snapshot = connector.read(domain, types=types, progress=progress)
+    return catalogue.save(snapshot, progress=progress, odoo_moved=odoo_moved, within=within)
 
 
 def comparable(last: SnapshotRecord, *, source: Mapping[str, str], now: datetime, full_after: int) -> bool:

@@ -14,7 +14,7 @@ import typer
 from fbs_worker.cli.display import open_display
 from fbs_worker.cli.follow import follow
 from fbs_worker.cli.options import Format
-from fbs_worker.cli.output import OutputFormat, errors_as, note, print_blocks, print_json
+from fbs_worker.cli.output import OutputFormat, note, print_blocks, print_json
 from fbs_worker.cli.render import discovery_blocks
 from fbs_worker.cli.stack import starting, told_down
 
@@ -33,13 +33,12 @@ def demo(
     ] = "rental",
     output_format: Format = OutputFormat.TEXT,
 ) -> None:
-    """Discover a domain with a PostgreSQL, a Redis and a worker of its own, then stop them; run it twice.
+    """Discover a domain with servers of its own, then stop them.
 
     It reads the Odoo of ODOO_URL, or a recording of an Odoo 19 that comes with this package. What was found is kept
     below FBS_HOME, so that the second run can say what changed since the first.
     """
-    with errors_as(output_format):
-        home, result = _demo(domain, output_format)
+    home, result = _demo(domain, output_format)
     if output_format is OutputFormat.JSON:
         print_json({"domain": domain, **result})
     else:
@@ -52,11 +51,11 @@ def _demo(domain: str, output_format: OutputFormat) -> tuple[Path, dict[str, Any
     from fbs_worker.errors import RefusedError
     from fbs_worker.processes import ending_signals, file_lock
     from fbs_worker.settings import get_settings
+    from fbs_worker.stack import make_home
 
     load_domain(domain)
     settings = demo_settings(get_settings())
-    home = settings.home()
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    home = make_home(settings)
     try:
         with file_lock(home / "demo.lock", wait=False):
             told_down(home, seconds=_WORKER_SECONDS)  # what a demo that was killed left running

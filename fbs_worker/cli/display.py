@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
-from fbs_worker.cli.output import OutputFormat, error_console, note
+from fbs_worker.cli.output import OutputFormat, clean, error_console, note
 from fbs_worker.progress import Progress
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class BarDisplay:
         """The bar begins anew."""
         self._current = 0
         self._drawn_at = time.monotonic()
-        self._bar.reset(self._task, total=total, step=message or name)
+        self._bar.reset(self._task, total=total, step=clean(message or name))
 
     def advance(self, units: int = 1, *, message: str = "") -> None:
         """The bar grows; drawn a few times a second, however often it is told."""
@@ -111,7 +111,7 @@ class BarDisplay:
             self._drawn_at = time.monotonic()
             self._bar.update(self._task, completed=self._current)
         if message:
-            self._bar.update(self._task, step=message)
+            self._bar.update(self._task, step=clean(message))
 
     def at(self, current: int, total: int | None) -> None:
         """The bar grows."""
@@ -120,7 +120,7 @@ class BarDisplay:
 
     def say(self, text: str) -> None:
         """A line above the bar."""
-        self._bar.console.print(text, markup=False)
+        self._bar.console.print(clean(text), markup=False)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -138,10 +138,10 @@ def _bar() -> RichProgress:
 
     return RichProgress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[step]}", style="dim"),
+        TextColumn("{task.fields[step]}", style="dim", markup=False),
         TimeElapsedColumn(),
         console=error_console(),
         transient=True,

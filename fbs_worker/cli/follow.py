@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fbs_worker.cli.display import Display
 from fbs_worker.cli.output import note
+from fbs_worker.errors import JobFailed, SettingsError
 
 if TYPE_CHECKING:
     from fbs_worker.client import JobHandle
@@ -32,8 +33,6 @@ def follow(job: JobHandle, display: Display) -> dict[str, Any]:
         JobFailed, JobCancelled, JobError: it ended otherwise, or its worker is lost.
         KeyboardInterrupt: Ctrl-C; the job goes on, and a line says so.
     """
-    from fbs_worker.client import outcome
-
     try:
         with display, _word_of_waiting(display) as taken_up:
             for event in job.follow():
@@ -43,7 +42,20 @@ def follow(job: JobHandle, display: Display) -> dict[str, Any]:
     except KeyboardInterrupt:
         note(f"The job goes on. Follow it: fbs jobs watch {job.id}   Stop it: fbs jobs cancel {job.id}")
         raise
-    return outcome(job.status())
+    return _outcome(job)
+
+
+def _outcome(job: JobHandle) -> dict[str, Any]:
+    from fbs_worker.client import outcome
+
+    try:
+        return outcome(job.status())
+    except JobFailed as exc:
+        if exc.context["error"].get("code") != SettingsError.code or "worker" in exc.hint:
+            raise
+        # whoever reads this may well have it set: here, not where the job ran
+        hint = f"{exc.hint} The worker has the settings of its start: start it anew with that set."
+        raise JobFailed(exc.message, hint=hint, **exc.context) from None
 
 
 def _show(event: JobEvent, display: Display) -> None:
@@ -62,7 +74,7 @@ def _show(event: JobEvent, display: Display) -> None:
 
 @contextmanager
 def _word_of_waiting(display: Display) -> Iterator[Any]:
-    words = "No worker has taken the job up yet. Start one in another terminal: fbs worker (or everything: fbs up)"
+    words = "No worker has taken the job up yet. Does none run? Start one: fbs worker (or everything: fbs up)"
     timer = threading.Timer(PATIENCE_SECONDS, display.say, [words])
     timer.daemon = True
     timer.start()

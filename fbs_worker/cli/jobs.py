@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fbs_worker.cli.display import open_display
 from fbs_worker.cli.follow import follow
 from fbs_worker.cli.options import Format, current_settings
-from fbs_worker.cli.output import OutputFormat, errors_as, print_blocks, print_json, say
-from fbs_worker.cli.render import discovery_blocks, job_blocks, job_lines
+from fbs_worker.cli.output import OutputFormat, print_blocks, print_json, say
+from fbs_worker.cli.render import job_blocks, job_lines
+from fbs_worker.cli.render_solutions import result_blocks
 from fbs_worker.job_events import JobState
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def list_jobs(
     output_format: Format = OutputFormat.TEXT,
 ) -> None:
     """List jobs, the newest first."""
-    with errors_as(output_format), _client() as client:
+    with _client() as client:
         records = [record.to_dict() for record in client.jobs(limit, state=state)]
     if output_format is OutputFormat.JSON:
         print_json(records)
@@ -41,32 +42,43 @@ def list_jobs(
 @app.command()
 def show(job_id: JobId, output_format: Format = OutputFormat.TEXT) -> None:
     """Show one job: its state, its progress, its result or error."""
-    with errors_as(output_format), _client() as client:
+    with _client() as client:
         record = client.job(job_id).status().to_dict()
     if output_format is OutputFormat.JSON:
         print_json(record)
     else:
         print_blocks(job_lines(record))
-        print_result(record["action"], record["domain"], record["result"])
+        if record["result"] is not None:
+            name = record["solution"] or record["domain"]
+            print_blocks(result_blocks(record["action"], record["result"], name=name))
 
 
 @app.command()
 def watch(job_id: JobId, output_format: Format = OutputFormat.TEXT) -> None:
     """Follow a job to its end; the exit code is the job's."""
-    with errors_as(output_format), _client() as client:
+    from fbs_worker.client import outcome
+
+    with _client() as client:
         job = client.job(job_id)
         record = job.status()
-        result = follow(job, open_display(f"{record.action} {record.solution or record.domain}".strip(), output_format))
+        if record.state.finished:
+            result = outcome(record)
+        else:
+            title = f"{record.action} {record.solution or record.domain}".strip()
+            result = follow(job, open_display(title, output_format))
     if output_format is OutputFormat.JSON:
         print_json({"job": job_id, "domain": record.domain, **result})
     else:
-        print_result(record.action, record.domain, result)
+        print_blocks(result_blocks(record.action, result, name=record.solution or record.domain))
 
 
 @app.command()
 def cancel(job_id: JobId, output_format: Format = OutputFormat.TEXT) -> None:
-    """Ask a job to stop: at once if it waits, at its next step if it runs."""
-    with errors_as(output_format), _client() as client:
+    """Ask a job to stop.
+
+    It does at once if it waits, at its next step if it runs.
+    """
+    with _client() as client:
         state = client.job(job_id).cancel()
     if output_format is OutputFormat.JSON:
         print_json({"job": job_id, "state": str(state)})
@@ -76,16 +88,6 @@ def cancel(job_id: JobId, output_format: Format = OutputFormat.TEXT) -> None:
         say(f"Job {job_id} has ended already: {state}.")
     else:
         say(f"Job {job_id} stops at its next step.")
-
-
-def print_result(action: str, domain: str, result: dict[str, Any] | None) -> None:
-    """What a job yielded, for a person; nothing when there is nothing yet."""
-    if result is None:
-        return
-    if action == "discover":
-        print_blocks(discovery_blocks(result, domain=domain))
-    else:
-        print_json(result)
 
 
 @contextmanager

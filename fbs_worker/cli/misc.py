@@ -19,22 +19,32 @@ def domains(output_format: Format = OutputFormat.TEXT) -> None:
         print_blocks([Table(title="Domains", columns=("name", "title"), rows=[(d.name, d.title) for d in known])])
 
 
-def new_key() -> None:
-    """Print a fresh key for FBS_SECRET_KEYS, with which passwords are sealed."""
+def new_key(output_format: Format = OutputFormat.TEXT) -> None:
+    """Print a fresh key for FBS_SECRET_KEYS."""
     from fbs_worker.vault import new_key as make
 
-    say(make())
+    if output_format is OutputFormat.JSON:
+        print_json({"key": make()})
+    else:
+        say(make())
 
 
-def version() -> None:
+def version(output_format: Format = OutputFormat.TEXT) -> None:
     """Print the version."""
-    print_version(asked=True)
+    if output_format is OutputFormat.JSON:
+        print_json({"version": _version()})
+    else:
+        print_version(asked=True)
 
 
 def print_version(asked: bool) -> None:
     """What `--version` does."""
     if asked:
-        from importlib.metadata import version as of
-
-        say(f"fbs-worker {of('fbs-worker')}")
+        say(f"fbs-worker {_version()}")
         raise typer.Exit
+
+
+def _version() -> str:
+    from importlib.metadata import version as of
+
+    return of("fbs-worker")

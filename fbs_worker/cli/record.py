@@ -9,7 +9,7 @@ import typer
 
 from fbs_worker.cli.display import open_display
 from fbs_worker.cli.options import Format, Odoo, current_settings
-from fbs_worker.cli.output import OutputFormat, errors_as, print_json, say
+from fbs_worker.cli.output import OutputFormat, print_json, say
 
 
 def record(
@@ -17,19 +17,18 @@ def record(
     odoo: Odoo = "default",
     output_format: Format = OutputFormat.TEXT,
 ) -> None:
-    """Record an Odoo's metadata into a file; ODOO_URL=recording:FILE replays it.
+    """Record an Odoo's metadata into a file.
 
-    For bug reports and tests. It holds names, types, relations, states and the conditions of buttons: no business data,
-    no help texts, no view sources.
+    ODOO_URL=recording:FILE replays it: for bug reports and tests. It holds names, types, relations, states and the
+    conditions of buttons: no business data, no help texts, no view sources.
     """
-    with errors_as(output_format):
-        from fbs_worker.inline import run_inline
+    from fbs_worker.inline import run_inline
 
-        with open_display("Recording", output_format) as display:
-            kwargs = {"path": str(file.expanduser().absolute()), "odoo": odoo}
-            result = run_inline("fbs.record", kwargs, settings=current_settings(), progress=display)
-        if output_format is OutputFormat.JSON:
-            print_json(result)
-        else:
-            say(f"Recorded into {file} ({file.expanduser().stat().st_size:,} bytes).")
-            say(f"Replay it: ODOO_URL=recording:{file} fbs discover --domain rental --inline")
+    with open_display("Recording", output_format) as display:
+        kwargs = {"path": str(file.expanduser().absolute()), "odoo": odoo}
+        result = run_inline("fbs.record", kwargs, settings=current_settings(), progress=display)
+    if output_format is OutputFormat.JSON:
+        print_json(result)
+    else:
+        say(f"Recorded into {file} ({file.expanduser().stat().st_size:,} bytes).")
+        say(f"Replay it: ODOO_URL=recording:{file} fbs discover --domain rental --inline")

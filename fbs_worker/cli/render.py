@@ -12,7 +12,7 @@ from fbs_worker.discovery import DiscoveryType
 MOST_ROWS: Final = 20
 """Rows of a table that are shown; JSON has them all."""
 
-_PLURALS: Final = {
+PLURALS: Final = {
     DiscoveryType.MODULE: "modules",
     DiscoveryType.MODEL: "models",
     DiscoveryType.WORKFLOW: "workflows",
@@ -31,9 +31,11 @@ def discovery_blocks(result: Mapping[str, Any], *, domain: str, since: str = "th
     report = result.get("report")
     blocks: list[Block] = [_head(result, domain)]
     blocks += _saved(report, domain, since) if report is not None else _found(result)
-    blocks += _sections(report["sections"] if report is not None else result.get("sections", ()))
+    blocks += section_blocks(report["sections"] if report is not None else result.get("sections", ()))
     if report is not None:
         blocks += _skipped(report["skipped"])
+    else:
+        blocks.append("Nothing was saved: give a database (--database-name …) to keep it.")
     return blocks
 
 
@@ -50,13 +52,14 @@ def job_blocks(records: Sequence[Mapping[str, Any]]) -> list[Block]:
             str(record["id"]),
             str(record["action"]),
             str(record["solution"] or record["domain"]),
-            str(record["state"]),
-            _progress(record),
-            _time(record["created_at"]),
+            ": ".join(filter(None, (str(record["state"]), _progress(record)))),
+            local_time(record["created_at"])[5:-3],  # jobs are kept for days: neither the year nor the second tells
         )
         for record in records
     ]
-    return [Table(title="Jobs", columns=("id", "action", "for", "state", "progress", "enqueued"), rows=rows)]
+    return [
+        Table(title="Jobs", columns=("id", "action", "for", "state", "enqueued"), rows=rows, whole=("id", "enqueued"))
+    ]
 
 
 def job_lines(record: Mapping[str, Any]) -> list[Block]:
@@ -74,13 +77,40 @@ def job_lines(record: Mapping[str, Any]) -> list[Block]:
         "progress": _progress(record),
         "message": record["message"],
         "attempts": record["attempts"],
-        "enqueued": _time(record["created_at"]),
-        "started": _time(record["started_at"]),
-        "finished": _time(record["finished_at"]),
+        "enqueued": local_time(record["created_at"]),
+        "started": local_time(record["started_at"]),
+        "finished": local_time(record["finished_at"]),
         "error": error.get("message"),
         "hint": error.get("hint"),
     }
     return [f"{name:<9} {value}" for name, value in facts.items() if value]
+
+
+def section_blocks(sections: Iterable[Mapping[str, Any]]) -> list[Block]:
+    """What of a read of Odoo was denied, or read in part; nothing when it was complete."""
+    rows = [
+        (str(section["name"]), str(section["status"]), str(section.get("needs", "")), str(section.get("detail", "")))
+        for section in sections
+        if section["status"] != "complete"
+    ]
+    if not rows:
+        return []
+    return [Table(title="Not read in full", columns=("section", "status", "needs the group", "missing"), rows=rows)]
+
+
+def more(items: Sequence[Any]) -> str:
+    """The line below a table that shows only the first of these."""
+    return f"… and {len(items) - MOST_ROWS:,} more (all with --output-format json)" if len(items) > MOST_ROWS else ""
+
+
+def number(count: int) -> str:
+    """A count; a dash for none, so that the others stand out."""
+    return f"{count:,}" if count else "-"
+
+
+def local_time(text: str | None) -> str:
+    """The local time, to the second, of an ISO time in UTC; empty for None."""
+    return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S") if text else ""
 
 
 def _head(result: Mapping[str, Any], domain: str) -> str:
@@ -98,7 +128,7 @@ def _saved(report: Mapping[str, Any], domain: str, since: str) -> list[Block]:
     kinds = ("added", "changed", "removed")
     counted = {kind: _count(report[kind]) for kind in kinds}
     rows = [
-        (_PLURALS[kind], *(_number(count) for count in (total, *(counted[change].get(kind, 0) for change in kinds))))
+        (PLURALS[kind], *(number(count) for count in (total, *(counted[change].get(kind, 0) for change in kinds))))
         for kind in DiscoveryType
         if (total := report["counts"].get(kind, 0)) or any(counted[change].get(kind) for change in kinds)
     ]
@@ -120,7 +150,7 @@ def _changes(kind: str, changes: Sequence[Mapping[str, Any]]) -> Table:
         title=f"{kind.capitalize()} ({len(changes):,})",
         columns=("type", "name", "version", "what") if kind == "changed" else ("type", "name", "version"),
         rows=[_change(change, with_fields=kind == "changed") for change in _samples(changes)],
-        footnote=_more(changes),
+        footnote=more(changes),
     )
 
 
@@ -156,27 +186,15 @@ def _found(result: Mapping[str, Any]) -> list[Block]:
         if names is None:
             continue
         rows = [(str(told["name"]), str(told["title"]), str(told.get("version", ""))) for told in names[:MOST_ROWS]]
-        title = f"{_PLURALS[kind][0].upper()}{_PLURALS[kind][1:]} ({len(names):,})"
+        title = f"{PLURALS[kind][0].upper()}{PLURALS[kind][1:]} ({len(names):,})"
         if rows:
             with_version = any(row[2] for row in rows)
             columns = ("name", "title", "version") if with_version else ("name", "title")
             rows_shown = [row[: len(columns)] for row in rows]
-            blocks.append(Table(title=title, columns=columns, rows=rows_shown, footnote=_more(names)))
+            blocks.append(Table(title=title, columns=columns, rows=rows_shown, footnote=more(names)))
         else:
             blocks.append(f"{title}: none.")
-    blocks.append("Nothing was saved: give a database (--database-name …) to keep it.")
     return blocks
-
-
-def _sections(sections: Iterable[Mapping[str, Any]]) -> list[Block]:
-    rows = [
-        (str(section["name"]), str(section["status"]), str(section.get("needs", "")), str(section.get("detail", "")))
-        for section in sections
-        if section["status"] != "complete"
-    ]
-    if not rows:
-        return []
-    return [Table(title="Not read in full", columns=("section", "status", "needs the group", "missing"), rows=rows)]
 
 
 def _skipped(skipped: Sequence[Mapping[str, Any]]) -> list[Block]:
@@ -184,7 +202,7 @@ def _skipped(skipped: Sequence[Mapping[str, Any]]) -> list[Block]:
         return []
     rows = [(str(skip["type"]), str(skip["name"]), str(skip["reason"])) for skip in skipped[:MOST_ROWS]]
     title = f"Found, but not saved ({len(skipped):,})"
-    return [Table(title=title, columns=("type", "name", "reason"), rows=rows, footnote=_more(skipped))]
+    return [Table(title=title, columns=("type", "name", "reason"), rows=rows, footnote=more(skipped))]
 
 
 def _count(changes: Iterable[Mapping[str, Any]]) -> dict[str, int]:
@@ -194,21 +212,8 @@ def _count(changes: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return counted
 
 
-def _more(items: Sequence[Any]) -> str:
-    return f"… and {len(items) - MOST_ROWS:,} more (all with --output-format json)" if len(items) > MOST_ROWS else ""
-
-
-def _number(count: int) -> str:
-    return f"{count:,}" if count else "-"
-
-
 def _progress(record: Mapping[str, Any]) -> str:
-    if record["state"] == "succeeded":
-        return "100%"
+    if record["finished_at"]:
+        return ""
     done = f" {record['percent']}%" if record["percent"] is not None else ""
-    return f"{record['step']}{done}".strip() or "-"
-
-
-def _time(text: str | None) -> str:
-    """The local time, to the second."""
-    return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S") if text else ""
+    return f"{record['step']}{done}".strip()

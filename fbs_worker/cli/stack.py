@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from fbs_worker.cli.output import Table, note, print_blocks, say
+from fbs_worker.cli.options import Format
+from fbs_worker.cli.output import OutputFormat, Table, note, print_blocks, print_json, say
 
 if TYPE_CHECKING:
     from fbs_worker.settings import Settings
@@ -27,32 +28,39 @@ def up(
         bool, typer.Option("--foreground", envvar="FBS_FOREGROUND", help="Stay until Ctrl-C, then stop everything.")
     ] = False,
     concurrency: Concurrency = 2,
+    output_format: Format = OutputFormat.TEXT,
 ) -> None:
-    """Start PostgreSQL and Redis where none is set, and a worker; other `fbs` commands find them."""
+    """Start PostgreSQL, Redis (where none is set) and a worker.
+
+    Other `fbs` commands find them.
+    """
     from fbs_worker import stack
     from fbs_worker.processes import ending_signals
     from fbs_worker.settings import get_settings
 
     settings = get_settings()
     with ending_signals():
-        info, started = stack.up(settings, concurrency=concurrency, tell=starting)
+        info, _ = stack.up(settings, concurrency=concurrency, tell=starting)
         if not foreground:
-            _tell(info, settings, current=bool(started) or stack.has_current_settings(info, settings))
+            _tell(info, settings, output_format)
             return
         try:
-            _tell(info, settings, current=bool(started) or stack.has_current_settings(info, settings))
+            _tell(info, settings, output_format)
             note("Ctrl-C stops everything.")
             _stay(info)
         finally:
             told_down(info.home)
 
 
-def down() -> None:
+def down(output_format: Format = OutputFormat.TEXT) -> None:
     """Stop what `fbs up` started, the worker first; data stays."""
     from fbs_worker.settings import get_settings
 
     home = get_settings().home()
-    if not told_down(home):
+    stopped = told_down(home)
+    if output_format is OutputFormat.JSON:
+        print_json({"home": str(home), "stopped": stopped})
+    elif not stopped:
         say(f"Nothing runs in {home}.")
 
 
@@ -66,7 +74,10 @@ def worker(
     ] = "INFO",
     ready_fd: Annotated[int | None, typer.Option("--ready-fd", hidden=True)] = None,
 ) -> None:
-    """Run a Celery worker in this terminal; Ctrl-C lets it finish its jobs and ends it."""
+    """Run a Celery worker in this terminal until Ctrl-C.
+
+    It finishes the jobs that it has, then.
+    """
     from fbs_worker.app import run_worker
     from fbs_worker.cli.options import current_settings
 
@@ -96,22 +107,24 @@ def told_down(home: Any, *, seconds: float | None = None) -> list[str]:
     return stopped
 
 
-def _tell(info: StackInfo, settings: Settings, *, current: bool) -> None:
-    rows = [
-        (
-            service.name,
-            "not ours" if service.process is None else "ran already" if service.was_running else "started",
-            str(service.process.pid) if service.process else "",
-            service.place,
+def _tell(info: StackInfo, settings: Settings, output_format: OutputFormat) -> None:
+    from fbs_worker import stack
+
+    if not stack.has_current_settings(info, settings):
+        note("The worker runs with the settings of its start; `fbs down` and `fbs up` give it those of now.")
+    if output_format is OutputFormat.JSON:
+        services = [{**service.to_dict(), "state": service.state} for service in info.services]
+        print_json(
+            {"home": str(info.home), "services": services, "database": info.database.redacted(), "odoo": info.odoo}
         )
+        return
+    rows = [
+        (service.name, service.state, str(service.process.pid) if service.process else "", service.place)
         for service in info.services
     ]
     print_blocks([Table(title="Running", columns=("service", "state", "pid", "place"), rows=rows)])
-    odoo = settings.odoo_url.rpartition("@")[2] or "none: set ODOO_URL, then `fbs down` and `fbs up`"
-    say(f"Odoo of the worker: {odoo}")
-    if not current:
-        note("The worker runs with the settings of its start; `fbs down` and `fbs up` give it those of now.")
-    say(f"Try: fbs discover --domain rental --database-name {info.database.name}")
+    say(f"Odoo of the worker: {info.odoo or 'none: set ODOO_URL, then `fbs down` and `fbs up`'}")
+    say(f"Try: fbs setup --solution-name demo --domain rental --database-name {info.database.name}")
 
 
 def _stay(info: StackInfo) -> None:

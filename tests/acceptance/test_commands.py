@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import subprocess
 import sys
 
@@ -12,9 +10,13 @@ import psycopg2
 import pytest
 
 from fbs_worker.solution import DatabaseConfig
-from tests.acceptance.conftest import SCRIPT, CommandLine
+from tests.acceptance.conftest import CommandLine
 
-COMMANDS = ["discover", "record", "jobs", "demo", "up", "down", "worker", "domains", "new-key", "version"]
+COMMANDS = [
+    *("discover", "record", "jobs"),
+    *("setup", "status", "list", "refresh", "drop", "rotate-keys"),
+    *("demo", "up", "down", "worker", "domains", "new-key", "version"),
+]
 
 
 def test_the_help_names_every_command_and_each_has_a_help(fbs: CommandLine) -> None:
@@ -74,6 +76,14 @@ def test_an_odoo_that_is_away_is_named(fbs: CommandLine) -> None:
     assert "top-secret" not in told.stdout + told.stderr
 
 
+@pytest.mark.parametrize("command", ["up", "demo"])
+def test_a_home_that_cannot_be_made_is_told(fbs: CommandLine, command: str) -> None:
+    error, hint = fbs(command, code=2, FBS_HOME="/proc/nope").stderr.splitlines()[-2:]
+    assert error.startswith("error: The folder /proc/nope")
+    assert error.endswith("(FBS_HOME) cannot be used: No such file or directory.")
+    assert hint == "hint: Set FBS_HOME to a folder of yours."
+
+
 def test_a_discovery_without_a_database_tells_what_it_found(fbs: CommandLine, recording: str) -> None:
     told = fbs("discover", "--domain", "rental", "--inline", ODOO_URL=recording)
     assert "Modules (" in told.stdout
@@ -125,24 +135,7 @@ def test_a_database_that_is_missing_is_told_with_how_to_make_it(
 
 
 def test_a_person_at_a_terminal_sees_a_bar_and_tables(fbs: CommandLine, recording: str) -> None:
-    ours, theirs = pty.openpty()
-    environment = fbs.environment | {"ODOO_URL": recording, "TERM": "xterm-256color", "COLUMNS": "100"}
-    with subprocess.Popen(
-        [str(SCRIPT), "discover", "--domain", "rental", "--inline"], env=environment, stdout=theirs, stderr=theirs
-    ) as running:
-        os.close(theirs)
-        told = b""
-        while True:
-            try:
-                read = os.read(ours, 65536)
-            except OSError:  # Linux says so when the other end of a terminal is closed
-                break
-            if not read:
-                break
-            told += read
-        os.close(ours)
-    assert running.returncode == 0
-    shown = told.decode()
+    shown = fbs.at_terminal("discover", "--domain", "rental", "--inline", ODOO_URL=recording)
     assert "━" in shown
     assert "Discovering rental" in shown
     assert "────" in shown

@@ -23,6 +23,7 @@ def test_the_second_demo_finds_nothing_new_and_neither_leaves_anything_running(f
     assert "Added (" not in second.stdout
     assert fbs.left_running() == ""
     assert (fbs.home / "demo").stat().st_mode & 0o007 == 0
+    assert "superuser" not in (fbs.home / "demo" / "worker.log").read_text()
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_an_interrupted_demo_stops_what_it_started(
 
 def test_a_demo_that_fails_stops_what_it_started(fbs: CommandLine) -> None:
     odoo = {"ODOO_URL": "http://127.0.0.1:1", "ODOO_DB": "x", "ODOO_USER": "me", "ODOO_PASSWORD": "p"}
-    told = fbs("demo", code=1, FBS_MAX_RETRIES="0", **odoo)
+    told = fbs("demo", code=3, FBS_MAX_RETRIES="0", **odoo)
     assert "127.0.0.1:1" in told.stderr
     assert fbs.left_running() == ""
 

@@ -13,6 +13,7 @@ from tests.acceptance.conftest import CommandLine
 def test_a_round_trip(fbs: CommandLine, recording: str) -> None:
     started = fbs("up", ODOO_URL=recording)
     assert started.stdout.count("started") == 3
+    assert f"Odoo of the worker: {recording}" in started.stdout
     info = find_stack(fbs.home)
     assert info is not None
     running = fbs.left_running()
@@ -25,7 +26,9 @@ def test_a_round_trip(fbs: CommandLine, recording: str) -> None:
     again = fbs("up", ODOO_URL=recording)
     assert again.stdout.count("ran already") == 3
     assert "settings of its start" not in again.stderr
-    assert "settings of its start" in fbs("up", ODOO_URL="http://other.example").stderr
+    other = fbs("up", "--output-format", "json", ODOO_URL="http://other.example")
+    assert "settings of its start" in other.stderr
+    assert json.loads(other.stdout)["odoo"] == recording
 
     told = fbs("discover", "--domain", "rental", "--database-name", "fbs", "--output-format", "json")
     result = json.loads(told.stdout)
@@ -68,6 +71,12 @@ def test_up_mends_a_stack_that_lost_a_part(fbs: CommandLine) -> None:
     assert after.redis_url != before.redis_url
     assert after.service("worker") != before.service("worker")
     assert fbs("jobs", "list").stdout == "There are no jobs.\n"
+
+    setup = ("setup", "--solution-name", "demo", "--domain", "rental", "--database-name", "fbs")
+    error, hint = fbs(*setup, code=2, ODOO_URL="http://odoo.example").stderr.splitlines()[-2:]
+    assert error == "error: No Odoo server is set."
+    assert "The worker has the settings of its start" in hint
+    assert fbs("list").stdout == "There are no solutions. Set one up: fbs setup\n"
     fbs("down")
     assert fbs.left_running() == ""
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import psutil
 import pytest
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.catalogue import Catalogue
+from fbs_worker.catalogue import Catalogue, model_definitions
 from fbs_worker.database import Connection, connect
 from fbs_worker.discovery import ChangeReport, Discovery, DiscoveryType
 from fbs_worker.errors import (
@@ -20,10 +21,11 @@ from fbs_worker.errors import (
     ForeignTableError,
     JobCancelled,
     OdooTimeout,
+    SolutionConflict,
     UsageError,
 )
 from fbs_worker.solution import DatabaseConfig
-from tests.support.snapshots import DOMAIN, MODEL, MadeSnapshot, model, thing
+from tests.support.snapshots import DOMAIN, MODEL, SOURCE, WORKFLOW, MadeSnapshot, model, thing
 
 STRANGE = "q'\" \\ \\. \\N \t \r\n %s {x} ü \N{GRINNING FACE} ; DROP TABLE x; -- $$"
 
@@ -109,6 +111,103 @@ def test_a_foreign_table_is_found_before_anything_is_read(connection: Connection
         cursor.execute("CREATE TABLE fbs_discoveries (id INT)")
     with pytest.raises(ForeignTableError):
         Catalogue(connection).save(Broken(then=lambda: pytest.fail("read")))
+
+
+OTHER = {**SOURCE, "url": "https://other.example.com"}
+
+
+@pytest.mark.parametrize("source", [OTHER, {**SOURCE, "database": "test"}])
+def test_another_odoo_is_refused_before_anything_is_read(connection: Connection, source: dict[str, str]) -> None:
+    Catalogue(connection).save(MadeSnapshot(model("a")))
+    other = Broken(then=lambda: pytest.fail("read"))
+    other.source = source
+    with pytest.raises(SolutionConflict, match="'rental'") as caught:
+        Catalogue(connection).save(other)
+    for place in (SOURCE, source):
+        assert f"{place['url']} (database {place['database']})" in caught.value.message
+    assert "--table-prefix" in caught.value.hint
+    assert "--odoo-moved" in caught.value.hint
+    assert [row.name for row in Catalogue(connection).discoveries()] == ["sale.order"]
+    assert Catalogue(connection).save(MadeSnapshot(model("a"))).unchanged == 1
+
+
+def test_an_odoo_that_has_moved_goes_on(connection: Connection) -> None:
+    catalogue = Catalogue(connection)
+    catalogue.save(MadeSnapshot(model("a"), model("b", name="gone")))
+    for source in (OTHER, SOURCE):  # once with a change, once without
+        for odoo_moved in (True, False):
+            report = catalogue.save(MadeSnapshot(model("a"), source=source), odoo_moved=odoo_moved)
+            assert report.unchanged == 1
+        last = catalogue.last_snapshot(DOMAIN)
+        assert last is not None
+        assert last.source == source
+
+
+def test_the_same_odoo_of_another_series_is_the_same(connection: Connection) -> None:
+    Catalogue(connection).save(MadeSnapshot(model("a")))
+    assert Catalogue(connection).save(MadeSnapshot(model("a"), source={**SOURCE, "series": "20.0"})).nothing_changed
+
+
+def test_other_domains_types_and_prefixes(connection: Connection) -> None:
+    Catalogue(connection).save(MadeSnapshot(types=[MODEL]))
+    with pytest.raises(SolutionConflict):
+        Catalogue(connection).save(MadeSnapshot(source=OTHER, types=[DiscoveryType.MODULE]))
+    Catalogue(connection).save(MadeSnapshot(source=OTHER, domain="hr"))
+    Catalogue(connection, table_prefix="other_").save(MadeSnapshot(source=OTHER))
+
+
+def test_two_odoos_at_once_let_one_win(database: DatabaseConfig) -> None:
+    barrier = threading.Barrier(2)
+    outcomes: list[ChangeReport | SolutionConflict] = []
+
+    def save(source: dict[str, str]) -> None:
+        with closing(connect(database)) as connection:
+            snapshot = Broken(model("a"), then=lambda: barrier.wait(30))
+            snapshot.source = source
+            try:
+                outcomes.append(Catalogue(connection).save(snapshot))
+            except SolutionConflict as exc:
+                outcomes.append(exc)
+
+    threads = [threading.Thread(target=save, args=(source,)) for source in (SOURCE, OTHER)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["ChangeReport", "SolutionConflict"]
+
+
+def test_what_runs_within_a_save_is_part_of_it(connection: Connection, database: DatabaseConfig) -> None:
+    told: list[ChangeReport] = []
+
+    def look(cursor: Cursor, report: ChangeReport) -> None:
+        told.append(report)
+        assert model_definitions(cursor, "fbs_", DOMAIN, ["sale.order"]) == {
+            "sale.order": {"fields": {"a": {"type": "char"}}}
+        }
+
+    def fail(cursor: Cursor, report: ChangeReport) -> None:
+        raise OdooTimeout("Too slow.")
+
+    with pytest.raises(OdooTimeout):
+        Catalogue(connection).save(MadeSnapshot(model("a")), within=fail)
+    assert relations(database) == 0
+    report = Catalogue(connection).save(MadeSnapshot(model("a")), within=look)
+    assert told == [report]
+
+
+def test_definitions_of_models(connection: Connection) -> None:
+    with connection.cursor() as cursor:
+        assert model_definitions(cursor, "fbs_", DOMAIN, ["a"]) == {}
+    connection.rollback()
+    Catalogue(connection).save(MadeSnapshot(model("x", name="a"), model("y", name="b"), thing(WORKFLOW, "c")))
+    Catalogue(connection).save(MadeSnapshot(model("x", "z", name="a"), model("y", name="b"), thing(WORKFLOW, "c")))
+    with connection.cursor() as cursor:
+        found = model_definitions(cursor, "fbs_", DOMAIN, ["a", "c", "gone"])
+        assert found == {"a": {"fields": {"x": {"type": "char"}, "z": {"type": "char"}}}}
+        assert model_definitions(cursor, "fbs_", "hr", ["a"]) == {}
+        assert model_definitions(cursor, "fbs_", DOMAIN, []) == {}
+    connection.rollback()
 
 
 @pytest.mark.parametrize("step", ["compare", "save"])

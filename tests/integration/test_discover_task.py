@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -41,6 +40,7 @@ from tasks.discover import comparable
 from tests.support.job_worker import job_worker
 from tests.support.odoo_faults import Misbehaviour
 from tests.support.odoo_server import OdooServer
+from tests.support.redis_contents import everything_in
 from tests.support.servers import redis_database
 
 RECORDING = Path(connectors.__file__).parent / "recordings" / "odoo19.json.xz"
@@ -275,33 +275,6 @@ def test_no_password_waits_in_redis(redis_url: str, worker_settings: Settings) -
         seen = b"".join(everything_in(raw))
     assert b"sealed:" in seen
     assert PASSWORD.encode() not in seen
-
-
-def everything_in(raw: Any) -> Iterator[bytes]:
-    """Every key and value, and again what can be read of it as base 64: so a message's body travels."""
-    for key in raw.scan_iter():
-        yield key
-        match raw.type(key):
-            case b"string":
-                values = [raw.get(key)]
-            case b"list":
-                values = raw.lrange(key, 0, -1)
-            case b"hash":
-                values = [part for pair in raw.hgetall(key).items() for part in pair]
-            case b"zset":
-                values = raw.zrange(key, 0, -1)
-            case b"set":
-                values = raw.smembers(key)
-            case b"stream":
-                values = [part for _, entry in raw.xrange(key) for pair in entry.items() for part in pair]
-            case b"none":  # it went in between
-                values = []
-            case kind:
-                raise AssertionError(f"{kind!r} is not looked into")
-        for value in values:
-            yield value
-            for encoded in re.findall(rb"[A-Za-z0-9+/]{16,}={0,2}", value):
-                yield base64.b64decode(encoded[: len(encoded) // 4 * 4])
 
 
 def test_a_plain_password_in_a_raw_message_is_refused(client: Client, database: DatabaseConfig) -> None:

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 import typer
 
 from fbs_worker.cli import misc
-from fbs_worker.cli.app import app, run
+from fbs_worker.cli.app import app, exit_code, run
 from fbs_worker.cli.demo import demo_settings
 from fbs_worker.cli.display import LineDisplay, open_display
-from fbs_worker.cli.output import OutputFormat, Table, plain_lines
-from fbs_worker.errors import OdooUnreachable
+from fbs_worker.cli.options import database_config
+from fbs_worker.cli.output import OutputFormat, Table, _numbers, plain_lines, print_blocks
+from fbs_worker.errors import (
+    FBSError,
+    JobFailed,
+    OdooLoginRefused,
+    OdooUnreachable,
+    RowsInTheWay,
+    SettingsError,
+    UsageError,
+)
 from fbs_worker.settings import Settings
 
 
@@ -39,6 +50,22 @@ def home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["jobs", "show"], 2, "Missing argument 'ID'."),
         (["worker"], 2, "No Redis is set."),
         (["record", "x", "--odoo", "nope"], 2, "No Odoo connection is called 'nope'"),
+        (["setup", "--domain", "hr"], 2, "Missing option '--solution-name'"),
+        (["setup", "--domain", "hr", "--solution-name", "x"], 2, "database_config.name is missing."),
+        (
+            ["setup", "--domain", "nope", "--solution-name", "x", "--database-name", "d"],
+            2,
+            "There is no domain 'nope'.",
+        ),
+        (["status"], 2, "No solution is named."),
+        (["status", "a", "--solution-name", "b"], 2, "Two solutions are named: 'a' and 'b'."),
+        (["status", "a"], 2, "No home database is set"),
+        (["list"], 2, "No home database is set"),
+        (["refresh", "a"], 2, "No Redis is set."),
+        (["refresh", "a", "--inline", "--no-wait"], 2, "--inline and --no-wait exclude each other."),
+        (["drop", "a"], 4, "Nobody can be asked whether the solution 'a' may be dropped."),
+        (["drop", "a", "--yes"], 2, "No Redis is set."),
+        (["rotate-keys"], 2, "No key to seal or open secrets with is set."),
     ],
 )
 def test_a_mistake_is_told_in_two_lines(
@@ -50,6 +77,47 @@ def test_a_mistake_is_told_in_two_lines(
     first, second = told.err.splitlines()[-2:]
     assert first.startswith(f"error: {error}")
     assert second.startswith("hint: ")
+
+
+@pytest.mark.parametrize("prefix", ['x"; DROP TABLE', "1x", "x" * 21, "Ä", "a-b"])
+@pytest.mark.parametrize("option", ["--table-prefix", "--business-prefix"])
+def test_a_prefix_that_is_none_is_refused_before_anything_is_connected_to(
+    option: str, prefix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ("--database-name", "d", "--database-host", "host.invalid")
+    assert run(["setup", "--solution-name", "x", "--domain", "hr", *place, option, prefix, "--inline"]) == 2
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"error: {option.strip('-').replace('-', '_')} is not valid")
+    assert option in hint
+
+
+@pytest.mark.parametrize("way", [["--output-format", "json"], ["--output-format=json"], []])
+def test_a_mistake_as_json(way: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    if not way:
+        monkeypatch.setenv("FBS_OUTPUT_FORMAT", "json")
+    assert run(["setup", *way]) == 2
+    told = capsys.readouterr()
+    assert json.loads(told.out)["error"]["code"] == "usage"
+    assert told.err.startswith("error: Missing option")
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [(OdooUnreachable, 3), (RowsInTheWay, 4), (SettingsError, 2), (OdooLoginRefused, 1)]
+)
+def test_a_job_that_failed_ends_its_command_as_its_error_would(kind: type[FBSError], code: int) -> None:
+    told = kind("No.", hint="Do.").to_dict()
+    assert exit_code(JobFailed("No.", hint="Do.", error=told)) == code
+    assert exit_code(kind("No.")) == code
+
+
+def test_a_password_is_read_from_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    rest: dict[str, Any] = {"name": "d", "user": None, "host": None, "port": None}
+    monkeypatch.setattr(sys, "stdin", io.StringIO("p w\r\nmore"))
+    assert database_config(password="-", **rest) == {**rest, "password": "p w"}
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    with pytest.raises(UsageError, match="no password to read"):
+        database_config(password="-", **rest)
+    assert database_config(password=None, **(rest | {"name": None})) is None
 
 
 def test_a_setting_that_is_not_valid_is_named(
@@ -74,6 +142,24 @@ def test_every_option_has_an_environment_twin() -> None:
 
     look(command, "fbs")
     assert missing == []
+
+
+def test_the_help_cuts_no_name_off(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["setup", "--help"]) == 0
+    shown = capsys.readouterr().out
+    for name in ("--refresh-discoveries / --no-refresh-discoveries", "FBS_DATABASE_PASSWORD", "FBS_ODOO_CONNECTION"):
+        assert name in shown
+    assert run(["--help"]) == 0
+    assert "..." not in capsys.readouterr().out.replace("[ARGS]...", "")
+
+
+@pytest.mark.parametrize("arguments", [[], ["jobs"]])
+def test_without_a_word_the_help_is_shown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("Usage: fbs")
+    assert "error:" not in told.err
 
 
 def test_an_option_may_come_from_the_environment(
@@ -112,7 +198,7 @@ def test_ctrl_c_ends_with_130_and_a_line(capsys: pytest.CaptureFixture[str], mon
 
 def test_an_error_as_json_is_on_stdout_too(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     error = OdooUnreachable("No connection.", hint="Start it.", address="h:1")
-    monkeypatch.setattr("fbs_worker.cli.discover._inline", fail(error))
+    monkeypatch.setattr("fbs_worker.inline.run_inline", fail(error))
     assert run(["discover", "--domain", "hr", "--inline", "--output-format", "json"]) == 3
     told = capsys.readouterr()
     assert json.loads(told.out)["error"]["code"] == "odoo_unreachable"
@@ -143,6 +229,39 @@ def test_the_help_needs_nothing_heavy() -> None:
 def test_a_table_in_a_pipe_is_aligned_and_whole() -> None:
     table = Table(title="T", columns=("a", "long heading"), rows=[("x" * 200, "y"), ("z", "")], footnote="more")
     assert list(plain_lines(table)) == ["T:", f"  a{' ' * 199}  long heading", f"  {'x' * 200}  y", "  z", "  more"]
+
+
+def test_what_comes_from_elsewhere_cannot_break_a_table_or_move_the_cursor() -> None:
+    table = Table(title="T", columns=("a", "b"), rows=[("two\nlines\x1b[31m", "x"), ("日本", "e\u0301"), ("", "y")])
+    assert list(plain_lines(table))[1:] == [
+        "  a              b",
+        "  two lines[31m  x",
+        "  日本           e\u0301",
+        "                 y",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cells", "right"),
+    [(["1,000", "-"], True), (["16 kB", "9.2 MB"], True), (["19.0.1.4"], False), (["-"], False), (["1", "x"], False)],
+)
+def test_counts_and_sizes_stand_to_the_right_and_versions_do_not(cells: list[str], right: bool) -> None:
+    assert _numbers(Table(title="T", columns=("a",), rows=[[cell] for cell in cells]), 0) == right
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_a_table_on_a_terminal_keeps_within_it_and_loses_nothing(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    job = "d0e1dd8d-ff9f-4060-a57e-89582b788ebb"
+    rows = [(job, "discover", "X" * 100, "1,000")]
+    print_blocks([Table(title="Jobs", columns=("id", "action", "for", "rows"), rows=rows, whole=("id",)), "end"])
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert max(map(len, lines)) <= width
+    assert "".join(lines).count("X") == 100
+    assert (job in "\n".join(lines)) == (width >= 80)
 
 
 def test_progress_in_a_pipe_is_a_line_per_step(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,8 +10,17 @@ from typing import Any
 
 import pytest
 
-from fbs_worker.client import Client, outcome
-from fbs_worker.errors import JobCancelled, JobError, JobFailed, SecretError, SettingsError, UsageError
+import fbs_worker
+from fbs_worker.client import Client, JobHandle, outcome
+from fbs_worker.errors import (
+    JobCancelled,
+    JobError,
+    JobFailed,
+    QueueUnreachable,
+    SecretError,
+    SettingsError,
+    UsageError,
+)
 from fbs_worker.job_events import JobRecord, JobState
 from fbs_worker.settings import Settings
 
@@ -94,3 +103,48 @@ def test_the_outcome_of_a_job() -> None:
         with pytest.raises(JobError) as pending:
             outcome(ended(state))
         assert "fbs jobs watch one" in pending.value.hint
+
+
+CONFIG = {"solution_name": "shop", "domain": "hr", "database_config": {"name": "x", "password": "env:X"}}
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "error"),
+    [
+        ("setup", {}, UsageError),
+        ("setup", {**CONFIG, "domain": "nowhere"}, UsageError),
+        ("setup", {**CONFIG, "mirror": ["Not a model"]}, UsageError),
+        ("setup", {**CONFIG, "business_prefix": 'x"; DROP TABLE'}, UsageError),
+        ("setup", {**CONFIG, "database_config": {"name": "x", "password": "plain, and no key"}}, SecretError),
+        ("setup", CONFIG, QueueUnreachable),
+        ("setup", {"config": CONFIG}, QueueUnreachable),
+        ("refresh", {"solution_name": 'shop"'}, UsageError),
+        ("refresh", {"solution_name": "shop", "full": "yes"}, UsageError),
+        ("refresh", {"solution_name": "shop"}, QueueUnreachable),
+        ("drop", {"solution_name": ""}, UsageError),
+        ("drop", {"solution_name": "shop", "dry_run": 1}, UsageError),
+        ("drop", {"solution_name": "shop"}, QueueUnreachable),
+    ],
+)
+def test_what_is_asked_for_a_solution_is_checked_first(
+    method: str, given: dict[str, Any], error: type[Exception]
+) -> None:
+    with Client(NOWHERE, settings=Settings()) as client, pytest.raises(error) as caught:
+        getattr(client, method)(**given)
+    assert "plain, and no key" not in str(caught.value)
+
+
+def test_status_and_list_ask_the_home_database() -> None:
+    client = Client(NOWHERE, settings=Settings())
+    for ask in (client.list, lambda: client.status("shop")):
+        with pytest.raises(SettingsError, match="No home database"):
+            ask()
+
+
+def test_the_package_offers_the_client_and_stays_light() -> None:
+    assert fbs_worker.Client is Client
+    assert fbs_worker.JobHandle is JobHandle
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = fbs_worker.nothing
+    code = "import sys, fbs_worker\nprint([name for name in sys.modules if name.startswith('fbs_worker.')])"
+    assert python(code).strip() == "[]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -149,19 +150,19 @@ RECORD: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    ("facts", "progress"),
+    ("facts", "state"),
     [
-        ({}, "fields 50%"),
-        ({"percent": None}, "fields"),
-        ({"state": "succeeded", "percent": 100}, "100%"),
-        ({"state": "queued", "step": "", "percent": None}, "-"),
+        ({}, "running: fields 50%"),
+        ({"percent": None}, "running: fields"),
+        ({"state": "succeeded", "percent": 100, "finished_at": "2026-01-02T03:04:06+00:00"}, "succeeded"),
+        ({"state": "queued", "step": "", "percent": None}, "queued"),
     ],
 )
-def test_the_list_of_jobs(facts: dict[str, Any], progress: str) -> None:
+def test_the_list_of_jobs(facts: dict[str, Any], state: str) -> None:
     (table,) = job_blocks([RECORD | facts])
     assert isinstance(table, Table)
-    assert table.rows[0][:3] == ("abc", "discover", "rental")
-    assert table.rows[0][4] == progress
+    assert table.rows[0][:4] == ("abc", "discover", "rental", state)
+    assert re.fullmatch(r"01-0[123] \d\d:\d\d", table.rows[0][4])
 
 
 def test_no_jobs() -> None:

@@ -138,6 +138,44 @@ def test_other_fields_that_are_not(field: str, value: Any) -> None:
         SolutionConfig.parse({**SOLUTION, field: value})
 
 
+def test_mirrored_models_are_sorted_and_each_is_there_once() -> None:
+    for models in (["sale.order", "res.partner", "sale.order"], ("res.partner", "sale.order")):
+        solution = SolutionConfig.parse({**SOLUTION, "mirror": models, "odoo": "erp-2"})
+        assert solution.mirror == ("res.partner", "sale.order")
+        assert solution.odoo == "erp-2"
+        assert solution.redacted()["mirror"] == ["res.partner", "sale.order"]
+        assert SolutionConfig.parse(solution.to_message(Vault([new_key()]))).mirror == solution.mirror
+    assert SolutionConfig.parse(SOLUTION).mirror == ()
+    assert SolutionConfig.parse(SOLUTION).odoo == "default"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("mirror", "sale.order"),
+        ("mirror", None),
+        ("mirror", [1]),
+        ("mirror", {"sale.order": 1}),
+        *(("mirror", [name]) for name in ("", "Sale", "a..b", ".a", "a.", "a b", 'a"', "x" * 101, "a\n")),
+        *(("odoo", name) for name in ("", "-x", "a b", "x" * 101, None, 1)),
+    ],
+)
+def test_models_and_connections_that_are_not(field: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=field):
+        SolutionConfig.parse({**SOLUTION, field: value})
+
+
+def test_defaults_of_other_fields_give_way_to_what_is_given() -> None:
+    defaults = {"table_prefix": "abc_", "business_prefix": "def_"}
+    bare = {key: SOLUTION[key] for key in ("solution_name", "domain", "database_config")}
+    assert SolutionConfig.parse(bare, defaults=defaults).table_prefix == "abc_"
+    given = SolutionConfig.parse({**bare, "table_prefix": None, "business_prefix": ""}, defaults=defaults)
+    assert (given.table_prefix, given.business_prefix) == ("abc_", "")
+    for no_dictionary in ("rental", ["rental"], None):
+        with pytest.raises(UsageError, match="not a dictionary"):
+            SolutionConfig.parse(no_dictionary)  # type: ignore[arg-type]
+
+
 def test_they_do_not_change() -> None:
     with pytest.raises(ValidationError):
         DatabaseConfig(name="d").name = "e"

@@ -1,0 +1,70 @@
+"""How tables that are there differ from a definition, one line each for a person. Pure.
+
+What a database has beyond it is the user's: columns, indexes and constraints that were added are not told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from sqlalchemy import Table, UniqueConstraint
+
+from fbs_worker.schema.columns import type_of
+from fbs_worker.schema.definition import Definition
+from fbs_worker.schema.survey import Key, Relation
+
+
+def differences(
+    definition: Definition, found: Mapping[str, Relation], keys: Iterable[Key], owned: Collection[str]
+) -> list[str]:
+    """How the business tables in a database differ from what they are to be; those that are missing are not told.
+
+    Args:
+        definition: what they are to be.
+        found: what the database has under the names of the definition and the owned ones.
+        keys: of the tables found.
+        owned: the tables that are recorded as the solution's own.
+    """
+    by_table: dict[str, list[Key]] = {}
+    for key in keys:
+        by_table.setdefault(key.table, []).append(key)
+    lines: list[str] = []
+    for table in definition.tables:
+        if table.name in found:
+            lines += _of_columns(table, found[table.name])
+            lines += _of_keys(table, by_table.get(table.name, []))
+    gone = sorted(name for name in set(owned) - set(definition.table_names) if name in found)
+    return [*lines, *(f"{name}: the table is no longer part of the definition" for name in gone)]
+
+
+def _of_columns(table: Table, relation: Relation) -> Iterator[str]:
+    for column in table.columns:
+        wanted, not_null = type_of(column), not column.nullable
+        if column.name not in relation.columns:
+            yield f"{table.name}: the column {column.name} ({wanted}) is missing"
+            continue
+        present, is_not_null = relation.columns[column.name]
+        if present != wanted:
+            yield f"{table.name}: the column {column.name} is {present}, not {wanted}"
+        if is_not_null != not_null:
+            has, wants = ("NOT NULL", "NULL allowed") if is_not_null else ("NULL allowed", "NOT NULL")
+            yield f"{table.name}: the column {column.name} is {has}, not {wants}"
+
+
+def _of_keys(table: Table, keys: Iterable[Key]) -> Iterator[str]:
+    present = {(key.kind, key.columns, key.target) for key in keys}
+    unique = [key for kind, key, _ in present if kind in {"p", "u"}]
+    indexes = [key for kind, key, _ in present if kind == "i"]
+    constraints = [given for given in table.constraints if isinstance(given, UniqueConstraint)]
+    wanted = [("unique key", tuple(str(column.name) for column in given.columns)) for given in constraints]
+    for what, columns in [("primary key", tuple(str(column.name) for column in table.primary_key)), *sorted(wanted)]:
+        if columns not in unique:
+            yield f"{table.name}: the {what} ({', '.join(columns)}) is missing"
+    for foreign in sorted(table.foreign_key_constraints, key=lambda given: list(given.column_keys)):
+        columns = tuple(str(column.name) for column in foreign.columns)
+        target = (str(foreign.referred_table.name), tuple(str(element.column.name) for element in foreign.elements))
+        if ("f", columns, target) not in present:
+            yield f"{table.name}: the foreign key ({', '.join(columns)}) to {target[0]} is missing"
+    for columns in sorted(tuple(str(column.name) for column in index.columns) for index in table.indexes):
+        if not any(known[: len(columns)] == columns for known in indexes):
+            yield f"{table.name}: the index on ({', '.join(columns)}) is missing"

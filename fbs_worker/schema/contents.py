@@ -1,0 +1,122 @@
+"""What tables hold, and taking them away; in the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from psycopg2 import sql
+
+from fbs_worker.database import Connection, errors_translated
+from fbs_worker.errors import RefusedError
+from fbs_worker.schema.survey import LOCK_TABLES, relations
+
+_DEPENDENTS: Final = """
+WITH dropped AS (SELECT oid, reltype FROM pg_class WHERE relname = ANY(%(names)s) AND pg_table_is_visible(oid))
+SELECT DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid)
+FROM pg_depend d
+LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
+LEFT JOIN pg_rewrite w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid
+LEFT JOIN pg_attrdef f ON d.classid = 'pg_attrdef'::regclass AND f.oid = d.objid
+LEFT JOIN pg_trigger t ON d.classid = 'pg_trigger'::regclass AND t.oid = d.objid
+LEFT JOIN pg_policy p ON d.classid = 'pg_policy'::regclass AND p.oid = d.objid
+WHERE d.deptype = 'n' AND (
+    (d.refclassid = 'pg_class'::regclass AND d.refobjid IN (SELECT oid FROM dropped))
+    OR (d.refclassid = 'pg_type'::regclass AND d.refobjid IN (SELECT reltype FROM dropped))
+) AND NOT EXISTS (
+    SELECT FROM dropped WHERE oid = coalesce(
+        k.conrelid, w.ev_class, f.adrelid, t.tgrelid, p.polrelid,
+        CASE d.classid WHEN 'pg_class'::regclass THEN d.objid END
+    )
+)
+ORDER BY 1
+"""
+"""Views, foreign keys, functions and so on of others that stand on tables (PostgreSQL's documentation, pg_depend)."""
+
+_SHOWN: Final = 5
+
+
+def rows_in(connection: Connection, tables: Iterable[str]) -> dict[str, int]:
+    """How many rows each table holds, counted; tables that are not there are left out.
+
+    Args:
+        connection: in whose transaction it is read.
+        tables: unquoted names.
+
+    Raises:
+        DatabaseError, DatabaseUnreachable: as their names say.
+    """
+    return {told["table"]: told["rows"] for told in table_sizes(connection, tables)}
+
+
+def table_sizes(connection: Connection, tables: Iterable[str]) -> list[dict[str, Any]]:
+    """Rows (counted) and bytes (indexes and long values included) of each table that is there, in the order given.
+
+    Args:
+        connection: in whose transaction it is read.
+        tables: unquoted names.
+
+    Returns:
+        `{"table", "rows", "bytes"}` for each.
+
+    Raises:
+        DatabaseError, DatabaseUnreachable: as their names say.
+    """
+    with errors_translated(connection), connection.cursor() as cursor:
+        there = _existing(connection, tables)
+        if not there:
+            return []
+        one = sql.SQL("SELECT {number}, (SELECT count(*) FROM {table}), pg_total_relation_size({name}::regclass)")
+        asked = [
+            one.format(
+                number=sql.Literal(number),
+                table=sql.Identifier(name),
+                name=sql.Literal(sql.Identifier(name).as_string(connection)),
+            )
+            for number, name in enumerate(there)
+        ]
+        cursor.execute(sql.SQL(" UNION ALL ").join(asked))
+        rows = sorted(cursor.fetchall())
+    return [{"table": there[number], "rows": count, "bytes": size} for number, count, size in rows]
+
+
+def drop(connection: Connection, tables: Iterable[str]) -> tuple[str, ...]:
+    """Drop tables, inside the caller's transaction, and nothing that belongs to others.
+
+    Args:
+        connection: whose transaction it becomes part of.
+        tables: unquoted names; those that are not there, or are no tables, are left out.
+
+    Returns:
+        The tables that were dropped.
+
+    Raises:
+        RefusedError: a view, a foreign key or something else of others stands on one of them; it is named.
+        DatabaseRightsMissing: another role owns one of them.
+        DatabaseError, DatabaseUnreachable: as their names say.
+    """
+    with errors_translated(connection), connection.cursor() as cursor:
+        cursor.execute(LOCK_TABLES)
+        there = _existing(connection, tables)
+        if not there:
+            return ()
+        # PostgreSQL refuses by itself what this overlooks: without CASCADE a DROP takes nothing else along
+        cursor.execute(_DEPENDENTS, {"names": there})
+        dependents = [told for (told,) in cursor.fetchall()]
+        if dependents:
+            more = f" and {len(dependents) - _SHOWN} more" if len(dependents) > _SHOWN else ""
+            raise RefusedError(
+                f"Others stand on these tables: {'; '.join(dependents[:_SHOWN])}{more}. Nothing was dropped.",
+                hint="Drop those first, if they are no longer needed.",
+                dependents=dependents,
+            )
+        # one statement: tables that refer to each other go together
+        names = sql.SQL(", ").join(map(sql.Identifier, there))
+        cursor.execute(sql.SQL("DROP TABLE {}").format(names))
+    return tuple(there)
+
+
+def _existing(connection: Connection, tables: Iterable[str]) -> list[str]:
+    asked = list(dict.fromkeys(tables))
+    found = relations(connection, asked)
+    return [name for name in asked if name in found and found[name].is_table]

@@ -1,0 +1,245 @@
+"""What a solution's business tables are to be: those of its domain and those of its mirrored models. Pure.
+
+Tables are named `<business_prefix><entity>` and `<business_prefix><model with _ for .>`. Whatever a domain leaves out
+that every business table has is added here: `id SERIAL PRIMARY KEY`, `created_at` and `updated_at TIMESTAMP DEFAULT
+NOW()`, an index for each foreign key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import Any, Final, NoReturn
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Constraint,
+    DefaultClause,
+    Enum,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    UniqueConstraint,
+)
+from sqlalchemy.exc import NoReferencedColumnError, NoReferencedTableError
+from sqlalchemy.schema import ColumnCollectionConstraint
+from sqlalchemy.sql.elements import quoted_name
+
+from fbs_worker.domains import Domain
+from fbs_worker.errors import SettingsError, UsageError
+from fbs_worker.schema.columns import column, id_column, time_column
+from fbs_worker.schema.mirror import add_tables, connect_tables, link_names
+from fbs_worker.schema.names import checked_name, derived_name
+from fbs_worker.schema.render import creation_order
+from fbs_worker.schema.system import system_tables
+from fbs_worker.solution import check_prefix
+
+_EVERY_TABLE: Final = frozenset(("id", "created_at", "updated_at"))
+
+_NO_NAMING: Final[dict[Any, Any]] = {"pk": None}
+"""SQLAlchemy's own naming of indexes is off: PostgreSQL finds names that are free and short enough."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """The tables that a solution is to have; read them only, some are shared between definitions.
+
+    Attributes:
+        domain: the domain's name.
+        table_prefix: prefix of the system tables.
+        business_prefix: prefix of the business tables; may be empty.
+        system: the system tables.
+        business: the business tables with their real names, foreign keys resolved.
+        mirrored: mirrored model → its table.
+    """
+
+    domain: str
+    table_prefix: str
+    business_prefix: str
+    system: tuple[Table, ...] = field(repr=False, compare=False)
+    business: MetaData = field(repr=False, compare=False)
+    mirrored: Mapping[str, str]
+
+    @cached_property
+    def table_names(self) -> tuple[str, ...]:
+        """The business tables' names in the order of their creation, link tables included, system tables not."""
+        return tuple(str(table.name) for table in self.tables)
+
+    @cached_property
+    def tables(self) -> tuple[Table, ...]:
+        """The business tables in the order of their creation."""
+        return tuple(creation_order(self.business.tables.values()))
+
+
+def define(
+    domain: Domain,
+    *,
+    table_prefix: str,
+    business_prefix: str,
+    mirrored: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Definition:
+    """Work out the tables of a solution.
+
+    Args:
+        domain: brings its business tables.
+        table_prefix: prefix of the system tables.
+        business_prefix: prefix of the business tables; may be empty.
+        mirrored: model → its discovered `schema_definition`.
+
+    Raises:
+        UsageError: a name has more than 63 bytes, two tables would have the same one, or a prefix is not valid.
+        SettingsError: a table of the domain asks for what is not supported.
+    """
+    for option, prefix in (("table_prefix", table_prefix), ("business_prefix", business_prefix)):
+        _check_prefix(option, prefix)
+    if not mirrored:
+        return _define_domain(domain, table_prefix, business_prefix)
+    return _define(domain, table_prefix, business_prefix, dict(sorted(mirrored.items())))
+
+
+@lru_cache(maxsize=64)
+def _define_domain(domain: Domain, table_prefix: str, business_prefix: str) -> Definition:
+    """A job asks for the same one several times."""
+    return _define(domain, table_prefix, business_prefix, {})
+
+
+def _define(
+    domain: Domain, table_prefix: str, business_prefix: str, models: Mapping[str, Mapping[str, Any]]
+) -> Definition:
+    own = _domain_tables(domain)
+    entities = {key: checked_name(f"{business_prefix}{table.name}") for key, table in own.tables.items()}
+    names = {model: checked_name(f"{business_prefix}{model.replace('.', '_')}") for model in models}
+    links = [(name, model) for model in models for name in link_names(model, models[model], names=names).values()]
+    system = tuple(system_tables(table_prefix))
+    _check_unique(
+        *((table.name, "a system table") for table in system),
+        *((name, f"the table {own.tables[key].name!r} of the domain") for key, name in entities.items()),
+        *((name, f"the mirrored model {model}") for model, name in names.items()),
+        *((name, f"a link table of the mirrored model {model}") for name, model in links),
+    )
+    metadata = MetaData(naming_convention=_NO_NAMING)
+    for key, name in entities.items():
+        _add_entity(own.tables[key], name, metadata, domain=domain, prefix=business_prefix)
+    for key, name in entities.items():
+        _connect_entity(own.tables[key], metadata.tables[name], entities, domain=domain)
+    for model, definition in models.items():
+        add_tables(model, definition, names=names, metadata=metadata)
+    for model, definition in models.items():
+        connect_tables(model, definition, names=names, metadata=metadata)
+    return Definition(
+        domain=domain.name,
+        table_prefix=table_prefix,
+        business_prefix=business_prefix,
+        system=system,
+        business=metadata,
+        mirrored={model: str(name) for model, name in names.items()},
+    )
+
+
+@lru_cache(maxsize=64)
+def _domain_tables(domain: Domain) -> MetaData:
+    return domain.tables()
+
+
+def _check_prefix(option: str, prefix: str) -> None:
+    if not prefix and option == "business_prefix":
+        return
+    try:
+        check_prefix(prefix)
+    except ValueError as exc:
+        raise UsageError(f"{option} is not valid: {exc}.", hint=f"Correct --{option.replace('_', '-')}.") from None
+
+
+def _check_unique(*claims: tuple[str, str]) -> None:
+    taken: dict[str, str] = {}
+    for name, what in claims:
+        other = taken.setdefault(name, what)
+        if other != what:
+            raise UsageError(
+                f"The table {name!r} would be {other} and {what} at once.",
+                hint="Choose another --business-prefix, or do not mirror that model.",
+            )
+
+
+def _add_entity(source: Table, name: quoted_name, metadata: MetaData, *, domain: Domain, prefix: str) -> None:
+    """A domain's table under its real name, completed; its foreign keys come once all tables are there."""
+    if any(key.name not in _EVERY_TABLE for key in source.primary_key):
+        _refuse(domain, source, "has a primary key of its own; leave it out, each gets `id`")
+    columns = [_copy(given, domain) for given in source.columns if given.name not in _EVERY_TABLE]
+    table = Table(name, metadata, id_column(), *columns, time_column("created_at"), time_column("updated_at"))
+    for constraint in sorted(source.constraints, key=lambda given: (str(given.name), _column_names(given))):
+        match constraint:
+            case UniqueConstraint():
+                own = constraint.name and checked_name(f"{prefix}{constraint.name}", "constraint")
+                table.append_constraint(UniqueConstraint(*_column_names(constraint), name=own))
+            case CheckConstraint():
+                own = constraint.name and checked_name(str(constraint.name), "constraint")
+                table.append_constraint(CheckConstraint(constraint.sqltext, name=own))
+    for index in source.indexes:
+        if not all(isinstance(expression, Column) for expression in index.expressions):
+            _refuse(domain, source, f"has an index on an expression ({index.name}), which is not supported")
+        own = checked_name(f"{prefix}{index.name}", "index")
+        on = [table.c[given.name] for given in index.columns]
+        Index(own, *on, unique=index.unique, **index.dialect_kwargs)
+
+
+def _connect_entity(source: Table, table: Table, entities: Mapping[str, quoted_name], *, domain: Domain) -> None:
+    with_index = [given for given in table.constraints if isinstance(given, UniqueConstraint | PrimaryKeyConstraint)]
+    indexed = [_column_names(given) for given in (*table.indexes, *with_index)]
+    for constraint in sorted(source.foreign_key_constraints, key=_column_names):
+        targets = []
+        for element in constraint.elements:
+            entity, target = _target(element)
+            if entity not in entities or target not in (columns := table.metadata.tables[entities[entity]].c):
+                _refuse(domain, source, f"refers to {entity}.{target}, which is not in the domain")
+            targets.append(columns[target])
+        names = _column_names(constraint)
+        table.append_constraint(
+            ForeignKeyConstraint(
+                names,
+                targets,
+                name=derived_name(f"{table.name}_{'_'.join(names)}", "_fkey"),
+                ondelete=constraint.ondelete,
+                onupdate=constraint.onupdate,
+                deferrable=constraint.deferrable,
+                initially=constraint.initially,
+            )
+        )
+        if not any(known[: len(names)] == names for known in indexed):
+            Index(None, *(table.c[name] for name in names))
+
+
+def _target(element: ForeignKey) -> tuple[str, str]:
+    """The table and the column that a foreign key names; that the domain leaves out `id` is all right."""
+    try:
+        return str(element.column.table.key), str(element.column.name)
+    except NoReferencedColumnError as exc:
+        return str(exc.table_name), exc.column_name
+    except NoReferencedTableError as exc:
+        return str(exc.table_name), "id"
+
+
+def _copy(given: Column[Any], domain: Domain) -> Column[Any]:
+    default = given.server_default
+    if isinstance(given.type, Enum) and given.type.native_enum:
+        _refuse(domain, given.table, f"has a column of its own type ({given.name}), which is not supported")
+    if default is not None and not isinstance(default, DefaultClause):
+        _refuse(domain, given.table, f"has a calculated column ({given.name}), which is not supported")
+    value = None if default is None else default.arg
+    return column(given.name, given.type, nullable=given.nullable, server_default=value)
+
+
+def _column_names(given: Constraint | Index) -> list[str]:
+    return [str(one.name) for one in given.columns] if isinstance(given, ColumnCollectionConstraint | Index) else []
+
+
+def _refuse(domain: Domain, table: Table, what: str) -> NoReturn:
+    raise SettingsError(
+        f"The table {table.name!r} of the domain {domain.name!r} {what}.",
+        hint="Correct the package that offers the domain.",
+    )

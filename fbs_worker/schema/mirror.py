@@ -1,0 +1,222 @@
+"""Mirrored models: an Odoo model, as it was discovered, becomes a business table. Pure.
+
+The table has `id SERIAL PRIMARY KEY`, `odoo_id INTEGER UNIQUE NOT NULL` (the record's id in Odoo), a column for each
+stored field that has one below, `created_at` and `updated_at` (of the row here; Odoo's own times are its fields
+`create_date` and `write_date`). What Odoo calculates when it is asked (not stored) has no column.
+
+    Odoo's type               column
+    ------------------------  ------------------------------------------------------------------------------------
+    char                      VARCHAR(size) where Odoo limits it, else VARCHAR
+    text, html                TEXT
+    integer                   INTEGER
+    float, monetary           NUMERIC: Odoo does not tell a field's digits over RPC; without them nothing is lost
+    boolean                   BOOLEAN
+    date                      DATE
+    datetime                  TIMESTAMP, in UTC as Odoo has it
+    binary, image             BYTEA
+    selection                 VARCHAR: the value, not its label; which values there are changes with Odoo's modules
+    reference                 VARCHAR: `model,id`
+    many2one                  INTEGER: the other record's id in Odoo. A foreign key to the other table's `odoo_id` where
+                              that model is mirrored too, ON DELETE as Odoo does it
+    many2one_reference        INTEGER: the other record's id in Odoo, another field says of which model
+    many2many                 a link table where the other model is mirrored too, else nothing
+    one2many                  nothing: it is the other table's many2one read backwards
+    json, properties,         JSONB
+    properties_definition,
+    serialized
+    any other type            JSONB, which holds whatever RPC answers
+
+- A required field is NOT NULL, save where Odoo keeps a value per company.
+- A translated or company-dependent field holds one value, as RPC answers for one language and one company.
+- A link table is called `<table>__<field>`. It has `from_id`, the record with the field, and `to_id`, the one that it
+  points to, both an `odoo_id`, together the primary key; a row goes with either record. One relation that Odoo shows
+  as a field on both sides gives two link tables: over RPC nothing tells that they are one.
+- A field whose name a column may not have (`id` apart, `odoo_id`, `created_at`, `updated_at`, and those that PostgreSQL
+  keeps for itself, such as `xmin`) gets `odoo_` before it.
+- A table's or column's name longer than 63 bytes is refused; a link table's is shortened and gets a hash.
+
+Sources: `odoo/orm/fields*.py` of Odoo 19 and `odoo/fields.py` of 14 (`column_type`, `ondelete`), PostgreSQL's
+documentation, section 5.6 (system columns).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.sql.elements import quoted_name
+from sqlalchemy.types import TypeEngine
+
+from fbs_worker.errors import UsageError
+from fbs_worker.schema.columns import column, id_column, time_column
+from fbs_worker.schema.names import checked_name, derived_name
+
+RESERVED_COLUMNS: Final = frozenset(
+    ("id", "odoo_id", "created_at", "updated_at", "tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
+)
+
+_LONGEST_VARCHAR: Final = 10_485_760
+
+_NO_COLUMN: Final = frozenset(("one2many", "many2many"))
+
+_ON_DELETE: Final = {"cascade": "CASCADE", "restrict": "RESTRICT", "set null": "SET NULL"}
+
+
+def _char(field: Mapping[str, Any]) -> TypeEngine[Any]:
+    size = field.get("size")
+    return String(size if isinstance(size, int) and 0 < size <= _LONGEST_VARCHAR else None)
+
+
+def _json(_: Mapping[str, Any]) -> TypeEngine[Any]:
+    return JSONB()
+
+
+_TYPES: Final[Mapping[str, Callable[[Mapping[str, Any]], TypeEngine[Any]]]] = {
+    "char": _char,
+    "text": lambda _: Text(),
+    "html": lambda _: Text(),
+    "integer": lambda _: Integer(),
+    "float": lambda _: Numeric(),
+    "monetary": lambda _: Numeric(),
+    "boolean": lambda _: Boolean(),
+    "date": lambda _: Date(),
+    "datetime": lambda _: DateTime(),
+    "binary": lambda _: LargeBinary(),
+    "image": lambda _: LargeBinary(),
+    "selection": lambda _: String(),
+    "reference": lambda _: String(),
+    "many2one": lambda _: Integer(),
+    "many2one_reference": lambda _: Integer(),
+    "json": _json,
+    "properties": _json,
+    "properties_definition": _json,
+    "serialized": _json,
+}
+
+
+def add_tables(model: str, definition: Mapping[str, Any], *, names: Mapping[str, str], metadata: MetaData) -> None:
+    """Add the table of a model, and the link tables of its many2many fields; `connect_tables` adds the foreign keys.
+
+    Args:
+        model: the model's technical name.
+        definition: its discovered `schema_definition`: `fields` → name → type, required, stored, relation, …
+        names: the table of each mirrored model.
+        metadata: what the tables become part of.
+
+    Raises:
+        UsageError: nothing is known of its fields, or a name of one of them cannot be a column's.
+    """
+    fields = _stored(model, definition)
+    columns = {name: _column_name(name, fields) for name, field in fields.items() if field["type"] not in _NO_COLUMN}
+    table = Table(
+        checked_name(names[model]),
+        metadata,
+        id_column(),
+        column("odoo_id", Integer, unique=True, nullable=False),
+        *(_column(columns[name], fields[name]) for name in columns),
+        time_column("created_at"),
+        time_column("updated_at"),
+    )
+    for link_name in link_names(model, definition, names=names).values():
+        link = Table(
+            link_name,
+            metadata,
+            column("from_id", Integer, primary_key=True, autoincrement=False),
+            column("to_id", Integer, primary_key=True, autoincrement=False),
+        )
+        Index(None, link.c.to_id)
+    for name, field in fields.items():
+        if field["type"] == "many2one" and field.get("relation") in names:
+            Index(None, table.c[columns[name]])
+
+
+def link_names(model: str, definition: Mapping[str, Any], *, names: Mapping[str, str]) -> dict[str, quoted_name]:
+    """The link tables of a model: many2many field → table.
+
+    Args:
+        model: the model's technical name.
+        definition: its discovered `schema_definition`.
+        names: the table of each mirrored model.
+
+    Raises:
+        UsageError: nothing is known of the model's fields.
+    """
+    return {
+        name: derived_name(f"{names[model]}__{name}")
+        for name, field in _stored(model, definition).items()
+        if field["type"] == "many2many" and field.get("relation") in names
+    }
+
+
+def connect_tables(model: str, definition: Mapping[str, Any], *, names: Mapping[str, str], metadata: MetaData) -> None:
+    """Give a model's tables their foreign keys, once the tables of all mirrored models are there.
+
+    Args:
+        model: the model's technical name.
+        definition: its discovered `schema_definition`.
+        names: the table of each mirrored model.
+        metadata: holds the tables of all of them.
+    """
+    table = metadata.tables[names[model]]
+    fields = _stored(model, definition)
+    links = link_names(model, definition, names=names)
+    for name, field in fields.items():
+        relation = str(field.get("relation"))
+        if relation not in names:
+            continue
+        target = metadata.tables[names[relation]].c.odoo_id
+        if field["type"] == "many2one":
+            _refer(table.c[_column_name(name, fields)], target, _ON_DELETE.get(str(field.get("on_delete"))))
+        elif field["type"] == "many2many":
+            link = metadata.tables[links[name]]
+            _refer(link.c.from_id, table.c.odoo_id, "CASCADE")
+            _refer(link.c.to_id, target, "CASCADE")
+
+
+def _stored(model: str, definition: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    fields = definition.get("fields")
+    if not isinstance(fields, Mapping) or not fields:
+        raise UsageError(
+            f"Nothing is known of the fields of {model}.",
+            hint="Refresh the discoveries as a user who may read that model, then mirror it.",
+            model=model,
+        )
+    return {name: field for name, field in sorted(fields.items()) if field.get("stored") and name != "id"}
+
+
+def _column_name(name: str, fields: Mapping[str, Any]) -> str:
+    if name not in RESERVED_COLUMNS:
+        return name
+    renamed = f"odoo_{name}"
+    while renamed in fields or renamed in RESERVED_COLUMNS:
+        renamed = f"odoo_{renamed}"
+    return renamed
+
+
+def _column(name: str, field: Mapping[str, Any]) -> Column[object]:
+    kind = _TYPES.get(field["type"], _json)(field)
+    return column(name, kind, nullable=not field.get("required") or bool(field.get("company_dependent")))
+
+
+def _refer(source: Column[Any], target: Column[Any], on_delete: str | None) -> None:
+    """A column that cannot be NULL cannot be set so: there a deletion is refused."""
+    if on_delete == "SET NULL" and not source.nullable:
+        on_delete = "RESTRICT"
+    name = derived_name(f"{source.table.name}_{source.name}", "_fkey")
+    source.table.append_constraint(ForeignKeyConstraint([source], [target], name=name, ondelete=on_delete))

@@ -1,0 +1,223 @@
+"""What a database holds already under the names that FBS wants. Reads only, by indexes of PostgreSQL's catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from psycopg2 import sql
+from sqlalchemy import Table
+
+from fbs_worker.database import Connection
+from fbs_worker.errors import DatabaseRightsMissing, ForeignTableError
+from fbs_worker.schema.columns import type_of
+
+_RELATIONS: Final = """
+SELECT c.relname, c.relkind::text, CASE WHEN c.relkind IN ('r', 'p') THEN (
+        SELECT jsonb_object_agg(a.attname, jsonb_build_array(format_type(a.atttypid, a.atttypmod), a.attnotnull))
+        FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    ) END
+FROM pg_class c WHERE c.relname = ANY(%(names)s) AND pg_table_is_visible(c.oid)
+UNION ALL
+SELECT t.typname, 'type', NULL FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+WHERE t.typname = ANY(%(names)s) AND n.nspname = current_schema() AND t.typtype IN ('b', 'd', 'e', 'm', 'r')
+    AND t.typcategory <> 'A'
+"""
+"""A table makes a type of its name, so a type of that name is in its way as well (documentation of CREATE TABLE);
+array types are not, PostgreSQL renames those."""
+
+_KINDS: Final = {
+    "v": "a view",
+    "m": "a materialized view",
+    "S": "a sequence",
+    "f": "a foreign table",
+    "i": "an index",
+    "I": "an index",
+    "c": "a type",
+    "type": "a type",
+}
+
+_KEYS: Final = """
+WITH wanted AS (
+    SELECT oid, relname FROM pg_class
+    WHERE relname = ANY(%(names)s) AND relkind IN ('r', 'p') AND pg_table_is_visible(oid)
+)
+SELECT w.relname, k.contype::text, named.columns, target.relname, referred.columns
+FROM wanted w JOIN pg_constraint k ON k.conrelid = w.oid AND k.contype IN ('p', 'u', 'f')
+LEFT JOIN pg_class target ON target.oid = k.confrelid AND pg_table_is_visible(target.oid),
+LATERAL (
+    SELECT array_agg(a.attname::text ORDER BY n) AS columns FROM unnest(k.conkey) WITH ORDINALITY AS part(number, n)
+    JOIN pg_attribute a ON a.attrelid = w.oid AND a.attnum = part.number
+) named,
+LATERAL (
+    SELECT array_agg(a.attname::text ORDER BY n) AS columns FROM unnest(k.confkey) WITH ORDINALITY AS part(number, n)
+    JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = part.number
+) referred
+UNION ALL
+SELECT w.relname, 'i', named.columns, NULL, NULL
+FROM wanted w JOIN pg_index i ON i.indrelid = w.oid AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL,
+LATERAL (
+    SELECT array_agg(a.attname::text ORDER BY n) AS columns FROM unnest(i.indkey) WITH ORDINALITY AS part(number, n)
+    JOIN pg_attribute a ON a.attrelid = w.oid AND a.attnum = part.number
+) named
+"""
+
+LOCK_TABLES: Final = "SELECT pg_advisory_xact_lock(hashtextextended('fbs:tables', 0))"
+"""Held until the transaction ends: only one session of ours makes or drops tables in a database at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relation:
+    """Something that has one of the names: a table, or what would be in its way.
+
+    Attributes:
+        kind: PostgreSQL's `relkind`, or `type`.
+        columns: of a table: type as format_type() writes it, and whether it is NOT NULL.
+    """
+
+    kind: str
+    columns: Mapping[str, tuple[str, bool]]
+
+    @property
+    def is_table(self) -> bool:
+        """It is an ordinary or a partitioned table."""
+        return self.kind in {"r", "p"}
+
+    @property
+    def told(self) -> str:
+        """What it is, for a person."""
+        return _KINDS.get(self.kind, "a table")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """A constraint or an index of a table.
+
+    Attributes:
+        table: the table's name.
+        kind: `p` primary key, `u` unique, `f` foreign key, `i` index.
+        columns: in the order of the key.
+        target: of a foreign key: the other table's name and columns; the name is None where the search path hides it.
+    """
+
+    table: str
+    kind: str
+    columns: tuple[str, ...]
+    target: tuple[str | None, tuple[str, ...]] | None = None
+
+
+def relations(connection: Connection, names: Iterable[str]) -> dict[str, Relation]:
+    """What the session's search path has under these names, in one round trip.
+
+    Args:
+        connection: in whose transaction it is read.
+        names: unquoted names.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_RELATIONS, {"names": list(map(str, names))})
+        rows = cursor.fetchall()
+    found: dict[str, Relation] = {}
+    for name, kind, columns in rows:
+        facts = {column: (text, not_null) for column, (text, not_null) in (columns or {}).items()}
+        found.setdefault(name, Relation(kind=kind, columns=facts))
+    return found
+
+
+def keys(connection: Connection, names: Iterable[str]) -> list[Key]:
+    """The keys and indexes of these tables, in one round trip; partial indexes and those on expressions left out.
+
+    Args:
+        connection: in whose transaction it is read.
+        names: unquoted names.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_KEYS, {"names": list(map(str, names))})
+        rows = cursor.fetchall()
+    return [
+        Key(
+            table=table,
+            kind=kind,
+            columns=tuple(columns or ()),
+            target=(target, tuple(referred or ())) if kind == "f" else None,
+        )
+        for table, kind, columns, target, referred in rows
+    ]
+
+
+def table_exists(connection: Connection, name: str) -> bool:
+    """Whether an unqualified name means a relation on the session's search path."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (sql.Identifier(name).as_string(connection),))
+        row = cursor.fetchone()
+    return bool(row and row[0])
+
+
+def system_trouble(table: Table, found: Relation) -> str:
+    """Why a relation of a system table's name is not that system table; empty when it is.
+
+    A system table is recognised by its columns: several solutions may share it.
+    """
+    if not found.is_table:
+        return found.told
+    expected = _types(table)
+    present = {name: text for name, (text, _) in found.columns.items()}
+    differing = sorted(name for name in expected.keys() | present.keys() if expected.get(name) != present.get(name))
+    return f"other columns: {', '.join(differing)}" if differing else ""
+
+
+@lru_cache(maxsize=512)
+def _types(table: Table) -> dict[str, str]:
+    return {column.name: type_of(column) for column in table.columns}
+
+
+def business_trouble(name: str, found: Relation, owned: Collection[str]) -> str:
+    """Why a relation of a business table's name is not that table; empty when it is: only those recorded are ours."""
+    if not found.is_table:
+        return found.told
+    return "" if name in owned else "a table"
+
+
+def foreign_error(troubles: Mapping[str, str], options: str) -> ForeignTableError:
+    """The error that names everything that is in the way.
+
+    Args:
+        troubles: name → what is there.
+        options: which options would avoid it.
+    """
+    listed = ", ".join(f"{name!r} ({what})" for name, what in sorted(troubles.items()))
+    return ForeignTableError(
+        f"The database has {listed} already, which FBS did not make; nothing was changed.",
+        hint=f"Choose another {options}, or rename what is there.",
+        tables=sorted(troubles),
+    )
+
+
+def check_may_create(connection: Connection) -> None:
+    """That the user may create tables where an unqualified name would put them.
+
+    Raises:
+        DatabaseRightsMissing: that is not so; the hint has the GRANT.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_schema(), has_schema_privilege(current_schema(), 'CREATE'), current_user")
+        schema, may, user = _first(cursor.fetchone())
+    if schema is None:
+        raise DatabaseRightsMissing(
+            f"The database user {user!r} has no schema to create tables in.",
+            hint=f"As the database's owner: GRANT USAGE, CREATE ON SCHEMA public TO {_quote(user)};",
+        )
+    if not may:
+        raise DatabaseRightsMissing(
+            f"The database user {user!r} may not create tables in the schema {schema!r}.",
+            hint=f"As the database's owner: GRANT CREATE ON SCHEMA {_quote(schema)} TO {_quote(user)};",
+        )
+
+
+def _first(row: tuple[Any, ...] | None) -> tuple[Any, ...]:
+    return row or (None, None, None)
+
+
+def _quote(name: object) -> str:
+    return '"' + str(name).replace('"', '""') + '"'

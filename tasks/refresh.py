@@ -1,0 +1,88 @@
+"""`fbs.refresh`: read a solution's Odoo again, and record what changed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from celery import shared_task
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
+
+from fbs_worker.database import Connection
+from fbs_worker.errors import SolutionNotFound
+from fbs_worker.locks import transaction
+from fbs_worker.progress import Progress
+from fbs_worker.registry import OwnRow, SolutionRecord
+from fbs_worker.requests import RefreshRequest
+from fbs_worker.schema.system import SYSTEM_TABLES, ensure_tables
+from fbs_worker.settings import Settings
+from tasks.base import JobTask
+from tasks.reading import Refreshed, refresh_solution
+from tasks.solutions import Home, find_solution, to_oneself, vault_of
+
+
+@shared_task(name="fbs.refresh", bind=True, base=JobTask)  # type: ignore[untyped-decorator]  # Celery has no types
+def refresh_task(self: JobTask, *, solution_name: str, full: bool = False, odoo_moved: bool = False) -> dict[str, Any]:
+    """The job; its arguments are those of `RefreshRequest.parse`."""
+    request = RefreshRequest.parse(solution_name=solution_name, full=full, odoo_moved=odoo_moved)
+    return refresh(request, settings=self.settings, progress=self.progress)
+
+
+def refresh(request: RefreshRequest, *, settings: Settings, progress: Progress) -> dict[str, Any]:
+    """Read a solution's Odoo and save what changed in its discoveries, workflows and dashboards: all of it, or nothing.
+
+    Where the database is and which Odoo is read comes from the address book and the solution's own row.
+
+    Args:
+        request: what is asked.
+        settings: the home database, the Odoo connections and the keys.
+        progress: told the steps.
+
+    Returns:
+        `solution`, `report` (what changed), `workflows` and `dashboards` (what changed, counted), `source` (which
+        Odoo), `calls` (how many calls it took) and `seconds`.
+
+    Raises:
+        SolutionNotFound: there is none of that name, or its set-up was never completed.
+        SolutionConflict: the connection leads to another Odoo than before.
+        FBSError: whatever else went wrong; nothing is saved then.
+    """
+    vault = vault_of(settings)
+    name = request.solution_name
+    progress.step("connect")
+    entry = find_solution(Home(settings, vault), name)
+    database = entry.database.opened(vault)
+    with to_oneself(database, name, action="refresh", progress=progress) as connection:
+        own = _own_row(connection, entry)
+
+        def prepare(_cursor: Cursor) -> None:
+            ensure_tables(connection, own.table_prefix, SYSTEM_TABLES)
+
+        def write(_cursor: Cursor, refreshed: Refreshed) -> None:
+            if refreshed.worth_remembering:
+                told = {**own.schema_definition, "source": refreshed.source, "last_refresh": refreshed.remembered()}
+                OwnRow.write(connection, replace(own, schema_definition=told), vault)
+
+        refreshed = refresh_solution(
+            settings.odoo(own.odoo),
+            connection,
+            own,
+            full=request.full,
+            odoo_moved=request.odoo_moved,
+            settings=settings,
+            progress=progress,
+            prepare=prepare,
+            write=write,
+        )
+    return refreshed.to_dict()
+
+
+def _own_row(connection: Connection, entry: SolutionRecord) -> SolutionRecord:
+    with transaction(connection):
+        own = OwnRow.read(connection, entry.table_prefix, entry.solution_name)
+    if own is None:
+        raise SolutionNotFound(
+            f"The database {entry.database.name!r} does not hold the solution {entry.solution_name!r}.",
+            hint="Run `fbs setup` again: its set-up was not completed, or its tables were taken away.",
+        )
+    return own

@@ -1,0 +1,336 @@
+"""`fbs.setup`: make a solution's tables in its database, and fill its catalogue."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from celery import shared_task
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
+
+from fbs_worker.catalogue import model_definitions
+from fbs_worker.database import Connection
+from fbs_worker.errors import RefusedError, SolutionConflict, UsageError
+from fbs_worker.locks import transaction
+from fbs_worker.progress import Progress
+from fbs_worker.registry import OwnRow, SolutionRecord
+from fbs_worker.requests import SetupRequest, check_odoo, refuse_plain_password
+from fbs_worker.schema import ddl
+from fbs_worker.schema.definition import Definition, define
+from fbs_worker.schema.survey import check_may_create
+from fbs_worker.settings import OdooConnection, Settings
+from fbs_worker.solution import DatabaseConfig
+from fbs_worker.vault import Vault
+from tasks.base import JobTask
+from tasks.reading import Refreshed, refresh_solution
+from tasks.solutions import (
+    Entry,
+    Home,
+    essence,
+    refuse_another,
+    to_oneself,
+    undone_on_failure,
+    vault_of,
+)
+
+DEFINITION_VERSION: Final = 1
+"""Of what `schema_definition` of a solution's row looks like."""
+
+
+@shared_task(name="fbs.setup", bind=True, base=JobTask)  # type: ignore[untyped-decorator]  # Celery has no types
+def setup_task(
+    self: JobTask,
+    *,
+    config: Mapping[str, Any] | None = None,
+    solution_name: str | None = None,
+    domain: str | None = None,
+    database_config: Mapping[str, Any] | None = None,
+    table_prefix: str | None = None,
+    business_prefix: str | None = None,
+    refresh_discoveries: bool | None = None,
+    mirror: Sequence[str] | None = None,
+    odoo: str | None = None,
+    odoo_moved: bool = False,
+    odoo_expected: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The job; its arguments are those of `SetupRequest.parse`, and those below.
+
+    Args:
+        odoo_expected: the Odoo that the caller means, to be refused where this worker's connection leads elsewhere.
+    """
+    if not self.inline:
+        refuse_plain_password(database_config)
+        refuse_plain_password(config.get("database_config") if isinstance(config, Mapping) else None)
+    request = SetupRequest.parse(
+        config,
+        solution_name=solution_name,
+        domain=domain,
+        database_config=database_config,
+        table_prefix=table_prefix,
+        business_prefix=business_prefix,
+        refresh_discoveries=refresh_discoveries,
+        mirror=mirror,
+        odoo=odoo,
+        odoo_moved=odoo_moved,
+        settings=self.settings,
+    )
+    return set_up(request, odoo_expected=odoo_expected, settings=self.settings, progress=self.progress)
+
+
+def set_up(
+    request: SetupRequest, *, odoo_expected: Mapping[str, str] | None, settings: Settings, progress: Progress
+) -> dict[str, Any]:
+    """Set a solution up: its tables, its row and, if asked, its discoveries, in one transaction.
+
+    Args:
+        request: what is asked. Models that were mirrored before stay mirrored.
+        odoo_expected: see `check_odoo`.
+        settings: the home database, the Odoo connections and the keys.
+        progress: told the steps.
+
+    Returns:
+        `solution`, `created` and `existing` (tables), `changed` (whether anything was), `pending` (what of the existing
+        tables differs from the definition), `database` (where, without password), `refresh` (what a refresh returns;
+        None without one) and `seconds`.
+
+    Raises:
+        UsageError: a model to mirror is not among the discoveries.
+        ForeignTableError: tables are there that FBS did not make.
+        SolutionConflict: the name, a table or the catalogue belongs to another solution.
+        DatabaseMissing, DatabaseRightsMissing: as their names say, with what to do about it.
+        RefusedError: tables are missing, and FBS_AUTO_CREATE_TABLES is off.
+        FBSError: whatever else went wrong. Nothing is changed then.
+    """
+    began = time.monotonic()
+    vault = vault_of(settings)
+    config = request.config
+    config.to_message(vault)  # a password that cannot be kept is told before anything is done
+    database = config.database_config.opened(vault, allow_plain=True)
+    odoo = settings.odoo(config.odoo) if config.refresh_discoveries else None
+    if odoo is not None:
+        check_odoo(odoo, odoo_expected)
+    home = Home(settings, vault)
+    progress.step("connect")
+    with to_oneself(database, config.solution_name, action="setup", progress=progress) as connection:
+        run = _SetUp(request=request, settings=settings, vault=vault, connection=connection, progress=progress)
+        news = run.look(home)
+        with undone_on_failure(
+            run.entry, connection, name=config.solution_name, table_prefix=config.table_prefix, own=run.own
+        ):
+            if news:
+                run.begin()
+            refreshed = run.make(odoo)
+        # nothing may end the job from here on: the solution is there, only the book is behind
+        changed = run.entry.done(run.record) or run.changed
+    return {
+        "solution": config.solution_name,
+        "created": list(run.created),
+        "existing": [name for name in run.report.existing if name not in run.created],
+        "changed": changed,
+        "pending": list(run.report.pending),
+        "database": database.redacted(),
+        "refresh": refreshed.to_dict() if refreshed else None,
+        "seconds": round(time.monotonic() - began, 3),
+    }
+
+
+@dataclass(kw_only=True)
+class _SetUp:
+    """One set-up, which has the solution to itself.
+
+    Attributes:
+        own: the solution's own row before.
+        entry: its entry in the address book.
+        report: what was made, once it is.
+        record: the solution's own row, once it is written.
+        changed: whether anything was, in the solution's database.
+    """
+
+    request: SetupRequest
+    settings: Settings
+    vault: Vault
+    connection: Connection
+    progress: Progress
+    own: SolutionRecord | None = field(init=False)
+    entry: Entry = field(init=False)
+    report: ddl.SetupReport = field(init=False)
+    record: SolutionRecord = field(init=False)
+    changed: bool = field(init=False)
+    _meant: SolutionRecord = field(init=False)
+    _others: list[SolutionRecord] = field(init=False)
+    _missing: tuple[str, ...] = field(init=False)
+    _tables: list[str] = field(init=False)
+    _mirrored: dict[str, str] = field(init=False)
+
+    @property
+    def created(self) -> tuple[str, ...]:
+        """The tables that were made; those of the catalogue were as soon as there was something to save."""
+        earlier = tuple(name for name in self._missing if name in self.report.existing)
+        return (*earlier, *self.report.created)
+
+    def look(self, home: Home) -> bool:
+        """See what can be seen before anything is done, the long read of Odoo above all.
+
+        Returns:
+            Whether there is anything to make, as far as is known yet.
+
+        Raises:
+            ForeignTableError, SolutionConflict, DatabaseRightsMissing, RefusedError: see `set_up`.
+        """
+        config = self.request.config
+        self._meant = SolutionRecord.from_config(config, is_active=True, schema_definition={})
+        with transaction(self.connection):
+            self.own = OwnRow.read(self.connection, config.table_prefix, config.solution_name)
+        self.entry = Entry(home, config.solution_name)
+        for known in (self.own, self.entry.before):
+            refuse_another(known, self._meant, own=self.own)
+        self._others = home.others(config.solution_name)
+        mirrored = self.own.mirrored if self.own else {}
+        with transaction(self.connection) as cursor:
+            models = model_definitions(cursor, config.table_prefix, config.domain, {*config.mirror, *mirrored})
+            self._missing = self._plan(self._define(models)).report.created
+            if self._missing:
+                check_may_create(self.connection)
+        return self.own is None or bool(self._missing) or not mirrored.keys() >= set(config.mirror)
+
+    def begin(self) -> None:
+        """Say in the address book that the solution is being set up.
+
+        Raises:
+            SolutionConflict: somebody else has taken the name meanwhile.
+        """
+        self.entry.under_way(self._meant, own=self.own)
+
+    def make(self, odoo: OdooConnection | None) -> Refreshed | None:
+        """Set up, in one transaction.
+
+        Args:
+            odoo: is read first; None to set up from what is known already.
+        """
+        if odoo is None:
+            with transaction(self.connection) as cursor:
+                self._make_tables(cursor)
+                self._register(cursor, None)
+            return None
+        return refresh_solution(
+            odoo,
+            self.connection,
+            self._meant,
+            full=False,
+            odoo_moved=self.request.odoo_moved,
+            settings=self.settings,
+            progress=self.progress,
+            prepare=self._make_tables,
+            write=self._register,
+        )
+
+    # ------------------------------------------------------------------------------ in the transaction of everything
+
+    def _make_tables(self, cursor: Cursor) -> None:
+        """Find the mirrored models, make what is missing."""
+        self.progress.step("tables")
+        definition = self._define(self._mirrored_models(cursor))
+        self._plan(definition)
+        self._mirrored = {**(self.own.mirrored if self.own else {}), **definition.mirrored}
+        self._tables = sorted({*definition.table_names, *(self.own.owned if self.own else ())})
+        self.report = ddl.create(self.connection, definition, owned=self._mine(definition))
+
+    def _register(self, _cursor: Cursor, refreshed: Refreshed | None) -> None:
+        """At the end: write the solution's own row."""
+        config, own = self.request.config, self.own
+        told: dict[str, Any] = {}
+        if refreshed is not None:
+            told["source"] = refreshed.source
+            if refreshed.worth_remembering or own is None or own.last_refresh is None:
+                told["last_refresh"] = refreshed.remembered()
+        definition = {"version": DEFINITION_VERSION, "tables": self._tables, "mirrored": self._mirrored}
+        record = replace(self._meant, schema_definition={**definition, "odoo": config.odoo, **told})
+        OwnRow.write(self.connection, record, self.vault)
+        # what was written: its password is sealed
+        self.record = OwnRow.read(self.connection, config.table_prefix, config.solution_name) or record
+        self.changed = (
+            self.report.changed
+            or (refreshed is not None and refreshed.changed)
+            or own is None
+            or essence(own) != essence(self.record)
+        )
+
+    def _mirrored_models(self, cursor: Cursor) -> dict[str, dict[str, Any]]:
+        """The models to mirror with what was discovered of each: those asked for, and those mirrored before.
+
+        One that was mirrored before and is no longer there keeps its table.
+
+        Raises:
+            UsageError: one that is asked for is not among the discoveries.
+        """
+        config = self.request.config
+        before = self.own.mirrored if self.own else {}
+        found = model_definitions(cursor, config.table_prefix, config.domain, {*config.mirror, *before})
+        missing = [name for name in config.mirror if name not in found and name not in before]
+        if missing:
+            raise UsageError(
+                f"The discoveries of the domain {config.domain!r} have no model {', '.join(missing)}.",
+                hint="Check the name; a module of the domain that is installed must define or extend it."
+                if config.refresh_discoveries
+                else "Read Odoo within the set-up: leave --no-refresh-discoveries out.",
+                models=missing,
+            )
+        return found
+
+    # --------------------------------------------------------------------------------------------- what is ours to make
+
+    def _define(self, mirrored: Mapping[str, Mapping[str, Any]]) -> Definition:
+        config = self.request.config
+        return define(
+            self.request.domain,
+            table_prefix=config.table_prefix,
+            business_prefix=config.business_prefix,
+            mirrored=mirrored,
+        )
+
+    def _mine(self, definition: Definition) -> frozenset[str]:
+        """The tables that count as made by FBS: where it may not make any, also those that are as they should be."""
+        owned = self.own.owned if self.own else frozenset()
+        return owned if self.settings.fbs_auto_create_tables else owned.union(definition.table_names)
+
+    def _plan(self, definition: Definition) -> ddl.Plan:
+        """What is to be made.
+
+        Raises:
+            ForeignTableError, SolutionConflict, RefusedError: see `set_up`.
+        """
+        self._refuse_sharing(set(definition.table_names))
+        planned = ddl.plan(self.connection, definition, owned=self._mine(definition))
+        if not self.settings.fbs_auto_create_tables:
+            owned = self.own.owned if self.own else frozenset()
+            wrong = [line for line in planned.report.pending if line.partition(":")[0] not in owned]
+            wrong += [f"{name}: the table is missing" for name in planned.report.created]
+            if wrong:
+                raise RefusedError(
+                    f"Tables are not as they should be, and FBS_AUTO_CREATE_TABLES is off: {'; '.join(wrong)}.",
+                    hint="Run the statements (--output-format json has them), or set FBS_AUTO_CREATE_TABLES=true.",
+                    pending=wrong,
+                    statements=list(planned.statements),
+                )
+        return planned
+
+    def _refuse_sharing(self, names: set[str]) -> None:
+        config = self.request.config
+        here = _server(config.database_config)
+        others = {record.solution_name: record for record in self._others if _server(record.database) == here}
+        for record in OwnRow.others(self.connection, config.table_prefix, config.solution_name):
+            others[record.solution_name] = record
+        shared = {name: sorted(names & record.owned) for name, record in others.items() if names & record.owned}
+        if shared:
+            told = "; ".join(f"{', '.join(tables)} of {name!r}" for name, tables in sorted(shared.items()))
+            raise SolutionConflict(
+                f"Tables would be shared with another solution: {told}.",
+                hint="Give this one a --business-prefix of its own.",
+                shared=shared,
+            )
+
+
+def _server(database: DatabaseConfig) -> tuple[str, int, str]:
+    return database.host, database.port, database.name

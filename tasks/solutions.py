@@ -1,0 +1,251 @@
+"""What set-up, refresh and drop share: find a solution, have it to oneself, keep the address book true."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from typing import Final
+
+from fbs_worker.database import Connection, connect
+from fbs_worker.errors import FBSError, SolutionConflict, SolutionNotFound
+from fbs_worker.locks import bound_waits, solution_lock, transaction
+from fbs_worker.progress import Progress
+from fbs_worker.registry import AddressBook, DamagedRow, OwnRow, SolutionRecord, home_database
+from fbs_worker.settings import Settings
+from fbs_worker.solution import DatabaseConfig
+from fbs_worker.vault import Vault
+
+_log = logging.getLogger(__name__)
+
+_PLACE: Final = ("domain", "table_prefix", "business_prefix")
+
+
+def vault_of(settings: Settings) -> Vault:
+    """The vault with the keys of the settings.
+
+    Raises:
+        SecretError: one of them is not a key.
+    """
+    return Vault.from_text(settings.fbs_secret_keys.get_secret_value())
+
+
+class Home:
+    """The home database, connected to for each look into its address book: a job may take long in between.
+
+    Args:
+        settings: which database it is, and the book's prefix.
+        vault: opens its password, and seals those of solutions.
+
+    Raises:
+        SettingsError: no home database is set.
+        SecretError: its password cannot be opened.
+    """
+
+    def __init__(self, settings: Settings, vault: Vault) -> None:
+        self.database = home_database(settings).opened(vault, allow_plain=True)
+        self.table_prefix = settings.fbs_table_prefix
+        self._vault = vault
+
+    @contextmanager
+    def book(self) -> Iterator[AddressBook]:
+        """The address book, as long as the `with` block lasts."""
+        with self._connected() as connection:
+            yield self._book(connection)
+
+    def find(self, name: str) -> SolutionRecord | None:
+        """The entry of a solution, if there is one."""
+        with self.book() as book:
+            return _find(book, name)
+
+    def others(self, name: str) -> list[SolutionRecord]:
+        """The entries of all other solutions that can be read."""
+        with self.book() as book:
+            entries = book.entries()
+        return [entry for entry in entries if not isinstance(entry, DamagedRow) and entry.solution_name != name]
+
+    def put(self, record: SolutionRecord, *, unless: Callable[[SolutionRecord | None], None] | None = None) -> bool:
+        """Write the entry of a solution; what is so already is not written again.
+
+        Args:
+            record: the entry.
+            unless: is given the entry that is there, which cannot change meanwhile, and raises to keep it.
+
+        Returns:
+            Whether anything was written.
+        """
+        with (
+            self._connected() as connection,
+            solution_lock(connection, f"book:{record.solution_name}", waiting=lambda _: None, cancelled=lambda: None),
+        ):
+            book = self._book(connection)
+            if unless is not None:
+                unless(_find(book, record.solution_name))
+            return book.put(record)
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        with closing(connect(self.database, application_name="fbs-worker address book")) as connection:
+            bound_waits(connection)
+            yield connection
+
+    def _book(self, connection: Connection) -> AddressBook:
+        return AddressBook(connection, table_prefix=self.table_prefix, vault=self._vault)
+
+
+class Entry:
+    """A solution's entry in the address book while a job changes the solution.
+
+    It is inactive from before the change until after it, so that a job which was cut off shows; the next run heals it.
+
+    Args:
+        home: where the book is.
+        name: the solution's name.
+    """
+
+    def __init__(self, home: Home, name: str) -> None:
+        self._home = home
+        self._before = home.find(name)
+        self._touched = False
+
+    @property
+    def before(self) -> SolutionRecord | None:
+        """What the book said when the job began."""
+        return self._before
+
+    def under_way(self, record: SolutionRecord, *, own: SolutionRecord | None) -> None:
+        """The solution is about to change.
+
+        Args:
+            record: what it is, where the book has no entry yet.
+            own: its own row as it is.
+
+        Raises:
+            SolutionConflict: somebody else has taken the name meanwhile.
+        """
+        entry = replace(self._before or record, is_active=False)
+        self._home.put(entry, unless=lambda there: refuse_another(there, record, own=own))
+        self._touched = True
+
+    def done(self, record: SolutionRecord) -> bool:
+        """The solution is what the record says.
+
+        Returns:
+            Whether the book did not say so yet.
+        """
+        return self._home.put(replace(record, is_active=True))
+
+    def gone(self, name: str) -> None:
+        """The solution is no more."""
+        with self._home.book() as book:
+            book.remove(name)
+
+    def undo(self, name: str) -> None:
+        """The change did not come about: say again what was said before."""
+        if not self._touched:
+            return
+        if self._before is None:
+            self.gone(name)
+        else:
+            self._home.put(self._before)
+
+
+@contextmanager
+def undone_on_failure(
+    entry: Entry, connection: Connection, *, name: str, table_prefix: str, own: SolutionRecord | None
+) -> Iterator[None]:
+    """Keep the book true when a change fails: the entry is as before, unless something of the change has come about.
+
+    Args:
+        entry: the solution's.
+        connection: where the change is made, in one transaction.
+        name: the solution's name.
+        table_prefix: the solution's.
+        own: the solution's own row before the change.
+    """
+    try:
+        yield
+    except BaseException:
+        try:
+            with transaction(connection):  # a connection that was lost does not tell whether its last one was committed
+                nothing_came_of_it = essence(OwnRow.read(connection, table_prefix, name)) == essence(own)
+            if nothing_came_of_it:
+                entry.undo(name)
+        except FBSError as exc:
+            _log.warning("the solution %s may stay inactive in the address book: %s", name, exc.message)
+        raise
+
+
+@contextmanager
+def to_oneself(database: DatabaseConfig, name: str, *, action: str, progress: Progress) -> Iterator[Connection]:
+    """A connection to a solution's database that holds the solution's lock.
+
+    Args:
+        database: which one, its password opened.
+        name: the solution's name.
+        action: what the job does; other jobs that wait for it show it.
+        progress: told for whom it waits; may end the waiting.
+    """
+    with (
+        closing(connect(database, application_name=f"fbs-worker {action} {name}")) as connection,
+        solution_lock(
+            connection,
+            name,
+            waiting=lambda who: progress.step("wait", message=f"waiting for {who}"),
+            cancelled=lambda: progress.advance(0),
+        ),
+    ):
+        yield connection
+
+
+def refuse_another(entry: SolutionRecord | None, record: SolutionRecord, *, own: SolutionRecord | None) -> None:
+    """See that a name still means the same solution: what was made for the other would be nobody's.
+
+    Args:
+        entry: what is known under the name.
+        record: what is meant by it now.
+        own: the own row in the database that is meant. One server has many addresses: host and port may change as long
+            as the solution is found there.
+
+    Raises:
+        SolutionConflict: it means another.
+    """
+    if entry is None:
+        return
+    differing = [name for name in _PLACE if getattr(entry, name) != getattr(record, name)]
+    if entry.database.name != record.database.name:
+        differing.append("database_name")
+    elif own is None and (entry.database.host, entry.database.port) != (record.database.host, record.database.port):
+        differing.append("database_host")
+    if differing:
+        raise SolutionConflict(
+            f"The solution {record.solution_name!r} is there already, with another {', '.join(differing)}.",
+            hint=f"Give the new one another name, or take that one away first: fbs drop {record.solution_name}",
+            solution=entry.redacted(),
+        )
+
+
+def essence(record: SolutionRecord | None) -> object:
+    """What counts of a solution's row: not whether a job is under way, nor when Odoo was last read."""
+    if record is None:
+        return None
+    definition = {key: value for key, value in record.schema_definition.items() if key != "last_refresh"}
+    return (record.domain, record.table_prefix, record.business_prefix, record.database, definition)
+
+
+def find_solution(home: Home, name: str) -> SolutionRecord:
+    """The entry of a solution.
+
+    Raises:
+        SolutionNotFound: there is none of that name.
+    """
+    with home.book() as book:
+        return book.get(name)
+
+
+def _find(book: AddressBook, name: str) -> SolutionRecord | None:
+    try:
+        return book.get(name)
+    except SolutionNotFound:
+        return None

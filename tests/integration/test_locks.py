@@ -1,0 +1,185 @@
+"""The lock of a solution: one job at a time, whoever waits knows for whom, and a dead worker holds nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, suppress
+
+import pytest
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
+
+from fbs_worker.database import Connection, connect
+from fbs_worker.errors import DatabaseBusy, DatabaseUnreachable, JobCancelled
+from fbs_worker.locks import lock_tables, solution_lock, transaction, transaction_lock
+from fbs_worker.solution import DatabaseConfig
+
+PATIENCE = 30.0
+
+
+@pytest.fixture
+def connection(database: DatabaseConfig) -> Iterator[Connection]:
+    with closing(connect(database, application_name="the-holder")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def other(database: DatabaseConfig) -> Iterator[Connection]:
+    with closing(connect(database, application_name="the-other")) as opened:
+        yield opened
+
+
+def nobody(holder: str) -> None:
+    raise AssertionError(f"{holder} holds the lock")
+
+
+def never() -> None:
+    """Not cancelled."""
+
+
+class Impatient:
+    """Gives up after some looks, and remembers what it was told."""
+
+    def __init__(self, looks: int) -> None:
+        self.told: list[str] = []
+        self._looks = looks
+
+    def cancelled(self) -> None:
+        self._looks -= 1
+        if not self._looks:
+            raise JobCancelled("Enough.")
+
+
+def free(connection: Connection, name: str) -> bool:
+    impatient = Impatient(1)
+    with suppress(JobCancelled), solution_lock(connection, name, waiting=nobody_minds, cancelled=impatient.cancelled):
+        return True
+    return False
+
+
+def nobody_minds(holder: str) -> None:
+    """Whoever it is."""
+
+
+def test_one_at_a_time_and_whoever_waits_knows_for_whom(connection: Connection, other: Connection) -> None:
+    impatient = Impatient(3)
+    with solution_lock(connection, "shop", waiting=nobody, cancelled=never):
+        assert connection.get_transaction_status() == TRANSACTION_STATUS_IDLE
+        with (
+            pytest.raises(JobCancelled),
+            solution_lock(other, "shop", waiting=impatient.told.append, cancelled=impatient.cancelled),
+        ):
+            raise AssertionError("two hold it")
+        assert impatient.told == [f"the-holder (process {connection.info.backend_pid})"]
+        assert free(other, "another shop")
+        with transaction(connection):
+            pass
+        assert not free(other, "shop")  # transactions come and go, the lock stays
+    assert free(other, "shop")
+
+
+def test_it_is_passed_on_to_who_waits(connection: Connection, other: Connection) -> None:
+    waits, got = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        with solution_lock(other, "shop", waiting=lambda _: waits.set(), cancelled=never):
+            got.set()
+
+    thread = threading.Thread(target=wait)
+    with solution_lock(connection, "shop", waiting=nobody, cancelled=never):
+        thread.start()
+        assert waits.wait(PATIENCE)
+        assert not got.is_set()
+    thread.join(PATIENCE)
+    assert got.is_set()
+
+
+def test_a_failure_gives_it_back(connection: Connection, other: Connection) -> None:
+    def fail_halfway() -> None:
+        with (
+            solution_lock(connection, "shop", waiting=nobody, cancelled=never),
+            transaction(connection) as cursor,
+        ):
+            cursor.execute("CREATE TABLE half (id integer)")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail_halfway()
+    assert free(other, "shop")
+    with transaction(other) as cursor:
+        cursor.execute("SELECT to_regclass('half')")
+        assert cursor.fetchone() == (None,)
+
+
+def test_a_connection_that_is_lost_has_given_it_back(connection: Connection, other: Connection) -> None:
+    def lose_it() -> None:
+        with solution_lock(connection, "shop", waiting=nobody, cancelled=never):
+            with transaction(other) as cursor:
+                cursor.execute("SELECT pg_terminate_backend(%s, 10000)", (connection.info.backend_pid,))
+            with transaction(connection) as cursor:
+                cursor.execute("SELECT 1")
+
+    with pytest.raises(DatabaseUnreachable):
+        lose_it()
+    assert free(other, "shop")
+    with solution_lock(other, "shop", waiting=nobody, cancelled=never):
+        other.close()  # whoever closes it in the block has given it back
+
+
+HOLDER = """
+import sys
+from fbs_worker.database import connect
+from fbs_worker.locks import solution_lock
+from fbs_worker.solution import DatabaseConfig
+config = DatabaseConfig.model_validate_json(sys.argv[1])
+with solution_lock(connect(config, application_name="doomed"), "shop", waiting=print, cancelled=lambda: None):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_worker_that_is_killed_holds_nothing(database: DatabaseConfig, other: Connection) -> None:
+    told: list[str] = []
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, database.model_dump_json(exclude={"password"})],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+
+        def waiting(who: str) -> None:
+            told.append(who)
+            os.kill(holder.pid, signal.SIGKILL)
+
+        with solution_lock(other, "shop", waiting=waiting, cancelled=never):
+            assert len(told) == 1
+            assert told[0].startswith("doomed (process ")
+
+
+def test_the_lock_of_a_transaction_has_a_time_out(connection: Connection, other: Connection) -> None:
+    with transaction(connection):
+        transaction_lock(connection, "tables")
+        with pytest.raises(DatabaseBusy), transaction(other, lock_timeout=0.1):
+            transaction_lock(other, "tables")
+    with transaction(other, lock_timeout=0.1) as cursor:
+        transaction_lock(other, "tables")
+        cursor.execute("SHOW TimeZone")
+        assert cursor.fetchone() == ("UTC",)
+
+
+def test_tables_are_kept_from_others_and_those_that_are_not_there_are_passed_over(
+    connection: Connection, other: Connection
+) -> None:
+    with transaction(connection) as cursor:
+        cursor.execute('CREATE TABLE "order" (id integer)')
+    with transaction(connection):
+        lock_tables(connection, {"order", "nowhere", 'x"; DROP TABLE "order'})
+        with pytest.raises(DatabaseBusy), transaction(other, lock_timeout=0.1) as cursor:
+            cursor.execute('INSERT INTO "order" VALUES (1)')
+    with transaction(other) as cursor:
+        cursor.execute('INSERT INTO "order" VALUES (1)')

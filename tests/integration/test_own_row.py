@@ -1,0 +1,122 @@
+"""A solution's own row in its own database, on a real PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from fbs_worker.database import Connection, connect
+from fbs_worker.errors import DatabaseError, SolutionConflict
+from fbs_worker.registry import AddressBook, OwnRow
+from fbs_worker.schema.system import ensure_tables, solution_schemas_table
+from fbs_worker.solution import DatabaseConfig
+from fbs_worker.vault import Vault, new_key
+from tests.support.made_solutions import PASSWORD, REFRESH, TABLES, record
+
+
+@pytest.fixture
+def connection(database: DatabaseConfig) -> Iterator[Connection]:
+    with closing(connect(database)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def vault() -> Vault:
+    return Vault([new_key()])
+
+
+@pytest.fixture
+def book(connection: Connection, vault: Vault) -> AddressBook:
+    return AddressBook(connection, vault=vault)
+
+
+def own_table(connection: Connection, prefix: str = "fbs_") -> None:
+    with connection:
+        ensure_tables(connection, prefix, (solution_schemas_table,))
+
+
+def test_an_own_row_is_part_of_the_callers_transaction(connection: Connection, vault: Vault) -> None:
+    own_table(connection, "abc_")
+    given = record(table_prefix="abc_", schema_definition={**TABLES, "last_refresh": REFRESH})
+    assert OwnRow.write(connection, given, vault)
+    connection.rollback()
+    assert OwnRow.read(connection, "abc_", "fayvad") is None
+    assert OwnRow.write(connection, given, vault)
+    connection.commit()
+    found = OwnRow.read(connection, "abc_", "fayvad")
+    assert found is not None
+    assert found.last_refresh == REFRESH
+    assert found.schema_definition == given.schema_definition
+    assert found.database.opened(vault).password.get_secret_value() == PASSWORD
+    assert not OwnRow.write(connection, found, vault)
+    assert OwnRow.delete(connection, "abc_", "fayvad")
+    connection.rollback()
+    assert OwnRow.delete(connection, "abc_", "fayvad")
+    connection.commit()
+    assert not OwnRow.delete(connection, "abc_", "fayvad")
+
+
+def test_what_a_refresh_found_stays_when_a_set_up_does_not_speak_of_it(connection: Connection, vault: Vault) -> None:
+    own_table(connection)
+    OwnRow.write(
+        connection, record(schema_definition={**TABLES, "last_refresh": REFRESH, "source": {"url": "u"}}), vault
+    )
+    OwnRow.write(connection, record(schema_definition={**TABLES, "tables": ["a", "b"]}), vault)
+    found = OwnRow.read(connection, "fbs_", "fayvad")
+    assert found is not None
+    assert found.owned == {"a", "b"}
+    assert found.last_refresh == REFRESH
+    assert found.schema_definition["source"] == {"url": "u"}
+
+
+def test_one_table_may_be_both(book: AddressBook, connection: Connection, vault: Vault) -> None:
+    """The home database is the target, too: the order of a set-up, then of a drop."""
+    here = record(database=DatabaseConfig(name=connection.info.dbname))
+    book.put(replace(here, is_active=False))
+    assert OwnRow.read(connection, "fbs_", "fayvad") is None
+    connection.rollback()
+    with connection:
+        OwnRow.write(connection, replace(here, schema_definition={**TABLES, "last_refresh": REFRESH}), vault)
+    assert not book.put(here)
+    under_way = {"tables": [], "mirrored": {}, "last_refresh": {"at": "never"}}
+    assert book.put(replace(here, is_active=False, schema_definition=under_way))
+    found = OwnRow.read(connection, "fbs_", "fayvad")
+    assert found is not None
+    assert found.schema_definition == {**TABLES, "last_refresh": REFRESH}  # not lost, should the job be killed now
+    assert not found.is_active
+    connection.rollback()
+    assert [entry.solution_name for entry in book.list()] == ["fayvad"]
+
+    with pytest.raises(SolutionConflict):  # its tables here would be nobody's
+        book.put(replace(here, is_active=False, database=DatabaseConfig(name="another")))
+    book.put(replace(here, is_active=False))
+    with pytest.raises(SolutionConflict):
+        book.put(replace(here, table_prefix="x_"))
+    with connection:
+        assert OwnRow.delete(connection, "fbs_", "fayvad")
+    assert not book.remove("fayvad")
+
+
+def test_others_are_those_that_live_here(book: AddressBook, connection: Connection, vault: Vault) -> None:
+    """A book in the same table has rows of solutions that live elsewhere: their tables are not here."""
+    book.put(record("elsewhere"))
+    with connection:
+        for name in ("c", "b"):
+            OwnRow.write(connection, record(name), vault)
+    assert [found.solution_name for found in OwnRow.others(connection, "fbs_")] == ["b", "c"]
+    assert [found.solution_name for found in OwnRow.others(connection, "fbs_", "b")] == ["c"]
+    assert OwnRow.read(connection, "fbs_", "elsewhere") is None
+    assert not OwnRow.delete(connection, "fbs_", "elsewhere")
+    connection.rollback()
+    with pytest.raises(SolutionConflict):  # of that name somebody lives elsewhere
+        OwnRow.write(connection, record("elsewhere", database=DatabaseConfig(name="here")), vault)
+    connection.rollback()
+    with connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE fbs_solution_schemas SET database_name = ''")
+    with pytest.raises(DatabaseError, match="damaged"):
+        OwnRow.others(connection, "fbs_")
+    with pytest.raises(DatabaseError, match="damaged"):
+        OwnRow.read(connection, "fbs_", "b")

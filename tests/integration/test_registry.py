@@ -1,0 +1,324 @@
+"""The address book of the home database, on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from psycopg2 import sql
+from pydantic import SecretStr
+
+from fbs_worker.database import Connection, connect
+from fbs_worker.errors import DatabaseError, SecretError, SettingsError, SolutionConflict, SolutionNotFound, UsageError
+from fbs_worker.registry import AddressBook, DamagedRow, OwnRow, SolutionRecord, home_database
+from fbs_worker.solution import DatabaseConfig, SolutionConfig
+from fbs_worker.vault import Vault, new_key
+from tests.conftest import MakeSettings
+from tests.support.made_solutions import PASSWORD, TABLES, record
+
+
+@pytest.fixture
+def connection(database: DatabaseConfig) -> Iterator[Connection]:
+    with closing(connect(database)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def vault() -> Vault:
+    return Vault([new_key()])
+
+
+@pytest.fixture
+def book(connection: Connection, vault: Vault) -> AddressBook:
+    return AddressBook(connection, vault=vault)
+
+
+def rows(connection: Connection, table: str = "fbs_solution_schemas") -> list[tuple[Any, ...]]:
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            sql.SQL("SELECT t.*, t.xmin::text FROM {} t ORDER BY solution_name").format(sql.Identifier(table))
+        )
+        return cursor.fetchall()
+
+
+def change(connection: Connection, assignment: str, *values: Any) -> None:
+    with connection, connection.cursor() as cursor:
+        cursor.execute(f"UPDATE fbs_solution_schemas SET {assignment}", values)
+
+
+# ---------------------------------------------------------------------------------------------------- the address book
+
+
+def test_a_book_without_a_table_is_empty_and_makes_none(book: AddressBook, connection: Connection) -> None:
+    assert book.list() == []
+    assert book.entries() == []
+    assert not book.remove("fayvad")
+    with pytest.raises(SolutionNotFound, match="'fayvad'") as caught:
+        book.get("fayvad")
+    assert "fbs setup" in caught.value.hint
+    assert OwnRow.read(connection, "fbs_", "fayvad") is None
+    assert OwnRow.others(connection, "fbs_") == []
+    assert not OwnRow.delete(connection, "fbs_", "fayvad")
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_class WHERE relname LIKE 'fbs%'")
+        assert cursor.fetchone() == (0,)
+
+
+def test_what_is_put_comes_back_with_its_password_sealed(
+    book: AddressBook, connection: Connection, vault: Vault
+) -> None:
+    assert book.ensure_table()
+    assert not book.ensure_table()
+    given = record()
+    assert book.put(given)
+    found = book.get("fayvad")
+    assert found == replace(given, database=found.database, created_at=found.created_at, updated_at=found.updated_at)
+    assert found.database == given.database.model_copy(update={"password": found.database.password})
+    assert found.database.opened(vault).password.get_secret_value() == PASSWORD
+    assert found.owned == {"rental_property"}
+    assert found.mirrored == {"sale.order": "rental_sale_order"}
+    assert found.odoo == "erp"
+    assert found.created_at is not None
+    assert found.created_at.tzinfo is not None
+    for shown in (repr(found), str(found.redacted()), str(rows(connection))):
+        assert "s3cr3t" not in shown
+    config = found.to_config()
+    assert config == SolutionConfig(
+        solution_name="fayvad",
+        domain="rental",
+        database_config=found.database,
+        business_prefix="rental_",
+        mirror=("sale.order",),
+        odoo="erp",
+    )
+    again = SolutionRecord.from_config(config, is_active=True, schema_definition=TABLES)
+    assert again == replace(found, created_at=None, updated_at=None)
+    columns = rows(connection)[0]
+    assert columns[3:5] == ("elsewhere", "me")
+    assert columns[5].startswith("sealed:")
+
+
+def test_putting_the_same_again_writes_nothing(book: AddressBook, connection: Connection, vault: Vault) -> None:
+    book.put(record())
+    before = rows(connection)
+    assert not book.put(record())
+    resealed = record().database.model_copy(update={"password": SecretStr(vault.seal(PASSWORD))})
+    assert not book.put(record(database=resealed))
+    assert not book.put(book.get("fayvad"))
+    assert rows(connection) == before
+
+
+def test_what_differs_is_written(book: AddressBook, connection: Connection, vault: Vault) -> None:
+    book.put(record(is_active=False))
+    first = book.get("fayvad")
+    assert not first.is_active
+    assert book.put(record(is_active=True))
+    moved = DatabaseConfig(name="elsewhere", user="me", password=SecretStr("another"), host="::1", port=5434)
+    assert book.put(record(database=moved, schema_definition={**TABLES, "odoo": "default"}))
+    found = book.get("fayvad")
+    assert (found.database.host, found.database.port, found.odoo) == ("::1", 5434, "default")
+    assert found.database.opened(vault).password.get_secret_value() == "another"
+    assert found.created_at == first.created_at
+    assert first.updated_at is not None
+    assert found.updated_at is not None
+    assert found.updated_at > first.updated_at
+    assert len(rows(connection)) == 1
+
+
+@pytest.mark.parametrize("reference", ["env:RENTAL_PASSWORD", "file:/run/secrets/rental", ""])
+def test_a_reference_stays_one(connection: Connection, reference: str) -> None:
+    book = AddressBook(connection, vault=Vault())
+    given = DatabaseConfig(name="d", password=SecretStr(reference))
+    book.put(record(database=given))
+    assert not book.put(record(database=given))
+    assert book.get("fayvad").database == given
+
+
+def test_a_reference_takes_the_place_of_a_sealed_password_and_back(book: AddressBook, vault: Vault) -> None:
+    def given(password: str) -> SolutionRecord:
+        return record(database=DatabaseConfig(name="d", password=SecretStr(password)))
+
+    book.put(given(PASSWORD))
+    for password in ("env:OTHER", vault.seal("third"), "file:/x", ""):
+        assert book.put(given(password))
+        assert book.get("fayvad").database.password.get_secret_value() == password
+
+
+def test_a_password_whose_key_is_gone_is_replaced(book: AddressBook, connection: Connection) -> None:
+    book.put(record())
+    fresh = Vault([new_key()])
+    assert AddressBook(connection, vault=fresh).put(record())
+    assert book.get("fayvad").database.opened(fresh).password.get_secret_value() == PASSWORD
+
+
+@pytest.mark.parametrize(("length", "fits"), [(127, True), (128, False)])
+def test_a_password_must_fit_once_it_is_sealed(book: AddressBook, length: int, fits: bool) -> None:
+    given = record(database=DatabaseConfig(name="d", password=SecretStr("s3cr3t".ljust(length, "x"))))
+    if fits:
+        assert book.put(given)
+        return
+    with pytest.raises(SecretError, match="255") as caught:
+        book.put(given)
+    assert "env:NAME" in caught.value.hint
+    assert "s3cr3t" not in str(caught.value.to_dict())
+    assert book.list() == []
+
+
+def test_a_plain_password_needs_a_key(connection: Connection) -> None:
+    with pytest.raises(SecretError, match="No key"):
+        AddressBook(connection, vault=Vault()).put(record())
+
+
+def test_unknown_names_come_with_the_known_ones(book: AddressBook) -> None:
+    for number in range(23):
+        book.put(record(f"s{number:02}"))
+    assert [found.solution_name for found in book.list()] == [f"s{number:02}" for number in range(23)]
+    with pytest.raises(SolutionNotFound) as caught:
+        book.get("nobody'; --")
+    assert "s00, s01" in caught.value.hint
+    assert caught.value.hint.endswith("s19, ….")
+
+
+def test_removing(book: AddressBook) -> None:
+    book.put(record("a"))
+    book.put(record("b"))
+    assert book.remove("a")
+    assert not book.remove("a")
+    assert [found.solution_name for found in book.list()] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("domain", "hr"),
+        ("database", DatabaseConfig(name="other")),
+        ("table_prefix", "x_"),
+        ("business_prefix", "y_"),
+    ],
+)
+def test_a_name_that_is_set_up_stays_where_it_is(book: AddressBook, field: str, value: Any) -> None:
+    book.put(record(is_active=True))
+    with pytest.raises(SolutionConflict, match="'fayvad'") as caught:
+        book.put(record(**{field: value}))
+    assert "fbs drop fayvad" in caught.value.hint
+    assert "s3cr3t" not in str(caught.value.to_dict())
+    book.put(record(is_active=False))  # one that never came to be may be corrected
+    assert book.put(record(**{field: value}))
+
+
+def test_puts_of_one_name_at_once_end_as_one_after_the_other(database: DatabaseConfig, vault: Vault) -> None:
+    count = 8
+    barrier = threading.Barrier(count)
+    outcomes: list[bool | Exception] = []
+
+    def put(number: int) -> None:
+        with closing(connect(database)) as connection:
+            book = AddressBook(connection, vault=vault)
+            given = record(schema_definition={"tables": [f"t{number % 4}"]})
+            barrier.wait(30)
+            try:
+                outcomes.append(book.put(given))
+            except Exception as exc:  # noqa: BLE001 -- the test looks at it
+                outcomes.append(exc)
+
+    threads = [threading.Thread(target=put, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(outcomes) == count
+    assert all(isinstance(outcome, bool) for outcome in outcomes), outcomes
+    assert any(outcomes)
+    with closing(connect(database)) as connection:
+        (found,) = AddressBook(connection, vault=vault).list()
+        assert found.owned <= {"t0", "t1", "t2", "t3"}
+        assert found.database.opened(vault).password.get_secret_value() == PASSWORD
+
+
+def test_puts_of_one_name_into_two_databases_let_one_win(database: DatabaseConfig, vault: Vault) -> None:
+    barrier = threading.Barrier(2)
+    outcomes: dict[str, bool | SolutionConflict] = {}
+
+    def put(name: str) -> None:
+        with closing(connect(database)) as connection:
+            barrier.wait(30)
+            try:
+                outcomes[name] = AddressBook(connection, vault=vault).put(record(database=DatabaseConfig(name=name)))
+            except SolutionConflict as exc:
+                outcomes[name] = exc
+
+    threads = [threading.Thread(target=put, args=(name,)) for name in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(map(str, map(type, outcomes.values()))) == sorted(map(str, (bool, SolutionConflict)))
+    with closing(connect(database)) as connection:
+        (found,) = AddressBook(connection, vault=vault).list()
+        assert outcomes[found.database.name] is True
+
+
+@pytest.mark.parametrize(
+    ("assignment", "values"),
+    [
+        ("table_prefix = %s", ('x"; DROP',)),
+        ("database_name = ''", ()),
+        ("schema_definition = '[1]'", ()),
+        ("schema_definition = %s", ('{"server": {"port": 0}}',)),
+        ("schema_definition = %s", ('{"server": {"nonsense": 1}}',)),
+        ("schema_definition = %s", ('{"mirrored": [1]}',)),
+        ("domain = 'Not A Domain'", ()),
+    ],
+)
+def test_a_row_that_somebody_broke_is_told(
+    book: AddressBook, connection: Connection, assignment: str, values: tuple[str, ...]
+) -> None:
+    book.put(record())
+    book.put(record("whole"))
+    with connection, connection.cursor() as cursor:
+        cursor.execute(f"UPDATE fbs_solution_schemas SET {assignment} WHERE solution_name = 'fayvad'", values)
+    for ask in (lambda: book.get("fayvad"), book.list):
+        with pytest.raises(DatabaseError, match=r"'fayvad' in fbs_solution_schemas is damaged") as caught:
+            ask()
+        assert caught.value.hint
+    damaged, whole = book.entries()
+    assert isinstance(damaged, DamagedRow)
+    assert damaged.solution_name == "fayvad"
+    assert isinstance(whole, SolutionRecord)
+    assert book.get("whole") == whole
+
+
+def test_columns_that_are_null_read_as_their_defaults(book: AddressBook, connection: Connection) -> None:
+    book.put(record(business_prefix=""))
+    change(
+        connection,
+        "schema_definition = NULL, business_prefix = NULL, is_active = NULL, created_at = NULL, updated_at = NULL",
+    )
+    found = book.get("fayvad")
+    assert not found.is_active
+    assert found.owned == frozenset()
+    assert found.odoo == "default"
+    assert found.redacted()["created_at"] is None
+
+
+def test_a_prefix_that_is_none_is_refused(connection: Connection, vault: Vault) -> None:
+    with pytest.raises(UsageError, match="table_prefix"):
+        AddressBook(connection, table_prefix='x"; --', vault=vault)
+
+
+# --------------------------------------------------------------------------------------------------- the home database
+
+
+def test_the_home_database_comes_from_the_settings(settings: MakeSettings, database: DatabaseConfig) -> None:
+    assert home_database(settings()) == database
+    with pytest.raises(SettingsError, match="No home database") as caught:
+        home_database(settings(fbs_database_url=""))
+    assert "fbs up" in caught.value.hint
+    assert "FBS_DATABASE_URL" in caught.value.hint
+    with pytest.raises(SettingsError, match="FBS_DATABASE_URL") as caught:
+        home_database(settings(fbs_database_url="mysql://u:s3cr3t@h/d"))
+    assert "s3cr3t" not in str(caught.value.to_dict())

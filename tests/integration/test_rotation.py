@@ -1,0 +1,239 @@
+"""New keys for old, over several real databases."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from fbs_worker.database import connect
+from fbs_worker.embedded import EmbeddedPostgres
+from fbs_worker.errors import SecretError, SettingsError
+from fbs_worker.registry import AddressBook, OwnRow, SolutionRecord
+from fbs_worker.rotation import rotate_keys
+from fbs_worker.schema.system import ensure_tables, solution_schemas_table
+from fbs_worker.settings import Settings
+from fbs_worker.solution import DatabaseConfig
+from fbs_worker.vault import Vault, new_key
+from fbs_worker.worker import settings_environment
+from tests.conftest import MakeSettings
+
+PASSWORD = "s3cr3t pässwörd"
+OLD, NEW = new_key(), new_key()
+NOTHING: dict[str, Any] = {"resealed": 0, "current": 0, "references": 0, "unopened": [], "unreachable": []}
+
+
+@dataclass
+class Place:
+    """A test's databases: the home one, and two others."""
+
+    settings: MakeSettings
+    home: DatabaseConfig
+    others: list[DatabaseConfig]
+
+    def put(self, name: str, database: DatabaseConfig, *, password: str = PASSWORD, prefix: str = "fbs_") -> None:
+        """A solution as a set-up leaves it, sealed with the old key."""
+        vault = Vault([OLD])
+        where = database.model_copy(update={"password": SecretStr(password)})
+        record = SolutionRecord(solution_name=name, domain="rental", database=where, table_prefix=prefix)
+        with closing(connect(self.home)) as connection:
+            AddressBook(connection, vault=vault).put(record)
+        with closing(connect(database)) as connection, connection:
+            ensure_tables(connection, prefix, (solution_schemas_table,))
+            OwnRow.write(connection, record, vault)
+
+    def rotate(self, *keys: str) -> dict[str, Any]:
+        """Rotate with these keys."""
+        told = rotate_keys(self.settings(fbs_secret_keys=",".join(keys)))
+        text = json.dumps(told)
+        assert "s3cr3t" not in text
+        assert "sealed:" not in text
+        return told
+
+    def passwords(self, database: DatabaseConfig, prefix: str = "fbs_") -> dict[str, str]:
+        """What the rows of a table hold."""
+        with closing(connect(database)) as connection, connection, connection.cursor() as cursor:
+            cursor.execute(f"SELECT solution_name, database_password FROM {prefix}solution_schemas ORDER BY 1")
+            return dict(cursor.fetchall())
+
+    def opened(self, database: DatabaseConfig, key: str, prefix: str = "fbs_") -> dict[str, str]:
+        """The same, opened with this key alone."""
+        return {name: Vault([key]).open(kept) for name, kept in self.passwords(database, prefix).items()}
+
+    def run(self, database: DatabaseConfig, statement: str, *values: Any) -> None:
+        """Run a statement."""
+        with closing(connect(database)) as connection, connection, connection.cursor() as cursor:
+            cursor.execute(statement, values)
+
+
+@pytest.fixture
+def place(settings: MakeSettings, database: DatabaseConfig, postgres: EmbeddedPostgres) -> Iterator[Place]:
+    names = [f"test_{secrets.token_hex(6)}" for _ in range(2)]
+    for name in names:
+        postgres.create_database(name)
+    yield Place(settings, database, [postgres.config(name) for name in names])
+    for name in names:
+        postgres.drop_database(name)
+
+
+def test_every_row_is_sealed_anew(place: Place) -> None:
+    one, two = place.others
+    place.put("at_home", place.home)
+    place.put("a", one)
+    place.put("b", one, prefix="b_")
+    place.put("c", two)
+    assert place.rotate(NEW, OLD) == {**NOTHING, "resealed": 7, "complete": True}
+    assert place.opened(place.home, NEW) == dict.fromkeys(("a", "at_home", "b", "c"), PASSWORD)
+    assert place.opened(one, NEW) == {"a": PASSWORD}
+    assert place.opened(one, NEW, "b_") == {"b": PASSWORD}
+    assert place.opened(two, NEW) == {"c": PASSWORD}
+
+
+def test_once_more_writes_nothing(place: Place) -> None:
+    place.put("a", place.others[0])
+    place.put("at_home", place.home)
+    place.rotate(NEW, OLD)
+    before = [place.passwords(database) for database in (place.home, place.others[0])]
+    for keys in ((NEW, OLD), (NEW,)):
+        assert place.rotate(*keys) == {**NOTHING, "current": 3, "complete": True}
+    assert [place.passwords(database) for database in (place.home, place.others[0])] == before
+
+
+def test_references_stay_as_they_are(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FBS_TEST_PASSWORD", "any")
+    place.put("a", place.others[0], password="env:FBS_TEST_PASSWORD")
+    place.put("b", place.others[0], password="")
+    assert place.rotate(NEW, OLD) == {**NOTHING, "references": 4, "complete": True}
+    assert place.passwords(place.others[0]) == {"a": "env:FBS_TEST_PASSWORD", "b": ""}
+
+
+def test_rows_that_no_key_opens_are_told_and_left_alone(place: Place) -> None:
+    one = place.others[0]
+    for name in ("a", "lost", "plain"):
+        place.put(name, one)
+    lost = Vault([new_key()]).seal(PASSWORD)
+    for database in (place.home, one):
+        for name, kept in (("lost", lost), ("plain", PASSWORD)):
+            place.run(
+                database, "UPDATE fbs_solution_schemas SET database_password = %s WHERE solution_name = %s", kept, name
+            )
+    told = place.rotate(NEW, OLD)
+    assert (told["resealed"], told["complete"]) == (2, False)
+    assert [(one["solution"], one["database"]) for one in told["unopened"]] == [
+        ("lost", place.home.address()),
+        ("plain", place.home.address()),
+    ]
+    assert all(one["reason"] and one["hint"] for one in told["unopened"] + told["unreachable"])
+    # without their passwords nobody gets to their databases
+    assert [one["solution"] for one in told["unreachable"]] == ["lost", "plain"]
+    for database in (place.home, one):
+        assert place.passwords(database)["lost"] == lost
+        assert place.passwords(database)["plain"] == PASSWORD
+
+
+def test_an_own_row_that_no_key_opens_is_told(place: Place) -> None:
+    one = place.others[0]
+    place.put("a", one)
+    lost = Vault([new_key()]).seal(PASSWORD)
+    place.run(one, "UPDATE fbs_solution_schemas SET database_password = %s", lost)
+    told = place.rotate(NEW, OLD)
+    assert (told["resealed"], told["unreachable"], told["complete"]) == (1, [], False)
+    assert [(row["solution"], row["database"]) for row in told["unopened"]] == [("a", one.address())]
+    assert place.passwords(one) == {"a": lost}
+
+
+def test_a_database_that_is_gone_holds_up_nothing(place: Place, postgres: EmbeddedPostgres) -> None:
+    one, two = place.others
+    place.put("a", one)
+    place.put("b", two)
+    place.put("broken", two)
+    postgres.drop_database(one.name)
+    place.run(place.home, "UPDATE fbs_solution_schemas SET database_name = '' WHERE solution_name = 'broken'")
+    told = place.rotate(NEW, OLD)
+    assert (told["resealed"], told["complete"]) == (4, False)
+    assert [(row["solution"], row["database"]) for row in told["unreachable"]] == [("a", one.address()), ("broken", "")]
+    assert one.name in told["unreachable"][0]["reason"]
+    postgres.create_database(one.name)  # as from a backup
+    place.run(place.home, "UPDATE fbs_solution_schemas SET database_name = %s WHERE database_name = ''", two.name)
+    assert place.rotate(NEW, OLD) == {**NOTHING, "resealed": 1, "current": 4, "complete": True}
+
+
+def test_an_own_row_that_is_missing_does_no_harm(place: Place) -> None:
+    place.put("a", place.others[0])
+    place.run(place.others[0], "DROP TABLE fbs_solution_schemas")
+    assert place.rotate(NEW, OLD) == {**NOTHING, "resealed": 1, "complete": True}
+
+
+def test_rows_of_others_in_the_same_table_are_left_alone(place: Place) -> None:
+    """Another home database's solutions, with keys of their own."""
+    one = place.others[0]
+    place.put("a", one)
+    foreign = Vault([new_key()])
+    record = SolutionRecord(
+        solution_name="theirs",
+        domain="rental",
+        database=one.model_copy(update={"password": SecretStr(PASSWORD)}),
+    )
+    with closing(connect(one)) as connection, connection:
+        OwnRow.write(connection, record, foreign)
+    assert place.rotate(NEW, OLD) == {**NOTHING, "resealed": 2, "complete": True}
+    assert foreign.open(place.passwords(one)["theirs"]) == PASSWORD
+
+
+def test_what_it_needs(place: Place) -> None:
+    assert place.rotate(NEW) == {**NOTHING, "complete": True}
+    with pytest.raises(SecretError, match="No key"):
+        place.rotate("")
+    with pytest.raises(SecretError, match="Key 2"):
+        place.rotate(NEW, "s3cr3t")
+    with pytest.raises(SettingsError):
+        rotate_keys(place.settings(fbs_database_url=""))
+
+
+def test_killed_in_the_middle_it_can_be_run_again(place: Place) -> None:
+    one, two = place.others
+    place.put("a", one)
+    place.put("b", two)
+    settings = place.settings(fbs_secret_keys=f"{NEW},{OLD}")
+    with closing(connect(two)) as holder:
+        with holder.cursor() as cursor:
+            cursor.execute("SELECT * FROM fbs_solution_schemas FOR UPDATE")
+            child = _rotating(settings)
+            try:
+                _wait_for(lambda: _sealed_with(place, NEW, place.home) and _sealed_with(place, NEW, one))
+            finally:
+                child.kill()
+                child.wait()
+        holder.rollback()
+    assert _sealed_with(place, OLD, two)
+    assert place.rotate(NEW, OLD) == {**NOTHING, "resealed": 1, "current": 3, "complete": True}
+    assert place.opened(two, NEW) == {"b": PASSWORD}
+
+
+def _rotating(settings: Settings) -> subprocess.Popen[bytes]:
+    code = "from fbs_worker.rotation import rotate_keys; from fbs_worker.settings import load_settings; rotate_keys(load_settings())"
+    return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **settings_environment(settings)})
+
+
+def _sealed_with(place: Place, key: str, database: DatabaseConfig) -> bool:
+    try:
+        return bool(place.opened(database, key))
+    except SecretError:
+        return False
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.05)

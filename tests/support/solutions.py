@@ -1,0 +1,201 @@
+"""What tests of solutions share: databases compared as a whole, jobs that are cut off at any point."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import connectors
+from fbs_worker.database import connect
+from fbs_worker.embedded import EmbeddedPostgres
+from fbs_worker.inline import run_inline
+from fbs_worker.progress import NullProgress, Progress
+from fbs_worker.settings import Settings
+from fbs_worker.solution import DatabaseConfig
+from tasks import solutions
+
+RECORDING = Path(connectors.__file__).parent / "recordings" / "odoo19.json.xz"
+ODOO = f"recording:{RECORDING}"
+PASSWORD = "a-password-that-nobody-else-has"
+
+_TABLES = """
+SELECT c.relname, c.relkind::text, jsonb_agg(jsonb_build_array(
+    a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_get_expr(d.adbin, d.adrelid)) ORDER BY a.attnum),
+    (SELECT jsonb_agg(pg_get_constraintdef(k.oid) ORDER BY k.conname) FROM pg_constraint k WHERE k.conrelid = c.oid)
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+WHERE c.relnamespace = 'public'::regnamespace GROUP BY c.oid ORDER BY c.relname
+"""
+
+_VOLATILE = ("id", "created_at", "updated_at", "discovered_at", "taken_at", "executed_at", "database_password")
+
+
+@contextmanager
+def fresh_database(postgres: EmbeddedPostgres) -> Iterator[DatabaseConfig]:
+    """An empty database; it goes afterwards."""
+    name = f"target_{secrets.token_hex(6)}"
+    postgres.create_database(name)
+    try:
+        yield postgres.config(name)
+    finally:
+        postgres.drop_database(name)
+
+
+def rows(database: DatabaseConfig, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+    """Ask a database."""
+    with closing(connect(database, application_name="the-test")) as connection, connection.cursor() as cursor:
+        cursor.execute(statement, values or None)
+        return cursor.fetchall()
+
+
+def run(database: DatabaseConfig, *statements: str) -> None:
+    """Change a database."""
+    with (
+        closing(connect(database, application_name="the-test")) as connection,
+        connection,
+        connection.cursor() as cursor,
+    ):
+        for statement in statements:
+            cursor.execute(statement)
+
+
+def tables_of(database: DatabaseConfig) -> list[str]:
+    """The names of all tables, sorted."""
+    found = rows(database, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'")
+    return sorted(name for (name,) in found)
+
+
+def entries(database: DatabaseConfig, prefix: str = "fbs_") -> dict[str, bool]:
+    """The solutions that a database knows, and whether each is active."""
+    table = f"{prefix}solution_schemas"
+    if table not in tables_of(database):
+        return {}
+    return dict(rows(database, f'SELECT solution_name, is_active FROM "{table}" ORDER BY 1'))
+
+
+def contents(database: DatabaseConfig) -> dict[str, Any]:
+    """All that a database holds, but for what differs from run to run: numbers, times, the seal of a password."""
+    shape = {row[0]: row[1:] for row in rows(database, _TABLES)}
+    return {"shape": shape, "rows": {name: _rows_of(database, name) for name in tables_of(database)}}
+
+
+def writes(database: DatabaseConfig) -> dict[str, list[tuple[Any, ...]]]:
+    """Each row's place and the transaction that wrote it: what is equal before and after was not even touched."""
+    found = {}
+    for name in tables_of(database):
+        found[name] = rows(database, f'SELECT ctid::text, xmin::text FROM "{name}" ORDER BY ctid')
+    return found
+
+
+def _rows_of(database: DatabaseConfig, table: str) -> list[Any]:
+    found = [row for (row,) in rows(database, f'SELECT to_jsonb(t) FROM "{table}" t')]
+    for row in found:
+        for name in _VOLATILE:
+            row.pop(name, None)
+        (row.get("schema_definition") or {}).pop("last_refresh", None)
+    return sorted(found, key=str)
+
+
+def config_of(
+    database: DatabaseConfig, name: str = "shop", *, domain: str = "hr", password: str = PASSWORD, **more: Any
+) -> dict[str, Any]:
+    """A solution's configuration; the embedded PostgreSQL asks for no password, so any will do."""
+    place = {**database.model_dump(exclude={"password"}), "password": password}
+    return {"solution_name": name, "domain": domain, "database_config": place, **more}
+
+
+class Steps(NullProgress):
+    """Remembers the steps, and acts at one of them.
+
+    Args:
+        act: called at the step of that number, from 0.
+        at: the number; None for none.
+    """
+
+    def __init__(self, act: Callable[[], None] | None = None, *, at: int | None = None) -> None:
+        self.names: list[str] = []
+        self.messages: list[str] = []
+        self._act = act
+        self._at = at
+
+    def step(self, name: str, *, total: int | None = None, message: str = "") -> None:
+        self.names.append(name)
+        self.messages.append(message)
+        if self._act is not None and len(self.names) - 1 == self._at:
+            self._act()
+
+
+def killed(work: Callable[[], object]) -> bool:
+    """Do some work in a process of its own.
+
+    Returns:
+        Whether it was killed; False when it came to its end.
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException:  # noqa: BLE001 -- nothing of pytest may run in this process
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return True
+    assert os.waitstatus_to_exitcode(status) == 0, "the work failed"
+    return False
+
+
+def die() -> None:
+    """As the out-of-memory killer does it."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_at_the_book(task: str, kwargs: Mapping[str, Any], settings: Settings, *, number: int, after: bool) -> bool:
+    """Run a job in a process that dies before or after a write to the address book.
+
+    Args:
+        task: the task's name.
+        kwargs: its arguments.
+        settings: what it works with.
+        number: which write, from 1.
+        after: once it is done.
+
+    Returns:
+        Whether it came to that.
+    """
+
+    def work() -> None:
+        count = 0
+
+        def dying(method: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*args: Any, **given: Any) -> Any:
+                nonlocal count
+                count += 1
+                if count == number and not after:
+                    die()
+                result = method(*args, **given)
+                if count == number:
+                    die()
+                return result
+
+            return call
+
+        solutions.Home.put = dying(solutions.Home.put)  # type: ignore[method-assign]
+        solutions.Entry.gone = dying(solutions.Entry.gone)  # type: ignore[method-assign]
+        run_inline(task, kwargs, settings=settings)
+
+    return killed(work)
+
+
+def inline(
+    task: str, kwargs: Mapping[str, Any], settings: Settings, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Run a job in this process."""
+    return run_inline(f"fbs.{task}", kwargs, settings=settings, progress=progress)

@@ -1,0 +1,160 @@
+"""What is asked of a job: the same checks wherever it is asked, and what travels of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from fbs_worker.errors import SecretError, UsageError
+from fbs_worker.requests import DiscoverRequest, DropRequest, RefreshRequest, SetupRequest, refuse_plain_password
+from fbs_worker.settings import Settings
+from fbs_worker.vault import Vault
+
+DICTIONARY: dict[str, Any] = {
+    "solution_name": "fayvad_rentals",
+    "domain": "rental",
+    "database_config": {
+        "name": "rental_db",
+        "user": "rental_user",
+        "password": "hunter2-in-a-request",
+        "host": "localhost",
+        "port": "5432",
+    },
+    "table_prefix": "fbs_",
+    "business_prefix": "rental_",
+    "refresh_discoveries": True,
+}
+
+
+def parse(config: Any = DICTIONARY, settings: Settings | None = None, **flat: Any) -> SetupRequest:
+    return SetupRequest.parse(config, settings=settings or Settings(), **flat)
+
+
+def test_the_dictionary_of_a_solution_is_taken_as_it_is() -> None:
+    request = parse()
+    assert request.config.database_config.port == 5432
+    assert (request.domain.name, request.config.business_prefix) == ("rental", "rental_")
+    assert parse({**DICTIONARY, "database_config": {**DICTIONARY["database_config"], "port": 5432}}) == request
+    assert parse(None, **DICTIONARY) == request
+    assert "hunter2" not in repr(request)
+
+
+def test_what_is_missing_comes_from_the_settings() -> None:
+    settings = Settings(
+        fbs_table_prefix="sys_",
+        fbs_business_prefix="our_",
+        fbs_default_database_host="db.example.com",
+        fbs_default_database_port=6543,
+        fbs_default_database_user="us",
+        fbs_default_database_password=SecretStr("env:DB_PASSWORD"),
+    )
+    few = {"solution_name": "shop", "domain": "hr", "database_config": {"name": "shop", "host": "", "user": None}}
+    config = parse({**few, "table_prefix": None}, settings).config
+    assert (config.table_prefix, config.business_prefix) == ("sys_", "our_")
+    assert config.database_config.address() == "us@db.example.com:6543/shop"
+    assert config.database_config.password.get_secret_value() == "env:DB_PASSWORD"
+    assert (config.refresh_discoveries, config.mirror, config.odoo) == (True, (), "default")
+
+
+def test_what_is_given_by_itself_counts_more() -> None:
+    config = parse(business_prefix="b_", refresh_discoveries=False, table_prefix=None, mirror="sale.order").config
+    assert (config.business_prefix, config.table_prefix, config.refresh_discoveries) == ("b_", "fbs_", False)
+    assert config.mirror == ("sale.order",)
+    assert parse(mirror=["b.b", "a.a", "b.b"]).config.mirror == ("a.a", "b.b")
+    assert parse(business_prefix="").config.business_prefix == ""
+
+
+@pytest.mark.parametrize(
+    ("flat", "words"),
+    [
+        ({"domain": "nowhere"}, "no domain"),
+        ({"database_config": {}}, "database_config.name is missing"),
+        ({"database_config": "shop"}, "not a dictionary"),
+        ({"refresh_discoveries": "yes"}, "refresh_discoveries is not valid"),
+        ({"mirror": 7}, "mirror is not valid"),
+        ({"mirror": ["Sale Order"]}, "mirror.0 is not valid"),
+        ({"odoo": "a b"}, "odoo is not valid"),
+        ({"odoo_moved": 1}, "odoo_moved is neither"),
+        ({"business_prefix": "x" * 21}, "business_prefix is not valid"),
+        ({"surprise": 1}, "surprise is not known"),
+    ],
+    ids=str,
+)
+def test_what_is_not_valid_is_told(flat: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        parse(**flat)
+    assert caught.value.hint
+    assert "hunter2" not in str(caught.value) + caught.value.hint
+
+
+def refusal(ask: Callable[[], object]) -> str:
+    """Why something is refused; empty when it is not."""
+    try:
+        ask()
+    except UsageError as exc:
+        return exc.message
+    return ""
+
+
+@given(st.text(max_size=30) | st.sampled_from(['x"; DROP TABLE y; --', "select", "ärger_", "x" * 64, "a\0b", "'"]))
+def test_a_prefix_is_valid_or_refused(text: str) -> None:
+    for option in ("table_prefix", "business_prefix"):
+        given: dict[str, Any] = {option: text}
+        reason = refusal(partial(parse, **given))
+        assert option in reason if reason else not set(text) - set("abcdefghijklmnopqrstuvwxyz0123456789_")
+
+
+@given(st.text(max_size=120))
+def test_a_solution_s_name_is_valid_or_refused_the_same_everywhere(text: str) -> None:
+    asks = (parse, RefreshRequest.parse, DropRequest.parse)
+    reasons = {refusal(partial(ask, solution_name=text)) for ask in asks}
+    assert len(reasons) == 1
+    assert reasons == {""} or "solution_name is not valid" in reasons.pop()
+
+
+def test_what_travels_means_the_same_at_its_end() -> None:
+    vault = Vault([Fernet.generate_key().decode()])
+    request = parse(mirror=["sale.order"], odoo_moved=True)
+    message = request.to_message(vault, odoo_expected={"url": "http://odoo", "database": "live"})
+    assert "hunter2" not in str(message)
+    assert message["database_config"]["password"].startswith("sealed:")
+    assert message.pop("odoo_expected") == {"url": "http://odoo", "database": "live"}
+    arrived = SetupRequest.parse(**message, settings=Settings(fbs_business_prefix="other_"))
+    assert arrived.config.database_config.opened(vault) == request.config.database_config
+    assert arrived.config.model_dump(exclude={"database_config"}) == request.config.model_dump(
+        exclude={"database_config"}
+    )
+    assert arrived.odoo_moved
+    refresh = RefreshRequest.parse(solution_name="shop", full=True, odoo_moved=True)
+    assert RefreshRequest.parse(**refresh.to_message()) == refresh
+    drop = DropRequest.parse(solution_name="shop", with_data=True, dry_run=True)
+    assert DropRequest.parse(**drop.to_message()) == drop
+    discover = DiscoverRequest.parse(domain="hr", odoo_moved=True, settings=Settings())
+    told = discover.to_message(vault, odoo_expected=None)
+    assert told.pop("odoo_expected") is None
+    assert DiscoverRequest.parse(**told, settings=Settings()) == discover
+
+
+def test_a_plain_password_does_not_travel() -> None:
+    with pytest.raises(SecretError):
+        parse().to_message(Vault(), odoo_expected=None)
+    for fine in (
+        None,
+        "shop",
+        {},
+        {"password": ""},
+        {"password": None},
+        {"password": "env:X"},
+        {"password": "sealed:x"},
+    ):
+        refuse_plain_password(fine)
+    with pytest.raises(SecretError) as caught:
+        refuse_plain_password({"password": "hunter2"})
+    assert "hunter2" not in str(caught.value) + caught.value.hint
