@@ -318,7 +318,7 @@ class SolutionConfig(_Config):
 
 def _usage_error(model: type[BaseModel], exc: ValidationError) -> UsageError:
     first = exc.errors(include_input=False, include_url=False, include_context=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or "configuration"
+    field = ".".join(part for part in first["loc"] if isinstance(part, str)) or "configuration"
     label = f"database_config.{field}" if model is DatabaseConfig else field
     option = f"--database-{field}" if model is DatabaseConfig else f"--{field.replace('_', '-')}"
     known = ", ".join(model.model_fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import threading
 from collections.abc import Iterator
@@ -73,7 +74,8 @@ def _run(domain: str, settings: Settings, output_format: OutputFormat) -> dict[s
     try:
         info, worker = stack.up(settings, tell=starting)
         with Client(settings=info.filled(settings)) as client:
-            job = client.discover(domain=domain, database_config={"name": info.database.name})
+            database = {"name": info.database.name}
+            job = client.discover(domain=domain, database_config=database, table_prefix=table_prefix(settings))
             with _given_up_without(worker, job):
                 return follow(job, open_display(f"Discovering {domain}", output_format))
     finally:
@@ -92,6 +94,14 @@ def demo_settings(settings: Settings) -> Settings:
                 update[name] = described.get_default(call_default_factory=True)
         update["odoo_url"] = f"recording:{packaged_recording()}"
     return settings.model_copy(update=update)
+
+
+def table_prefix(settings: Settings) -> str:
+    """A catalogue holds one Odoo: what a demo read of another one before is kept beside it, under another prefix."""
+    if settings.odoo_url.startswith("recording:"):
+        return settings.fbs_table_prefix
+    source = f"{settings.odoo_url} {settings.odoo_db}"
+    return f"fbs_{hashlib.sha256(source.encode()).hexdigest()[:8]}_"
 
 
 def packaged_recording() -> Path:

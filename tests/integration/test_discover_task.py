@@ -262,7 +262,8 @@ def test_no_password_is_anywhere_in_redis_or_the_log(
     with closing(redis.Redis.from_url(worker_settings.fbs_redis_url)) as raw:
         until(lambda: jobs[0].status().state.finished and jobs[1].status().state is JobState.RETRYING)
         seen = b"".join(everything_in(raw))
-        assert jobs[1].cancel() is JobState.CANCELLED
+        jobs[1].cancel()  # it may just be running again: then it ends at its next step
+        until(lambda: jobs[1].status().state is JobState.CANCELLED)
     assert b"sealed:" in seen  # it has looked where the password would be
     for secret in (PASSWORD, "admin-password", worker_settings.fbs_secret_keys.get_secret_value()):
         assert secret.encode() not in seen

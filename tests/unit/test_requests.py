@@ -79,7 +79,7 @@ def test_what_is_given_by_itself_counts_more() -> None:
         ({"database_config": "shop"}, "not a dictionary"),
         ({"refresh_discoveries": "yes"}, "refresh_discoveries is not valid"),
         ({"mirror": 7}, "mirror is not valid"),
-        ({"mirror": ["Sale Order"]}, "mirror.0 is not valid"),
+        ({"mirror": ["Sale Order"]}, "mirror is not valid"),
         ({"odoo": "a b"}, "odoo is not valid"),
         ({"odoo_moved": 1}, "odoo_moved is neither"),
         ({"business_prefix": "x" * 21}, "business_prefix is not valid"),
