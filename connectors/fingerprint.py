@@ -25,7 +25,8 @@ from connectors.reader import Reader, Row
 from connectors.tables import COUNTED, MODELS, MODULES, SERVER_ACTIONS, TABLES, VIEWS
 from fbs_worker.errors import OdooError
 
-VERSION: Final = 1
+VERSION: Final = 2
+_FIELD_PATHS: Final = ("field_id.write_date", "field_id.selection_ids.write_date")
 _FORMAT: Final = "%Y-%m-%d %H:%M:%S"
 
 
@@ -61,7 +62,8 @@ class Fingerprint:
         structure: the newest date among the domain's models, fields and selection values.
         workflow: the newest date among automations, schedules and their actions.
         models: the domain's models.
-        columns: the columns of `ir.actions.server`.
+        read_fields: fields and selection values were read, too: their dates count.
+        columns: the columns of `ir.actions.server`, once automations and schedules were read: their dates count then.
     """
 
     began: str = ""
@@ -69,6 +71,7 @@ class Fingerprint:
     structure: Newest = field(default_factory=Newest)
     workflow: Newest = field(default_factory=Newest)
     models: list[str] = field(default_factory=list)
+    read_fields: bool = False
     columns: frozenset[str] = frozenset()
 
     def saw_table(self, name: str, rows: Sequence[Row]) -> None:
@@ -91,6 +94,7 @@ class Fingerprint:
             "settled": not self.began or max(dates) < self.began,
             "answers": self.answers,
             "models": sorted(self.models),
+            "structure_paths": ["write_date", *(_FIELD_PATHS if self.read_fields else ())],
             "structure_since": self.structure.next_second,
             "workflow_since": self.workflow.next_second,
             "workflow_columns": sorted(self.columns & {"base_automation_id", "ir_cron_ids"}),
@@ -130,10 +134,8 @@ def _counts(reader: Reader, domain: Sequence[Any]) -> dict[str, int]:
 def _counts_domain(told: Mapping[str, Any]) -> list[Any]:
     """The counted tables, and besides them each model of ours that is newer than what was read: none, it is hoped."""
     since = told["structure_since"]
-    newer: list[Any] = ["|", "|"]
-    newer += [
-        (path, ">=", since) for path in ("write_date", "field_id.write_date", "field_id.selection_ids.write_date")
-    ]
+    paths = told["structure_paths"]
+    newer: list[Any] = ["|"] * (len(paths) - 1) + [(path, ">=", since) for path in paths]
     return ["|", ("model", "in", list(COUNTED)), "&", ("model", "in", told["models"]), *newer]
 
 

@@ -15,7 +15,8 @@ from connectors.reader import Row
 from connectors.views import Form, View, Views, chart, transitions
 from fbs_worker.discovery import Discovery, DiscoveryType
 
-STAGE_TYPES = frozenset({"many2one"})
+STATE_TYPES: Final = frozenset({"selection", "many2one"})
+"""Types of a field that a status bar shows a workflow by: states are values of a selection, stages are records."""
 
 
 def compact(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,7 +222,7 @@ def _states_and_transitions(
 ) -> dict[str, Any]:
     bars = [(name, shown) for name, shown in form.statusbars if name in by_name]
     state_field, shown = next(
-        ((name, shown) for name, shown in bars if by_name[name]["ttype"] in {"selection", *STAGE_TYPES}), ("", ())
+        ((name, shown) for name, shown in bars if by_name[name]["ttype"] in STATE_TYPES), ("", ())
     )
     if (
         not state_field

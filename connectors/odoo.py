@@ -192,7 +192,6 @@ class OdooSnapshot:
         except OdooAccessDenied:
             return self._models_allowed()
         self._fingerprint.count(self._reader)
-        self._fingerprint.columns = self._reader.columns(SERVER_ACTIONS)
         manual = self._selector.modules.applications
         ours = {
             row["model"]: row
@@ -231,6 +230,8 @@ class OdooSnapshot:
         if DiscoveryType.WORKFLOW in self.types:
             names = read.action_names(_forms(rows, models))
             automations, schedules = read.automations(), read.schedules()
+            if not self._sections.incomplete(DiscoveryType.WORKFLOW):
+                self._fingerprint.columns = self._reader.columns(SERVER_ACTIONS)
         if DiscoveryType.BI_FEATURE in self.types:
             reports, dashboards = read.reports(), read.dashboards()
         return _SurroundingsRead(
@@ -247,6 +248,7 @@ class OdooSnapshot:
         if self._sections.incomplete(DiscoveryType.MODEL):
             yield from self._fields_described(models)
             return
+        self._fingerprint.read_fields = True
         self._sections.complete("fields", 0)
         self._sections.complete("selections", 0)
         for page in self._reader.fields_by_model(list(models)):

@@ -46,11 +46,10 @@ def skeletons(rows: Iterable[Row]) -> Iterator[Row]:
     Args:
         rows: every form, graph and pivot of a server.
     """
-    rows = list(rows)
+    read = [(row, view_of_row(row)) for row in rows]
     views = Views()
-    views.add([view_of_row(row) for row in rows])
-    for row in rows:
-        view = view_of_row(row)
+    views.add([view for _, view in read])
+    for row, view in read:
         if not view.primary:
             continue
         tree = views.combined(view)

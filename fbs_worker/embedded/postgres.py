@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Self
 
 import psycopg2.errorcodes
 from psycopg2 import sql
@@ -86,16 +86,7 @@ class EmbeddedPostgres(Server):
             return cls._launch(folder, binaries, account, durable=durable)
 
     @classmethod
-    def find(cls, folder: Path) -> EmbeddedPostgres | None:
-        """The server of this folder if it runs, else None."""
-        folder = folder.expanduser().resolve()
-        if not (folder / "lock").exists():
-            return None
-        with file_lock(folder / "lock"):
-            return cls._find(folder)
-
-    @classmethod
-    def _find(cls, folder: Path) -> EmbeddedPostgres | None:
+    def _find(cls, folder: Path) -> Self | None:
         """A server that has just been started by someone who then died may not be ready yet: wait for it."""
         deadline = time.monotonic() + START_SECONDS
         while True:

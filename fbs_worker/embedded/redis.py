@@ -14,6 +14,7 @@ import socket
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import redis
 
@@ -64,16 +65,7 @@ class EmbeddedRedis(Server):
         raise _redis_trouble(folder, "found no free port")
 
     @classmethod
-    def find(cls, folder: Path) -> EmbeddedRedis | None:
-        """The server of this folder if it runs, else None."""
-        folder = folder.expanduser().resolve()
-        if not (folder / "lock").exists():
-            return None
-        with file_lock(folder / "lock"):
-            return cls._find(folder)
-
-    @classmethod
-    def _find(cls, folder: Path) -> EmbeddedRedis | None:
+    def _find(cls, folder: Path) -> Self | None:
         """It is ours if it takes the password that only this folder's configuration holds."""
         url = _redis_url(folder / "redis.conf")
         if url is None:
