@@ -180,3 +180,5 @@ def test_a_database_that_is_away_is_told_by_status_and_list(stack: CommandLine, 
     assert "unreachable" in told.stdout
     assert "no database 'passing'" in told.stdout
     assert "unreachable" in stack("list").stdout
+    assert "The solution passing is gone." in stack("drop", "passing", "--yes").stdout
+    assert "passing" not in stack("list").stdout
