@@ -93,6 +93,28 @@ class Settings(BaseSettings):
         default=3_600, ge=20, description="seconds after which Redis hands a job that was not acknowledged on"
     )
     fbs_max_retries: int = Field(default=5, ge=0, description="retries of a job whose error may pass")
+    fbs_broker_url: str = Field(
+        default="", description="broker of the jobs' messages where it is not that Redis: amqp://… or sentinel://…"
+    )
+
+    fbs_odoo_max_calls: int = Field(default=4, ge=1, description="calls at once to one Odoo, over all workers")
+    fbs_odoo_max_failures: int = Field(
+        default=5, ge=1, description="failures of one Odoo in a row after which jobs for it wait"
+    )
+    fbs_odoo_pause: float = Field(
+        default=30.0, gt=0, description="seconds that jobs wait for such an Odoo; doubles while it goes on failing"
+    )
+
+    fbs_refresh_every: str = Field(
+        default="", description="how often solutions without a schedule of their own are refreshed, e.g. 6h"
+    )
+
+    fbs_flower_user: str = Field(default="fbs", description="user of the dashboard")
+    fbs_flower_password: SecretStr = Field(default=SecretStr(""), description="password of the dashboard")
+    fbs_flower_address: str = Field(default="127.0.0.1", description="address that the dashboard listens on")
+    fbs_flower_port: int = Field(default=5555, ge=0, le=65535, description="port of the dashboard")
+
+    fbs_log_format: Literal["text", "json"] = Field(default="text", description="text, or json: one object a line")
 
     def odoo(self, name: str = DEFAULT_CONNECTION) -> OdooConnection:
         """The Odoo connection of that name.

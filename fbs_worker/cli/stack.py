@@ -78,8 +78,8 @@ def worker(
 
     It finishes the jobs that it has, then.
     """
-    from fbs_worker.app import run_worker
     from fbs_worker.cli.options import current_settings
+    from fbs_worker.run_worker import run_worker
 
     settings = current_settings()
     if ready_fd is not None:

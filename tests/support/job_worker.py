@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fbs_worker.app import run_worker
 from fbs_worker.errors import FBSError
+from fbs_worker.run_worker import run_worker
 from fbs_worker.settings import Settings, load_settings
 from fbs_worker.worker import settings_environment
 

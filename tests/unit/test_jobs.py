@@ -10,7 +10,8 @@ import pytest
 import redis
 
 from fbs_worker import queue
-from fbs_worker.app import QUEUES, ROUTES, configuration, make_app, shown
+from fbs_worker.app import make_app, shown
+from fbs_worker.celery_config import QUEUES, ROUTES, configuration
 from fbs_worker.errors import FBSError, JobError, QueueUnreachable, SettingsError, UsageError
 from fbs_worker.job_events import JobEvent, JobRecord, JobState
 from fbs_worker.requests import DiscoverRequest, check_odoo, expected_odoo, refuse_plain_password

@@ -1,0 +1,119 @@
+"""The configuration of Celery that the settings mean: queues, routes, limits, and how long anything may take."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from kombu.entity import Exchange, Queue
+
+from fbs_worker import queue
+from fbs_worker.errors import SettingsError
+from fbs_worker.settings import Settings
+
+DISCOVERY_QUEUE: Final = "fbs.discovery"
+SCHEMA_QUEUE: Final = "fbs.schema"
+QUEUES: Final = (DISCOVERY_QUEUE, SCHEMA_QUEUE)
+
+ROUTES: Final = {
+    "fbs.discover": {"queue": DISCOVERY_QUEUE},
+    "fbs.refresh": {"queue": DISCOVERY_QUEUE},
+    "fbs.refresh_due": {"queue": DISCOVERY_QUEUE},
+    "fbs.setup": {"queue": SCHEMA_QUEUE},
+    "fbs.migrate": {"queue": SCHEMA_QUEUE},
+    "fbs.drop": {"queue": SCHEMA_QUEUE},
+}
+"""Reads of Odoo and changes of tables wait in different queues, so that each can have workers of its own."""
+
+TASK_MODULES: Final = ("tasks.discover", "tasks.drop", "tasks.record", "tasks.refresh", "tasks.setup")
+"""Where the tasks are, by name: nothing here imports them, the worker does when it starts."""
+
+_TIME_LIMIT_GRACE: Final = 30
+"""Seconds that a job over its time limit has to clean up before its process is killed."""
+
+
+def configuration(settings: Settings) -> dict[str, Any]:
+    """The configuration of Celery that these settings mean.
+
+    A job is acknowledged when it is done, so Redis hands one that its worker left behind on after the visibility
+    timeout. A job that may run longer than that would be handed on while it runs
+    (https://docs.celeryq.dev/en/stable/getting-started/backends-and-brokers/redis.html#visibility-timeout).
+
+    Args:
+        settings: what it is made from.
+
+    Raises:
+        SettingsError: Redis is not set, or the time limit does not lie below the visibility timeout.
+    """
+    url = queue.check_url(settings.fbs_redis_url)
+    limit = settings.fbs_job_time_limit
+    hard_limit = limit + max(1, min(_TIME_LIMIT_GRACE, limit // 10))
+    if hard_limit >= settings.fbs_visibility_timeout:
+        raise SettingsError(
+            f"A job may take {hard_limit} seconds, but Redis hands it on after {settings.fbs_visibility_timeout}.",
+            hint=f"Set FBS_VISIBILITY_TIMEOUT above {hard_limit}, or FBS_JOB_TIME_LIMIT lower.",
+        )
+    return {
+        "broker_url": url,
+        "broker_connection_timeout": queue.CONNECT_SECONDS,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,  # a worker that runs waits for Redis to come back
+        "broker_transport_options": {
+            "visibility_timeout": settings.fbs_visibility_timeout,
+            "socket_connect_timeout": queue.CONNECT_SECONDS,
+            "socket_timeout": queue.ANSWER_SECONDS,
+            "socket_keepalive": True,
+            "health_check_interval": 30,
+            # How often who sends a message tries to connect; without a bound kombu tries for ever.
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0.2,
+            "interval_max": 0.2,
+        },
+        "result_backend": url,
+        "result_expires": settings.fbs_job_ttl,
+        "redis_socket_connect_timeout": queue.CONNECT_SECONDS,
+        "redis_socket_timeout": queue.ANSWER_SECONDS,
+        "redis_socket_keepalive": True,
+        "redis_backend_health_check_interval": 30,
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "event_serializer": "json",
+        "include": list(TASK_MODULES),
+        "task_queues": [_queue(name) for name in QUEUES],
+        "task_default_queue": DISCOVERY_QUEUE,
+        "task_routes": ROUTES,
+        "task_publish_retry_policy": {
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0.2,
+            "interval_max": 0.2,
+        },
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_track_started": True,
+        "task_soft_time_limit": limit,
+        "task_time_limit": hard_limit,
+        "worker_prefetch_multiplier": 1,
+        "worker_lost_wait": 2.0,  # seconds that a result of a process that died may still be on its way
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "enable_utc": True,
+        "timezone": "UTC",
+    }
+
+
+def inline_configuration() -> dict[str, Any]:
+    """That of an application that applies tasks in its own process."""
+    return {
+        "broker_url": "memory://",
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "include": list(TASK_MODULES),
+        "task_store_eager_result": False,
+        "task_eager_propagates": True,
+    }
+
+
+def _queue(name: str) -> Any:
+    return Queue(name, Exchange(name), routing_key=name)  # type: ignore[no-untyped-call]  # Kombu has half its types
