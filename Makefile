@@ -33,7 +33,7 @@ demo: $(READY) ## Read an Odoo into PostgreSQL, once, with everything it needs (
 	@$(BIN)/fbs demo $(if $(DOMAIN),--domain '$(DOMAIN)')
 
 test: $(READY) ## Run the tests: unit, integration, acceptance
-	@$(BIN)/pytest -q -n 2 -m 'not live'
+	@$(BIN)/pytest -q -n 2 -m 'not live and not faults'
 
 test-live: $(READY) ## Run the live tests against a real Odoo 19 (the first time it is downloaded, about 5 minutes)
 	@connection=$$(tests/live/live-odoo start) && status=0 || status=$$?; \

@@ -192,6 +192,8 @@ def _hint(kind: type[FBSError], sqlstate: str | None, place: DatabaseConfig | No
         return "The database wants the encoding UTF8: createdb --encoding=UTF8 --template=template0."
     if sqlstate == "25006":
         return "This is a read-only server (a standby?): give the address of the primary."
+    if sqlstate == "53200" and "shared memory" in said:
+        return "So many tables at once want more locks: raise max_locks_per_transaction there, and restart it."
     if sqlstate in {"53100", "53200"}:
         return "The server ran out of disk space or memory: make room there."
     return hints.get(kind, "The server's own log tells more.")

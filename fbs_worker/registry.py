@@ -6,7 +6,7 @@ which says what FBS owns there. Where both are the same table, they are one row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
@@ -16,6 +16,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 
 from fbs_worker.database import Connection, errors_translated
 from fbs_worker.errors import SettingsError, SolutionNotFound, UsageError
+from fbs_worker.locks import transaction, transaction_lock
 from fbs_worker.registry_rows import (
     LAST_REFRESH,
     DamagedRow,
@@ -107,13 +108,14 @@ class AddressBook:
         with self._transaction() as cursor:
             return read_rows(cursor, self._table)
 
-    def put(self, record: SolutionRecord) -> bool:
+    def put(self, record: SolutionRecord, *, unless: Callable[[SolutionRecord | None], None] | None = None) -> bool:
         """Write a solution's entry; what is so already is not written again.
 
         Its last refresh is not the book's to know. Where book and own row are one row, what is owned stays as it is.
 
         Args:
             record: the solution; a plain password is sealed.
+            unless: is given the entry that is there, which cannot change meanwhile, and raises to keep it.
 
         Returns:
             Whether anything was written.
@@ -124,8 +126,11 @@ class AddressBook:
             DatabaseError, DatabaseUnreachable: as their names say.
         """
         told = {key: value for key, value in record.schema_definition.items() if key != LAST_REFRESH}
-        self.ensure_table()
-        with self._transaction() as cursor:
+        with transaction(self._connection) as cursor:
+            ensure_tables(self._connection, self._prefix, (solution_schemas_table,))
+            if unless is not None:
+                transaction_lock(self._connection, f"book:{record.solution_name}")
+                unless(read_row(cursor, self._table, record.solution_name))
             return write_row(cursor, self._table, replace(record, schema_definition=told), self._vault, own=False)
 
     def remove(self, name: str) -> bool:

@@ -257,14 +257,14 @@ def refuse_plain_password(database_config: object) -> None:
         Vault().open(password)  # says so
 
 
-def expected_odoo(settings: Settings, odoo: str) -> dict[str, str] | None:
+def expected_odoo(settings: Settings, odoo: str | None) -> dict[str, str] | None:
     """The Odoo that whoever enqueues a job means by a connection's name, without credentials.
 
     Returns:
         `{"url": …, "database": …}`, or None where the caller has no such connection and leaves it to the worker.
     """
     try:
-        connection = settings.odoo(odoo)
+        connection = settings.odoo(odoo or DEFAULT_CONNECTION)
     except SettingsError:
         return None
     return _told(connection)

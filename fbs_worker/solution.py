@@ -14,7 +14,6 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from fbs_worker.errors import UsageError
-from fbs_worker.settings import DEFAULT_CONNECTION
 from fbs_worker.vault import Vault
 
 DEFAULT_HOST: Final = "localhost"
@@ -252,7 +251,7 @@ class SolutionConfig(_Config):
         business_prefix: prefix of the business tables, at most 20 characters; may be empty.
         refresh_discoveries: read Odoo again when the solution is set up or migrated.
         mirror: Odoo models that become business tables, e.g. `sale.order`; sorted, each once.
-        odoo: the name of the Odoo connection that it reads.
+        odoo: the name of the Odoo connection that it reads; None for the one that it has, or `default`.
 
     Raises:
         UsageError: a field is missing, unknown or not valid; the message names it.
@@ -265,7 +264,7 @@ class SolutionConfig(_Config):
     business_prefix: OptionalPrefix = ""
     refresh_discoveries: bool = Field(default=True, strict=True)
     mirror: Annotated[tuple[ModelName, ...], BeforeValidator(_models)] = ()
-    odoo: OdooName = DEFAULT_CONNECTION
+    odoo: OdooName | None = None
 
     @classmethod
     def parse(

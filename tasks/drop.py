@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,17 +54,17 @@ def drop(request: DropRequest, *, settings: Settings, progress: Progress) -> dic
         FBSError: whatever else went wrong. Nothing is changed then.
     """
     vault = vault_of(settings)
-    home = Home(settings, vault)
     name = request.solution_name
-    progress.step("connect")
-    known = find_solution(home, name)
-    try:
-        with to_oneself(known.database.opened(vault), name, action="drop", progress=progress) as connection:
-            plan = _drop_there(connection, request, home, known, progress)
-    except DatabaseMissing:  # its tables went with it
-        plan = _Plan()
-        if not request.dry_run:
-            Entry(home, name).gone(name)
+    with closing(Home(settings, vault)) as home:
+        progress.step("connect")
+        known = find_solution(home, name)
+        try:
+            with to_oneself(known.database.opened(vault), name, action="drop", progress=progress) as connection:
+                plan = _drop_there(connection, request, home, known, progress)
+        except DatabaseMissing:  # its tables went with it
+            plan = _Plan()
+            if not request.dry_run:
+                Entry(home, known).gone(name)
     return {
         "solution": name,
         "dropped": list(plan.dropped),
@@ -101,12 +102,10 @@ def _drop_there(
 ) -> _Plan:
     """Drop what is in the solution's database, in one transaction, and the entry after it."""
     name, prefix = known.solution_name, known.table_prefix
-    find_solution(home, name)  # somebody else may have dropped it while this job waited
-    entry = Entry(home, name)
-    with transaction(connection):
-        own = OwnRow.read(connection, prefix, name)
-    refuse_another(entry.before, known, own=own)
+    entry = Entry(home, find_solution(home, name))  # somebody else may have dropped it while this job waited
     with transaction(connection) as cursor:
+        own = OwnRow.read(connection, prefix, name)
+        refuse_another(entry.before, known, own=own)
         plan = _plan(cursor, home, known, own)
     if request.dry_run:
         return plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -50,7 +51,8 @@ def refresh(request: RefreshRequest, *, settings: Settings, progress: Progress) 
     vault = vault_of(settings)
     name = request.solution_name
     progress.step("connect")
-    entry = find_solution(Home(settings, vault), name)
+    with closing(Home(settings, vault)) as home:
+        entry = find_solution(home, name)
     database = entry.database.opened(vault)
     with to_oneself(database, name, action="refresh", progress=progress) as connection:
         own = _own_row(connection, entry)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from fbs_worker.requests import SetupRequest, check_odoo, refuse_plain_password
 from fbs_worker.schema import ddl
 from fbs_worker.schema.definition import Definition, define
 from fbs_worker.schema.survey import check_may_create
-from fbs_worker.settings import OdooConnection, Settings
+from fbs_worker.settings import DEFAULT_CONNECTION, OdooConnection, Settings
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.vault import Vault
 from tasks.base import JobTask
@@ -108,14 +109,14 @@ def set_up(
     config = request.config
     config.to_message(vault)  # a password that cannot be kept is told before anything is done
     database = config.database_config.opened(vault, allow_plain=True)
-    odoo = settings.odoo(config.odoo) if config.refresh_discoveries else None
-    if odoo is not None:
-        check_odoo(odoo, odoo_expected)
-    home = Home(settings, vault)
     progress.step("connect")
-    with to_oneself(database, config.solution_name, action="setup", progress=progress) as connection:
+    with (
+        closing(Home(settings, vault)) as home,
+        to_oneself(database, config.solution_name, action="setup", progress=progress) as connection,
+    ):
         run = _SetUp(request=request, settings=settings, vault=vault, connection=connection, progress=progress)
         news = run.look(home)
+        odoo = run.connection_to_odoo(odoo_expected) if config.refresh_discoveries else None
         with undone_on_failure(
             run.entry, connection, name=config.solution_name, table_prefix=config.table_prefix, own=run.own
         ):
@@ -181,19 +182,32 @@ class _SetUp:
         """
         config = self.request.config
         self._meant = SolutionRecord.from_config(config, is_active=True, schema_definition={})
-        with transaction(self.connection):
-            self.own = OwnRow.read(self.connection, config.table_prefix, config.solution_name)
-        self.entry = Entry(home, config.solution_name)
-        for known in (self.own, self.entry.before):
-            refuse_another(known, self._meant, own=self.own)
-        self._others = home.others(config.solution_name)
-        mirrored = self.own.mirrored if self.own else {}
+        before, self._others = home.look(config.solution_name)
+        self.entry = Entry(home, before)
         with transaction(self.connection) as cursor:
+            self.own = OwnRow.read(self.connection, config.table_prefix, config.solution_name)
+            for known in (self.own, before):
+                refuse_another(known, self._meant, own=self.own)
+            mirrored = self.own.mirrored if self.own else {}
             models = model_definitions(cursor, config.table_prefix, config.domain, {*config.mirror, *mirrored})
             self._missing = self._plan(self._define(models)).report.created
             if self._missing:
                 check_may_create(self.connection)
         return self.own is None or bool(self._missing) or not mirrored.keys() >= set(config.mirror)
+
+    def connection_to_odoo(self, expected: Mapping[str, str] | None) -> OdooConnection:
+        """The Odoo that is going to be read.
+
+        Args:
+            expected: the one that the caller means by the name that was given, or by `default`.
+
+        Raises:
+            SettingsError: there is no connection of that name, or it leads elsewhere.
+        """
+        found = self.settings.odoo(self._odoo)
+        if self._odoo == (self.request.config.odoo or DEFAULT_CONNECTION):
+            check_odoo(found, expected)
+        return found
 
     def begin(self) -> None:
         """Say in the address book that the solution is being set up.
@@ -226,6 +240,11 @@ class _SetUp:
             write=self._register,
         )
 
+    @property
+    def _odoo(self) -> str:
+        """The name of the connection: as given, else as before."""
+        return self.request.config.odoo or (self.own.odoo if self.own else DEFAULT_CONNECTION)
+
     # ------------------------------------------------------------------------------ in the transaction of everything
 
     def _make_tables(self, cursor: Cursor) -> None:
@@ -246,7 +265,7 @@ class _SetUp:
             if refreshed.worth_remembering or own is None or own.last_refresh is None:
                 told["last_refresh"] = refreshed.remembered()
         definition = {"version": DEFINITION_VERSION, "tables": self._tables, "mirrored": self._mirrored}
-        record = replace(self._meant, schema_definition={**definition, "odoo": config.odoo, **told})
+        record = replace(self._meant, schema_definition={**definition, "odoo": self._odoo, **told})
         OwnRow.write(self.connection, record, self.vault)
         # what was written: its password is sealed
         self.record = OwnRow.read(self.connection, config.table_prefix, config.solution_name) or record

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Final
 
 from fbs_worker.database import Connection, connect
-from fbs_worker.errors import FBSError, SolutionConflict, SolutionNotFound
-from fbs_worker.locks import bound_waits, solution_lock, transaction
+from fbs_worker.errors import FBSError, SolutionConflict
+from fbs_worker.locks import solution_lock, transaction
 from fbs_worker.progress import Progress
 from fbs_worker.registry import AddressBook, DamagedRow, OwnRow, SolutionRecord, home_database
 from fbs_worker.settings import Settings
@@ -18,6 +19,9 @@ from fbs_worker.solution import DatabaseConfig
 from fbs_worker.vault import Vault
 
 _log = logging.getLogger(__name__)
+
+_IDLE_SECONDS: Final = 5.0
+"""A connection that was idle for longer is not trusted to be alive."""
 
 _PLACE: Final = ("domain", "table_prefix", "business_prefix")
 
@@ -32,7 +36,10 @@ def vault_of(settings: Settings) -> Vault:
 
 
 class Home:
-    """The home database, connected to for each look into its address book: a job may take long in between.
+    """The home database's address book; close it when the job is done.
+
+    One connection serves looks that follow each other closely. A job may take long in between: one that has been idle
+    is given back and made anew, so that a home database which restarted meanwhile is no trouble.
 
     Args:
         settings: which database it is, and the book's prefix.
@@ -47,6 +54,14 @@ class Home:
         self.database = home_database(settings).opened(vault, allow_plain=True)
         self.table_prefix = settings.fbs_table_prefix
         self._vault = vault
+        self._kept: Connection | None = None
+        self._used_at = 0.0
+
+    def close(self) -> None:
+        """Give the connection back. The home may be used again afterwards."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
     @contextmanager
     def book(self) -> Iterator[AddressBook]:
@@ -54,16 +69,24 @@ class Home:
         with self._connected() as connection:
             yield self._book(connection)
 
-    def find(self, name: str) -> SolutionRecord | None:
-        """The entry of a solution, if there is one."""
-        with self.book() as book:
-            return _find(book, name)
+    def look(self, name: str) -> tuple[SolutionRecord | None, list[SolutionRecord]]:
+        """The entry of a solution, if there is one, and those of all others that can be read.
 
-    def others(self, name: str) -> list[SolutionRecord]:
-        """The entries of all other solutions that can be read."""
+        Raises:
+            DatabaseError: also when the solution's own entry was damaged.
+            DatabaseUnreachable: as its name says.
+        """
+        entry, others = None, []
         with self.book() as book:
             entries = book.entries()
-        return [entry for entry in entries if not isinstance(entry, DamagedRow) and entry.solution_name != name]
+        for found in entries:
+            if found.solution_name != name:
+                others += [] if isinstance(found, DamagedRow) else [found]
+            elif isinstance(found, DamagedRow):
+                raise found.error
+            else:
+                entry = found
+        return entry, others
 
     def put(self, record: SolutionRecord, *, unless: Callable[[SolutionRecord | None], None] | None = None) -> bool:
         """Write the entry of a solution; what is so already is not written again.
@@ -75,20 +98,20 @@ class Home:
         Returns:
             Whether anything was written.
         """
-        with (
-            self._connected() as connection,
-            solution_lock(connection, f"book:{record.solution_name}", waiting=lambda _: None, cancelled=lambda: None),
-        ):
-            book = self._book(connection)
-            if unless is not None:
-                unless(_find(book, record.solution_name))
-            return book.put(record)
+        with self.book() as book:
+            return book.put(record, unless=unless)
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        with closing(connect(self.database, application_name="fbs-worker address book")) as connection:
-            bound_waits(connection)
-            yield connection
+        if self._kept is None or self._kept.closed or time.monotonic() - self._used_at > _IDLE_SECONDS:
+            self.close()
+            self._kept = connect(self.database, application_name="fbs-worker address book")
+        try:
+            yield self._kept
+        except BaseException:
+            self.close()  # whatever state it is in
+            raise
+        self._used_at = time.monotonic()
 
     def _book(self, connection: Connection) -> AddressBook:
         return AddressBook(connection, table_prefix=self.table_prefix, vault=self._vault)
@@ -101,12 +124,12 @@ class Entry:
 
     Args:
         home: where the book is.
-        name: the solution's name.
+        before: what the book says now; None where there is no entry.
     """
 
-    def __init__(self, home: Home, name: str) -> None:
+    def __init__(self, home: Home, before: SolutionRecord | None) -> None:
         self._home = home
-        self._before = home.find(name)
+        self._before = before
         self._touched = False
 
     @property
@@ -235,17 +258,10 @@ def essence(record: SolutionRecord | None) -> object:
 
 
 def find_solution(home: Home, name: str) -> SolutionRecord:
-    """The entry of a solution.
+    """The entry of a solution in the address book.
 
     Raises:
         SolutionNotFound: there is none of that name.
     """
     with home.book() as book:
         return book.get(name)
-
-
-def _find(book: AddressBook, name: str) -> SolutionRecord | None:
-    try:
-        return book.get(name)
-    except SolutionNotFound:
-        return None

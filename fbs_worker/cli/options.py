@@ -64,6 +64,15 @@ Odoo = Annotated[
         "--odoo", envvar="FBS_ODOO_CONNECTION", help="Which Odoo: `default` is ODOO_URL, others FBS_ODOO__<NAME>__URL."
     ),
 ]
+OdooOfSolution = Annotated[
+    str | None,
+    typer.Option(
+        "--odoo",
+        envvar="FBS_ODOO_CONNECTION",
+        help="Which Odoo: `default` is ODOO_URL, others FBS_ODOO__<NAME>__URL; else the one that it has.",
+        show_default=False,
+    ),
+]
 OdooMoved = Annotated[
     bool,
     typer.Option(

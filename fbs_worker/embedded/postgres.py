@@ -6,6 +6,7 @@ pages on initdb, postgres, `pg_hba.conf`, `pg_ident.conf` and the file `postmast
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import pwd
@@ -358,10 +359,20 @@ def _disarm_pid_file(data: Path) -> None:
 
 
 def _socket_folder(data: Path, account: _Account) -> Path:
-    """The data folder, private already; where its path is too long for a socket, a private one in /tmp."""
+    """The data folder, private already; where its path is too long for a socket, a private one in /tmp.
+
+    Its name follows from the data folder's: addresses that were written down hold after the next start, too.
+    """
     if len(os.fsencode(data / f".s.PGSQL.{POSTGRES_PORT}")) <= _SOCKET_PATH_BYTES:
         return data
-    folder = Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER, dir="/tmp"))
+    folder = Path("/tmp", _SOCKET_FOLDER + hashlib.sha256(os.fsencode(data)).hexdigest()[:16])  # noqa: S108 -- see below
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        found = folder.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == account.uid and not found.st_mode & 0o077:
+            return folder  # a server that was killed left it
+        folder = Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER, dir="/tmp"))  # somebody else's: keep away from it
     os.chown(folder, account.uid, account.gid)
     return folder
 

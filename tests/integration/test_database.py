@@ -217,6 +217,19 @@ def test_every_error_of_the_driver_becomes_one_of_ours() -> None:
             check_no_secret(error)
 
 
+def test_too_many_tables_at_once_name_the_setting_that_helps(database: DatabaseConfig) -> None:
+    statement = "DO $$ BEGIN FOR i IN 1..60000 LOOP PERFORM pg_advisory_xact_lock(i); END LOOP; END $$"
+    with (
+        closing(connect(database)) as connection,
+        connection.cursor() as cursor,
+        pytest.raises(errors.DatabaseError) as caught,
+        errors_translated(connection),
+    ):
+        cursor.execute(statement)
+    assert caught.value.context == {"sqlstate": "53200"}
+    assert "max_locks_per_transaction" in caught.value.hint
+
+
 @pytest.mark.parametrize(("sqlstate", "expected"), KINDS.items())
 def test_the_sqlstate_decides(sqlstate: str, expected: type[FBSError]) -> None:
     error = translate(with_sqlstate(sqlstate), DatabaseConfig(name="d"))

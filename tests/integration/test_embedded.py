@@ -96,6 +96,14 @@ def test_postgres_in_a_folder_with_a_path_too_long_for_a_socket() -> None:
             assert EmbeddedPostgres.start(folder).config() == server.config()
             assert Path(server.config().host).stat().st_mode & 0o777 == 0o700
         assert not Path(server.config().host).exists()
+        Path(server.config().host).mkdir(mode=0o755)  # somebody else was first: no socket goes in there
+        try:
+            with EmbeddedPostgres.start(folder, durable=False) as again:
+                assert again.config().host != server.config().host
+        finally:
+            Path(server.config().host).rmdir()
+        with EmbeddedPostgres.start(folder, durable=False) as back:
+            assert back.config() == server.config()
 
 
 def test_postgres_that_cannot_start_says_why() -> None:

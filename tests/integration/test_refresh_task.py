@@ -9,7 +9,14 @@ import pytest
 from celery import Celery
 
 from fbs_worker.client import Client
-from fbs_worker.errors import JobCancelled, JobFailed, SettingsError, SolutionConflict, SolutionNotFound, UsageError
+from fbs_worker.errors import (
+    JobCancelled,
+    JobFailed,
+    SettingsError,
+    SolutionConflict,
+    SolutionNotFound,
+    UsageError,
+)
 from fbs_worker.settings import OdooConnection, Settings
 from fbs_worker.solution import DatabaseConfig
 from tests.conftest import StartWorker
@@ -139,6 +146,17 @@ def test_the_solution_s_own_odoo_is_read(made: Settings, target: DatabaseConfig)
     assert refresh(named)["source"]["url"] == "recording:odoo19.json.xz"
     with pytest.raises(SettingsError, match="'branch'"):
         refresh(made)
+
+
+def test_setting_up_again_keeps_the_odoo_that_a_solution_has(made: Settings, target: DatabaseConfig) -> None:
+    named = made.model_copy(update={"odoo_url": "http://127.0.0.1:1", "fbs_odoo": {"branch": OdooConnection(url=ODOO)}})
+    set_up(target, named, odoo="branch")
+    again = inline("setup", {**config_of(target), "odoo_expected": {"url": "http://127.0.0.1:1"}}, named)
+    assert again["refresh"]["source"]["url"] == "recording:odoo19.json.xz"
+    told = rows(target, "SELECT schema_definition ->> 'odoo' FROM fbs_solution_schemas")
+    assert told == [("branch",)]
+    with pytest.raises(SettingsError, match="No Odoo database"):
+        inline("setup", {**config_of(target), "odoo": "default"}, named)
 
 
 def test_another_odoo_is_refused_until_it_is_said_to_have_moved(made: Settings, target: DatabaseConfig) -> None:

@@ -60,7 +60,7 @@ def test_what_is_missing_comes_from_the_settings() -> None:
     assert (config.table_prefix, config.business_prefix) == ("sys_", "our_")
     assert config.database_config.address() == "us@db.example.com:6543/shop"
     assert config.database_config.password.get_secret_value() == "env:DB_PASSWORD"
-    assert (config.refresh_discoveries, config.mirror, config.odoo) == (True, (), "default")
+    assert (config.refresh_discoveries, config.mirror, config.odoo) == (True, (), None)
 
 
 def test_what_is_given_by_itself_counts_more() -> None:

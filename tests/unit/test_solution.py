@@ -146,7 +146,7 @@ def test_mirrored_models_are_sorted_and_each_is_there_once() -> None:
         assert solution.redacted()["mirror"] == ["res.partner", "sale.order"]
         assert SolutionConfig.parse(solution.to_message(Vault([new_key()]))).mirror == solution.mirror
     assert SolutionConfig.parse(SOLUTION).mirror == ()
-    assert SolutionConfig.parse(SOLUTION).odoo == "default"
+    assert SolutionConfig.parse(SOLUTION).odoo is None
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_mirrored_models_are_sorted_and_each_is_there_once() -> None:
         ("mirror", [1]),
         ("mirror", {"sale.order": 1}),
         *(("mirror", [name]) for name in ("", "Sale", "a..b", ".a", "a.", "a b", 'a"', "x" * 101, "a\n")),
-        *(("odoo", name) for name in ("", "-x", "a b", "x" * 101, None, 1)),
+        *(("odoo", name) for name in ("", "-x", "a b", "x" * 101, 1)),
     ],
 )
 def test_models_and_connections_that_are_not(field: str, value: Any) -> None:
