@@ -18,7 +18,7 @@ from fbs_worker.registry import OwnRow, SolutionRecord
 from fbs_worker.registry_rows import table_name
 from fbs_worker.requests import DropRequest
 from fbs_worker.schema import ddl
-from fbs_worker.schema.survey import relations
+from fbs_worker.schema.survey import LOCK_TABLES, relations
 from fbs_worker.schema.system import system_tables
 from fbs_worker.settings import Settings
 from tasks.base import JobTask
@@ -117,6 +117,7 @@ def _drop_there(
             # in the order in which a save takes them: its own lock, then the discoveries
             transaction_lock(connection, f"catalogue:{prefix}:{known.domain}")
             lock_tables(connection, [f"{prefix}discoveries", *sorted(own.owned if own else ())])
+            cursor.execute(LOCK_TABLES)  # no other solution of this prefix comes into being from here on
             plan = _plan(cursor, home, known, own)
             _refuse_rows(plan, request)  # nobody can write any now
             if own is not None:

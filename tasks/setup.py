@@ -20,7 +20,7 @@ from fbs_worker.registry import OwnRow, SolutionRecord
 from fbs_worker.requests import SetupRequest, check_odoo, refuse_plain_password
 from fbs_worker.schema import ddl
 from fbs_worker.schema.definition import Definition, define
-from fbs_worker.schema.survey import check_may_create
+from fbs_worker.schema.survey import LOCK_TABLES, check_may_create
 from fbs_worker.settings import DEFAULT_CONNECTION, OdooConnection, Settings
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.vault import Vault
@@ -250,6 +250,7 @@ class _SetUp:
     def _make_tables(self, cursor: Cursor) -> None:
         """Find the mirrored models, make what is missing."""
         self.progress.step("tables")
+        cursor.execute(LOCK_TABLES)  # no table and no solution is made or dropped here meanwhile
         definition = self._define(self._mirrored_models(cursor))
         self._plan(definition)
         self._mirrored = {**(self.own.mirrored if self.own else {}), **definition.mirrored}

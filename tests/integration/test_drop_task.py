@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
@@ -18,6 +20,7 @@ from fbs_worker.errors import (
     SolutionNotFound,
     UsageError,
 )
+from fbs_worker.schema.survey import LOCK_TABLES
 from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
 from tests.support.solutions import (
@@ -99,6 +102,30 @@ def test_rows_are_in_the_way_until_one_says_so(
     assert (writes(database), writes(target)) == before
     assert drop(made, with_data=True)["rows"] == {"hr_department": 2, "hr_employee": 0}
     assert tables_of(target) == []
+
+
+def test_a_solution_that_is_just_being_made_keeps_what_it_shares(
+    made: Settings, database: DatabaseConfig, target: DatabaseConfig
+) -> None:
+    set_up(target, made)
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with closing(connect(target, application_name="the-maker")) as maker, ThreadPoolExecutor() as pool:
+        with maker.cursor() as cursor:  # what a set-up of another solution of that prefix has done before its commit
+            cursor.execute(LOCK_TABLES)
+            cursor.execute(
+                "INSERT INTO fbs_solution_schemas (solution_name, domain, database_name, database_user,"
+                " database_password, business_prefix, schema_definition)"
+                " SELECT 'another', 'generic', database_name, database_user, '', 'g_', '{\"own\": true}'"
+                " FROM fbs_solution_schemas"
+            )
+        dropping = pool.submit(drop, made)
+        deadline = time.monotonic() + 30
+        while rows(target, waiting) != [(1,)]:
+            assert time.monotonic() < deadline, "the drop waits for nobody"
+            assert not dropping.done(), dropping.result()
+        maker.commit()
+        assert sorted(dropping.result(30)["dropped"]) == HR
+    assert entries(target) == {"another": True}
 
 
 def test_who_writes_at_this_moment_is_waited_for(
