@@ -13,10 +13,10 @@ READY := $(VENV)/installed
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 SOURCES := fbs_worker connectors tasks tests bench
 
-.PHONY: help install demo test test-live lint format bench clean
+.PHONY: help install demo test test-faults soak test-live lint format bench clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(READY) ## Make the virtual environment .venv with everything in it (the others do it when needed)
 
@@ -34,6 +34,12 @@ demo: $(READY) ## Read an Odoo into PostgreSQL, once, with everything it needs (
 
 test: $(READY) ## Run the tests: unit, integration, acceptance
 	@$(BIN)/pytest -q -n 2 -m 'not live and not faults'
+
+test-faults: $(READY) ## Break things: kill workers, restart servers, and see that nothing is lost
+	@$(BIN)/pytest -q -n 2 -m 'faults and not live'
+
+soak: $(READY) ## 200 rounds of work with faults at random (about 15 minutes; ROUNDS=20, SEED=7)
+	@$(BIN)/python -m bench.soak --rounds $(or $(ROUNDS),200) $(if $(SEED),--seed $(SEED))
 
 test-live: $(READY) ## Run the live tests against a real Odoo 19 (the first time it is downloaded, about 5 minutes)
 	@connection=$$(tests/live/live-odoo start) && status=0 || status=$$?; \

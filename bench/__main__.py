@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import bench_catalogue, bench_connector, bench_memory, bench_setup
+from bench import bench_catalogue, bench_connector, bench_import, bench_memory, bench_setup
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -95,9 +95,19 @@ def _setup() -> list[str]:
     return bench_setup.misses(figures)
 
 
+def _import() -> list[str]:
+    found = bench_import.run()
+    rows = [
+        [what, f"{found[f'celery{kind}_seconds']:.3f}", f"{found[f'client{kind}_seconds']:.3f}", f"{found[ratio]:.2f}"]
+        for what, kind, ratio in (("import", "", "ratio"), ("first job", "_job", "job_ratio"))
+    ]
+    print("\n## The client's import\n", _table(["", "Celery (s)", "client (s)", "ratio"], rows), sep="\n")
+    return bench_import.misses(found)
+
+
 def main() -> int:
     """Measure everything; the number of misses."""
-    missed = [*_connector(), *_catalogue(), *_memory(), *_setup()]
+    missed = [*_connector(), *_catalogue(), *_memory(), *_setup(), *_import()]
     print()
     for miss in missed:
         print(f"MISSED {miss}")

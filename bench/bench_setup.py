@@ -35,7 +35,7 @@ from fbs_worker.schema import ddl
 from fbs_worker.schema.definition import define
 from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
-from fbs_worker.stack import database_url
+from fbs_worker.stack_info import database_url
 
 DOMAINS: Final = ("rental", "ecommerce", "hr", "generic")
 ROUNDS: Final = 7

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -13,9 +15,12 @@ from connectors.json2 import SINCE as JSON2_SINCE
 from connectors.json2 import JSON2Transport
 from connectors.jsonrpc import OdooRPCTransport, envelope_of, result_of
 from connectors.odoo_errors import CallContext
+from connectors.polite import Gate, PoliteTransport
 from connectors.recording import RecordingTransport
 from fbs_worker.errors import SettingsError
-from fbs_worker.settings import OdooConnection
+from fbs_worker.odoo_gate import OdooGate
+from fbs_worker.progress import Progress
+from fbs_worker.settings import OdooConnection, Settings
 
 OLDEST: Final = (14, 0)
 """The oldest series that is read."""
@@ -26,7 +31,34 @@ _SERIES: Final = re.compile(r"^\D*(?P<major>\d+)\.(?P<minor>\d+)")
 _VERSION_REQUEST: Final = b'{"jsonrpc":"2.0","method":"call","params":{},"id":1}'
 
 
-def open_transport(connection: OdooConnection) -> Transport:
+def gate_for(connection: OdooConnection, *, settings: Settings, progress: Progress) -> OdooGate | None:
+    """The gate before the Odoo of a connection, which all workers with the same Redis share.
+
+    Args:
+        connection: which server.
+        settings: which Redis, how many calls at once, and when calls rest.
+        progress: asked while a call waits for its turn whether the job goes on.
+
+    Returns:
+        The gate, to be handed to `open_transport`; None without a Redis, and for a recording.
+
+    Raises:
+        SettingsError: the URL of Odoo or of Redis is not one.
+    """
+    if not settings.fbs_redis_url or _is_recording(connection):
+        return None
+    address = parse_url(connection.url)
+    return OdooGate(
+        settings.fbs_redis_url,
+        f"{address.scheme}://{address.netloc_host}:{address.port}",
+        max_calls=settings.fbs_odoo_max_calls,
+        max_failures=settings.fbs_odoo_max_failures,
+        pause=settings.fbs_odoo_pause,
+        waiting=lambda: progress.advance(0),
+    )
+
+
+def open_transport(connection: OdooConnection, *, gate: Gate | None = None) -> Transport:
     """Open a transport to the Odoo of a connection.
 
     `recording:FILE` replays a recording. Else the server is asked for its version; an API key means JSON-2 from Odoo 19
@@ -35,15 +67,29 @@ def open_transport(connection: OdooConnection) -> Transport:
 
     Args:
         connection: which server, as which user.
+        gate: where every call waits for its turn, the question for the version and the log-in, too; closed with the
+            transport, or when it cannot be opened.
 
     Raises:
         SettingsError: the URL is not one, something is missing, the server is too old, or lacks the protocol.
         OdooUnreachable, OdooTimeout, OdooServerError, OdooBadAnswer, OdooAnswerCutShort: no proper answer.
         OdooLoginRefused, OdooDatabaseMissing: the log-in failed.
         RecordingError: the recording is missing or damaged.
+        OdooResting, JobCancelled: see `Gate.turn`.
     """
-    if connection.url.lower().startswith(RECORDING_SCHEME):
-        return RecordingTransport(_recording_path(connection.url))
+    try:
+        if _is_recording(connection):
+            transport: Transport = RecordingTransport(_recording_path(connection.url))
+        else:
+            transport = _open(connection, turn=nullcontext if gate is None else gate.turn)
+        return transport if gate is None else PoliteTransport(transport, gate)
+    except BaseException:
+        if gate is not None:
+            gate.close()
+        raise
+
+
+def _open(connection: OdooConnection, *, turn: Callable[[], AbstractContextManager[None]]) -> Transport:
     address = parse_url(connection.url)
     password = connection.password.get_secret_value()
     api_key = connection.api_key.get_secret_value().strip()
@@ -51,20 +97,22 @@ def open_transport(connection: OdooConnection) -> Transport:
     http = OdooHTTP(address, timeout=connection.timeout)
     context = CallContext(url=address.url, database=connection.db, user=connection.user, secrets=(password, api_key))
     try:
-        series, major = _find_series(http, context)
+        with turn():
+            series, major = _find_series(http, context)
         server = ServerInfo(series=series, major=major, url=address.url, database=connection.db)
         if _use_json2(connection, major, api_key):
             return JSON2Transport(http, server, api_key=api_key)
         if not connection.user:
             raise SettingsError("No Odoo user is set.", hint="Set ODOO_USER to the user's login.")
-        return OdooRPCTransport(
-            http,
-            server,
-            user=connection.user,
-            password=password,
-            api_key="" if password else api_key,
-            timeout=connection.timeout,
-        )
+        with turn():
+            return OdooRPCTransport(
+                http,
+                server,
+                user=connection.user,
+                password=password,
+                api_key="" if password else api_key,
+                timeout=connection.timeout,
+            )
     except BaseException:
         http.close()
         raise
@@ -87,6 +135,10 @@ def parse_series(version: str) -> tuple[str, tuple[int, int]]:
         raise ValueError(version)
     major = (int(found["major"]), int(found["minor"]))
     return f"{major[0]}.{major[1]}", major
+
+
+def _is_recording(connection: OdooConnection) -> bool:
+    return connection.url.lower().startswith(RECORDING_SCHEME)
 
 
 def _recording_path(url: str) -> Path:

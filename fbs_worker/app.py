@@ -7,21 +7,34 @@ reads the settings when its configuration is first needed.
 from __future__ import annotations
 
 import sys
+import time
+import uuid
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, Final, NoReturn
 
 from celery import Celery, signals
 from celery.exceptions import SecurityWarning
-from kombu.exceptions import OperationalError
+from click import get_current_context
 
-from fbs_worker import queue
-from fbs_worker.celery_config import configuration, inline_configuration
-from fbs_worker.errors import FBSError, QueueUnreachable
+from fbs_worker.broker import Broker
+from fbs_worker.celery_config import DISCOVERY_QUEUE, ROUTES, configuration, inline_configuration
+from fbs_worker.errors import FBSError, QueueUnreachable, UsageError
+from fbs_worker.identity import identity
 from fbs_worker.jobs import JobStore
+from fbs_worker.outbox import Outbox
 from fbs_worker.progress import Progress
 from fbs_worker.settings import Settings, get_settings
+
+_STEPS: Final = (
+    "fbs_worker.presence_step:PresenceStep",
+    "fbs_worker.reconnection:Reconnection",
+    "fbs_worker.redelivery:Redelivery",
+)
+"""What a worker of ours does besides running tasks."""
 
 
 class FBSCelery(Celery):  # type: ignore[misc]  # Celery has no types
@@ -33,6 +46,8 @@ class FBSCelery(Celery):  # type: ignore[misc]  # Celery has no types
         inline: apply tasks in this process and tell their progress there: no Redis, no record.
     """
 
+    log_cls = "fbs_worker.logs:WorkerLogging"
+
     def __init__(
         self, settings: Settings | None = None, *, results: bool = True, inline: Progress | None = None
     ) -> None:
@@ -41,11 +56,17 @@ class FBSCelery(Celery):  # type: ignore[misc]  # Celery has no types
         self._results = results
         self.inline = inline
         self.add_defaults(self._defaults)
+        self.steps["consumer"].update(_STEPS)
 
     @property
     def settings(self) -> Settings:
         """What it works with."""
         return self._given_settings or get_settings()
+
+    @property
+    def longest_countdown(self) -> float:
+        """Seconds that a message may wait in a worker's hands: well before Redis hands it on as forgotten."""
+        return self.settings.fbs_visibility_timeout / 2
 
     @cached_property
     def jobs(self) -> JobStore:
@@ -53,32 +74,79 @@ class FBSCelery(Celery):  # type: ignore[misc]  # Celery has no types
         return JobStore(self.settings.fbs_redis_url, ttl=self.settings.fbs_job_ttl)
 
     def send_task(self, name: str, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        eta = options.get("eta")
+        wait = _seconds_until(eta) if eta else options.get("countdown") or 0
+        if wait > self.longest_countdown:
+            raise UsageError(
+                f"A message may wait for {self.longest_countdown:.0f} seconds at most: Redis would hand it on as lost.",
+                hint="`fbs schedule` is there for what is to run later.",
+            )
         # What a message says of its arguments is what events, Flower and error logs show of them.
         options.setdefault("argsrepr", "()")
         options.setdefault("kwargsrepr", repr(shown(kwargs or {})))
         return super().send_task(name, args, kwargs, **options)
 
-    def enqueue(self, name: str, kwargs: Mapping[str, Any], *, job_id: str) -> None:
-        """Send a task whose record is made.
+    def enqueue(self, name: str, kwargs: Mapping[str, Any], *, solution: str = "", domain: str = "") -> str:
+        """Enqueue a job, unless the same one waits or runs already.
+
+        Where the broker is the Redis of the records, record and message are made together, in one step: there is
+        never one without the other.
 
         Args:
             name: the task's name.
             kwargs: its keyword arguments, JSON-ready, without a plain password.
-            job_id: the record's id.
+            solution: the solution that it is for, if any.
+            domain: the domain that it is for, if any.
+
+        Returns:
+            The id of the job that does it: a new one, or the same one.
 
         Raises:
-            QueueUnreachable: it could not be sent.
+            QueueUnreachable: Redis or the broker does not answer; nothing is enqueued then.
         """
+        job_id = str(uuid.uuid4())
+        together = self.broker.is_records
+        stands_for_it = self.jobs.create(
+            job_id,
+            action=name.removeprefix("fbs."),
+            solution=solution,
+            domain=domain,
+            queue_name=ROUTES.get(name, {}).get("queue", DISCOVERY_QUEUE),
+            same=identity(name, kwargs, secret_keys=self.settings.fbs_secret_keys.get_secret_value()),
+            sending=self._outbox.write(name, kwargs, job_id=job_id) if together else (),
+        )
+        if stands_for_it == job_id and not together:
+            self._send(name, kwargs, job_id)
+        return stands_for_it
+
+    def _send(self, name: str, kwargs: Mapping[str, Any], job_id: str) -> None:
         try:
-            self.send_task(name, kwargs=dict(kwargs), task_id=job_id)
-        except OperationalError as exc:
-            place = queue.address(self.settings.fbs_redis_url)
-            raise QueueUnreachable(f"Redis at {place} does not answer.", hint=queue.HOW_TO_START) from exc
+            with self.broker.errors_translated():
+                self.send_task(name, kwargs=dict(kwargs), task_id=job_id)
+        except BaseException:
+            with suppress(QueueUnreachable):  # then the first error says it
+                self.jobs.remove(job_id)
+            raise
+        self.jobs.sent(job_id)
+
+    @cached_property
+    def broker(self) -> Broker:
+        """Where its messages go."""
+        return Broker.of(self.settings)
+
+    @cached_property
+    def _outbox(self) -> Outbox:
+        return Outbox(self)
 
     def _defaults(self) -> dict[str, Any]:
         if self.inline is not None:
             return inline_configuration()
-        told = configuration(self.settings)
+        try:
+            told = configuration(self.settings)
+        except FBSError as exc:
+            if self._given_settings is None and get_current_context(silent=True) is not None:
+                _end_plainly(exc)  # a command of Celery's own asked; it would show a trace
+            raise
         return told if self._results else {**told, "result_backend": None}
 
 
@@ -111,16 +179,30 @@ def shown(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
+def _seconds_until(eta: datetime | str) -> float:
+    moment = datetime.fromisoformat(eta) if isinstance(eta, str) else eta
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - time.time()
+
+
 def check(app: FBSCelery) -> None:
-    """See that an application's settings are good and that its Redis answers.
+    """See that an application's settings are good and that its Redis and its broker answer.
 
     Raises:
         SettingsError: a setting is missing or not valid.
-        QueueUnreachable: Redis does not answer.
+        QueueUnreachable: one of them does not answer.
     """
     configuration(app.settings)
     app.jobs.ping()
     app.jobs.close()
+    if not app.broker.is_records:
+        with app.broker.errors_translated(), app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0.2, reraise_as_library_errors=True)
+
+
+def _end_plainly(error: FBSError) -> NoReturn:
+    """End the process with what is wrong and what to do, a line each."""
+    sys.stderr.write(f"{error.message}\n{error.hint}\n")
+    raise SystemExit(error.exit_code) from error
 
 
 @signals.celeryd_init.connect(weak=False)  # type: ignore[untyped-decorator]
@@ -131,9 +213,9 @@ def _check_before_start(*, instance: Any, **_signal: Any) -> None:
         warnings.filterwarnings("ignore", message="You're running the worker with superuser", category=SecurityWarning)
         try:
             check(instance.app)
+            instance.quiet = instance.quiet or instance.app.settings.fbs_log_format == "json"  # no banner
         except FBSError as exc:
-            sys.stderr.write(f"{exc.message}\n{exc.hint}\n")
-            raise SystemExit(exc.exit_code) from exc
+            _end_plainly(exc)
 
 
 app = FBSCelery()

@@ -7,12 +7,17 @@ from typing import Any, Final
 from kombu.entity import Exchange, Queue
 
 from fbs_worker import queue
+from fbs_worker.broker import Broker
 from fbs_worker.errors import SettingsError
 from fbs_worker.settings import Settings
 
 DISCOVERY_QUEUE: Final = "fbs.discovery"
 SCHEMA_QUEUE: Final = "fbs.schema"
 QUEUES: Final = (DISCOVERY_QUEUE, SCHEMA_QUEUE)
+
+CELERY_QUEUE: Final = "celery"
+"""Where an application that names no queue sends. A worker takes from it only where it is told to: in a Redis that
+others use as well their own tasks wait there, and a worker that does not know a task drops it."""
 
 ROUTES: Final = {
     "fbs.discover": {"queue": DISCOVERY_QUEUE},
@@ -24,8 +29,19 @@ ROUTES: Final = {
 }
 """Reads of Odoo and changes of tables wait in different queues, so that each can have workers of its own."""
 
-TASK_MODULES: Final = ("tasks.discover", "tasks.drop", "tasks.record", "tasks.refresh", "tasks.setup")
+TASK_MODULES: Final = (
+    "tasks.discover",
+    "tasks.drop",
+    "tasks.probe",
+    "tasks.record",
+    "tasks.refresh",
+    "tasks.schedule",
+    "tasks.setup",
+)
 """Where the tasks are, by name: nothing here imports them, the worker does when it starts."""
+
+_RETRY: Final = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
+"""How often who sends a message tries to connect; without a bound kombu tries for ever."""
 
 _TIME_LIMIT_GRACE: Final = 30
 """Seconds that a job over its time limit has to clean up before its process is killed."""
@@ -44,7 +60,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
     Raises:
         SettingsError: Redis is not set, or the time limit does not lie below the visibility timeout.
     """
-    url = queue.check_url(settings.fbs_redis_url)
+    broker = Broker.of(settings)
     limit = settings.fbs_job_time_limit
     hard_limit = limit + max(1, min(_TIME_LIMIT_GRACE, limit // 10))
     if hard_limit >= settings.fbs_visibility_timeout:
@@ -53,23 +69,12 @@ def configuration(settings: Settings) -> dict[str, Any]:
             hint=f"Set FBS_VISIBILITY_TIMEOUT above {hard_limit}, or FBS_JOB_TIME_LIMIT lower.",
         )
     return {
-        "broker_url": url,
+        "broker_url": broker.url,
         "broker_connection_timeout": queue.CONNECT_SECONDS,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # a worker that runs waits for Redis to come back
-        "broker_transport_options": {
-            "visibility_timeout": settings.fbs_visibility_timeout,
-            "socket_connect_timeout": queue.CONNECT_SECONDS,
-            "socket_timeout": queue.ANSWER_SECONDS,
-            "socket_keepalive": True,
-            "health_check_interval": 30,
-            # How often who sends a message tries to connect; without a bound kombu tries for ever.
-            "max_retries": 1,
-            "interval_start": 0,
-            "interval_step": 0.2,
-            "interval_max": 0.2,
-        },
-        "result_backend": url,
+        "broker_transport_options": _transport_options(broker, settings),
+        "result_backend": settings.fbs_redis_url,
         "result_expires": settings.fbs_job_ttl,
         "redis_socket_connect_timeout": queue.CONNECT_SECONDS,
         "redis_socket_timeout": queue.ANSWER_SECONDS,
@@ -83,17 +88,14 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "task_queues": [_queue(name) for name in QUEUES],
         "task_default_queue": DISCOVERY_QUEUE,
         "task_routes": ROUTES,
-        "task_publish_retry_policy": {
-            "max_retries": 1,
-            "interval_start": 0,
-            "interval_step": 0.2,
-            "interval_max": 0.2,
-        },
+        "task_publish_retry_policy": _RETRY,
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "task_track_started": True,
         "task_soft_time_limit": limit,
         "task_time_limit": hard_limit,
+        "task_send_sent_event": True,
+        "worker_send_task_events": True,  # what Flower shows
         "worker_prefetch_multiplier": 1,
         "worker_lost_wait": 2.0,  # seconds that a result of a process that died may still be on its way
         "worker_hijack_root_logger": False,
@@ -112,6 +114,25 @@ def inline_configuration() -> dict[str, Any]:
         "include": list(TASK_MODULES),
         "task_store_eager_result": False,
         "task_eager_propagates": True,
+    }
+
+
+def _transport_options(broker: Broker, settings: Settings) -> dict[str, Any]:
+    if broker.kind == "amqp":
+        return {
+            **_RETRY,
+            "confirm_publish": True,  # a message is sent once RabbitMQ has it
+            "connect_timeout": queue.CONNECT_SECONDS,
+            "write_timeout": queue.ANSWER_SECONDS,
+        }
+    return {
+        **_RETRY,
+        **broker.options,
+        "visibility_timeout": settings.fbs_visibility_timeout,
+        "socket_connect_timeout": queue.CONNECT_SECONDS,
+        "socket_timeout": queue.ANSWER_SECONDS,
+        "socket_keepalive": True,
+        "health_check_interval": 30,
     }
 
 

@@ -11,13 +11,11 @@ It knows the tasks by their names alone, and what it needs is imported when it i
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-from fbs_worker.errors import JobCancelled, JobError, JobFailed, QueueUnreachable
+from fbs_worker.errors import JobCancelled, JobError, JobFailed
 
 if TYPE_CHECKING:
     from fbs_worker.app import FBSCelery
@@ -234,6 +232,58 @@ class Client:
         request = DropRequest.parse(solution_name=solution_name, with_data=with_data, dry_run=dry_run)
         return self._enqueue("fbs.drop", request.to_message(), solution=solution_name)
 
+    def refresh_due(self, every: str | None = None) -> JobHandle:
+        """Enqueue a job that enqueues the refreshes of solutions without a schedule of their own which are due.
+
+        Args:
+            every: how often each is to be refreshed, e.g. `6h`; the worker's FBS_REFRESH_EVERY if None.
+
+        Raises:
+            QueueUnreachable: Redis does not answer.
+        """
+        return self._enqueue("fbs.refresh_due", {"every": every})
+
+    def set_schedule(
+        self, solution_name: str, *, every: str | None = None, cron: str | None = None, timezone: str | None = None
+    ) -> dict[str, Any]:
+        """Say when beat refreshes a solution, here and now; no worker is needed.
+
+        Args:
+            solution_name: the solution's name.
+            every: a length of time, e.g. `6h`, or
+            cron: the five fields of crontab(5).
+            timezone: of cron's clock; UTC if None.
+
+        Returns:
+            What `fbs schedule set` tells as JSON.
+
+        Raises:
+            UsageError: something of it is not valid.
+            SolutionNotFound: there is none of that name.
+            DatabaseError, DatabaseUnreachable: as their names say.
+        """
+        from fbs_worker.schedule_times import Schedule
+        from fbs_worker.schedules import set_schedule
+
+        return set_schedule(self._settings, solution_name, Schedule.parse(every=every, cron=cron, timezone=timezone))
+
+    def remove_schedule(self, solution_name: str) -> dict[str, Any]:
+        """Refresh a solution by itself no longer; see `set_schedule`."""
+        from fbs_worker.schedules import set_schedule
+
+        return set_schedule(self._settings, solution_name, None)
+
+    def schedules(self) -> dict[str, Any]:
+        """When which solution is refreshed by itself.
+
+        Raises:
+            SettingsError: no home database is set.
+            DatabaseError, DatabaseUnreachable: of the home database.
+        """
+        from fbs_worker.schedules import list_schedules
+
+        return list_schedules(self._settings)
+
     def status(self, solution_name: str) -> dict[str, Any]:
         """How a solution is, asked here and now; no worker is needed.
 
@@ -295,16 +345,7 @@ class Client:
         return make_app(self._settings, results=False)
 
     def _enqueue(self, task: str, kwargs: Mapping[str, Any], *, solution: str = "", domain: str = "") -> JobHandle:
-        jobs = self._app.jobs
-        job_id = str(uuid.uuid4())
-        jobs.create(job_id, action=task.removeprefix("fbs."), solution=solution, domain=domain)
-        try:
-            self._app.enqueue(task, kwargs, job_id=job_id)
-        except BaseException:
-            with suppress(QueueUnreachable):  # then the first error says it
-                jobs.remove(job_id)
-            raise
-        return JobHandle(job_id, jobs)
+        return JobHandle(self._app.enqueue(task, kwargs, solution=solution, domain=domain), self._app.jobs)
 
 
 def outcome(record: JobRecord) -> dict[str, Any]:
@@ -335,7 +376,7 @@ def outcome(record: JobRecord) -> dict[str, Any]:
         case JobState.LOST:
             raise JobError(
                 "The job's worker gives no sign of life.",
-                hint=f"The job is run again once Redis hands it on, if a worker runs. {watch}",
+                hint=f"The job is run again as soon as a worker is free: see that one runs. {watch}",
             )
         case _:
             raise JobError(f"The job has not ended yet: it is {record.state}.", hint=watch)

@@ -7,7 +7,8 @@
     │   └── SecretError            … a password that may not or cannot be used
     ├── UnreachableError           a server that does not answer; a retry can help   exit 3
     │   ├── OdooUnreachable
-    │   │   └── OdooTimeout
+    │   │   ├── OdooTimeout
+    │   │   └── OdooResting        too many calls failed: none is made for a while
     │   ├── DatabaseUnreachable
     │   └── QueueUnreachable
     ├── OdooError                  Odoo answered, but not with what was asked for    exit 1
@@ -135,6 +136,20 @@ class OdooTimeout(OdooUnreachable):
     """The Odoo server took longer to answer than the time-out."""
 
     code = "odoo_timeout"
+
+
+class OdooResting(OdooUnreachable):
+    """Too many calls to the Odoo server failed one after the other: for a while none is made.
+
+    `context["retry_after"]` tells for how many seconds; the server was not asked.
+    """
+
+    code = "odoo_resting"
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds after which a call may be made again."""
+        return float(self.context["retry_after"])
 
 
 class DatabaseUnreachable(UnreachableError):

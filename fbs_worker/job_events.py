@@ -35,6 +35,9 @@ class JobState(StrEnum):
 
 FINISHED: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
+BUCKETS: Final = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600)
+"""Upper bounds, in seconds, of the buckets in which waits and durations of jobs are counted; one more has no bound."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecord:
@@ -57,6 +60,10 @@ class JobRecord:
         attempts: how often a worker took it up.
         result: what it yielded, once it has succeeded.
         error: `FBSError.to_dict()` of what went wrong, while it waits for a retry and once it has failed.
+        queue: the name of the queue where it waits, or waited.
+        sent_at: when its message was sent.
+        worker: the name of the worker that runs it, or ran it last; empty before that.
+        waited_seconds: how long it was queued before a worker first took it up.
     """
 
     id: str
@@ -75,6 +82,10 @@ class JobRecord:
     attempts: int
     result: dict[str, Any] | None
     error: dict[str, Any] | None
+    queue: str = ""
+    sent_at: datetime | None = None
+    worker: str = ""
+    waited_seconds: float | None = None
 
     @property
     def percent(self) -> int | None:
@@ -101,6 +112,9 @@ class JobRecord:
             "finished_at": _iso(self.finished_at),
             "heartbeat_at": _iso(self.heartbeat_at),
             "attempts": self.attempts,
+            "queue": self.queue,
+            "worker": self.worker,
+            "waited_seconds": self.waited_seconds,
             "result": self.result,
             "error": self.error,
         }
@@ -115,15 +129,13 @@ class JobRecord:
             now: Redis's clock, milliseconds since 1970.
             lost_after: seconds without a heartbeat after which a running job reads as lost.
         """
-        state = JobState(kept["state"])
-        if state is JobState.RUNNING and now - int(kept["heartbeat_at"]) > lost_after * 1000:
-            state = JobState.LOST
+        waited = _number(kept.get("waited"))
         return cls(
             id=job_id,
             action=kept.get("action", ""),
             solution=kept.get("solution", ""),
             domain=kept.get("domain", ""),
-            state=state,
+            state=state_of(kept["state"], kept.get("heartbeat_at"), now=now, lost_after=lost_after),
             step=kept.get("step", ""),
             current=int(kept.get("current") or 0),
             total=_number(kept.get("total")),
@@ -135,6 +147,10 @@ class JobRecord:
             attempts=int(kept.get("attempts") or 0),
             result=_json(kept.get("result")),
             error=_json(kept.get("error")),
+            queue=kept.get("queue", ""),
+            sent_at=_moment(kept.get("sent_at")),
+            worker=kept.get("worker", ""),
+            waited_seconds=None if waited is None else waited / 1000,
         )
 
 
@@ -233,12 +249,36 @@ class Claim:
     """The answer to a worker that wants to start a job.
 
     Attributes:
-        state: RUNNING if it may; else the state in which the job has ended already.
+        state: RUNNING, or the state in which the job has ended already.
         attempt: the number of this attempt, from 1.
+        waits: how many attempts before it only waited for a server to recover.
+        held: another attempt runs the job and is alive.
     """
 
     state: JobState
     attempt: int
+    waits: int = 0
+    held: bool = False
+
+    @property
+    def ours(self) -> bool:
+        """The job is the caller's to run."""
+        return self.state is JobState.RUNNING and not self.held
+
+
+def state_of(kept: str, heartbeat_at: str | None, *, now: int, lost_after: float) -> JobState:
+    """The state that a job reads as.
+
+    Args:
+        kept: the state in its record.
+        heartbeat_at: the time of its last sign of life there.
+        now: Redis's clock, milliseconds since 1970, as that is.
+        lost_after: seconds without a sign of life after which a running job reads as lost.
+    """
+    state = JobState(kept)
+    if state is JobState.RUNNING and now - int(heartbeat_at or 0) > lost_after * 1000:
+        return JobState.LOST
+    return state
 
 
 def share(current: int, total: int | None) -> int | None:
@@ -252,7 +292,7 @@ def moment(milliseconds: int) -> datetime:
 
 
 def _moment(kept: str | None) -> datetime | None:
-    return moment(int(kept)) if kept else None
+    return moment(int(kept)) if kept and kept != "0" else None  # 0: known to be gone
 
 
 def _number(kept: str | None) -> int | None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
+from functools import lru_cache
 from typing import Any, Final, Literal, Self
 
-from fbs_worker.errors import JobCancelled, QueueUnreachable
-from fbs_worker.jobs import HEARTBEAT_SECONDS, JobStore, Standing
+from fbs_worker.errors import FBSError, JobCancelled, QueueUnreachable
+from fbs_worker.jobs import JobStore, Standing
+from fbs_worker.logs import set_step
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +63,7 @@ class JobProgress:
         if self._untold:
             self._tell("progress")
         self._step, self._current, self._total, self._message = name, 0, total, message
+        set_step(name)
         self._tell("step")
 
     def advance(self, units: int = 1, *, message: str = "") -> None:
@@ -110,34 +116,87 @@ class JobProgress:
 
 
 class Heartbeat:
-    """Gives a job's signs of life from a thread of its own, as long as the `with` block lasts.
+    """Gives a job's signs of life as long as the `with` block lasts, from a thread that all jobs of a process share.
+
+    Starting a thread for each job would cost more than all else that a short job needs.
 
     Args:
         store: where the record is.
         job_id: the job's id.
         attempt: the claim's number.
-        seconds: how often.
+        seconds: how often; as often as the store wants it if None.
     """
 
-    def __init__(self, store: JobStore, job_id: str, attempt: int, *, seconds: float = HEARTBEAT_SECONDS) -> None:
+    def __init__(self, store: JobStore, job_id: str, attempt: int, *, seconds: float | None = None) -> None:
         self._store = store
         self._job_id = job_id
         self._attempt = attempt
-        self._seconds = seconds
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{job_id}", daemon=True)
+        self.seconds = store.heartbeat_seconds if seconds is None else seconds
+        self.due_at = time.monotonic() + self.seconds
+        self._context = copy_context()  # what it logs is told to be this job's
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        _pacemaker().add(self)
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        self._ended.set()
-        self._thread.join()  # a beat under way ends within the time-outs of the connection
+        _pacemaker().remove(self)  # one that is under way still is heard by nobody: the job has ended by then
+
+    def beat(self) -> None:
+        """Give a sign of life now, and say when the next one is due."""
+        self._context.run(self._beat)
+        self.due_at = time.monotonic() + self.seconds
 
     def _beat(self) -> None:
-        while not self._ended.wait(self._seconds):
-            try:
-                self._store.heartbeat(self._job_id, self._attempt)
-            except QueueUnreachable as exc:
-                _log.warning("job %s: its heartbeat was not heard: %s", self._job_id, exc.message)
+        try:
+            self._store.heartbeat(self._job_id, self._attempt)
+        except FBSError as exc:
+            _log.warning("job %s: its heartbeat was not heard: %s", self._job_id, exc.message)
+
+
+class _Pacemaker:
+    """The thread of a process that gives the signs of life of its jobs; it begins with the first of them."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self._beating: set[Heartbeat] = set()
+        self._lock = threading.Lock()
+        self._sooner = threading.Event()
+        self._tick = math.inf
+        self._thread: threading.Thread | None = None
+
+    def add(self, heartbeat: Heartbeat) -> None:
+        """Begin a job's."""
+        with self._lock:
+            self._beating.add(heartbeat)
+            if heartbeat.seconds < self._tick:
+                self._tick = heartbeat.seconds
+                self._sooner.set()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="heartbeats", daemon=True)
+                self._thread.start()
+
+    def remove(self, heartbeat: Heartbeat) -> None:
+        """End a job's."""
+        with self._lock:
+            self._beating.discard(heartbeat)
+
+    def _run(self) -> None:
+        while True:
+            # a job that begins does not wake this thread: it looks often enough to see it in time
+            self._sooner.wait(self._tick / 5)
+            self._sooner.clear()
+            with self._lock:
+                due = [each for each in self._beating if each.due_at <= time.monotonic()]
+            for heartbeat in due:
+                heartbeat.beat()
+
+
+@lru_cache(maxsize=1)
+def _pacemaker_of(_process: int) -> _Pacemaker:
+    return _Pacemaker()
+
+
+def _pacemaker() -> _Pacemaker:
+    """This process's own: threads do not come along in a fork."""
+    return _pacemaker_of(os.getpid())

@@ -1,44 +1,42 @@
 """The records of jobs in Redis: their states, their progress, their events, and the wish to stop them.
 
-    fbs:job:<id>          a hash: the record
-    fbs:job:<id>:events   a stream: what happened, at most about 1,000 entries
-    fbs:jobs              a sorted set: the ids by the time of their creation
+Beside what `JobReader` looks at:
+
     fbs:jobs:ending       a sorted set: the ids of finished jobs by the time at which their record goes
+    fbs:same:<hash>       a string: the id of the job that has not ended and stands for all that ask for the same
+    fbs:metrics           a hash: what was counted (see `fbs_worker.metrics`)
 
 A finished job's record is kept for a time and then goes by itself; one that waits or runs stays.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, Self, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
 
 import orjson
 
 from fbs_worker import job_scripts, queue
-from fbs_worker.errors import JobError, JobNotFound
+from fbs_worker.errors import JobError
 from fbs_worker.job_events import FINISHED, Claim, JobEvent, JobRecord, JobState, Standing
+from fbs_worker.job_reader import INDEX, LOST_AFTER_SECONDS, OPEN, JobReader, events_key_of, key_of, not_found
 
 __all__ = ["FINISHED", "Claim", "JobEvent", "JobRecord", "JobState", "JobStore", "Standing"]
-
-HEARTBEAT_SECONDS: Final = 5.0
-"""How often a worker gives a sign of life for a job."""
-
-LOST_AFTER_SECONDS: Final = 30.0
-"""A running job without a sign of life for this long reads as lost."""
 
 MOST_LOSSES: Final = 3
 """A job that lost its worker this often is not started again: it may be what kills the worker."""
 
-_INDEX: Final = "fbs:jobs"
+FIGURES: Final = "fbs:metrics"
+
 _ENDING: Final = "fbs:jobs:ending"
-_LIST_CHUNK: Final = 100
-_FOLLOW_SECONDS: Final = 1.0
+_LOOKING: Final = "fbs:redelivery"
 
 
-class JobStore:
+class JobStore(JobReader):
     """The records of jobs.
+
+    Every length of time follows from when a job is lost: a sign of life comes six times as often, and what stands
+    still without anybody working on it is looked after once it does so for twice as long.
 
     Args:
         redis_url: `redis://[:password@]host:port/db`.
@@ -50,56 +48,73 @@ class JobStore:
     """
 
     def __init__(self, redis_url: str, *, ttl: int, lost_after: float = LOST_AFTER_SECONDS) -> None:
-        self._redis = queue.connect(redis_url)
-        self._address = queue.address(redis_url)
+        super().__init__(redis_url, lost_after=lost_after)
         self._ttl = ttl
-        self._lost_after = lost_after
-        self._create = self._redis.register_script(job_scripts.CREATE)
-        self._start = self._redis.register_script(job_scripts.START)
-        self._progress = self._redis.register_script(job_scripts.PROGRESS)
-        self._heartbeat = self._redis.register_script(job_scripts.HEARTBEAT)
-        self._leave = self._redis.register_script(job_scripts.LEAVE)
-        self._request_cancel = self._redis.register_script(job_scripts.REQUEST_CANCEL)
+        self._keys = [INDEX, _ENDING, OPEN, FIGURES]
+        script = self._redis.register_script
+        self._create = script(job_scripts.CREATE)
+        self._sent = script(job_scripts.SENT)
+        self._remove = script(job_scripts.REMOVE)
+        self._start = script(job_scripts.START)
+        self._progress = script(job_scripts.PROGRESS)
+        self._heartbeat = script(job_scripts.HEARTBEAT)
+        self._lose = script(job_scripts.LOSE)
+        self._leave = script(job_scripts.LEAVE)
+        self._give_up = script(job_scripts.GIVE_UP)
+        self._request_cancel = script(job_scripts.REQUEST_CANCEL)
 
-    def __enter__(self) -> Self:
-        return self
+    @property
+    def heartbeat_seconds(self) -> float:
+        """How often a worker gives a sign of life for a job."""
+        return self._lost_after / 6
 
-    def __exit__(self, *_exc: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give the connections back. The store may be used again afterwards."""
-        self._redis.close()
-
-    def ping(self) -> None:
-        """See whether Redis answers.
-
-        Raises:
-            QueueUnreachable: it does not.
-        """
-        with queue.errors_of(self._address):
-            self._redis.ping()
+    @property
+    def stuck_after(self) -> float:
+        """Seconds after which what should have gone on, and did not, is looked after."""
+        return self._lost_after * 2
 
     # ------------------------------------------------------------------------------------------- who enqueues
 
-    def create(self, job_id: str, *, action: str, solution: str = "", domain: str = "") -> None:
-        """Make the record of a job that is about to be enqueued.
+    def create(
+        self,
+        job_id: str,
+        *,
+        action: str,
+        solution: str = "",
+        domain: str = "",
+        queue_name: str = "",
+        same: str = "",
+        sending: Sequence[tuple[str, str, str]] = (),
+    ) -> str:
+        """Make the record of a job that is about to be enqueued, unless the same one waits or runs already.
 
         Args:
             job_id: an id that no other job has; the Celery task's id.
             action: what it does, e.g. `discover`.
             solution: the solution that it is for, if any.
             domain: the domain that it is for, if any.
+            queue_name: the queue where it is going to wait.
+            same: what all jobs have in common that ask for the same; see `identity`. Empty: like no other.
+            sending: Redis's commands (name, key, content) that send its message, done together with the record or
+                not at all; nothing if the caller sends it and then says so by `sent`.
+
+        Returns:
+            The id of the job that does it: this one's, or that of the same one.
         """
-        self._run(self._create, job_id, None, action, solution, domain)
+        milliseconds = (int(self._lost_after * 1000), int(self.stuck_after * 1000))
+        commands = [part for command in sending for part in command]
+        answer = self._run(
+            self._create, job_id, None, action, solution, domain, queue_name, same, *milliseconds, *commands
+        )
+        return cast("str", answer)
+
+    def sent(self, job_id: str) -> None:
+        """The message of a job has been sent. One that is never sent stands for no other, and has failed in the end."""
+        self._run(self._sent, job_id, None)
 
     def remove(self, job_id: str) -> None:
         """Take back the record of a job that could not be enqueued."""
-        with queue.errors_of(self._address), self._redis.pipeline() as pipe:
-            pipe.delete(_key(job_id), _events_key(job_id))
-            pipe.zrem(_INDEX, job_id)
-            pipe.zrem(_ENDING, job_id)
-            pipe.execute()
+        self._run(self._remove, job_id, None)
 
     def request_cancel(self, job_id: str) -> JobState:
         """Ask for a job to stop.
@@ -114,92 +129,23 @@ class JobStore:
         """
         state = self._run(self._request_cancel, job_id, None, int(self._lost_after * 1000))
         if state is None:
-            raise _not_found(job_id)
+            raise not_found(job_id)
         return JobState(state)
-
-    # -------------------------------------------------------------------------------------------- who looks on
-
-    def get(self, job_id: str) -> JobRecord:
-        """The job of that id.
-
-        Raises:
-            JobNotFound: there is none, or its record has expired.
-        """
-        with queue.errors_of(self._address), self._redis.pipeline(transaction=False) as pipe:
-            pipe.time()
-            pipe.hgetall(_key(job_id))
-            clock, kept = pipe.execute()
-        if "state" not in kept:
-            raise _not_found(job_id)
-        return self._record(job_id, kept, clock)
-
-    def list(self, limit: int = 50, state: JobState | None = None) -> Sequence[JobRecord]:
-        """Jobs, the newest first.
-
-        Args:
-            limit: at most so many.
-            state: only those that are in this state.
-        """
-        found: list[JobRecord] = []
-        offset = 0
-        while len(found) < limit:
-            with queue.errors_of(self._address), self._redis.pipeline(transaction=False) as pipe:
-                ids = cast("list[str]", self._redis.zrevrange(_INDEX, offset, offset + _LIST_CHUNK - 1))
-                pipe.time()
-                for job_id in ids:
-                    pipe.hgetall(_key(job_id))
-                clock, *hashes = pipe.execute()
-            for job_id, kept in zip(ids, hashes, strict=True):
-                if "state" not in kept:  # expired since
-                    continue
-                record = self._record(job_id, kept, clock)
-                if state is None or record.state is state:
-                    found.append(record)
-            if len(ids) < _LIST_CHUNK:
-                break
-            offset += _LIST_CHUNK
-        return found[:limit]
-
-    def follow(self, job_id: str, *, from_start: bool = True, timeout: float | None = None) -> Iterator[JobEvent]:
-        """The events of a job as they come.
-
-        The last event is the job's final state, or that it is lost; follow it again then to see whether another worker
-        takes it up.
-
-        Args:
-            job_id: the job's id.
-            from_start: begin with what is kept of the past; else with what happens from now on.
-            timeout: seconds after which to stop without a last event; None to follow for as long as it takes.
-
-        Raises:
-            JobNotFound: no job has that id, or its record has expired.
-        """
-        until = None if timeout is None else time.monotonic() + timeout
-        place = "0-0" if from_start else self._newest_event(job_id)
-        record = self.get(job_id)
-        if not from_start and record.state.finished:
-            yield JobEvent.from_record(record, event_id=place)
-            return
-        while True:
-            wait = _FOLLOW_SECONDS if until is None else min(_FOLLOW_SECONDS, until - time.monotonic())
-            if wait <= 0:
-                return
-            fresh = self._events_after(job_id, place, wait)
-            for event in fresh:
-                yield event
-                place = event.id
-                if event.last:
-                    return
-            if not fresh:
-                record = self.get(job_id)
-                ending = JobEvent.from_record(record, event_id=place)
-                if ending.last:
-                    yield ending
-                    return
 
     # -------------------------------------------------------------------------------------------- who does the work
 
-    def start(self, job_id: str, *, action: str, solution: str = "", domain: str = "") -> Claim:
+    def start(
+        self,
+        job_id: str,
+        *,
+        action: str,
+        solution: str = "",
+        domain: str = "",
+        queue_name: str = "",
+        worker: str = "",
+        process: int = 0,
+        token: str = "",
+    ) -> Claim:
         """Take a job up. One that has no record yet (enqueued by another program) gets it now.
 
         Args:
@@ -207,26 +153,28 @@ class JobStore:
             action: see `create`, and the same for the others.
             solution: see `create`.
             domain: see `create`.
+            queue_name: see `create`.
+            worker: the name of the worker that asks.
+            process: the number of the process that would run it.
+            token: this claim's own, the same when it is asked again because the answer was lost.
 
         Returns:
-            A claim whose state is RUNNING if the job is the caller's now; any other means: do not run it.
+            A claim; unless it is `ours`, do not run the job.
         """
         error = JobError(
             f"The job lost its worker {MOST_LOSSES} times and is not started again.",
             hint="Look into the worker's log for what killed it (often: too little memory).",
         )
-        state, attempt = self._run(
+        state, attempt, waits, held = self._run(
             self._start,
             job_id,
             None,
-            action,
-            solution,
-            domain,
-            MOST_LOSSES,
-            orjson.dumps(error.to_dict()).decode(),
-            error.message,
+            *(action, solution, domain, queue_name),
+            *(worker, process, token),
+            *(int(self._lost_after * 1000), MOST_LOSSES),
+            *(orjson.dumps(error.to_dict()).decode(), error.message),
         )
-        return Claim(state=JobState(state), attempt=attempt)
+        return Claim(state=JobState(state), attempt=attempt, waits=waits, held=bool(held))
 
     def progress(
         self,
@@ -267,10 +215,12 @@ class JobStore:
     def cancel_requested(self, job_id: str) -> bool:
         """Whether someone asked for the job to stop, or it has been cancelled."""
         with queue.errors_of(self._address):
-            state, stop = cast("list[str | None]", self._redis.hmget(_key(job_id), "state", "stop"))
+            state, stop = cast("list[str | None]", self._redis.hmget(key_of(job_id), "state", "stop"))
         return stop is not None or state == JobState.CANCELLED
 
-    def retrying(self, job_id: str, attempt: int, *, error: Mapping[str, Any], message: str) -> JobState:
+    def retrying(
+        self, job_id: str, attempt: int, *, error: Mapping[str, Any], message: str, waits: bool = False
+    ) -> JobState:
         """A running job failed and is going to be run again.
 
         Args:
@@ -278,19 +228,21 @@ class JobStore:
             attempt: the claim's number.
             error: `FBSError.to_dict()` of what went wrong.
             message: one line for a person: when it is run again, and why.
+            waits: it only waits for a server to recover; the attempt is not counted as one that failed.
 
         Returns:
             The state that the job is in now: RETRYING, unless someone asked it to stop or another attempt took over.
         """
-        return self._left(job_id, attempt, JobState.RETRYING, field="error", value=error, message=message)
+        return self._left(job_id, attempt, JobState.RETRYING, field="error", value=error, message=message, waits=waits)
 
-    def succeed(self, job_id: str, attempt: int, result: Mapping[str, Any]) -> JobState:
+    def succeed(self, job_id: str, attempt: int, result: Mapping[str, Any], *, rows: int = 0) -> JobState:
         """A running job has done its work.
 
         Args:
             job_id: the job's id.
             attempt: the claim's number.
             result: JSON-ready.
+            rows: how many rows it wrote, for the figures.
 
         Returns:
             The state that the job is in now: SUCCEEDED, unless another attempt has taken over.
@@ -298,7 +250,7 @@ class JobStore:
         Raises:
             TypeError: the result is not JSON-ready.
         """
-        return self._left(job_id, attempt, JobState.SUCCEEDED, field="result", value=result, message="")
+        return self._left(job_id, attempt, JobState.SUCCEEDED, field="result", value=result, message="", rows=rows)
 
     def fail(self, job_id: str, attempt: int | None, error: Mapping[str, Any]) -> JobState:
         """A running job has failed for good.
@@ -322,6 +274,45 @@ class JobStore:
         """
         return self._left(job_id, attempt, JobState.CANCELLED, message="stopped on request")
 
+    # ----------------------------------------------------------------------------------------- who looks after them
+
+    def lose(self, job_id: str, *, worker: str, process: int) -> bool:
+        """The process that ran a job is dead: the job is lost from now on, no heartbeat needs to be waited for.
+
+        Args:
+            job_id: the job's id.
+            worker: the name of the worker.
+            process: the number of its process.
+
+        Returns:
+            Whether it was that process that ran it.
+        """
+        return bool(self._run(self._lose, job_id, None, worker, process))
+
+    def give_up(self, record: JobRecord, error: Mapping[str, Any]) -> bool:
+        """A job that nobody works on, and whose message nobody holds, has failed.
+
+        Args:
+            record: the job, as it was seen.
+            error: `FBSError.to_dict()` of what went wrong.
+
+        Returns:
+            Whether it has; not if it has been heard of since.
+        """
+        silent = int(self.stuck_after * 1000)
+        told = orjson.dumps(error).decode()
+        message = str(error.get("message", ""))
+        return bool(self._run(self._give_up, record.id, None, silent, record.attempts, told, message))
+
+    def turn_to_look(self, seconds: float) -> bool:
+        """Whether it is the caller's turn to look after all jobs: one of all workers has it within that many seconds.
+
+        Args:
+            seconds: how long the turn lasts.
+        """
+        with queue.errors_of(self._address):
+            return bool(self._redis.set(_LOOKING, "1", nx=True, px=max(1, int(seconds * 1000))))
+
     # --------------------------------------------------------------------------------------------------- innards
 
     def _left(
@@ -333,47 +324,18 @@ class JobStore:
         message: str,
         field: str = "",
         value: Mapping[str, Any] | None = None,
+        waits: bool = False,
+        rows: int = 0,
     ) -> JobState:
         kept = orjson.dumps(value or {}).decode()
-        now_in = self._run(self._leave, job_id, attempt, str(state), field, kept, message)
+        now_in = self._run(self._leave, job_id, attempt, str(state), field, kept, message, int(waits), rows)
         if now_in is None:
-            raise _not_found(job_id)
+            raise not_found(job_id)
         return JobState(now_in)
 
     def _run(self, script: Any, job_id: str, attempt: int | None, *arguments: str | int) -> Any:
         spoken = "" if attempt is None else attempt
         with queue.errors_of(self._address):
             return script(
-                keys=[_key(job_id), _events_key(job_id), _INDEX, _ENDING], args=[job_id, self._ttl, spoken, *arguments]
+                keys=[key_of(job_id), events_key_of(job_id), *self._keys], args=[job_id, self._ttl, spoken, *arguments]
             )
-
-    def _record(self, job_id: str, kept: Mapping[str, str], clock: tuple[int, int]) -> JobRecord:
-        now = clock[0] * 1000 + clock[1] // 1000
-        return JobRecord.from_hash(job_id, kept, now=now, lost_after=self._lost_after)
-
-    def _newest_event(self, job_id: str) -> str:
-        with queue.errors_of(self._address):
-            newest = cast("list[tuple[str, Any]]", self._redis.xrevrange(_events_key(job_id), count=1))
-        return newest[0][0] if newest else "0-0"
-
-    def _events_after(self, job_id: str, place: str, seconds: float) -> Sequence[JobEvent]:
-        with queue.errors_of(self._address):
-            answer = cast(
-                "list[tuple[str, list[tuple[str, dict[str, str]]]]]",
-                self._redis.xread({_events_key(job_id): place}, block=max(1, int(seconds * 1000))),
-            )
-        return [JobEvent.from_entry(job_id, entry_id, kept) for _, entries in answer for entry_id, kept in entries]
-
-
-def _key(job_id: str) -> str:
-    return f"fbs:job:{job_id}"
-
-
-def _events_key(job_id: str) -> str:
-    return f"fbs:job:{job_id}:events"
-
-
-def _not_found(job_id: str) -> JobNotFound:
-    return JobNotFound(
-        f"There is no job {job_id!r}.", hint="`fbs jobs list` shows the jobs; the records of finished ones expire."
-    )

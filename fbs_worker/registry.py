@@ -6,7 +6,7 @@ which says what FBS owns there. Where both are the same table, they are one row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
@@ -27,6 +27,7 @@ from fbs_worker.registry_rows import (
     table_name,
     write_row,
 )
+from fbs_worker.registry_schedule import write_schedule
 from fbs_worker.schema.system import ensure_tables, solution_schemas_table, table_exists
 from fbs_worker.settings import Settings
 from fbs_worker.solution import DEFAULT_TABLE_PREFIX, DatabaseConfig, check_prefix
@@ -133,6 +134,22 @@ class AddressBook:
                 unless(read_row(cursor, self._table, record.solution_name))
             return write_row(cursor, self._table, replace(record, schema_definition=told), self._vault, own=False)
 
+    def put_schedule(self, name: str, schedule: Mapping[str, str] | None) -> bool:
+        """Write a solution's schedule into its entry.
+
+        Args:
+            name: the solution's.
+            schedule: `Schedule.to_dict`; None to end it.
+
+        Returns:
+            Whether there is an entry.
+
+        Raises:
+            DatabaseError, DatabaseUnreachable: as their names say.
+        """
+        with self._transaction() as cursor:
+            return write_schedule(cursor, self._table, name, schedule)
+
     def remove(self, name: str) -> bool:
         """Take a solution's entry away.
 
@@ -198,6 +215,25 @@ class OwnRow:
         """
         with errors_translated(connection), connection.cursor() as cursor:
             return write_row(cursor, table_name(record.table_prefix), record, vault, own=True)
+
+    @staticmethod
+    def put_schedule(connection: Connection, table_prefix: str, name: str, schedule: Mapping[str, str] | None) -> bool:
+        """Write a solution's schedule into its own row; arguments as those of `read`.
+
+        Args:
+            connection: see `read`, and the same for the others.
+            table_prefix: see `read`.
+            name: see `read`.
+            schedule: `Schedule.to_dict`; None to end it.
+
+        Returns:
+            Whether there is an own row.
+
+        Raises:
+            DatabaseError, DatabaseUnreachable: as their names say.
+        """
+        with errors_translated(connection), connection.cursor() as cursor:
+            return write_schedule(cursor, table_name(table_prefix), name, schedule, own=True)
 
     @staticmethod
     def delete(connection: Connection, table_prefix: str, name: str) -> bool:

@@ -32,6 +32,7 @@ OWN_MARK: Final = f'{{"{_OWN}": true}}'
 """What `schema_definition` of an own row contains, as JSON."""
 
 LAST_REFRESH: Final = "last_refresh"
+SCHEDULE: Final = "schedule"
 _KEPT: Final = (LAST_REFRESH, "source")
 """What a refresh has found out stays when a row is written by someone who does not speak of it."""
 
@@ -65,7 +66,7 @@ class SolutionRecord:
         business_prefix: prefix of the business tables.
         is_active: it is set up; False while a set-up or a drop is under way, or after one was cut off.
         schema_definition: what FBS owns for it: `version`, `tables`, `mirrored`, `odoo`, and in its own row
-            `last_refresh`.
+            `last_refresh`. Its `schedule` is for `registry_schedule` alone to change.
         created_at: when the row was made, UTC; None before.
         updated_at: when it was last written, UTC; None before.
     """
@@ -119,6 +120,12 @@ class SolutionRecord:
         """What its last refresh was; None where there was none, and in the address book."""
         told = self.schema_definition.get(LAST_REFRESH)
         return dict(told) if told else None
+
+    @property
+    def schedule(self) -> dict[str, Any] | None:
+        """When it is refreshed, as `Schedule.to_dict`; None without a schedule of its own."""
+        told = self.schema_definition.get(SCHEDULE)
+        return dict(told) if isinstance(told, Mapping) else None
 
     def to_config(self) -> SolutionConfig:
         """The configuration that would set it up again.
@@ -325,6 +332,9 @@ def _values(record: SolutionRecord, vault: Vault, *, own: bool, before: Mapping[
         told = dict(known)  # what is owned is told by the own row alone, which this row is, too
     else:
         told = {key: known[key] for key in _KEPT if key in known} | dict(record.schema_definition)
+        if before is not None:  # a job knows the schedule as it was when it began
+            told.pop(SCHEDULE, None)
+            told |= {SCHEDULE: known[SCHEDULE]} if SCHEDULE in known else {}
     told[_SERVER] = {"host": record.database.host, "port": record.database.port}
     if own:
         told[_OWN] = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from typing import Final
 
@@ -10,16 +11,19 @@ from celery.exceptions import SecurityWarning
 from celery.utils.nodenames import gethostname, nodename
 
 from fbs_worker.app import check, make_app
-from fbs_worker.celery_config import QUEUES
+from fbs_worker.celery_config import CELERY_QUEUE, QUEUES
 from fbs_worker.errors import EXIT_DONE, UsageError
 from fbs_worker.settings import Settings
 
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
 
 def run_worker(
     settings: Settings,
     *,
+    name: str | None = None,
     concurrency: int | None = None,
     loglevel: str = "INFO",
     queues: tuple[str, ...] = QUEUES,
@@ -29,9 +33,10 @@ def run_worker(
 
     Args:
         settings: what it works with.
+        name: what it is called on this host: `NAME@host` in records, and for `fbs health --worker`; made up if None.
         concurrency: how many jobs it runs at a time; the number of processors if None.
         loglevel: DEBUG, INFO, WARNING, ERROR or CRITICAL.
-        queues: which queues it takes jobs from.
+        queues: which queues it takes jobs from: some of `QUEUES` and `CELERY_QUEUE`.
         include: further modules with tasks.
 
     Returns:
@@ -39,18 +44,30 @@ def run_worker(
 
     Raises:
         SettingsError: a setting is missing or not valid.
-        UsageError: no such log level.
+        UsageError: no such log level or queue, or not a name.
         QueueUnreachable: Redis does not answer; nothing is started then.
     """
     if loglevel not in LOG_LEVELS:
         raise UsageError(f"There is no log level {loglevel!r}.", hint=f"Use one of: {', '.join(LOG_LEVELS)}.")
+    if name is not None and not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} cannot be a worker's name.",
+            hint="Up to 64 letters, digits, `_`, `.` and `-`, beginning with a letter or a digit.",
+        )
+    known = (*QUEUES, CELERY_QUEUE)
+    unknown = [queue for queue in queues if queue not in known]
+    if unknown or not queues:
+        raise UsageError(
+            f"There is no queue {unknown[0]!r}." if unknown else "A worker needs a queue to take jobs from.",
+            hint=f"Use some of: {', '.join(known)}.",
+        )
     app = make_app(settings)
     check(app)
     with warnings.catch_warnings():
         # Containers run as root; Celery's warning is about pickle, which is not accepted here.
         warnings.filterwarnings("ignore", message="You're running the worker with superuser", category=SecurityWarning)
         worker = app.Worker(
-            hostname=nodename(f"fbs-{os.getpid()}", gethostname()),
+            hostname=nodename(name or f"fbs-{os.getpid()}", gethostname()),
             concurrency=concurrency,
             loglevel=loglevel,
             queues=",".join(queues),

@@ -1,23 +1,30 @@
 """Every setting of fbs-worker, read once from the environment.
 
+Each setting NAME has a twin NAME_FILE, which names a file that holds its value: containers get their secrets so.
+
 Nothing reads the environment at import: `get_settings()` does, the first time it is called, and everything else is
 given a `Settings` or a value from one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableSetting
 
 from fbs_worker.errors import SettingsError
+from fbs_worker.secret_files import UnreadableSecret, read_secret
 
 Protocol = Literal["auto", "odoorpc", "json2"]
 
 DEFAULT_CONNECTION = "default"
+
+_FILE: Final = "_file"
 
 
 class OdooConnection(BaseModel):
@@ -116,6 +123,17 @@ class Settings(BaseSettings):
 
     fbs_log_format: Literal["text", "json"] = Field(default="text", description="text, or json: one object a line")
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_others: PydanticBaseSettingsSource,
+        **_named: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given to the constructor, then the environment and the files that it names."""
+        return init_settings, _EnvironmentAndFiles(settings_cls)
+
     def odoo(self, name: str = DEFAULT_CONNECTION) -> OdooConnection:
         """The Odoo connection of that name.
 
@@ -156,6 +174,42 @@ class Settings(BaseSettings):
         return self.fbs_home.expanduser().absolute()
 
 
+class _EnvironmentAndFiles(EnvSettingsSource):
+    """The environment, with the content of the files that `NAME_FILE` names in the place of `NAME`."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls)
+        self.env_vars = _with_files(self.env_vars, settings_cls)
+
+
+def _with_files(environment: Mapping[str, str | None], settings_cls: type[BaseSettings]) -> dict[str, str | None]:
+    """The environment with `NAME_FILE` read as `NAME`; names are in small letters.
+
+    Raises:
+        SettingsError: a file cannot be read, or both `NAME` and `NAME_FILE` are set.
+    """
+    told = dict(environment)
+    for twin, path in environment.items():
+        name = twin.removesuffix(_FILE)
+        if name == twin or name.partition("__")[0] not in settings_cls.model_fields:
+            continue
+        del told[twin]
+        if not path:
+            continue
+        if environment.get(name):
+            raise SettingsError(
+                f"Both {name.upper()} and {twin.upper()} are set.",
+                hint=f"Set one of them; {twin.upper()} names a file.",
+            )
+        try:
+            told[name] = read_secret(path)
+        except UnreadableSecret as exc:
+            raise SettingsError(
+                f"The file {path!r} that {twin.upper()} names {exc}.", hint="Check its path and its rights."
+            ) from None
+    return told
+
+
 def load_settings() -> Settings:
     """Read the settings from the environment now.
 
@@ -164,6 +218,10 @@ def load_settings() -> Settings:
     """
     try:
         return Settings()
+    except UnreadableSetting:  # the only one that is read as JSON
+        raise SettingsError(
+            "The setting FBS_ODOO is not valid: it is not JSON.", hint="Set FBS_ODOO__<NAME>__URL and the like instead."
+        ) from None
     except ValidationError as exc:
         first = exc.errors(include_input=False, include_url=False)[0]
         name = "__".join(str(part) for part in first["loc"]).upper()

@@ -1,109 +1,53 @@
-"""The servers and the worker of one machine: what `fbs up` starts, and how other commands find it.
+"""The servers and programs of one machine: what `fbs up` starts and `fbs down` ends.
 
-Everything lies in one folder, FBS_HOME: `postgres/` and `redis/` with their data, `worker.log`, `secret.key`, and
-`stack.json`, which says what runs and how to reach it. All of it is readable to its owner alone.
+Everything lies in one folder, FBS_HOME: `postgres/` and `redis/` with their data, the programs' logs, `secret.key`,
+`flower.password`, and `stack.json`, which says what runs. All of it is readable to its owner alone.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import secrets
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import quote
+from typing import Final
 
 from pydantic import SecretStr
 
 from fbs_worker import database, queue
+from fbs_worker.celery_config import CELERY_QUEUE, QUEUES
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.errors import SettingsError
-from fbs_worker.processes import ProcessRef, file_lock, signals_held
+from fbs_worker.processes import file_lock, signals_held
+from fbs_worker.programs import WARM_SECONDS, Program, settings_environment, stop_program
 from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
+from fbs_worker.stack_info import (
+    Service,
+    StackInfo,
+    database_url,
+    filled_settings,
+    read_stack,
+    state_file,
+    write_private,
+    write_stack,
+)
 from fbs_worker.vault import new_key
-from fbs_worker.worker import WARM_SECONDS, WorkerProcess, settings_environment, stop_worker
 
 HOME_DATABASE: Final = "fbs"
 """The database that `fbs up` makes in the PostgreSQL that it starts."""
 
-_STATE: Final = "stack.json"
+PROGRAMS: Final = ("worker", "beat", "flower")
+"""Our own programs, in the order of their start; they end the other way round."""
+
+_LOOPBACK: Final = "127.0.0.1"
 _HOME_HINT: Final = "Set FBS_HOME to a folder of yours."
 _NO_OBSERVER: Final[Callable[[str], None]] = lambda _: None  # noqa: E731
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
-    """One part of the stack.
-
-    Attributes:
-        name: `postgres`, `redis` or `worker`.
-        place: where it is, for a person; no password in it.
-        process: its main process; None for a server that was there already and is not ours.
-        was_running: it ran before this `up`.
-    """
-
-    name: str
-    place: str
-    process: ProcessRef | None
-    was_running: bool = False
-
-    @property
-    def state(self) -> str:
-        """For a person: what `up` had to do with it."""
-        if self.process is None:
-            return "not ours"
-        return "ran already" if self.was_running else "started"
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        process = self.process.to_dict() if self.process else None
-        return {"name": self.name, "place": self.place, "process": process}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Service:
-        """Back from `to_dict`."""
-        process = ProcessRef.from_dict(values["process"]) if values["process"] else None
-        return cls(name=values["name"], place=values["place"], process=process, was_running=True)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StackInfo:
-    """A stack that runs.
-
-    Attributes:
-        home: its folder.
-        redis_url: its queue.
-        database_url: its home database.
-        secret_keys: what passwords are sealed with.
-        services: its parts.
-        odoo: the Odoo that the worker reads, without credentials; empty when none is set.
-        settings_mark: tells whether the worker has the settings of now.
-    """
-
-    home: Path
-    redis_url: str = field(repr=False)
-    database_url: str = field(repr=False)
-    secret_keys: str = field(repr=False)
-    services: tuple[Service, ...]
-    odoo: str = ""
-    settings_mark: str = ""
-
-    @property
-    def database(self) -> DatabaseConfig:
-        """The home database."""
-        return DatabaseConfig.from_url(self.database_url)
-
-    def filled(self, settings: Settings) -> Settings:
-        """The settings with what they lack taken from this stack; see `effective_settings`."""
-        return _filled(settings, self.redis_url, self.database_url, self.secret_keys)
-
-    def service(self, name: str) -> Service | None:
-        """The part of that name, if it was started."""
-        return next((service for service in self.services if service.name == name), None)
 
 
 def make_home(settings: Settings) -> Path:
@@ -122,41 +66,23 @@ def make_home(settings: Settings) -> Path:
     return home
 
 
-def find_stack(home: Path) -> StackInfo | None:
-    """The stack of this folder, if it runs; None when there is none, or what `fbs up` started is gone.
-
-    Args:
-        home: the folder; see `Settings.home`.
-    """
-    info = _read(home)
-    if info is None or any(service.process and not service.process.alive for service in info.services):
-        return None
-    return info
-
-
-def effective_settings(settings: Settings) -> Settings:
-    """The settings with Redis, home database and keys of a running stack where they are not set.
-
-    Where the database comes from the stack, it also is the default place of other databases.
-    """
-    if settings.fbs_redis_url and settings.fbs_database_url and settings.fbs_secret_keys.get_secret_value():
-        return settings
-    info = find_stack(settings.home())
-    return settings if info is None else info.filled(settings)
-
-
 def up(
-    settings: Settings, *, concurrency: int = 2, tell: Callable[[str], None] = _NO_OBSERVER
-) -> tuple[StackInfo, WorkerProcess | None]:
-    """Start what is not running: PostgreSQL and Redis where none is set, and a worker.
+    settings: Settings,
+    *,
+    concurrency: int = 2,
+    programs: Sequence[str] = PROGRAMS,
+    tell: Callable[[str], None] = _NO_OBSERVER,
+) -> tuple[StackInfo, list[Program]]:
+    """Start what is not running: PostgreSQL and Redis where none is set, and our own programs.
 
     Args:
         settings: where FBS_REDIS_URL or FBS_DATABASE_URL is set, that server is used and must answer.
         concurrency: how many jobs the worker runs at a time.
+        programs: which of `PROGRAMS`; the dashboard is left out where Flower is not installed.
         tell: is told in a word what is being started.
 
     Returns:
-        The running stack, and the worker where this call started it.
+        The running stack, and the programs that this call started.
 
     Raises:
         FBSError: a part did not come up. What this call started is stopped again then.
@@ -164,46 +90,44 @@ def up(
     home = make_home(settings)
     with file_lock(home / "stack.lock"), _undone_on_failure() as undo:
         tell("postgres")
-        postgres, database_url = _postgres(settings, home, undo)
+        postgres, home_database_url = _postgres(settings, home, undo)
         tell("redis")
         redis, redis_url = _redis(settings, home, undo)
-        keys = settings.fbs_secret_keys.get_secret_value() or _secret_key(home)
-        effective = _filled(settings, redis_url, database_url, keys)
+        keys = settings.fbs_secret_keys.get_secret_value() or _kept_secret(home / "secret.key", new_key)
+        effective = filled_settings(settings, redis_url, home_database_url, keys)
+        before = read_stack(home)
+        moved = before is not None and (before.redis_url, before.database_url) != (redis_url, home_database_url)
+        running = _running(before, moved=moved)
+        started = []
+        for name in programs:
+            if name in running or (name == "flower" and importlib.util.find_spec("flower") is None):
+                continue
+            tell(name)
+            program, place = _start(
+                name, effective, home, undo, concurrency=concurrency, redis_is_ours=redis.process is not None
+            )
+            started.append(program)
+            running[name] = Service(name=name, place=place, process=program.process)
+        for program in started:
+            program.wait_until_ready()
         mark, odoo = _mark(effective), effective.odoo_url.rpartition("@")[2]
-        before = _read(home)
-        worker = before.service("worker") if before else None
-        if (
-            before
-            and worker
-            and worker.process
-            and (before.redis_url, before.database_url) != (redis_url, database_url)
-        ):
-            stop_worker(worker.process)  # it talks to servers that are gone
-        started = None
-        if before is None or worker is None or worker.process is None or not worker.process.alive:
-            tell("worker")
-            with signals_held():
-                started = WorkerProcess.spawn(effective, log=home / "worker.log", concurrency=concurrency)
-                undo.append(started.stop)
-            started.wait_until_ready()
-            worker = Service(name="worker", place=str(home / "worker.log"), process=started.process)
-        else:
+        if before is not None and running["worker"].was_running:
             mark, odoo = before.settings_mark, before.odoo
         info = StackInfo(
             home=home,
             redis_url=redis_url,
-            database_url=database_url,
+            database_url=home_database_url,
             secret_keys=keys,
-            services=(postgres, redis, worker),
+            services=(postgres, redis, *(running[name] for name in PROGRAMS if name in running)),
             odoo=odoo,
             settings_mark=mark,
         )
-        _write(info)
+        write_stack(info)
         return info, started
 
 
 def down(home: Path, *, seconds: float = WARM_SECONDS) -> list[str]:
-    """Stop what `up` started in this folder, and nothing else: the worker first, once its jobs are done.
+    """Stop what `up` started in this folder, and nothing else: the servers last, once the worker's jobs are done.
 
     Args:
         home: the folder; see `Settings.home`.
@@ -216,17 +140,18 @@ def down(home: Path, *, seconds: float = WARM_SECONDS) -> list[str]:
         return []
     stopped = []
     with signals_held(), file_lock(home / "stack.lock"):
-        info = _read(home)
-        worker = info.service("worker") if info else None
-        if worker and worker.process:
-            stopped += ["worker"] if worker.process.alive else []
-            stop_worker(worker.process, seconds=seconds)
+        info = read_stack(home)
+        for name in reversed(PROGRAMS):
+            service = info.service(name) if info else None
+            if service and service.process:
+                stopped += [name] if service.process.alive else []
+                stop_program(service.process, seconds=seconds)
         for name, kind in (("redis", EmbeddedRedis), ("postgres", EmbeddedPostgres)):
             server = kind.find(home / name)
             if server is not None:
                 server.stop()
                 stopped.append(name)
-        (home / _STATE).unlink(missing_ok=True)
+        state_file(home).unlink(missing_ok=True)
     return stopped
 
 
@@ -235,14 +160,71 @@ def has_current_settings(info: StackInfo, settings: Settings) -> bool:
     return info.settings_mark == _mark(info.filled(settings))
 
 
-def database_url(config: DatabaseConfig) -> str:
-    """The URL that `DatabaseConfig.from_url` reads back. It holds the password."""
-    user, password = quote(config.user, safe=""), quote(config.password.get_secret_value(), safe="")
-    login = f"{user}:{password}@" if password else f"{user}@" if user else ""
-    name = quote(config.name, safe="")
-    if config.uses_socket:
-        return f"postgresql://{login}:{config.port}/{name}?host={quote(config.host, safe='')}"
-    return f"postgresql://{login}{config.host}:{config.port}/{name}"
+def flower_password_file(home: Path) -> Path:
+    """Where the dashboard's password is kept when none is set."""
+    return home / "flower.password"
+
+
+def _running(before: StackInfo | None, *, moved: bool) -> dict[str, Service]:
+    """The programs that still run; those that talk to servers which are gone are ended."""
+    running = {}
+    for service in before.services if before else ():
+        if service.name in PROGRAMS and service.process is not None:
+            if moved:
+                stop_program(service.process)
+            elif service.process.alive:
+                running[service.name] = service
+    return running
+
+
+def _start(
+    name: str,
+    settings: Settings,
+    home: Path,
+    undo: list[Callable[[], None]],
+    *,
+    concurrency: int,
+    redis_is_ours: bool,
+) -> tuple[Program, str]:
+    """Start one of our programs; where it is, for a person, comes back as well."""
+    log = home / f"{name}.log"
+    place, arguments = str(log), []
+    if name == "worker":
+        # a Redis that we have started is ours alone: what names no queue is meant for us, too
+        queues = (*QUEUES, CELERY_QUEUE) if redis_is_ours else QUEUES
+        arguments = [f"--concurrency={concurrency}", f"--queues={','.join(queues)}"]
+    if name == "flower":
+        settings = _for_flower(settings, home)
+        place = f"http://{settings.fbs_flower_address}:{settings.fbs_flower_port}"
+    with signals_held():
+        program = Program.spawn(name, *arguments, settings=settings, log=log)
+        undo.append(program.stop)
+    return program, place
+
+
+def _for_flower(settings: Settings, home: Path) -> Settings:
+    """The dashboard's settings: a password of its own where none is set, a free port where the usual one is taken."""
+    address, port = settings.fbs_flower_address or _LOOPBACK, settings.fbs_flower_port
+    if "fbs_flower_port" not in settings.model_fields_set and not _is_free(address, port):
+        port = _free_port(address)
+    password = settings.fbs_flower_password.get_secret_value()
+    password = password or _kept_secret(flower_password_file(home), lambda: secrets.token_urlsafe(18))
+    return settings.model_copy(
+        update={"fbs_flower_address": address, "fbs_flower_port": port, "fbs_flower_password": SecretStr(password)}
+    )
+
+
+def _is_free(address: str, port: int) -> bool:
+    try:
+        with closing(socket.create_server((address, port))):
+            return True
+    except OSError:
+        return False
+
+
+def _free_port(address: str) -> int:
+    with closing(socket.create_server((address, 0))) as found:
+        return int(found.getsockname()[1])
 
 
 @contextmanager
@@ -294,67 +276,13 @@ def _redis(settings: Settings, home: Path, undo: list[Callable[[], None]]) -> tu
     return Service(name="redis", place=place, process=server.process, was_running=server.was_running), server.url
 
 
-def _secret_key(home: Path) -> str:
-    """The key of this folder; it outlives `fbs down`, for what was sealed with it does too."""
-    path = home / "secret.key"
+def _kept_secret(path: Path, make: Callable[[], str]) -> str:
+    """A secret of this folder; it outlives `fbs down`, for what was sealed with it does too."""
     if not path.exists():
-        _write_private(path, new_key() + "\n")
+        write_private(path, make() + "\n")
     return path.read_text().strip()
-
-
-def _filled(settings: Settings, redis_url: str, home_database_url: str, secret_keys: str) -> Settings:
-    update: dict[str, Any] = {}
-    if not settings.fbs_redis_url:
-        update["fbs_redis_url"] = redis_url
-    if not settings.fbs_secret_keys.get_secret_value():
-        update["fbs_secret_keys"] = SecretStr(secret_keys)
-    if not settings.fbs_database_url:
-        update["fbs_database_url"] = home_database_url
-        if "fbs_default_database_host" not in settings.model_fields_set:
-            place = DatabaseConfig.from_url(home_database_url)
-            update["fbs_default_database_host"] = place.host
-            update["fbs_default_database_port"] = place.port
-            update["fbs_default_database_user"] = settings.fbs_default_database_user or place.user
-    return settings.model_copy(update=update)
 
 
 def _mark(settings: Settings) -> str:
     text = json.dumps(settings_environment(settings), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _read(home: Path) -> StackInfo | None:
-    try:
-        told = json.loads((home / _STATE).read_text())
-    except FileNotFoundError:
-        return None
-    return StackInfo(
-        home=home,
-        redis_url=told["redis_url"],
-        database_url=told["database_url"],
-        secret_keys=told["secret_keys"],
-        services=tuple(Service.from_dict(values) for values in told["services"]),
-        odoo=told.get("odoo", ""),  # a stack of an earlier version may still run
-        settings_mark=told["settings_mark"],
-    )
-
-
-def _write(info: StackInfo) -> None:
-    told = {
-        "redis_url": info.redis_url,
-        "database_url": info.database_url,
-        "secret_keys": info.secret_keys,
-        "services": [service.to_dict() for service in info.services],
-        "odoo": info.odoo,
-        "settings_mark": info.settings_mark,
-    }
-    _write_private(info.home / _STATE, json.dumps(told, indent=2) + "\n")
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Whole or not at all, and readable to its owner alone from the first moment."""
-    fresh = path.with_name(path.name + ".new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    fresh.rename(path)

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from functools import partial
 from typing import Any, Final
@@ -23,6 +24,9 @@ from fbs_worker.errors import FBSError
 from fbs_worker.jobs import JobState, JobStore
 from fbs_worker.reach import gather, looking_into, too_slow
 from fbs_worker.registry import AddressBook, DamagedRow, SolutionRecord, home_database
+from fbs_worker.schedule_plans import Plan
+from fbs_worker.schedule_rebuild import refresh_every
+from fbs_worker.schedules import planned, what_beat_knows
 from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.status_look import LongLook, Look, look_at, look_long_at
@@ -146,8 +150,9 @@ def solution_status(settings: Settings, name: str) -> dict[str, Any]:
         JSON-ready, without a secret: `solution` (its name), `overall_status`, `reason`, `hint`, `config` (what the
         address book says), `database` (`place`, `size` in bytes, `server_version`), `tables` (`table`, `kind`, `rows`,
         `bytes`), `discoveries` (active ones per type), `sections_denied`, `last_refresh` (`at`, `report`, …; None where
-        there was none), `pending` (how tables differ from the definition), `jobs` (those that wait or run) and `notes`
-        (what could not be looked at). Of a database that cannot be reached there is what the address book knows.
+        there was none), `schedule` (when it is refreshed; see `schedules.planned`), `pending` (how tables differ from
+        the definition), `jobs` (those that wait or run) and `notes` (what could not be looked at). Of a database that
+        cannot be reached there is what the address book knows.
 
     Raises:
         SolutionNotFound: there is none of that name.
@@ -161,11 +166,14 @@ def solution_status(settings: Settings, name: str) -> dict[str, Any]:
     asks: list[_Ask] = [
         (_server(entry.database), partial(_long_look, entry, vault)),
         (_JOBS, partial(_jobs, settings)),
+        (_JOBS, partial(what_beat_knows, settings, name)),
     ]
-    found, jobs = gather(asks, seconds=STATUS_SECONDS)
+    found, jobs, beat = gather(asks, seconds=STATUS_SECONDS)
     working = jobs if isinstance(jobs, _Jobs) else _Jobs(note=_NO_JOBS_IN_TIME)
     ours = working.of(name)
     notes = [working.note] if working.note else []
+    own = found.look.own if isinstance(found, LongLook) else None
+    plan, refreshed = beat if isinstance(beat, tuple) else (None, None)
     told: dict[str, Any] = {
         "solution": name,
         "config": entry.redacted(),
@@ -174,6 +182,9 @@ def solution_status(settings: Settings, name: str) -> dict[str, Any]:
         "discoveries": {},
         "sections_denied": [],
         "last_refresh": None,
+        "schedule": planned(
+            own if isinstance(own, SolutionRecord) else entry, refresh_every(settings), plan, refreshed
+        ),
         "pending": [],
         "jobs": ours,
         "notes": notes,
@@ -244,7 +255,8 @@ class _Jobs:
 
 
 _Looks = dict[str, Look | FBSError]
-_Ask = tuple[Hashable, Callable[[], LongLook | FBSError | _Jobs | _Looks]]
+_BeatKnows = tuple[Plan | None, datetime | None]
+_Ask = tuple[Hashable, Callable[[], LongLook | FBSError | _Jobs | _Looks | _BeatKnows]]
 
 
 @contextmanager

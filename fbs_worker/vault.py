@@ -11,18 +11,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Final, Self
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from fbs_worker.errors import SecretError
+from fbs_worker.secret_files import UnreadableSecret, read_secret
 
 SEALED: Final = "sealed:"
 ENV: Final = "env:"
 FILE: Final = "file:"
 
-_MAX_FILE_BYTES = 64 * 1024
 _KEY_HINT = "Set FBS_SECRET_KEYS to the same keys everywhere; `fbs new-key` makes one."
 
 
@@ -149,15 +148,9 @@ class Vault:
 def _from_file(path: str) -> str:
     hint = "Check the path and the file's rights where the worker runs."
     try:
-        with Path(path).expanduser().open("rb") as file:
-            content = file.read(_MAX_FILE_BYTES + 1)
-        text = content.decode()
-    except (OSError, ValueError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "it is not text"
-        raise SecretError(f"The file {path!r} that a password refers to cannot be read: {reason}.", hint=hint) from None
-    if len(content) > _MAX_FILE_BYTES:
-        raise SecretError(f"The file {path!r} that a password refers to is too large for one.", hint=hint)
-    secret = text.removesuffix("\n").removesuffix("\r")
+        secret = read_secret(path)
+    except UnreadableSecret as exc:
+        raise SecretError(f"The file {path!r} that a password refers to {exc}.", hint=hint) from None
     if not secret:
         raise SecretError(f"The file {path!r} that a password refers to is empty.", hint=hint)
     return secret

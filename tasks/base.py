@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import random
 import time
 import traceback
+import uuid
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar, cast
+from typing import Any, Final, NoReturn, TypedDict, TypeVar, cast
 
 import orjson
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
-from celery import Task
-from celery.exceptions import Ignore, Reject
+from celery import Signature, Task
+from celery.exceptions import Ignore, Reject, Retry
 from kombu.exceptions import OperationalError
 
 from fbs_worker.app import FBSCelery
-from fbs_worker.errors import FBSError, InternalError, JobCancelled, JobError, QueueUnreachable, UsageError
+from fbs_worker.errors import (
+    FBSError,
+    InternalError,
+    JobCancelled,
+    JobError,
+    JobNotFound,
+    QueueUnreachable,
+    UsageError,
+)
+from fbs_worker.job_announcing import Announcer
 from fbs_worker.job_progress import Heartbeat, JobProgress, JobSuperseded
 from fbs_worker.jobs import Claim, JobState, JobStore
+from fbs_worker.logs import job_context
 from fbs_worker.progress import Progress
 from fbs_worker.settings import Settings
 
@@ -76,6 +89,18 @@ def unexpected(exc: Exception) -> InternalError:
     )
 
 
+def rows_written(result: Mapping[str, Any]) -> int:
+    """How many rows of discoveries a job wrote, as its result says; a set-up's are those of its refresh.
+
+    Args:
+        result: what the job yielded.
+    """
+    told = result.get("refresh") or result
+    report = told.get("report") if isinstance(told, Mapping) else None
+    changes = [report.get(what) for what in ("added", "changed", "removed")] if isinstance(report, Mapping) else []
+    return sum(len(each) for each in changes if isinstance(each, list))
+
+
 class JobTask(Task):  # type: ignore[misc]  # Celery has no types
     """A task that is a job.
 
@@ -85,7 +110,10 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
 
     abstract = True
     throws = (JobFailure,)
+    track_started = False  # its record says so, and its first step tells PROGRESS
+    max_retries = None  # FBS_MAX_RETRIES counts
     resultrepr_maxsize = 80
+    Request = "fbs_worker.job_request:JobRequest"
 
     @property
     def settings(self) -> Settings:
@@ -132,24 +160,40 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
 
     def _run_checked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         try:
-            inspect.signature(self.run).bind(*args, **kwargs)
+            _signature(self.run).bind(*args, **kwargs)
         except TypeError as exc:
             raise UsageError(f"{self.name}: {exc}.", hint="Give its arguments by name, as documented.") from None
         return cast("dict[str, Any]", self.run(*args, **kwargs))
 
     def _run_recorded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        jobs, job_id = self._fbs.jobs, self.request.id
-        claim = _or_back_to_the_queue(lambda: jobs.start(job_id, **_about(self.name, kwargs)))
-        if claim.state is not JobState.RUNNING:
+        about = _about(self.name, kwargs)
+        with job_context(self.request.id, about["action"], about["solution"]):
+            try:
+                return self._attempt(about, args, kwargs)
+            except JobNotFound:  # Redis has lost the record while the job ran: it is done again, with a new one
+                _log.warning("job %s: its record is gone", self.request.id)
+                self._superseded(self._fbs.jobs, JobState.RUNNING)
+
+    def _attempt(self, about: _About, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        jobs, job_id, token = self._fbs.jobs, self.request.id, uuid.uuid4().hex
+        place = {
+            "queue_name": str((self.request.delivery_info or {}).get("routing_key") or ""),
+            "worker": self.request.hostname or "",
+        }
+        claim = _or_back_to_the_queue(lambda: jobs.start(job_id, **about, **place, process=os.getpid(), token=token))
+        if claim.held:
+            self._superseded(jobs, claim.state)
+        if not claim.ours:
             return self._already(jobs, job_id, claim)
-        self.request.fbs_progress = JobProgress(jobs, job_id, claim.attempt, publish=self._publish)
+        self.request.fbs_progress = JobProgress(jobs, job_id, claim.attempt, publish=Announcer(self).progress)
         try:
             with Heartbeat(jobs, job_id, claim.attempt):
                 result = self._run_checked(args, kwargs)
                 orjson.dumps(result)  # what is not JSON-ready is found out while it can still fail the job
+                rows = rows_written(result)
         except JobSuperseded as exc:
             _log.warning("job %s: %s", job_id, exc.message)
-            raise Ignore from None
+            self._superseded(jobs, JobState.RUNNING)
         except JobCancelled:
             self._cancelled(jobs, job_id, claim)
         except SoftTimeLimitExceeded:
@@ -160,15 +204,35 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
             places = "".join(traceback.format_tb(exc.__traceback__))  # places only: values may hold a secret
             _log.error("job %s: %s\n%s", job_id, type(exc).__name__, places)
             self._fail(jobs, job_id, claim, unexpected(exc))
-        state = _or_back_to_the_queue(lambda: jobs.succeed(job_id, claim.attempt, result))
+        state = _or_back_to_the_queue(lambda: jobs.succeed(job_id, claim.attempt, result, rows=rows))
         if state is not JobState.SUCCEEDED:
-            raise Ignore
+            self._superseded(jobs, state)
         return result
+
+    def _superseded(self, jobs: JobStore, state: JobState) -> NoReturn:
+        """Another attempt has the job, and this message may be the only one left of it: while that runs, it is kept.
+
+        Redis hands on a message that it takes for forgotten, and whoever acknowledges it does so for all. So it is
+        sent anew, for a time at which the other attempt has ended or is known to be lost.
+        """
+        if not state.finished:
+            self._send_again(jobs.lost_after + 1, retries=self.request.retries)
+        raise Ignore from None
+
+    def _send_again(self, seconds: float, *, retries: int) -> Signature:
+        """Send the job's message once more, for later. Celery's own `retry` drops the job where that fails."""
+        countdown = min(seconds, self._fbs.longest_countdown)
+        again = self.signature_from_request(countdown=countdown, retries=retries)
+        try:
+            again.apply_async()
+        except OperationalError:  # the message that this run came from is delivered once more
+            raise Reject(requeue=True) from None
+        return again
 
     def _already(self, jobs: JobStore, job_id: str, claim: Claim) -> dict[str, Any]:
         """The message of a job that has ended: cancelled while it waited, or delivered once more."""
         if claim.state is JobState.CANCELLED:
-            self._mark_cancelled(job_id)
+            self._mark_cancelled()
         record = _or_back_to_the_queue(lambda: jobs.get(job_id))
         if claim.state is JobState.FAILED:
             raise JobFailure(record.error or {})
@@ -177,44 +241,45 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
     def _cancelled(self, jobs: JobStore, job_id: str, claim: Claim) -> NoReturn:
         state = _or_back_to_the_queue(lambda: jobs.cancelled(job_id, claim.attempt))
         if state is not JobState.CANCELLED:
-            raise Ignore from None
-        self._mark_cancelled(job_id)
+            self._superseded(jobs, state)
+        self._mark_cancelled()
 
-    def _mark_cancelled(self, job_id: str) -> NoReturn:
-        self.backend.mark_as_revoked(job_id, "cancelled", request=self.request)
+    def _mark_cancelled(self) -> NoReturn:
+        Announcer(self).cancelled()
         raise Ignore from None
 
     def _fail(self, jobs: JobStore, job_id: str, claim: Claim, error: FBSError) -> NoReturn:
         told = error.to_dict()
-        if error.retryable and claim.attempt <= self.settings.fbs_max_retries:
+        wait = getattr(error, "retry_after", None)
+        if wait is not None:
+            self._again(jobs, job_id, claim, error, wait=wait)
+        if error.retryable and claim.attempt - claim.waits <= self.settings.fbs_max_retries:
             self._again(jobs, job_id, claim, error)
         state = _or_back_to_the_queue(lambda: jobs.fail(job_id, claim.attempt, told))
         if state is not JobState.FAILED:
-            raise Ignore from None
+            self._superseded(jobs, state)
         _log.warning("job %s failed: %s", job_id, error.message)
         raise JobFailure(told) from None
 
-    def _again(self, jobs: JobStore, job_id: str, claim: Claim, error: FBSError) -> NoReturn:
-        pause = pause_before(claim.attempt, chance=random.random())  # noqa: S311 -- spreads load, guards nothing
-        words = f"again in {pause:.0f} s: {error.message}"
+    def _again(
+        self, jobs: JobStore, job_id: str, claim: Claim, error: FBSError, *, wait: float | None = None
+    ) -> NoReturn:
+        """Run the job again after a pause; `wait`: the pause that the error asks for, which is no failed attempt."""
+        chance = random.random()  # noqa: S311 -- spreads load, guards nothing
+        pause = pause_before(claim.attempt - claim.waits, chance=chance) if wait is None else wait + chance
+        pause = min(pause, self._fbs.longest_countdown)
+        words = f"{'' if wait is None else 'waiting for Odoo, '}again in {pause:.0f} s: {error.message}"
         told = error.to_dict()
-        state = _or_back_to_the_queue(lambda: jobs.retrying(job_id, claim.attempt, error=told, message=words))
+        state = _or_back_to_the_queue(
+            lambda: jobs.retrying(job_id, claim.attempt, error=told, message=words, waits=wait is not None)
+        )
         if state is JobState.CANCELLED:
-            self._mark_cancelled(job_id)
+            self._mark_cancelled()
         if state is not JobState.RETRYING:
-            raise Ignore from None
+            self._superseded(jobs, state)
         _log.warning("job %s: %s", job_id, words)
-        try:
-            again = self.retry(exc=JobFailure(told), countdown=pause, throw=False)
-        except OperationalError:  # it could not be sent: the message that this run came from is delivered once more
-            raise Reject(requeue=True) from None
-        raise again from None
-
-    def _publish(self, told: dict[str, Any]) -> None:
-        try:
-            self.update_state(state="PROGRESS", meta=told)
-        except self.backend.connection_errors:
-            _log.warning("job %s: its progress could not be told to Celery's results", self.request.id)
+        again = self._send_again(pause, retries=self.request.retries + 1)
+        raise Retry(exc=JobFailure(told), when=pause, sig=again) from None
 
     def _too_long(self) -> JobError:
         limit = self.soft_time_limit or self.settings.fbs_job_time_limit
@@ -225,7 +290,18 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
         )
 
 
-def _about(task_name: str, kwargs: Mapping[str, Any]) -> dict[str, str]:
+@lru_cache(maxsize=32)
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(function)
+
+
+class _About(TypedDict):
+    action: str
+    solution: str
+    domain: str
+
+
+def _about(task_name: str, kwargs: Mapping[str, Any]) -> _About:
     """What a record says of a task that was sent without one."""
     config = kwargs.get("config")
     given = {key: value for key, value in kwargs.items() if value is not None}

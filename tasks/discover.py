@@ -11,7 +11,7 @@ from typing import Any
 from celery import shared_task
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from connectors.connect import open_transport
+from connectors.connect import gate_for, open_transport
 from connectors.odoo import OdooConnector
 from fbs_worker.catalogue import Catalogue, SnapshotRecord
 from fbs_worker.database import Connection, connect
@@ -83,7 +83,8 @@ def discover(
     connection = settings.odoo(request.odoo)
     check_odoo(connection, odoo_expected)
     progress.step("connect")
-    with closing(open_transport(connection)) as transport:
+    gate = gate_for(connection, settings=settings, progress=progress)
+    with closing(open_transport(connection, gate=gate)) as transport:
         connector = OdooConnector(transport, page_size=settings.fbs_page_size, lang=connection.lang)
         if database is None:
             told = _found(connector.read(request.domain, types=request.types, progress=progress))

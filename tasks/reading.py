@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from connectors.connect import open_transport
+from connectors.connect import gate_for, open_transport
 from connectors.odoo import OdooConnector
 from fbs_worker.database import Connection
 from fbs_worker.derived import fill_dashboards, fill_workflows
@@ -121,7 +121,8 @@ def refresh_solution(
     began = time.monotonic()
     domain = load_domain(record.domain)
     outcome: list[Refreshed] = []
-    with closing(open_transport(odoo)) as transport:
+    gate = gate_for(odoo, settings=settings, progress=progress)
+    with closing(open_transport(odoo, gate=gate)) as transport:
         connector = OdooConnector(transport, page_size=settings.fbs_page_size, lang=odoo.lang)
 
         def within(cursor: Cursor, report: ChangeReport) -> None:

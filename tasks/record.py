@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import shared_task
 
-from connectors.connect import open_transport
+from connectors.connect import gate_for, open_transport
 from connectors.recorder import record
 from fbs_worker.errors import RefusedError
 from fbs_worker.settings import DEFAULT_CONNECTION
@@ -31,7 +31,8 @@ def record_task(self: JobTask, *, path: str, odoo: str = DEFAULT_CONNECTION) -> 
         raise RefusedError("A recording is written on the caller's own machine.", hint="Use `fbs record FILE`.")
     self.progress.step("connect")
     connection = self.settings.odoo(odoo)
-    with closing(open_transport(connection)) as transport:
+    gate = gate_for(connection, settings=self.settings, progress=self.progress)
+    with closing(open_transport(connection, gate=gate)) as transport:
         return record(
             transport,
             Path(path),

@@ -23,6 +23,9 @@ _log = logging.getLogger(__name__)
 _IDLE_SECONDS: Final = 5.0
 """A connection that was idle for longer is not trusted to be alive."""
 
+_BESIDES: Final = ("last_refresh", "schedule")
+"""What of a solution's definition changes without a set-up."""
+
 _PLACE: Final = ("domain", "table_prefix", "business_prefix")
 
 
@@ -250,10 +253,10 @@ def refuse_another(entry: SolutionRecord | None, record: SolutionRecord, *, own:
 
 
 def essence(record: SolutionRecord | None) -> object:
-    """What counts of a solution's row: not whether a job is under way, nor when Odoo was last read."""
+    """What counts of a solution's row: not whether a job is under way, nor when Odoo was or is to be read."""
     if record is None:
         return None
-    definition = {key: value for key, value in record.schema_definition.items() if key != "last_refresh"}
+    definition = {key: value for key, value in record.schema_definition.items() if key not in _BESIDES}
     return (record.domain, record.table_prefix, record.business_prefix, record.database, definition)
 
 

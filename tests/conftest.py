@@ -18,10 +18,11 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
+from fbs_worker.programs import Program
+from fbs_worker.programs import start_worker as start_worker_program
 from fbs_worker.settings import Settings, get_settings
 from fbs_worker.solution import DatabaseConfig
-from fbs_worker.stack import database_url
-from fbs_worker.worker import WorkerProcess
+from fbs_worker.stack_info import database_url
 from tests.support.servers import describe, processes_about, redis_database, short_folder
 
 # these machines are shared: slow is not wrong; and what a failing example was is printed, no folder needs to remember it
@@ -29,7 +30,7 @@ hypothesis.settings.register_profile("fbs", deadline=None, database=None, print_
 hypothesis.settings.load_profile("fbs")
 
 MakeSettings = Callable[..., Settings]
-StartWorker = Callable[[Settings], WorkerProcess]
+StartWorker = Callable[[Settings], Program]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -106,10 +107,10 @@ def settings(database: DatabaseConfig, redis_url: str, tmp_path: Path) -> MakeSe
 @pytest.fixture
 def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
     """Starts real worker processes with a test's settings and ends them with the test."""
-    started: list[WorkerProcess] = []
+    started: list[Program] = []
 
-    def start(settings: Settings) -> WorkerProcess:
-        worker = WorkerProcess.start(settings, log=tmp_path / f"worker-{len(started)}.log")
+    def start(settings: Settings) -> Program:
+        worker = start_worker_program(settings, log=tmp_path / f"worker-{len(started)}.log")
         started.append(worker)
         return worker
 
@@ -121,7 +122,7 @@ def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
 
 
 @pytest.fixture(scope="session")
-def worker(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, run_folder: Path) -> Iterator[WorkerProcess]:
+def worker(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, run_folder: Path) -> Iterator[Program]:
     """One real worker for all tests that need nothing special of it; enqueue with `worker.settings`.
 
     Its Redis database is number 0, which no test empties: tell jobs apart by their ids.
@@ -133,5 +134,5 @@ def worker(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, run_folder: 
         fbs_secret_keys=SecretStr(Fernet.generate_key().decode()),
         fbs_home=run_folder / "worker-home",
     )
-    with WorkerProcess.start(settings, log=run_folder / "worker.log") as running:
+    with start_worker_program(settings, log=run_folder / "worker.log") as running:
         yield running

@@ -16,7 +16,7 @@ from typing import Annotated, Final
 
 import typer
 
-from fbs_worker.cli import demo, discover, jobs, misc, record, solutions, stack
+from fbs_worker.cli import beat, demo, discover, flower, health, jobs, metrics, misc, record, schedule, solutions, stack
 from fbs_worker.cli.output import OutputFormat, note, print_error, print_json
 from fbs_worker.errors import EXIT_DONE, EXIT_USAGE, FBSError, InternalError, JobFailed, UsageError
 
@@ -60,6 +60,11 @@ app.command("demo")(demo.demo)
 app.command("up")(stack.up)
 app.command("down")(stack.down)
 app.command("worker")(stack.worker)
+app.command("beat")(beat.beat)
+app.add_typer(schedule.app, name="schedule")
+app.command("flower")(flower.flower)
+app.command("health")(health.health)
+app.command("metrics")(metrics.metrics)
 app.command("domains")(misc.domains)
 app.command("new-key")(misc.new_key)
 app.command("version")(misc.version)

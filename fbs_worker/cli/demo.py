@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -21,8 +21,8 @@ from fbs_worker.cli.stack import starting, told_down
 
 if TYPE_CHECKING:
     from fbs_worker.client import JobHandle
+    from fbs_worker.programs import Program
     from fbs_worker.settings import Settings
-    from fbs_worker.worker import WorkerProcess
 
 _WORKER_SECONDS: Final = 5.0
 """A worker whose job was interrupted gets this long to end by itself."""
@@ -72,11 +72,11 @@ def _run(domain: str, settings: Settings, output_format: OutputFormat) -> dict[s
 
     home = settings.home()
     try:
-        info, worker = stack.up(settings, tell=starting)
+        info, started = stack.up(settings, programs=("worker",), tell=starting)
         with Client(settings=info.filled(settings)) as client:
             database = {"name": info.database.name}
             job = client.discover(domain=domain, database_config=database, table_prefix=table_prefix(settings))
-            with _given_up_without(worker, job):
+            with _given_up_without(started, job):
                 return follow(job, open_display(f"Discovering {domain}", output_format))
     finally:
         told_down(home, seconds=_WORKER_SECONDS)
@@ -113,13 +113,13 @@ def packaged_recording() -> Path:
 
 
 @contextmanager
-def _given_up_without(worker: WorkerProcess | None, job: JobHandle) -> Iterator[None]:
+def _given_up_without(programs: Sequence[Program], job: JobHandle) -> Iterator[None]:
     """Cancel the job when its worker dies, so that nobody waits for it for ever."""
     ended = threading.Event()
 
     def watch() -> None:
         while not ended.wait(0.5):
-            if worker is not None and not worker.process.alive:
+            if not all(program.process.alive for program in programs):
                 job.cancel()
                 return
 

@@ -103,7 +103,7 @@ def current_settings() -> Settings:
         SettingsError: one is not valid.
     """
     from fbs_worker.settings import get_settings
-    from fbs_worker.stack import effective_settings
+    from fbs_worker.stack_info import effective_settings
 
     return effective_settings(get_settings())
 

@@ -16,6 +16,7 @@ from fbs_worker.cli.render import (
     number,
     section_blocks,
 )
+from fbs_worker.cli.render_schedules import schedule_line
 
 _KINDS: Final = ("added", "changed", "removed")
 
@@ -202,6 +203,7 @@ def _facts(told: Mapping[str, Any]) -> dict[str, str]:
         "mirrored": ", ".join(config["mirrored"]),
         "odoo": config["odoo"] if config["odoo"] != "default" else "",
         "last refresh": _last_refresh(told["last_refresh"], known=told["overall_status"] != "unreachable"),
+        "schedule": schedule_line(told.get("schedule")),
         "jobs": "" if told["jobs"] else "none waits or runs",
     }
 

@@ -114,7 +114,7 @@ def status(
     """Show how a solution is: tables, discoveries, refresh, jobs."""
     from fbs_worker.status import solution_status
 
-    told = solution_status(current_settings(), _one(name, solution_name))
+    told = solution_status(current_settings(), one_solution(name, solution_name))
     if output_format is OutputFormat.JSON:
         print_json(told)
     else:
@@ -148,7 +148,7 @@ def refresh(
     output_format: Format = OutputFormat.TEXT,
 ) -> None:
     """Read a solution's Odoo again and record what changed."""
-    solution = _one(name, solution_name)
+    solution = one_solution(name, solution_name)
     runner = Runner(settings=current_settings(), output_format=output_format, inline=inline, no_wait=no_wait)
     request = {"solution_name": solution, "full": full, "odoo_moved": odoo_moved}
     _finish("refresh", runner.run("refresh", request, title=f"Refreshing {solution}"), output_format)
@@ -174,7 +174,7 @@ def drop(
     It shows what would go, and asks. While business tables hold rows it refuses, unless --with-data says that they
     may go.
     """
-    solution = _one(name, solution_name)
+    solution = one_solution(name, solution_name)
     if not (yes or dry_run or sys.stdin.isatty()):
         raise RefusedError(
             f"Nobody can be asked whether the solution {solution!r} may be dropped.",
@@ -230,7 +230,7 @@ def _finish(action: str, result: dict[str, Any] | None, output_format: OutputFor
         print_blocks(result_blocks(action, result, name=result["solution"]))
 
 
-def _one(argument: str | None, option: str | None) -> str:
+def one_solution(argument: str | None, option: str | None) -> str:
     """The one solution that was named, either way."""
     if argument and option and argument != option:
         raise UsageError(

@@ -13,9 +13,15 @@ from fbs_worker.cli.output import OutputFormat, Table, note, print_blocks, print
 
 if TYPE_CHECKING:
     from fbs_worker.settings import Settings
-    from fbs_worker.stack import StackInfo
+    from fbs_worker.stack_info import StackInfo
 
-_NAMES: Final = {"postgres": "PostgreSQL", "redis": "Redis", "worker": "the worker"}
+_NAMES: Final = {
+    "postgres": "PostgreSQL",
+    "redis": "Redis",
+    "worker": "the worker",
+    "beat": "beat",
+    "flower": "the dashboard",
+}
 _LOOK_SECONDS: Final = 0.5
 
 Concurrency = Annotated[
@@ -28,11 +34,18 @@ def up(
         bool, typer.Option("--foreground", envvar="FBS_FOREGROUND", help="Stay until Ctrl-C, then stop everything.")
     ] = False,
     concurrency: Concurrency = 2,
+    beat: Annotated[
+        bool, typer.Option("--beat/--no-beat", envvar="FBS_UP_BEAT", help="Whether schedules are kept.")
+    ] = True,
+    flower: Annotated[
+        bool, typer.Option("--flower/--no-flower", envvar="FBS_UP_FLOWER", help="Whether there is a dashboard.")
+    ] = True,
     output_format: Format = OutputFormat.TEXT,
 ) -> None:
-    """Start PostgreSQL, Redis (where none is set) and a worker.
+    """Start all that is needed on this machine.
 
-    Other `fbs` commands find them.
+    PostgreSQL and Redis where none is set, a worker, beat, which keeps schedules, and the dashboard. Other `fbs`
+    commands find them.
     """
     from fbs_worker import stack
     from fbs_worker.processes import ending_signals
@@ -40,7 +53,8 @@ def up(
 
     settings = get_settings()
     with ending_signals():
-        info, _ = stack.up(settings, concurrency=concurrency, tell=starting)
+        programs = ("worker", *(["beat"] if beat else []), *(["flower"] if flower else []))
+        info, _ = stack.up(settings, concurrency=concurrency, programs=programs, tell=starting)
         if not foreground:
             _tell(info, settings, output_format)
             return
@@ -65,6 +79,18 @@ def down(output_format: Format = OutputFormat.TEXT) -> None:
 
 
 def worker(
+    name: Annotated[
+        str | None,
+        typer.Option("--name", envvar="FBS_WORKER_NAME", help="Its name on this host, for `fbs health --worker`."),
+    ] = None,
+    queues: Annotated[
+        str,
+        typer.Option(
+            "--queues",
+            envvar="FBS_QUEUES",
+            help="Its queues, comma-separated; celery, too, where this Redis is fbs-worker's alone.",
+        ),
+    ] = "fbs.discovery,fbs.schema",
     concurrency: Annotated[
         int | None,
         typer.Option("--concurrency", envvar="FBS_CONCURRENCY", min=1, help="Jobs at a time; default: processors."),
@@ -82,9 +108,10 @@ def worker(
     from fbs_worker.run_worker import run_worker
 
     settings = current_settings()
+    taken = tuple(dict.fromkeys(word for part in queues.split(",") if (word := part.strip())))
     if ready_fd is not None:
         _tell_when_ready(ready_fd)
-    raise typer.Exit(run_worker(settings, concurrency=concurrency, loglevel=loglevel.upper()))
+    raise typer.Exit(run_worker(settings, name=name, queues=taken, concurrency=concurrency, loglevel=loglevel.upper()))
 
 
 def starting(name: str) -> None:
@@ -109,6 +136,7 @@ def told_down(home: Any, *, seconds: float | None = None) -> list[str]:
 
 def _tell(info: StackInfo, settings: Settings, output_format: OutputFormat) -> None:
     from fbs_worker import stack
+    from fbs_worker.stack import flower_password_file
 
     if not stack.has_current_settings(info, settings):
         note("The worker runs with the settings of its start; `fbs down` and `fbs up` give it those of now.")
@@ -123,6 +151,8 @@ def _tell(info: StackInfo, settings: Settings, output_format: OutputFormat) -> N
         for service in info.services
     ]
     print_blocks([Table(title="Running", columns=("service", "state", "pid", "place"), rows=rows)])
+    if info.service("flower") and not settings.fbs_flower_password.get_secret_value():
+        say(f"The dashboard's user is {settings.fbs_flower_user}, its password is in {flower_password_file(info.home)}")
     say(f"Odoo of the worker: {info.odoo or 'none: set ODOO_URL, then `fbs down` and `fbs up`'}")
     say(f"Try: fbs setup --solution-name demo --domain rental --database-name {info.database.name}")
 

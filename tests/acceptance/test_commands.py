@@ -14,8 +14,8 @@ from tests.acceptance.conftest import CommandLine
 
 COMMANDS = [
     *("discover", "record", "jobs"),
-    *("setup", "status", "list", "refresh", "drop", "rotate-keys"),
-    *("demo", "up", "down", "worker", "domains", "new-key", "version"),
+    *("setup", "status", "list", "refresh", "drop", "schedule", "rotate-keys"),
+    *("demo", "up", "down", "worker", "beat", "flower", "health", "metrics", "domains", "new-key", "version"),
 ]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from fbs_worker.embedded import EmbeddedPostgres
 from fbs_worker.solution import DatabaseConfig
-from fbs_worker.stack import find_stack
+from fbs_worker.stack_info import find_stack
 from fbs_worker.vault import new_key
 from tests.acceptance.conftest import CommandLine
 

@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import urllib.error
+import urllib.request
+from base64 import b64encode
 
-from fbs_worker.stack import find_stack
+import pytest
+
+from fbs_worker.stack_info import find_stack
 from tests.acceptance.conftest import CommandLine
 
 
 def test_a_round_trip(fbs: CommandLine, recording: str) -> None:
     started = fbs("up", ODOO_URL=recording)
-    assert started.stdout.count("started") == 3
+    assert started.stdout.count("started") == 5
+    password = (fbs.home / "flower.password").read_text().strip()
+    (place,) = re.findall(r"http://127\.0\.0\.1:\d+", started.stdout)
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(place)
+    token = b64encode(f"fbs:{password}".encode()).decode()
+    with urllib.request.urlopen(urllib.request.Request(place, headers={"Authorization": f"Basic {token}"})) as page:
+        assert page.status == 200
     assert f"Odoo of the worker: {recording}" in started.stdout
     info = find_stack(fbs.home)
     assert info is not None
     running = fbs.left_running()
-    for secret in (info.redis_url.split(":")[2].partition("@")[0], info.secret_keys):
+    for secret in (info.redis_url.split(":")[2].partition("@")[0], info.secret_keys, password):
         assert len(secret) > 20
         assert secret not in running + started.stdout + started.stderr
     assert (fbs.home / "stack.json").stat().st_mode & 0o777 == 0o600
     assert (fbs.home / "secret.key").stat().st_mode & 0o777 == 0o600
 
     again = fbs("up", ODOO_URL=recording)
-    assert again.stdout.count("ran already") == 3
+    assert again.stdout.count("ran already") == 5
     assert "settings of its start" not in again.stderr
     other = fbs("up", "--output-format", "json", ODOO_URL="http://other.example")
     assert "settings of its start" in other.stderr
@@ -41,13 +54,13 @@ def test_a_round_trip(fbs: CommandLine, recording: str) -> None:
     assert "has ended already" in fbs("jobs", "cancel", result["job"]).stdout
     assert "Added (" in fbs("jobs", "watch", result["job"]).stdout
 
-    assert fbs("down").stderr.startswith("Stopped the worker, Redis, PostgreSQL.")
+    assert fbs("down").stderr.startswith("Stopped the dashboard, beat, the worker, Redis, PostgreSQL.")
     assert fbs.left_running() == ""
     assert find_stack(fbs.home) is None
     assert "Nothing runs" in fbs("down").stdout
     assert fbs("jobs", "list", code=2).stderr.startswith("error: No Redis is set.")
 
-    fbs("up", ODOO_URL=recording)
+    fbs("up", "--no-beat", "--no-flower", ODOO_URL=recording)
     assert result["job"] in fbs("jobs", "list").stdout, "the queue's records outlive the stack"
     told = fbs("discover", "--domain", "rental", "--database-name", "fbs")
     assert "Nothing changed since the last discovery" in told.stdout
@@ -56,7 +69,7 @@ def test_a_round_trip(fbs: CommandLine, recording: str) -> None:
 
 
 def test_up_mends_a_stack_that_lost_a_part(fbs: CommandLine) -> None:
-    fbs("up")
+    fbs("up", "--no-flower")
     before = find_stack(fbs.home)
     assert before is not None
     redis = before.service("redis")
@@ -65,11 +78,12 @@ def test_up_mends_a_stack_that_lost_a_part(fbs: CommandLine) -> None:
     os.kill(redis.process.pid, signal.SIGKILL)
     assert redis.process.wait(10)
     assert find_stack(fbs.home) is None
-    fbs("up")
+    fbs("up", "--no-flower")
     after = find_stack(fbs.home)
     assert after is not None
     assert after.redis_url != before.redis_url
-    assert after.service("worker") != before.service("worker")
+    for name in ("worker", "beat"):
+        assert after.service(name) != before.service(name)
     assert fbs("jobs", "list").stdout == "There are no jobs.\n"
 
     setup = ("setup", "--solution-name", "demo", "--domain", "rental", "--database-name", "fbs")
@@ -82,10 +96,10 @@ def test_up_mends_a_stack_that_lost_a_part(fbs: CommandLine) -> None:
 
 
 def test_in_the_foreground_it_stays_until_it_is_told_to_end(fbs: CommandLine) -> None:
-    running = fbs.start("up", "--foreground")
+    running = fbs.start("up", "--foreground", "--no-flower")
     told = fbs.interrupt(running, after="Ctrl-C stops everything.", with_signal=signal.SIGINT)
     assert running.returncode == 130, told
-    assert "Stopped the worker, Redis, PostgreSQL." in told
+    assert "Stopped beat, the worker, Redis, PostgreSQL." in told
     assert fbs.left_running() == ""
 
 

@@ -192,15 +192,50 @@ def test_a_heartbeat_keeps_a_job_alive_and_ends_with_it(redis_url: str) -> None:
         attempt = started(store)
         first = store.get("one").heartbeat_at
         assert first is not None
-        with Heartbeat(store, "one", attempt, seconds=0.05) as heartbeat:
+        with Heartbeat(store, "one", attempt, seconds=0.05):
             until(lambda: (store.get("one").heartbeat_at or first) > first + timedelta(seconds=0.6))
             assert store.get("one").state is JobState.RUNNING
-        assert not heartbeat._thread.is_alive()
         until(lambda: store.get("one").state is JobState.LOST)
+
+
+def test_a_second_delivery_is_told_that_the_first_is_alive(store: JobStore) -> None:
+    first = started(store)
+    events = len(list(store.follow("one", timeout=0.05)))
+    claim = store.start("one", action="discover", token="another")
+    assert (claim.ours, claim.held, claim.state, claim.attempt) == (False, True, "running", first)
+    assert store.heartbeat("one", first) is Standing.OURS
+    assert (store.get("one").attempts, len(list(store.follow("one", timeout=0.05)))) == (1, events)
+
+
+def test_a_claim_whose_answer_was_lost_is_asked_for_again(store: JobStore) -> None:
+    first = store.start("one", action="discover", worker="a@here", process=7, token="mine")
+    again = store.start("one", action="discover", worker="a@here", process=7, token="mine")
+    assert first == again
+    assert again.ours
+    record = store.get("one")
+    assert (record.attempts, record.worker) == (1, "a@here")
+
+
+def test_a_process_that_died_has_lost_its_job_at_once_and_no_other(store: JobStore) -> None:
+    store.start("one", action="discover", worker="a@here", process=7)
+    assert not store.lose("one", worker="b@here", process=7)
+    assert not store.lose("one", worker="a@here", process=8)
+    assert store.get("one").state is JobState.RUNNING
+    assert store.lose("one", worker="a@here", process=7)
+    assert store.get("one").state is JobState.LOST
+    assert store.states(["one", "nothing"]) == {"one": JobState.LOST}
+    claim = store.start("one", action="discover", worker="b@here", process=9)
+    assert (claim.ours, claim.attempt) == (True, 2)
+
+
+def lost(store: JobStore, job_id: str = "one") -> None:
+    """Whoever runs it is dead."""
+    assert store.lose(job_id, worker="", process=0)
 
 
 def test_a_second_worker_takes_over_and_the_first_is_told(store: JobStore) -> None:
     first = started(store)
+    lost(store)
     second = store.start("one", action="discover")
     assert (second.state, second.attempt) == ("running", 2)
     with pytest.raises(JobSuperseded):
@@ -214,7 +249,9 @@ def test_a_second_worker_takes_over_and_the_first_is_told(store: JobStore) -> No
 def test_a_job_that_loses_its_worker_too_often_has_failed(store: JobStore) -> None:
     started(store)
     for _ in range(MOST_LOSSES - 1):
-        assert store.start("one", action="discover").state is JobState.RUNNING
+        lost(store)
+        assert store.start("one", action="discover").ours
+    lost(store)
     assert store.start("one", action="discover").state is JobState.FAILED
     record = store.get("one")
     assert record.error is not None
@@ -269,7 +306,7 @@ def test_the_index_forgets_what_has_expired(redis_url: str, raw: redis.Redis) ->
 def test_a_job_that_was_not_sent_leaves_nothing(store: JobStore, raw: redis.Redis) -> None:
     store.create("one", action="discover")
     store.remove("one")
-    assert raw.keys("*") == []
+    assert raw.keys("*") == ["fbs:metrics"]  # that it was asked for stays counted
 
 
 def test_many_events_are_not_kept_for_ever(store: JobStore, raw: redis.Redis) -> None:

@@ -19,13 +19,13 @@ from pydantic import SecretStr
 from fbs_worker.database import connect
 from fbs_worker.embedded import EmbeddedPostgres
 from fbs_worker.errors import SecretError, SettingsError
+from fbs_worker.programs import settings_environment
 from fbs_worker.registry import AddressBook, OwnRow, SolutionRecord
 from fbs_worker.rotation import rotate_keys
 from fbs_worker.schema.system import ensure_tables, solution_schemas_table
 from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.vault import Vault, new_key
-from fbs_worker.worker import settings_environment
 from tests.conftest import MakeSettings
 
 PASSWORD = "s3cr3t pässwörd"

@@ -5,29 +5,27 @@ from __future__ import annotations
 import base64
 import json
 import os
-import socket
+import re
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import pytest
 import redis
+from celery import Celery
 
 from fbs_worker.app import make_app, shown
 from fbs_worker.client import Client
 from fbs_worker.errors import JobFailed, SecretError
+from fbs_worker.programs import Program, settings_environment
 from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.vault import Vault
-from fbs_worker.worker import WorkerProcess, settings_environment
 from tests.conftest import MakeSettings, StartWorker
+from tests.support.dashboard import dashboard, until
 from tests.support.job_worker import ROOT
 from tests.support.redis_contents import everything_in
 from tests.support.solutions import ODOO, PASSWORD, config_of, rows
@@ -43,7 +41,7 @@ def made(settings: MakeSettings) -> Settings:
 
 
 @pytest.fixture
-def worker(made: Settings, start_worker: StartWorker) -> WorkerProcess:
+def worker(made: Settings, start_worker: StartWorker) -> Program:
     return start_worker(made)
 
 
@@ -56,13 +54,6 @@ def test_it_would_be_found() -> None:
     for place in range(6):
         assert found_in(base64.b64encode(b"?" * place + PASSWORD.encode() + b"?" * place).decode())
     assert not found_in("sealed:" + base64.b64encode(b"another text that is about as long").decode())
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.05)
 
 
 def redis_text(url: str) -> str:
@@ -93,49 +84,6 @@ def fbs(settings: Settings, *arguments: str, **environment: str) -> subprocess.C
         check=False,
         timeout=PATIENCE,
     )
-
-
-@contextmanager
-def flower(settings: Settings) -> Iterator[Callable[[str], str]]:
-    """A real Flower beside the worker; asks it for a page."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ODOO_", "FBS_"))}
-    environment = {**inherited, **settings_environment(settings), "FLOWER_UNAUTHENTICATED_API": "true"}
-    command = ["celery", "-A", "fbs_worker.app", "flower", "--address=127.0.0.1", f"--port={port}"]
-
-    def get(path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-            return str(answer.read().decode())
-
-    def hears_the_worker() -> bool:
-        try:
-            return any(worker["status"] for worker in json.loads(get("/workers?json=1"))["data"])
-        except (URLError, ConnectionError, TimeoutError):
-            return False
-
-    process = subprocess.Popen(
-        [sys.executable, "-m", *command],
-        cwd=ROOT,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        with make_app(settings) as app:
-            assert app.control.enable_events(reply=True, timeout=PATIENCE, limit=1)
-        until(hears_the_worker)
-        yield get
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def test_a_password_is_nowhere(
@@ -175,7 +123,7 @@ def test_a_password_is_nowhere(
 
 
 def test_the_command_line_does_not_tell_it(
-    made: Settings, worker: WorkerProcess, database: DatabaseConfig, target: DatabaseConfig
+    made: Settings, worker: Program, database: DatabaseConfig, target: DatabaseConfig
 ) -> None:
     place = config_of(target)["database_config"]
     options = ["--solution-name=shop", "--domain=hr", "--business-prefix=hr_", "--no-refresh-discoveries"]
@@ -199,26 +147,46 @@ def test_the_command_line_does_not_tell_it(
     assert not found_in(worker.log.read_text() + redis_text(made.fbs_redis_url))
 
 
-@pytest.mark.skipif(find_spec("flower") is None, reason="Flower is not installed")
-def test_flower_does_not_show_it(made: Settings, worker: WorkerProcess, target: DatabaseConfig) -> None:
+def test_the_dashboard_does_not_show_it(
+    made: Settings, worker: Program, target: DatabaseConfig, tmp_path: Path
+) -> None:
     config = config_of(target, business_prefix="hr_", refresh_discoveries=False)
-    with flower(made) as get, Client(settings=made) as client:
+    wrong = config_of(target, "wrong")
+    wrong["database_config"] |= {"host": "127.0.0.1", "port": "1"}
+    log = tmp_path / "flower.log"
+    with dashboard(made, log=log) as board, Client(settings=made) as client:
         flat = client.setup(config)
         sealed = client.setup(config_of(target, "other", business_prefix="b_", refresh_discoveries=False))
+        retried = client.setup(wrong)
         flat.wait(PATIENCE)
         sealed.wait(PATIENCE)
+        until(lambda: board.state(retried.id) == "FAILURE")
         vault = Vault.from_text(made.fbs_secret_keys.get_secret_value())
         nested = {**config, "database_config": {**config["database_config"], "password": vault.seal(PASSWORD)}}
+        plain = {"config": {**config, "solution_name": "refused"}}
         with make_app(made) as app:
             sent = app.send_task("fbs.setup", kwargs={"config": nested})
-        until(lambda: json.loads(get("/api/tasks")).get(sent.id, {}).get("state") == "SUCCESS")
-        pages = [get("/api/tasks"), get("/tasks"), *(get(f"/task/{job}") for job in (flat.id, sealed.id, sent.id))]
-        shown_of_it = json.loads(pages[0])[sent.id]["kwargs"]
-    assert "'***'" in shown_of_it
-    for page in pages:
+        with Celery(broker=made.fbs_redis_url, set_as_current=False) as other:  # which hides nothing
+            other.conf.task_send_sent_event = True
+            foreign = [other.send_task("fbs.setup", kwargs=kwargs, queue="fbs.schema") for kwargs in (plain, nested)]
+            late = other.send_task("fbs.setup", kwargs=plain, queue="fbs.schema", countdown=PATIENCE)
+        jobs = (flat, sealed, retried, sent, *foreign, late)
+        expected = ["SUCCESS", "FAILURE", "SUCCESS", "RECEIVED"]
+        until(lambda: [board.state(task.id) for task in (sent, *foreign, late)] == expected)
+        name = board.tasks()[flat.id]["worker"]
+        pages = [
+            board.get(path) for path in ("/", "/workers?json=1", "/tasks", "/broker", "/metrics", f"/worker/{name}")
+        ]
+        pages += [board.get(path) for path in ("/api/tasks", "/api/workers", "/api/task/types", "/api/queues/length")]
+        for job in jobs:
+            pages += [board.get(f"{path}/{job.id}") for path in ("/task", "/api/task/info", "/api/task/result")]
+        assert late.id in board.get(f"/worker/{name}")  # it waits there, with its arguments
+        assert "'password': ***" in board.tasks()[sent.id]["kwargs"]
+        assert "shop" in board.get(f"/task/{flat.id}")
+    for page in (*pages, log.read_text(), (made.home() / "flower" / "history.json").read_text()):
         assert not found_in(page)
-        assert "sealed:" not in page
-    assert any("shop" in page for page in pages[2:])
+        assert re.search(r"sealed:[^*]", page) is None
+        assert made.fbs_secret_keys.get_secret_value() not in page
 
 
 def raw(client: Client, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -228,9 +196,7 @@ def raw(client: Client, kwargs: dict[str, Any]) -> dict[str, Any]:
     return dict(caught.value.context["error"])
 
 
-def test_a_plain_password_in_a_raw_message_is_refused(
-    made: Settings, worker: WorkerProcess, target: DatabaseConfig
-) -> None:
+def test_a_plain_password_in_a_raw_message_is_refused(made: Settings, worker: Program, target: DatabaseConfig) -> None:
     config = config_of(target)
     with Client(settings=made) as client:
         for error in (raw(client, config), raw(client, {"config": config})):

@@ -20,10 +20,10 @@ from fbs_worker import stack
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.errors import JobError, QueueUnreachable
 from fbs_worker.processes import ProcessRef, ending_signals, file_lock, signals_held
+from fbs_worker.programs import settings_environment, start_worker
 from fbs_worker.settings import OdooConnection, Settings
 from fbs_worker.solution import DatabaseConfig
-from fbs_worker.stack import Service, StackInfo, database_url, effective_settings, find_stack
-from fbs_worker.worker import WorkerProcess, settings_environment
+from fbs_worker.stack_info import Service, StackInfo, database_url, effective_settings, find_stack, write_stack
 from tests.support.servers import describe, processes_about
 
 MakeSettings = Callable[..., Settings]
@@ -69,7 +69,7 @@ def test_settings_travel_whole_through_an_environment(monkeypatch: pytest.Monkey
 
 
 def test_a_running_stack_fills_in_what_is_not_set(tmp_path: Path) -> None:
-    stack._write(info_of(tmp_path))
+    write_stack(info_of(tmp_path))
     told = effective_settings(Settings(fbs_home=tmp_path))
     assert told.fbs_redis_url == "redis://:pw@127.0.0.1:7/0"
     assert told.fbs_secret_keys.get_secret_value() == "key"
@@ -85,7 +85,7 @@ def test_a_running_stack_fills_in_what_is_not_set(tmp_path: Path) -> None:
 
 
 def test_a_stack_shows_no_secret(tmp_path: Path) -> None:
-    stack._write(info_of(tmp_path))
+    write_stack(info_of(tmp_path))
     assert (tmp_path / "stack.json").stat().st_mode & 0o777 == 0o600
     assert "pw" not in repr(find_stack(tmp_path))
     assert "key" not in repr(find_stack(tmp_path)).replace("secret_keys", "")
@@ -100,7 +100,7 @@ def test_a_stack_whose_worker_is_gone_is_none(tmp_path: Path, change: str) -> No
     if change == "recycled":
         process = replace(process, started="an earlier time")
     if change != "never":
-        stack._write(info_of(tmp_path, services=(Service(name="worker", place="", process=process),)))
+        write_stack(info_of(tmp_path, services=(Service(name="worker", place="", process=process),)))
     assert find_stack(tmp_path) is None
     assert effective_settings(Settings(fbs_home=tmp_path)).fbs_redis_url == ""
 
@@ -109,7 +109,7 @@ def test_down_never_ends_a_process_that_got_the_number_of_one_of_ours(tmp_path: 
     bystander = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         process = ProcessRef(pid=bystander.pid, started="an earlier time")
-        stack._write(info_of(tmp_path, services=(Service(name="worker", place="", process=process),)))
+        write_stack(info_of(tmp_path, services=(Service(name="worker", place="", process=process),)))
         assert stack.down(tmp_path) == []
         assert bystander.poll() is None
         assert not (tmp_path / "stack.json").exists()
@@ -121,14 +121,14 @@ def test_with_servers_of_ones_own_only_a_worker_is_started_and_ended(
     settings: MakeSettings, redis_server: EmbeddedRedis, postgres: EmbeddedPostgres
 ) -> None:
     ours = settings()
-    info, started = stack.up(ours)
+    info, started = stack.up(ours, programs=("worker",))
     try:
-        assert started is not None
+        assert [program.name for program in started] == ["worker"]
         assert [service.process is None for service in info.services] == [True, True, False]
         assert stack.has_current_settings(info, ours)
         assert not stack.has_current_settings(info, settings(odoo_url="http://other"))
-        again, second = stack.up(ours)
-        assert second is None
+        again, second = stack.up(ours, programs=("worker",))
+        assert second == []
         assert again.services == find_stack(ours.home()).services  # type: ignore[union-attr]
     finally:
         assert stack.down(ours.home()) == ["worker"]
@@ -142,15 +142,15 @@ def test_what_was_started_is_stopped_when_a_later_part_fails(run_folder: Path) -
     with pytest.raises(QueueUnreachable):
         stack.up(Settings(fbs_home=home, fbs_redis_url="redis://127.0.0.1:1/0"))
     assert EmbeddedPostgres.find(home / "postgres") is None
-    with pytest.raises(JobError, match="The worker ended at its start: A job may take"):
-        stack.up(Settings(fbs_home=home, fbs_visibility_timeout=20))
+    with pytest.raises(JobError, match="`fbs worker` ended at its start: A job may take"):
+        stack.up(Settings(fbs_home=home, fbs_visibility_timeout=20), programs=("worker",))
     assert EmbeddedPostgres.find(home / "postgres") is None
     assert EmbeddedRedis.find(home / "redis") is None
     assert find_stack(home) is None
 
 
 def test_a_killed_worker_leaves_no_children(settings: MakeSettings, tmp_path: Path) -> None:
-    worker = WorkerProcess.start(settings(), log=tmp_path / "log")
+    worker = start_worker(settings(), log=tmp_path / "log")
     os.kill(worker.process.pid, signal.SIGKILL)
     assert worker.process.wait(10)
     worker.stop()
@@ -184,6 +184,6 @@ def test_a_signal_waits_until_what_must_not_stop_half_way_is_done() -> None:
 
 
 def test_the_state_on_disk_is_json_for_people(tmp_path: Path) -> None:
-    stack._write(info_of(tmp_path))
+    write_stack(info_of(tmp_path))
     told = json.loads((tmp_path / "stack.json").read_text())
     assert told["services"][0]["process"]["pid"] == os.getpid()

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
-import redis
 from celery import Celery
+from celery.events.state import State
 from celery.result import AsyncResult
 
-from fbs_worker.app import make_app
 from fbs_worker.client import Client, JobHandle
 from fbs_worker.embedded import EmbeddedRedis
-from fbs_worker.errors import JobCancelled, JobError, JobFailed, JobNotFound, QueueUnreachable, SettingsError
+from fbs_worker.errors import JobCancelled, JobError, JobFailed, JobNotFound
 from fbs_worker.job_events import JobState
 from fbs_worker.jobs import MOST_LOSSES
 from fbs_worker.settings import Settings
-from fbs_worker.worker import settings_environment
 from tests.support.job_tasks import SECRET
-from tests.support.job_worker import ROOT, job_worker
+from tests.support.job_worker import job_worker
 from tests.support.servers import redis_database
 
 PATIENCE = 30.0
@@ -162,7 +159,8 @@ def test_a_running_job_is_cancelled(client: Client, plain_celery: Celery, tmp_pa
 
 
 def test_a_queued_job_that_was_cancelled_never_starts(client: Client, plain_celery: Celery, tmp_path: Path) -> None:
-    running = [send(client, "test.steps", gate=str(tmp_path / "gate")) for _ in range(2)]  # every process is busy
+    # every process is busy
+    running = [send(client, "test.steps", gate=str(tmp_path / "gate"), domain=name) for name in ("hr", "rental")]
     until(lambda: all(job.status().step == "fields" for job in running))
     waiting = send(client, "test.flaky", runs=str(tmp_path / "runs"), failures=0)
     assert waiting.cancel() is JobState.CANCELLED
@@ -186,6 +184,72 @@ def test_a_job_that_kills_its_worker_is_not_run_for_ever(client: Client, tmp_pat
     assert len((tmp_path / "runs").read_text()) == MOST_LOSSES
 
 
+def test_waiting_for_a_server_that_rests_is_no_failed_attempt(client: Client, tmp_path: Path) -> None:
+    times = client._settings.fbs_max_retries + 3  # more than Celery's own limit, too
+    job = send(client, "test.resting", runs=str(tmp_path / "runs"), times=times)
+    words = {event.message for event in job.follow() if event.state is JobState.RETRYING}
+    assert job.wait(1) == {"runs": times + 1}
+    assert all(each.startswith("waiting for Odoo, again in ") for each in words)
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_job_revoked_with_celery_s_own_means_is_cancelled(
+    client: Client, plain_celery: Celery, tmp_path: Path, running: bool
+) -> None:
+    gate = tmp_path / "gate"
+    busy = [send(client, "test.steps", gate=str(gate), domain=name) for name in ("hr", "rental")]
+    until(lambda: all(job.status().step == "fields" for job in busy))
+    job = busy[0] if running else send(client, "test.flaky", runs=str(tmp_path / "runs"), failures=0)
+    plain_celery.control.revoke(job.id, terminate=running)
+    until(lambda: running or job.id in str(plain_celery.control.inspect(timeout=0.2).revoked()))
+    if not running:
+        gate.touch()
+    until(lambda: job.status().state is JobState.CANCELLED)
+    gate.touch()
+    for other in busy:
+        if other.id != job.id:
+            other.wait(PATIENCE)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_celery_s_events_tell_the_whole_story(client: Client, plain_celery: Celery, tmp_path: Path) -> None:
+    state = State()
+    told: list[dict[str, Any]] = []
+
+    def hear(event: dict[str, Any]) -> None:
+        told.append(event)
+        state.event(event)
+
+    with plain_celery.connection() as connection:
+        receiver = plain_celery.events.Receiver(connection, handlers={"*": hear})
+        with receiver.consumer_context(wakeup=False) as (listening, _channel, _consumers):
+
+            def listen() -> bool:
+                with suppress(socket.timeout):
+                    listening.drain_events(timeout=0.2)
+                return bool(told)
+
+            def mine() -> list[dict[str, Any]]:
+                return [event for event in told if event.get("uuid") == job.id]
+
+            def heard(kind: str, **fields: object) -> bool:
+                listen()
+                return any(event["type"] == kind and fields.items() <= event.items() for event in mine())
+
+            until(listen)  # the worker's heartbeat: it listens
+            job = send(client, "test.steps", gate=str(tmp_path / "gate"))
+            until(lambda: heard("task-progress", step="fields", current=2))
+            assert state.tasks[job.id].state == "PROGRESS"
+            job.cancel()
+            until(lambda: heard("task-revoked"))
+    kinds = [event["type"] for event in mine()]
+    assert kinds[:3] == ["task-sent", "task-received", "task-started"]
+    progress = [event for event in mine() if event["type"] == "task-progress"][-1]
+    wanted = {"step": "fields", "current": 2, "total": 4, "percent": 50, "message": "sale.order"}
+    assert wanted.items() <= progress.items()
+    assert str(tmp_path) in next(event for event in mine() if event["type"] == "task-sent")["kwargs"]
+
+
 def test_waiting_gives_up_after_its_timeout(client: Client, tmp_path: Path) -> None:
     job = send(client, "test.steps", gate=str(tmp_path / "gate"))
     with pytest.raises(JobError, match="has not ended yet"):
@@ -200,7 +264,7 @@ def test_a_delivery_too_many_changes_nothing(client: Client, plain_celery: Celer
     job.wait(PATIENCE)
     kwargs = {"runs": str(runs), "failures": 0}
     again = send(client, "test.flaky", **{**kwargs, "runs": str(tmp_path / "other")})
-    client._app.enqueue("test.flaky", kwargs, job_id=job.id)
+    client._app.send_task("test.flaky", kwargs=kwargs, task_id=job.id)
     again.wait(PATIENCE)
     until(lambda: plain_celery.AsyncResult(job.id).state == "SUCCESS")
     assert runs.read_text() == "x"
@@ -224,95 +288,3 @@ def test_the_log_names_jobs_and_not_their_arguments(client: Client, run_folder: 
     job.wait(PATIENCE)
     until(lambda: f"[{job.id}] succeeded" in (run_folder / LOG).read_text())
     assert "only-in-the-arguments" not in (run_folder / LOG).read_text()
-
-
-# ------------------------------------------------------------------------------------------------ Redis is not there
-
-
-@pytest.fixture
-def nobody() -> Iterator[str]:
-    """An address at which nobody answers."""
-    with closing(socket.socket()) as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield f"redis://:{SECRET}@127.0.0.1:{taken.getsockname()[1]}/0"
-
-
-@pytest.fixture
-def silent() -> Iterator[str]:
-    """An address at which somebody takes calls and says nothing."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
-
-
-def assert_told_quickly(url: str, attempt: Callable[[], object]) -> None:
-    began = time.monotonic()
-    with pytest.raises(QueueUnreachable) as caught:
-        attempt()
-    assert time.monotonic() - began < 6
-    place = url.rpartition("@")[2].removeprefix("redis://").partition("/")[0]
-    assert place in caught.value.message
-    assert "fbs up" in caught.value.hint
-    assert SECRET not in str(caught.value)
-
-
-@pytest.mark.parametrize("kind", ["nobody", "silent"])
-def test_enqueuing_without_redis_is_a_quick_error(kind: str, request: pytest.FixtureRequest) -> None:
-    url = request.getfixturevalue(kind)
-    with Client(settings=Settings(fbs_redis_url=url)) as client:
-        assert_told_quickly(url, lambda: client.discover(domain="rental"))
-
-
-@pytest.mark.parametrize("kind", ["nobody", "silent"])
-def test_sending_itself_does_not_hang_either(kind: str, request: pytest.FixtureRequest) -> None:
-    url = request.getfixturevalue(kind)
-    with make_app(Settings(fbs_redis_url=url), results=False) as app:
-        assert_told_quickly(url, lambda: app.enqueue("fbs.discover", {}, job_id="one"))
-
-
-def test_a_job_that_could_not_be_sent_leaves_no_record(client: Client, nobody: str) -> None:
-    broken = Client(settings=client._settings)
-    with make_app(Settings(fbs_redis_url=nobody), results=False) as elsewhere:
-        elsewhere.__dict__["jobs"] = client._app.jobs  # records can be made, messages not sent
-        broken.__dict__["_app"] = elsewhere
-        before = {record.id for record in client.jobs(1000)}
-        with pytest.raises(QueueUnreachable):
-            broken.discover(domain="rental")
-        assert {record.id for record in client.jobs(1000)} == before
-
-
-@pytest.mark.parametrize(
-    "command",
-    [["-m", "tests.support.job_worker"], ["-m", "celery", "-A", "fbs_worker.app", "worker"]],
-    ids=["ours", "celery's"],
-)
-def test_a_worker_without_redis_says_so_and_ends(command: list[str], nobody: str) -> None:
-    environment = settings_environment(Settings(fbs_redis_url=nobody))
-    ended = subprocess.run(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.returncode == 3, ended.stderr
-    assert nobody.rpartition("@")[2].partition("/")[0] in ended.stderr
-    assert "fbs up" in ended.stderr
-    assert SECRET not in ended.stderr + ended.stdout
-
-
-def test_a_wrong_password_of_redis_is_told(redis_server: EmbeddedRedis) -> None:
-    place = redis_server.url.rpartition("@")[2]
-    client = Client(f"redis://:wrong-password@{place}", settings=Settings())
-    with pytest.raises(SettingsError, match="refuses") as caught:
-        client.jobs()
-    assert "wrong-password" not in str(caught.value) + caught.value.hint
-
-
-def test_nothing_of_a_message_shows_its_arguments(redis_url: str) -> None:
-    with Client(settings=Settings(fbs_redis_url=redis_url)) as client, closing(redis.Redis.from_url(redis_url)) as raw:
-        client.discover(domain="rental", database_config={"name": "shop", "password": "env:SHOP_PASSWORD"})
-        (message,) = raw.lrange("fbs.discovery", 0, -1)  # type: ignore[misc,unused-ignore]
-    assert b"SHOP_PASSWORD" not in message  # the body is encoded, and its description has no password
-    assert b"'***'" in message

@@ -47,6 +47,23 @@ def flaky(self: JobTask, *, runs: str, failures: int) -> dict[str, Any]:
     return {"runs": count}
 
 
+class Resting(OdooTimeout):
+    """A server that asks for a pause."""
+
+    retry_after = 0.1
+
+
+@shared_task(name="test.resting", bind=True, base=JobTask)  # type: ignore[untyped-decorator]
+def resting(self: JobTask, *, runs: str, times: int) -> dict[str, Any]:
+    """Is asked to wait a few times; `runs` counts the runs."""
+    with Path(runs).open("a") as file:
+        file.write("x")
+    count = len(Path(runs).read_text())
+    if count <= times:
+        raise Resting("Odoo rests.", hint="Wait.")
+    return {"runs": count}
+
+
 @shared_task(name="test.refused", bind=True, base=JobTask)  # type: ignore[untyped-decorator]
 def refused(self: JobTask, *, runs: str) -> dict[str, Any]:
     """Fails with what will not pass."""

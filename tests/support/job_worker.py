@@ -11,22 +11,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fbs_worker.errors import FBSError
+from fbs_worker.programs import settings_environment
 from fbs_worker.run_worker import run_worker
 from fbs_worker.settings import Settings, load_settings
-from fbs_worker.worker import settings_environment
 
 ROOT = Path(__file__).parents[2]
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """What stands around a process that works with these settings, and with no other of ours."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ODOO_", "FBS_"))}
+    return inherited | settings_environment(settings)
 
 
 @contextmanager
 def job_worker(settings: Settings, *, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A running worker; it is stopped at the end, warmly if that goes quickly."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ODOO_", "FBS_"))}
     with log.open("wb") as output:
         worker = subprocess.Popen(
             [sys.executable, "-m", "tests.support.job_worker"],
             cwd=ROOT,
-            env=inherited | settings_environment(settings),
+            env=environment(settings),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -65,18 +65,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        with self.odoo.lock:
-            self.odoo.requests += 1
-        how = self.odoo.next_misbehaviour()
-        if self.odoo.latency:
-            time.sleep(self.odoo.latency)
-        if how is Misbehaviour.FORGET_SESSIONS:
-            self.odoo.sessions.clear()
-        if how is None or how in (Misbehaviour.FORGET_SESSIONS, Misbehaviour.CLOSE_AFTER):
-            status, kind, content, extra = self._answer()
-            self._send(status, kind, content, extra)
+        with self.odoo.working():
+            how = self.odoo.next_misbehaviour()
+            if self.odoo.latency:
+                time.sleep(self.odoo.latency)
+            if how is Misbehaviour.FORGET_SESSIONS:
+                self.odoo.sessions.clear()
+            proper = how is None or how in (Misbehaviour.FORGET_SESSIONS, Misbehaviour.CLOSE_AFTER)
+            answer = self._answer() if proper else None
+        if answer is not None:
+            self._send(*answer)
             self.close_connection = self.close_connection or how is Misbehaviour.CLOSE_AFTER
-        else:
+        elif how is not None:
             self._misbehave(how)
 
     # -- what a real Odoo answers

@@ -17,7 +17,8 @@ import socket
 import ssl
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -60,6 +61,10 @@ class OdooServer:
         latency: seconds that each request takes longer.
         port: the port; 0 for a free one.
         tls: speak TLS with this context.
+
+    Attributes:
+        in_flight: requests that are being worked on now.
+        most_in_flight: the most that there were at once.
     """
 
     def __init__(
@@ -80,6 +85,8 @@ class OdooServer:
         self.latency = latency
         self.version_info_gone = False
         self.requests = 0
+        self.in_flight = 0
+        self.most_in_flight = 0
         self.connections = 0
         self.calls: list[tuple[str, str]] = []
         self.sessions: dict[str, int] = {}
@@ -118,6 +125,19 @@ class OdooServer:
         with self.lock:
             self._always = None
             self._misbehaviours.clear()
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Count a request until its answer is about to be sent: after that, the client's next one may be quicker."""
+        with self.lock:
+            self.requests += 1
+            self.in_flight += 1
+            self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.in_flight -= 1
 
     def next_misbehaviour(self) -> Misbehaviour | None:
         """How to misbehave for the request at hand."""

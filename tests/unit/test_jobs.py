@@ -27,7 +27,16 @@ def record(**changed: str) -> JobRecord:
 
 
 def test_a_record_is_read_and_told() -> None:
-    told = record(step="fields", current="5", total="8", error='{"code": "x"}', started_at=str(NOW)).to_dict()
+    told = record(
+        step="fields",
+        current="5",
+        total="8",
+        error='{"code": "x"}',
+        started_at=str(NOW),
+        waited="1500",
+        queue="fbs.discovery",
+        worker="one@here",
+    ).to_dict()
     assert told == {
         "id": "one",
         "action": "discover",
@@ -44,6 +53,9 @@ def test_a_record_is_read_and_told() -> None:
         "finished_at": None,
         "heartbeat_at": "2026-01-01T00:00:00.000+00:00",
         "attempts": 1,
+        "queue": "fbs.discovery",
+        "worker": "one@here",
+        "waited_seconds": 1.5,
         "result": None,
         "error": {"code": "x"},
     }

@@ -1,0 +1,333 @@
+"""What the queue costs: enqueuing, running and telling progress, each against Celery alone; and how it scales.
+
+Enqueuing: `Client.refresh` of ever new solutions against `apply_async` of a bare Celery application with the same
+broker and results. They take turns, a hundred at a time.
+
+Running: jobs that do nothing against bare Celery tasks that do nothing, through the same worker with the same settings
+(acknowledged late, results kept, events sent). Each kind is enqueued while no worker runs, between two marks that tell
+the time; one worker with one process then takes them all. Both kinds in turns, the median of the rounds.
+
+Progress: in a discovery of a live Odoo by a worker, the time spent telling progress, of the time of it all.
+
+Scaling: 50 solutions whose Odoo has not changed, refreshed by one, two and four worker processes. The Odoo is a small
+server that answers from the recording, each request 200 ms late.
+
+    python -m bench.bench_queue [enqueue|run|progress|scale]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from celery import Celery
+from pydantic import SecretStr
+
+import connectors
+from bench.live import live_odoo
+from fbs_worker.app import FBSCelery, make_app
+from fbs_worker.client import Client, JobHandle
+from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
+from fbs_worker.inline import run_inline
+from fbs_worker.programs import settings_environment
+from fbs_worker.settings import OdooConnection, Settings
+from fbs_worker.stack_info import database_url
+from fbs_worker.vault import new_key
+
+LEAST_ENQUEUE: Final = 0.8
+LEAST_RUN: Final = 0.8
+MOST_PROGRESS: Final = 0.03
+LEAST_LINEAR: Final = 0.8
+
+ENQUEUED: Final = 100
+ENQUEUE_ROUNDS: Final = 21
+NOTHINGS: Final = 1_000
+RUN_ROUNDS: Final = 5
+DISCOVERIES: Final = 7
+SOLUTIONS: Final = 50
+LATENCY: Final = 0.2
+PROCESSES: Final = (1, 2, 4)
+
+_ROOT: Final = Path(__file__).parent.parent
+_RECORDING: Final = Path(connectors.__file__).parent / "recordings" / "odoo19.json.xz"
+_PATIENCE: Final = 600.0
+
+
+class _Bench:
+    """A Redis and a PostgreSQL of its own."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._folder = folder
+        self._postgres = stack.enter_context(EmbeddedPostgres.start(folder / "postgres"))
+        self._redis = stack.enter_context(EmbeddedRedis.start(folder / "redis"))
+        self._postgres.create_database("home")
+        self.settings = Settings(
+            fbs_redis_url=self._redis.url,
+            fbs_database_url=database_url(self._postgres.config("home")),
+            fbs_home=folder / "home",
+            fbs_secret_keys=SecretStr(new_key()),
+            fbs_odoo_max_calls=max(PROCESSES),
+        )
+
+    def database(self, name: str) -> dict[str, Any]:
+        """A new, empty database."""
+        self._postgres.drop_database(name)
+        self._postgres.create_database(name)
+        return self._postgres.config(name).model_dump(exclude={"password"})
+
+    # ------------------------------------------------------------------------------------------------- enqueuing
+
+    def enqueue(self) -> dict[str, float]:
+        """How many are enqueued in a second, and the ratio of ours to Celery's."""
+        plain = Celery("plain", broker=self.settings.fbs_redis_url, backend=self.settings.fbs_redis_url)
+        plain.conf.update(task_serializer="json", accept_content=["json"], task_default_queue="plain")
+
+        @plain.task(name="plain.refresh")  # type: ignore[untyped-decorator]
+        def task(*, solution_name: str) -> str:
+            return solution_name
+
+        number = iter(range(1_000_000))
+
+        def bare() -> None:
+            task.apply_async(kwargs={"solution_name": f"s{next(number)}"})
+
+        rates: dict[str, list[float]] = {"client": [], "bare": []}
+        with Client(settings=self.settings) as client:
+            for _ in range(ENQUEUE_ROUNDS + 1):
+                rates["bare"].append(_rate(bare))
+                rates["client"].append(_rate(lambda: client.refresh(f"s{next(number)}")))
+        plain.close()
+        self._empty()
+        ratios = [ours / theirs for ours, theirs in zip(rates["client"], rates["bare"], strict=True)]
+        return {
+            "client_per_second": statistics.median(rates["client"][1:]),
+            "bare_per_second": statistics.median(rates["bare"][1:]),
+            "ratio": statistics.median(ratios[1:]),
+        }
+
+    # --------------------------------------------------------------------------------------------------- running
+
+    def run(self) -> dict[str, float]:
+        """How many are run in a second by one worker process, and the ratio of jobs to bare tasks."""
+        app = make_app(self.settings)
+        rates: dict[str, list[float]] = {"job": [], "bare": []}
+        with Client(settings=self.settings) as client:
+
+            def send_job(number: int) -> None:
+                client._enqueue("bench.job", {"number": number}, solution=f"s{number}")
+
+            def send_bare(number: int) -> None:
+                app.send_task("bench.bare", kwargs={"number": number})
+
+            for _ in range(RUN_ROUNDS):
+                rates["bare"].append(self._rate_of(app, send_bare))
+                rates["job"].append(self._rate_of(app, send_job))
+        app.close()
+        ratios = [ours / theirs for ours, theirs in zip(rates["job"], rates["bare"], strict=True)]
+        return {
+            "job_per_second": statistics.median(rates["job"]),
+            "bare_per_second": statistics.median(rates["bare"]),
+            "ratio": statistics.median(ratios),
+        }
+
+    def _rate_of(self, app: FBSCelery, send: Callable[[int], None]) -> float:
+        first = app.send_task("bench.mark")
+        for number in range(NOTHINGS):
+            send(number)
+        last = app.send_task("bench.mark")
+        with self._workers(1):
+            span = float(last.get(timeout=_PATIENCE)) - float(first.get(timeout=_PATIENCE))
+        self._empty()
+        return NOTHINGS / span
+
+    # -------------------------------------------------------------------------------------------------- progress
+
+    def progress(self, odoo: OdooConnection) -> dict[str, float]:
+        """The share of a discovery that is spent telling its progress."""
+        settings = self.settings.model_copy(
+            update={
+                "odoo_url": odoo.url,
+                "odoo_db": odoo.db,
+                "odoo_user": odoo.user,
+                "odoo_password": odoo.password,
+            }
+        )
+        database = self.database("progress")
+        shares, told = [], []
+        with self._workers(1, settings), Client(settings=settings) as client:
+            for _ in range(DISCOVERIES + 1):
+                handle = client._enqueue("bench.discover", {"domain": "rental", "database_config": database})
+                found = handle.wait(_PATIENCE)
+                shares.append(found["progress_seconds"] / found["seconds"])
+                told.append(found)
+        self._empty()
+        return {
+            "share": statistics.median(shares[1:]),
+            "seconds": statistics.median(found["seconds"] for found in told[1:]),
+            "told": statistics.median(found["told"] for found in told[1:]),
+        }
+
+    # --------------------------------------------------------------------------------------------------- scaling
+
+    def scale(self) -> dict[str, float]:
+        """Seconds for all refreshes by each number of processes, and how much of linear that is."""
+        with _late_odoo(0) as url:
+            settings = _reading(self.settings, url)
+            self._set_up(settings)
+            # a fingerprint is settled once its newest date has passed: the first refreshes write it down
+            with self._workers(2, settings), Client(settings=settings) as client:
+                _wait([client.refresh(_name(number)) for number in range(SOLUTIONS)])
+        figures: dict[str, float] = {}
+        port = int(url.rpartition(":")[2])
+        with _late_odoo(LATENCY, port=port):
+            for count in PROCESSES:
+                with self._workers(count, settings), Client(settings=settings) as client:
+                    begun = time.perf_counter()
+                    results = _wait([client.refresh(_name(number)) for number in range(SOLUTIONS)])
+                    figures[f"seconds_{count}"] = time.perf_counter() - begun
+                    if any(result["report"]["read"] for result in results):
+                        raise AssertionError("an Odoo that did not change was read")
+                figures[f"linear_{count}"] = figures["seconds_1"] / figures[f"seconds_{count}"] / count
+        return figures
+
+    def _set_up(self, settings: Settings) -> None:
+        database = self.database("many")
+        for number in range(SOLUTIONS):
+            run_inline(
+                "fbs.setup",
+                {
+                    "solution_name": _name(number),
+                    "domain": "hr",
+                    "database_config": database,
+                    "table_prefix": f"f{number}_",
+                    "business_prefix": f"b{number}_",
+                },
+                settings=settings,
+            )
+
+    # --------------------------------------------------------------------------------------------------- innards
+
+    @contextmanager
+    def _workers(self, count: int, settings: Settings | None = None) -> Iterator[None]:
+        """So many workers with one process each, ready for jobs."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ODOO_", "FBS_"))}
+        with ExitStack() as stack:
+            started = []
+            for _ in range(count):
+                ready, tell = os.pipe()
+                log = stack.enter_context((self._folder / "worker.log").open("ab"))
+                worker = subprocess.Popen(
+                    [sys.executable, "-m", "bench.queue_worker", str(tell)],
+                    cwd=_ROOT,
+                    env=inherited | settings_environment(settings or self.settings),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=[tell],
+                )
+                os.close(tell)
+                stack.callback(worker.wait)
+                stack.callback(worker.terminate)
+                started.append(stack.enter_context(os.fdopen(ready, "rb")))
+            for ready_file in started:
+                if not ready_file.read(1):
+                    raise RuntimeError((self._folder / "worker.log").read_text()[-2000:])
+            yield
+
+    def _empty(self) -> None:
+        """Nothing of one measurement reaches the next."""
+        with self._redis_client() as client:
+            client.flushdb()
+
+    def _redis_client(self) -> Any:
+        import redis
+
+        return redis.Redis.from_url(self.settings.fbs_redis_url)
+
+
+def _rate(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    for _ in range(ENQUEUED):
+        work()
+    return ENQUEUED / (time.perf_counter() - begun)
+
+
+def _wait(handles: Sequence[JobHandle]) -> list[dict[str, Any]]:
+    return [handle.wait(_PATIENCE) for handle in handles]
+
+
+def _name(number: int) -> str:
+    return f"solution_{number}"
+
+
+def _reading(settings: Settings, url: str) -> Settings:
+    given = {"odoo_url": url, "odoo_db": "live", "odoo_user": "admin", "odoo_password": SecretStr("admin-password")}
+    return settings.model_copy(update=given)
+
+
+@contextmanager
+def _late_odoo(latency: float, *, port: int = 0) -> Iterator[str]:
+    """The small server of the tests, in a process of its own."""
+    command = [sys.executable, "-m", "tests.support.odoo_server", "--recording", str(_RECORDING)]
+    command += ["--latency", str(latency), "--port", str(port)]
+    with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.terminate()
+
+
+def run(parts: Sequence[str] = ("enqueue", "run", "progress", "scale")) -> dict[str, dict[str, float]]:
+    """Measure on servers that are started for it, and removed.
+
+    Args:
+        parts: what to measure; `progress` is left out where no live Odoo can be had.
+    """
+    figures: dict[str, dict[str, float]] = {}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fbs-bench-")))
+        bench = _Bench(folder, stack)
+        if "enqueue" in parts:
+            figures["enqueue"] = bench.enqueue()
+        if "run" in parts:
+            figures["run"] = bench.run()
+        if "progress" in parts:
+            with live_odoo() as odoo:
+                if odoo is not None:
+                    figures["progress"] = bench.progress(odoo)
+        if "scale" in parts:
+            figures["scale"] = bench.scale()
+    return figures
+
+
+def misses(figures: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """The targets that were missed, one line each."""
+    told = []
+    for name, least in (("enqueue", LEAST_ENQUEUE), ("run", LEAST_RUN)):
+        if name in figures and figures[name]["ratio"] < least:
+            told.append(f"queue, {name}: {figures[name]['ratio']:.2f} of bare Celery (at least {least})")
+    if "progress" in figures and figures["progress"]["share"] >= MOST_PROGRESS:
+        told.append(f"progress: {figures['progress']['share']:.1%} of a discovery (below {MOST_PROGRESS:.0%})")
+    for count in PROCESSES[1:]:
+        linear = figures.get("scale", {}).get(f"linear_{count}", 1.0)
+        if linear < LEAST_LINEAR:
+            told.append(f"{count} worker processes: {linear:.2f} of linear (at least {LEAST_LINEAR})")
+    return told
+
+
+if __name__ == "__main__":
+    measured = run(sys.argv[1:]) if sys.argv[1:] else run()
+    print(json.dumps({name: {k: round(v, 4) for k, v in found.items()} for name, found in measured.items()}, indent=2))
+    missed = misses(measured)
+    print("\n".join(missed) or "every target is met")
+    sys.exit(bool(missed))

@@ -1,0 +1,31 @@
+"""A worker with one process that knows the benches' tasks, too; it says through a pipe that it is ready.
+
+python -m bench.queue_worker FILE_DESCRIPTOR
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from celery.signals import worker_ready
+
+from fbs_worker.run_worker import run_worker
+from fbs_worker.settings import load_settings
+
+
+def main() -> int:
+    """Run the worker until it is told to stop."""
+    ready_fd = int(sys.argv[1])
+
+    @worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
+    def tell(**_: Any) -> None:
+        os.write(ready_fd, b"!")
+        os.close(ready_fd)
+
+    return run_worker(load_settings(), concurrency=1, loglevel="WARNING", include=("bench.queue_tasks",))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

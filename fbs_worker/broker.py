@@ -1,0 +1,113 @@
+"""Where the messages of jobs go: the Redis of their records, or a broker of its own.
+
+    redis://[:password@]host:port/db, rediss://…                                    Redis
+    sentinel://[:password@]host:26379;sentinel://host:26379/0?master_name=mymaster  Redis, found by its sentinels
+    amqp://user:password@host:5672/vhost, amqps://…                                 RabbitMQ
+
+What a broker's library raises is told in our words; neither they nor `place` hold a user or a password.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, Self
+from urllib.parse import parse_qs, urlsplit
+
+from kombu.exceptions import OperationalError
+
+from fbs_worker import queue
+from fbs_worker.errors import QueueUnreachable, SettingsError
+from fbs_worker.settings import Settings
+
+_AMQP: Final = frozenset({"amqp", "amqps"})
+_SENTINEL: Final = "sentinel"
+_MASTER: Final = "master_name"
+_HINT: Final = (
+    "Write FBS_BROKER_URL as redis://host:port/db, as amqp://user:password@host:port/vhost, or as "
+    "sentinel://host:26379;sentinel://host:26379/0?master_name=mymaster."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broker:
+    """A broker.
+
+    Attributes:
+        url: as Celery takes it; it holds the password.
+        kind: what it is.
+        is_records: it is the Redis of the jobs' records.
+        place: `host:port`, for a person.
+        options: kombu's options that follow from the URL.
+    """
+
+    url: str = field(repr=False)
+    kind: Literal["redis", "sentinel", "amqp"]
+    is_records: bool
+    place: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The broker that the settings mean: FBS_BROKER_URL, else FBS_REDIS_URL.
+
+        Raises:
+            SettingsError: that is missing or cannot be read; the message does not repeat it, for the password's sake.
+        """
+        records = queue.check_url(settings.fbs_redis_url)
+        url = settings.fbs_broker_url.strip() or records
+        if url == records:
+            return cls(url=url, kind="redis", is_records=True, place=queue.address(url))
+        try:
+            return cls._parse(url)
+        except ValueError:
+            raise SettingsError("FBS_BROKER_URL is not the URL of a broker.", hint=_HINT) from None
+
+    @contextmanager
+    def errors_translated(self) -> Iterator[None]:
+        """Tells kombu's errors in our words.
+
+        Raises:
+            QueueUnreachable: it does not answer.
+        """
+        try:
+            yield
+        except OperationalError as exc:
+            if self.is_records:
+                raise QueueUnreachable(f"Redis at {self.place} does not answer.", hint=queue.HOW_TO_START) from exc
+            raise QueueUnreachable(
+                f"The broker at {self.place} does not answer.", hint="Start it, or correct FBS_BROKER_URL."
+            ) from exc
+
+    @classmethod
+    def _parse(cls, url: str) -> Self:
+        scheme = url.partition("://")[0]
+        if scheme in {"redis", "rediss"}:
+            return cls(url=queue.check_url(url), kind="redis", is_records=False, place=queue.address(url))
+        if scheme in _AMQP:
+            parts = urlsplit(url)
+            return cls(url=url, kind="amqp", is_records=False, place=_place(parts.hostname, parts.port or 5672))
+        if scheme != _SENTINEL:
+            raise ValueError(scheme)
+        url, _, query = url.partition("?")
+        names = parse_qs(query, strict_parsing=True)
+        if set(names) != {_MASTER}:
+            raise ValueError(_MASTER)
+        hosts = [urlsplit(each) for each in url.split(";")]
+        if any(host.scheme != _SENTINEL for host in hosts):
+            raise ValueError(_SENTINEL)
+        place = ", ".join(_place(host.hostname, host.port or 26379) for host in hosts)
+        database = "".join({host.path.strip("/") for host in hosts}) or "0"
+        if not database.isdecimal():
+            raise ValueError(database)
+        # kombu takes user, password and database from the first one
+        first, *others = (f"{_SENTINEL}://{host.netloc}" for host in hosts)
+        url = ";".join([f"{first}/{database}", *others])
+        return cls(url=url, kind="sentinel", is_records=False, place=place, options={_MASTER: names[_MASTER][-1]})
+
+
+def _place(host: str | None, port: int) -> str:
+    if not host:
+        raise ValueError(host)
+    return f"{host}:{port}"

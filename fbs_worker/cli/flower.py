@@ -1,0 +1,57 @@
+"""`fbs flower`: the dashboard."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from contextlib import suppress
+from importlib.util import find_spec
+from typing import Annotated, Final
+
+import typer
+
+from fbs_worker.cli.output import note, say
+from fbs_worker.errors import SettingsError
+
+_LOCAL_NAMES: Final = ("", "localhost")
+
+
+def flower(
+    address: Annotated[
+        str | None,
+        typer.Option("--address", envvar="FBS_FLOWER_ADDRESS", help="Where it listens; default: 127.0.0.1."),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", envvar="FBS_FLOWER_PORT", min=0, max=65535, help="Its port; default: 5555; 0: any."),
+    ] = None,
+    ready_fd: Annotated[int | None, typer.Option("--ready-fd", hidden=True)] = None,
+) -> None:
+    """Run the dashboard (Flower) in this terminal until Ctrl-C.
+
+    It asks for FBS_FLOWER_USER and FBS_FLOWER_PASSWORD.
+    """
+    from fbs_worker.cli.options import current_settings
+
+    if find_spec("flower") is None:
+        raise SettingsError("Flower is not installed.", hint='Install it: pip install "fbs-worker[flower]"')
+    from fbs_worker.dashboard.run import run_dashboard
+
+    given = {"fbs_flower_address": address, "fbs_flower_port": port}
+    settings = current_settings().model_copy(update={name: value for name, value in given.items() if value is not None})
+
+    def tell(url: str) -> None:
+        say(f"The dashboard is at {url} for {settings.fbs_flower_user} and FBS_FLOWER_PASSWORD.")
+        if not _is_local(settings.fbs_flower_address):
+            note("Others can reach it, and what they type travels unencrypted: put a proxy with TLS before it.")
+        if ready_fd is not None:
+            os.write(ready_fd, f"{url}\n".encode())
+            os.close(ready_fd)
+
+    run_dashboard(settings, tell=tell)
+
+
+def _is_local(address: str) -> bool:
+    with suppress(ValueError):
+        return ipaddress.ip_address(address).is_loopback
+    return address in _LOCAL_NAMES

@@ -1,0 +1,41 @@
+"""`fbs health`: whether everything that jobs need works."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fbs_worker.cli.options import Format, current_settings
+from fbs_worker.cli.output import OutputFormat, Table, print_blocks, print_error, print_json
+
+
+def health(
+    worker: Annotated[
+        str | None,
+        typer.Option(
+            "--worker",
+            envvar="FBS_WORKER",
+            help="Only this worker, by its `fbs worker --name` on this machine, or NAME@host.",
+        ),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option("--timeout", envvar="FBS_HEALTH_TIMEOUT", min=1, help="Seconds to wait for workers.")
+    ] = 10.0,
+    output_format: Format = OutputFormat.TEXT,
+) -> None:
+    """Look at Redis, the home database, and whether jobs are taken.
+
+    A probe goes through each queue as a job would. Exit code 0: all is fine, or the workers are busy; 3: it is not.
+    """
+    from fbs_worker.health import check_health
+
+    report = check_health(current_settings(), worker=worker, seconds=timeout)
+    if output_format is OutputFormat.JSON:
+        print_json(report.to_dict())
+    else:
+        rows = [(check.name, str(check.health), check.detail) for check in report.checks]
+        print_blocks([Table(title="Health", columns=("what", "how", "detail"), rows=rows)])
+    if report.error is not None:
+        print_error(report.error)
+        raise typer.Exit(report.error.exit_code)

@@ -1,0 +1,45 @@
+"""`fbs metrics`: figures for Prometheus."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from fbs_worker.cli.output import note, print_error
+
+
+def metrics(
+    serve: Annotated[
+        bool, typer.Option("--serve", envvar="FBS_METRICS_SERVE", help="Answer Prometheus by HTTP until Ctrl-C.")
+    ] = False,
+    address: Annotated[
+        str,
+        typer.Option(
+            "--address",
+            envvar="FBS_METRICS_ADDRESS",
+            help="The address to listen on; there is no password, so keep it inside.",
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", envvar="FBS_METRICS_PORT", min=0, max=65535, help="The port; 0 for any.")
+    ] = 9464,
+) -> None:
+    """Print figures for Prometheus, or serve them.
+
+    Jobs, durations, waits, calls to Odoo and rows, of all workers of the same Redis.
+    """
+    from fbs_worker.cli.options import current_settings
+    from fbs_worker.metrics import metrics_text
+
+    settings = current_settings()
+    if not serve:
+        sys.stdout.write(metrics_text(settings).decode())
+        return
+    from fbs_worker.metrics_server import MetricsServer
+    from fbs_worker.processes import ending_signals
+
+    with ending_signals(), MetricsServer(settings, address=address, port=port, tell=print_error) as server:
+        note(f"Figures are at {server.url}")
+        server.serve_forever()

@@ -1,0 +1,54 @@
+"""When two jobs are the same: who asks for one that waits or runs already is given that."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from fbs_worker.errors import SecretError
+from fbs_worker.vault import SEALED, Vault
+
+_PASSWORD: Final = "password"  # noqa: S105 -- the name of a field
+
+
+def identity(task: str, kwargs: Mapping[str, Any], *, secret_keys: str) -> str:
+    """What all jobs have in common that ask for the same: the task and its arguments.
+
+    A password is sealed differently each time, so it counts by what it is; but a mere hash of one could be guessed at,
+    so it is one that only those can make who have the key. A reference counts as it is written.
+
+    Args:
+        task: the task's name.
+        kwargs: its keyword arguments, JSON-ready.
+        secret_keys: FBS_SECRET_KEYS.
+
+    Returns:
+        A hash, 64 hexadecimal digits.
+    """
+    told = {name: _comparable(name, value, secret_keys) for name, value in kwargs.items()}
+    return hashlib.sha256(orjson.dumps([task, told], option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _comparable(name: str, value: Any, secret_keys: str) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _comparable(key, item, secret_keys) for key, item in value.items()}
+    if isinstance(value, str) and (name == _PASSWORD or value.startswith(SEALED)):
+        return _password(value, secret_keys)
+    return value
+
+
+def _password(text: str, secret_keys: str) -> str:
+    if Vault.is_reference(text) and not text.startswith(SEALED):
+        return text
+    key = secret_keys.partition(",")[0].strip()
+    if not key or not text:
+        return text if text.startswith(SEALED) else ""
+    try:
+        secret = Vault.from_text(secret_keys).open(text, allow_plain=True)
+    except SecretError:  # sealed with a key that is not here: like no other
+        return text
+    return hmac.new(key.encode(), secret.encode(), hashlib.sha256).hexdigest()

@@ -1,0 +1,70 @@
+"""The part of a Celery worker that says that the worker is there, and makes it take from a queue of its own, too."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery import bootsteps
+from celery.worker import state
+
+from fbs_worker.errors import FBSError
+from fbs_worker.presence import SIGN_SECONDS, Presence, WorkerSign
+from fbs_worker.probes import own_queue
+
+_log = logging.getLogger(__name__)
+
+
+class PresenceStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
+    """Gives the worker's signs of life from its main loop, as long as it takes jobs.
+
+    A loop that stands still gives none; nor does one that has lost its broker (Celery stops the steps of its consumer
+    then and starts them again with the next connection).
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, consumer: Any, **options: Any) -> None:
+        super().__init__(consumer, **options)
+        queues = consumer.app.amqp.queues
+        self._queues = tuple(sorted(queues.consume_from))
+        own = own_queue(consumer.hostname)
+        nowhere = own.exchange
+        queues.select_add(own)
+        own.exchange = nowhere  # Celery has put its default one in this one's place
+        self._presence = Presence(consumer.app.settings.fbs_redis_url)
+        self._timer: Any = None
+        self._told = True
+
+    def start(self, consumer: Any) -> None:
+        """The worker takes jobs from now on; Celery calls it."""
+        self._tell(consumer)
+        self._timer = consumer.timer.call_repeatedly(SIGN_SECONDS, self._tell, (consumer,))
+
+    def stop(self, consumer: Any) -> None:
+        """The worker takes no more jobs; Celery calls it."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        try:
+            self._presence.leave(consumer.hostname)
+        except FBSError as exc:
+            _log.warning("The worker's sign of life could not be taken away, it expires: %s", exc.message)
+        self._presence.close()
+
+    def _tell(self, consumer: Any) -> None:
+        sign = WorkerSign(
+            name=consumer.hostname,
+            queues=self._queues,
+            slots=consumer.pool.num_processes,
+            running=len(state.active_requests),
+            taken=state.all_total_count[0],
+        )
+        try:
+            self._presence.tell(sign)
+        except FBSError as exc:
+            if self._told:
+                _log.warning("The worker's sign of life could not be given: %s", exc.message)
+            self._told = False
+        else:
+            self._told = True

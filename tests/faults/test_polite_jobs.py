@@ -1,0 +1,100 @@
+"""Jobs that wait for an Odoo: for their turn to call it, or for it to recover. A real worker, a real queue."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+import redis
+from pydantic import SecretStr
+
+from connectors.recording import RecordingTransport
+from fbs_worker.client import Client
+from fbs_worker.embedded import EmbeddedRedis
+from fbs_worker.errors import JobCancelled
+from fbs_worker.job_events import JobState
+from fbs_worker.settings import Settings
+from tests.support.gates import PASSWORD, PATIENCE, fail, gates, key, taken, until
+from tests.support.job_worker import job_worker
+from tests.support.odoo_faults import Misbehaviour
+from tests.support.odoo_server import OdooServer
+from tests.support.servers import redis_database
+from tests.support.solutions import RECORDING
+
+pytestmark = pytest.mark.faults
+
+FAILURES: Final = 2
+
+
+@pytest.fixture(scope="module")
+def odoo() -> Iterator[OdooServer]:
+    with OdooServer(RecordingTransport(RECORDING)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(odoo: OdooServer, redis_server: EmbeddedRedis, run_folder: Path) -> Iterator[Client]:
+    """A client of a worker that may make one call at a time."""
+    with redis_database(redis_server.url) as url:
+        settings = Settings(
+            odoo_url=odoo.url,
+            odoo_db=odoo.database,
+            odoo_user="admin",
+            odoo_password=SecretStr(PASSWORD),
+            fbs_redis_url=url,
+            fbs_odoo_max_calls=1,
+            fbs_odoo_max_failures=FAILURES,
+            fbs_odoo_pause=2.5,
+            fbs_max_retries=FAILURES,
+        )
+        with job_worker(settings, log=run_folder / "polite-worker.log"), Client(settings=settings) as client:
+            yield client
+
+
+@pytest.fixture(autouse=True)
+def good_reputation(client: Client, odoo: OdooServer) -> None:
+    """No test's failures are held against the next one's Odoo."""
+    with redis.Redis.from_url(client._settings.fbs_redis_url) as raw:
+        raw.delete(key("breaker", odoo.url))
+
+
+def test_a_job_that_waits_for_its_turn_can_be_cancelled(client: Client, odoo: OdooServer) -> None:
+    asked = odoo.requests
+    with gates(client._settings.fbs_redis_url) as gate, taken(gate(odoo.url)):
+        job = client.discover(domain="hr")
+        until(lambda: job.status().step == "connect")
+        began = time.monotonic()
+        job.cancel()
+        with pytest.raises(JobCancelled):
+            job.wait(PATIENCE)
+        assert time.monotonic() - began < 5
+    assert odoo.requests == asked
+
+
+def test_a_job_waits_for_an_odoo_that_keeps_failing_and_then_runs(client: Client, odoo: OdooServer) -> None:
+    with gates(client._settings.fbs_redis_url) as gate:
+        for _ in range(FAILURES):
+            fail(gate(odoo.url, max_failures=FAILURES, pause=6))
+    asked = odoo.requests
+    job = client.discover(domain="hr")
+    until(lambda: job.status().state is JobState.RETRYING)
+    assert odoo.requests == asked, "it was asked while it should rest"
+    assert "no call is made to it" in job.status().message
+    assert job.wait(PATIENCE)["calls"] <= 12
+
+
+def test_a_job_fails_once_its_own_attempts_are_used_up(client: Client, odoo: OdooServer) -> None:
+    odoo.misbehave(Misbehaviour.BAD_GATEWAY)
+    try:
+        job = client.discover(domain="hr")
+        until(lambda: job.status().state.finished)
+    finally:
+        odoo.behave()
+    told = job.status()
+    assert told.state is JobState.FAILED
+    assert told.error is not None
+    assert told.error["code"] == "odoo_server_error"
+    assert told.attempts > FAILURES + 1, "none of them was spent waiting"

@@ -1,0 +1,126 @@
+"""The dashboard as a person sees it, in Chromium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.chrome.webdriver import WebDriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from fbs_worker.client import Client
+from tests.conftest import MakeSettings
+from tests.support.dashboard import PASSWORD, PATIENCE, USER, Dashboard, dashboard
+from tests.support.job_worker import ROOT, job_worker
+
+ARTEFACTS = Path(os.environ.get("FBS_ARTEFACTS") or ROOT / "build" / "artefacts")
+CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
+    "--window-size=1400,1000",
+]
+
+
+@pytest.fixture
+def browser() -> Iterator[WebDriver]:
+    """Chromium without anybody's profile, without a window."""
+    assert CHROMIUM is not None
+    options = Options()
+    options.binary_location = CHROMIUM
+    with tempfile.TemporaryDirectory(prefix="fbs-browser-") as profile:
+        for flag in (*FLAGS, f"--user-data-dir={profile}"):
+            options.add_argument(flag)
+        driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+        try:
+            yield driver
+        finally:
+            driver.quit()
+
+
+def log_in(browser: WebDriver, shown: Dashboard) -> None:
+    """Answer the question for user and password; Chromium remembers the answer."""
+    place = urlsplit(shown.url).netloc
+    browser.get(f"http://{quote(USER, safe='')}:{quote(PASSWORD, safe='')}@{place}/workers")
+    assert browser.title == "Workers · Flower"
+
+
+def until(browser: WebDriver, condition: Callable[[WebDriver], Any]) -> Any:
+    return WebDriverWait(browser, PATIENCE, poll_frequency=0.1).until(condition)
+
+
+def rows(browser: WebDriver) -> dict[str, str]:
+    """The words of each task's row, by its id."""
+    script = "return Array.from(document.querySelectorAll('#tasks-table tbody tr[id]'), row => [row.id, row.innerText])"
+    return dict(browser.execute_script(script))
+
+
+def details(browser: WebDriver) -> dict[str, str]:
+    """What a task's page tells: values by their names."""
+    script = """return Array.from(document.querySelectorAll('.detail-row'),
+        row => [row.querySelector('dt').innerText, row.querySelector('dd').innerText.trim()])"""
+    return dict(browser.execute_script(script))
+
+
+def picture(browser: WebDriver, name: str) -> None:
+    ARTEFACTS.mkdir(parents=True, exist_ok=True)
+    assert browser.save_screenshot(str(ARTEFACTS / f"flower-{name}.png"))
+
+
+def complaints(browser: WebDriver) -> list[dict[str, Any]]:
+    return [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]  # type: ignore[no-untyped-call]
+
+
+def nothing_is_shown(browser: WebDriver, shown: Dashboard) -> None:
+    for path in ("/", "/tasks", "/metrics", "/api/tasks"):
+        browser.get(shown.url + path)
+        assert browser.find_element(By.TAG_NAME, "body").text in {"", "User and password are needed."}
+        assert "flower" not in browser.page_source.lower()
+
+
+@pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="NO BROWSER: apt-get install chromium chromium-driver")
+def test_a_person_sees_a_job_run_and_end(browser: WebDriver, settings: MakeSettings, tmp_path: Path) -> None:
+    made, gate = settings(), tmp_path / "gate"
+    with (
+        job_worker(made, log=tmp_path / "worker.log"),
+        dashboard(made, log=tmp_path / "flower.log") as shown,
+        Client(settings=made) as client,
+    ):
+        nothing_is_shown(browser, shown)
+        browser.get_log("browser")  # type: ignore[no-untyped-call]  # the refusals are in it
+        log_in(browser, shown)
+        done = client._enqueue("test.steps", {"gate": str(tmp_path), "domain": "hr"})
+        running = client._enqueue("test.steps", {"gate": str(gate), "domain": "rental"})
+        browser.get(f"{shown.url}/tasks")
+        until(browser, lambda seen: "PROGRESS" in rows(seen).get(running.id, ""))
+        until(browser, lambda seen: "SUCCESS" in rows(seen).get(done.id, ""))
+        until(browser, lambda seen: "fields 50 %" in rows(seen)[running.id])
+        assert "fields" not in rows(browser)[done.id]
+        picture(browser, "tasks")
+
+        browser.find_element(By.CSS_SELECTOR, '[data-task-state="PROGRESS"]').click()
+        until(browser, lambda seen: list(rows(seen)) == [running.id])
+        browser.get(f"{shown.url}/task/{running.id}")
+        told = details(browser)
+        assert (told["Status"], told["Step"], told["Percent"]) == ("PROGRESS", "fields", "50")
+        picture(browser, "running-task")
+
+        gate.touch()
+        until(browser, lambda seen: details(seen).get("Status") == "SUCCESS")  # the page follows by itself
+        assert "done" in details(browser)["Result"]
+        picture(browser, "finished-task")
+
+        browser.get(f"{shown.url}/workers")
+        until(browser, lambda seen: seen.find_element(By.ID, "workers-succeeded").text == "2")
+        picture(browser, "workers")
+        assert complaints(browser) == []

@@ -1,0 +1,236 @@
+"""One job for all who ask for the same, what is counted of jobs, and what becomes of those that nobody runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import cast
+
+import pytest
+import redis
+
+from fbs_worker.client import Client
+from fbs_worker.errors import OdooTimeout
+from fbs_worker.job_events import BUCKETS
+from fbs_worker.jobs import JobState, JobStore
+from fbs_worker.settings import Settings
+
+ERROR = OdooTimeout("Odoo took too long.", hint="Wait.").to_dict()
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator[JobStore]:
+    with JobStore(redis_url, ttl=600) as store:
+        yield store
+
+
+@pytest.fixture
+def quick(redis_url: str) -> Iterator[JobStore]:
+    """A store that loses patience soon."""
+    with JobStore(redis_url, ttl=600, lost_after=0.1) as store:
+        yield store
+
+
+@pytest.fixture
+def raw(redis_url: str) -> Iterator[redis.Redis]:
+    with closing(redis.Redis.from_url(redis_url, decode_responses=True)) as client:
+        yield client
+
+
+def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.02)
+
+
+def ask(store: JobStore, job_id: str, *, same: str = "x") -> str:
+    made = store.create(job_id, action="refresh", same=same)
+    if made == job_id:
+        store.sent(job_id)
+    return made
+
+
+# ------------------------------------------------------------------------------------------------------- the same job
+
+
+def test_who_asks_for_the_same_is_given_the_one_that_has_not_ended(store: JobStore) -> None:
+    assert ask(store, "one") == "one"
+    assert ask(store, "two") == "one"
+    assert ask(store, "other", same="y") == "other"
+    attempt = store.start("one", action="refresh").attempt
+    assert ask(store, "three") == "one"
+    store.retrying("one", attempt, error=ERROR, message="")
+    assert ask(store, "four") == "one"
+    assert {record.id for record in store.list()} == {"one", "other"}
+
+
+@pytest.mark.parametrize("end", ["succeed", "fail", "cancelled", "request_cancel", "remove"])
+def test_a_job_that_has_ended_stands_for_no_other(store: JobStore, raw: redis.Redis, end: str) -> None:
+    ask(store, "one")
+    ends: dict[str, Callable[[], object]] = {
+        "succeed": lambda: store.succeed("one", store.start("one", action="").attempt, {}),
+        "fail": lambda: store.fail("one", store.start("one", action="").attempt, ERROR),
+        "cancelled": lambda: store.cancelled("one", store.start("one", action="").attempt),
+        "request_cancel": lambda: store.request_cancel("one"),
+        "remove": lambda: store.remove("one"),
+    }
+    ends[end]()
+    assert not raw.exists("fbs:same:x")
+    assert ask(store, "two") == "two"
+
+
+def test_a_lost_job_s_claim_is_taken_over_and_stays_with_the_new_one(store: JobStore, raw: redis.Redis) -> None:
+    ask(store, "one")
+    store.start("one", action="refresh", worker="a", process=1)
+    store.lose("one", worker="a", process=1)
+    assert ask(store, "two") == "two"
+    store.succeed("one", store.start("one", action="refresh").attempt, {})
+    assert raw.get("fbs:same:x") == "two"
+    assert ask(store, "three") == "two"
+
+
+def test_a_record_that_is_gone_stands_for_nothing(store: JobStore, raw: redis.Redis) -> None:
+    ask(store, "one")
+    raw.delete("fbs:job:one")
+    assert ask(store, "two") == "two"
+
+
+def test_a_job_that_was_never_sent_stands_for_another_only_for_a_while(quick: JobStore) -> None:
+    quick.create("one", action="refresh", same="x")
+    assert ask(quick, "two") == "one"  # its sender may be about to
+    until(lambda: ask(quick, "three") == "three")
+    assert ask(quick, "four") == "three"
+
+
+def test_enqueuing_again_what_was_enqueued_changes_nothing(store: JobStore, raw: redis.Redis) -> None:
+    sending = [("LPUSH", "queue", "message")]
+    assert store.create("one", action="refresh", same="x", sending=sending) == "one"
+    assert store.create("one", action="refresh", same="x", sending=sending) == "one"  # the first answer was lost
+    assert store.create("two", action="refresh", same="x", sending=sending) == "one"
+    assert raw.lrange("queue", 0, -1) == ["message"]
+    assert store.get("one").sent_at is not None
+
+
+ENQUEUE = """
+import multiprocessing, sys
+from fbs_worker.client import Client
+from fbs_worker.settings import Settings
+
+def enqueue(url):
+    config = {"solution_name": "shop", "domain": "hr", "database_config": {"name": "x", "password": "hunter2"}}
+    with Client(settings=Settings(fbs_redis_url=url, fbs_secret_keys=sys.argv[2])) as client:
+        return [client.setup(config).id for _ in range(125)]
+
+if __name__ == "__main__":
+    with multiprocessing.get_context("fork").Pool(8) as pool:
+        told = pool.map(enqueue, [sys.argv[1]] * 8, chunksize=1)
+    print(sum(map(len, told)), *sorted({job for ids in told for job in ids}))
+"""
+
+
+def test_a_thousand_who_ask_at_once_get_one_job_and_one_message(redis_url: str, raw: redis.Redis) -> None:
+    from fbs_worker.vault import new_key
+
+    ended = subprocess.run(
+        [sys.executable, "-c", ENQUEUE, redis_url, new_key()], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ended.returncode == 0, ended.stderr
+    count, *ids = ended.stdout.split()
+    assert (count, len(ids)) == ("1000", 1)
+    assert raw.llen("fbs.schema") == 1
+    with JobStore(redis_url, ttl=600) as store:
+        assert [record.id for record in store.list()] == ids
+
+
+def test_a_client_gives_the_same_job_back(redis_url: str, raw: redis.Redis) -> None:
+    with Client(settings=Settings(fbs_redis_url=redis_url)) as client:
+        first = client.refresh("shop")
+        assert client.refresh("shop").id == first.id
+        assert client.refresh("shop", full=True).id != first.id
+        assert raw.llen("fbs.discovery") == 2
+        first.cancel()
+        assert client.refresh("shop").id != first.id
+
+
+# --------------------------------------------------------------------------------------------------- what is counted
+
+
+def test_states_waits_durations_losses_and_rows_are_counted(store: JobStore, raw: redis.Redis) -> None:
+    store.create("one", action="refresh")
+    store.start("one", action="refresh", worker="a", process=1)
+    store.lose("one", worker="a", process=1)
+    again = store.start("one", action="refresh")
+    store.retrying("one", again.attempt, error=ERROR, message="")
+    last = store.start("one", action="refresh")
+    store.succeed("one", last.attempt, {}, rows=7)
+    figures = cast("dict[str, str]", raw.hgetall("fbs:metrics"))
+    assert 0 <= float(figures.pop("wait|refresh|sum")) < 5
+    assert 0 <= float(figures.pop("duration|refresh|sum")) < 5
+    assert sum(int(value) for name, value in figures.items() if name.startswith("wait|refresh|")) == 2
+    assert {name: value for name, value in figures.items() if "|refresh" in name and not name[-1].isdigit()} == {
+        "jobs|refresh|queued": "1",
+        "jobs|refresh|running": "3",
+        "jobs|refresh|retrying": "1",
+        "jobs|refresh|succeeded": "1",
+        "losses|refresh": "1",
+        "wait|refresh|count": "1",
+        "duration|refresh|count": "1",
+        "rows|refresh": "7",
+    }
+    record = store.get("one")
+    assert record.waited_seconds is not None
+    assert 0 <= record.waited_seconds < 5
+
+
+@pytest.mark.parametrize(("seconds", "place"), [(0, 0), (0.2, 1), (4, 3), (3_000, 9), (90_000, len(BUCKETS))])
+def test_a_wait_falls_into_its_bucket(store: JobStore, raw: redis.Redis, seconds: float, place: int) -> None:
+    store.create("one", action="refresh")
+    created = int(str(raw.hget("fbs:job:one", "created_at")))
+    raw.hset("fbs:job:one", "created_at", created - int(seconds * 1000))
+    store.start("one", action="refresh")
+    assert raw.hget("fbs:metrics", f"wait|refresh|{place}") == "1"
+
+
+def test_an_attempt_that_only_waited_is_told_apart(store: JobStore) -> None:
+    store.create("one", action="refresh")
+    claims = []
+    for _ in range(3):
+        claims.append(store.start("one", action="refresh"))
+        store.retrying("one", claims[-1].attempt, error=ERROR, message="waiting", waits=True)
+    assert [(claim.attempt, claim.waits) for claim in claims] == [(1, 0), (2, 1), (3, 2)]
+
+
+# ------------------------------------------------------------------------------------------- what nobody would ever run
+
+
+def test_those_that_have_not_ended_are_known(store: JobStore) -> None:
+    for name in ("one", "two", "three"):
+        store.create(name, action="refresh")
+    store.request_cancel("two")
+    assert {record.id for record in store.open()} == {"one", "three"}
+
+
+def test_a_job_is_given_up_only_if_nothing_was_heard_of_it_since(quick: JobStore) -> None:
+    quick.create("one", action="refresh")
+    seen = quick.get("one")
+    assert not quick.give_up(seen, ERROR)  # too early
+    until(lambda: time.time() - seen.created_at.timestamp() > quick.stuck_after + 0.05)
+    quick.start("one", action="refresh")
+    assert not quick.give_up(seen, ERROR)
+    attempt = quick.get("one").attempts
+    quick.retrying("one", attempt, error=ERROR, message="")
+    until(lambda: quick.give_up(quick.get("one"), ERROR))
+    record = quick.get("one")
+    assert (record.state, record.error) == (JobState.FAILED, ERROR)
+    assert list(quick.open()) == []
+
+
+def test_one_of_all_workers_looks_at_a_time(store: JobStore, redis_url: str) -> None:
+    with JobStore(redis_url, ttl=600) as other:
+        assert store.turn_to_look(0.2)
+        assert not other.turn_to_look(0.2)
+        until(lambda: other.turn_to_look(0.2))

@@ -1,0 +1,154 @@
+"""Figures of a real Redis, printed and served."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from threading import Thread
+
+import pytest
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from fbs_worker.app import make_app
+from fbs_worker.errors import FBSError, OdooTimeout, UsageError
+from fbs_worker.jobs import JobStore
+from fbs_worker.metrics import CONTENT_TYPE, metrics_text
+from fbs_worker.metrics_server import MetricsServer
+from fbs_worker.settings import Settings
+from tests.conftest import MakeSettings
+from tests.support.job_worker import environment
+
+
+def figures(text: bytes) -> dict[str, Metric]:
+    return {family.name: family for family in text_string_to_metric_families(text.decode())}
+
+
+def values(family: Metric) -> dict[tuple[str, ...], float]:
+    return {tuple(sample.labels.values()): sample.value for sample in family.samples}
+
+
+@pytest.fixture
+def mine(settings: MakeSettings) -> Settings:
+    return settings()
+
+
+@pytest.fixture
+def jobs(mine: Settings) -> Iterator[JobStore]:
+    with JobStore(mine.fbs_redis_url, ttl=60) as store:
+        yield store
+
+
+def started(jobs: JobStore, job_id: str, action: str) -> int:
+    jobs.create(job_id, action=action)
+    return jobs.start(job_id, action=action).attempt
+
+
+def test_what_jobs_do_is_counted(mine: Settings, jobs: JobStore) -> None:
+    jobs.create("a1", action="discover")
+    jobs.succeed("a2", started(jobs, "a2", "refresh"), {})
+    jobs.fail("a3", started(jobs, "a3", "refresh"), OdooTimeout("too long").to_dict())
+    started(jobs, "a4", "setup")
+    found = figures(metrics_text(mine))
+    assert values(found["fbs_jobs"]) == {
+        ("discover", "queued"): 1,
+        ("refresh", "failed"): 1,
+        ("refresh", "queued"): 2,
+        ("refresh", "running"): 2,
+        ("refresh", "succeeded"): 1,
+        ("setup", "queued"): 1,
+        ("setup", "running"): 1,
+    }
+    assert values(found["fbs_jobs_unfinished"]) == {("discover", "queued"): 1, ("setup", "running"): 1}
+    waits, durations = found["fbs_job_queue_seconds"], found["fbs_job_duration_seconds"]
+    for family, counts in ((waits, {"refresh": 2, "setup": 1}), (durations, {"refresh": 2})):
+        counted = {sample.labels["action"]: sample.value for sample in family.samples if sample.name.endswith("_count")}
+        assert counted == counts
+        assert all(sample.value < 10 for sample in family.samples if sample.name.endswith("_sum"))
+    assert 0 <= values(found["fbs_job_oldest_wait_seconds"])[("discover",)] < 10
+
+
+def test_what_waits_in_the_queues_is_counted(mine: Settings) -> None:
+    with make_app(mine, results=False) as app:
+        app.send_task("fbs.refresh", kwargs={"solution_name": "x"})
+        app.send_task("fbs.refresh", kwargs={"solution_name": "y"})
+    found = figures(metrics_text(mine))
+    assert values(found["fbs_queue_length"]) == {("fbs.discovery",): 2, ("fbs.schema",): 0}
+    assert values(found["fbs_broker_up"]) == {(): 1}
+
+
+def test_a_broker_that_is_away_takes_no_other_figure_away(mine: Settings) -> None:
+    found = figures(metrics_text(mine.model_copy(update={"fbs_broker_url": "redis://127.0.0.1:1/0"})))
+    assert values(found["fbs_broker_up"]) == {(): 0}
+    assert values(found["fbs_workers"]) == {(): 0}
+
+
+@contextmanager
+def serving(settings: Settings, told: list[FBSError]) -> Iterator[HTTPConnection]:
+    with MetricsServer(settings, address="127.0.0.1", port=0, tell=told.append) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        connection = HTTPConnection("127.0.0.1", server.server_port, timeout=20)
+        try:
+            yield connection
+        finally:
+            connection.close()
+            server.shutdown()
+            thread.join(20)
+
+
+def test_figures_are_served(mine: Settings) -> None:
+    with serving(mine, []) as connection:
+        connection.request("GET", "/metrics?x=1")
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["Content-Type"]) == (200, CONTENT_TYPE)
+        assert "fbs_jobs" in figures(answer.read())
+        connection.request("HEAD", "/metrics")
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b"")
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (404, b"The figures are at /metrics\n")
+        connection.request("POST", "/metrics")
+        assert connection.getresponse().status == 501
+
+
+def test_a_redis_that_is_away_is_said_and_passes(mine: Settings) -> None:
+    told: list[FBSError] = []
+    gone = mine.model_copy(update={"fbs_redis_url": "redis://:vErY-secret@127.0.0.1:1/0"})
+    with serving(gone, told) as connection:
+        connection.request("GET", "/metrics")
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (503, b"Redis at 127.0.0.1:1 does not answer.\n")
+    assert [exc.code for exc in told] == ["queue_unreachable"]
+
+
+def test_a_port_that_is_taken_is_said(mine: Settings) -> None:
+    with MetricsServer(mine, address="127.0.0.1", port=0, tell=lambda _: None) as server:
+        assert server.url == f"http://127.0.0.1:{server.server_port}/metrics"
+        with pytest.raises(UsageError, match=f"port {server.server_port}: Address already in use"):
+            MetricsServer(mine, address="127.0.0.1", port=server.server_port, tell=lambda _: None)
+
+
+def test_the_command_prints_or_serves(mine: Settings) -> None:
+    command = [sys.executable, "-m", "fbs_worker.cli", "metrics"]
+    printed = subprocess.run(command, env=environment(mine), capture_output=True, check=True, timeout=30)
+    assert "fbs_jobs" in figures(printed.stdout)
+    assert printed.stderr == b""
+    with subprocess.Popen(
+        [*command, "--serve", "--port", "0"], env=environment(mine), stderr=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stderr is not None
+        line = server.stderr.readline()
+        assert line.startswith("Figures are at http://127.0.0.1:")
+        connection = HTTPConnection(line.split("/")[2], timeout=20)
+        connection.request("GET", "/metrics")
+        assert connection.getresponse().status == 200
+        connection.close()
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(20) == 128 + signal.SIGTERM
+        assert server.stderr.read() == ""

@@ -1,0 +1,91 @@
+"""`fbs schedule`: what people read, what programs read, and mistakes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from fbs_worker.cli.app import run
+from fbs_worker.embedded import EmbeddedPostgres
+from fbs_worker.programs import settings_environment
+from fbs_worker.schedule_plans import PlanStore
+from tests.conftest import MakeSettings
+from tests.integration.test_schedules import kept
+from tests.support.made_solutions import MadeSolutions
+
+
+@pytest.fixture
+def made(
+    settings: MakeSettings, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[MadeSolutions]:
+    """A solution, and an environment that leads to it."""
+    with closing(MadeSolutions(settings(), postgres)) as solutions:
+        for name, value in settings_environment(solutions.settings).items():
+            monkeypatch.setenv(name, value)
+        solutions.solution()
+        yield solutions
+
+
+def test_a_schedule_is_set_listed_and_removed(made: MadeSolutions, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["schedule", "set", "fayvad", "--every", "6h"]) == 0
+    first, note = capsys.readouterr().out.splitlines()
+    assert first.startswith("fayvad is refreshed: every 6h; next at 20")
+    assert "`fbs beat`" in note
+    assert run(["schedule", "set", "fayvad", "--cron", "0 3 * * *", "--timezone", "Europe/Berlin"]) == 0
+    assert "0 3 * * * (Europe/Berlin)" in capsys.readouterr().out
+    assert run(["schedule", "list"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "Schedules:"
+    assert told[1].split("  ")[1:2] == ["solution"]
+    assert "fayvad    0 3 * * * (Europe/Berlin)  20" in told[2]
+    assert run(["schedule", "list", "--output-format", "json"]) == 0
+    (one,) = json.loads(capsys.readouterr().out)["schedules"]
+    assert (one["solution"], one["schedule"]["timezone"], one["last_run"]) == ("fayvad", "Europe/Berlin", None)
+    assert run(["schedule", "remove", "--solution-name", "fayvad"]) == 0
+    assert capsys.readouterr().out == "The schedule of fayvad has ended.\n"
+    assert run(["schedule", "remove", "fayvad"]) == 0
+    assert capsys.readouterr().out == "fayvad had no schedule of its own.\n"
+    assert run(["schedule", "list"]) == 0
+    assert "never" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["set", "fayvad"], "A schedule is either an interval or a cron line."),
+        (["set", "fayvad", "--every", "6h", "--cron", "0 3 * * *"], "A schedule is either an interval or a cron line."),
+        (["set", "fayvad", "--every", "5 apples"], "'5 apples' is not a length of time."),
+        (["set", "fayvad", "--every", "1s"], "'1s' is too short"),
+        (["set", "fayvad", "--cron", "0 0 3 * * *"], "A cron line has five fields, '0 0 3 * * *' has 6."),
+        (["set", "fayvad", "--cron", "0 25 * * *"], "The hour of a cron line lies between 0 and 23, not at '25'."),
+        (["set", "fayvad", "--every", "1h", "--timezone", "UTC"], "A time zone goes with a cron line alone."),
+        (["set", "fayvad", "--cron", "0 3 * * *", "--timezone", "Mars"], "There is no time zone 'Mars'."),
+        (["set", "nobody", "--every", "6h"], "There is no solution 'nobody'."),
+        (["remove", "nobody"], "There is no solution 'nobody'."),
+        (["set", "--every", "6h"], "No solution is named."),
+    ],
+)
+def test_a_mistake_is_two_lines_and_changes_nothing(
+    made: MadeSolutions, capsys: pytest.CaptureFixture[str], arguments: list[str], error: str
+) -> None:
+    assert run(["schedule", *arguments]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    first, second = told.err.splitlines()
+    assert first.startswith(f"error: {error}")
+    assert second.startswith("hint: ")
+    assert kept(made.home) is None
+    with PlanStore(made.settings.fbs_redis_url) as store:
+        assert store.all() == {}
+
+
+def test_without_solutions(
+    settings: MakeSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in settings_environment(settings()).items():
+        monkeypatch.setenv(name, value)
+    assert run(["schedule", "list"]) == 0
+    assert capsys.readouterr().out == "There are no solutions. Set one up: fbs setup\n"

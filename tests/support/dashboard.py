@@ -1,0 +1,97 @@
+"""A real `fbs flower`, and someone who asks it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from fbs_worker.dashboard.door import header_of
+from fbs_worker.programs import Program
+from fbs_worker.settings import Settings
+
+USER = "fbs"
+PASSWORD = "the dashboard's pässword"
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What came back; the headers' names in small letters."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dashboard:
+    """A running dashboard."""
+
+    program: Program
+    url: str
+    authorization: str = field(default=header_of(USER, PASSWORD), repr=False)
+
+    def ask(self, path: str, *, method: str = "GET", authorization: str | None = None, **headers: str) -> Answer:
+        """Ask for something as this user and password say; as nobody if `authorization` is empty."""
+        header = self.authorization if authorization is None else authorization
+        connection = HTTPConnection(urlsplit(self.url).netloc, timeout=PATIENCE)
+        try:
+            given = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, headers={"Authorization": header, **given} if header else given)
+            answer = connection.getresponse()
+            return Answer(
+                status=answer.status,
+                headers={name.lower(): value for name, value in answer.getheaders()},
+                body=answer.read(),
+            )
+        finally:
+            connection.close()
+
+    def get(self, path: str) -> str:
+        """A page, as whoever may see it."""
+        answer = self.ask(path)
+        assert answer.status == 200, f"{path}: {answer.status} {answer.text[:200]}"
+        return answer.text
+
+    def tasks(self) -> dict[str, dict[str, Any]]:
+        """The tasks that it shows, by id."""
+        told: dict[str, dict[str, Any]] = json.loads(self.get("/api/tasks"))
+        return told
+
+    def state(self, task_id: str) -> str:
+        """The state that it shows of a task; empty if it does not know it."""
+        return str(self.tasks().get(task_id, {}).get("state", ""))
+
+
+@contextmanager
+def dashboard(settings: Settings, *, log: Path) -> Iterator[Dashboard]:
+    """A dashboard at any free port, until the end of the block."""
+    given = {"fbs_flower_password": SecretStr(PASSWORD), "fbs_flower_port": 0}
+    program = Program.start("flower", settings=settings.model_copy(update=given), log=log)
+    try:
+        line = next(line for line in log.read_text().splitlines()[::-1] if line.startswith("The dashboard is at "))
+        yield Dashboard(program=program, url=line.split()[4])
+    finally:
+        program.stop(seconds=10)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.05)

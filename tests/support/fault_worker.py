@@ -1,0 +1,131 @@
+"""Workers that are there to be killed: real processes, whose jobs count as lost sooner than usual.
+
+As a process: `python -m tests.support.fault_worker --concurrency 1`, with the settings around it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from fbs_worker.errors import FBSError
+from fbs_worker.jobs import JobStore
+from fbs_worker.programs import settings_environment
+from fbs_worker.run_worker import run_worker
+from fbs_worker.settings import Settings, load_settings
+from tests.support.servers import describe
+
+LOST_AFTER: Final = 3.0
+"""Seconds without a heartbeat after which a job of these workers is lost: time enough for a busy machine."""
+
+_ROOT: Final = Path(__file__).parents[2]
+_PATIENCE: Final = 20.0
+
+
+class FaultWorker:
+    """A worker.
+
+    Args:
+        settings: what it works with.
+        log: gets its output.
+        concurrency: how many jobs it runs at a time.
+
+    Attributes:
+        log: see above.
+        killed: `kill_main` has been called.
+    """
+
+    def __init__(self, settings: Settings, *, log: Path, concurrency: int = 1) -> None:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ODOO_", "FBS_"))}
+        self.log = log
+        self.killed = False
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.fault_worker", f"--concurrency={concurrency}"],
+                cwd=_ROOT,
+                env=inherited | settings_environment(settings),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def alive(self) -> bool:
+        """Its main process runs."""
+        return self._process.poll() is None
+
+    def children(self) -> list[psutil.Process]:
+        """The processes that run its jobs."""
+        return psutil.Process(self._process.pid).children(recursive=True) if self.alive else []
+
+    def kill_main(self) -> None:
+        """End its main process as the out-of-memory killer does it; its children end with it."""
+        children = self.children()
+        self.killed = True
+        self._process.kill()
+        self._process.wait()
+        _, left = psutil.wait_procs(children, timeout=_PATIENCE)
+        assert not left, f"a worker's processes outlive it:\n{describe(left)}"
+
+    def kill_child(self) -> None:
+        """End one of the processes that run its jobs; its main process makes a new one."""
+        child = self.children()[0]
+        child.kill()
+
+    def freeze_main(self) -> None:
+        """Stop its main process where it is; its jobs go on."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def freeze(self) -> None:
+        """Stop all of its processes where they are."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        self._signal_all(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """End it: what it does is finished if that goes quickly, else cut off."""
+        if not self.alive:
+            return
+        self.thaw()
+        self._process.terminate()
+        try:
+            self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.kill_main()
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        os.killpg(self._process.pid, number)
+
+
+def shorten_times() -> None:
+    """Let this process take jobs for lost sooner: every other length of time follows from that."""
+    defaults = JobStore.__init__.__kwdefaults__
+    assert defaults is not None
+    defaults["lost_after"] = LOST_AFTER
+
+
+def main() -> int:
+    """Run the worker; an error is told in one line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--concurrency", type=int, default=1)
+    given = parser.parse_args()
+    shorten_times()
+    try:
+        return run_worker(load_settings(), concurrency=given.concurrency)
+    except FBSError as exc:
+        sys.stderr.write(f"{exc.message}\n{exc.hint}\n")
+        return exc.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

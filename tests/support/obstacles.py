@@ -1,0 +1,63 @@
+"""Locks in PostgreSQL that keep a job where it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import Final, Self
+
+from fbs_worker.database import connect
+from fbs_worker.solution import DatabaseConfig
+
+PATIENCE: Final = 60.0
+
+_WAITING: Final = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+
+
+def until(condition: Callable[[], bool], what: Callable[[], object] = lambda: "", *, seconds: float = PATIENCE) -> None:
+    """Wait until something is so.
+
+    Args:
+        condition: asked again and again.
+        what: told when it does not come to pass.
+        seconds: how long to wait.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not come to pass: {what()}"
+        time.sleep(0.02)
+
+
+class PostgresLock:
+    """A lock that is held from now on until it is released, which the end of a `with` block does, too.
+
+    Args:
+        database: where.
+        statement: takes it, e.g. `LOCK TABLE x IN SHARE MODE`.
+    """
+
+    def __init__(self, database: DatabaseConfig, statement: str) -> None:
+        self._connection = connect(database, application_name="the-test")
+        with closing(self._connection.cursor()) as cursor:
+            cursor.execute(statement)
+
+    def wait_until_reached(self) -> None:
+        """Wait until another session waits for it."""
+        until(self._somebody_waits, lambda: "nobody waits for the lock")
+
+    def release(self) -> None:
+        """Give it back."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def _somebody_waits(self) -> bool:
+        with closing(self._connection.cursor()) as cursor:
+            cursor.execute(_WAITING)
+            row = cursor.fetchone()
+        return row is not None and row[0] > 0

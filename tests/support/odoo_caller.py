@@ -1,0 +1,66 @@
+"""A process that calls an Odoo from many threads, each through a gate of its own, as workers do.
+
+    python -m tests.support.odoo_caller '{"redis": "redis://…", "odoo": "http://…", "threads": 6, "calls": 8, …}'
+
+It prints how the calls ended: `{"answered": 40, "odoo_server_error": 3}`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from connectors.connect import open_transport
+from fbs_worker.errors import FBSError
+from fbs_worker.odoo_gate import LEASE_SECONDS, OdooGate
+from fbs_worker.settings import OdooConnection
+
+ROOT = Path(__file__).parents[2]
+
+
+def start_caller(**given: Any) -> subprocess.Popen[str]:
+    """Start the process; `communicate()` with it ends it."""
+    command = [sys.executable, "-m", "tests.support.odoo_caller", json.dumps(given)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def call(
+    *, redis: str, odoo: str, calls: int, max_calls: int, timeout: float = 60.0, lease: float = LEASE_SECONDS, **_: int
+) -> Counter[str]:
+    """Call so many times, whatever comes."""
+    gate = OdooGate(redis, odoo, max_calls=max_calls, max_failures=10_000, pause=1.0, lease_seconds=lease)
+    connection = OdooConnection(
+        url=odoo, db="live", user="admin", password=SecretStr("admin-password"), timeout=timeout
+    )
+    ended: Counter[str] = Counter()
+    try:
+        with closing(open_transport(connection, gate=gate)) as transport:
+            for _number in range(calls):
+                try:
+                    transport.call("ir.model", "search_read", domain=[], fields=["model"])
+                    ended["answered"] += 1
+                except FBSError as exc:
+                    ended[exc.code] += 1
+    except FBSError as exc:
+        ended[f"opening: {exc.code}"] += 1
+    return ended
+
+
+def main() -> None:
+    """Call from several threads."""
+    given = json.loads(sys.argv[1])
+    with ThreadPoolExecutor(given["threads"]) as pool:
+        ended = [pool.submit(call, **given) for _ in range(given["threads"])]
+    print(json.dumps(sum((one.result() for one in ended), Counter[str]())))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Which broker the settings mean, and what Celery is told of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from kombu.connection import Connection
+
+from fbs_worker.app import make_app
+from fbs_worker.broker import Broker
+from fbs_worker.celery_config import configuration
+from fbs_worker.errors import SettingsError, UsageError
+from fbs_worker.settings import Settings
+
+RECORDS = "redis://:secret@127.0.0.1:1/3"
+
+
+def settings(url: str = "", **given: Any) -> Settings:
+    return Settings(fbs_redis_url=RECORDS, fbs_broker_url=url, **given)
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "place", "is_records"),
+    [
+        ("", "redis", "127.0.0.1:1", True),
+        (RECORDS, "redis", "127.0.0.1:1", True),
+        ("redis://:secret@other:6380/0", "redis", "other:6380", False),
+        ("amqp://me:secret@rabbit/shop", "amqp", "rabbit:5672", False),
+        ("amqps://me:secret@rabbit:5671/shop", "amqp", "rabbit:5671", False),
+        ("sentinel://:secret@one:26379/0?master_name=mine", "sentinel", "one:26379", False),
+        ("sentinel://:secret@one;sentinel://two:2/0?master_name=mine", "sentinel", "one:26379, two:2", False),
+    ],
+)
+def test_a_broker(url: str, kind: str, place: str, is_records: bool) -> None:
+    broker = Broker.of(settings(url))
+    assert (broker.kind, broker.place, broker.is_records) == (kind, place, is_records)
+    assert "secret" not in repr(broker)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://:secret@x",
+        "rabbit:secret",
+        "amqp://",
+        "redis://:secret@x/one",
+        "sentinel://:secret@one:26379/0",
+        "sentinel://:secret@one:26379/0?master=mine",
+        "sentinel://:secret@one:26379;redis://two:1/0?master_name=mine",
+        "sentinel://:secret@one:port/0?master_name=mine",
+        "sentinel://:secret@one/shop?master_name=mine",
+    ],
+)
+def test_what_is_no_broker_is_told_without_it(url: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        configuration(settings(url))
+    assert "secret" not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.parametrize("url", ["amqp://me:secret@rabbit/shop", "sentinel://one;sentinel://two/0?master_name=mine"])
+def test_records_and_results_stay_in_their_redis(url: str) -> None:
+    told = configuration(settings(url))
+    assert told["result_backend"] == RECORDS
+    assert told["broker_url"].startswith(url[:13])
+
+
+def test_sentinels_are_told_to_kombu_as_it_takes_them() -> None:
+    told = configuration(settings("sentinel://:secret@one:1;sentinel://two:2/4?master_name=mine"))
+    options = told["broker_transport_options"]
+    assert (options["master_name"], options["visibility_timeout"]) == ("mine", 3600)
+    with Connection(told["broker_url"], transport_options=options) as connection:  # type: ignore[no-untyped-call]
+        assert connection.alt == ["sentinel://:secret@one:1/4", "sentinel://two:2"]
+        assert (connection.virtual_host, connection.password) == ("4", "secret")
+        assert connection.transport_cls == "sentinel"
+
+
+def test_rabbitmq_confirms_what_it_was_given_and_is_told_nothing_of_redis() -> None:
+    options = configuration(settings("amqp://rabbit"))["broker_transport_options"]
+    assert options["confirm_publish"] is True
+    assert "visibility_timeout" not in options
+
+
+@pytest.mark.parametrize("times", [{"countdown": 1801}, {"eta": datetime.now(tz=UTC) + timedelta(hours=1)}])
+def test_what_is_far_off_is_kept_out_of_the_broker(times: dict[str, Any]) -> None:
+    app = make_app(settings(), results=False)
+    for later in (times, {key: value.isoformat() for key, value in times.items() if key == "eta"} or times):
+        with pytest.raises(UsageError, match="1800 seconds at most") as caught:
+            app.send_task("fbs.refresh", kwargs={"solution_name": "shop"}, **later)
+        assert "fbs schedule" in caught.value.hint
+    with pytest.raises(UsageError):
+        app.signature("fbs.refresh", kwargs={"solution_name": "shop"}).apply_async(**times)

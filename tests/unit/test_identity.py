@@ -1,0 +1,64 @@
+"""When two jobs are the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fbs_worker.identity import identity
+from fbs_worker.vault import Vault, new_key
+
+KEYS = new_key()
+VAULT = Vault.from_text(KEYS)
+
+
+def setup(password: str | None, **more: Any) -> dict[str, Any]:
+    return {"config": {"solution_name": "shop", "database_config": {"name": "x", "password": password}, **more}}
+
+
+def of(kwargs: dict[str, Any], *, task: str = "fbs.setup", keys: str = KEYS) -> str:
+    return identity(task, kwargs, secret_keys=keys)
+
+
+def test_the_same_is_the_same_whatever_the_order() -> None:
+    assert of({"a": 1, "b": {"c": [1, 2], "d": None}}) == of({"b": {"d": None, "c": [1, 2]}, "a": 1})
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"solution_name": "shop", "full": True}, {"solution_name": "shop2"}, {"solution_name": "shop", "odoo": "b"}],
+)
+def test_whatever_differs_makes_another_job(other: dict[str, Any]) -> None:
+    assert of({"solution_name": "shop"}) != of(other)
+    assert of(other) != of(other, task="fbs.refresh")
+
+
+def test_a_password_counts_by_what_it_is_not_by_how_it_was_sealed() -> None:
+    first, second = VAULT.seal("hunter2"), VAULT.seal("hunter2")
+    assert first != second
+    assert of(setup(first)) == of(setup(second)) == of(setup("hunter2"))
+    assert of(setup(first)) != of(setup(VAULT.seal("hunter3")))
+
+
+def test_it_counts_wherever_it_stands() -> None:
+    first, second = ({"database_config": {"name": "x", "password": VAULT.seal("hunter2")}} for _ in range(2))
+    assert of(first) == of(second)
+
+
+def test_who_has_not_the_key_cannot_guess_the_password() -> None:
+    other = new_key()
+    assert of(setup("hunter2")) != of(setup("hunter2"), keys=other)
+    assert of(setup("hunter2"), keys=f"{KEYS},{other}") == of(setup("hunter2"))
+    assert of(setup("hunter2"), keys="") == of(setup("hunter3"), keys="")  # without a key it tells nothing
+
+
+def test_references_count_as_they_are_written() -> None:
+    assert of(setup("env:A")) == of(setup("env:A"), keys=new_key())
+    assert len({of(setup(text)) for text in ("env:A", "env:B", "file:A", None)}) == 4
+
+
+def test_what_cannot_be_opened_is_like_nothing_else() -> None:
+    sealed = Vault.from_text(new_key()).seal("hunter2")
+    assert of(setup(sealed)) not in {of(setup("hunter2")), of(setup(None))}
+    assert of(setup(sealed), keys="") != of(setup(None), keys="")

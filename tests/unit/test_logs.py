@@ -1,0 +1,214 @@
+"""What is logged: today's lines, or JSON ones; the job that they are about; never a secret."""
+
+from __future__ import annotations
+
+import contextvars
+import json
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fbs_worker.app import make_app
+from fbs_worker.logs import JSONLines, job_context, set_step
+from fbs_worker.redaction import Redactor
+from fbs_worker.settings import Settings
+
+SECRET = "vErY-secret-9"
+QUIET = {"odoorpc": logging.WARNING, "celery.pool": logging.INFO}
+
+
+def record(message: str, *arguments: object, **more: Any) -> logging.LogRecord:
+    made = logging.LogRecord("fbs.test", logging.INFO, __file__, 1, message, arguments, None)
+    made.__dict__.update(more)
+    return made
+
+
+def line(made: logging.LogRecord, *secrets: str) -> dict[str, Any]:
+    told = JSONLines(Redactor(secrets)).format(made)
+    assert "\n" not in told
+    assert told.isascii()
+    value = json.loads(told)
+    assert isinstance(value, dict)
+    return value
+
+
+def test_a_line_is_an_object() -> None:
+    told = line(record("read %s models\n", 12, created=1_700_000_000.25))
+    assert told == {
+        "time": "2023-11-14T22:13:20.250+00:00",
+        "level": "INFO",
+        "logger": "fbs.test",
+        "process": "MainProcess",
+        "message": "read 12 models",
+    }
+
+
+def test_words_of_any_kind_stay_on_one_line() -> None:
+    assert line(record("two\nlines, é, \udcff"))["message"] == "two\nlines, é, \udcff"
+
+
+def test_a_trace_is_part_of_its_line() -> None:
+    try:
+        raise ValueError(f"no password={SECRET}")
+    except ValueError:
+        told = line(record("it failed", exc_info=sys.exc_info()))
+    assert "ValueError: no password=***" in told["trace"]
+    assert SECRET not in json.dumps(told)
+
+
+def test_a_job_is_told_with_each_line_within() -> None:
+    with job_context("a1", "refresh", "fayvad"):
+        assert line(record("begins")).items() >= {"job": "a1", "action": "refresh", "solution": "fayvad"}.items()
+        assert "step" not in line(record("begins"))
+        set_step("fields")
+        assert line(record("goes on"))["step"] == "fields"
+    assert "job" not in line(record("between jobs"))
+    set_step("nobody's")
+    assert "step" not in line(record("between jobs"))
+
+
+def test_jobs_in_threads_do_not_mix() -> None:
+    told: dict[str, dict[str, Any]] = {}
+    both = threading.Barrier(2, timeout=10)
+
+    def run(name: str) -> None:
+        with job_context(name, "discover"):
+            set_step(f"step of {name}")
+            both.wait()
+            told[name] = line(record("works"))
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert {name: (one["job"], one["step"]) for name, one in told.items()} == {
+        "a": ("a", "step of a"),
+        "b": ("b", "step of b"),
+    }
+
+
+def test_a_thread_of_a_job_tells_the_step_of_now() -> None:
+    told = []
+    with job_context("a1", "discover"):
+        inside = contextvars.copy_context()
+        set_step("models")
+        thread = threading.Thread(target=lambda: told.append(inside.run(line, record("works"))))
+        thread.start()
+        thread.join(10)
+    assert (told[0]["job"], told[0]["step"]) == ("a1", "models")
+
+
+def test_lines_of_celery_itself_name_their_job() -> None:
+    told = line(record("Task %(name)s received", data={"id": "a1", "name": "fbs.setup", "args": "()"}))
+    assert (told["job"], told["action"]) == ("a1", "setup")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Cannot connect to redis://:{}@127.0.0.1:6379/0: refused",
+        "sentinel://:{}@a:26379;sentinel://:{}@b:26379",
+        "could not reach postgresql://user:{}@db/home",
+        'connection to "host=db user=fbs password={} dbname=home" failed',
+        "{{'database_config': {{'name': 'd', 'password': '{}'}}}}",
+        'b\'[[], {{"database_config": {{"password": "{}"}}}}]\'',
+        '"[[], {{\\"password\\": \\"{}\\"}}]"',
+        "ODOO_API_KEY={}",
+        "api_key='{}'",
+        "headers: {{'Authorization': 'Bearer {}'}}",
+        "'password': '{}",  # cut off
+        "'password': 'it\\'s {}'",
+        "{{'password': 'sealed:{}'}}",
+        "sealed:{}",
+    ],
+)
+def test_what_looks_like_a_secret_is_taken_out(words: str) -> None:
+    filled = words.format(SECRET, SECRET)
+    assert SECRET in filled
+    redacted = Redactor()(filled)
+    assert SECRET not in redacted
+    assert "***" in redacted
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Task fbs.refresh[6f0c] succeeded in 0.4s: {'report': {'counts': {}}}",
+        "Connected to redis://:**@127.0.0.1:6379/0",
+        "Odoo refuses the password of reader@example.com at https://odoo.example.com.",
+        "A plain password is refused here.",
+        "http://odoo:8069/jsonrpc answered with 502, a mail went to me@example.com",
+        "Seal it with FBS_SECRET_KEYS, or refer to it: env:NAME or file:PATH.",
+    ],
+)
+def test_other_words_stay_as_they_are(words: str) -> None:
+    assert Redactor()(words) == words
+
+
+def test_the_secrets_of_the_settings_are_known_wherever_they_stand() -> None:
+    settings = Settings.model_validate(
+        {
+            "odoo_password": "hunter2",
+            "fbs_secret_keys": "first-key-of-two,second-key-of-two",
+            "fbs_redis_url": "redis://:redis%2Dpass@localhost/0",
+            "fbs_default_database_password": "env:RENTAL",
+            "fbs_flower_password": "abc",
+            "fbs_odoo": {"staging": {"url": "https://x", "api_key": "staging-api-key"}},
+        }
+    )
+    redact = Redactor.of(settings)
+    words = "hunter2 first-key-of-two second-key-of-two redis-pass redis%2Dpass staging-api-key"
+    assert redact(words) == " ".join(["***"] * 6)
+    assert redact("hunter23, abcdef, env:RENTAL") == "hunter23, abcdef, env:RENTAL"
+
+
+@pytest.fixture
+def lines_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, logging.Handler]]:
+    """Sets logging up as a worker with these settings does; it is as it was when the test has ended."""
+    from celery.app.log import Logging
+    from celery.apps import worker
+    from celery.utils.log import get_multiprocessing_logger
+
+    def set_up(level: str = "INFO", **given: Any) -> dict[str, logging.Handler]:
+        monkeypatch.setattr(Logging, "_setup", False)
+        monkeypatch.setattr(worker, "safe_say", worker.safe_say)
+        for name in ("", "celery.task", "odoorpc", "celery.pool", get_multiprocessing_logger().name):
+            logger = logging.getLogger(name)
+            monkeypatch.setattr(logger, "handlers", [])
+            monkeypatch.setattr(logger, "level", logger.level)
+            monkeypatch.setattr(logger, "propagate", logger.propagate)
+        for name in ("LEVEL", "FILE", "FORMAT"):
+            monkeypatch.setenv(f"_MP_FORK_LOG{name}_", "")
+        settings = Settings.model_validate({"fbs_redis_url": "redis://localhost/0", "odoo_password": SECRET} | given)
+        make_app(settings).log.setup_logging_subsystem(level)
+        return {name: logging.getLogger(name).handlers[-1] for name in ("", "celery.task")}
+
+    return set_up
+
+
+def test_text_is_what_celery_logs(lines_of: Callable[..., dict[str, logging.Handler]]) -> None:
+    made = record("it's %s", SECRET, processName="ForkPoolWorker-1")
+    handlers = lines_of()
+    assert handlers[""].format(made).endswith(": INFO/ForkPoolWorker-1] it's ***")
+    assert handlers["celery.task"].format(made).endswith(": INFO/ForkPoolWorker-1] ???[???]: it's ***")
+
+
+def test_json_is_for_every_logger(lines_of: Callable[..., dict[str, logging.Handler]]) -> None:
+    for handler in lines_of(fbs_log_format="json").values():
+        assert json.loads(handler.format(record("it's %s", SECRET)))["message"] == "it's ***"
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO", "ERROR"])
+def test_what_would_tell_secrets_is_never_asked_for_them(
+    lines_of: Callable[..., dict[str, logging.Handler]], level: str
+) -> None:
+    lines_of(level)
+    asked = logging.getLevelName(level)
+    for name, floor in QUIET.items():
+        assert logging.getLogger(name).level == max(asked, floor)
+    assert not logging.getLogger("odoorpc.rpc.jsonrpclib").isEnabledFor(logging.DEBUG)

@@ -1,0 +1,154 @@
+"""Figures for Prometheus, made from what workers counted and from how things stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from prometheus_client import Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from fbs_worker.job_events import BUCKETS, JobRecord
+from fbs_worker.metrics import Standings, families
+from fbs_worker.presence import WorkerSign
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+class Made:
+    """What prometheus_client writes out."""
+
+    def __init__(self, now: Standings) -> None:
+        self.now = now
+
+    def collect(self) -> Sequence[Metric]:
+        return list(families(self.now))
+
+
+def told(
+    figures: Mapping[str, str] | None = None,
+    *,
+    open_jobs: Sequence[JobRecord] = (),
+    workers: Sequence[WorkerSign] = (),
+    waiting: Mapping[str, int] | None = None,
+) -> dict[str, Metric]:
+    """The figures, written out and read back as Prometheus reads them."""
+    now = Standings(figures=figures or {}, at=NOW, open_jobs=open_jobs, workers=workers, waiting=waiting)
+    text = generate_latest(Made(now)).decode()
+    read = list(text_string_to_metric_families(text))
+    assert len({family.name for family in read}) == len(read)
+    return {family.name: family for family in read}
+
+
+def values(family: Metric, *labels: str) -> dict[tuple[str, ...], float]:
+    return {tuple(sample.labels[label] for label in labels): sample.value for sample in family.samples}
+
+
+def job(state: str, *, seconds: float, action: str = "refresh") -> JobRecord:
+    created = round((NOW - timedelta(seconds=seconds)).timestamp() * 1000)
+    now = round(NOW.timestamp() * 1000)
+    kept = {"state": state, "action": action, "created_at": str(created), "heartbeat_at": str(created)}
+    return JobRecord.from_hash("a1", kept, now=now, lost_after=30)
+
+
+def worker(*, age: float = 0.0) -> WorkerSign:
+    return WorkerSign(name="a@b", queues=("fbs.discovery",), slots=4, running=3, taken=9, age=age)
+
+
+def test_every_figure_has_its_kind_and_its_help() -> None:
+    found = told()
+    assert all(family.documentation for family in found.values())
+    assert {name: family.type for name, family in found.items()} == {
+        "fbs_jobs": "counter",
+        "fbs_job_losses": "counter",
+        "fbs_rows_written": "counter",
+        "fbs_odoo_calls": "counter",
+        "fbs_odoo_call_failures": "counter",
+        "fbs_job_queue_seconds": "histogram",
+        "fbs_job_duration_seconds": "histogram",
+        "fbs_jobs_unfinished": "gauge",
+        "fbs_job_oldest_wait_seconds": "gauge",
+        "fbs_workers": "gauge",
+        "fbs_worker_slots": "gauge",
+        "fbs_worker_slots_used": "gauge",
+        "fbs_beat_up": "gauge",
+        "fbs_broker_up": "gauge",
+        "fbs_queue_length": "gauge",
+    }
+
+
+def test_counters_have_what_workers_counted() -> None:
+    found = told(
+        {
+            "jobs|refresh|succeeded": "12",
+            "jobs|refresh|failed": "1",
+            "losses|setup": "2",
+            "rows|refresh": "2412",
+            "calls|odoo.example.com:443": "99",
+            'call_failures|a"b\\c:80': "3",
+            "jobs|odd": "1",
+            "what|ever": "1",
+        }
+    )
+    assert values(found["fbs_jobs"], "action", "state") == {("refresh", "succeeded"): 12, ("refresh", "failed"): 1}
+    assert {sample.name for sample in found["fbs_jobs"].samples} == {"fbs_jobs_total"}
+    assert values(found["fbs_job_losses"], "action") == {("setup",): 2}
+    assert values(found["fbs_rows_written"], "action") == {("refresh",): 2412}
+    assert values(found["fbs_odoo_calls"], "server") == {("odoo.example.com:443",): 99}
+    assert values(found["fbs_odoo_call_failures"], "server") == {('a"b\\c:80',): 3}
+
+
+def test_histograms_add_up() -> None:
+    last = len(BUCKETS)
+    found = told(
+        {
+            "wait|refresh|0": "3",
+            "wait|refresh|2": "1",
+            f"wait|refresh|{last}": "1",
+            "wait|refresh|sum": "4001.25",
+            "wait|refresh|count": "5",
+        }
+    )
+    samples = found["fbs_job_queue_seconds"].samples
+    buckets = {sample.labels["le"]: sample.value for sample in samples if sample.name.endswith("_bucket")}
+    assert list(buckets) == ["0.1", "0.5", "1", "5", "10", "30", "60", "300", "900", "3600", "+Inf"]
+    assert list(buckets.values()) == [3, 3, 4, 4, 4, 4, 4, 4, 4, 4, 5]
+    assert {sample.name: sample.value for sample in samples if not sample.name.endswith("_bucket")} == {
+        "fbs_job_queue_seconds_count": 5,
+        "fbs_job_queue_seconds_sum": 4001.25,
+    }
+    assert found["fbs_job_duration_seconds"].samples == []
+
+
+def test_unfinished_jobs_are_counted_as_they_stand() -> None:
+    found = told(
+        open_jobs=[
+            job("queued", seconds=5),
+            job("queued", seconds=90),
+            job("running", seconds=1),
+            job("running", seconds=60),
+            job("queued", seconds=7, action="setup"),
+        ]
+    )
+    assert values(found["fbs_jobs_unfinished"], "action", "state") == {
+        ("refresh", "lost"): 1,
+        ("refresh", "queued"): 2,
+        ("refresh", "running"): 1,
+        ("setup", "queued"): 1,
+    }
+    assert values(found["fbs_job_oldest_wait_seconds"], "action") == {("refresh",): 90, ("setup",): 7}
+
+
+def test_workers_and_queues_are_told() -> None:
+    found = told(workers=[worker(), worker(age=50)], waiting={"fbs.discovery": 3, "fbs.schema": 0})
+    counts = {name: values(found[f"fbs_{name}"])[()] for name in ("workers", "worker_slots", "worker_slots_used")}
+    assert counts == {"workers": 1, "worker_slots": 4, "worker_slots_used": 3}
+    assert values(found["fbs_broker_up"])[()] == 1
+    assert values(found["fbs_queue_length"], "queue") == {("fbs.discovery",): 3, ("fbs.schema",): 0}
+
+
+def test_a_broker_that_is_away_is_a_figure() -> None:
+    found = told(waiting=None)
+    assert values(found["fbs_broker_up"])[()] == 0
+    assert found["fbs_queue_length"].samples == []

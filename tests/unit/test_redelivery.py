@@ -1,0 +1,67 @@
+"""Which messages in a worker's hands are given back."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from fbs_worker.job_events import JobState
+from fbs_worker.redelivery import Held
+from tasks.base import rows_written
+
+NOW = 1_767_225_600.0
+
+
+@pytest.mark.parametrize(
+    ("state", "age", "due_in", "given_back"),
+    [
+        (JobState.RUNNING, 9_999, None, False),
+        (JobState.LOST, 6, None, True),
+        (JobState.LOST, 4, None, False),  # whoever has just taken it is about to take the job over
+        (JobState.LOST, 60, 10, False),
+        (JobState.QUEUED, 61, None, True),
+        (JobState.QUEUED, 59, None, False),
+        (None, 61, None, True),
+        (JobState.RETRYING, 9_999, 10, False),
+        (JobState.RETRYING, 9_999, -59, False),
+        (JobState.RETRYING, 9_999, -61, True),
+        (JobState.SUCCEEDED, 61, None, True),  # its worker died before it could acknowledge it
+    ],
+)
+def test_a_message_is_given_back_when_nobody_works_on_its_job(
+    state: JobState | None, age: float, due_in: float | None, given_back: bool
+) -> None:
+    held = Held(tag="t", job_id="one", taken_at=NOW - age, due_at=0.0 if due_in is None else NOW + due_in)
+    assert held.forgotten(state, now=NOW, at_once=5, stuck_after=60) is given_back
+
+
+@pytest.mark.parametrize(
+    ("headers", "due_at"),
+    [
+        ({"id": "one", "task": "fbs.drop", "eta": "2026-01-01T00:00:00+00:00"}, NOW),
+        ({"id": "one", "task": "fbs.drop", "eta": None}, 0.0),
+        ({"id": "one", "task": "other.task", "eta": None}, None),
+        ({}, None),
+    ],
+)
+def test_what_kombu_keeps_is_read(headers: dict[str, str | None], due_at: float | None) -> None:
+    kept = json.dumps([{"body": "", "headers": headers}, "", "fbs.schema"]).encode()
+    held = Held.read("t", kept, taken_at=1.0, is_job=lambda name: name.startswith("fbs."))
+    assert held == (None if due_at is None else Held(tag="t", job_id="one", taken_at=1.0, due_at=due_at))
+    assert datetime.fromtimestamp(NOW, tz=UTC).isoformat() == "2026-01-01T00:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("result", "rows"),
+    [
+        ({}, 0),
+        ({"report": {"added": [1, 2], "changed": [3], "removed": [], "unchanged": 9}}, 3),
+        ({"refresh": {"report": {"added": [1]}}}, 1),
+        ({"refresh": None}, 0),
+        ({"report": "none", "refresh": 7}, 0),
+    ],
+)
+def test_rows_that_a_job_wrote(result: dict[str, object], rows: int) -> None:
+    assert rows_written(result) == rows
