@@ -1,9 +1,10 @@
 """A worker takes jobs again after it lost Redis.
 
 `Channel.close` of kombu 5.7's Redis transport first reads the answer to the BRPOP that is under way. Where the
-connection is lost that raises, before the channel counts as closed. Celery closes it once more, but by then the transport has no
-client any more: an AttributeError that nobody expects ends the worker's consumer, and what stays is a process that is
-alive and takes no job. Closing it a second time at once, while the client is there, does what the first was to do.
+connection is lost that raises, before the channel counts as closed. Celery closes it once more, but by then the
+transport has no client any more: an AttributeError that nobody expects ends the worker's consumer, and what stays is a
+process that is alive and takes no job. Closing it a second time at once, while the client is there, does what the first
+was to do.
 """
 
 from __future__ import annotations
