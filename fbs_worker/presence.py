@@ -47,7 +47,7 @@ class WorkerSign:
         queues: the queues that it takes jobs from.
         slots: how many jobs it can run at a time.
         running: how many it runs.
-        taken: how many it has begun since it started; grows while it takes jobs.
+        taken: how many it has begun since it started, probes not counted; grows while it takes jobs.
         age: seconds since the sign was given.
     """
 

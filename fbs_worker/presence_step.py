@@ -10,7 +10,7 @@ from celery.worker import state
 
 from fbs_worker.errors import FBSError
 from fbs_worker.presence import SIGN_SECONDS, Presence, WorkerSign
-from fbs_worker.probes import own_queue
+from fbs_worker.probes import PROBE_TASK, own_queue
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class PresenceStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has
             queues=self._queues,
             slots=consumer.pool.num_processes,
             running=len(state.active_requests),
-            taken=state.all_total_count[0],
+            taken=state.all_total_count[0] - state.total_count[PROBE_TASK],
         )
         try:
             self._presence.tell(sign)

@@ -64,8 +64,9 @@ def clean(text: str) -> str:
 
 
 def say(text: str = "") -> None:
-    """One line of result for a person, on stdout."""
+    """One line of result for a person, on stdout, at once: what runs on may have a log as its output."""
     sys.stdout.write(clean(text) + "\n")
+    sys.stdout.flush()
 
 
 def note(text: str) -> None:
