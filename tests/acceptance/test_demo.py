@@ -26,6 +26,7 @@ def test_the_second_demo_finds_nothing_new_and_neither_leaves_anything_running(f
     assert "superuser" not in (fbs.home / "demo" / "worker.log").read_text()
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("with_signal", "after", "code"),
     [
@@ -45,6 +46,7 @@ def test_an_interrupted_demo_stops_what_it_started(
     assert fbs.left_running() == ""
 
 
+@pytest.mark.faults
 def test_a_demo_that_fails_stops_what_it_started(fbs: CommandLine) -> None:
     odoo = {"ODOO_URL": "http://127.0.0.1:1", "ODOO_DB": "x", "ODOO_USER": "me", "ODOO_PASSWORD": "p"}
     told = fbs("demo", code=3, FBS_MAX_RETRIES="0", **odoo)
@@ -58,6 +60,7 @@ def test_an_unknown_domain_starts_nothing(fbs: CommandLine) -> None:
     assert not (fbs.home / "demo").exists()
 
 
+@pytest.mark.faults
 def test_what_a_killed_demo_left_is_cleared_by_the_next(fbs: CommandLine) -> None:
     running = fbs.start("demo")
     fbs.interrupt(running, after="Discovering rental: ", with_signal=signal.SIGKILL)

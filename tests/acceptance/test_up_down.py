@@ -68,6 +68,7 @@ def test_a_round_trip(fbs: CommandLine, recording: str) -> None:
     assert fbs.left_running() == ""
 
 
+@pytest.mark.faults
 def test_up_mends_a_stack_that_lost_a_part(fbs: CommandLine) -> None:
     fbs("up", "--no-flower")
     before = find_stack(fbs.home)

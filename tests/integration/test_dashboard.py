@@ -195,6 +195,7 @@ def test_it_says_why_it_cannot_listen(own: Settings, tmp_path: Path) -> None:
             Program.start("flower", f"--port={port}", settings=own, log=tmp_path / "taken.log")
 
 
+@pytest.mark.faults
 def test_it_keeps_its_memory_when_it_is_killed(own: Settings, tmp_path: Path) -> None:
     job = "22222222-2222-2222-2222-222222222222"
     with dashboard(own, log=tmp_path / "first.log") as first:
@@ -224,6 +225,7 @@ def test_it_keeps_its_memory_when_it_is_killed(own: Settings, tmp_path: Path) ->
     assert sorted(path.name for path in history.parent.iterdir()) == ["history.json", "lock"]
 
 
+@pytest.mark.faults
 def test_it_hears_again_once_redis_is_back(run_folder: Path, tmp_path: Path) -> None:
     folder = run_folder / "redis-of-the-dashboard"
     server = EmbeddedRedis.start(folder, durable=False)

@@ -31,6 +31,8 @@ from tests.support.solutions import (
     tables_of,
 )
 
+pytestmark = pytest.mark.faults
+
 
 def set_up(config: dict[str, Any], settings: Settings, progress: Steps | None = None, **more: Any) -> dict[str, Any]:
     return inline("setup", {"refresh_discoveries": False, **config, **more}, settings, progress)
