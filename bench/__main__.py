@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import bench_catalogue, bench_connector, bench_import, bench_memory, bench_setup
+from bench import bench_catalogue, bench_connector, bench_import, bench_memory, bench_queue, bench_setup
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -105,9 +105,31 @@ def _import() -> list[str]:
     return bench_import.misses(found)
 
 
+def _queue() -> list[str]:
+    figures = bench_queue.run()
+    rows = [
+        ["enqueue", f"{figures['enqueue']['bare_per_second']:.0f}", f"{figures['enqueue']['client_per_second']:.0f}"],
+        ["run", f"{figures['run']['bare_per_second']:.0f}", f"{figures['run']['job_per_second']:.0f}"],
+    ]
+    rows = [[*row, f"{figures[row[0]]['ratio']:.2f}"] for row in rows]
+    print("\n## The queue\n", _table(["", "Celery alone (1/s)", "ours (1/s)", "ratio"], rows), sep="\n")
+    if "progress" in figures:
+        found = figures["progress"]
+        row = [f"{found['seconds']:.3f}", f"{found['told']:.0f}", f"{found['share']:.2%}"]
+        print("\n## Telling progress\n", _table(["discovery (s)", "times told", "share"], [row]), sep="\n")
+    scale = figures["scale"]
+    rows = [
+        [str(count), f"{scale[f'seconds_{count}']:.1f}", f"{scale[f'linear_{count}']:.2f}"]
+        for count in bench_queue.PROCESSES
+    ]
+    title = f"\n## {bench_queue.SOLUTIONS} unchanged solutions refreshed\n"
+    print(title, _table(["worker processes", "seconds", "of linear"], rows), sep="\n")
+    return bench_queue.misses(figures)
+
+
 def main() -> int:
     """Measure everything; the number of misses."""
-    missed = [*_connector(), *_catalogue(), *_memory(), *_setup(), *_import()]
+    missed = [*_connector(), *_catalogue(), *_memory(), *_setup(), *_import(), *_queue()]
     print()
     for miss in missed:
         print(f"MISSED {miss}")
