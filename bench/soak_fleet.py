@@ -64,7 +64,7 @@ class Fleet:
         self.chance = chance
         self.logs = folder / "logs"
         self.logs.mkdir()
-        self.postgres = EmbeddedPostgres.start(folder / "postgres", durable=False)
+        self.postgres = EmbeddedPostgres.start(folder / "postgres")
         self._redis = EmbeddedRedis.start(folder / "redis")
         self.odoo = HeldOdoo(RecordingTransport(RECORDING)).__enter__()
         self.settings = Settings(

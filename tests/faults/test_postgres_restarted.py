@@ -32,7 +32,7 @@ WRITING = {
 @pytest.fixture(scope="module")
 def stage(redis_server: EmbeddedRedis, odoo: HeldOdoo, run_folder: Path) -> Iterator[Stage]:
     folder = run_folder / "faults-postgres"
-    EmbeddedPostgres.start(folder, durable=False)
+    EmbeddedPostgres.start(folder)
     with redis_database(redis_server.url) as url:
         stage = Stage(postgres=running(folder), redis_url=url, odoo=odoo, folder=run_folder)
         try:
@@ -95,5 +95,5 @@ def test_a_job_waits_until_it_is_back(stage: Stage, action: str) -> None:
         assert error is not None
         assert error["code"] == "database_unreachable"
     finally:
-        stage.postgres = EmbeddedPostgres.start(stage.postgres.folder, durable=False)
+        stage.postgres = EmbeddedPostgres.start(stage.postgres.folder)
     stage.assert_done_once(action, job)

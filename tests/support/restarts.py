@@ -61,4 +61,4 @@ def stop_postgres(server: EmbeddedPostgres, *, kill: bool = False) -> None:
 def restart_postgres(server: EmbeddedPostgres, *, kill: bool = False) -> EmbeddedPostgres:
     """End a PostgreSQL and start it again; its socket is where it was."""
     stop_postgres(server, kill=kill)
-    return EmbeddedPostgres.start(server.folder, durable=False)
+    return EmbeddedPostgres.start(server.folder)
