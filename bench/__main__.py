@@ -115,8 +115,8 @@ def _queue() -> list[str]:
     print("\n## The queue\n", _table(["", "Celery alone (1/s)", "ours (1/s)", "ratio"], rows), sep="\n")
     if "progress" in figures:
         found = figures["progress"]
-        row = [f"{found['seconds']:.3f}", f"{found['told']:.0f}", f"{found['share']:.2%}"]
-        print("\n## Telling progress\n", _table(["discovery (s)", "times told", "share"], [row]), sep="\n")
+        row = [f"{found['silent_seconds']:.3f}", f"{found['seconds']:.3f}", f"{found['added']:.1%}"]
+        print("\n## Telling progress\n", _table(["untold (s)", "told (s)", "added"], [row]), sep="\n")
     scale = figures["scale"]
     rows = [
         [str(count), f"{scale[f'seconds_{count}']:.1f}", f"{scale[f'linear_{count}']:.2f}"]
