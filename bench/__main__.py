@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from bench import bench_catalogue, bench_connector, bench_import, bench_memory, bench_queue, bench_setup
+from bench import (
+    bench_catalogue,
+    bench_connector,
+    bench_import,
+    bench_memory,
+    bench_migrate,
+    bench_queue,
+    bench_setup,
+)
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -127,9 +135,20 @@ def _queue() -> list[str]:
     return bench_queue.misses(figures)
 
 
+def _migrate() -> list[str]:
+    figures = bench_migrate.run()
+    rows = [
+        [kind, f"{found['alembic_seconds']:.3f}", f"{found['plan_seconds']:.3f}", f"{found['ratio']:.2f}"]
+        for kind, found in figures.items()
+    ]
+    head = ["what changed", "Alembic (s)", "plan (s)", "ratio"]
+    print("\n## Planning a migration of 500 tables\n", _table(head, rows), sep="\n")
+    return bench_migrate.misses(figures)
+
+
 def main() -> int:
     """Measure everything; the number of misses."""
-    missed = [*_connector(), *_catalogue(), *_memory(), *_setup(), *_import(), *_queue()]
+    missed = [*_connector(), *_catalogue(), *_memory(), *_setup(), *_migrate(), *_import(), *_queue()]
     print()
     for miss in missed:
         print(f"MISSED {miss}")

@@ -296,6 +296,18 @@ def model_definitions(
         return {name: orjson.loads(definition or "{}") for name, definition in cursor.fetchall()}
 
 
+def has_models(cursor: Cursor, table_prefix: str, domain: str) -> bool:
+    """Whether the catalogue knows any active model of a domain; arguments as for `model_definitions`.
+
+    Raises:
+        DatabaseError, DatabaseUnreachable: as their names say.
+    """
+    with errors_translated(cursor.connection):
+        if not table_exists(cursor.connection, f"{table_prefix}discoveries"):
+            return False
+        return bool(active_counts(cursor, table_prefix, domain).get(DiscoveryType.MODEL))
+
+
 def _odoo(source: Mapping[str, str]) -> str:
     """Which Odoo it is: its series may change, it stays the same one."""
     return f"{source.get('url', '')} (database {source.get('database', '')})"

@@ -32,6 +32,7 @@ ROUTES: Final = {
 TASK_MODULES: Final = (
     "tasks.discover",
     "tasks.drop",
+    "tasks.migrate",
     "tasks.probe",
     "tasks.record",
     "tasks.refresh",

@@ -11,92 +11,19 @@ It knows the tasks by their names alone, and what it needs is imported when it i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-from fbs_worker.errors import JobCancelled, JobError, JobFailed
+from fbs_worker.job_handle import JobHandle, outcome
 
 if TYPE_CHECKING:
     from fbs_worker.app import FBSCelery
-    from fbs_worker.job_events import JobEvent, JobRecord, JobState
-    from fbs_worker.jobs import JobStore
+    from fbs_worker.job_events import JobRecord, JobState
     from fbs_worker.settings import Settings
     from fbs_worker.vault import Vault
 
-
-class JobHandle:
-    """One job, as whoever enqueued it holds it.
-
-    Args:
-        job_id: the job's id.
-        jobs: where its record is.
-    """
-
-    def __init__(self, job_id: str, jobs: JobStore) -> None:
-        self._id = job_id
-        self._jobs = jobs
-
-    def __repr__(self) -> str:
-        return f"JobHandle({self._id!r})"
-
-    @property
-    def id(self) -> str:
-        """The job's id; Celery's `AsyncResult` knows it, too."""
-        return self._id
-
-    def status(self) -> JobRecord:
-        """The job as it is now.
-
-        Raises:
-            JobNotFound: its record has expired.
-            QueueUnreachable: Redis does not answer.
-        """
-        return self._jobs.get(self._id)
-
-    def follow(self, *, from_start: bool = True) -> Iterator[JobEvent]:
-        """The job's events as they come; the last is its final state, or that it is lost.
-
-        Args:
-            from_start: begin with those of the past.
-
-        Raises:
-            JobNotFound: its record has expired.
-            QueueUnreachable: Redis does not answer.
-        """
-        return self._jobs.follow(self._id, from_start=from_start)
-
-    def wait(self, timeout: float | None = None) -> dict[str, Any]:
-        """Wait until the job has ended.
-
-        Args:
-            timeout: seconds to wait at most; None to wait for as long as it takes.
-
-        Returns:
-            Its result.
-
-        Raises:
-            JobFailed: it failed; `context["error"]` holds the error.
-            JobCancelled: it was cancelled.
-            JobError: it has not ended within the time, or its worker is lost.
-            JobNotFound: its record has expired.
-            QueueUnreachable: Redis does not answer.
-        """
-        for _event in self._jobs.follow(self._id, from_start=False, timeout=timeout):
-            pass
-        return outcome(self.status())
-
-    def cancel(self) -> JobState:
-        """Ask for the job to stop: at once if it waits, at its next step if it runs.
-
-        Returns:
-            The state that it is in now.
-
-        Raises:
-            JobNotFound: its record has expired.
-            QueueUnreachable: Redis does not answer.
-        """
-        return self._jobs.request_cancel(self._id)
+__all__ = ["Client", "JobHandle", "outcome"]
 
 
 class Client:
@@ -232,6 +159,51 @@ class Client:
         request = DropRequest.parse(solution_name=solution_name, with_data=with_data, dry_run=dry_run)
         return self._enqueue("fbs.drop", request.to_message(), solution=solution_name)
 
+    def migrate(
+        self,
+        solution_name: str,
+        *,
+        plan_only: bool = False,
+        fingerprint: str | None = None,
+        allow: Collection[str] = (),
+        renames: Sequence[str] = (),
+        restore: bool = False,
+        mirror: Sequence[str] = (),
+        unmirror: Sequence[str] = (),
+        undo: bool = False,
+    ) -> JobHandle:
+        """Enqueue a solution's migration: make its tables match their definition.
+
+        Args:
+            solution_name: the solution's name.
+            plan_only: only tell what would be done.
+            fingerprint: apply this plan and no other, as one with `plan_only` told it; None for whichever it is.
+            allow: hazards that are allowed, e.g. `DELETES_DATA`; with others that need it nothing is changed.
+            renames: columns that were renamed, each `table.old=new`.
+            restore: what was changed by hand is to be as it was made, too.
+            mirror: further Odoo models that get a business table.
+            unmirror: mirrored models whose tables go.
+            undo: revert the last migration instead, as far as that loses nothing.
+
+        Raises:
+            UsageError: something of it is not valid.
+            QueueUnreachable: Redis does not answer.
+        """
+        from fbs_worker.requests_migrate import MigrateRequest
+
+        request = MigrateRequest.parse(
+            solution_name=solution_name,
+            plan_only=plan_only,
+            fingerprint=fingerprint,
+            allow=allow,
+            renames=renames,
+            restore=restore,
+            mirror=mirror,
+            unmirror=unmirror,
+            undo=undo,
+        )
+        return self._enqueue("fbs.migrate", request.to_message(), solution=solution_name)
+
     def refresh_due(self, every: str | None = None) -> JobHandle:
         """Enqueue a job that enqueues the refreshes of solutions without a schedule of their own which are due.
 
@@ -346,37 +318,3 @@ class Client:
 
     def _enqueue(self, task: str, kwargs: Mapping[str, Any], *, solution: str = "", domain: str = "") -> JobHandle:
         return JobHandle(self._app.enqueue(task, kwargs, solution=solution, domain=domain), self._app.jobs)
-
-
-def outcome(record: JobRecord) -> dict[str, Any]:
-    """What a job that was waited for has yielded.
-
-    Args:
-        record: the job.
-
-    Returns:
-        Its result.
-
-    Raises:
-        JobFailed: it failed; `context["error"]` holds the error.
-        JobCancelled: it was cancelled.
-        JobError: it has not ended.
-    """
-    from fbs_worker.job_events import JobState
-
-    watch = f"`fbs jobs watch {record.id}` follows it."
-    match record.state:
-        case JobState.SUCCEEDED:
-            return record.result or {}
-        case JobState.FAILED:
-            error = record.error or {}
-            raise JobFailed(str(error.get("message", "The job failed.")), hint=str(error.get("hint", "")), error=error)
-        case JobState.CANCELLED:
-            raise JobCancelled("The job was cancelled.")
-        case JobState.LOST:
-            raise JobError(
-                "The job's worker gives no sign of life.",
-                hint=f"The job is run again as soon as a worker is free: see that one runs. {watch}",
-            )
-        case _:
-            raise JobError(f"The job has not ended yet: it is {record.state}.", hint=watch)

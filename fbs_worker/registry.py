@@ -19,6 +19,7 @@ from fbs_worker.errors import SettingsError, SolutionNotFound, UsageError
 from fbs_worker.locks import transaction, transaction_lock
 from fbs_worker.registry_rows import (
     LAST_REFRESH,
+    SHAPE,
     DamagedRow,
     SolutionRecord,
     delete_row,
@@ -36,6 +37,9 @@ from fbs_worker.vault import Vault
 __all__ = ["AddressBook", "DamagedRow", "OwnRow", "SolutionRecord", "home_database"]
 
 _KNOWN_NAMES: Final = 20
+
+_OWN_ALONE: Final = (LAST_REFRESH, SHAPE)
+"""What only a solution's own row says."""
 
 
 class AddressBook:
@@ -112,7 +116,8 @@ class AddressBook:
     def put(self, record: SolutionRecord, *, unless: Callable[[SolutionRecord | None], None] | None = None) -> bool:
         """Write a solution's entry; what is so already is not written again.
 
-        Its last refresh is not the book's to know. Where book and own row are one row, what is owned stays as it is.
+        Its last refresh, and what FBS made, is not the book's to know. Where book and own row are one row, what is
+        owned stays as it is.
 
         Args:
             record: the solution; a plain password is sealed.
@@ -126,7 +131,7 @@ class AddressBook:
             SecretError: the password cannot be sealed, or is too long then.
             DatabaseError, DatabaseUnreachable: as their names say.
         """
-        told = {key: value for key, value in record.schema_definition.items() if key != LAST_REFRESH}
+        told = {key: value for key, value in record.schema_definition.items() if key not in _OWN_ALONE}
         with transaction(self._connection) as cursor:
             ensure_tables(self._connection, self._prefix, (solution_schemas_table,))
             if unless is not None:

@@ -33,8 +33,9 @@ OWN_MARK: Final = f'{{"{_OWN}": true}}'
 
 LAST_REFRESH: Final = "last_refresh"
 SCHEDULE: Final = "schedule"
-_KEPT: Final = (LAST_REFRESH, "source")
-"""What a refresh has found out stays when a row is written by someone who does not speak of it."""
+SHAPE: Final = "shape"
+_KEPT: Final = (LAST_REFRESH, "source", SHAPE)
+"""What a refresh has found out, and what was made, stays when a row is written by someone who does not speak of it."""
 
 _COLUMNS: Final = (
     "solution_name",
@@ -66,7 +67,7 @@ class SolutionRecord:
         business_prefix: prefix of the business tables.
         is_active: it is set up; False while a set-up or a drop is under way, or after one was cut off.
         schema_definition: what FBS owns for it: `version`, `tables`, `mirrored`, `odoo`, and in its own row
-            `last_refresh`. Its `schedule` is for `registry_schedule` alone to change.
+            `last_refresh` and `shape`. Its `schedule` is for `registry_schedule` alone to change.
         created_at: when the row was made, UTC; None before.
         updated_at: when it was last written, UTC; None before.
     """
@@ -122,6 +123,11 @@ class SolutionRecord:
         return dict(told) if told else None
 
     @property
+    def shape(self) -> dict[str, Any]:
+        """What FBS made, as `migration.shape.to_json`, as far as that was recorded; nothing in the address book."""
+        return dict(self.schema_definition.get(SHAPE) or {})
+
+    @property
     def schedule(self) -> dict[str, Any] | None:
         """When it is refreshed, as `Schedule.to_dict`; None without a schedule of its own."""
         told = self.schema_definition.get(SCHEDULE)
@@ -162,12 +168,7 @@ class SolutionRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DamagedRow:
-    """A row that FBS cannot have written so: somebody changed it.
-
-    Attributes:
-        solution_name: whose row.
-        error: what is wrong with it.
-    """
+    """A row of `solution_name` that FBS cannot have written so: somebody changed it; `error` says what is wrong."""
 
     solution_name: str
     error: DatabaseError
@@ -238,7 +239,7 @@ def _record(table: str, row: tuple[Any, ...]) -> SolutionRecord | DamagedRow:
             created_at=made.replace(tzinfo=UTC) if made else None,
             updated_at=written.replace(tzinfo=UTC) if written else None,
         )
-        record.to_config()  # every other field is checked there
+        _ = record.shape, record.to_config()  # every other field is checked there
     except (UsageError, TypeError, AttributeError, ValueError) as exc:
         reason = exc.message if isinstance(exc, UsageError) else "schema_definition is not what FBS keeps there."
         error = DatabaseError(

@@ -82,9 +82,9 @@ class DiscoverRequest:
             database=None if database_config is None else with_defaults(database_config, settings),
             table_prefix=prefix,
             types=_types(discovery_types),
-            full=_flag("full", full),
+            full=flag("full", full),
             odoo=_connection_name(odoo),
-            odoo_moved=_flag("odoo_moved", odoo_moved),
+            odoo_moved=flag("odoo_moved", odoo_moved),
         )
 
     def to_message(self, vault: Vault, *, odoo_expected: Mapping[str, str] | None) -> dict[str, Any]:
@@ -151,7 +151,7 @@ class SetupRequest:
         )
         domain = load_domain(solution.domain)
         define(domain, table_prefix=solution.table_prefix, business_prefix=solution.business_prefix)
-        return cls(config=solution, domain=domain, odoo_moved=_flag("odoo_moved", odoo_moved))
+        return cls(config=solution, domain=domain, odoo_moved=flag("odoo_moved", odoo_moved))
 
     def to_message(self, vault: Vault, *, odoo_expected: Mapping[str, str] | None) -> dict[str, Any]:
         """The task's keyword arguments, JSON-ready, a plain password sealed.
@@ -192,9 +192,9 @@ class RefreshRequest:
             UsageError: something is not valid.
         """
         return cls(
-            solution_name=_solution_name(solution_name),
-            full=_flag("full", full),
-            odoo_moved=_flag("odoo_moved", odoo_moved),
+            solution_name=checked_solution_name(solution_name),
+            full=flag("full", full),
+            odoo_moved=flag("odoo_moved", odoo_moved),
         )
 
     def to_message(self) -> dict[str, Any]:
@@ -224,9 +224,9 @@ class DropRequest:
             UsageError: something is not valid.
         """
         return cls(
-            solution_name=_solution_name(solution_name),
-            with_data=_flag("with_data", with_data),
-            dry_run=_flag("dry_run", dry_run),
+            solution_name=checked_solution_name(solution_name),
+            with_data=flag("with_data", with_data),
+            dry_run=flag("dry_run", dry_run),
         )
 
     def to_message(self) -> dict[str, Any]:
@@ -292,6 +292,32 @@ def check_odoo(connection: OdooConnection, expected: Mapping[str, Any] | None) -
             )
 
 
+def flag(name: str, value: object) -> bool:
+    """A flag as it was given.
+
+    Raises:
+        UsageError: it is neither true nor false.
+    """
+    if not isinstance(value, bool):
+        raise UsageError(f"{name} is neither true nor false.", hint="Give true or false.")
+    return value
+
+
+def checked_solution_name(given: object) -> str:
+    """A solution's name as it was given.
+
+    Raises:
+        UsageError: it cannot be one.
+    """
+    try:
+        return _SOLUTION.validate_python(given)
+    except ValidationError as exc:
+        reason = exc.errors(include_input=False, include_url=False)[0]["msg"].removeprefix("Value error, ")
+        raise UsageError(
+            f"solution_name is not valid: {reason}.", hint="Correct solution_name (--solution-name)."
+        ) from None
+
+
 def _types(given: Sequence[str] | None) -> tuple[DiscoveryType, ...]:
     if not given:
         return tuple(DiscoveryType)
@@ -318,26 +344,10 @@ def _database_defaults(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _flag(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise UsageError(f"{name} is neither true nor false.", hint="Give true or false.")
-    return value
-
-
 def _connection_name(odoo: object) -> str:
     if not isinstance(odoo, str):
         raise UsageError("odoo is not text.", hint="Give the name of an Odoo connection, e.g. default.")
     return odoo
-
-
-def _solution_name(given: object) -> str:
-    try:
-        return _SOLUTION.validate_python(given)
-    except ValidationError as exc:
-        reason = exc.errors(include_input=False, include_url=False)[0]["msg"].removeprefix("Value error, ")
-        raise UsageError(
-            f"solution_name is not valid: {reason}.", hint="Correct solution_name (--solution-name)."
-        ) from None
 
 
 def _told(connection: OdooConnection) -> dict[str, str]:

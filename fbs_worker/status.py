@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
@@ -122,6 +122,12 @@ def judge(entry: SolutionRecord, look: Look, *, jobs: Sequence[Mapping[str, Any]
             hint=_SET_UP_AGAIN,
         )
     differing = _differing(entry, own)
+    if differing and not _differing(replace(entry, is_active=True), own):
+        return Verdict(
+            status=OverallStatus.DRIFTED,
+            reason="A job that changed it was cut off, or is under way.",
+            hint=f"Run that job again: `fbs migrate --solution-name {name}` or `fbs setup`; either mends it.",
+        )
     if differing:
         return Verdict(
             status=OverallStatus.DRIFTED,
@@ -151,8 +157,9 @@ def solution_status(settings: Settings, name: str) -> dict[str, Any]:
         address book says), `database` (`place`, `size` in bytes, `server_version`), `tables` (`table`, `kind`, `rows`,
         `bytes`), `discoveries` (active ones per type), `sections_denied`, `last_refresh` (`at`, `report`, …; None where
         there was none), `schedule` (when it is refreshed; see `schedules.planned`), `pending` (how tables differ from
-        the definition), `jobs` (those that wait or run) and `notes` (what could not be looked at). Of a database that
-        cannot be reached there is what the address book knows.
+        the definition), `drift` (what was changed by hand and stays so), `jobs` (those that wait or run) and `notes`
+        (what could not be looked at, or cannot be done yet). Of a database that cannot be reached there is what the
+        address book knows.
 
     Raises:
         SolutionNotFound: there is none of that name.
@@ -186,6 +193,7 @@ def solution_status(settings: Settings, name: str) -> dict[str, Any]:
             own if isinstance(own, SolutionRecord) else entry, refresh_every(settings), plan, refreshed
         ),
         "pending": [],
+        "drift": [],
         "jobs": ours,
         "notes": notes,
     }
@@ -201,6 +209,7 @@ def solution_status(settings: Settings, name: str) -> dict[str, Any]:
         "sections_denied": list(found.denied),
         "last_refresh": found.look.last_refresh,
         "pending": list(found.pending),
+        "drift": list(found.drift),
         "notes": [*found.notes, *notes],
     }
 

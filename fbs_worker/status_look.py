@@ -6,16 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
-
-from fbs_worker.catalogue import Catalogue, model_definitions
+from fbs_worker.catalogue import Catalogue
 from fbs_worker.database import Connection, errors_translated
 from fbs_worker.discovery import SectionStatus
-from fbs_worker.domains import load_domain
 from fbs_worker.errors import DatabaseBusy, FBSError
+from fbs_worker.migration.wanted import plan_migration, wanted
 from fbs_worker.registry_rows import DamagedRow, SolutionRecord, read_rows, table_name
-from fbs_worker.schema.ddl import pending, table_sizes
-from fbs_worker.schema.definition import Definition, define
+from fbs_worker.schema.ddl import table_sizes
+from fbs_worker.schema.definition import Definition
 from fbs_worker.schema.survey import relations
 from fbs_worker.schema.system import system_tables
 
@@ -49,7 +47,8 @@ class LongLook:
         database: `size` in bytes and `server_version`.
         tables: `table`, `kind` (system, business or mirrored), `rows` and `bytes` of each.
         denied: the sections of the last read of Odoo that were not complete.
-        pending: how the tables differ from the definition.
+        pending: how the tables differ from the definition; a migration changes it.
+        drift: what was changed by hand, and stays so.
         notes: what could not be looked at, and why.
     """
 
@@ -58,6 +57,7 @@ class LongLook:
     tables: Sequence[Mapping[str, Any]] = ()
     denied: Sequence[Mapping[str, Any]] = ()
     pending: Sequence[str] = ()
+    drift: Sequence[str] = ()
     notes: Sequence[str] = ()
 
 
@@ -98,11 +98,15 @@ def look_long_at(connection: Connection, entry: SolutionRecord) -> LongLook:
         cursor.execute("SELECT pg_database_size(current_database()), current_setting('server_version')")
         size, version = cursor.fetchone() or (None, None)
     changes: tuple[str, ...] = ()
+    drift: tuple[str, ...] = ()
     definition = None
     try:
         with errors_translated(connection), connection, connection.cursor() as cursor:
-            definition, gone = _definition(cursor, record)
-            changes = (*gone, *pending(connection, definition, owned=record.owned))
+            aim = wanted(cursor, record)
+            definition = aim.definition
+            plan = plan_migration(cursor, record, aim)
+            changes, drift = plan.changes, plan.drift
+            notes += plan.notes
     except FBSError as exc:
         _raise_if_lost(connection, exc)
         notes.append(f"What differs from the definition is not known: {exc.message}")
@@ -120,6 +124,7 @@ def look_long_at(connection: Connection, entry: SolutionRecord) -> LongLook:
         tables=tables,
         denied=denied,
         pending=changes,
+        drift=drift,
         notes=notes,
     )
 
@@ -127,19 +132,6 @@ def look_long_at(connection: Connection, entry: SolutionRecord) -> LongLook:
 def _raise_if_lost(connection: Connection, exc: FBSError) -> None:
     if connection.closed:
         raise exc
-
-
-def _definition(cursor: Cursor, record: SolutionRecord) -> tuple[Definition, list[str]]:
-    """The tables that a solution is to have by now, and what to say of mirrored models that are gone from Odoo."""
-    models = model_definitions(cursor, record.table_prefix, record.domain, tuple(record.mirrored))
-    definition = define(
-        load_domain(record.domain),
-        table_prefix=record.table_prefix,
-        business_prefix=record.business_prefix,
-        mirrored=models,
-    )
-    gone = sorted(record.mirrored.keys() - models.keys())
-    return definition, [f"{record.mirrored[model]}: Odoo's model {model} is not in the catalogue" for model in gone]
 
 
 def _tables(connection: Connection, record: SolutionRecord, definition: Definition | None) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from fbs_worker.database import Connection
 from fbs_worker.errors import DatabaseMissing, RowsInTheWay
 from fbs_worker.leaving import forget, is_address_book, others_have_rows
 from fbs_worker.locks import lock_tables, transaction, transaction_lock
+from fbs_worker.migration.kept import kept_tables
 from fbs_worker.progress import Progress
 from fbs_worker.registry import OwnRow, SolutionRecord
 from fbs_worker.registry_rows import table_name
@@ -79,7 +80,7 @@ class _Plan:
     """What a drop takes away.
 
     Attributes:
-        business: the solution's own tables that are there.
+        business: the solution's own tables that are there, and those that keep what migrations took away from them.
         system: the system tables that go with it.
         kept: the system tables that stay, and tables that nobody knows to be the solution's.
         rows: how many each business table holds.
@@ -145,7 +146,8 @@ def _plan(cursor: Cursor, home: Home, known: SolutionRecord, own: SolutionRecord
     if own is None:
         # its set-up was cut off, or its row was deleted: without it nothing says that a table of that name is FBS's
         return _Plan(kept=tuple(sorted(relations(connection, known.owned))))
-    rows = ddl.rows_in(connection, sorted(own.owned))
+    retired = {kept.name for kept in kept_tables(cursor, prefix, solution=own.solution_name)}
+    rows = ddl.rows_in(connection, sorted(own.owned | retired))
     system = [str(table.name) for table in system_tables(prefix)]
     there = [name for name in system if name in relations(connection, system)]
     others = OwnRow.others(connection, prefix, own.solution_name)

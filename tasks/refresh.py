@@ -9,17 +9,14 @@ from typing import Any
 from celery import shared_task
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.database import Connection
-from fbs_worker.errors import SolutionNotFound
-from fbs_worker.locks import transaction
 from fbs_worker.progress import Progress
-from fbs_worker.registry import OwnRow, SolutionRecord
+from fbs_worker.registry import OwnRow
 from fbs_worker.requests import RefreshRequest
 from fbs_worker.schema.system import SYSTEM_TABLES, ensure_tables
 from fbs_worker.settings import Settings
 from tasks.base import JobTask
 from tasks.reading import Refreshed, refresh_solution
-from tasks.solutions import Home, find_solution, to_oneself, vault_of
+from tasks.solutions import Home, find_solution, own_row, to_oneself, vault_of
 
 
 @shared_task(name="fbs.refresh", bind=True, base=JobTask)  # type: ignore[untyped-decorator]  # Celery has no types
@@ -55,7 +52,7 @@ def refresh(request: RefreshRequest, *, settings: Settings, progress: Progress) 
         entry = find_solution(home, name)
     database = entry.database.opened(vault)
     with to_oneself(database, name, action="refresh", progress=progress) as connection:
-        own = _own_row(connection, entry)
+        own = own_row(connection, entry)
 
         def prepare(_cursor: Cursor) -> None:
             ensure_tables(connection, own.table_prefix, SYSTEM_TABLES)
@@ -77,14 +74,3 @@ def refresh(request: RefreshRequest, *, settings: Settings, progress: Progress) 
             write=write,
         )
     return refreshed.to_dict()
-
-
-def _own_row(connection: Connection, entry: SolutionRecord) -> SolutionRecord:
-    with transaction(connection):
-        own = OwnRow.read(connection, entry.table_prefix, entry.solution_name)
-    if own is None:
-        raise SolutionNotFound(
-            f"The database {entry.database.name!r} does not hold the solution {entry.solution_name!r}.",
-            hint="Run `fbs setup` again: its set-up was not completed, or its tables were taken away.",
-        )
-    return own

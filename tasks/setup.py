@@ -13,8 +13,9 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 
 from fbs_worker.catalogue import model_definitions
 from fbs_worker.database import Connection
-from fbs_worker.errors import RefusedError, SolutionConflict, UsageError
+from fbs_worker.errors import RefusedError, UsageError
 from fbs_worker.locks import transaction
+from fbs_worker.migration.plan import made_of
 from fbs_worker.progress import Progress
 from fbs_worker.registry import OwnRow, SolutionRecord
 from fbs_worker.requests import SetupRequest, check_odoo, refuse_plain_password
@@ -22,7 +23,6 @@ from fbs_worker.schema import ddl
 from fbs_worker.schema.definition import Definition, define
 from fbs_worker.schema.survey import LOCK_TABLES, check_may_create
 from fbs_worker.settings import DEFAULT_CONNECTION, OdooConnection, Settings
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.vault import Vault
 from tasks.base import JobTask
 from tasks.reading import Refreshed, refresh_solution
@@ -31,6 +31,7 @@ from tasks.solutions import (
     Home,
     essence,
     refuse_another,
+    refuse_sharing,
     to_oneself,
     undone_on_failure,
     vault_of,
@@ -164,6 +165,7 @@ class _SetUp:
     _missing: tuple[str, ...] = field(init=False)
     _tables: list[str] = field(init=False)
     _mirrored: dict[str, str] = field(init=False)
+    _shape: dict[str, Any] = field(init=False)
 
     @property
     def created(self) -> tuple[str, ...]:
@@ -256,6 +258,7 @@ class _SetUp:
         self._mirrored = {**(self.own.mirrored if self.own else {}), **definition.mirrored}
         self._tables = sorted({*definition.table_names, *(self.own.owned if self.own else ())})
         self.report = ddl.create(self.connection, definition, owned=self._mine(definition))
+        self._shape = {**(self.own.shape if self.own else {}), **made_of(definition, self.report.created)}
 
     def _register(self, _cursor: Cursor, refreshed: Refreshed | None) -> None:
         """At the end: write the solution's own row."""
@@ -265,8 +268,15 @@ class _SetUp:
             told["source"] = refreshed.source
             if refreshed.worth_remembering or own is None or own.last_refresh is None:
                 told["last_refresh"] = refreshed.remembered()
-        definition = {"version": DEFINITION_VERSION, "tables": self._tables, "mirrored": self._mirrored}
-        record = replace(self._meant, schema_definition={**definition, "odoo": self._odoo, **told})
+        told |= {"shape": self._shape} if self._shape else {}
+        definition = {
+            "version": DEFINITION_VERSION,
+            "tables": self._tables,
+            "mirrored": self._mirrored,
+            "odoo": self._odoo,
+            **told,
+        }
+        record = replace(self._meant, schema_definition=definition)
         OwnRow.write(self.connection, record, self.vault)
         # what was written: its password is sealed
         self.record = OwnRow.read(self.connection, config.table_prefix, config.solution_name) or record
@@ -321,7 +331,7 @@ class _SetUp:
         Raises:
             ForeignTableError, SolutionConflict, RefusedError: see `set_up`.
         """
-        self._refuse_sharing(set(definition.table_names))
+        refuse_sharing(self.connection, self._meant, set(definition.table_names), self._others)
         planned = ddl.plan(self.connection, definition, owned=self._mine(definition))
         if not self.settings.fbs_auto_create_tables:
             owned = self.own.owned if self.own else frozenset()
@@ -335,22 +345,3 @@ class _SetUp:
                     statements=list(planned.statements),
                 )
         return planned
-
-    def _refuse_sharing(self, names: set[str]) -> None:
-        config = self.request.config
-        here = _server(config.database_config)
-        others = {record.solution_name: record for record in self._others if _server(record.database) == here}
-        for record in OwnRow.others(self.connection, config.table_prefix, config.solution_name):
-            others[record.solution_name] = record
-        shared = {name: sorted(names & record.owned) for name, record in others.items() if names & record.owned}
-        if shared:
-            told = "; ".join(f"{', '.join(tables)} of {name!r}" for name, tables in sorted(shared.items()))
-            raise SolutionConflict(
-                f"Tables would be shared with another solution: {told}.",
-                hint="Give this one a --business-prefix of its own.",
-                shared=shared,
-            )
-
-
-def _server(database: DatabaseConfig) -> tuple[str, int, str]:
-    return database.host, database.port, database.name

@@ -1,16 +1,16 @@
-"""What set-up, refresh and drop share: find a solution, have it to oneself, keep the address book true."""
+"""What set-up, refresh, migration and drop share: find a solution, have it to oneself, keep the address book true."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Final
 
 from fbs_worker.database import Connection, connect
-from fbs_worker.errors import FBSError, SolutionConflict
+from fbs_worker.errors import FBSError, SolutionConflict, SolutionNotFound
 from fbs_worker.locks import solution_lock, transaction
 from fbs_worker.progress import Progress
 from fbs_worker.registry import AddressBook, DamagedRow, OwnRow, SolutionRecord, home_database
@@ -252,6 +252,33 @@ def refuse_another(entry: SolutionRecord | None, record: SolutionRecord, *, own:
         )
 
 
+def refuse_sharing(
+    connection: Connection, record: SolutionRecord, names: Collection[str], others: Sequence[SolutionRecord]
+) -> None:
+    """See that no other solution owns a table of one of these names.
+
+    Args:
+        connection: to the solution's database, in whose transaction it is read.
+        record: the solution.
+        names: tables that are its own, or are to be.
+        others: the other entries of the address book.
+
+    Raises:
+        SolutionConflict: another one does.
+    """
+    known = {other.solution_name: other for other in others if _server(other) == _server(record)}
+    for other in OwnRow.others(connection, record.table_prefix, record.solution_name):
+        known[other.solution_name] = other
+    shared = {name: sorted(set(names) & other.owned) for name, other in known.items() if set(names) & other.owned}
+    if shared:
+        told = "; ".join(f"{', '.join(tables)} of {name!r}" for name, tables in sorted(shared.items()))
+        raise SolutionConflict(
+            f"Tables would be shared with another solution: {told}.",
+            hint="Give this one a --business-prefix of its own.",
+            shared=shared,
+        )
+
+
 def essence(record: SolutionRecord | None) -> object:
     """What counts of a solution's row: not whether a job is under way, nor when Odoo was or is to be read."""
     if record is None:
@@ -268,3 +295,30 @@ def find_solution(home: Home, name: str) -> SolutionRecord:
     """
     with home.book() as book:
         return book.get(name)
+
+
+def own_row(connection: Connection, entry: SolutionRecord) -> SolutionRecord:
+    """A solution's own row, in a transaction of its own.
+
+    Args:
+        connection: to the solution's database, outside of a transaction.
+        entry: its entry in the address book.
+
+    Raises:
+        SolutionNotFound: there is none.
+        DatabaseError: also when the row was damaged.
+        DatabaseUnreachable: as its name says.
+    """
+    with transaction(connection):
+        own = OwnRow.read(connection, entry.table_prefix, entry.solution_name)
+    if own is None:
+        raise SolutionNotFound(
+            f"The database {entry.database.name!r} does not hold the solution {entry.solution_name!r}.",
+            hint="Run `fbs setup` again: its set-up was not completed, or its tables were taken away.",
+        )
+    return own
+
+
+def _server(record: SolutionRecord) -> tuple[str, int, str]:
+    database = record.database
+    return database.host, database.port, database.name

@@ -16,7 +16,22 @@ from typing import Annotated, Final
 
 import typer
 
-from fbs_worker.cli import beat, demo, discover, flower, health, jobs, metrics, misc, record, schedule, solutions, stack
+from fbs_worker.cli import (
+    beat,
+    demo,
+    diagram,
+    discover,
+    flower,
+    health,
+    jobs,
+    metrics,
+    migrate,
+    misc,
+    record,
+    schedule,
+    solutions,
+    stack,
+)
 from fbs_worker.cli.output import OutputFormat, note, print_error, print_json
 from fbs_worker.errors import EXIT_DONE, EXIT_USAGE, FBSError, InternalError, JobFailed, UsageError
 
@@ -52,6 +67,8 @@ app.command("setup")(solutions.setup)
 app.command("status")(solutions.status)
 app.command("list")(solutions.list_all)
 app.command("refresh")(solutions.refresh)
+app.command("migrate")(migrate.migrate)
+app.command("diagram")(diagram.diagram)
 app.command("drop")(solutions.drop)
 app.command("rotate-keys")(solutions.rotate_keys)
 app.command("record")(record.record)

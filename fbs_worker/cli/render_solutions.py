@@ -16,6 +16,7 @@ from fbs_worker.cli.render import (
     number,
     section_blocks,
 )
+from fbs_worker.cli.render_migrations import drift_blocks, migrate_blocks
 from fbs_worker.cli.render_schedules import schedule_line
 
 _KINDS: Final = ("added", "changed", "removed")
@@ -38,6 +39,8 @@ def result_blocks(action: str, result: Mapping[str, Any], *, name: str) -> list[
             return refresh_blocks(result)
         case "drop":
             return drop_blocks(result)
+        case "migrate":
+            return migrate_blocks(result)
         case _:
             return [f"{key}: {value}" for key, value in result.items()]
 
@@ -57,7 +60,7 @@ def setup_blocks(result: Mapping[str, Any]) -> list[Block]:
         )
     if existing:
         blocks.append(f"Tables that were there: {len(existing):,}.")
-    blocks += _pending(result["pending"])
+    blocks += _pending(result["pending"], name)
     if result.get("refresh"):
         blocks += refresh_blocks({"solution": name, **result["refresh"]})
     else:
@@ -120,7 +123,8 @@ def status_blocks(told: Mapping[str, Any]) -> list[Block]:
         active = [(PLURALS[kind], number(found[kind])) for kind in PLURALS if kind in found]
         blocks.append(Table(title="Discovered", columns=("type", "active"), rows=active))
     blocks += section_blocks(told["sections_denied"])
-    blocks += _pending(told["pending"])
+    blocks += _pending(told["pending"], told["solution"])
+    blocks += drift_blocks(told.get("drift", ()))
     if told["jobs"]:
         blocks += job_blocks(told["jobs"])
     return [*blocks, *told["notes"]]
@@ -217,12 +221,13 @@ def _last_refresh(last: Mapping[str, Any] | None, *, known: bool) -> str:
     return f"{local_time(last['at'])}: {', '.join(changes) or 'nothing changed'}{skipped}"
 
 
-def _pending(pending: Sequence[str]) -> list[Block]:
+def _pending(pending: Sequence[str], name: str) -> list[Block]:
     if not pending:
         return []
     rows = [(line,) for line in pending[:MOST_ROWS]]
     title = f"Differs from the definition ({len(pending):,})"
-    return [Table(title=title, columns=("what",), rows=rows, footnote=more(pending))]
+    table = Table(title=title, columns=("what",), rows=rows, footnote=more(pending))
+    return [table, f"What to do: fbs migrate --solution-name {name}"]
 
 
 def _short_place(database: Mapping[str, Any]) -> str:

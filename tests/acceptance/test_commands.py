@@ -14,7 +14,7 @@ from tests.acceptance.conftest import CommandLine
 
 COMMANDS = [
     *("discover", "record", "jobs"),
-    *("setup", "status", "list", "refresh", "drop", "schedule", "rotate-keys"),
+    *("setup", "status", "list", "refresh", "drop", "migrate", "diagram", "schedule", "rotate-keys"),
     *("demo", "up", "down", "worker", "beat", "flower", "health", "metrics", "domains", "new-key", "version"),
 ]
 

@@ -101,8 +101,9 @@ def test_pending_changes_are_told(made: MadeSolutions, database: DatabaseConfig)
     assert len(told["pending"]) == 1
     assert "city" in told["pending"][0]
     run(database, "UPDATE fbs_discoveries SET is_active = FALSE WHERE name = 'sale.order'")
-    pending = solution_status(made.settings, "fayvad")["pending"]
-    assert any("sale.order is not in the catalogue" in line for line in pending)
+    told = solution_status(made.settings, "fayvad")
+    assert any("rental_sale_order: the table is no longer part" in line for line in told["pending"])
+    assert any("sale.order is not in the catalogue" in line for line in told["notes"])
 
 
 def test_what_cannot_be_known_is_a_note(made: MadeSolutions, settings: MakeSettings, database: DatabaseConfig) -> None:

@@ -207,3 +207,9 @@ def test_a_rotation_of_keys() -> None:
 )
 def test_a_size(count: int | None, told: str) -> None:
     assert size(count) == told
+
+
+def test_what_is_pending_or_was_changed_by_hand_says_what_to_do() -> None:
+    told = text(status_blocks(STATUS | {"pending": ["lease.notes: missing"], "drift": ["lease.city: by hand"]}))
+    assert "What to do: fbs migrate --solution-name" in told
+    assert "Changed by hand (1):" in told

@@ -1,0 +1,39 @@
+"""`fbs diagram`: a solution's tables as a picture."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from fbs_worker.cli.options import current_settings
+from fbs_worker.cli.solutions import Named, NameOption, one_solution
+
+
+class DiagramFormat(StrEnum):
+    """How a picture is written."""
+
+    SVG = "svg"
+    MERMAID = "mermaid"
+
+
+def diagram(
+    *,
+    name: Named = None,
+    solution_name: NameOption = None,
+    diagram_format: Annotated[
+        DiagramFormat,
+        typer.Option("--format", envvar="FBS_DIAGRAM_FORMAT", help="An SVG picture, or Mermaid's text."),
+    ] = DiagramFormat.SVG,
+) -> None:
+    """Draw a solution's tables, and what is to change.
+
+    It goes to stdout: fbs diagram shop > shop.svg
+    """
+    from fbs_worker.diagrams import solution_picture
+    from fbs_worker.migration.diagram import mermaid, svg
+
+    picture = solution_picture(current_settings(), one_solution(name, solution_name))
+    sys.stdout.write(svg(picture) if diagram_format is DiagramFormat.SVG else mermaid(picture))

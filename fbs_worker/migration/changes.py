@@ -1,0 +1,104 @@
+"""What may change in tables, and how that is told. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from fbs_worker.migration.found import FoundKey
+from fbs_worker.migration.shape import ColumnShape, KeyShape
+from fbs_worker.schema.names import derived_name
+
+
+class What(StrEnum):
+    """What changes."""
+
+    CREATE_TABLE = "create_table"
+    DROP_TABLE = "drop_table"
+    ADD_COLUMN = "add_column"
+    FILL_COLUMN = "fill_column"
+    RETYPE = "retype"
+    SET_NOT_NULL = "set_not_null"
+    DROP_NOT_NULL = "drop_not_null"
+    DEFAULT = "default"
+    DROP_COLUMN = "drop_column"
+    ADD_KEY = "add_key"
+    VALIDATE_KEY = "validate_key"
+    DROP_KEY = "drop_key"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One thing that is to change.
+
+    Attributes:
+        what: what happens.
+        table: the table.
+        column: the column, where it is about one.
+        before: the column as the database has it.
+        after: the column as it is to be.
+        key: the key as it is to be.
+        found: the key as the database has it.
+        drifted: it overwrites what somebody changed by hand.
+    """
+
+    what: What
+    table: str
+    column: str = ""
+    before: ColumnShape | None = None
+    after: ColumnShape | None = None
+    key: KeyShape | None = None
+    found: FoundKey | None = None
+    drifted: bool = False
+
+    def told(self) -> str:
+        """How the table differs, one line for a person."""
+        return f"{self.table}: {self._told()}"
+
+    def _told(self) -> str:
+        before, after, column = self.before, self.after, f"the column {self.column}"
+        match self.what:
+            case What.CREATE_TABLE:
+                return "the table is missing"
+            case What.DROP_TABLE:
+                return "the table is no longer part of the definition"
+            case What.ADD_COLUMN:
+                return f"{column} ({after.type if after else ''}) is missing"
+            case What.FILL_COLUMN:
+                return f"{column} has not got all of its values yet"
+            case What.DROP_COLUMN:
+                return f"{column} is no longer part of the definition"
+            case What.RETYPE if before and after:
+                return f"{column} is {before.type}, not {after.type}"
+            case What.SET_NOT_NULL:
+                return f"{column} is NULL allowed, not NOT NULL"
+            case What.DROP_NOT_NULL:
+                return f"{column} is NOT NULL, not NULL allowed"
+            case What.DEFAULT if before and after:
+                return f"{column} has the default {before.default or 'NULL'}, not {after.default or 'NULL'}"
+            case What.ADD_KEY if self.key:
+                return f"the {self.key.told()} is missing"
+            case What.VALIDATE_KEY if self.key:
+                return f"the {self.key.told()} has not been validated"
+        return f"the {self.found.shape.told() if self.found else 'key'} is no longer part of the definition"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """What is to change, and what is left as somebody changed it.
+
+    Attributes:
+        changes: what is to change.
+        drift: what was changed by hand and stays so.
+        blocked: table → what has its name that FBS did not make; nothing is done about such a table.
+    """
+
+    changes: tuple[Change, ...]
+    drift: tuple[Change, ...] = ()
+    blocked: Mapping[str, str] = field(default_factory=dict)
+
+
+def helper_check(table: str, column: str) -> str:
+    """The name of the check that proves that a column is never NULL, while it becomes NOT NULL."""
+    return str(derived_name(f"{table}_{column}", "_fbs_not_null"))

@@ -1,0 +1,322 @@
+"""The shape of the tables that a database has. Reads only, a handful of catalogue queries for all tables at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from psycopg2 import sql
+
+from fbs_worker.database import Connection
+from fbs_worker.migration.shape import (
+    CHECK,
+    FOREIGN,
+    INDEX,
+    SERIAL,
+    ColumnShape,
+    KeyShape,
+    actions,
+    renamed_key,
+)
+from fbs_worker.schema.survey import Relation, relations
+
+FILLING: Final = "fbs: being filled"
+"""The comment on a column that a migration has added and whose rows it is still giving their values."""
+
+_COLUMNS: Final = """
+SELECT c.oid, c.relname, c.relkind::text, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+    CASE WHEN a.attidentity <> '' THEN 'GENERATED AS IDENTITY'
+        WHEN a.attgenerated <> '' THEN 'GENERATED ALWAYS AS ' || pg_get_expr(d.adbin, d.adrelid)
+        ELSE pg_get_expr(d.adbin, d.adrelid) END,
+    a.attnum IS NOT NULL AND col_description(c.oid, a.attnum) = %(filling)s
+FROM pg_class c
+LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum AND a.atthasdef
+WHERE c.relname = ANY(%(names)s) AND c.relkind IN ('r', 'p') AND pg_table_is_visible(c.oid)
+ORDER BY c.oid, a.attnum
+"""
+
+_CONSTRAINTS: Final = """
+SELECT k.conrelid, k.oid, k.contype::text, k.conname, k.conkey, k.convalidated, k.condeferrable, k.condeferred,
+    k.confdeltype::text, k.confupdtype::text, t.relname,
+    CASE k.contype WHEN 'f' THEN ARRAY(
+        SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS part(number, place)
+        JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = part.number ORDER BY place
+    ) END,
+    CASE k.contype WHEN 'c' THEN pg_get_expr(k.conbin, k.conrelid) END
+FROM pg_constraint k LEFT JOIN pg_class t ON t.oid = k.confrelid AND pg_table_is_visible(t.oid)
+WHERE k.conrelid = ANY(%(oids)s::oid[]) AND k.contype IN ('p', 'u', 'f', 'c')
+ORDER BY k.conrelid, k.oid
+"""
+
+_INDEXES: Final = """
+SELECT i.indrelid, i.indexrelid, c.relname, i.indkey::int2[], i.indnkeyatts, i.indisunique, i.indisvalid,
+    am.amname = 'btree' AND i.indpred IS NULL AND i.indexprs IS NULL,
+    CASE WHEN i.indisunique OR am.amname <> 'btree' OR i.indpred IS NOT NULL OR i.indexprs IS NOT NULL
+        OR i.indnatts > i.indnkeyatts OR 0 <> ANY (i.indoption::int2[])
+        THEN pg_get_indexdef(i.indexrelid) END,
+    EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am am ON am.oid = c.relam
+WHERE i.indrelid = ANY(%(oids)s::oid[])
+ORDER BY i.indrelid, i.indexrelid
+"""
+
+_STANDS_ON: Final = """
+SELECT DISTINCT c.relname, coalesce(a.attname, ''), pg_describe_object(d.classid, d.objid, d.objsubid)
+FROM pg_class c JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.deptype = 'n'
+LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid AND a.attnum > 0
+LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
+LEFT JOIN pg_class other ON other.oid = k.conrelid
+WHERE c.relname = ANY(%(names)s) AND pg_table_is_visible(c.oid)
+    AND d.classid::regclass::text IN ('pg_rewrite', 'pg_policy', 'pg_trigger', 'pg_proc', 'pg_constraint')
+    AND (other.oid IS NULL OR other.relname <> ALL(%(ours)s))
+ORDER BY 1, 2, 3
+"""
+"""Views, rules, policies, functions and foreign keys of others (PostgreSQL's documentation, pg_depend)."""
+
+_ACTIONS: Final = {"r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
+
+_HIDDEN: Final = "?"
+"""The table that a foreign key refers to where the search path hides it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundKey:
+    """A key, an index or a check that a table has.
+
+    Attributes:
+        shape: it, with its name.
+        oid: of the constraint or the index.
+        valid: it holds for every row: not NOT VALID, no index that was cut off in the making.
+        plain: an index over whole columns of all rows, which serves whoever looks for its first columns.
+        backing: an index that is part of a primary key, a unique key or an exclusion constraint.
+    """
+
+    shape: KeyShape
+    oid: int
+    valid: bool = True
+    plain: bool = False
+    backing: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundTable:
+    """A table that is there.
+
+    Attributes:
+        columns: by name.
+        keys: its keys, indexes and checks.
+        filling: columns whose rows a migration is still giving their values.
+        partitioned: it is a partitioned table.
+    """
+
+    columns: Mapping[str, ColumnShape]
+    keys: tuple[FoundKey, ...] = ()
+    filling: frozenset[str] = frozenset()
+    partitioned: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a database has under some names.
+
+    Attributes:
+        tables: the tables.
+        others: what else has one of the names: views, types and so on.
+    """
+
+    tables: Mapping[str, FoundTable] = field(default_factory=dict)
+    others: Mapping[str, Relation] = field(default_factory=dict)
+
+    def renamed(self, renames: Mapping[tuple[str, str], str]) -> Found:
+        """With columns called otherwise; see `shape.renamed`."""
+        if not renames:
+            return self
+        return replace(self, tables={name: _renamed(name, table, renames) for name, table in self.tables.items()})
+
+
+def read(connection: Connection, names: Iterable[str]) -> Found:
+    """What the session's search path has under these names.
+
+    Args:
+        connection: in whose transaction it is read.
+        names: unquoted names.
+
+    Raises:
+        psycopg2.Error: to be translated by the caller.
+    """
+    asked = list(map(str, names))
+    with connection.cursor() as cursor:
+        cursor.execute(_COLUMNS, {"names": asked, "filling": FILLING})
+        tables = _tables(cursor.fetchall())
+        oids = {"oids": list(tables)}
+        cursor.execute(_CONSTRAINTS, oids)
+        keys = [(row[0], _constraint(tables[row[0]], row)) for row in cursor.fetchall()]
+        cursor.execute(_INDEXES, oids)
+        keys += [(row[0], _index(tables[row[0]], row)) for row in cursor.fetchall()]
+    for oid, key in keys:
+        tables[oid].keys.append(key)
+    found = {table.name: table.done() for table in tables.values()}
+    missing = [name for name in asked if name not in found]
+    return Found(tables=found, others=relations(connection, missing) if missing else {})
+
+
+def filled(connection: Connection, tables: Collection[str]) -> frozenset[str]:
+    """Which of these tables hold rows, in one round trip.
+
+    Args:
+        connection: in whose transaction it is read.
+        tables: unquoted names of tables that are there.
+
+    Raises:
+        psycopg2.Error: to be translated by the caller.
+    """
+    if not tables:
+        return frozenset()
+    one = sql.SQL("SELECT {literal} WHERE EXISTS (SELECT FROM {table})")
+    asked = [one.format(literal=sql.Literal(name), table=sql.Identifier(name)) for name in sorted(tables)]
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL(" UNION ALL ").join(asked))
+        return frozenset(name for (name,) in cursor.fetchall())
+
+
+def taken(connection: Connection) -> frozenset[str]:
+    """The names of tables, indexes, sequences and so on in the schemas of the search path.
+
+    Args:
+        connection: in whose transaction it is read.
+
+    Raises:
+        psycopg2.Error: to be translated by the caller.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT relname FROM pg_class WHERE relnamespace = ANY(current_schemas(false)::regnamespace[])")
+        return frozenset(name for (name,) in cursor.fetchall())
+
+
+def standing_on(
+    connection: Connection, tables: Collection[str], *, ours: Collection[str]
+) -> list[tuple[str, str, str]]:
+    """What of others stands on tables and their columns: table, column (empty for the table itself), what it is.
+
+    Args:
+        connection: in whose transaction it is read.
+        tables: unquoted names.
+        ours: tables whose foreign keys are not of others.
+
+    Raises:
+        psycopg2.Error: to be translated by the caller.
+    """
+    if not tables:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(_STANDS_ON, {"names": list(tables), "ours": list(ours)})
+        return cursor.fetchall()
+
+
+def definitions(connection: Connection, keys: Iterable[FoundKey]) -> dict[int, str]:
+    """What would make keys and indexes again: oid → the constraint's definition, or the statement for an index.
+
+    Args:
+        connection: in whose transaction it is read.
+        keys: which ones.
+
+    Raises:
+        psycopg2.Error: to be translated by the caller.
+    """
+    asked = list(keys)
+    if not asked:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT oid, pg_get_constraintdef(oid) FROM pg_constraint WHERE oid = ANY(%s::oid[]) UNION ALL"
+            " SELECT indexrelid, pg_get_indexdef(indexrelid) FROM pg_index WHERE indexrelid = ANY(%s::oid[])",
+            (
+                [key.oid for key in asked if key.shape.kind != INDEX],
+                [key.oid for key in asked if key.shape.kind == INDEX],
+            ),
+        )
+        return dict(cursor.fetchall())
+
+
+# ----------------------------------------------------------------------------------------------------- rows to shapes
+
+
+@dataclass(kw_only=True)
+class _Table:
+    """A table while its rows are read."""
+
+    name: str
+    partitioned: bool
+    names: dict[int, str] = field(default_factory=dict)
+    columns: dict[str, ColumnShape] = field(default_factory=dict)
+    filling: set[str] = field(default_factory=set)
+    keys: list[FoundKey] = field(default_factory=list)
+
+    def named(self, numbers: Iterable[int]) -> tuple[str, ...]:
+        """Columns by their numbers; what is no column (0: an expression) is left out."""
+        return tuple(self.names[number] for number in numbers if number in self.names)
+
+    def done(self) -> FoundTable:
+        return FoundTable(
+            columns=self.columns,
+            keys=tuple(self.keys),
+            filling=frozenset(self.filling),
+            partitioned=self.partitioned,
+        )
+
+
+def _tables(rows: Iterable[tuple[Any, ...]]) -> dict[int, _Table]:
+    tables: dict[int, _Table] = {}
+    for oid, name, kind, number, column, written, not_null, default, filling in rows:
+        table = tables.get(oid)
+        if table is None:
+            table = tables[oid] = _Table(name=name, partitioned=kind == "p")
+        if column is None:
+            continue
+        if default is not None and default.startswith("nextval("):
+            default = SERIAL  # noqa: PLW2901
+        table.names[number] = column
+        table.columns[column] = ColumnShape(type=written, not_null=not_null, default=default)
+        if filling:
+            table.filling.add(column)
+    return tables
+
+
+def _constraint(table: _Table, row: tuple[Any, ...]) -> FoundKey:
+    _, oid, kind, name, numbers, valid, deferrable, deferred, on_delete, on_update, target, referred, check = row
+    columns = table.named(numbers or ())
+    detail = ""
+    if kind == FOREIGN:
+        deletes, updates = _ACTIONS.get(on_delete, ""), _ACTIONS.get(on_update, "")
+        detail = actions(deletes, updates, deferrable=deferrable, deferred=deferred)
+    elif kind == CHECK:
+        columns, detail = (), check
+    shape = KeyShape(
+        kind=kind,
+        columns=columns,
+        target=(target or _HIDDEN, tuple(referred)) if kind == FOREIGN else None,
+        detail=detail,
+        name=name,
+    )
+    return FoundKey(shape=shape, oid=oid, valid=valid)
+
+
+def _index(table: _Table, row: tuple[Any, ...]) -> FoundKey:
+    _, oid, name, numbers, parts, unique, valid, plain, definition, backing = row
+    detail = ""
+    if definition is not None:
+        detail = "USING" + definition.partition(" USING")[2]
+        detail = f"UNIQUE {detail}" if unique else detail
+    shape = KeyShape(kind=INDEX, columns=table.named(numbers[:parts]), detail=detail, name=name)
+    return FoundKey(shape=shape, oid=oid, valid=valid, plain=plain, backing=backing)
+
+
+def _renamed(name: str, table: FoundTable, renames: Mapping[tuple[str, str], str]) -> FoundTable:
+    return replace(
+        table,
+        columns={renames.get((name, column), column): facts for column, facts in table.columns.items()},
+        keys=tuple(replace(key, shape=renamed_key(name, key.shape, renames)) for key in table.keys),
+        filling=frozenset(renames.get((name, column), column) for column in table.filling),
+    )

@@ -1,0 +1,134 @@
+"""What a plan is refused for, before anything of it runs or in its transaction; and what is said of one that failed.
+
+Reads only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
+
+from fbs_worker.errors import FBSError, RefusedError
+from fbs_worker.migration.busy import existing
+from fbs_worker.migration.steps import Hazard, Plan, Step
+
+_SHOWN: Final = 5
+
+
+def refuse(cursor: Cursor, plan: Plan, allowed: Collection[Hazard]) -> None:
+    """See that a plan may be applied.
+
+    Args:
+        cursor: in a transaction that may take long: rows are counted.
+        plan: the plan.
+        allowed: the hazards that were allowed by name.
+
+    Raises:
+        RefusedError: a hazard was not, or rows do not fit what is to come.
+        psycopg2.Error: to be translated by the caller.
+    """
+    _refuse_hazards(plan, allowed)
+    _refuse_rows(cursor, plan)
+
+
+def refuse_stale(plan: Plan, now: Plan) -> None:
+    """See that a plan still fits the database.
+
+    Args:
+        plan: the one that was shown.
+        now: the one that is made of the database as it is now.
+
+    Raises:
+        RefusedError: it does not.
+    """
+    if now.fingerprint != plan.fingerprint:
+        raise RefusedError(
+            f"The plan {plan.fingerprint} does not fit the database any more; nothing was changed.",
+            hint=f"Look at the new plan, {now.fingerprint}, and apply that.",
+            fingerprint=now.fingerprint,
+        )
+
+
+def refuse_filled(cursor: Cursor, table: str) -> None:
+    """See that a table which was empty when the plan was made still is, once nobody can write to it any more.
+
+    Args:
+        cursor: in a transaction that has the table locked.
+        table: its unquoted name; one that is not there holds nothing.
+
+    Raises:
+        RefusedError: it has got rows.
+        psycopg2.Error: to be translated by the caller.
+    """
+    if not existing(cursor, [table]):
+        return
+    cursor.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(table)))
+    found = cursor.fetchone()
+    if found and found[0]:
+        raise RefusedError(
+            f"{table} was empty when the plan was made, and holds rows now.",
+            hint="Plan again: with rows there is another way.",
+            table=table,
+        )
+
+
+def told_of(exc: FBSError, step: Step, *, done: int, total: int) -> FBSError:
+    """An error that says which statement failed, and how far the migration came.
+
+    Args:
+        exc: what was raised.
+        step: the statement.
+        done: how many statements have run.
+        total: of how many.
+    """
+    kind, hint, sqlstate = type(exc), exc.hint, str(exc.context.get("sqlstate") or "")
+    if sqlstate == "2BP01":  # dependent objects still exist
+        kind, hint = RefusedError, "Views, foreign keys or others stand on it; drop those first, if nobody needs them."
+    elif sqlstate.startswith(("22", "23")):  # data exception, integrity constraint violation
+        hint = "Rows that do not fit came in meanwhile: plan again, they are counted then."
+    so_far = f" {done} of {total} statements have run, and stay." if done else ""
+    return kind(
+        f"{step.table}: {step.kind.replace('_', ' ')} failed: {exc.message}{so_far}",
+        hint=hint,
+        **{**exc.context, "statement": step.sql, "table": step.table, "executed": done, "total": total},
+    )
+
+
+def _refuse_hazards(plan: Plan, allowed: Collection[Hazard]) -> None:
+    missing = plan.to_be_allowed(allowed)
+    if not missing:
+        return
+    steps = [step for step in plan.steps if step.hazards & missing]
+    told = [f"{', '.join(sorted(step.hazards & missing))}: {step.sql} ({step.reason})" for step in steps]
+    more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
+    hint = "Allow it by name: " + " ".join(f"--allow {hazard}" for hazard in sorted(missing))
+    if Hazard.POSSIBLE_RENAME in missing and plan.questions:
+        hint = f"{'; '.join(plan.questions[:_SHOWN])}. If not: {hint[0].lower()}{hint[1:]}"
+    raise RefusedError(
+        f"The plan has hazards that were not allowed; nothing was changed. {'; '.join(told[:_SHOWN])}{more}.",
+        hint=hint,
+        hazards=sorted(map(str, missing)),
+        steps=[step.to_dict() for step in steps],
+    )
+
+
+def _refuse_rows(cursor: Cursor, plan: Plan) -> None:
+    troubles: list[dict[str, object]] = []
+    for step in plan.steps:
+        if step.check is None:
+            continue
+        cursor.execute(step.check)
+        found = cursor.fetchone()
+        if found and found[0]:
+            troubles.append({"table": step.table, "rows": int(found[0]), "statement": step.sql, "reason": step.reason})
+    if troubles:
+        told = [f"{t['table']}: {t['rows']} for {t['statement']} ({t['reason']})" for t in troubles]
+        more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
+        raise RefusedError(
+            f"Rows do not fit what is to come; nothing was changed. {'; '.join(told[:_SHOWN])}{more}.",
+            hint="Correct or remove those rows, then plan again.",
+            rows=troubles,
+        )

@@ -1,0 +1,267 @@
+"""From one type of a column to another: how the values go along, and what may happen to them. Pure.
+
+What PostgreSQL 18 does, seen in pg_class.relfilenode: longer or unlimited VARCHAR, VARCHAR to TEXT and back to an
+unlimited VARCHAR, NUMERIC with more digits before the point or without a limit, and times with more digits rewrite
+neither the table nor its indexes; everything else rewrites both, under a lock that nobody reads past.
+
+Text becomes JSON as a string, not as what it may spell: so every value can be converted, and back. Times without a zone
+are in UTC, as Odoo's are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+INPUT_CHECK_SINCE: Final = 160_000
+"""The server version that has pg_input_is_valid()."""
+
+_TYPE: Final = re.compile(
+    r"(?P<base>[^(\[]+?)\s*(?:\((?P<numbers>[\d,]+)\))?(?P<zone> with(?:out)? time zone)?(?P<array>\[\])*"
+)
+
+_INTEGERS: Final = {"smallint": 15, "integer": 31, "bigint": 63}
+_FLOATS: Final = {"real": "3.4028234e38", "double precision": "1.7976931348623157e308"}
+_TEXTS: Final = frozenset(("text", "character varying", "character"))
+_JSON: Final = frozenset(("json", "jsonb"))
+_TIMESTAMPS: Final = frozenset(("timestamp without time zone", "timestamp with time zone"))
+_TIMES: Final = _TIMESTAMPS | {"time without time zone", "time with time zone", "interval"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Type:
+    """A type taken apart.
+
+    Attributes:
+        base: its name without what is in brackets.
+        numbers: what is in brackets, e.g. precision and scale.
+    """
+
+    base: str
+    numbers: tuple[int, ...] = ()
+
+    @property
+    def is_number(self) -> bool:
+        """It holds numbers."""
+        return self.base in _INTEGERS or self.base in _FLOATS or self.base == "numeric"
+
+    @property
+    def length(self) -> int | None:
+        """Of a text: how many characters it takes; None for any number."""
+        return self.numbers[0] if self.numbers else (1 if self.base == "character" else None)
+
+    @property
+    def scale(self) -> int | None:
+        """Of a number: how many digits it has behind the point; None for any number."""
+        if self.base == "numeric" and self.numbers:
+            return self.numbers[1] if len(self.numbers) > 1 else 0
+        return 0 if self.base in _INTEGERS else None
+
+    @property
+    def whole_digits(self) -> int | None:
+        """Of a number: how many digits it has before the point; None for any number."""
+        if self.base == "numeric" and self.numbers:
+            return self.numbers[0] - (self.scale or 0)
+        return {"smallint": 5, "integer": 10, "bigint": 19}.get(self.base)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """How a column's values get to another type.
+
+    Attributes:
+        value: the new value, as an SQL expression.
+        implied: PostgreSQL does it by itself, and refuses what does not fit: no USING.
+        rewrites: the table and its indexes are written anew.
+        may_fail: there may be values that have no new one.
+        fails: the condition that holds for those; empty where it is not known.
+        lossy: a new value may not tell the old one any more.
+        back: the way back as an expression, which refuses what does not fit; None where values might be lost on it.
+    """
+
+    value: str
+    implied: bool = False
+    rewrites: bool = True
+    may_fail: bool = False
+    fails: str = ""
+    lossy: bool = False
+    back: str | None = None
+
+
+@lru_cache(maxsize=1024)
+def parsed(written: str) -> Type:
+    """A type as format_type() writes it, taken apart."""
+    found = _TYPE.fullmatch(written)
+    if found is None or found["array"]:
+        return Type(base=written)
+    numbers = tuple(map(int, found["numbers"].split(","))) if found["numbers"] else ()
+    return Type(base=f"{found['base']}{found['zone'] or ''}", numbers=numbers)
+
+
+def conversion(before: str, after: str, column: str, *, server_version: int = INPUT_CHECK_SINCE) -> Conversion:
+    """How a column's values get from one type to another.
+
+    Args:
+        before: the type that it has, as format_type() writes it.
+        after: the type that it is to have.
+        column: the column, quoted.
+        server_version: as libpq tells it, e.g. 180004: what can be asked about values depends on it.
+    """
+    source, target = parsed(before), parsed(after)
+    for rule in _RULES:
+        found = rule(source, target, column, after)
+        if found is not None:
+            return found
+    return _by_text(source, before, column, after, asks=server_version >= INPUT_CHECK_SINCE)
+
+
+# ----------------------------------------------------------------------- rules: None where one has nothing to say
+
+
+def _text_to_text(source: Type, target: Type, column: str, after: str) -> Conversion | None:
+    if not (source.base in _TEXTS and target.base in _TEXTS):
+        return None
+    value = f"{column}::{after}"
+    fixed = "character" in {source.base, target.base}
+    if target.length is None or (source.length is not None and source.length <= target.length):
+        return Conversion(value=value, implied=True, rewrites=fixed, back=column)
+    fails = f"char_length({column}) > {target.length}"
+    return Conversion(value=value, implied=True, may_fail=True, fails=fails, back=column)
+
+
+def _number_to_number(source: Type, target: Type, column: str, after: str) -> Conversion | None:
+    if not (source.is_number and target.is_number):
+        return None
+    if source.base == target.base == "numeric" and _holds(target, source) and target.scale in {None, source.scale}:
+        return Conversion(value=f"{column}::{after}", implied=True, rewrites=False, back=column)
+    fails = "" if _holds(target, source) else _too_large(source, target, column)
+    return Conversion(
+        value=f"{column}::{after}",
+        implied=True,
+        may_fail=bool(fails),
+        fails=fails,
+        lossy=_loses_digits(source, target),
+        back=None if _loses_digits(target, source) or _loses_digits(source, target) else column,
+    )
+
+
+def _holds(target: Type, source: Type) -> bool:
+    """Whether no number is too large for the target."""
+    if target.base in _INTEGERS and source.base in _INTEGERS:
+        return _INTEGERS[target.base] >= _INTEGERS[source.base]
+    if target.base in _FLOATS:
+        return source.base in _INTEGERS or source.base in {"real", target.base}
+    if target.base != "numeric" or source.whole_digits is None or target.whole_digits is None:
+        return target.base == "numeric" and not target.numbers
+    # a number that is rounded may get a digit more
+    rounded = source.scale is None or (target.scale is not None and source.scale > target.scale)
+    return target.whole_digits >= source.whole_digits + rounded
+
+
+def _loses_digits(source: Type, target: Type) -> bool:
+    if target.base in _FLOATS:
+        exact = {"double precision": {"smallint", "integer", "real"}, "real": {"smallint"}}
+        return source.base != target.base and source.base not in exact[target.base]
+    if source.base in _FLOATS:
+        return True
+    return target.scale is not None and (source.scale is None or source.scale > target.scale)
+
+
+def _too_large(source: Type, target: Type, column: str) -> str:
+    """The condition under which a number does not fit; NaN is larger than every other one."""
+    if target.base in _INTEGERS:
+        bits = _INTEGERS[target.base]
+        rounded = column if source.base in _INTEGERS else f"round({column}::numeric)"
+        return f"{rounded} NOT BETWEEN {-(2**bits)} AND {2**bits - 1}"
+    if target.base in _FLOATS:
+        endless = "('NaN', 'Infinity', '-Infinity')"
+        return f"abs({column}) > {_FLOATS[target.base]}::numeric AND {column}::text NOT IN {endless}"
+    rounded = f"round({column}::numeric, {target.scale})"
+    return f"abs({rounded}) >= 1e{target.whole_digits}::numeric AND {column}::numeric <> 'NaN'"
+
+
+def _truth(source: Type, target: Type, column: str, after: str) -> Conversion | None:
+    if source.base == "boolean" and target.is_number:
+        number = f"{column}::integer"
+        tight = target.whole_digits is not None and target.whole_digits < 1
+        value = number if target.base == "integer" else f"{number}::{after}"
+        return Conversion(value=value, may_fail=tight, fails=column if tight else "")
+    if source.is_number and target.base == "boolean":
+        return Conversion(value=f"{column} <> 0", lossy=True)
+    return None
+
+
+def _time_to_time(source: Type, target: Type, column: str, after: str) -> Conversion | None:
+    if source.base == target.base and source.base in _TIMES:
+        finer = not target.numbers or (bool(source.numbers) and source.numbers[0] <= target.numbers[0])
+        if finer:
+            return Conversion(value=f"{column}::{after}", implied=True, rewrites=False, back=column)
+        return Conversion(value=f"{column}::{after}", implied=True, lossy=True)
+    if source.base in _TIMESTAMPS and target.base in _TIMESTAMPS:
+        coarser = bool(target.numbers) and source.numbers != target.numbers
+        there = f"({column} AT TIME ZONE 'UTC')"
+        value = f"{there}::{after}" if target.numbers else there
+        return Conversion(value=value, lossy=coarser, back=None if coarser else f"{column} AT TIME ZONE 'UTC'")
+    if source.base == "date" and target.base in _TIMESTAMPS:
+        plain = f"{column}::timestamp without time zone"
+        with_zone = target.base == "timestamp with time zone"
+        return Conversion(value=f"({plain} AT TIME ZONE 'UTC')" if with_zone else f"{column}::{after}")
+    if source.base in _TIMESTAMPS and target.base == "date":
+        utc = f"({column} AT TIME ZONE 'UTC')" if source.base == "timestamp with time zone" else column
+        return Conversion(value=f"{utc}::date", lossy=True)
+    return None
+
+
+def _json(source: Type, target: Type, column: str, after: str) -> Conversion | None:
+    if source.base in _JSON and target.base in _JSON:
+        return Conversion(value=f"{column}::{after}", back=f"{column}::{source.base}")
+    if target.base in _JSON:
+        back = f"({column} #>> '{{}}')" if source.base in _TEXTS else f"({column} #>> '{{}}')::{source.base}"
+        return Conversion(value=f"to_{target.base}({column})", back=None if _rounds(source) else back)
+    return None
+
+
+def _rounds(target: Type) -> bool:
+    """Whether writing something as this type may cut digits off."""
+    return target.base in _FLOATS or (bool(target.numbers) and target.base not in _TEXTS)
+
+
+def _bytes(source: Type, target: Type, column: str, _: str) -> Conversion | None:
+    if source.base in _TEXTS and target.base == "bytea":
+        return Conversion(value=f"convert_to({column}, 'UTF8')", back=f"convert_from({column}, 'UTF8')")
+    if source.base == "bytea" and target.base in _TEXTS:
+        return _as_text(f"encode({column}, 'base64')", target, back=f"decode({column}, 'base64')")
+    return None
+
+
+_RULES: Final[tuple[Callable[[Type, Type, str, str], Conversion | None], ...]] = (
+    _text_to_text,
+    _number_to_number,
+    _truth,
+    _time_to_time,
+    _json,
+    _bytes,
+)
+
+
+def _by_text(source: Type, before: str, column: str, after: str, *, asks: bool) -> Conversion:
+    """What two types have in common is how their values are written."""
+    target = parsed(after)
+    written = f"({column} #>> '{{}}')" if source.base in _JSON else f"{column}::text"
+    if target.base in _TEXTS:
+        # the string "1" and the number 1 are written alike
+        back = None if source.base in _JSON or _rounds(source) else f"{column}::{before}"
+        return _as_text(written, target, back=back)
+    if source.base in _TEXTS:
+        written = column
+    fails = f"NOT pg_input_is_valid({written}, '{after}')" if asks else ""
+    return Conversion(value=f"{written}::{after}", may_fail=True, fails=fails, lossy=True)
+
+
+def _as_text(written: str, target: Type, *, back: str | None) -> Conversion:
+    """PostgreSQL refuses what is too long; a cast would cut it off without a word."""
+    fails = "" if target.length is None else f"char_length({written}) > {target.length}"
+    return Conversion(value=written, may_fail=bool(fails), fails=fails, back=back)

@@ -1,0 +1,95 @@
+"""What a statement changed in its table, as far as an undo has to know and the statement does not tell. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
+
+from fbs_worker.migration.steps import Step
+
+_COLUMNS: Final = """
+SELECT a.attname, format_type(a.atttypid, a.atttypmod), pg_get_expr(d.adbin, d.adrelid)
+FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped
+"""
+
+_KEYS: Final = """
+SELECT k.contype::text, k.conname,
+    CASE k.contype WHEN 'u' THEN pg_get_indexdef(k.conindid) ELSE pg_get_constraintdef(k.oid) END
+FROM pg_constraint k WHERE k.conrelid = to_regclass(%(table)s) AND k.contype IN ('p', 'u', 'f', 'c')
+UNION ALL
+SELECT 'i', c.relname, pg_get_indexdef(i.indexrelid)
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+WHERE i.indrelid = to_regclass(%(table)s) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.indexrelid)
+ORDER BY 1, 2
+"""
+
+Key = tuple[str, str, str]
+"""Kind (`p`, `u`, `f`, `c`, `i`), name and definition; that of a unique key is its index's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """A table before or after a statement.
+
+    Attributes:
+        columns: type and default of each; none where there is no table.
+        keys: constraints and indexes; only looked at where a column goes, which takes some along.
+    """
+
+    columns: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
+    keys: tuple[Key, ...] = ()
+
+
+def look(cursor: Cursor, step: Step) -> Look:
+    """A step's table as it is.
+
+    Args:
+        cursor: in the step's transaction.
+        step: is about to run, or has.
+
+    Raises:
+        psycopg2.Error: to be translated by the caller.
+    """
+    table = sql.Identifier(step.table).as_string(cursor)
+    cursor.execute(_COLUMNS, (table,))
+    columns = {name: (kind, default) for name, kind, default in cursor.fetchall()}
+    return Look(columns=columns, keys=keys_of(cursor, step.table) if " DROP COLUMN " in step.sql else ())
+
+
+def keys_of(cursor: Cursor, table: str) -> tuple[Key, ...]:
+    """The constraints and indexes of a table.
+
+    Args:
+        cursor: in a transaction.
+        table: its unquoted name.
+
+    Raises:
+        psycopg2.Error: to be translated by the caller.
+    """
+    cursor.execute(_KEYS, {"table": sql.Identifier(table).as_string(cursor)})
+    return tuple((kind, name, definition) for kind, name, definition in cursor.fetchall())
+
+
+def changed(before: Look, after: Look) -> dict[str, Any]:
+    """The facts for the step's row.
+
+    Args:
+        before: its table before it ran.
+        after: the same afterwards.
+
+    Returns:
+        `made`: `table` (it made the table), `columns` (it added), `retyped` (column → type and default before), and
+        `lost`: keys that went with a column.
+    """
+    if not before.columns:
+        return {"made": {"table": True} if after.columns else {}}
+    if not before.columns.keys() <= after.columns.keys():  # one is renamed, or goes
+        return {"lost": [list(key) for key in before.keys if key not in after.keys]}
+    added = sorted(after.columns.keys() - before.columns.keys())
+    retyped = {name: list(was) for name, was in before.columns.items() if was[0] != after.columns[name][0]}
+    return {"made": {key: value for key, value in (("columns", added), ("retyped", retyped)) if value}}

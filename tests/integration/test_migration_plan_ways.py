@@ -1,0 +1,388 @@
+"""The ways that a plan takes: renames, values that are not there yet, names that are taken; cut off at any point."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Integer, String, Text, Uuid, text
+
+from fbs_worker.database import Connection, connect
+from fbs_worker.embedded import EmbeddedPostgres
+from fbs_worker.errors import DatabaseError, UsageError
+from fbs_worker.migration.steps import Hazard, Mode
+from tests.support.planned import Tables, defined, fresh_picture, hazards, needed, picture, swept, table
+
+
+@pytest.fixture(scope="module")
+def server(postgres: EmbeddedPostgres) -> Iterator[Connection]:
+    name = f"ways_{secrets.token_hex(6)}"
+    postgres.create_database(name)
+    with closing(connect(postgres.config(name))) as opened:
+        yield opened
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def connection(server: Connection) -> Connection:
+    return swept(server)
+
+
+# renames
+
+BEFORE = defined(
+    table("o", lambda: Column("code", Integer, unique=True)),
+    table("t", lambda: Column("note", String(9), index=True), lambda: Column("o_code", Integer, ForeignKey("o.code"))),
+)
+AFTER = defined(
+    table("o", lambda: Column("number", Integer, unique=True)),
+    table(
+        "t",
+        lambda: Column("remark", String(5), index=True, nullable=False),
+        lambda: Column("o_code", Integer, ForeignKey("o.number")),
+    ),
+)
+BOTH = ("r_t.note=remark", "r_o.code=number")
+
+
+def _filled(connection: Connection) -> Tables:
+    tables = Tables(connection, BEFORE)
+    tables.run("INSERT INTO r_o (code) VALUES (1), (2); INSERT INTO r_t (note, o_code) VALUES ('x', 1), ('y', 2)")
+    return tables
+
+
+def test_a_possible_rename_is_asked_about(connection: Connection) -> None:
+    tables = _filled(connection)
+    plan = tables.plan(AFTER)
+    assert plan.questions == (
+        "r_o.code goes and r_o.number comes: if it was renamed, say --rename r_o.code=number",
+        "r_t.note goes and r_t.remark comes: if it was renamed, say --rename r_t.note=remark",
+    )
+    assert needed(plan) == {"DELETES_DATA", "POSSIBLE_RENAME"}
+    tables.run("DELETE FROM r_t; DELETE FROM r_o")
+    assert tables.plan(AFTER).questions == ()
+    assert needed(tables.plan(AFTER)) == set()
+
+
+def test_a_rename_keeps_values_and_keys(connection: Connection) -> None:
+    tables = _filled(connection)
+    plan = tables.plan(AFTER, *BOTH)
+    assert plan.questions == ()
+    assert hazards(plan) == {"REWRITES_TABLE", "LONG_LOCK", "MIGHT_FAIL_ON_DATA"}  # shorter, and required
+    assert [step.kind for step in plan.steps if step.kind.endswith(("_key", "_index"))] == []
+    tables.migrate(AFTER, *BOTH)
+    assert tables.run("SELECT remark, o_code FROM r_t") == [("x", 1), ("y", 2)]
+    assert picture(connection) == fresh_picture(connection, AFTER)
+    assert tables.plan(AFTER, *BOTH).empty  # said again, it is done
+
+
+def test_questions_to_the_rows_use_the_names_of_now(connection: Connection) -> None:
+    tables = _filled(connection)
+    tables.run("INSERT INTO r_t (note) VALUES (NULL), ('too long')")
+    assert sorted(tables.offending(tables.plan(AFTER, *BOTH)).values()) == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("rename", "why"),
+    [
+        ("r_t.note", "It is not table.old=new"),
+        ("note=remark", "It is not table.old=new"),
+        ("r_x.note=remark", "has no such table"),
+        ("fbs_snapshots.domain=remark", "has no such table"),
+        ("r_t.note=nothing", "is to have no column nothing"),
+        ("r_t.o_code=remark", "is to keep its column o_code"),
+        ("r_t.nothing=remark", "has no column nothing"),
+        ("r_t.note=o_code", "has a column o_code already"),
+    ],
+)
+def test_a_rename_that_cannot_be(connection: Connection, rename: str, why: str) -> None:
+    tables = _filled(connection)
+    with pytest.raises(UsageError, match=why) as caught:
+        tables.plan(AFTER, rename)
+    assert rename in caught.value.message
+
+
+def test_two_renames_to_one_column(connection: Connection) -> None:
+    tables = _filled(connection)
+    tables.run("ALTER TABLE r_t ADD mine TEXT")
+    with pytest.raises(UsageError, match="Another --rename"):
+        tables.plan(AFTER, "r_t.note=remark", "r_t.mine=remark")
+
+
+# NOT NULL without values
+
+
+def test_a_required_column_waits_for_its_values(connection: Connection) -> None:
+    before = defined(table("t", lambda: Column("a", Integer)))
+    after = defined(table("t", lambda: Column("a", Integer), lambda: Column("b", Integer, nullable=False)))
+    tables = Tables(connection, before)
+    tables.run("INSERT INTO r_t (a) VALUES (1), (2)")
+    plan = tables.plan(after)
+    (note,) = plan.notes
+    assert "becomes NOT NULL with the next migration once they have values" in note
+    assert hazards(plan) == set()
+    tables.apply(plan)
+    second = tables.plan(after)
+    assert tables.offending(second) != {}
+    assert list(tables.offending(second).values()) == [2]
+    tables.run("UPDATE r_t SET b = a")
+    assert needed(tables.plan(after)) == set()
+    tables.migrate(after)
+    assert picture(connection) == fresh_picture(connection, after)
+
+
+def test_rows_are_filled_in_batches_without_touching_what_has_a_value(connection: Connection) -> None:
+    before = defined(table("t", lambda: Column("a", Integer)))
+    after = defined(
+        table(
+            "t",
+            lambda: Column("a", Integer),
+            lambda: Column("b", Uuid, nullable=False, server_default=text("gen_random_uuid()")),
+        )
+    )
+    tables = Tables(connection, before)
+    tables.run("INSERT INTO r_t (a) SELECT n FROM generate_series(1, 12000) n")
+    plan = tables.plan(after)
+    number = next(number for number, step in enumerate(plan.steps) if step.mode is Mode.BATCHES)
+    tables.apply_some(plan.steps[:number])
+    with connection, connection.cursor() as cursor:
+        cursor.execute(plan.steps[number].sql)
+        assert cursor.rowcount == 5000
+    before_rows = tables.run("SELECT id, b FROM r_t WHERE b IS NOT NULL ORDER BY id")
+    again = tables.plan(after)  # cut off here
+    assert again.changes == (
+        "r_t: the column b has not got all of its values yet",
+        "r_t: the column b is NULL allowed, not NOT NULL",
+    )
+    assert hazards(again) == set()
+    tables.migrate(after)
+    assert tables.run("SELECT id, b FROM r_t WHERE id <= 5000 ORDER BY id") == before_rows
+    assert tables.run("SELECT count(DISTINCT b), col_description('r_t'::regclass, 3) FROM r_t")[0][0] == 12000
+    assert picture(connection) == fresh_picture(connection, after)
+
+
+def test_without_a_primary_key_rows_are_found_by_their_place(connection: Connection) -> None:
+    before = defined(table("t", lambda: Column("a", Integer)))
+    after = defined(
+        table("t", lambda: Column("a", Integer), lambda: Column("b", Uuid, server_default=text("gen_random_uuid()")))
+    )
+    tables = Tables(connection, before)
+    tables.run("ALTER TABLE r_t DROP CONSTRAINT r_t_pkey; INSERT INTO r_t (a) SELECT generate_series(1, 6000)")
+    tables.migrate(after)
+    assert tables.run("SELECT count(DISTINCT b) FROM r_t") == [(6000,)]
+
+
+# names
+
+
+def test_names_that_are_taken(connection: Connection) -> None:
+    before = defined(table("t", lambda: Column("a", Integer)), table("o", lambda: Column("b", Integer)))
+    after = defined(
+        table("t", lambda: Column("a", Integer, ForeignKey("o.id")), lambda: CheckConstraint("a > 0", name="mine")),
+        table("o", lambda: Column("b", Integer, unique=True)),
+    )
+    tables = Tables(connection, before)
+    tables.run(
+        "CREATE TABLE r_x (a INT); CREATE INDEX r_t_a_idx ON r_x (a); CREATE INDEX r_o_b_key ON r_x (a, a)",
+        "ALTER TABLE r_t ADD CONSTRAINT r_t_a_fkey CHECK (a < 99), ADD CONSTRAINT mine CHECK (a < 98)",
+        "INSERT INTO r_o (b) VALUES (1); INSERT INTO r_t (a) VALUES (1)",
+    )
+    tables.migrate(after)
+    found = {name for (name,) in tables.run("SELECT conname FROM pg_constraint WHERE conrelid = 'r_t'::regclass")}
+    assert {"r_t_a_fkey", "r_t_a_fkey_2", "mine", "mine_2"} <= found
+
+
+def test_an_index_that_was_cut_off_is_cleaned_up(connection: Connection) -> None:
+    before = defined(table("t", lambda: Column("a", Integer)))
+    after = defined(table("t", lambda: Column("a", Integer, unique=True)))
+    tables = Tables(connection, before)
+    tables.run("INSERT INTO r_t (a) VALUES (1), (1)")
+    step = next(step for step in tables.plan(after).steps if step.mode is Mode.ALONE)
+    with pytest.raises(Exception, match="could not create unique index"):
+        tables.apply_some([step])
+    ((valid,),) = tables.run("SELECT indisvalid FROM pg_index WHERE indexrelid = 'r_t_a_key'::regclass")
+    assert valid is False
+    tables.run("DELETE FROM r_t WHERE id = 1")
+    tables.migrate(after)
+    assert picture(connection) == fresh_picture(connection, after)
+
+
+def test_a_partitioned_table_has_no_other_way(connection: Connection) -> None:
+    before = defined(table("t", lambda: Column("a", Integer)))
+    after = defined(table("t", lambda: Column("a", Integer, index=True), lambda: Column("b", Integer, unique=True)))
+    tables = Tables(connection, before)
+    tables.run(
+        "DROP TABLE r_t; CREATE TABLE r_t (id SERIAL PRIMARY KEY, a INT, created_at TIMESTAMP DEFAULT NOW(),"
+        " updated_at TIMESTAMP DEFAULT NOW()) PARTITION BY RANGE (id)",
+        "CREATE TABLE r_t_1 PARTITION OF r_t DEFAULT; INSERT INTO r_t (a) VALUES (1)",
+    )
+    plan = tables.plan(after)
+    assert {step.mode for step in plan.steps} == {Mode.TRANSACTION}
+    assert needed(plan) == {"LONG_LOCK"}
+
+
+# what stands on it, what was there before
+
+
+def test_what_of_others_stands_on_it_is_told(connection: Connection) -> None:
+    before = defined(table("o", lambda: Column("k", Integer, unique=True)), table("t", *_columns("a", "b", "c", "d")))
+    after = defined(table("t", lambda: Column("a", String(9)), *_columns("b", "c")))
+    tables = Tables(connection, before)
+    tables.run(
+        "CREATE VIEW one AS SELECT a, b FROM r_t; CREATE TABLE others (k INT REFERENCES r_o (k), t INT REFERENCES r_t)",
+        "CREATE POLICY theirs ON r_t USING (d <> 'x'); INSERT INTO r_t (a) VALUES ('x')",
+    )
+    try:
+        plan = tables.plan(after)
+        assert plan.notes == (
+            "r_o.k: constraint others_k_fkey on table others stands on it; drop that first, or PostgreSQL refuses",
+            "r_t.a: rule _RETURN on view one stands on it; drop that first, or PostgreSQL refuses",
+            "r_t.d: policy theirs on table r_t stands on it; drop that first, or PostgreSQL refuses",
+        )
+    finally:
+        tables.run("DROP VIEW one; DROP TABLE others")
+
+
+def _columns(*names: str) -> list[Any]:
+    return [lambda name=name: Column(name, Text) for name in names]
+
+
+def test_what_comes_back_had_values_that_were_kept(connection: Connection) -> None:
+    tables = Tables(connection, defined(table("t", *_columns("a"))))
+    tables.run("CREATE TABLE fbs_retired_r_t__b (id INT, b TEXT); CREATE TABLE fbs_retired_r_o (id INT)")
+    try:
+        plan = tables.plan(defined(table("t", *_columns("a", "b")), table("o", *_columns("a"))))
+        assert plan.notes == (
+            "r_t.b: the values that it had before are kept in fbs_retired_r_t__b",
+            "r_o: the values that it had before are kept in fbs_retired_r_o",
+        )
+    finally:
+        tables.run("DROP TABLE fbs_retired_r_t__b, fbs_retired_r_o")
+
+
+# mirrored models
+
+
+def field(kind: str, **more: Any) -> dict[str, Any]:
+    return {"type": kind, "stored": True, **more}
+
+
+def test_reasons_name_the_field_and_the_model(connection: Connection) -> None:
+    tags = field("many2many", relation="sale.tag")
+    before = defined(
+        sale__order={"note": field("text"), "name": field("char"), "xmin": field("char"), "tag_ids": tags},
+        sale__tag={"name": field("char")},
+    )
+    after = defined(
+        sale__order={
+            "name": field("char", required=True),
+            "partner_id": field("many2one", relation="sale.partner"),
+            "xmin": field("text"),
+            "state": field("selection"),
+        },
+        sale__partner={"name": field("char")},
+    )
+    tables = Tables(connection, before)
+    tables.run("INSERT INTO r_sale_tag (odoo_id) VALUES (1); INSERT INTO r_sale_order (odoo_id, name) VALUES (1, 'x')")
+    plan = tables.plan(after)
+    reasons = {f"{step.kind} {step.table}": step.reason for step in plan.steps}
+    assert (
+        reasons["drop_column r_sale_order"]
+        == "sale.order.note of Odoo is not mirrored any more, or Odoo has it no more"
+    )
+    assert reasons["set_not_null r_sale_order"] == "sale.order.name of Odoo is required"
+    assert reasons["retype_column r_sale_order"] == "sale.order.xmin of Odoo is text now"
+    assert reasons["create_table r_sale_partner"] == "sale.partner of Odoo is to be there"
+    assert (
+        reasons["drop_table r_sale_order__tag_ids"]
+        == "sale.order.tag_ids of Odoo is not mirrored any more, or Odoo has it no more"
+    )
+    assert reasons["add_foreign_key r_sale_order"].startswith("sale.order.partner_id of Odoo has the foreign key")
+    tables.migrate(after)
+    assert tables.owned == ("r_sale_order", "r_sale_partner")
+    tables.migrate(before)
+    assert picture(connection) == fresh_picture(connection, before)
+
+
+# cut off
+
+FIRST = defined(
+    table("o", lambda: Column("code", Integer), lambda: Column("gone", Text)),
+    table(
+        "t",
+        lambda: Column("a", String(9), index=True),
+        lambda: Column("b", Integer, ForeignKey("o.id"), nullable=False),
+        lambda: Column("old", Text),
+        lambda: CheckConstraint("b > 0"),
+    ),
+    table("past", lambda: Column("t_id", Integer, ForeignKey("t.id"))),
+)
+LAST = defined(
+    table("o", lambda: Column("code", Integer, unique=True, nullable=False), lambda: Column("next", Text)),
+    table(
+        "t",
+        lambda: Column("a", String(5), unique=True),
+        lambda: Column("b", BigInteger, ForeignKey("o.id", ondelete="CASCADE")),
+        lambda: Column("new", Text),
+        lambda: Column("u", Uuid, server_default=text("gen_random_uuid()"), nullable=False),
+        lambda: Column("o_code", Integer, ForeignKey("o.code")),
+        lambda: CheckConstraint("b >= 0"),
+        lambda: Index("ab", "a", "b"),
+    ),
+    table("late", lambda: Column("t_id", Integer, ForeignKey("t.id")), lambda: Column("o", Integer, ForeignKey("o.code"))),
+)  # fmt: skip
+
+
+def _begun(connection: Connection) -> Tables:
+    tables = Tables(swept(connection), FIRST)
+    tables.run(
+        "INSERT INTO r_o (code, gone) VALUES (1, 'x'), (2, 'y')",
+        "INSERT INTO r_t (a, b, old) VALUES ('x', 1, 'keep'), ('y', 2, 'this')",
+        "INSERT INTO r_past (t_id) VALUES (1)",
+    )
+    return tables
+
+
+@pytest.mark.parametrize("renames", [(), ("r_t.old=new",)], ids=["", "renamed"])
+def test_cut_off_between_any_two_transactions_it_goes_on(connection: Connection, renames: tuple[str, ...]) -> None:
+    wanted = fresh_picture(connection, LAST)
+    steps = _begun(connection).plan(LAST, *renames).steps
+    assert len(steps) > 20
+    modes = [Mode.ALONE, *(step.mode for step in steps), Mode.ALONE]
+    cuts = [number for number, both in enumerate(pairwise(modes)) if set(both) != {Mode.TRANSACTION}]
+    assert len(cuts) > 6
+    for number in cuts:
+        tables = _begun(connection)
+        tables.apply_some(steps[:number])
+        # what a cut-off one had to be allowed is all that its rest has to be
+        allowed = {Hazard.DELETES_DATA, Hazard.REWRITES_TABLE, Hazard.LONG_LOCK, Hazard.POSSIBLE_RENAME}
+        assert needed(tables.plan(LAST, *renames), but=allowed) == set()
+        tables.migrate(LAST, *renames)
+        assert picture(connection) == wanted
+        assert tables.run("SELECT a, b FROM r_t ORDER BY id") == [("x", 1), ("y", 2)]
+        if renames:
+            assert tables.run("SELECT new FROM r_t ORDER BY id") == [("keep",), ("this",)]
+
+
+def test_a_way_back_for_each_step_that_needs_one(connection: Connection) -> None:
+    before = _begun(connection)
+    was = picture(connection)
+    before.run("TRUNCATE r_t, r_o, r_past")
+    plan = before.plan(LAST)
+    before.apply_some(plan.steps)
+    for step in reversed(plan.steps):
+        assert step.undo is not None, step
+        before.run(step.undo)
+    assert picture(connection) == was
+
+
+@pytest.mark.parametrize("damaged", [{"r_t": {}}, {"r_t": {"columns": {"a": ["text"]}, "keys": []}}])
+def test_a_damaged_record_is_told(connection: Connection, damaged: dict[str, Any]) -> None:
+    tables = Tables(connection, FIRST)
+    tables.made = damaged
+    with pytest.raises(DatabaseError, match="is damaged"):
+        tables.plan(FIRST)

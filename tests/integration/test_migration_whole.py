@@ -1,0 +1,251 @@
+"""Planned, applied and undone: the matrix of changes, from the plan to the database and back again."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, event, given, settings
+from hypothesis import strategies as st
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
+from sqlalchemy import BigInteger, Integer, Numeric, Text, Uuid, text
+
+from fbs_worker.database import Connection, connect
+from fbs_worker.embedded import EmbeddedPostgres
+from fbs_worker.errors import DatabaseError, RefusedError
+from fbs_worker.migration.apply import apply
+from fbs_worker.migration.plan import made_of
+from fbs_worker.migration.shape import canonical
+from fbs_worker.migration.steps import Step
+from fbs_worker.migration.undo import plan_undo
+from fbs_worker.solution import DatabaseConfig
+from tests.integration.test_migration_plan import CASES, OTHER, A, col, to
+from tests.integration.test_migration_plan_any import SCHEMAS, Schema, definition_of, emptied, fill
+from tests.support.migrating import EVERY_HAZARD, PREFIX, QUICK, cut_off_at
+from tests.support.planned import Tables, defined, fresh_picture, picture, swept, table
+from tests.support.solutions import die, killed
+
+SOLUTION = "testing"
+SOME = ("column goes", "fewer decimals", "foreign key to a new unique key", "required, each its own default")
+"""The others are for those who have more time."""
+
+NO_WAY_BACK = {"json to text"}
+"""Text does not tell which JSON it was."""
+
+
+@pytest.fixture(scope="module")
+def server(postgres: EmbeddedPostgres) -> Iterator[Connection]:
+    name = f"whole_{secrets.token_hex(6)}"
+    postgres.create_database(name)
+    with closing(connect(postgres.config(name))) as opened:
+        yield opened
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def connection(server: Connection) -> Connection:
+    return without_ours(server)
+
+
+def without_ours(server: Connection) -> Connection:
+    """Nothing of an earlier migration is left."""
+    server.rollback()
+    with server, server.cursor() as cursor:
+        cursor.execute("SELECT format('%I', relname) FROM pg_class WHERE relkind = 'r' AND relname LIKE 'fbs\\_%'")
+        for (name,) in cursor.fetchall():
+            cursor.execute(f"DROP TABLE {name}")
+    return swept(server)
+
+
+def contents(tables: Tables) -> Any:
+    """All rows, by the names of their columns."""
+    names = [
+        name for (name,) in tables.run("SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE 'r\\_%'")
+    ]
+    return {name: sorted(str(row) for row in tables.run(f'SELECT to_jsonb(t) FROM "{name}" t')) for name in names}
+
+
+def check(connection: Connection, name: str, *, rows: bool) -> None:
+    given = CASES[name]
+    before, after = defined(OTHER, table("t", *given.before)), defined(OTHER, table("t", *given.after))
+    wanted = fresh_picture(connection, after)
+    tables = Tables(connection, before)
+    if rows:
+        tables.run("INSERT INTO r_o (name) VALUES ('one')", f"INSERT INTO r_t {given.values}")
+    original = picture(connection), contents(tables)
+    plan = tables.plan(after)
+    made = {"shape": tables.made, "tables": list(tables.owned)}
+    run = {"table_prefix": PREFIX, "allowed": EVERY_HAZARD, "pace": QUICK}
+    if rows and given.offending:
+        with pytest.raises(RefusedError, match="Rows do not fit"):
+            apply(connection, plan, before=made, **run)  # type: ignore[arg-type]
+        assert (picture(connection), contents(tables)) == original
+        return
+    applied = apply(connection, plan, before=made, **run)  # type: ignore[arg-type]
+    assert applied.executed == len(plan.steps)
+    tables.owned, tables.made = plan.tables, dict(plan.shape)
+    assert picture(connection) == wanted
+    assert tables.plan(after).empty
+    if rows and given.result is not None:
+        assert [row[0] for row in tables.run(f"SELECT {given.result[0]} FROM r_t ORDER BY id")] == given.result[1]
+
+    undo = plan_undo(connection, solution=SOLUTION, table_prefix=PREFIX)
+    if rows and name in NO_WAY_BACK:
+        assert undo.plan.empty
+        assert "no way back" in undo.cannot[0]
+        return
+    assert undo.cannot == ()
+    apply(connection, undo.plan, undoes=undo.undoes, **run)  # type: ignore[arg-type]
+    assert (picture(connection), contents(tables)) == original
+    tables.owned, tables.made = undo.plan.tables, dict(undo.plan.shape)
+    assert tables.plan(before).empty
+
+
+@pytest.mark.parametrize("rows", [False, True], ids=["empty", "filled"])
+@pytest.mark.parametrize("name", SOME)
+def test_some(connection: Connection, name: str, *, rows: bool) -> None:
+    check(connection, name, rows=rows)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("rows", [False, True], ids=["empty", "filled"])
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_matrix(connection: Connection, name: str, *, rows: bool) -> None:
+    check(connection, name, rows=rows)
+
+
+# from any schema to any other, and back
+
+
+def plain(found: dict[str, Any]) -> dict[str, Any]:
+    """PostgreSQL writes casts into a check when a column's type changes, and leaves them there."""
+    return {
+        name: (columns, sorted(str(canonical(key)) if key.startswith("CHECK") else key for key in keys or ()))
+        for name, (columns, keys) in found.items()
+    }
+
+
+def there_and_back(connection: Connection, before: Schema, after: Schema, data: st.DataObject) -> None:
+    first, second = definition_of(before), definition_of(after)
+    tables = Tables(swept(connection), first)
+    fill(tables, before, data)
+    plan = tables.plan(second)
+    if tables.offending(plan):
+        emptied(tables, first)
+        plan = tables.plan(second)
+    original = picture(connection), contents(tables)
+    run = {"table_prefix": PREFIX, "allowed": EVERY_HAZARD, "pace": QUICK}
+    try:
+        apply(connection, plan, **run)  # type: ignore[arg-type]
+    except DatabaseError as exc:
+        if not str(exc.context.get("sqlstate")).startswith("23"):
+            raise
+        return  # not every row that does not fit can be counted before
+    tables.owned, tables.made = plan.tables, dict(plan.shape)
+    assert plan.notes or tables.plan(second).steps == ()
+    if plan.empty:
+        return
+    undo = plan_undo(connection, solution=SOLUTION, table_prefix=PREFIX)
+    apply(connection, undo.plan, undoes=undo.undoes, **run)  # type: ignore[arg-type]
+    event("not all comes back" if undo.cannot else "all comes back")
+    if not undo.cannot:
+        assert (plain(picture(connection)), contents(tables)) == (plain(original[0]), original[1])
+
+
+@given(before=SCHEMAS, after=SCHEMAS, data=st.data())
+@settings(max_examples=10, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+def test_some_schemas_there_and_back(
+    connection: Connection, before: Schema, after: Schema, data: st.DataObject
+) -> None:
+    there_and_back(without_ours(connection), before, after, data)
+
+
+@pytest.mark.faults
+@given(before=SCHEMAS, after=SCHEMAS, data=st.data())
+@settings(max_examples=500, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+def test_any_schema_there_and_back(connection: Connection, before: Schema, after: Schema, data: st.DataObject) -> None:
+    there_and_back(without_ours(connection), before, after, data)
+
+
+# cut off
+
+BEFORE = defined(
+    OTHER,
+    table("t", A, col("gone", Text), col("wide", Numeric(9, 4)), col("old", Integer, unique=True)),
+    table("dropped", col("said", Text)),
+)
+AFTER = defined(
+    OTHER,
+    table(
+        "t",
+        col("a", BigInteger, to("o.id"), nullable=False, index=True),
+        col("own", Uuid, nullable=False, unique=True, server_default=text("gen_random_uuid()")),
+        col("wide", Numeric(9, 2)),
+        col("old", Integer),
+    ),
+    table("new", col("t_id", Integer, to("t.id")), col("said", Text)),
+)
+
+
+class Owning:
+    """Keeps what is the solution's in a table, in the transaction in which it becomes so."""
+
+    def __call__(self, cursor: Cursor, *, done: Sequence[Step], finished: bool) -> None:
+        for made in done:
+            if made.kind == "create_table":
+                cursor.execute("INSERT INTO owned VALUES (%s) ON CONFLICT DO NOTHING", (made.table,))
+
+
+def go_on(database: DatabaseConfig, kind: type[Cursor] | None = None) -> None:
+    """Plan from what is there and recorded, and apply."""
+    with closing(connect(database, application_name="the-migration")) as connection:
+        tables = Tables(connection, None)
+        owned = tuple(name for (name,) in tables.run("SELECT name FROM owned ORDER BY name"))
+        tables.owned, tables.made = owned, made_of(BEFORE)
+        plan = tables.plan(AFTER)
+        assert tables.offending(plan) == {}
+        if kind is not None:
+            connection.cursor_factory = kind
+        apply(connection, plan, table_prefix=PREFIX, allowed=EVERY_HAZARD, settle=Owning(), pace=QUICK)
+
+
+@pytest.mark.faults
+def test_cut_off_at_every_statement(postgres: EmbeddedPostgres) -> None:
+    sample = f"sample_{secrets.token_hex(6)}"
+    postgres.create_database(sample)
+    with closing(connect(postgres.config(sample))) as connection:
+        wanted = fresh_picture(connection, AFTER)
+        tables = Tables(connection, BEFORE)
+        tables.run(
+            "CREATE TABLE owned (name TEXT PRIMARY KEY)",
+            *(f"INSERT INTO owned VALUES ('{name}')" for name in tables.owned),
+            "INSERT INTO r_o (name) VALUES ('one')",
+            "INSERT INTO r_t (a, gone, wide, old) SELECT 1, 'g' || i, i / 3.0, i FROM generate_series(1, 40) i",
+            "INSERT INTO r_dropped (said) VALUES ('x')",
+        )
+    points = 0
+    while True:
+        name = f"cut_{secrets.token_hex(6)}"
+        postgres.create_database(name, template=sample)
+        database = postgres.config(name)
+        cut = killed(lambda: go_on(database, cut_off_at(points, die)))  # noqa: B023 -- it runs at once
+        go_on(database)
+        with closing(connect(database)) as connection:
+            assert picture(connection) == wanted
+            tables = Tables(connection, None)
+            assert tables.run("SELECT count(DISTINCT own), sum(wide), count(*) FROM r_t") == [
+                (40, Decimal("273.33"), 40)
+            ]
+            assert tables.run("SELECT count(*) FROM fbs_retired_r_t__gone") == [(40,)]
+            assert tables.run("SELECT said FROM fbs_retired_r_dropped") == [("x",)]
+            assert tables.run("SELECT DISTINCT status FROM fbs_schema_migrations") == [("executed",)]
+        postgres.drop_database(name)
+        if not cut:
+            break
+        points += 1
+    assert points > 80
+    postgres.drop_database(sample)

@@ -1,0 +1,229 @@
+"""What tests of plans share: small domains, and a way to run a plan that looks whether each step says the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from itertools import groupby
+from typing import Any
+
+from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
+from sqlalchemy import MetaData, Table
+
+from fbs_worker.database import Connection
+from fbs_worker.domains import Domain
+from fbs_worker.migration.plan import made_of, make_plan
+from fbs_worker.migration.steps import Hazard, Lock, Mode, Plan, Step
+from fbs_worker.schema import ddl
+from fbs_worker.schema.definition import Definition, define
+from fbs_worker.schema.render import render
+
+_STRENGTH = ["AccessShareLock", "RowShareLock", "RowExclusiveLock", "ShareUpdateExclusiveLock", "ShareLock"]
+_STRENGTH += ["ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock"]
+
+_LOCKS = """
+SELECT l.mode FROM pg_locks l WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.granted
+    AND l.relation = to_regclass(%s)
+"""
+
+
+def defined(*tables: Callable[[MetaData], Table], **mirrored: Any) -> Definition:
+    """The definition of a domain with these tables, `r_` before them; `sale__order={…}` mirrors sale.order."""
+
+    def make() -> MetaData:
+        metadata = MetaData()
+        for table in tables:
+            table(metadata)
+        return metadata
+
+    models = {name.replace("__", "."): {"fields": fields} for name, fields in mirrored.items()}
+    domain = Domain(name="testing", title="Testing", tables=make)
+    return define(domain, table_prefix="fbs_", business_prefix="r_", mirrored=models)
+
+
+def table(name: str, *columns: Callable[[], Any]) -> Callable[[MetaData], Table]:
+    """Makes a table; columns and keys are made anew each time."""
+    return lambda metadata: Table(name, metadata, *(column() for column in columns))
+
+
+class Tables:
+    """The tables of a solution in a database, and what is recorded of them.
+
+    Args:
+        connection: to the database, outside of a transaction.
+        definition: what they are at first; None for none at all.
+        recorded: what FBS made is recorded.
+    """
+
+    def __init__(self, connection: Connection, definition: Definition | None, *, recorded: bool = True) -> None:
+        self.connection = connection
+        self.owned: tuple[str, ...] = ()
+        self.made: dict[str, Any] | None = None
+        if definition is not None:
+            with connection:
+                ddl.create(connection, definition, owned=())
+            self.owned = definition.table_names
+            self.made = made_of(definition) if recorded else None
+
+    def run(self, *statements: str) -> list[tuple[Any, ...]]:
+        """Statements in a transaction; the rows of the last one."""
+        with self.connection, self.connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def plan(self, definition: Definition, *renames: str, restore: bool = False) -> Plan:
+        """Plan, in a transaction that may only read."""
+        self.run("SELECT 1")
+        with self.connection, self.connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION READ ONLY")
+            return make_plan(
+                self.connection,
+                solution="testing",
+                definition=definition,
+                made=self.made,
+                owned=self.owned,
+                renames=renames,
+                restore=restore,
+            )
+
+    def offending(self, plan: Plan) -> dict[str, int]:
+        """How many rows stand in the way of each statement."""
+        found = {}
+        for step in plan.steps:
+            if step.check is not None:
+                ((count,),) = self.run(step.check)
+                if count:
+                    found[step.sql] = int(count)
+        return found
+
+    def apply(self, plan: Plan) -> None:
+        """Run a plan, and see that each step takes the lock that it names and rewrites only what it says."""
+        self.apply_some(plan.steps)
+        self.owned, self.made = plan.tables, dict(plan.shape)
+
+    def apply_some(self, steps: Iterable[Step]) -> None:
+        """Run some steps; what is recorded stays, but that tables which are made are owned."""
+        for mode, neighbours in groupby(steps, key=lambda step: step.mode):
+            together = list(neighbours)
+            if mode is Mode.TRANSACTION:
+                with self.connection, self.connection.cursor() as cursor:
+                    for step in together:
+                        _observed(cursor, step)
+            else:
+                for step in together:
+                    self._alone(step)
+            made = {step.table for step in together if step.kind == "create_table"}
+            self.owned = tuple(sorted({*self.owned, *made}))
+
+    def migrate(self, definition: Definition, *renames: str, restore: bool = False) -> Plan:
+        """Plan and apply; then the tables are as they are to be, and there is nothing left to plan."""
+        plan = self.plan(definition, *renames, restore=restore)
+        assert self.offending(plan) == {}, plan.steps
+        self.apply(plan)
+        again = self.plan(definition, *renames)
+        assert [step.sql for step in again.steps] == []
+        return plan
+
+    def _alone(self, step: Step) -> None:
+        self.connection.autocommit = True
+        try:
+            with self.connection.cursor() as cursor:
+                if step.cleanup:
+                    cursor.execute(step.cleanup)
+                while True:
+                    cursor.execute(step.sql)
+                    if step.mode is Mode.ALONE or not cursor.rowcount:
+                        break
+        finally:
+            self.connection.autocommit = False
+
+
+def _observed(cursor: Cursor, step: Step) -> None:
+    name = sql.Identifier(step.table).as_string(cursor)
+    cursor.execute("SAVEPOINT observed")
+    locks, node = _locks(cursor, name), _node(cursor, name)
+    cursor.execute(step.sql)
+    taken = _locks(cursor, name) - locks
+    if taken and not locks and step.kind not in {"drop_table", "create_table"}:
+        strongest = max(taken, key=_STRENGTH.index)
+        assert _STRENGTH.index(strongest) <= _index(step.lock), (step, strongest)
+        assert step.lock is Lock.SHARE_ROW_EXCLUSIVE or _STRENGTH.index(strongest) == _index(step.lock), step
+    rewritten = node is not None and _node(cursor, name) not in {node, None}
+    if step.has_rows:
+        assert rewritten == (Hazard.REWRITES_TABLE in step.hazards), step
+    cursor.execute("RELEASE SAVEPOINT observed")
+
+
+def _locks(cursor: Cursor, name: str) -> set[str]:
+    cursor.execute(_LOCKS, (name,))
+    return {mode for (mode,) in cursor.fetchall()}
+
+
+def _node(cursor: Cursor, name: str) -> int | None:
+    cursor.execute("SELECT pg_relation_filenode(to_regclass(%s))", (name,))
+    ((node,),) = cursor.fetchall()
+    return None if node is None else int(node)
+
+
+def _index(lock: Lock) -> int:
+    return _STRENGTH.index("".join(word.capitalize() for word in lock.split()) + "Lock")
+
+
+def hazards(plan: Plan) -> set[str]:
+    """All hazards of a plan."""
+    return {str(hazard) for step in plan.steps for hazard in step.hazards}
+
+
+def needed(plan: Plan, but: Collection[Hazard] = ()) -> set[str]:
+    """The hazards that have to be allowed."""
+    return set(map(str, plan.to_be_allowed(but)))
+
+
+_PICTURE = """
+SELECT c.relname,
+    (SELECT jsonb_agg(jsonb_build_array(a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+        pg_get_expr(d.adbin, d.adrelid), col_description(c.oid, a.attnum)) ORDER BY a.attname)
+     FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+    (SELECT jsonb_agg(told ORDER BY told) FROM (
+        SELECT pg_get_constraintdef(k.oid) FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype <> 'n'
+        UNION ALL
+        SELECT regexp_replace(pg_get_indexdef(i.indexrelid), 'INDEX .* ON (\\w+\\.)?', 'INDEX ON ') || i.indisvalid
+        FROM pg_index i WHERE i.indrelid = c.oid
+    ) known(told))
+FROM pg_class c WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace
+    AND starts_with(c.relname, 'r_')
+"""
+
+
+def picture(connection: Connection) -> dict[str, Any]:
+    """The business tables of the current schema with everything that makes them up, but the names of keys and of sequences."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(_PICTURE)
+        return {name: (columns, known) for name, columns, known in cursor.fetchall()}
+
+
+def fresh_picture(connection: Connection, definition: Definition) -> dict[str, Any]:
+    """What a definition's tables look like when they are made anew."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute("DROP SCHEMA IF EXISTS fresh CASCADE; CREATE SCHEMA fresh; SET search_path = fresh")
+        cursor.execute(";\n".join(render(definition.tables)))
+    try:
+        return picture(connection)
+    finally:
+        with connection, connection.cursor() as cursor:
+            cursor.execute("DROP SCHEMA fresh CASCADE; RESET search_path")
+
+
+def swept(connection: Connection) -> Connection:
+    """A connection to a database with no more than the system tables."""
+    connection.rollback()
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT format('%I', relname) FROM pg_class WHERE relkind IN ('r', 'p') AND starts_with(relname, 'r_')"
+        )
+        names = [name for (name,) in cursor.fetchall()]
+        if names:
+            cursor.execute(f"DROP TABLE {', '.join(names)} CASCADE")
+    return connection

@@ -1,0 +1,113 @@
+"""What is written down of a statement, read back; and which statements run together."""
+
+from __future__ import annotations
+
+import pytest
+
+from fbs_worker.errors import DatabaseBusy, DatabaseError, FBSError, RefusedError
+from fbs_worker.migration import record
+from fbs_worker.migration.apply import _groups
+from fbs_worker.migration.busy import strongest
+from fbs_worker.migration.refusals import told_of
+from fbs_worker.migration.steps import Lock, Mode, Step
+from fbs_worker.migration.watched import Look, changed
+
+
+def step(mode: Mode = Mode.TRANSACTION) -> Step:
+    return Step(sql="SELECT 1", kind="add_column", table="r_tenant", reason="a test", mode=mode)
+
+
+@pytest.mark.parametrize(
+    ("statement", "facts"),
+    [
+        ("SELECT 1", {"run": "a"}),
+        ("SELECT 1", {"run": "a", "reason": "sale.order.note of Odoo"}),
+        ("SELECT 1\n-- a comment of its own", {"run": "a", "reason": "why"}),
+        ("SELECT '\n-- fbs: {}'", {"run": "a", "undo": "SELECT '\n-- fbs: x'\n", "reason": "é"}),
+        ("CREATE TABLE x (\n\ta INTEGER\n)", {"made": {"table": True}, "before": {"shape": {"x": [1, None]}}}),
+    ],
+)
+def test_what_is_written_is_read(statement: str, facts: dict[str, object]) -> None:
+    written = record._written(statement, facts)
+    assert record._read(written) == (statement, facts)
+    assert written.startswith(statement)
+
+
+@pytest.mark.parametrize("written", ["SELECT 1", "SELECT 1\n-- fbs: {", "SELECT 1\n-- fbs: []", ""])
+def test_what_others_wrote_has_no_facts(written: str) -> None:
+    assert record._read(written) == (written, {})
+
+
+def row(number: int, status: str, run: str = "a", **facts: object) -> record.Row:
+    return record.Row(
+        number=number,
+        kind="x",
+        table="t",
+        statement="SELECT 1",
+        status=status,
+        executed_at=None,
+        facts={"run": run, **facts} if run else {},
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([], False),
+        ([row(1, "executed")], False),
+        ([row(1, "pending"), row(2, "executed")], True),
+        ([row(1, "pending", run=""), row(2, "executed")], False),
+        ([row(1, "failed"), row(2, "executed")], False),
+        ([row(1, "executed"), row(2, "failed")], True),
+        ([row(1, "failed", closed=True)], False),
+    ],
+)
+def test_whether_one_was_cut_off(rows: list[record.Row], expected: bool) -> None:
+    assert record.unfinished(rows) is expected
+
+
+def test_neighbours_in_a_transaction_run_together() -> None:
+    modes = [Mode.TRANSACTION, Mode.TRANSACTION, Mode.ALONE, Mode.ALONE, Mode.BATCHES, Mode.TRANSACTION]
+    assert _groups([step(mode) for mode in modes]) == [[0, 1], [2], [3], [4], [5]]
+    assert _groups([]) == []
+
+
+def test_the_strongest_lock() -> None:
+    assert strongest([]) is Lock.NONE
+    assert strongest([Lock.ROW_EXCLUSIVE, Lock.SHARE_UPDATE_EXCLUSIVE]) is Lock.SHARE_UPDATE_EXCLUSIVE
+    assert strongest(list(Lock)) is Lock.ACCESS_EXCLUSIVE
+
+
+INTEGER, TEXT = ("integer", None), ("text", "'x'")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ({}, {"a": TEXT}, {"made": {"table": True}}),
+        ({}, {}, {"made": {}}),
+        ({"a": TEXT}, {"a": TEXT}, {"made": {}}),
+        ({"a": TEXT}, {"a": TEXT, "b": TEXT, "c": TEXT}, {"made": {"columns": ["b", "c"]}}),
+        ({"a": TEXT}, {"a": INTEGER}, {"made": {"retyped": {"a": ["text", "'x'"]}}}),
+        ({"a": TEXT}, {"b": TEXT}, {"lost": []}),
+        ({"a": TEXT, "b": TEXT}, {"a": TEXT}, {"lost": []}),
+    ],
+)
+def test_what_a_statement_made(before: dict[str, object], after: dict[str, object], expected: object) -> None:
+    assert changed(Look(columns=before), Look(columns=after)) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "kind", "hint"),
+    [("2BP01", RefusedError, "stand on it"), ("23505", DatabaseError, "plan again"), ("42703", DatabaseError, "look")],
+)
+def test_an_error_says_how_far_it_came(sqlstate: str, kind: type[FBSError], hint: str) -> None:
+    told = told_of(DatabaseError("No.", hint="look", sqlstate=sqlstate), step(), done=1, total=3)
+    assert type(told) is kind
+    assert told.message == "r_tenant: add column failed: No. 1 of 3 statements have run, and stay."
+    assert hint in told.hint
+    assert told.context == {
+        "sqlstate": sqlstate, "statement": "SELECT 1", "table": "r_tenant", "executed": 1, "total": 3
+    }  # fmt: skip
+    busy = told_of(DatabaseBusy("Busy."), step(), done=0, total=3)
+    assert (busy.message, busy.retryable) == ("r_tenant: add column failed: Busy.", True)

@@ -1,0 +1,82 @@
+"""From one type to another, in words; what PostgreSQL makes of them the matrix of plans shows."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from fbs_worker.migration.retype import Type, conversion, parsed
+
+TYPES = {
+    "character varying(50)": Type(base="character varying", numbers=(50,)),
+    "numeric(10,2)": Type(base="numeric", numbers=(10, 2)),
+    "timestamp(3) without time zone": Type(base="timestamp without time zone", numbers=(3,)),
+    "timestamp with time zone": Type(base="timestamp with time zone"),
+    "double precision": Type(base="double precision"),
+    "integer[]": Type(base="integer[]"),
+    "my_type": Type(base="my_type"),
+}
+
+
+@pytest.mark.parametrize("written", TYPES)
+def test_types_are_taken_apart(written: str) -> None:
+    assert parsed(written) == TYPES[written]
+
+
+# before, after: rewrites, may fail, loses values
+CASES = {
+    ("character varying(5)", "character varying(9)"): (False, False, False),
+    ("character varying(5)", "text"): (False, False, False),
+    ("text", "character varying"): (False, False, False),
+    ("text", "character varying(9)"): (True, True, False),
+    ("character varying(9)", "character varying(5)"): (True, True, False),
+    ("character(5)", "text"): (True, False, False),
+    ("numeric(6,2)", "numeric(9,2)"): (False, False, False),
+    ("numeric(6,2)", "numeric"): (False, False, False),
+    ("numeric(6,2)", "numeric(9,4)"): (True, False, False),
+    ("numeric(6,2)", "numeric(6,4)"): (True, True, False),
+    ("numeric(6,3)", "numeric(6,2)"): (True, False, True),
+    ("numeric(6,3)", "numeric(5,2)"): (True, True, True),
+    ("numeric", "numeric(9,2)"): (True, True, True),
+    ("integer", "bigint"): (True, False, False),
+    ("bigint", "integer"): (True, True, False),
+    ("integer", "numeric(12,2)"): (True, False, False),
+    ("integer", "numeric(9,2)"): (True, True, False),
+    ("integer", "double precision"): (True, False, False),
+    ("bigint", "double precision"): (True, False, True),
+    ("integer", "real"): (True, False, True),
+    ("double precision", "real"): (True, True, True),
+    ("real", "integer"): (True, True, True),
+    ("date", "timestamp without time zone"): (True, False, False),
+    ("timestamp without time zone", "date"): (True, False, True),
+    ("timestamp without time zone", "timestamp(3) without time zone"): (True, False, True),
+    ("timestamp(3) without time zone", "timestamp without time zone"): (False, False, False),
+    ("integer", "jsonb"): (True, False, False),
+    ("jsonb", "integer"): (True, True, True),
+    ("text", "date"): (True, True, True),
+    ("uuid", "text"): (True, False, False),
+    ("integer[]", "text[]"): (True, True, True),
+}
+
+
+@pytest.mark.parametrize("types", CASES, ids=" to ".join)
+def test_what_may_happen_to_values(types: tuple[str, str]) -> None:
+    found = conversion(*types, '"c"')
+    assert (found.rewrites, found.may_fail, found.lossy) == CASES[types]
+    assert bool(found.fails) == found.may_fail
+    assert not (found.lossy and found.back)
+
+
+@pytest.mark.parametrize(("before", "after"), list(product(TYPES, TYPES)))
+def test_nothing_is_cut_off_without_a_word(before: str, after: str) -> None:
+    """A cast to a limited text would do so; what PostgreSQL does by itself refuses."""
+    found = conversion(before, after, '"c"')
+    assert found.implied or "::character varying(" not in found.value
+
+
+def test_an_older_server_cannot_be_asked_what_a_text_spells() -> None:
+    found = conversion("text", "integer", '"c"', server_version=150_004)
+    assert (found.may_fail, found.fails) == (True, "")
+    # what can be told by comparing is asked everywhere
+    assert conversion("bigint", "integer", '"c"', server_version=150_004).fails

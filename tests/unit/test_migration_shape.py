@@ -1,0 +1,153 @@
+"""The shape of tables, and what tells two texts of one expression."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text, text
+
+from fbs_worker.errors import DatabaseError
+from fbs_worker.migration.shape import (
+    SERIAL,
+    ColumnShape,
+    KeyShape,
+    TableShape,
+    canonical,
+    from_json,
+    is_volatile,
+    renamed,
+    shape_of,
+    to_json,
+)
+from tests.support.rental_tables import rental
+
+
+def test_a_shape_survives_json() -> None:
+    definition = rental(sale__order={"note": {"type": "text", "stored": True}})
+    shape = shape_of([*definition.system, *definition.tables])
+    assert from_json(to_json(shape)) == shape
+
+
+def test_what_a_table_is_written_as() -> None:
+    metadata = MetaData()
+    Table("o", metadata, Column("id", Integer, primary_key=True), Column("k", Integer, unique=True))
+    table = Table(
+        "t",
+        metadata,
+        Column("id", Integer, primary_key=True),
+        Column("name", String(9), server_default="x", nullable=False),
+        Column("o_k", Integer, ForeignKey("o.k", ondelete="cascade", onupdate="NO ACTION")),
+        CheckConstraint("o_k > 0"),
+        Index("low", "name", postgresql_where=text("o_k > 1"), unique=True),
+        Index("plain", "name", "o_k"),
+    )
+    assert to_json(shape_of([table])) == {
+        "t": {
+            "columns": {
+                "id": ["integer", True, SERIAL],
+                "name": ["character varying(9)", True, "'x'"],
+                "o_k": ["integer", False, None],
+            },
+            "keys": [
+                ["p", ["id"], None],
+                ["f", ["o_k"], ["o", ["k"]], "ON DELETE CASCADE"],
+                ["i", ["name"], None, "UNIQUE (name) WHERE o_k > 1"],
+                ["i", ["name", "o_k"], None],
+                ["c", [], None, "o_k > 0"],
+            ],
+        }
+    }
+
+
+DAMAGED: list[Any] = [
+    {"t": []},
+    {"t": {"columns": {}}},
+    {"t": {"columns": {"a": ["text", True]}, "keys": []}},
+    {"t": {"columns": {"a": [None, True, None]}, "keys": []}},
+    {"t": {"columns": {"a": ["text", True, 1]}, "keys": []}},
+    {"t": {"columns": {}, "keys": [["x", [], None]]}},
+    {"t": {"columns": {}, "keys": [["f", ["a"], ["o"]]]}},
+    {"t": {"columns": {}, "keys": [["u"]]}},
+]
+
+
+@pytest.mark.parametrize("damaged", DAMAGED)
+def test_a_damaged_record_is_told(damaged: Any) -> None:
+    with pytest.raises(DatabaseError, match="is damaged") as caught:
+        from_json(damaged)
+    assert "schema_definition" in caught.value.hint
+
+
+SAME = [
+    ("'{}'", "'{}'::jsonb"),
+    ("NOW()", "now()"),
+    ("TRUE", "true"),
+    ("0", "'0'::integer"),
+    ("-1", "'-1'::integer"),
+    ("1.5", "'1.5'::numeric"),
+    ("'x'", "'x'::character varying(9)"),
+    ("'x'", "E'x'"),
+    ("rent > 0", "((rent > (0)::numeric))"),
+    ('"rent" > 0', "(rent > 0)"),
+    ("NOW() AT TIME ZONE 'utc'", "(now() AT TIME ZONE 'utc'::text)"),
+    ("UNIQUE (a)", "UNIQUE USING btree (a)"),
+    ("''", "''::text"),
+    (None, None),
+]
+DIFFERENT = [
+    ("'X'", "'x'"),
+    ("'a b'", "'ab'"),
+    ("'a::text'", "'a'"),
+    ("'it''s'", "'its'"),
+    ("1", "2"),
+    ("now()", "clock_timestamp()"),
+    (None, "NULL"),
+    (SERIAL, "'SERIAL'"),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), SAME)
+def test_two_texts_of_one_expression(first: str | None, second: str | None) -> None:
+    assert canonical(first) == canonical(second)
+
+
+@pytest.mark.parametrize(("first", "second"), DIFFERENT)
+def test_texts_of_two_expressions(first: str | None, second: str | None) -> None:
+    assert canonical(first) != canonical(second)
+
+
+CONSTANT = ["'x'", "'it''s'::text", "(-1)", "1.5e3", "TRUE", "NULL", "now()", "NOW()", "CURRENT_DATE", "'{}'::jsonb"]
+VOLATILE = [SERIAL, "gen_random_uuid()", "clock_timestamp()", "random()", "nextval('s'::regclass)", "upper('x')", "1 + 1"]  # fmt: skip
+
+
+@pytest.mark.parametrize("default", CONSTANT)
+def test_defaults_that_are_the_same_for_all_rows(default: str) -> None:
+    assert not is_volatile(default)
+
+
+@pytest.mark.parametrize("default", VOLATILE)
+def test_defaults_that_may_differ_from_row_to_row(default: str) -> None:
+    assert is_volatile(default)
+
+
+def test_columns_called_otherwise() -> None:
+    shape = {
+        "o": TableShape(columns={"k": ColumnShape(type="integer")}, keys=(KeyShape(kind="u", columns=("k",)),)),
+        "t": TableShape(
+            columns={"k": ColumnShape(type="integer")},
+            keys=(KeyShape(kind="f", columns=("k",), target=("o", ("k",))),),
+        ),
+    }
+    after = renamed(shape, {("o", "k"): "number"})
+    assert list(after["o"].columns) == ["number"]
+    assert after["o"].keys[0].columns == ("number",)
+    assert list(after["t"].columns) == ["k"]
+    assert after["t"].keys[0].target == ("o", ("number",))
+
+
+def test_names_do_not_tell_keys_apart() -> None:
+    first = KeyShape(kind="u", columns=("a",), name="one")
+    assert first == KeyShape(kind="u", columns=("a",), name="two")
+    assert first.told() == "unique key (a)"
+    assert shape_of([Table("t", MetaData(), Column("a", Text))])["t"].keys == ()

@@ -1,0 +1,93 @@
+"""Migrations as people read them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fbs_worker.cli.output import plain_lines
+from fbs_worker.cli.render_migrations import apply_command, migrate_blocks, plan_blocks
+from fbs_worker.cli.render_solutions import result_blocks
+from fbs_worker.migration.steps import Hazard, Lock, Mode, Plan, Retired, Step
+
+STEPS = (
+    Step(
+        sql='ALTER TABLE "r_lease" ADD COLUMN "note" text', kind="add_column", table="r_lease", reason="sale.order.note"
+    ),
+    Step(
+        sql='ALTER TABLE "r_lease"\n  DROP COLUMN "old"',
+        kind="drop_column",
+        table="r_lease",
+        reason="sale.order.old is gone",
+        hazards=frozenset({Hazard.DELETES_DATA}),
+        has_rows=True,
+        keeps=Retired(table="r_lease", column="old", keep_in="fbs_retired_r_lease__old"),
+    ),
+    Step(
+        sql="CREATE INDEX CONCURRENTLY i ON r_lease (note)",
+        kind="add_index",
+        table="r_lease",
+        reason="an index",
+        lock=Lock.SHARE_UPDATE_EXCLUSIVE,
+        mode=Mode.ALONE,
+        hazards=frozenset({Hazard.INDEX_BUILD}),
+        has_rows=True,
+    ),
+)
+APPLIED = {"run": "abc", "executed": 3, "kept": ["fbs_retired_r_lease__old"], "seconds": 1.26}
+
+
+def result(*steps: Step, **more: Any) -> dict[str, Any]:
+    plan = Plan(solution="shop", steps=steps, drift=("r_lease: by hand",), questions=("renamed?",), notes=("later",))
+    rest = {"changes": [], "enabled": True, "applied": None, "undoes": None, "cannot": [], "seconds": 0.1}
+    return {**plan.to_dict(), **rest, **more}
+
+
+def text(*blocks: Any) -> str:
+    return "\n".join(block if isinstance(block, str) else "\n".join(plain_lines(block)) for block in blocks)
+
+
+def test_a_plan_tells_each_statement_and_how_to_apply_it() -> None:
+    planned = result(*STEPS)
+    told = text(*plan_blocks(planned, options=["--rename", "r_lease.a=b c"]))
+    assert told.splitlines()[0] == f"The plan {planned['fingerprint']} for shop has 3 statements:"
+    assert '  2. ALTER TABLE "r_lease" DROP COLUMN "old"' in told
+    assert "DELETES_DATA (kept in fbs_retired_r_lease__old)" in told
+    assert "locks it: SHARE UPDATE EXCLUSIVE; outside of a transaction" in told
+    for words in ("Changed by hand (1)", "Questions (1)", "Notes (1)", "sale.order.old is gone"):
+        assert words in told
+    assert told.splitlines()[-1] == (
+        f"Apply it: fbs migrate --solution-name shop --apply {planned['fingerprint']} --rename 'r_lease.a=b c'"
+        " --allow DELETES_DATA"
+    )
+
+
+def test_a_plan_without_a_statement() -> None:
+    told = text(*plan_blocks(result()))
+    assert told.startswith("There is nothing to change in the tables of shop.")
+    assert "--apply" not in told
+    told = text(*plan_blocks(result(undoes="abc", cannot=["r_lease: it stays"])))
+    assert told.startswith("Nothing of the migration abc can be undone.")
+    assert "r_lease: it stays" in told
+
+
+def test_where_migrations_are_switched_off() -> None:
+    told = text(*plan_blocks(result(*STEPS, enabled=False)))
+    assert told.splitlines()[-1].startswith("Migrations are switched off")
+
+
+def test_what_became_of_it() -> None:
+    told = text(*result_blocks("migrate", result(*STEPS, applied=APPLIED), name="shop"))
+    assert told.startswith("The tables of shop match their definition now: 3 statements in 1.3 s.")
+    assert "kept in fbs_retired_r_lease__old" in told
+    assert "fbs migrate --solution-name shop --undo" in told
+    nothing = {**APPLIED, "executed": 0, "kept": []}
+    assert text(*migrate_blocks(result(applied=nothing))).startswith("There was nothing to change")
+    undone = text(*migrate_blocks(result(STEPS[0], applied={**APPLIED, "executed": 1, "kept": []}, undoes="abc")))
+    assert undone.startswith("The migration abc of shop is undone: 1 statement in")
+    assert "--undo" not in undone
+
+
+def test_an_undo_is_applied_as_one() -> None:
+    undo = result(STEPS[0], undoes="abc")
+    assert "undoes the migration abc of shop" in text(*plan_blocks(undo))
+    assert apply_command(undo) == f"fbs migrate --solution-name shop --undo --apply {undo['fingerprint']}"

@@ -1,0 +1,57 @@
+"""What is asked of a migration: the same checks wherever it is asked, and what travels of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fbs_worker.errors import UsageError
+from fbs_worker.migration.steps import Hazard
+from fbs_worker.requests_migrate import MigrateRequest
+
+PRINT = "0123456789abcdef"
+
+
+def test_what_travels_is_what_was_asked() -> None:
+    request = MigrateRequest.parse(
+        solution_name="shop",
+        fingerprint=PRINT,
+        allow=["deletes_data", "DRIFT", "DRIFT"],
+        renames="lease.notes=remarks",  # one by itself is a list, too
+        restore=True,
+        mirror=["sale.order", "res.users"],
+        unmirror=("hr.job",),
+    )
+    assert request.allow == {Hazard.DELETES_DATA, Hazard.DRIFT}
+    assert request.renames == ("lease.notes=remarks",)
+    assert request.mirror == ("res.users", "sale.order")
+    assert MigrateRequest.parse(**request.to_message()) == request
+    assert MigrateRequest.parse(solution_name="shop") == MigrateRequest(solution_name="shop")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"solution_name": "a b"}, "solution_name is not valid"),
+        ({"plan_only": 1}, "plan_only is neither true nor false"),
+        ({"fingerprint": "short"}, "fingerprint is not one"),
+        ({"fingerprint": 7}, "fingerprint is not one"),
+        ({"allow": ["NOTHING"]}, "hazard to allow is not known"),
+        ({"allow": 7}, "allow is not a list"),
+        ({"renames": ["lease.notes"]}, "not table.old=new"),
+        ({"renames": ["notes=remarks"]}, "not table.old=new"),
+        ({"renames": [7]}, "renames is not a list"),
+        ({"mirror": ["Sale Order"]}, "model's name is not valid"),
+        ({"mirror": ["hr.job"], "unmirror": ["hr.job"]}, "at once"),
+        ({"plan_only": True, "fingerprint": PRINT}, "exclude each other"),
+        ({"undo": True}, "wants the fingerprint"),
+        ({"undo": True, "plan_only": True, "restore": True}, "nothing else"),
+        ({"undo": True, "fingerprint": PRINT, "renames": ["a.b=c"]}, "nothing else"),
+    ],
+)
+def test_what_is_not_valid_is_told(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        MigrateRequest.parse(**{"solution_name": "shop", **given})
+    assert words in caught.value.message
+    assert caught.value.hint
