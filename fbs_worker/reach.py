@@ -25,7 +25,7 @@ PER_SERVER: Final = 4
 """How many connections to one server are opened at a time."""
 
 _SESSION: Final = """
-SELECT set_config('statement_timeout', %(limit)s, FALSE), set_config('lock_timeout', %(limit)s, FALSE),
+SELECT set_config('statement_timeout', %(limit)s, FALSE), set_config('lock_timeout', %(lock)s, FALSE),
     set_config('default_transaction_read_only', %(read_only)s, FALSE), set_config('TimeZone', 'UTC', FALSE)
 """
 
@@ -113,8 +113,10 @@ def looking_into(
     ):
         with errors_translated(database), connection, connection.cursor() as cursor:
             # the server gives up a little earlier: it can say for what it waited
-            limit = f"{max(1, round(seconds * 900))}ms"
-            cursor.execute(_SESSION, {"limit": limit, "read_only": "on" if read_only else "off"})
+            limit = max(1, round(seconds * 900))
+            lock = limit // 3 if read_only else limit  # two looks at a locked table leave time for the rest
+            given = {"limit": f"{limit}ms", "lock": f"{lock}ms", "read_only": "on" if read_only else "off"}
+            cursor.execute(_SESSION, given)
         yield connection
 
 
