@@ -36,7 +36,7 @@ test: $(READY) ## Run the tests: unit, integration, acceptance
 	@$(BIN)/pytest -q -n 3 -m 'not live and not faults'
 
 test-faults: $(READY) ## Break things: kill workers, restart servers, and see that nothing is lost
-	@$(BIN)/pytest -q -n 4 -m 'faults and not live'
+	@$(BIN)/pytest -q -n 3 -m 'faults and not live'
 
 soak: $(READY) ## 200 rounds of work with faults at random (about 15 minutes; ROUNDS=20, SEED=7)
 	@$(BIN)/python -m bench.soak --rounds $(or $(ROUNDS),200) $(if $(SEED),--seed $(SEED))

@@ -61,7 +61,8 @@ def test_a_job_that_reads_begins_again(stage: Stage, action: str, kill: bool) ->
         job = stage.enqueue(action)
         hold.wait_until_reached()
         restart(stage, kill=kill)
-    stage.assert_done_once(action, job, attempts=2)
+    stage.assert_done_once(action, job)
+    assert job.status().attempts >= 2
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
@@ -80,7 +81,8 @@ def test_a_job_that_writes_begins_again(stage: Stage, action: str, kill: bool) -
                 lock = stack.enter_context(PostgresLock(stage.target, WRITING[action]))
         lock.wait_until_reached()
         restart(stage, kill=kill)
-    stage.assert_done_once(action, job, attempts=2)
+    stage.assert_done_once(action, job)
+    assert job.status().attempts >= 2
 
 
 @pytest.mark.parametrize("action", ["setup", "drop"])

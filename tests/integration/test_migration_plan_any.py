@@ -192,14 +192,14 @@ def from_one_to_another(connection: Connection, before: Schema, after: Schema, d
 
 
 @given(before=SCHEMAS, after=SCHEMAS, data=st.data())
-@settings(max_examples=15, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 def test_from_one_schema_to_another(connection: Connection, before: Schema, after: Schema, data: st.DataObject) -> None:
     from_one_to_another(connection, before, after, data)
 
 
 @pytest.mark.faults
 @given(before=SCHEMAS, after=SCHEMAS, data=st.data())
-@settings(max_examples=1_000, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 def test_from_any_schema_to_any_other(
     connection: Connection, before: Schema, after: Schema, data: st.DataObject
 ) -> None:

@@ -34,15 +34,19 @@ def start_redis(folder: Path) -> EmbeddedRedis:
     `EmbeddedRedis.start` chooses both anew, as `fbs up` may: everybody who uses it is started after it there.
     """
     log = folder / "log"
-    with log.open("ab") as output:
-        spawn([str(_redis_executable()), str(folder / "redis.conf")], output=output, env={}, cwd=folder)
     until = time.monotonic() + _PATIENCE
+    child = None
     while True:
+        if (
+            child is None or child.poll() is not None
+        ):  # a client's own end of a connection may have its port for a moment
+            with log.open("ab") as output:
+                child = spawn([str(_redis_executable()), str(folder / "redis.conf")], output=output, env={}, cwd=folder)
         found = EmbeddedRedis.find(folder)
         if found is not None:
             return found
         assert time.monotonic() < until, log.read_text()
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def stop_postgres(server: EmbeddedPostgres, *, kill: bool = False) -> None:
