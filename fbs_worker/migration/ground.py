@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
-from typing import Final
 
 from fbs_worker.migration.changes import Change, What
 from fbs_worker.migration.found import Found
@@ -20,8 +19,6 @@ from fbs_worker.migration.retype import INPUT_CHECK_SINCE, Conversion, conversio
 from fbs_worker.migration.shape import CHECK, INDEX, PRIMARY, SERIAL, UNIQUE, KeyShape, Shape, canonical, is_volatile
 from fbs_worker.migration.steps import Hazard, Lock, Mode, Retired, Step
 from fbs_worker.schema.names import derived_name
-
-_CHANGING: Final = frozenset((What.RETYPE, What.ADD_COLUMN))
 
 
 class Phase(IntEnum):
@@ -204,7 +201,7 @@ class Ground:
     def count_duplicates(self, table: str, columns: Sequence[str]) -> str | None:
         """How many rows have values that others have too; None where there can be none, or they cannot be known."""
         values = self._values(table, columns)
-        if values is None:
+        if values is None or not self.has_values(table, columns):
             return None
         names = [f"c{number}" for number in range(len(columns))]
         given = " AND ".join(f"{name} IS NOT NULL" for name in names)
@@ -216,7 +213,7 @@ class Ground:
     def count_orphans(self, table: str, key: KeyShape) -> str | None:
         """How many rows refer to none; None where there can be none, or they cannot be known."""
         values = self._values(table, key.columns)
-        if values is None or key.target is None:
+        if values is None or key.target is None or not self.has_values(table, key.columns):
             return None
         given = " AND ".join(f"r.c{number} IS NOT NULL" for number in range(len(key.columns)))
         counted = f"SELECT count(*) FROM ({values}) r WHERE {given}"  # noqa: S608 -- they are quoted
@@ -230,12 +227,16 @@ class Ground:
         return f"{counted} AND NOT EXISTS (SELECT FROM ({others}) o WHERE {same})"
 
     def count_failing(self, table: str, expression: str) -> str | None:
-        """How many rows a check refuses; None where it speaks of columns that are not now what they will be."""
-        changing = {change.column for change in self.changes if change.table == table and change.what in _CHANGING}
-        changing |= {new for (name, _), new in self.renames.items() if name == table}
-        if any(name in expression for name in changing):
+        """How many rows a check refuses; None where it speaks of values that cannot be known."""
+        spoken = [column for column in self.wanted[table].columns if column in expression]
+        values = {column: self._value(table, column) for column in spoken}
+        if None in values.values():
             return None
-        return self.count(table, f"NOT ({expression})")
+        if all(value == quoted(column) for column, value in values.items()):
+            return self.count(table, f"NOT ({expression})")
+        told = ", ".join(f"{value} AS {quoted(column)}" for column, value in values.items())
+        rows = f"SELECT {told} FROM {quoted(table)}"  # noqa: S608 -- they are quoted
+        return f"SELECT count(*) FROM ({rows}) r WHERE NOT ({expression})"  # noqa: S608 -- the domain's own
 
     @cached_property
     def _old_names(self) -> dict[tuple[str, str], str]:
@@ -259,16 +260,23 @@ class Ground:
         return f"SELECT {told} FROM {quoted(table)}"  # noqa: S608 -- they are quoted
 
     def _value(self, table: str, column: str) -> str | None:
-        """What a column will hold, in terms of what is there now."""
+        """What a column will hold, in terms of what is there now; None where that cannot be known.
+
+        A value that has no new one counts as none here: it is counted where the column gets its type.
+        """
         for change in self.changes:
             if change.table != table or change.column != column or change.after is None:
                 continue
             if change.what is What.RETYPE:
                 found = self.conversion(change, self.old_name(table, column))
-                return None if found.may_fail else f"({found.value})"
+                if not found.may_fail:
+                    return f"({found.value})"
+                return f"CASE WHEN NOT ({found.fails}) THEN {found.value} END" if found.fails else None
             if change.what is What.ADD_COLUMN:
                 after = change.after
-                known = after.default is not None and after.default != SERIAL and not is_volatile(after.default)
+                if after.default is None:
+                    return f"NULL::{after.type}"
+                known = after.default != SERIAL and not is_volatile(after.default)
                 return f"({after.default})::{after.type}" if known else None
         return quoted(self.old_name(table, column))
 

@@ -85,7 +85,7 @@ def told_of(exc: FBSError, step: Step, *, done: int, total: int) -> FBSError:
         total: of how many.
     """
     kind, hint, sqlstate = type(exc), exc.hint, str(exc.context.get("sqlstate") or "")
-    if sqlstate == "2BP01":  # dependent objects still exist
+    if sqlstate == "2BP01" or (sqlstate == "0A000" and step.kind == "retype_column"):  # dependent objects; a view
         kind, hint = RefusedError, "Views, foreign keys or others stand on it; drop those first, if nobody needs them."
     elif sqlstate.startswith(("22", "23")):  # data exception, integrity constraint violation
         hint = "Rows that do not fit came in meanwhile: plan again, they are counted then."

@@ -22,6 +22,9 @@ _TYPE_WORDS: Final = {
     "varchar": "character varying",
 }
 
+_REAL_BITS: Final = 24
+"""FLOAT(n) with at most so many bits is REAL (PostgreSQL's documentation, 8.1.3)."""
+
 
 def column(name: str, *args: object, **options: object) -> Column[object]:
     """A column whose name is always quoted.
@@ -45,4 +48,6 @@ def time_column(name: str) -> Column[object]:
 def type_of(given: Column[object]) -> str:
     """The column's type as PostgreSQL's format_type() writes it, e.g. `character varying(50)`, `numeric(10,2)`."""
     written = given.type.compile(dialect=DIALECT).lower().replace(", ", ",")
+    written = re.sub(r"^float\((\d+)\)", lambda found: "real" if int(found[1]) <= _REAL_BITS else "float", written)
+    written = re.sub(r"^(numeric|decimal)\((\d+)\)", r"\1(\2,0)", written)
     return re.sub(r"^[a-z]+(?! precision)\b", lambda found: _TYPE_WORDS.get(found[0], found[0]), written)

@@ -37,6 +37,7 @@ from tests.support.solutions import contents, rows, run, tables_of
 
 ADD = step('ALTER TABLE "r_tenant" ADD COLUMN "phone" text', kind="add_column")
 FAIL = step('ALTER TABLE "r_tenant" ALTER COLUMN "age" TYPE integer', kind="alter_type")
+TO_JSON = step('ALTER TABLE "r_tenant" ALTER COLUMN "note" TYPE jsonb USING to_jsonb("note")', kind="retype_column")
 LEASE = step('ALTER TABLE "r_lease" ADD COLUMN "rent" numeric', "r_lease")
 UNIQUE = step(
     'CREATE UNIQUE INDEX CONCURRENTLY "r_tenant_code_idx" ON "r_tenant" ("code")',
@@ -185,11 +186,12 @@ def test_rows_that_came_meanwhile_are_not_deleted_as_an_empty_tables_would_be(fi
         ("CREATE VIEW mine AS SELECT said FROM r_old", plan_of(WISHES[10].step)),
         ("CREATE TABLE mine (said TEXT REFERENCES r_old (said))", plan_of(WISHES[10].step)),
         ("CREATE VIEW mine AS SELECT note FROM r_tenant", plan_of(WISHES[1].step)),
+        ("CREATE VIEW mine AS SELECT note FROM r_tenant", plan_of(TO_JSON)),
     ],
 )
 def test_what_others_stand_on_is_not_taken_away(filled: DatabaseConfig, obstacle: str, plan: object) -> None:
     run(filled, obstacle)
-    with pytest.raises(RefusedError, match="depend") as raised:
+    with pytest.raises(RefusedError, match=r"depend|used by a view") as raised:
         migrate(filled, plan)  # type: ignore[arg-type]
     assert "stand on it" in raised.value.hint
     assert not [name for name in tables_of(filled) if "retired" in name]

@@ -206,6 +206,10 @@ CASES = {
     "foreign key, to none": case(A, col("a", Integer, to("o.id")), "(a) VALUES (1), (8), (9)", offending=2),
     "foreign key to a new unique key": case((A, col("b", Integer)), (col("a", Integer, unique=True), col("b", Integer, to("t.a"))), "(a, b) VALUES (1, 1), (2, 1), (3, 2)", {BUILD, FAILS}),
     "check": case(A, (A, lambda: CheckConstraint("a > 0")), filled={FAILS}),
+    "number becomes a key to none": case((A, col("b", Numeric(8, 4))), (A, col("b", Integer, to("o.id"))), "(b) VALUES (1), (0.9999), (9999.9999)", offending=1),
+    "text becomes a key": case((A, col("b", Text)), (A, col("b", Integer, to("o.id"))), "(b) VALUES ('1'), (' 1 '), (NULL)", {*REWRITE, BUILD, FAILS, DELETES}, result=("b", [1, 1, None])),
+    "text becomes a unique number": case((A, col("b", Text)), (A, col("b", Integer, unique=True)), "(b) VALUES ('1'), (' 1 '), ('x')", offending=3),
+    "check of a new type, not so": case((A, col("b", Text)), (A, col("b", Integer), lambda: CheckConstraint("b > 1")), "(b) VALUES ('1'), ('2'), ('3')", offending=1),
     "check, not so": case(A, (A, lambda: CheckConstraint("a > 1")), offending=1),
     # keys go, or change
     "index goes": case(col("a", Integer, index=True), A),

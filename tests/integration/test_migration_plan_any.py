@@ -199,7 +199,7 @@ def test_from_one_schema_to_another(connection: Connection, before: Schema, afte
 
 @pytest.mark.faults
 @given(before=SCHEMAS, after=SCHEMAS, data=st.data())
-@settings(max_examples=300, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(max_examples=1000, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 def test_from_any_schema_to_any_other(
     connection: Connection, before: Schema, after: Schema, data: st.DataObject
 ) -> None:

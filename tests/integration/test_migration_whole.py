@@ -16,7 +16,7 @@ from sqlalchemy import BigInteger, Integer, Numeric, Text, Uuid, text
 
 from fbs_worker.database import Connection, connect
 from fbs_worker.embedded import EmbeddedPostgres
-from fbs_worker.errors import DatabaseError, RefusedError
+from fbs_worker.errors import RefusedError
 from fbs_worker.migration.apply import apply
 from fbs_worker.migration.plan import made_of
 from fbs_worker.migration.shape import canonical
@@ -139,12 +139,7 @@ def there_and_back(connection: Connection, before: Schema, after: Schema, data: 
         plan = tables.plan(second)
     original = picture(connection), contents(tables)
     run = {"table_prefix": PREFIX, "allowed": EVERY_HAZARD, "pace": QUICK}
-    try:
-        apply(connection, plan, **run)  # type: ignore[arg-type]
-    except DatabaseError as exc:
-        if not str(exc.context.get("sqlstate")).startswith("23"):
-            raise
-        return  # not every row that does not fit can be counted before
+    apply(connection, plan, **run)  # type: ignore[arg-type]
     tables.owned, tables.made = plan.tables, dict(plan.shape)
     assert plan.notes or tables.plan(second).steps == ()
     if plan.empty:
@@ -166,7 +161,7 @@ def test_some_schemas_there_and_back(
 
 @pytest.mark.faults
 @given(before=SCHEMAS, after=SCHEMAS, data=st.data())
-@settings(max_examples=200, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(max_examples=500, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 def test_any_schema_there_and_back(connection: Connection, before: Schema, after: Schema, data: st.DataObject) -> None:
     there_and_back(without_ours(connection), before, after, data)
 
