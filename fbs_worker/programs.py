@@ -117,6 +117,30 @@ class Program:
         return JobError(f"`fbs {self.name}` {what}: {words or 'its log is empty'}", hint=f"Its log is {self.log}")
 
 
+def tell_ready(ready_fd: int | None) -> None:
+    """Tell whoever started this program that it does its work; see `Program.wait_until_ready`.
+
+    Args:
+        ready_fd: the pipe's end, from the command's `--ready-fd`; None where nobody waits.
+    """
+    if ready_fd is not None:
+        os.write(ready_fd, b"!")
+        os.close(ready_fd)
+
+
+def tell_ready_at(signal: Any, ready_fd: int | None) -> None:
+    """`tell_ready` when Celery gives a signal.
+
+    Args:
+        signal: e.g. `celery.signals.worker_ready`.
+        ready_fd: see `tell_ready`.
+    """
+
+    @signal.connect(weak=False)  # type: ignore[untyped-decorator]
+    def tell(**_: Any) -> None:
+        tell_ready(ready_fd)
+
+
 def start_worker(settings: Settings, *, log: Path, concurrency: int = 2) -> Program:
     """Start a worker and wait until it takes jobs; see `Program.start`.
 

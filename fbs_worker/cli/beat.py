@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,20 +18,12 @@ def beat(
     It enqueues refreshes when they are due; see `fbs schedule`. A second one, on this machine or another, stands by and
     takes over when the first is gone.
     """
+    from celery.signals import beat_init
+
     from fbs_worker.cli.options import current_settings
+    from fbs_worker.programs import tell_ready_at
     from fbs_worker.schedule_beat import run_beat
 
     settings = current_settings()
-    if ready_fd is not None:
-        _tell_when_ready(ready_fd)
+    tell_ready_at(beat_init, ready_fd)
     raise typer.Exit(run_beat(settings, loglevel=loglevel.upper()))
-
-
-def _tell_when_ready(ready_fd: int) -> None:
-    """Whoever started this beat waits at the other end of a pipe."""
-    from celery.signals import beat_init
-
-    @beat_init.connect(weak=False)  # type: ignore[untyped-decorator]
-    def tell(**_: Any) -> None:
-        os.write(ready_fd, b"!")
-        os.close(ready_fd)

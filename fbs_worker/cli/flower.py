@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 from contextlib import suppress
 from importlib.util import find_spec
 from typing import Annotated, Final
@@ -36,6 +35,7 @@ def flower(
     if find_spec("flower") is None:
         raise SettingsError("Flower is not installed.", hint='Install it: pip install "fbs-worker[flower]"')
     from fbs_worker.dashboard.run import run_dashboard
+    from fbs_worker.programs import tell_ready
 
     given = {"fbs_flower_address": address, "fbs_flower_port": port}
     settings = current_settings().model_copy(update={name: value for name, value in given.items() if value is not None})
@@ -44,9 +44,7 @@ def flower(
         say(f"The dashboard is at {url} for {settings.fbs_flower_user} and FBS_FLOWER_PASSWORD.")
         if not _is_local(settings.fbs_flower_address):
             note("Others can reach it, and what they type travels unencrypted: put a proxy with TLS before it.")
-        if ready_fd is not None:
-            os.write(ready_fd, f"{url}\n".encode())
-            os.close(ready_fd)
+        tell_ready(ready_fd)
 
     run_dashboard(settings, tell=tell)
 

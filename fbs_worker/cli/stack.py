@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -67,7 +66,7 @@ def up(
 
 
 def down(output_format: Format = OutputFormat.TEXT) -> None:
-    """Stop what `fbs up` started, the worker first; data stays."""
+    """Stop what `fbs up` started, servers last; data stays."""
     from fbs_worker.settings import get_settings
 
     home = get_settings().home()
@@ -104,13 +103,15 @@ def worker(
 
     It finishes the jobs that it has, then.
     """
+    from celery.signals import worker_ready
+
     from fbs_worker.cli.options import current_settings
+    from fbs_worker.programs import tell_ready_at
     from fbs_worker.run_worker import run_worker
 
     settings = current_settings()
     taken = tuple(dict.fromkeys(word for part in queues.split(",") if (word := part.strip())))
-    if ready_fd is not None:
-        _tell_when_ready(ready_fd)
+    tell_ready_at(worker_ready, ready_fd)
     raise typer.Exit(run_worker(settings, name=name, queues=taken, concurrency=concurrency, loglevel=loglevel.upper()))
 
 
@@ -168,13 +169,3 @@ def _stay(info: StackInfo) -> None:
                     f"{_NAMES[service.name].capitalize()} has ended.", hint=f"Its log is in {info.home}: fbs up again."
                 )
         time.sleep(_LOOK_SECONDS)
-
-
-def _tell_when_ready(ready_fd: int) -> None:
-    """Whoever started this worker waits at the other end of a pipe."""
-    from celery.signals import worker_ready
-
-    @worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
-    def tell(**_: Any) -> None:
-        os.write(ready_fd, b"!")
-        os.close(ready_fd)

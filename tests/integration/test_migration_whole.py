@@ -19,14 +19,13 @@ from fbs_worker.embedded import EmbeddedPostgres
 from fbs_worker.errors import RefusedError
 from fbs_worker.migration.apply import apply
 from fbs_worker.migration.plan import made_of
-from fbs_worker.migration.shape import canonical
 from fbs_worker.migration.steps import Step
 from fbs_worker.migration.undo import plan_undo
 from fbs_worker.solution import DatabaseConfig
 from tests.integration.test_migration_plan import CASES, OTHER, A, col, to
 from tests.integration.test_migration_plan_any import SCHEMAS, Schema, definition_of, emptied, fill
 from tests.support.migrating import EVERY_HAZARD, PREFIX, QUICK, cut_off_at
-from tests.support.planned import Tables, defined, fresh_picture, picture, swept, table
+from tests.support.planned import Tables, defined, fresh_picture, picture, plain, swept, table
 from tests.support.solutions import die, killed
 
 SOLUTION = "testing"
@@ -119,14 +118,6 @@ def test_matrix(connection: Connection, name: str, *, rows: bool) -> None:
 
 
 # from any schema to any other, and back
-
-
-def plain(found: dict[str, Any]) -> dict[str, Any]:
-    """PostgreSQL writes casts into a check when a column's type changes, and leaves them there."""
-    return {
-        name: (columns, sorted(str(canonical(key)) if key.startswith("CHECK") else key for key in keys or ()))
-        for name, (columns, keys) in found.items()
-    }
 
 
 def there_and_back(connection: Connection, before: Schema, after: Schema, data: st.DataObject) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import MetaData, Table
 from fbs_worker.database import Connection
 from fbs_worker.domains import Domain
 from fbs_worker.migration.plan import made_of, make_plan
+from fbs_worker.migration.shape import canonical
 from fbs_worker.migration.steps import Hazard, Lock, Mode, Plan, Step
 from fbs_worker.schema import ddl
 from fbs_worker.schema.definition import Definition, define
@@ -214,6 +215,14 @@ def fresh_picture(connection: Connection, definition: Definition) -> dict[str, A
     finally:
         with connection, connection.cursor() as cursor:
             cursor.execute("DROP SCHEMA fresh CASCADE; RESET search_path")
+
+
+def plain(found: dict[str, Any]) -> dict[str, Any]:
+    """A picture without the casts that PostgreSQL writes into a check when a column's type changes, and leaves there."""
+    return {
+        name: (columns, sorted(str(canonical(key)) if key.startswith("CHECK") else key for key in keys or ()))
+        for name, (columns, keys) in found.items()
+    }
 
 
 def swept(connection: Connection) -> Connection:
