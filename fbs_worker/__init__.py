@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from fbs_worker.client import Client, JobHandle
+    from fbs_worker.integration import IntegrationService
 
-__all__ = ["Client", "JobHandle", "__version__"]
+__all__ = ["Client", "IntegrationService", "JobHandle", "__version__"]
 
 __version__ = "0.1.0"
+
+_PLACES: Final = {
+    "Client": "fbs_worker.client",
+    "IntegrationService": "fbs_worker.integration",
+    "JobHandle": "fbs_worker.client",
+}
 
 
 def __getattr__(name: str) -> Any:
     """What other applications use, imported when it is first asked for: importing the package costs nothing."""
-    if name in {"Client", "JobHandle"}:
-        from fbs_worker import client
-
-        return getattr(client, name)
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -117,21 +117,30 @@ class SetupRequest:
         config: the solution, its database's password as it was given.
         domain: its business area.
         odoo_moved: what is kept was read from this same Odoo, under another address.
+        create_tables: tables may be made; only if whoever asks and whoever does the work both allow it.
     """
 
     config: SolutionConfig
     domain: Domain
     odoo_moved: bool = False
+    create_tables: bool = True
 
     @classmethod
     def parse(
-        cls, config: Mapping[str, Any] | None = None, *, odoo_moved: bool = False, settings: Settings, **flat: Any
+        cls,
+        config: Mapping[str, Any] | None = None,
+        *,
+        odoo_moved: bool = False,
+        create_tables: bool = True,
+        settings: Settings,
+        **flat: Any,
     ) -> Self:
         """Check what was given: everything that can be known without a connection.
 
         Args:
             config: the dictionary of a solution; see `SolutionConfig`. What is missing comes from the settings.
             odoo_moved: what is kept was read from this same Odoo, under another address.
+            create_tables: tables may be made, as far as the settings allow it, too.
             settings: where defaults come from.
             **flat: the keys of `config` by themselves; they count more. None is: not given.
 
@@ -144,14 +153,24 @@ class SetupRequest:
             raise UsageError("config is not a dictionary.", hint="Give it solution_name, domain and database_config.")
         if isinstance(flat.get("mirror"), str):
             flat["mirror"] = [flat["mirror"]]
+        given = _given({**(config or {}), **_given(flat)})
+        defaults = _database_defaults(settings)
+        if settings.fbs_default_database_name:
+            given.setdefault("database_config", {})
+            defaults["name"] = settings.fbs_default_database_name
         solution = SolutionConfig.parse(
-            _given({**(config or {}), **_given(flat)}),
-            database_defaults=_database_defaults(settings),
+            given,
+            database_defaults=defaults,
             defaults={"table_prefix": settings.fbs_table_prefix, "business_prefix": settings.fbs_business_prefix},
         )
         domain = load_domain(solution.domain)
         define(domain, table_prefix=solution.table_prefix, business_prefix=solution.business_prefix)
-        return cls(config=solution, domain=domain, odoo_moved=flag("odoo_moved", odoo_moved))
+        return cls(
+            config=solution,
+            domain=domain,
+            odoo_moved=flag("odoo_moved", odoo_moved),
+            create_tables=flag("create_tables", create_tables) and settings.fbs_auto_create_tables,
+        )
 
     def to_message(self, vault: Vault, *, odoo_expected: Mapping[str, str] | None) -> dict[str, Any]:
         """The task's keyword arguments, JSON-ready, a plain password sealed.
@@ -166,6 +185,7 @@ class SetupRequest:
         return {
             **self.config.to_message(vault),
             "odoo_moved": self.odoo_moved,
+            **({} if self.create_tables else {"create_tables": False}),
             "odoo_expected": None if odoo_expected is None else dict(odoo_expected),
         }
 

@@ -83,6 +83,7 @@ class Settings(BaseSettings):
     fbs_business_prefix: str = Field(default="", description="prefix of the business tables")
     fbs_auto_create_tables: bool = Field(default=True, description="whether a set-up may create tables")
     fbs_enable_migrations: bool = Field(default=True, description="whether a migration may change tables")
+    fbs_default_database_name: str = Field(default="", description="a solution's database where none is named")
     fbs_default_database_host: str = Field(default="localhost", description="host where none is given")
     fbs_default_database_port: int = Field(default=5432, description="port where none is given")
     fbs_default_database_user: str = Field(default="", description="user where none is given")
@@ -120,6 +121,20 @@ class Settings(BaseSettings):
     fbs_flower_password: SecretStr = Field(default=SecretStr(""), description="password of the dashboard")
     fbs_flower_address: str = Field(default="127.0.0.1", description="address that the dashboard listens on")
     fbs_flower_port: int = Field(default=5555, ge=0, le=65535, description="port of the dashboard")
+
+    fbs_api_address: str = Field(default="127.0.0.1", description="address that the HTTP API listens on")
+    fbs_api_port: int = Field(default=8000, ge=0, le=65535, description="port of the HTTP API")
+    fbs_api_tokens: SecretStr = Field(
+        default=SecretStr(""), description="who may use the HTTP API: name:scope:sha256, as `fbs new-token` prints them"
+    )
+    fbs_api_max_body: int = Field(default=1_048_576, ge=1_024, description="bytes that a request's body may have")
+    fbs_api_rate: int = Field(default=600, ge=0, description="requests of one caller per minute; 0: any number")
+    fbs_api_proxies: str = Field(
+        default="", description="addresses and networks of proxies whose X-Forwarded-For and -Proto are believed"
+    )
+    fbs_allowed_hosts: str = Field(
+        default="", description="hosts of databases that callers of the HTTP API may name: names, addresses, networks"
+    )
 
     fbs_log_format: Literal["text", "json"] = Field(default="text", description="text, or json: one object a line")
 

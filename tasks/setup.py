@@ -55,6 +55,7 @@ def setup_task(
     mirror: Sequence[str] | None = None,
     odoo: str | None = None,
     odoo_moved: bool = False,
+    create_tables: bool = True,
     odoo_expected: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The job; its arguments are those of `SetupRequest.parse`, and those below.
@@ -76,6 +77,7 @@ def setup_task(
         mirror=mirror,
         odoo=odoo,
         odoo_moved=odoo_moved,
+        create_tables=create_tables,
         settings=self.settings,
     )
     return set_up(request, odoo_expected=odoo_expected, settings=self.settings, progress=self.progress)
@@ -102,7 +104,7 @@ def set_up(
         ForeignTableError: tables are there that FBS did not make.
         SolutionConflict: the name, a table or the catalogue belongs to another solution.
         DatabaseMissing, DatabaseRightsMissing: as their names say, with what to do about it.
-        RefusedError: tables are missing, and FBS_AUTO_CREATE_TABLES is off.
+        RefusedError: tables are missing, and FBS_AUTO_CREATE_TABLES is off, here or where the job comes from.
         FBSError: whatever else went wrong. Nothing is changed then.
     """
     began = time.monotonic()
@@ -323,7 +325,7 @@ class _SetUp:
     def _mine(self, definition: Definition) -> frozenset[str]:
         """The tables that count as made by FBS: where it may not make any, also those that are as they should be."""
         owned = self.own.owned if self.own else frozenset()
-        return owned if self.settings.fbs_auto_create_tables else owned.union(definition.table_names)
+        return owned if self.request.create_tables else owned.union(definition.table_names)
 
     def _plan(self, definition: Definition) -> ddl.Plan:
         """What is to be made.
@@ -333,7 +335,7 @@ class _SetUp:
         """
         refuse_sharing(self.connection, self._meant, set(definition.table_names), self._others)
         planned = ddl.plan(self.connection, definition, owned=self._mine(definition))
-        if not self.settings.fbs_auto_create_tables:
+        if not self.request.create_tables:
             owned = self.own.owned if self.own else frozenset()
             wrong = [line for line in planned.report.pending if line.partition(":")[0] not in owned]
             wrong += [f"{name}: the table is missing" for name in planned.report.created]

@@ -102,10 +102,9 @@ def current_settings() -> Settings:
     Raises:
         SettingsError: one is not valid.
     """
-    from fbs_worker.settings import get_settings
-    from fbs_worker.stack_info import effective_settings
+    from fbs_worker.integration import settings_here
 
-    return effective_settings(get_settings())
+    return settings_here()
 
 
 def database_config(
@@ -128,5 +127,5 @@ def _asked(given: str | None) -> str | None:
         return str(typer.prompt("Password of the database", hide_input=True, err=True))
     read = sys.stdin.readline().rstrip("\r\n")
     if not read:
-        raise UsageError("There was no password to read.", hint="Pipe it in: printf %s … | fbs … --database-password -")
+        raise UsageError("There was no password to read.", hint="Pipe it in: printf %s … | <command> --database-password -")
     return read

@@ -27,6 +27,9 @@ from fbs_worker.stack_info import StackInfo, find_stack
 from tests.acceptance.conftest import PATIENCE, SCRIPT, CommandLine, command_line
 
 README: Final = Path(__file__).parents[2] / "README.md"
+DJANGO: Final = README.parent / "tests" / "django_project"
+"""The reader's own Django project, which lies where the reader is."""
+
 PASSWORD: Final = "the-password-of-rental_user"
 
 NOT_RUN: Final = {
@@ -124,6 +127,7 @@ def reader(run_folder: Path, recording: str) -> Iterator[CommandLine]:
         command.variables.update(RENTAL_PASSWORD=PASSWORD, PATH=f"{SCRIPT.parent}:{os.defpath}")
         command("up", "--no-beat", "--no-flower", ODOO_URL=recording)
         make_rental_database(stack_of(command).database)
+        shutil.copytree(DJANGO, command.home, dirs_exist_ok=True)
         yield command
         command("down")
         assert command.left_running() == ""

@@ -121,7 +121,7 @@ def test_a_solution_s_name_is_valid_or_refused_the_same_everywhere(text: str) ->
 
 def test_what_travels_means_the_same_at_its_end() -> None:
     vault = Vault([Fernet.generate_key().decode()])
-    request = parse(mirror=["sale.order"], odoo_moved=True)
+    request = parse(mirror=["sale.order"], odoo_moved=True, create_tables=False)
     message = request.to_message(vault, odoo_expected={"url": "http://odoo", "database": "live"})
     assert "hunter2" not in str(message)
     assert message["database_config"]["password"].startswith("sealed:")
@@ -132,6 +132,7 @@ def test_what_travels_means_the_same_at_its_end() -> None:
         exclude={"database_config"}
     )
     assert arrived.odoo_moved
+    assert not arrived.create_tables
     refresh = RefreshRequest.parse(solution_name="shop", full=True, odoo_moved=True)
     assert RefreshRequest.parse(**refresh.to_message()) == refresh
     drop = DropRequest.parse(solution_name="shop", with_data=True, dry_run=True)
@@ -158,3 +159,25 @@ def test_a_plain_password_does_not_travel() -> None:
     with pytest.raises(SecretError) as caught:
         refuse_plain_password({"password": "hunter2"})
     assert "hunter2" not in str(caught.value) + caught.value.hint
+
+
+def test_a_solution_s_database_may_have_a_default() -> None:
+    settings = Settings(fbs_default_database_name="home", fbs_default_database_host="db")
+    request = SetupRequest.parse({"solution_name": "shop", "domain": "hr"}, settings=settings)
+    assert (request.config.database_config.name, request.config.database_config.host) == ("home", "db")
+    named = SetupRequest.parse(
+        {"solution_name": "shop", "domain": "hr", "database_config": {"name": "other"}}, settings=settings
+    )
+    assert named.config.database_config.name == "other"
+    assert DiscoverRequest.parse(domain="hr", settings=settings).database is None
+
+
+def test_tables_are_made_only_where_both_sides_allow_it() -> None:
+    careful = Settings(fbs_auto_create_tables=False)
+    config = {"solution_name": "shop", "domain": "hr", "database_config": {"name": "x"}}
+    message = SetupRequest.parse(config, settings=careful).to_message(Vault(), odoo_expected=None)
+    message.pop("odoo_expected")
+    assert not SetupRequest.parse(**message, settings=Settings()).create_tables
+    assert "create_tables" not in SetupRequest.parse(config, settings=Settings()).to_message(
+        Vault(), odoo_expected=None
+    )

@@ -1,0 +1,107 @@
+"""The Django project of the tests: its command line as a process, and Django set up in this process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import django
+from django.test import Client as Browser
+from django.test import override_settings
+
+from fbs_worker.contrib.django.conf import fbs_settings
+from fbs_worker.integration import IntegrationService, settings_here
+from fbs_worker.settings import Settings
+from fbs_worker.solution import DatabaseConfig
+from tests.support.job_worker import environment
+
+MANAGE: Final = Path(__file__).parents[1] / "django_project" / "manage.py"
+PATIENCE: Final = 90.0
+
+_SETTINGS: Final = "tests.django_project.rentals.settings"
+
+
+@cache
+def _set_up() -> None:
+    os.environ["DJANGO_SETTINGS_MODULE"] = _SETTINGS
+    django.setup()
+    assert IntegrationService.__dict__["_source"].__func__ is fbs_settings  # that is what being ready means
+    IntegrationService.take_settings_from(settings_here)
+
+
+@contextmanager
+def django_here(**config: Any) -> Iterator[Browser]:
+    """Django in this process, with this FBS_CONFIG; afterwards services are as they were without it."""
+    _set_up()
+    IntegrationService.take_settings_from(fbs_settings)
+    try:
+        with override_settings(FBS_CONFIG=config):
+            yield Browser()
+    finally:
+        IntegrationService.take_settings_from(settings_here)
+
+
+def config_for(settings: Settings, **more: Any) -> dict[str, Any]:
+    """FBS_CONFIG for a project that works with these servers."""
+    place = DatabaseConfig.from_url(settings.fbs_database_url)
+    return {
+        "redis_url": settings.fbs_redis_url,
+        "database_url": settings.fbs_database_url,
+        "secret_keys": settings.fbs_secret_keys.get_secret_value(),
+        "business_prefix": "rental_",
+        "default_database_config": {"host": place.host, "port": place.port, "user": place.user},
+        **more,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manage:
+    """`manage.py test_discovery` of the project, as a process.
+
+    Attributes:
+        settings: of Redis, the home database and the keys, which it finds in its environment.
+        folder: where it runs.
+    """
+
+    settings: Settings
+    folder: Path
+
+    def __call__(
+        self, action: str, *arguments: str, code: int = 0, piped: str = "", stdout: Any = subprocess.PIPE
+    ) -> subprocess.CompletedProcess[str]:
+        """Run an action to its end and see that it ends with this exit code and without a trace."""
+        place = DatabaseConfig.from_url(self.settings.fbs_database_url)
+        around = {
+            "RENTALS_DATABASE_HOST": place.host,
+            "RENTALS_DATABASE_PORT": str(place.port),
+            "RENTALS_DATABASE_USER": place.user,
+            "DJANGO_SETTINGS_MODULE": "rentals.settings",
+            "PYTHONWARNINGS": "error",
+        }
+        told = subprocess.run(
+            [sys.executable, str(MANAGE), "test_discovery", "--action", action, *arguments],
+            env=environment(self.settings) | around,
+            cwd=self.folder,
+            input=piped,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert told.returncode == code, f"exit code {told.returncode}\n{told.stdout}\n{told.stderr}"
+        assert "Traceback" not in told.stderr
+        return told
+
+    def json(self, action: str, *arguments: str, code: int = 0) -> dict[str, Any]:
+        """What an action tells as JSON; there is nothing else on stdout."""
+        told: dict[str, Any] = json.loads(self(action, *arguments, "--output-format", "json", code=code).stdout)
+        return told
