@@ -297,6 +297,7 @@ def test_every_model_of_an_odoo_can_be_mirrored(connection: Connection) -> None:
     report = ddl.create(connection, definition, owned=())
     assert set(definition.mirrored.values()) < set(report.created)
     assert len(definition.mirrored) > 400
+    assert all(len(name.encode()) <= 63 for name in definition.table_names)
     assert ddl.pending(connection, definition, owned=definition.table_names) == ()
     connection.rollback()
 

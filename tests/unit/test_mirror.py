@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Table
 
-from fbs_worker.domains import Domain, load_domain
+from fbs_worker.domains import Domain
 from fbs_worker.errors import UsageError
 from fbs_worker.schema.columns import type_of
 from fbs_worker.schema.definition import Definition, define
 from fbs_worker.schema.render import render
-from tests.support.recorded_models import recorded_models
 
 EMPTY = Domain(name="made", title="Made")
 
@@ -199,12 +198,3 @@ def test_a_link_table_whose_name_is_too_long_gets_a_hash() -> None:
     (link,) = set(definition.table_names) - {model}
     assert len(link) == 63
     assert link.startswith(model + "__ma")
-
-
-def test_every_model_of_an_odoo_can_be_mirrored() -> None:
-    models = recorded_models()
-    made = define(load_domain("generic"), table_prefix="fbs_", business_prefix="x" * 20, mirrored=models)
-    assert len(made.mirrored) == len(models) > 400
-    assert set(made.mirrored.values()) < set(made.table_names)
-    assert all(len(name.encode()) <= 63 for name in made.table_names)
-    assert sum(statement.startswith("CREATE TABLE") for statement in render(made.tables)) == len(made.table_names)

@@ -24,6 +24,7 @@ def test_every_setting_may_come_from_a_file(name: str, tmp_path: Path, monkeypat
     value = {
         "odoo_protocol": "json2",
         "fbs_log_format": "json",
+        "fbs_api_max_body": "2000",
         "fbs_auto_create_tables": "false",
         "fbs_enable_migrations": "false",
         "fbs_odoo": '{"staging": {"url": "http://staging"}}',
