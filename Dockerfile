@@ -1,4 +1,5 @@
-# One image for all programs of fbs-worker: `fbs worker`, `fbs beat`, `fbs flower`, `fbs metrics --serve`.
+# One image for all programs of fbs-worker: `fbs worker`, `fbs beat`, `fbs flower`, `fbs api`,
+# `fbs metrics --serve`.
 # It holds no setting and no secret: they come with the container (docs/deployment.md).
 
 ARG PYTHON=3.11
@@ -10,7 +11,7 @@ COPY fbs_worker fbs_worker
 COPY connectors connectors
 COPY tasks tasks
 RUN python -m venv /opt/fbs \
-    && /opt/fbs/bin/pip install --no-cache-dir --disable-pip-version-check --constraint constraints.txt '.[flower]'
+    && /opt/fbs/bin/pip install --no-cache-dir --disable-pip-version-check --constraint constraints.txt '.[flower,api]'
 
 FROM python:${PYTHON}-slim
 # a number, so that Kubernetes can see that it is not root

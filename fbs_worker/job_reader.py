@@ -9,7 +9,7 @@ fbs:jobs:open         a set: the ids of jobs that have not ended
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Self, cast
 
 from fbs_worker import queue
@@ -21,6 +21,7 @@ LOST_AFTER_SECONDS: Final = 30.0
 
 INDEX: Final = "fbs:jobs"
 OPEN: Final = "fbs:jobs:open"
+FIGURES: Final = "fbs:metrics"
 
 _LIST_CHUNK: Final = 100
 _FOLLOW_SECONDS: Final = 1.0
@@ -85,19 +86,34 @@ class JobReader:
             raise not_found(job_id)
         return self._record(job_id, kept, clock)
 
-    def list(self, limit: int = 50, state: JobState | None = None) -> Sequence[JobRecord]:
+    def changes(self) -> str:
+        """A mark that is another one whenever a job has come into another state. Becoming lost with time is none."""
+        with queue.errors_of(self._address):
+            return cast("str | None", self._redis.hget(FIGURES, "changes")) or ""
+
+    def list(
+        self, limit: int = 50, state: JobState | None = None, *, solution: str = "", action: str = ""
+    ) -> Sequence[JobRecord]:
         """Jobs, the newest first.
 
         Args:
             limit: at most so many.
             state: only those that are in this state.
+            solution: only those that are for this solution; empty for all.
+            action: only those that do this, e.g. `refresh`; empty for all.
         """
         found: list[JobRecord] = []
         offset = 0
         while len(found) < limit:
             with queue.errors_of(self._address):
                 ids = cast("list[str]", self._redis.zrevrange(INDEX, offset, offset + _LIST_CHUNK - 1))
-            found += [record for record in self._records(ids) if state is None or record.state is state]
+            found += [
+                record
+                for record in self._records(ids)
+                if (state is None or record.state is state)
+                and solution in {"", record.solution}
+                and action in {"", record.action}
+            ]
             if len(ids) < _LIST_CHUNK:
                 break
             offset += _LIST_CHUNK
@@ -127,6 +143,12 @@ class JobReader:
             if state is not None
         }
 
+    def newest_event(self, job_id: str) -> str:
+        """The id of a job's newest event; `0-0` where none is kept."""
+        with queue.errors_of(self._address):
+            newest = cast("list[tuple[str, object]]", self._redis.xrevrange(events_key_of(job_id), count=1))
+        return newest[0][0] if newest else "0-0"
+
     def follow(self, job_id: str, *, from_start: bool = True, timeout: float | None = None) -> Iterator[JobEvent]:
         """The events of a job as they come.
 
@@ -141,10 +163,28 @@ class JobReader:
         Raises:
             JobNotFound: no job has that id, or its record has expired.
         """
+        for event in self.watch(job_id, after=None if from_start else "", timeout=timeout):
+            if event is not None:
+                yield event
+
+    def watch(
+        self, job_id: str, *, after: str | None = None, timeout: float | None = None
+    ) -> Generator[JobEvent | None]:
+        """The events of a job as they come, and None for each second without one: the caller can look around then.
+
+        Args:
+            job_id: the job's id.
+            after: begin with what happened after the event of this id; None for the first of those that are kept,
+                empty for what happens from now on.
+            timeout: as for `follow`, whose last event this one has, too.
+
+        Raises:
+            JobNotFound: no job has that id, or its record has expired.
+        """
         until = None if timeout is None else time.monotonic() + timeout
-        place = "0-0" if from_start else self._newest_event(job_id)
+        place = self.newest_event(job_id) if after == "" else after or "0-0"
         record = self.get(job_id)
-        if not from_start and record.state.finished:
+        if after == "" and record.state.finished:
             yield JobEvent.from_record(record, event_id=place)
             return
         lost_since: float | None = None
@@ -166,6 +206,7 @@ class JobReader:
             if record.state.finished or (lost_since and now - lost_since >= self._lost_after / 2):
                 yield JobEvent.from_record(record, event_id=place)
                 return
+            yield None
 
     # --------------------------------------------------------------------------------------------------- innards
 
@@ -184,11 +225,6 @@ class JobReader:
 
     def _record(self, job_id: str, kept: Mapping[str, str], clock: tuple[int, int]) -> JobRecord:
         return JobRecord.from_hash(job_id, kept, now=_milliseconds(clock), lost_after=self._lost_after)
-
-    def _newest_event(self, job_id: str) -> str:
-        with queue.errors_of(self._address):
-            newest = cast("list[tuple[str, object]]", self._redis.xrevrange(events_key_of(job_id), count=1))
-        return newest[0][0] if newest else "0-0"
 
     def _events_after(self, job_id: str, place: str, seconds: float) -> Sequence[JobEvent]:
         with queue.errors_of(self._address):

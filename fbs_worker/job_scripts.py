@@ -57,6 +57,7 @@ local function enter(state, message)
   local seen = redis.call('HMGET', job, 'action', 'started_at', 'same')
   local action = seen[1] or ''
   redis.call('HSET', job, 'state', state, 'message', message)
+  count('changes', 1)
   count('jobs|' .. action .. '|' .. state, 1)
   if finished[state] then
     redis.call('HSET', job, 'finished_at', now)
@@ -141,6 +142,7 @@ REMOVE: Final = (
 local same = redis.call('HGET', job, 'same')
 if same and redis.call('GET', 'fbs:same:' .. same) == id then redis.call('DEL', 'fbs:same:' .. same) end
 redis.call('DEL', job, events)
+count('changes', 1)
 redis.call('ZREM', index, id)
 redis.call('ZREM', ending, id)
 redis.call('SREM', open, id)
@@ -213,6 +215,7 @@ LOSE: Final = (
 local seen = redis.call('HMGET', job, 'state', 'worker', 'process')
 if seen[1] ~= 'running' or seen[2] ~= ARGV[4] or seen[3] ~= ARGV[5] then return 0 end
 redis.call('HSET', job, 'heartbeat_at', 0)
+count('changes', 1)
 return 1
 """
 )

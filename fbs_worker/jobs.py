@@ -19,14 +19,12 @@ import orjson
 from fbs_worker import job_scripts, queue
 from fbs_worker.errors import JobError
 from fbs_worker.job_events import FINISHED, Claim, JobEvent, JobRecord, JobState, Standing
-from fbs_worker.job_reader import INDEX, LOST_AFTER_SECONDS, OPEN, JobReader, events_key_of, key_of, not_found
+from fbs_worker.job_reader import FIGURES, INDEX, LOST_AFTER_SECONDS, OPEN, JobReader, events_key_of, key_of, not_found
 
-__all__ = ["FINISHED", "Claim", "JobEvent", "JobRecord", "JobState", "JobStore", "Standing"]
+__all__ = ["FIGURES", "FINISHED", "Claim", "JobEvent", "JobRecord", "JobState", "JobStore", "Standing"]
 
 MOST_LOSSES: Final = 3
 """A job that lost its worker this often is not started again: it may be what kills the worker."""
-
-FIGURES: Final = "fbs:metrics"
 
 _ENDING: Final = "fbs:jobs:ending"
 _LOOKING: Final = "fbs:redelivery"

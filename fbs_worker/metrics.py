@@ -3,6 +3,8 @@
 Workers count in Redis, in the hash `fbs:metrics` with what they do: a counter goes on when a worker goes, and one
 answer tells of all of them. Its fields, parts divided by `|`:
 
+    changes                                times that a job came into another state: who keeps an answer asks whether
+                                           it still holds
     jobs|<action>|<state>                  times that a job came into that state
     wait|<action>|<bucket, sum or count>   seconds from a job's creation to its first start; buckets by their number
     duration|<action>|<…>                  seconds from a job's first start to its end, in the same way

@@ -42,8 +42,11 @@ from fbs_worker.vault import new_key
 HOME_DATABASE: Final = "fbs"
 """The database that `fbs up` makes in the PostgreSQL that it starts."""
 
-PROGRAMS: Final = ("worker", "beat", "flower")
+PROGRAMS: Final = ("worker", "beat", "flower", "api")
 """Our own programs, in the order of their start; they end the other way round."""
+
+NEEDS: Final = {"flower": ("flower",), "api": ("fastapi", "uvicorn", "jinja2", "python_multipart")}
+"""The libraries of a program that come with an extra of its name."""
 
 _LOOPBACK: Final = "127.0.0.1"
 _HOME_HINT: Final = "Set FBS_HOME to a folder of yours."
@@ -78,7 +81,7 @@ def up(
     Args:
         settings: where FBS_REDIS_URL or FBS_DATABASE_URL is set, that server is used and must answer.
         concurrency: how many jobs the worker runs at a time.
-        programs: which of `PROGRAMS`; the dashboard is left out where Flower is not installed.
+        programs: which of `PROGRAMS`; one whose extra is not installed is left out.
         tell: is told in a word what is being started.
 
     Returns:
@@ -100,7 +103,7 @@ def up(
         running = _running(before, moved=moved)
         started = []
         for name in programs:
-            if name in running or (name == "flower" and importlib.util.find_spec("flower") is None):
+            if name in running or not is_installed(name):
                 continue
             tell(name)
             program, place = _start(
@@ -155,6 +158,11 @@ def down(home: Path, *, seconds: float = WARM_SECONDS) -> list[str]:
     return stopped
 
 
+def is_installed(program: str) -> bool:
+    """Whether what this one of our programs needs is installed."""
+    return all(importlib.util.find_spec(library) for library in NEEDS.get(program, ()))
+
+
 def has_current_settings(info: StackInfo, settings: Settings) -> bool:
     """Whether the stack's worker was started with these settings."""
     return info.settings_mark == _mark(info.filled(settings))
@@ -195,7 +203,12 @@ def _start(
         arguments = [f"--concurrency={concurrency}", f"--queues={','.join(queues)}"]
     if name == "flower":
         settings = _for_flower(settings, home)
-        place = f"http://{settings.fbs_flower_address}:{settings.fbs_flower_port}"
+        place = _url(settings.fbs_flower_address, settings.fbs_flower_port)
+    if name == "api":
+        address = settings.fbs_api_address or _LOOPBACK
+        port = _port(settings, "fbs_api_port", address)
+        settings = settings.model_copy(update={"fbs_api_address": address, "fbs_api_port": port})
+        place = _url(address, port)
     with signals_held():
         program = Program.spawn(name, *arguments, settings=settings, log=log)
         undo.append(program.stop)
@@ -203,10 +216,9 @@ def _start(
 
 
 def _for_flower(settings: Settings, home: Path) -> Settings:
-    """The dashboard's settings: a password of its own where none is set, a free port where the usual one is taken."""
-    address, port = settings.fbs_flower_address or _LOOPBACK, settings.fbs_flower_port
-    if "fbs_flower_port" not in settings.model_fields_set and not _is_free(address, port):
-        port = _free_port(address)
+    """The dashboard's settings, with a password of its own where none is set."""
+    address = settings.fbs_flower_address or _LOOPBACK
+    port = _port(settings, "fbs_flower_port", address)
     password = settings.fbs_flower_password.get_secret_value()
     password = password or _kept_secret(flower_password_file(home), lambda: secrets.token_urlsafe(18))
     return settings.model_copy(
@@ -214,17 +226,31 @@ def _for_flower(settings: Settings, home: Path) -> Settings:
     )
 
 
+def _port(settings: Settings, name: str, address: str) -> int:
+    """The port that is set; where none is and the usual one is taken, any that is free."""
+    port = int(getattr(settings, name))
+    return port if name in settings.model_fields_set or _is_free(address, port) else _free_port(address)
+
+
+def _url(address: str, port: int) -> str:
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+
+
 def _is_free(address: str, port: int) -> bool:
     try:
-        with closing(socket.create_server((address, port))):
+        with closing(_listening(address, port)):
             return True
     except OSError:
         return False
 
 
 def _free_port(address: str) -> int:
-    with closing(socket.create_server((address, 0))) as found:
+    with closing(_listening(address, 0)) as found:
         return int(found.getsockname()[1])
+
+
+def _listening(address: str, port: int) -> socket.socket:
+    return socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
 
 
 @contextmanager

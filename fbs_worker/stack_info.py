@@ -19,7 +19,7 @@ from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
 
 _STATE: Final = "stack.json"
-_COMFORTS: Final = ("beat", "flower")
+_COMFORTS: Final = ("beat", "flower", "api")
 """Jobs run without them."""
 
 
@@ -28,7 +28,7 @@ class Service:
     """One part of the stack.
 
     Attributes:
-        name: `postgres`, `redis`, `worker`, `beat` or `flower`.
+        name: `postgres`, `redis`, `worker`, `beat`, `flower` or `api`.
         place: where it is, for a person; no password in it.
         process: its main process; None for a server that was there already and is not ours.
         was_running: it ran before this `up`.

@@ -17,6 +17,7 @@ from typing import Annotated, Final
 import typer
 
 from fbs_worker.cli import (
+    api,
     beat,
     demo,
     diagram,
@@ -31,6 +32,7 @@ from fbs_worker.cli import (
     schedule,
     solutions,
     stack,
+    token,
 )
 from fbs_worker.cli.output import OutputFormat, note, print_error, print_json
 from fbs_worker.errors import EXIT_DONE, EXIT_USAGE, FBSError, InternalError, JobFailed, UsageError
@@ -80,6 +82,8 @@ app.command("worker")(stack.worker)
 app.command("beat")(beat.beat)
 app.add_typer(schedule.app, name="schedule")
 app.command("flower")(flower.flower)
+app.command("api")(api.api)
+app.command("new-token")(token.new_token)
 app.command("health")(health.health)
 app.command("metrics")(metrics.metrics)
 app.command("domains")(misc.domains)

@@ -127,5 +127,6 @@ def _asked(given: str | None) -> str | None:
         return str(typer.prompt("Password of the database", hide_input=True, err=True))
     read = sys.stdin.readline().rstrip("\r\n")
     if not read:
-        raise UsageError("There was no password to read.", hint="Pipe it in: printf %s … | <command> --database-password -")
+        hint = "Pipe it in: printf %s … | <command> --database-password -"
+        raise UsageError("There was no password to read.", hint=hint)
     return read

@@ -20,6 +20,7 @@ _NAMES: Final = {
     "worker": "the worker",
     "beat": "beat",
     "flower": "the dashboard",
+    "api": "the API",
 }
 _LOOK_SECONDS: Final = 0.5
 
@@ -29,6 +30,7 @@ Concurrency = Annotated[
 
 
 def up(
+    *,
     foreground: Annotated[
         bool, typer.Option("--foreground", envvar="FBS_FOREGROUND", help="Stay until Ctrl-C, then stop everything.")
     ] = False,
@@ -39,12 +41,15 @@ def up(
     flower: Annotated[
         bool, typer.Option("--flower/--no-flower", envvar="FBS_UP_FLOWER", help="Whether there is a dashboard.")
     ] = True,
+    api: Annotated[
+        bool, typer.Option("--api/--no-api", envvar="FBS_UP_API", help="Whether there is the HTTP API.")
+    ] = True,
     output_format: Format = OutputFormat.TEXT,
 ) -> None:
     """Start all that is needed on this machine.
 
-    PostgreSQL and Redis where none is set, a worker, beat, which keeps schedules, and the dashboard. Other `fbs`
-    commands find them.
+    PostgreSQL and Redis where none is set, a worker, beat, which keeps schedules, the dashboard and the HTTP API. Other
+    `fbs` commands find them.
     """
     from fbs_worker import stack
     from fbs_worker.processes import ending_signals
@@ -52,7 +57,8 @@ def up(
 
     settings = get_settings()
     with ending_signals():
-        programs = ("worker", *(["beat"] if beat else []), *(["flower"] if flower else []))
+        wanted = {"worker": True, "beat": beat, "flower": flower, "api": api}
+        programs = [name for name, is_wanted in wanted.items() if is_wanted]
         info, _ = stack.up(settings, concurrency=concurrency, programs=programs, tell=starting)
         if not foreground:
             _tell(info, settings, output_format)
@@ -154,6 +160,8 @@ def _tell(info: StackInfo, settings: Settings, output_format: OutputFormat) -> N
     print_blocks([Table(title="Running", columns=("service", "state", "pid", "place"), rows=rows)])
     if info.service("flower") and not settings.fbs_flower_password.get_secret_value():
         say(f"The dashboard's user is {settings.fbs_flower_user}, its password is in {flower_password_file(info.home)}")
+    if info.service("api") and not settings.fbs_api_tokens.get_secret_value():
+        say("The API and its pages answer whoever is on this machine; FBS_API_TOKENS says who else, and who alone.")
     say(f"Odoo of the worker: {info.odoo or 'none: set ODOO_URL, then `fbs down` and `fbs up`'}")
     say(f"Try: fbs setup --solution-name demo --domain rental --database-name {info.database.name}")
 

@@ -103,6 +103,8 @@ class KeyShape:
         words = {PRIMARY: "primary key", UNIQUE: "unique key", FOREIGN: "foreign key", INDEX: "index on"}
         if self.kind == CHECK:
             return f"check ({self.detail})"
+        if self.kind == INDEX and not self.columns:
+            return f"index {self.name or self.detail}"  # on expressions
         said = f"{words[self.kind]} ({', '.join(self.columns)})"
         if self.target is not None:
             said += f" to {self.target[0]}"

@@ -14,6 +14,7 @@ from sqlalchemy import Boolean, Column, DateTime, Index, MetaData, String, Table
 from sqlalchemy.dialects.postgresql import JSONB
 
 from fbs_worker.database import Connection
+from fbs_worker.schema import search
 from fbs_worker.schema.columns import column, id_column, time_column
 from fbs_worker.schema.names import checked_name, derived_name
 from fbs_worker.schema.render import render
@@ -65,6 +66,15 @@ def discoveries_table(prefix: str, metadata: MetaData | None = None) -> Table:
     unique = ("discovery_type", "domain", "name", "version")
     table.append_constraint(
         UniqueConstraint(*unique, name=checked_name(f"{prefix}discoveries_type_domain_name_version_key"))
+    )
+    Index(
+        derived_name(f"{table.name}_words", "_idx"),
+        text(search.THINGS),
+        text(search.FIELDS),
+        _table=table,
+        postgresql_using="gin",
+        # a search looks through what is yet to be sorted in, too: at most a megabyte of it
+        postgresql_with={"gin_pending_list_limit": 1024},
     )
     return table
 

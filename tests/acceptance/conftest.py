@@ -141,7 +141,7 @@ def fbs(run_folder: Path) -> Iterator[CommandLine]:
 def stack(run_folder: Path, recording: str) -> Iterator[CommandLine]:
     """The command line beside an `fbs up` that reads the recording; a module's tests share it, solutions they do not."""
     with command_line(run_folder) as command:
-        command("up", "--no-beat", "--no-flower", ODOO_URL=recording)
+        command("up", "--no-beat", "--no-flower", "--no-api", ODOO_URL=recording)
         yield command
         command("down")
         assert command.left_running() == ""

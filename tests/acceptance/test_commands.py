@@ -15,7 +15,8 @@ from tests.acceptance.conftest import CommandLine
 COMMANDS = [
     *("discover", "record", "jobs"),
     *("setup", "status", "list", "refresh", "drop", "migrate", "diagram", "schedule", "rotate-keys"),
-    *("demo", "up", "down", "worker", "beat", "flower", "health", "metrics", "domains", "new-key", "version"),
+    *("demo", "up", "down", "worker", "beat", "flower", "api", "health", "metrics"),
+    *("domains", "new-key", "new-token", "version"),
 ]
 
 

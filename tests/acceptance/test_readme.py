@@ -35,6 +35,7 @@ PASSWORD: Final = "the-password-of-rental_user"
 NOT_RUN: Final = {
     "          ┌──": "a drawing",
     "$ make demo": "what `make demo` shows; tests/acceptance/test_demo.py runs it",
+    "curl -sS -H 'Authorization": "it needs a proxy; tests/integration/test_api_access.py tries tokens",
     "FBS_FLOWER_PASSWORD=": "it runs until it is stopped; tests/integration/test_dashboard.py runs it",
     "cp .env.example .env": "it needs a Docker engine; tests/unit/test_deployment.py checks those files",
 }
@@ -111,6 +112,8 @@ def addresses(odoo: str, stack: StackInfo | None) -> Mapping[str, str]:
             '"host": "localhost"': f'"host": "{place.host}"',
             '"port": "5432"': f'"port": "{place.port}"',
         }
+        api = stack.service("api")
+        told |= {"http://127.0.0.1:8000": api.place} if api else {}
     return told
 
 

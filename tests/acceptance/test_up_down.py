@@ -18,14 +18,17 @@ from tests.acceptance.conftest import CommandLine
 
 def test_a_round_trip(fbs: CommandLine, recording: str) -> None:
     started = fbs("up", ODOO_URL=recording)
-    assert started.stdout.count("started") == 5
+    assert started.stdout.count("started") == 6
     password = (fbs.home / "flower.password").read_text().strip()
-    (place,) = re.findall(r"http://127\.0\.0\.1:\d+", started.stdout)
+    place, api = re.findall(r"http://127\.0\.0\.1:\d+", started.stdout)
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(place)
     token = b64encode(f"fbs:{password}".encode()).decode()
     with urllib.request.urlopen(urllib.request.Request(place, headers={"Authorization": f"Basic {token}"})) as page:
         assert page.status == 200
+    with urllib.request.urlopen(f"{api}/api/v1/health/") as answer:
+        assert json.load(answer)["health"] == "fine"
+    assert "The API and its pages answer whoever is on this machine" in started.stdout
     assert f"Odoo of the worker: {recording}" in started.stdout
     info = find_stack(fbs.home)
     assert info is not None
@@ -37,7 +40,7 @@ def test_a_round_trip(fbs: CommandLine, recording: str) -> None:
     assert (fbs.home / "secret.key").stat().st_mode & 0o777 == 0o600
 
     again = fbs("up", ODOO_URL=recording)
-    assert again.stdout.count("ran already") == 5
+    assert again.stdout.count("ran already") == 6
     assert "settings of its start" not in again.stderr
     other = fbs("up", "--output-format", "json", ODOO_URL="http://other.example")
     assert "settings of its start" in other.stderr
@@ -54,13 +57,13 @@ def test_a_round_trip(fbs: CommandLine, recording: str) -> None:
     assert "has ended already" in fbs("jobs", "cancel", result["job"]).stdout
     assert "Added (" in fbs("jobs", "watch", result["job"]).stdout
 
-    assert fbs("down").stderr.startswith("Stopped the dashboard, beat, the worker, Redis, PostgreSQL.")
+    assert fbs("down").stderr.startswith("Stopped the API, the dashboard, beat, the worker, Redis, PostgreSQL.")
     assert fbs.left_running() == ""
     assert find_stack(fbs.home) is None
     assert "Nothing runs" in fbs("down").stdout
     assert fbs("jobs", "list", code=2).stderr.startswith("error: No Redis is set.")
 
-    fbs("up", "--no-beat", "--no-flower", ODOO_URL=recording)
+    fbs("up", "--no-beat", "--no-flower", "--no-api", ODOO_URL=recording)
     assert result["job"] in fbs("jobs", "list").stdout, "the queue's records outlive the stack"
     told = fbs("discover", "--domain", "rental", "--database-name", "fbs")
     assert "Nothing changed since the last discovery" in told.stdout
@@ -70,7 +73,7 @@ def test_a_round_trip(fbs: CommandLine, recording: str) -> None:
 
 @pytest.mark.faults
 def test_up_mends_a_stack_that_lost_a_part(fbs: CommandLine) -> None:
-    fbs("up", "--no-flower")
+    fbs("up", "--no-flower", "--no-api")
     before = find_stack(fbs.home)
     assert before is not None
     redis = before.service("redis")
@@ -79,7 +82,7 @@ def test_up_mends_a_stack_that_lost_a_part(fbs: CommandLine) -> None:
     os.kill(redis.process.pid, signal.SIGKILL)
     assert redis.process.wait(10)
     assert find_stack(fbs.home) is None
-    fbs("up", "--no-flower")
+    fbs("up", "--no-flower", "--no-api")
     after = find_stack(fbs.home)
     assert after is not None
     assert after.redis_url != before.redis_url
@@ -97,7 +100,7 @@ def test_up_mends_a_stack_that_lost_a_part(fbs: CommandLine) -> None:
 
 
 def test_in_the_foreground_it_stays_until_it_is_told_to_end(fbs: CommandLine) -> None:
-    running = fbs.start("up", "--foreground", "--no-flower")
+    running = fbs.start("up", "--foreground", "--no-flower", "--no-api")
     told = fbs.interrupt(running, after="Ctrl-C stops everything.", with_signal=signal.SIGINT)
     assert running.returncode == 130, told
     assert "Stopped beat, the worker, Redis, PostgreSQL." in told

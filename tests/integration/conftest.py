@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from fbs_worker.embedded import EmbeddedPostgres
+from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
 from tests.conftest import MakeSettings
 from tests.support.solutions import ODOO, fresh_database
+
+if TYPE_CHECKING:
+    from tests.support.api_stage import ApiStage
 
 
 @pytest.fixture
@@ -25,6 +30,15 @@ def other(postgres: EmbeddedPostgres) -> Iterator[DatabaseConfig]:
     """One more."""
     with fresh_database(postgres) as database:
         yield database
+
+
+@pytest.fixture(scope="session")
+def api_stage(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, run_folder: Path) -> Iterator[ApiStage]:
+    """The HTTP API, a worker that reads the recorded Odoo, and the solution `shop`."""
+    from tests.support.api_stage import open_stage
+
+    with open_stage(postgres, redis_server, run_folder) as stage:
+        yield stage
 
 
 @pytest.fixture

@@ -312,7 +312,7 @@ def test_the_columns_are_those_of_the_design(connection: Connection) -> None:
         )
         assert cursor.fetchall() == [("PRIMARY KEY (id)",), ("UNIQUE (discovery_type, domain, name, version)",)]
         cursor.execute("SELECT count(*) FROM pg_indexes WHERE tablename LIKE 'fbs_%'")
-        assert cursor.fetchone() == (7,)
+        assert cursor.fetchone() == (8,)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ MANIFESTS = [
     for block in re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "kubernetes.md").read_text(), re.DOTALL)
     for document in YAML(typ="safe").load_all(block)
 ]
-SECRET = re.compile(r"PASSWORD|SECRET|API_KEY|_URL$")
+SECRET = re.compile(r"PASSWORD|SECRET|API_KEY|TOKENS|_URL$")
 REDIS_OR_DATABASE = {"FBS_REDIS_URL", "FBS_DATABASE_URL", "FBS_BROKER_URL"}
 
 
@@ -78,7 +78,7 @@ def test_compose_keeps_to_its_specification() -> None:
 
 
 def test_compose_has_everything() -> None:
-    assert OURS == ["beat", "flower", "metrics", "worker"]
+    assert OURS == ["api", "beat", "flower", "metrics", "worker"]
     assert set(SERVICES) - set(OURS) == {"postgres", "redis", "odoo", "odoo-db", "odoo-init"}
     assert {name for name, service in SERVICES.items() if service.get("profiles") == ["odoo"]} == {
         "odoo",
@@ -128,7 +128,7 @@ def test_each_service_gets_what_it_uses_and_says_how_it_is(name: str) -> None:
 
 def test_ports_are_open_to_this_machine_alone() -> None:
     ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert set(ports) == {"flower", "metrics", "odoo"}
+    assert set(ports) == {"api", "flower", "metrics", "odoo"}
     assert all(port.startswith("127.0.0.1:") for opened in ports.values() for port in opened)
 
 

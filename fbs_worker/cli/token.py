@@ -1,0 +1,35 @@
+"""`fbs new-token`: a token for the HTTP API."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fbs_worker.cli.options import Format
+from fbs_worker.cli.output import OutputFormat, note, print_json, say
+
+
+def new_token(
+    name: Annotated[
+        str, typer.Option("--name", envvar="FBS_TOKEN_NAME", help="What it is called: who uses it, e.g. ci.")
+    ] = "token",
+    scope: Annotated[
+        str, typer.Option("--scope", envvar="FBS_TOKEN_SCOPE", help="read, or write, which may read, too.")
+    ] = "read",
+    output_format: Format = OutputFormat.TEXT,
+) -> None:
+    """Make a token for the HTTP API.
+
+    It is shown this once: its entry, for FBS_API_TOKENS, holds only its hash.
+    """
+    from fbs_worker.api.tokens import Entry, new_token
+
+    token = new_token()
+    entry = Entry.of(token, name=name, scope=scope)
+    if output_format is OutputFormat.JSON:
+        print_json({"token": token, "entry": str(entry)})
+        return
+    say(token)
+    say(str(entry))
+    note("The first line is the token: give it to whoever uses it. The second is its entry for FBS_API_TOKENS.")

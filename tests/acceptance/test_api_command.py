@@ -1,0 +1,100 @@
+"""`fbs api` and `fbs new-token` as a person runs them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.acceptance.conftest import PATIENCE, CommandLine
+from tests.conftest import MakeSettings
+from tests.support.servers import processes_about
+
+
+@pytest.fixture
+def served(fbs: CommandLine, settings: MakeSettings) -> CommandLine:
+    """The command line with a Redis and a home database, and any port for the API."""
+    ours = settings()
+    fbs.variables.update(
+        FBS_REDIS_URL=ours.fbs_redis_url,
+        FBS_DATABASE_URL=ours.fbs_database_url,
+        FBS_SECRET_KEYS=ours.fbs_secret_keys.get_secret_value(),
+        FBS_API_PORT="0",
+    )
+    return fbs
+
+
+def address(running: subprocess.Popen[str]) -> str:
+    """Where it says that it is."""
+    assert running.stdout is not None
+    for line in running.stdout:
+        if line.startswith("The API and its pages are at "):
+            return line.split()[7]
+    raise AssertionError(f"it ended: {running.wait()}")
+
+
+def test_a_token_that_is_made_opens_the_door(served: CommandLine) -> None:
+    made = served("new-token", "--name", "ci", "--scope", "read")
+    token, entry = made.stdout.splitlines()
+    assert entry.startswith("ci:read:")
+    assert token not in entry
+    told = json.loads(served("new-token", "--output-format", "json").stdout)
+    assert told["entry"].startswith("token:read:")
+    tokens = served.home / "tokens"
+    tokens.write_text(f"# those who may\n{entry}\n{told['entry']}\n")
+    running = served.start("api", FBS_API_TOKENS_FILE=str(tokens))
+    try:
+        url = address(running)
+        for held in (token, told["token"]):
+            answer = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {held}"}, timeout=PATIENCE)
+            assert answer.status_code == 200
+        assert httpx.get(f"{url}/metrics").status_code == 401
+        assert token not in "".join(running_arguments(served.home))
+    finally:
+        running.terminate()
+        rest, _ = running.communicate(timeout=PATIENCE)
+    assert running.returncode == 0, rest
+    assert token not in rest
+
+
+def running_arguments(home: Path) -> list[str]:
+    return [" ".join(process.cmdline()) for process in processes_about(home)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_ends_when_it_is_told_to(served: CommandLine, number: signal.Signals) -> None:
+    running = served.start("api")
+    url = address(running)
+    with httpx.Client(base_url=url) as held:  # a connection that stays open does not hold it up
+        assert held.get("/metrics").status_code == 200
+        began = time.monotonic()
+        running.send_signal(number)
+        rest, _ = running.communicate(timeout=PATIENCE)
+    assert (running.returncode, rest) == (0, "")
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("variables", "error"),
+    [
+        ({"FBS_API_ADDRESS": "0.0.0.0"}, "The API would answer others on 0.0.0.0, but no token is set."),
+        ({"FBS_API_TOKENS": "ci:write:nope"}, "Entry 1 of FBS_API_TOKENS is not name:scope:hash."),
+        ({"FBS_API_ADDRESS": "192.0.2.1", "FBS_API_TOKENS": f"ci:read:{'0' * 64}"}, "The API cannot listen on 192.0.2.1"),
+        ({"FBS_ALLOWED_HOSTS": "10.0.0.0/99"}, "FBS_ALLOWED_HOSTS has no network '10.0.0.0/99'."),
+    ],
+)  # fmt: skip
+def test_what_keeps_it_from_starting_is_told(served: CommandLine, variables: dict[str, str], error: str) -> None:
+    told, hint = served("api", code=2, **variables).stderr.splitlines()
+    assert told.startswith(f"error: {error}")
+    assert hint.startswith("hint: ")
+
+
+@pytest.mark.parametrize(("option", "value"), [("--scope", "all"), ("--name", "a:b")])
+def test_a_token_that_could_not_be_used_is_not_made(fbs: CommandLine, option: str, value: str) -> None:
+    told = fbs("new-token", option, value, code=2)
+    assert told.stdout == ""

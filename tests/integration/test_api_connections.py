@@ -1,0 +1,164 @@
+"""Connections that are kept open: few, alive, and none that hangs for ever."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import pytest
+
+from fbs_worker.api.connections import Connections
+from fbs_worker.database import Connection, connect, errors_translated
+from fbs_worker.errors import DatabaseBusy, DatabaseError, DatabaseMissing, DatabaseUnreachable
+from fbs_worker.solution import DatabaseConfig
+
+PATIENCE = 30.0
+COUNT = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'fbs-worker api' AND datname = %s"
+
+
+def opened(database: DatabaseConfig) -> DatabaseConfig:
+    return database
+
+
+def ask(connections: Connections, database: DatabaseConfig, statement: str = "SELECT pg_backend_pid()") -> int:
+    with (
+        connections.use(database, opened) as connection,
+        errors_translated(connection),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(statement)
+        row = cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
+@pytest.fixture
+def onlooker(database: DatabaseConfig) -> Iterator[Connection]:
+    with closing(connect(database, application_name="the-test")) as connection:
+        connection.autocommit = True
+        yield connection
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Connections]]:
+    made: list[Connections] = []
+
+    def new(**given: float) -> Connections:
+        made.append(Connections(**given))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield new
+    for connections in made:
+        connections.close()
+
+
+def count(onlooker: Connection, database: DatabaseConfig) -> int:
+    with onlooker.cursor() as cursor:
+        cursor.execute(COUNT, (database.name,))
+        row = cursor.fetchone()
+    return row[0] if row else 0
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_one_is_used_again_and_all_are_closed(
+    make: Callable[..., Connections], database: DatabaseConfig, onlooker: Connection
+) -> None:
+    connections = make()
+    assert ask(connections, database) == ask(connections, database)
+    assert count(onlooker, database) == 1
+    connections.close()
+    until(lambda: count(onlooker, database) == 0)
+    assert ask(connections, database), "one that is still asked for"
+    until(lambda: count(onlooker, database) == 0)
+
+
+def test_nothing_can_be_written_and_nothing_is_left_open(
+    make: Callable[..., Connections], database: DatabaseConfig, onlooker: Connection
+) -> None:
+    connections = make()
+    with pytest.raises(DatabaseError, match="read-only"):
+        ask(connections, database, "CREATE TABLE t (a INT)")
+    first = ask(connections, database)
+    with connections.use(database, opened) as connection, connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+    assert ask(connections, database) != first, "one in the middle of a transaction is not given to the next"
+
+
+def test_one_that_the_server_has_ended_is_replaced(
+    make: Callable[..., Connections], database: DatabaseConfig, onlooker: Connection
+) -> None:
+    connections = make()
+    first = ask(connections, database)
+    with onlooker.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", (first,))
+    assert ask(connections, database) != first
+
+
+def test_only_so_many_are_open(
+    make: Callable[..., Connections], database: DatabaseConfig, onlooker: Connection
+) -> None:
+    connections = make(most=2, seconds=1.0)
+    with connections.use(database, opened), connections.use(database, opened):
+        assert count(onlooker, database) == 2
+        with pytest.raises(DatabaseBusy, match="All 2 connections"):
+            ask(connections, database)
+    assert ask(connections, database)
+
+
+def test_who_waits_gets_the_next_that_is_free(make: Callable[..., Connections], database: DatabaseConfig) -> None:
+    connections, found = make(most=1, seconds=PATIENCE), []
+    with connections.use(database, opened) as connection:
+        pid = connection.info.backend_pid
+        waiting = threading.Thread(target=lambda: found.append(ask(connections, database)))
+        waiting.start()
+    waiting.join(PATIENCE)
+    assert found == [pid]
+
+
+def test_a_statement_that_takes_too_long_ends(make: Callable[..., Connections], database: DatabaseConfig) -> None:
+    connections = make(seconds=0.4)
+    began = time.monotonic()
+    with pytest.raises(DatabaseBusy):
+        ask(connections, database, "SELECT pg_sleep(30)")
+    assert time.monotonic() - began < 10
+
+
+def test_a_server_that_stops_in_mid_answer_is_left(
+    make: Callable[..., Connections], database: DatabaseConfig, onlooker: Connection
+) -> None:
+    """It does not even end its own statement: the connection is cut off."""
+    connections = make(seconds=0.4)
+    began = time.monotonic()
+    with pytest.raises(DatabaseUnreachable, match=r"within 0.4 seconds"):
+        ask(connections, database, "SET statement_timeout = 0; SELECT pg_sleep(60)")
+    assert time.monotonic() - began < 10
+    assert ask(connections, database)
+    with onlooker.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SET statement_timeout%'"
+        )
+
+
+def test_one_that_nobody_uses_is_closed(
+    make: Callable[..., Connections], database: DatabaseConfig, onlooker: Connection
+) -> None:
+    connections = make(idle_seconds=0.1)
+    ask(connections, database)
+    until(lambda: count(onlooker, database) == 0)
+    assert ask(connections, database)
+
+
+def test_a_database_that_is_not_there_costs_no_place(
+    make: Callable[..., Connections], database: DatabaseConfig
+) -> None:
+    connections = make(most=1, seconds=1.0)
+    for _ in range(3):
+        with pytest.raises(DatabaseMissing):
+            ask(connections, database.model_copy(update={"name": "no_such"}))

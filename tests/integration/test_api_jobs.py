@@ -1,0 +1,232 @@
+"""The API's routes of jobs, on a real Redis; the test is the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from fastapi import FastAPI
+
+from fbs_worker.api.app import create_app
+from fbs_worker.api.errors import TooBusy
+from fbs_worker.api.models import JobAnswer, JobsAnswer
+from fbs_worker.api.waiting import Waiting
+from fbs_worker.errors import OdooAccessDenied, OdooTimeout, SolutionConflict
+from fbs_worker.jobs import JobStore
+from tests.conftest import MakeSettings
+from tests.support.asgi import Asking
+
+HR = "/api/v1/discoveries/hr/model/"
+
+
+@pytest.fixture
+def app(settings: MakeSettings) -> Iterator[FastAPI]:
+    made = create_app(settings(fbs_api_rate=0))
+    yield made
+    for part in (made.state.client, made.state.places, made.state.idempotency):
+        part.close()
+
+
+@pytest.fixture
+def asking(app: FastAPI) -> Asking:
+    return Asking(app=app)
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator[JobStore]:
+    with JobStore(redis_url, ttl=600) as jobs:
+        yield jobs
+
+
+def test_jobs_are_listed_and_filtered(asking: Asking, store: JobStore) -> None:
+    for number, (action, solution) in enumerate([("refresh", "one"), ("setup", "one"), ("refresh", "two")]):
+        store.create(f"job-{number}", action=action, solution=solution)
+    store.request_cancel("job-2")
+
+    def ids(query: str = "") -> list[str]:
+        answer = asking.get(f"/api/v1/jobs{query}")
+        assert answer.status_code == 200, answer.text
+        return [job.id for job in JobsAnswer.model_validate(answer.json()).jobs]
+
+    assert ids() == ids("/") == ["job-2", "job-1", "job-0"]
+    assert ids("/?limit=1") == ["job-2"]
+    assert ids("/?state=queued") == ["job-1", "job-0"]
+    assert ids("/?solution=one&action=refresh") == ["job-0"]
+    assert ids("/?solution=nobody") == []
+
+
+@pytest.mark.parametrize("query", ["?state=lazy", "?limit=0", "?limit=1001", "?more=1"])
+def test_what_is_asked_must_be_known(asking: Asking, query: str) -> None:
+    answer = asking.get(f"/api/v1/jobs/{query}")
+    assert (answer.status_code, answer.json()["code"]) == (422, "usage")
+
+
+def test_a_job_says_where_to_go_on(asking: Asking, store: JobStore) -> None:
+    store.create("job-1", action="refresh", solution="one")
+    told = asking.get("/api/v1/jobs/job-1").json()
+    JobAnswer.model_validate(told)
+    job = "/api/v1/jobs/job-1/"
+    assert told["links"] == {"self": job, "events": f"{job}events/", "cancel": job}
+    assert told["job"] == store.get("job-1").to_dict()
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_an_unknown_job_is_not_found(asking: Asking, method: str) -> None:
+    for path in ("/api/v1/jobs/nobody/", "/api/v1/jobs/nobody/events/")[: 1 if method == "DELETE" else 2]:
+        answer = asking.ask(method, path)
+        assert (answer.status_code, answer.json()["code"]) == (404, "job_not_found")
+
+
+def test_a_job_that_waits_is_cancelled_at_once_and_one_that_runs_is_asked_to_stop(
+    asking: Asking, store: JobStore
+) -> None:
+    store.create("waits", action="refresh")
+    store.create("runs", action="refresh")
+    claim = store.start("runs", action="refresh")
+    waits, runs = (asking.delete(f"/api/v1/jobs/{job}/") for job in ("waits", "runs"))
+    assert (waits.status_code, waits.json()["job"]["state"]) == (200, "cancelled")
+    assert (runs.status_code, runs.json()["job"]["state"]) == (202, "running")
+    assert store.heartbeat("runs", claim.attempt) == "stop"
+    assert asking.delete("/api/v1/jobs/waits/").status_code == 200
+
+
+# ---------------------------------------------------------------------------------------------------------- waiting
+
+
+def on_the_next_job(store: JobStore, act: str, *, error: Exception | None = None) -> threading.Thread:
+    """Be the worker of the next job that comes."""
+
+    def work() -> None:
+        until = time.monotonic() + 30
+        while not (found := store.open()):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        claim = store.start(found[0].id, action=found[0].action)
+        if act == "succeed":
+            store.succeed(found[0].id, claim.attempt, {"found": 7})
+        elif act == "fail":
+            store.fail(found[0].id, claim.attempt, error.to_dict())  # type: ignore[union-attr]
+        elif act == "cancel":
+            store.request_cancel(found[0].id)
+            store.cancelled(found[0].id, claim.attempt)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    return worker
+
+
+def test_who_waits_gets_the_result(asking: Asking, store: JobStore) -> None:
+    worker = on_the_next_job(store, "succeed")
+    answer = asking.post(f"{HR}?wait=30")
+    worker.join()
+    assert (answer.status_code, answer.json()["job"]["result"]) == (200, {"found": 7})
+    assert answer.headers["location"] == answer.json()["links"]["self"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (OdooAccessDenied("No.", hint="Ask.", groups=["sales"]), 502),
+        (OdooTimeout("Slow.", hint="Wait."), 503),
+        (SolutionConflict("Another.", hint="Choose."), 409),
+    ],
+    ids=str,
+)
+def test_who_waits_gets_the_error(asking: Asking, store: JobStore, error: OdooAccessDenied, status: int) -> None:
+    worker = on_the_next_job(store, "fail", error=error)
+    answer = asking.post(f"{HR}?wait=30")
+    worker.join()
+    told = answer.json()
+    assert answer.status_code == told["status"] == status
+    assert (told["code"], told["detail"], told["hint"]) == (error.code, error.message, error.hint)
+    assert told["job"]["state"] == "failed"
+    assert ("retry-after" in answer.headers) == (status == 503)
+
+
+def test_who_waits_for_a_job_that_is_cancelled_is_told(asking: Asking, store: JobStore) -> None:
+    worker = on_the_next_job(store, "cancel")
+    answer = asking.post(f"{HR}?wait=30")
+    worker.join()
+    assert (answer.status_code, answer.json()["code"]) == (409, "job_cancelled")
+
+
+def test_nobody_waits_for_longer_than_asked(asking: Asking, store: JobStore) -> None:
+    worker = on_the_next_job(store, "run")
+    began = time.monotonic()
+    answer = asking.post(f"{HR}?wait=1")
+    worker.join()
+    assert (answer.status_code, answer.json()["job"]["state"]) == (202, "running")
+    assert 1 <= time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("wait", ["-1", "61", "x"])
+def test_a_wait_has_its_limits(asking: Asking, store: JobStore, wait: str) -> None:
+    assert asking.post(f"{HR}?wait={wait}").status_code == 422
+    assert store.list() == []
+
+
+def test_only_so_many_wait(app: FastAPI, asking: Asking, store: JobStore) -> None:
+    places = app.state.places
+    places.waiting = Waiting(places.jobs, most=1)
+    with places.waiting.place():
+        with pytest.raises(TooBusy):
+            places.waiting.enter()
+        refused = asking.post(f"{HR}?wait=30")
+        assert (refused.status_code, refused.json()["code"]) == (503, "too_busy")
+        assert refused.headers["retry-after"]
+    assert len(store.open()) == 1, "the job is enqueued all the same, once"
+    store.request_cancel(store.open()[0].id)
+    worker = on_the_next_job(store, "succeed")
+    assert asking.post(f"{HR}?wait=30").status_code == 200
+    worker.join()
+
+
+def test_a_server_that_ends_lets_nobody_wait(app: FastAPI, asking: Asking, store: JobStore) -> None:
+    app.state.closing.set()
+    began = time.monotonic()
+    assert asking.post(f"{HR}?wait=60").status_code == 202
+    assert time.monotonic() - began < 10
+    with closing(app.state.places.jobs.watch(store.open()[0].id)) as events:
+        assert next(events) is not None
+
+
+def test_who_has_gone_is_not_waited_for(app: FastAPI, store: JobStore) -> None:
+    """A client that hangs up: its place is free within seconds."""
+    gone = asyncio.run(_asked_and_gone(app))
+    assert gone < 10
+    app.state.places.waiting.enter()
+    assert len(store.open()) == 1
+
+
+async def _asked_and_gone(app: FastAPI) -> float:
+    messages: list[dict[str, object]] = [
+        {"type": "http.request", "body": b"", "more_body": False},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> dict[str, object]:
+        return messages.pop(0) if len(messages) > 1 else messages[0]
+
+    async def send(_message: object) -> None:
+        return None
+
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "path": HR,
+        "raw_path": HR.encode(),
+        "root_path": "",
+        "scheme": "http",
+        "query_string": b"wait=60",
+        "headers": [(b"host", b"127.0.0.1:8000")],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 8000),
+    }
+    began = time.monotonic()
+    await app(scope, receive, send)
+    return time.monotonic() - began

@@ -1,0 +1,113 @@
+"""How the things of a catalogue hang together, on a real PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fbs_worker.catalogue import Catalogue
+from fbs_worker.catalogue_links import MOST, Links, Named, Reference
+from fbs_worker.database import Connection, connect
+from fbs_worker.discovery import Discovery
+from fbs_worker.solution import DatabaseConfig
+from tests.support.snapshots import DOMAIN, FEATURE, MODEL, MODULE, WORKFLOW, MadeSnapshot, thing
+
+ODD = 'a "model" \\ of $.* ? (@ == 1)'
+
+
+@pytest.fixture
+def connection(database: DatabaseConfig) -> Iterator[Connection]:
+    with closing(connect(database)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def links(connection: Connection) -> Links:
+    return Links(connection, "fbs_", DOMAIN)
+
+
+def save(connection: Connection, *discoveries: Discovery) -> None:
+    Catalogue(connection).save(MadeSnapshot(*discoveries))
+
+
+def related(name: str, **fields: str) -> Discovery:
+    """A model whose fields refer to these models."""
+    told: dict[str, Any] = {
+        field: {"type": "many2one", "relation": model, "label": field.title()} for field, model in fields.items()
+    }
+    return thing(MODEL, name, fields={**told, "name": {"type": "char"}})
+
+
+def graph(name: str, model: str) -> Discovery:
+    """A BI feature that shows a model."""
+    return replace(thing(FEATURE, name), schema_definition={"kind": "graph", "model": model})
+
+
+def test_what_refers_to_a_model(connection: Connection, links: Links) -> None:
+    save(connection, related("sale.order", partner="res.partner", user="res.users"), related("b", x="res.partner"))
+    assert links.referring("res.partner") == [
+        Reference(model="b", field="x", label="X", type="many2one"),
+        Reference(model="sale.order", field="partner", label="Partner", type="many2one"),
+    ]
+    assert links.referring("res.users")[0].field == "user"
+    assert links.referring("char") == []
+
+
+@pytest.mark.parametrize("name", [ODD, "x'y", "a.b", "%s %(model)s", "é"])
+def test_any_name_will_do(connection: Connection, links: Links, name: str) -> None:
+    save(connection, related("sale.order", other=name))
+    assert [reference.field for reference in links.referring(name)] == ["other"]
+    assert links.known([name, "sale.order"], MODEL) == {("model", "sale.order")}
+
+
+@pytest.mark.parametrize("name", ["", "\0", "\ud800"])
+def test_names_that_nothing_can_have(connection: Connection, links: Links, name: str) -> None:
+    save(connection, related("sale.order"))
+    assert not links.referring(name)
+    assert not links.features(name)
+    assert not links.models_of(name)
+    assert not links.known([name], MODEL)
+
+
+def test_what_is_gone_refers_to_nothing(connection: Connection, links: Links) -> None:
+    save(connection, related("a", x="c"), related("b", x="c"))
+    save(connection, related("a", x="c"))
+    assert [reference.model for reference in links.referring("c")] == ["a"]
+    assert links.known(["a", "b"], MODEL) == {("model", "a")}
+
+
+def test_models_without_fields_are_in_nobodys_way(connection: Connection, links: Links) -> None:
+    save(connection, thing(MODEL, "a"), thing(MODEL, "b", fields=["relation"]), thing(MODEL, "c", fields={"x": "y"}))
+    assert links.referring("y") == []
+
+
+def test_there_are_no_more_than_one_can_look_at(connection: Connection, links: Links) -> None:
+    save(connection, related("a", **{f"field_{number:04}": "b" for number in range(MOST + 1)}))
+    assert len(links.referring("b")) == MOST
+
+
+def test_what_shows_a_model_and_what_a_module_makes(connection: Connection, links: Links) -> None:
+    save(
+        connection,
+        graph("sale.graph", "sale.order"),
+        graph("other.graph", "other"),
+        thing(MODEL, "sale.order", meta={"defined_by": "sale", "extended_by": ["delivery"]}),
+        thing(MODEL, "other", meta={"defined_by": "other"}),
+        thing(WORKFLOW, "sale.order"),
+        thing(MODULE, "sale", version="19.0"),
+    )
+    assert links.features("sale.order") == [Named(name="sale.graph", title="Order", kind="graph")]
+    assert links.models_of("sale") == [Named(name="sale.order", title="Order", kind="defines")]
+    assert links.models_of("delivery") == [Named(name="sale.order", title="Order", kind="extends")]
+    assert links.known(["sale.order", "sale"], MODEL, WORKFLOW) == {("model", "sale.order"), ("workflow", "sale.order")}
+
+
+def test_without_a_catalogue_there_is_nothing(links: Links) -> None:
+    assert not links.referring("a")
+    assert not links.known(["a"], MODEL)
+    assert not links.features("a")
+    assert not links.models_of("a")

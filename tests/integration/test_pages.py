@@ -1,0 +1,357 @@
+"""The pages over a real solution: what they show, without JavaScript."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
+from fbs_worker.job_events import JobState
+from fbs_worker.jobs import JobStore
+from tests.conftest import MakeSettings
+from tests.support.site import NAME, Ground, Visitor, ground, links, visitor, words, writer
+from tests.support.solutions import config_of, inline, run
+
+BASE = f"/solutions/{NAME}/"
+SCRIPT = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def site(
+    postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Ground]:
+    with ground(postgres, redis_server, tmp_path_factory.mktemp("site")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def look(site: Ground) -> Visitor:
+    """Somebody who may look."""
+    return visitor(site.settings)
+
+
+@pytest.fixture
+def jobs(site: Ground) -> Iterator[JobStore]:
+    with closing(JobStore(site.settings.fbs_redis_url, ttl=600)) as store:
+        yield store
+
+
+def test_all_solutions(look: Visitor) -> None:
+    page = look.get("/")
+    told = words(page)
+    assert "1 solution in " in told
+    assert "1 active" in told
+    assert "No worker is there" in told
+    assert "fbs worker" in told
+    assert "120 models" in told
+    assert "65 modules, 13 workflows, 60 BI features" in told
+    assert BASE in links(page)
+
+
+def test_a_solution_in_every_detail(look: Visitor) -> None:
+    told = words(look.get(BASE))
+    assert f"{NAME} active hr in " in told
+    for part in ("120 models", "Refreshed by itself never", "fbs schedule set shop --every 6h", "PostgreSQL 18"):
+        assert part in told
+    assert "hr_employee business 0" in told
+    assert "hr_hr_job mirrored 0" in told
+    assert "1 new thing, 1 changed, 1 gone" in told
+
+
+def test_paths_without_their_slash_are_the_same(look: Visitor) -> None:
+    for path in (BASE, f"{BASE}catalogue/", f"{BASE}models/hr.job/", f"{BASE}changes/", f"{BASE}tables/", "/jobs/"):
+        one, other = (re.sub(r"(\d+ \w+ ago|just now)", "", words(look.get(at))) for at in (path.rstrip("/"), path))
+        assert one == other
+
+
+# ------------------------------------------------------------------------------------------------------- the catalogue
+
+
+def test_the_catalogue_by_pages(look: Visitor) -> None:
+    page = look.get(f"{BASE}catalogue/")
+    first = links(page, f"{BASE}models/")
+    assert len(first) == 100
+    (following,) = [link for link in links(page, "?") if "cursor=" in link]
+    page = look.get(f"{BASE}catalogue/{following}")
+    second = links(page, f"{BASE}models/")
+    assert len(second) == 20
+    assert not set(first) & set(second)
+    assert "To the first page" in words(page)
+
+
+@pytest.mark.parametrize(("kind", "count"), [("module", 65), ("workflow", 13), ("bi_feature", 60)])
+def test_the_catalogue_by_types(look: Visitor, kind: str, count: int) -> None:
+    folder = "features/?name=" if kind == "bi_feature" else f"{kind}s/"
+    assert len(links(look.get(f"{BASE}catalogue/?type={kind}"), BASE + folder)) == count
+
+
+def test_a_search(look: Visitor) -> None:
+    page = look.get(f"{BASE}catalogue/?q=hr+jo")
+    found = links(page, BASE)
+    assert f"{BASE}models/hr.job/" in found
+    assert any(link.startswith(f"{BASE}models/") and "?field=" in link for link in found)
+    assert "Everything" in words(page)
+    only = look.get(f"{BASE}catalogue/?q=hr+jo&type=workflow")
+    assert links(only, f"{BASE}models/") == []
+    assert "Nothing has these words" in words(look.get(f"{BASE}catalogue/?q=zzzz"))
+
+
+@pytest.mark.parametrize(
+    "query", ["q=%00", "q=" + "x" * 5_000, "q=%27%22%3Cscript%3E", "q=%ff", "type=none", "q=a&type=none"]
+)
+def test_any_search_is_answered(look: Visitor, query: str) -> None:
+    look.get(f"{BASE}catalogue/?{query}")
+
+
+def test_a_cursor_that_is_none(look: Visitor) -> None:
+    assert "cursor" in words(look.get(f"{BASE}catalogue/?cursor=x", status=422))
+
+
+def test_a_model(look: Visitor) -> None:
+    page = look.get(f"{BASE}models/hr.job/")
+    told = words(page)
+    assert "Job Position hr.job · version" in told
+    assert "stored in a table" in told
+    assert "department_id" in told
+    assert f"{BASE}models/hr.department/" in links(page)  # it refers to it
+    assert f"{BASE}models/hr.employee/" in links(page)  # which refers to it
+    assert "2 versions" in told
+
+
+def test_fields_that_match(look: Visitor) -> None:
+    every = words(look.get(f"{BASE}models/hr.job/"))
+    some = words(look.get(f"{BASE}models/hr.job/?field=department"))
+    assert "company_id" in every
+    assert re.search(r"\b[12] of \d+ fields", some)
+    assert "company_id" not in some.partition("Fields Only")[2]
+    assert "No field has these words" in words(look.get(f"{BASE}models/hr.job/?field=zzz"))
+
+
+def test_a_workflow(look: Visitor) -> None:
+    page = look.get(f"{BASE}workflows/hr.leave/")
+    (picture,) = page.xpath("//div[contains(@class, 'picture')]/svg")
+    assert picture.get("aria-label") == "States of hr.leave and the buttons between them"
+    assert [name.text for name in picture.xpath(".//*[@class='name']")][:2] == ["To Approve", "Refused"]
+    told = words(page)
+    assert "Refuse action_refuse every state Refused as its name says" in told
+    assert "Time Off: Cancel invalid leaves" in told
+    assert f"{BASE}models/hr.leave/" in links(page)
+
+
+def test_a_workflow_of_stages(look: Visitor) -> None:
+    told = words(look.get(f"{BASE}workflows/hr.applicant/"))
+    assert "In any stage" in told
+    assert "Its stages are rows of another model" in told
+
+
+def test_every_workflow_module_and_feature_has_a_page(look: Visitor) -> None:
+    for kind in ("workflow", "bi_feature"):
+        page = look.get(f"{BASE}catalogue/?type={kind}")
+        for link in links(page, f"{BASE}features/" if kind == "bi_feature" else f"{BASE}{kind}s/")[:13]:
+            look.get(link)
+    told = words(look.get(f"{BASE}modules/hr/"))
+    assert "hr.employee" in told
+    assert "defines it" in told
+    modules = look.get(f"{BASE}catalogue/?type=module")
+    for link in links(modules, f"{BASE}modules/")[:8]:
+        look.get(link)
+
+
+def test_what_is_gone_is_told_so(look: Visitor) -> None:
+    assert "gone from Odoo" in words(look.get(f"{BASE}workflows/gone.model/"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "models/none/",
+        "workflows/none/",
+        "modules/none/",
+        "features/?name=none",
+        "features/",
+        "models/%00/",
+        "models/%3Cscript%3E/",
+    ],
+)
+def test_what_is_not_there(look: Visitor, path: str) -> None:
+    assert "has no " in words(look.get(BASE + path, status=404))
+
+
+# ----------------------------------------------------------------------------------------------------- changes, tables
+
+
+def test_what_changed_between_two_refreshes(look: Visitor) -> None:
+    page = look.get(f"{BASE}changes/")
+    told = words(page)
+    assert "1 added 1 changed 1 gone" in told
+    assert "fields.name" in told
+    assert f"{BASE}models/hr.job/" in links(page)
+    reads = [option.get("value") for option in page.xpath("//select[@id='to']/option")]
+    assert len(reads) == 2
+    assert words(look.get(f"{BASE}changes/?from={reads[1]}&to={reads[0]}")) == told
+    swapped = words(look.get(f"{BASE}changes/?from={reads[0]}&to={reads[1]}"))
+    assert "1 added 1 changed 1 gone" in swapped
+    since_the_beginning = words(look.get(f"{BASE}changes/?from=0&to={reads[0]}"))
+    assert "258 added" in since_the_beginning
+    assert "Nothing changed between these two" in words(look.get(f"{BASE}changes/?from={reads[0]}&to={reads[0]}"))
+    look.get(f"{BASE}changes/?from=x", status=422)
+    look.get(f"{BASE}changes/?to=-1", status=422)
+
+
+def test_the_tables_as_a_picture(look: Visitor) -> None:
+    page = look.get(f"{BASE}tables/")
+    (picture,) = page.xpath("//div[contains(@class, 'picture')]/svg")
+    assert "hr_employee" in picture.text_content()
+    told = words(page)
+    assert "3 business tables" in told
+    assert "department_id integer foreign key → hr_department" in told
+
+
+# ---------------------------------------------------------------------------------------------------------------- jobs
+
+
+def test_jobs_as_they_stand(look: Visitor, jobs: JobStore) -> None:
+    jobs.create("waiting-1", action="refresh", solution=NAME, domain="hr")
+    jobs.create("running-1", action="setup", solution=NAME, domain="hr")
+    claim = jobs.start("running-1", action="setup", solution=NAME, domain="hr", worker="fbs@here")
+    jobs.progress("running-1", claim.attempt, kind="step", step="fields", total=8, message="reading fields")
+    jobs.progress("running-1", claim.attempt, kind="progress", step="fields", current=2, total=8, message="hr.job")
+
+    page = look.get("/jobs/")
+    told = words(page)
+    assert "setup running-" in told
+    assert "25 %" in told
+    assert "waits for a worker" in told
+    assert {(bar.get("value"), bar.get("max")) for bar in page.iter("progress")} == {("25", "100"), (None, None)}
+    assert "running-" not in words(look.get("/jobs/?state=queued"))
+    assert "No job is lost" in words(look.get("/jobs/?state=lost"))
+
+    page = look.get("/jobs/running-1/")
+    told = words(page)
+    assert "setup shop running" in told
+    assert "2 of 8 in the step fields" in told
+    assert page.get_element_by_id("job").get("hx-trigger") == "every 1s"
+    assert page.xpath("//noscript/meta[@http-equiv='refresh']")
+    assert words(look.get("/jobs/waiting-1/")).count("waits for a worker") == 2
+    assert "refresh waiting-" in words(look.get(BASE))
+
+    jobs.succeed("running-1", claim.attempt, {"label": SCRIPT})
+    page = look.get("/jobs/running-1/")
+    assert page.get_element_by_id("job").get("hx-trigger") is None
+    assert not page.xpath("//meta[@http-equiv='refresh']")
+    assert SCRIPT in words(page)
+    jobs.request_cancel("waiting-1")
+
+
+def test_a_job_that_failed_says_what_to_do(look: Visitor, jobs: JobStore) -> None:
+    jobs.create("failed-1", action="refresh", solution=NAME, domain="hr")
+    claim = jobs.start("failed-1", action="refresh", solution=NAME, domain="hr")
+    error = {"code": "odoo_unreachable", "message": f"Odoo is away {SCRIPT}.", "hint": "Start it.", "retryable": True}
+    jobs.fail("failed-1", claim.attempt, error)
+    told = words(look.get("/jobs/failed-1/"))
+    assert f"Odoo is away {SCRIPT}. Start it." in told
+
+
+def test_a_job_that_is_not_there(look: Visitor) -> None:
+    assert "There is no job" in words(look.get("/jobs/none/", status=404))
+
+
+def test_buttons_enqueue_jobs(site: Ground, jobs: JobStore) -> None:
+    user = writer(site.settings)
+    page = user.get(BASE)
+    for words_, action in (("Refresh", "refresh"), ("Plan a migration", "migrate")):
+        answer = user.press(page, words_)
+        assert answer.status_code == 303
+        place = answer.headers["Location"]
+        record = jobs.get(place.split("/")[2])
+        assert (record.action, record.solution, record.state) == (action, NAME, JobState.QUEUED)
+        cancelled = user.press(user.get(place), "Cancel")
+        assert cancelled.headers["Location"] == place
+        assert jobs.get(record.id).state is JobState.CANCELLED
+        assert "Cancel" not in [button.text for button in user.get(place).iter("button")]
+
+
+# ------------------------------------------------------------------------------------------ what nobody would call good
+
+
+def test_whatever_odoo_calls_things_is_shown_as_it_is(
+    postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with ground(postgres, redis_server, tmp_path_factory.mktemp("nasty")) as made:
+        nasty = "\"'></svg><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7*7 }}"
+        run(
+            made.target,
+            "UPDATE fbs_discoveries SET metadata = jsonb_set(metadata, '{title}', to_jsonb($nasty$" + nasty + "$nasty$::text))",
+            "UPDATE fbs_discoveries SET schema_definition = regexp_replace(schema_definition::text,"
+            ' \'"(label|button|condition|value|name|defined_by|filter)": "[^"]*"\','
+            " '\"\\1\": ' || replace(to_json($nasty$" + nasty + "$nasty$::text)::text, '\\', '\\\\'), 'g')::jsonb"
+            " WHERE schema_definition IS NOT NULL",
+            "UPDATE fbs_discoveries SET name = $nasty$" + nasty + "$nasty$"
+            " WHERE discovery_type IN ('workflow', 'model') AND name = 'hr.leave'",
+        )  # fmt: skip
+        user = visitor(made.settings)
+        for path in ("catalogue/?type=workflow", "catalogue/?q=alert", "models/hr.job/", "workflows/hr.expense/"):
+            page = user.get(BASE + path)
+            assert nasty in page.text_content(), path
+        for page in (user.get(f"{BASE}catalogue/?q=alert"), user.get(f"{BASE}catalogue/?type=bi_feature")):
+            for link in links(page, BASE)[:12]:
+                user.get(link)
+        user.get("/")
+
+
+def test_without_anything_pages_say_what_to_do(settings: MakeSettings) -> None:
+    user = visitor(settings(), token="")
+    told = words(user.get("/"))
+    assert "No solution is set up yet" in told
+    assert "fbs setup --solution-name" in told
+    assert "There are no jobs" in words(user.get("/jobs/"))
+    assert "There is no solution 'none'" in words(user.get("/solutions/none/", status=404))
+
+
+def test_a_solution_that_was_never_read(settings: MakeSettings, site: Ground) -> None:
+    made = settings(fbs_business_prefix="own_")
+    inline("setup", {**config_of(site.target, "fresh", domain="generic", table_prefix="own_"), "refresh_discoveries": False}, made)  # fmt: skip
+    user = visitor(made, token="")
+    told = words(user.get("/solutions/fresh/"))
+    assert "Odoo was not read for it yet. fbs refresh fresh" in told
+    assert "fbs refresh fresh" in words(user.get("/solutions/fresh/catalogue/"))
+    assert "fbs refresh fresh" in words(user.get("/solutions/fresh/changes/"))
+    assert "nothing read yet" in words(user.get("/"))
+
+
+def test_a_database_that_is_away(settings: MakeSettings) -> None:
+    user = visitor(settings(fbs_database_url="postgresql://me:hunter2@127.0.0.1:1/none"), token="")
+    told = words(user.get("/", status=503))
+    assert "127.0.0.1:1" in told
+    assert "hunter2" not in told
+    assert "hunter2" not in words(user.get("/solutions/shop/", status=503))
+
+
+def test_no_home_database_is_told(settings: MakeSettings) -> None:
+    assert "fbs up" in words(visitor(settings(fbs_database_url=""), token="").get("/", status=422))
+
+
+def test_nobody_foresaw_it(site: Ground, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    user = visitor(site.settings)
+
+    def broken() -> None:
+        raise ZeroDivisionError("with a secret in it: hunter2")
+
+    monkeypatch.setattr(user.app.state.client, "list", broken)
+    page = user.get("/", status=500)
+    assert "mistake in fbs-worker" in words(page)
+    assert "hunter2" not in page.text_content()
+    assert "the page / failed" in caplog.text
+
+
+def test_the_pages_are_no_part_of_the_document(site: Ground) -> None:
+    paths = visitor(site.settings).app.openapi()["paths"]
+    assert all(path.startswith("/api/") or path == "/metrics" for path in paths)
+
+
+def test_where_there_is_no_page(look: Visitor) -> None:
+    assert "There is no such page" in words(look.get("/nothing/here", status=404))
+    assert look.ask("GET", "/api/v1/nothing", headers={"Authorization": "none"}).status_code == 401

@@ -1,0 +1,185 @@
+"""Answers that are kept for a moment."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fbs_worker.api.fresh import Fresh, Shared
+from fbs_worker.errors import QueueUnreachable, UsageError
+
+PATIENCE = 30.0
+
+
+class Changes:
+    """What Redis counts."""
+
+    def __init__(self) -> None:
+        self.mark = "0"
+        self.asked = 0
+        self.away = False
+
+    def __call__(self) -> str:
+        self.asked += 1
+        if self.away:
+            raise QueueUnreachable("No.", hint="Start it.")
+        return self.mark
+
+
+def counting() -> Callable[[], int]:
+    made = iter(range(1, 100))
+    return lambda: next(made)
+
+
+def run(work: Callable[[], Any]) -> Any:
+    return asyncio.run(work())
+
+
+def test_an_answer_is_kept_until_something_changes() -> None:
+    changes, make = Changes(), counting()
+    fresh = Fresh(changes, seconds=PATIENCE)
+
+    async def work() -> list[int]:
+        found = [await fresh.get("a", make), await fresh.get("a", make), await fresh.get("b", make)]
+        changes.mark = "1"
+        return [*found, await fresh.get("a", make), await fresh.get("a", make)]
+
+    assert run(work) == [1, 1, 2, 3, 3]
+    assert run(lambda: fresh.get("a", make)) == 3, "in another event loop, too"
+
+
+def test_an_answer_gets_old() -> None:
+    make = counting()
+    fresh = Fresh(Changes(), seconds=0.05)
+
+    async def work() -> tuple[int, int]:
+        first = await fresh.get("a", make)
+        until = time.monotonic() + PATIENCE
+        while (again := await fresh.get("a", make)) == first:
+            assert time.monotonic() < until
+        return first, again
+
+    assert run(work) == (1, 2)
+
+
+def test_who_asks_at_the_same_time_gets_the_same() -> None:
+    make, go = counting(), threading.Event()
+    fresh = Fresh(Changes(), seconds=0.0)
+
+    def slow() -> int:
+        assert go.wait(PATIENCE)
+        return make()
+
+    async def work() -> list[int]:
+        asking = [asyncio.create_task(fresh.get("a", slow)) for _ in range(5)]
+        while not fresh._kept:
+            await asyncio.sleep(0)
+        asking.append(asyncio.create_task(fresh.get("a", slow)))
+        asking[0].cancel()
+        await asyncio.sleep(0.05)
+        go.set()
+        return list(await asyncio.gather(*asking[1:]))
+
+    assert run(work) == [1] * 5, "and whoever goes away takes it from nobody"
+
+
+def test_what_was_begun_before_a_change_is_not_for_who_asks_after_it() -> None:
+    changes, make, go = Changes(), counting(), threading.Event()
+    fresh = Fresh(changes, seconds=PATIENCE)
+
+    def slow() -> int:
+        number = make()
+        if number == 1:
+            assert go.wait(PATIENCE)
+        return number
+
+    async def work() -> tuple[int, int]:
+        before = asyncio.create_task(fresh.get("a", slow))
+        while not fresh._kept:
+            await asyncio.sleep(0)
+        changes.mark = "1"
+        after = await fresh.get("a", slow)
+        go.set()
+        return await before, after
+
+    assert run(work) == (1, 2)
+
+
+def test_an_error_is_not_kept() -> None:
+    fresh, tries = Fresh(Changes(), seconds=PATIENCE), counting()
+
+    def fails_once() -> int:
+        if tries() == 1:
+            raise UsageError("No.")
+        return 7
+
+    async def work() -> int:
+        with pytest.raises(UsageError):
+            await fresh.get("a", fails_once)
+        return await fresh.get("a", fails_once)
+
+    assert run(work) == 7
+
+
+def test_without_redis_time_alone_decides() -> None:
+    changes, make = Changes(), counting()
+    changes.away = True
+    fresh = Fresh(changes, seconds=PATIENCE)
+
+    async def work() -> list[int]:
+        return [await fresh.get("a", make) for _ in range(5)]
+
+    assert run(work) == [1] * 5
+    assert changes.asked == 1, "a server that is away is not asked every time"
+
+
+def test_only_so_many_and_so_much_are_kept() -> None:
+    fresh = Fresh(Changes(), seconds=PATIENCE, most=4, most_bytes=100)
+
+    async def work(size: int) -> list[object]:
+        for number in range(10):
+            await fresh.get(number, lambda: b"x" * size)
+        await asyncio.sleep(0)
+        return list(fresh._kept)
+
+    assert run(lambda: work(1)) == [6, 7, 8, 9]
+    assert run(lambda: work(40)) == [8, 9]
+    assert fresh._bytes == 80
+    assert run(lambda: work(200)) == []
+    assert fresh._bytes == 0
+
+
+def test_what_is_too_old_goes_with_the_next_that_comes() -> None:
+    fresh = Fresh(Changes(), seconds=0.0)
+
+    async def work() -> list[object]:
+        for number in range(5):
+            await fresh.get(number, lambda: b"x")
+        return list(fresh._kept)
+
+    assert run(work) in ([4], [])
+
+
+def test_a_shared_question_is_asked_after_whoever_wants_to_know() -> None:
+    asked: list[int] = []
+
+    async def ask() -> int:
+        asked.append(len(asked))
+        number = asked[-1]
+        await asyncio.sleep(0.02)
+        return number
+
+    async def work() -> list[int]:
+        shared = Shared(ask)
+        first = asyncio.create_task(shared.get())
+        while not asked:
+            await asyncio.sleep(0)
+        others = [asyncio.create_task(shared.get()) for _ in range(4)]
+        return list(await asyncio.gather(first, *others))
+
+    assert run(work) == [0, 1, 1, 1, 1]

@@ -1,0 +1,159 @@
+"""Which database hosts a caller of the API may name."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from fbs_worker.api.errors import HostRefused
+from fbs_worker.api.hosts import Hosts, check_database
+from fbs_worker.errors import SettingsError
+from fbs_worker.settings import OdooConnection, Settings
+from fbs_worker.solution import DatabaseConfig
+
+NAMES = {
+    "db.internal": ["10.1.2.3"],
+    "two.internal": ["10.1.2.3", "192.0.2.9"],
+    "six.internal": ["fd12::5"],
+    "metadata.internal": ["169.254.169.254"],
+    "localhost": ["127.0.0.1", "::1"],
+}
+
+
+@pytest.fixture(autouse=True)
+def names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name service of the test's own; addresses are read as the system reads them."""
+    real = socket.getaddrinfo
+
+    def look_up(host: str, *args: Any, **kwargs: Any) -> list[Any]:
+        found = NAMES.get(host.rstrip(".").lower())
+        if found:
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in found]
+        return list(real(host, *args, **{**kwargs, "flags": socket.AI_NUMERICHOST}))
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+
+def hosts(allowed: str = "", **settings: Any) -> Hosts:
+    return Hosts.of(Settings(fbs_allowed_hosts=allowed, **settings))
+
+
+def test_what_the_settings_name_is_allowed_where_nothing_else_is_said() -> None:
+    told = hosts(
+        fbs_database_url="postgresql://me:secret@db.example:5433/home",
+        fbs_default_database_host="Default.Example",
+        odoo_url="https://odoo.example:8443",
+        fbs_odoo={"other": OdooConnection(url="http://other.example")},
+    )
+    for host in ("db.example", "default.example", "DB.Example.", "odoo.example", "other.example"):
+        assert told.check(host) == host
+    for host in ("example", "db.internal", "127.0.0.1", "localhost"):
+        with pytest.raises(HostRefused):
+            told.check(host)
+
+
+def test_the_default_host_is_allowed_whatever_else_is() -> None:
+    assert hosts("10.0.0.0/8").check("localhost") == "localhost"
+
+
+def test_a_name_is_allowed_as_it_is_named() -> None:
+    told = hosts("db.internal,DB2.internal")
+    assert told.check("db.internal") == "db.internal"
+    assert told.check("db2.internal") == "db2.internal"
+    for other in ("x.db.internal", "db.internal.example", "10.1.2.3", ""):
+        with pytest.raises(HostRefused):
+            told.check(other)
+
+
+@pytest.mark.parametrize(("allowed", "host", "meant"), [
+    ("10.0.0.0/8", "db.internal", "10.1.2.3"),
+    ("10.1.2.3", "db.internal", "10.1.2.3"),
+    ("10.0.0.0/8", "10.1.2.3", "10.1.2.3"),
+    ("10.0.0.0/8", "::ffff:10.1.2.3", "10.1.2.3"),
+    ("10.0.0.0/8", "0x0a010203", "10.1.2.3"),
+    ("fd00::/8", "six.internal", "fd12::5"),
+    ("[fd12::5]", "fd12::5", "fd12::5"),
+])  # fmt: skip
+def test_what_is_allowed_by_its_address_is_reached_by_the_address_that_was_checked(
+    allowed: str, host: str, meant: str
+) -> None:
+    assert hosts(allowed).check(host) == meant
+
+
+def test_every_address_of_a_name_must_be_allowed() -> None:
+    with pytest.raises(HostRefused):
+        hosts("10.0.0.0/8").check("two.internal")
+
+
+METADATA = [
+    "169.254.169.254",
+    "169.254.170.2",
+    "metadata.internal",
+    "2852039166",
+    "0xa9fea9fe",
+    "0251.0376.0251.0376",
+    "169.254.43518",
+    "::ffff:169.254.169.254",
+    "[::ffff:a9fe:a9fe]",
+    "64:ff9b::a9fe:a9fe",
+    "::a9fe:a9fe",
+    "2002:a9fe:a9fe::1",
+    "fe80::1",
+    "fd00:ec2::254",
+    "100.100.100.200",
+    "168.63.129.16",
+]
+
+
+@pytest.mark.parametrize("host", METADATA)
+@pytest.mark.parametrize("allowed", ["", "0.0.0.0/0,::/0", "169.254.0.0/16,fe80::/10"])
+def test_metadata_and_link_local_addresses_are_never_allowed(host: str, allowed: str) -> None:
+    with pytest.raises(HostRefused, match="metadata"):
+        hosts(allowed).check(host)
+
+
+def test_not_even_by_name() -> None:
+    with pytest.raises(HostRefused, match="metadata"):
+        hosts("metadata.internal").check("metadata.internal")
+
+
+def test_a_socket_folder_is_allowed_only_as_it_is_named() -> None:
+    settings = Settings(fbs_database_url="postgresql://:5432/home?host=/run/pg")
+    assert check_database(DatabaseConfig(name="x", host="/run/pg"), settings) == "/run/pg"
+    for other in ("/run", "/run/pg/", "/run/pg/../other", "@abstract", "/"):
+        with pytest.raises(HostRefused, match="socket folder"):
+            hosts("/run/pg").check(other)
+
+
+@pytest.mark.parametrize("password", ["env:FBS_SECRET_KEYS", "file:/run/secrets/postgres_password", "the-default"])
+def test_what_the_server_knows_is_sent_only_to_hosts_that_are_allowed_by_name(password: str) -> None:
+    settings = Settings(
+        fbs_allowed_hosts="10.1.2.3,10.2.0.0/16", fbs_default_database_password=SecretStr("the-default")
+    )
+    named = DatabaseConfig(name="x", host="10.1.2.3", password=SecretStr(password))
+    assert check_database(named, settings) == "10.1.2.3"
+    own = DatabaseConfig(name="x", host="10.2.0.9", password=SecretStr("my own"))
+    assert check_database(own, settings) == "10.2.0.9"
+    with pytest.raises(HostRefused, match="a password that the server knows") as refused:
+        check_database(named.model_copy(update={"host": "10.2.0.9"}), settings)
+    assert password not in str(refused.value) + refused.value.hint
+
+
+@pytest.mark.parametrize("host", ["", "no such name", "a" * 300, "ü" * 80, "x\x00y", "10.0.0.1,10.0.0.2", "10.0.0.999"])
+def test_what_means_nothing_is_refused(host: str) -> None:
+    with pytest.raises(HostRefused):
+        hosts("0.0.0.0/0").check(host)
+
+
+def test_a_refusal_does_not_tell_what_is_allowed() -> None:
+    with pytest.raises(HostRefused) as told:
+        hosts("secret-db.internal").check("db.internal")
+    assert "secret-db" not in str(told.value.to_dict())
+
+
+def test_a_network_that_is_none_is_told() -> None:
+    with pytest.raises(SettingsError, match=r"no network '10\.0\.0\.0/99'"):
+        hosts("10.0.0.0/99")

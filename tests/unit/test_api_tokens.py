@@ -1,0 +1,94 @@
+"""Tokens: made, kept as hashes, known again."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from fbs_worker.api.tokens import Entry, Tokens, new_token
+from fbs_worker.errors import SettingsError, UsageError
+
+
+def test_a_token_is_random_and_known_by_its_looks() -> None:
+    made = {new_token() for _ in range(100)}
+    assert len(made) == 100
+    assert all(re.fullmatch(r"fbs_[A-Za-z0-9_-]{43}", token) for token in made)
+
+
+def test_whoever_has_a_token_is_known_and_nobody_else() -> None:
+    reader, writer = new_token(), new_token()
+    text = f"# who\n{Entry.of(reader, name='look', scope='read')},\n {Entry.of(writer, name='ci', scope='write')} \n"
+    tokens = Tokens.parse(text)
+    assert tokens
+    look, ci = tokens.caller(reader), tokens.caller(writer)
+    assert look is not None
+    assert (look.name, look.scopes) == ("look", frozenset({"read"}))
+    assert ci is not None
+    assert (ci.name, ci.scopes) == ("ci", frozenset({"read", "write"}))
+    assert tokens.by_id(ci.token_id) == ci
+    for other in (new_token(), "", reader[:-1], f"{reader}x", "tökén"):
+        assert tokens.caller(other) is None
+
+
+def test_an_entry_that_is_gone_or_changed_is_nobody_any_more() -> None:
+    token = new_token()
+    before = Entry.of(token, name="ci", scope="write").caller
+    for now in (
+        Entry.of(token, name="ci", scope="read"),
+        Entry.of(token, name="other", scope="write"),
+        Entry.of(new_token(), name="ci", scope="write"),
+    ):
+        assert Tokens([now]).by_id(before.token_id) is None
+
+
+def test_a_hash_of_something_weak_lets_nobody_in() -> None:
+    tokens = Tokens([Entry.of("secret", name="ci", scope="write")])
+    assert tokens.caller("secret") is None
+
+
+def test_two_tokens_may_have_one_name_while_one_takes_the_others_place() -> None:
+    old, new = new_token(), new_token()
+    tokens = Tokens([Entry.of(old, name="ci", scope="read"), Entry.of(new, name="ci", scope="read")])
+    found = [tokens.caller(token) for token in (old, new)]
+    assert [caller.name for caller in found if caller] == ["ci", "ci"]
+    assert found[0] != found[1]
+
+
+def test_no_token_is_none() -> None:
+    assert not Tokens.parse(" \n, \n# ci:write:0\n")
+
+
+HASH = "0" * 64
+
+
+@pytest.mark.parametrize(
+    "entry", ["ci", "ci:write", f"ci:all:{HASH}", f":read:{HASH}", f"c i:read:{HASH}", "ci:read:00", f"ci:read:{HASH}0"]
+)
+def test_what_is_no_entry_is_told_by_its_number_alone(entry: str) -> None:
+    with pytest.raises(SettingsError, match=r"Entry 2 of FBS_API_TOKENS is not name:scope:hash\.") as told:
+        Tokens.parse(f"ok:read:{HASH},{entry}")
+    assert "new-token" in told.value.hint
+    assert HASH not in str(told.value.to_dict())
+
+
+@pytest.mark.parametrize("entry", ["{}", "ci:write:{}", "ci:{}"])
+def test_a_token_itself_in_the_settings_is_refused_and_not_repeated(entry: str) -> None:
+    token = new_token()
+    with pytest.raises(SettingsError, match="holds a token itself") as told:
+        Tokens.parse(entry.format(token))
+    assert token not in str(told.value.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("name", "scope"), [("", "read"), ("a:b", "read"), ("a,b", "read"), ("x" * 65, "read"), ("ci", "all")]
+)
+def test_an_entry_that_could_not_be_read_back_is_not_made(name: str, scope: str) -> None:
+    with pytest.raises(UsageError):
+        Entry.of(new_token(), name=name, scope=scope)
+
+
+def test_a_hash_does_not_show() -> None:
+    entry = Entry.of(new_token(), name="ci", scope="read")
+    assert entry.hash not in repr(entry)
+    assert entry.hash[:8] not in entry.caller.token_id

@@ -1,0 +1,85 @@
+"""What several refreshes changed, taken together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fbs_worker.discovery import Change, ChangeReport, DiscoveryType
+from fbs_worker.pages.changes import Net, between
+
+
+def report(
+    *, added: Sequence[Change] = (), changed: Sequence[Change] = (), removed: Sequence[Change] = ()
+) -> dict[str, Any]:
+    return ChangeReport(domain="rental", added=added, changed=changed, removed=removed).to_dict()
+
+
+def change(name: str = "sale.order", version: str = "1.0", before: str | None = None, *fields: str, breaking: bool = False,
+           kind: DiscoveryType = DiscoveryType.MODEL) -> Change:  # fmt: skip
+    return Change(
+        discovery_type=kind, name=name, version=version, previous_version=before, fields=fields, breaking=breaking
+    )
+
+
+def net(*reports: dict[str, Any]) -> list[Net]:
+    told = between(reports, most=100)
+    return [one for changes in told.shown.values() for one in changes]
+
+
+def test_one_refresh_is_as_it_was() -> None:
+    one = report(
+        added=[change("a")],
+        changed=[change("b", "1.1", "1.0", "fields.x")],
+        removed=[change("c", "2.0", "2.0")],
+    )
+    told = between([one], most=100)
+    assert told.counts == {"added": 1, "changed": 1, "removed": 1}
+    assert told.shown["changed"][0].fields == ("fields.x",)
+    assert told.shown["removed"][0].name == "c"
+
+
+def test_what_comes_and_goes_is_nothing() -> None:
+    assert between([report(added=[change()]), report(removed=[change()])], most=9).nothing
+    assert between([], most=9).nothing
+    assert between([{}], most=9).nothing
+
+
+def test_what_came_and_changed_came() -> None:
+    told = net(
+        report(added=[change()]), report(changed=[change("sale.order", "2.0", "1.0", "fields.x", breaking=True)])
+    )
+    assert told == [Net(kind="added", type="model", name="sale.order", version="2.0")]
+
+
+def test_two_changes_are_one() -> None:
+    told = net(
+        report(changed=[change("m", "2.0", "1.0", "fields.a", breaking=True)]),
+        report(changed=[change("m", "2.1", "2.0", "fields.b")]),
+    )
+    assert told == [
+        Net(kind="changed", type="model", name="m", version="2.1", previous="1.0", fields=("fields.a", "fields.b"), breaking=True)
+    ]  # fmt: skip
+
+
+def test_what_changed_and_went_went() -> None:
+    told = net(report(changed=[change("m", "1.1", "1.0", "fields.a")]), report(removed=[change("m", "1.1", "1.1")]))
+    assert [(one.kind, one.previous) for one in told] == [("removed", "1.0")]
+
+
+def test_what_went_and_is_back_is_changed() -> None:
+    told = net(report(removed=[change("m", "1.0", "1.0")]), report(added=[change("m", "1.1", "1.0", "fields.a")]))
+    assert [(one.kind, one.previous, one.version) for one in told] == [("changed", "1.0", "1.1")]
+
+
+def test_breaking_ones_come_first_then_by_type() -> None:
+    module, feature = DiscoveryType.MODULE, DiscoveryType.BI_FEATURE
+    changed = [
+        change("a", "1.1", "1.0", kind=feature),
+        change("z", "1.1", "1.0", kind=module),
+        change("y", "1.1", "1.0"),
+        change("x", "2.0", "1.0", breaking=True, kind=feature),
+    ]
+    told = between([report(changed=changed)], most=3)
+    assert [one.name for one in told.shown["changed"]] == ["x", "z", "y"]
+    assert told.counts["changed"] == 4

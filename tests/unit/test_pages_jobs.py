@@ -1,0 +1,72 @@
+"""The steps of a job, from its events; fields that match."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from fbs_worker.job_events import EventKind, JobEvent, JobState
+from fbs_worker.pages.catalogue import fields_of, matching
+from fbs_worker.pages.jobs import steps_of
+
+BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def event(
+    at: float, kind: EventKind, step: str = "", message: str = "", state: JobState = JobState.RUNNING
+) -> JobEvent:
+    return JobEvent(
+        id=f"{at}", job_id="j", kind=kind, state=state, step=step, current=0, total=None, message=message,
+        at=BEGAN + timedelta(seconds=at),
+    )  # fmt: skip
+
+
+def told(*events: JobEvent) -> list[tuple[str, str, float | None]]:
+    return [(step.name, step.message, step.seconds) for step in steps_of(events)]
+
+
+def test_steps_take_their_time() -> None:
+    assert told(
+        event(0, "state", state=JobState.QUEUED),
+        event(1, "state"),
+        event(1, "step", "modules", "reading modules"),
+        event(2, "progress", "modules"),
+        event(4, "step", "fields"),
+        event(5, "message", "fields", "sale.order"),
+        event(9, "state", "fields", state=JobState.SUCCEEDED),
+    ) == [("modules", "reading modules", 3.0), ("fields", "sale.order", 5.0)]
+
+
+def test_the_last_step_goes_on() -> None:
+    assert told(event(0, "state"), event(1, "step", "fields")) == [("fields", "", None)]
+    assert told() == []
+
+
+def test_a_second_attempt_begins_anew() -> None:
+    assert told(
+        event(0, "step", "fields"),
+        event(2, "state", "fields", state=JobState.RETRYING),
+        event(5, "state"),
+        event(6, "step", "fields"),
+    ) == [("fields", "", 2.0), ("fields", "", None)]
+
+
+FIELDS: dict[str, dict[str, Any]] = {
+    "partner_id": {"type": "many2one", "label": "Customer", "relation": "res.partner"},
+    "name": {"type": "char", "label": "Order Reference"},
+    "odd": {},
+}
+
+
+def test_fields_that_match() -> None:
+    assert list(matching(FIELDS, "")) == list(FIELDS)
+    assert list(matching(FIELDS, "PARTNER")) == ["partner_id"]
+    assert list(matching(FIELDS, "customer many2one")) == ["partner_id"]
+    assert list(matching(FIELDS, "ref")) == ["name"]
+    assert list(matching(FIELDS, "none")) == []
+
+
+def test_fields_of_what_has_none() -> None:
+    assert fields_of({"schema_definition": None}) == {}
+    assert fields_of({"schema_definition": {"fields": [1]}}) == {}
+    assert list(fields_of({"schema_definition": {"fields": {"b": {}, "a": {}, "c": 3}}})) == ["a", "b"]

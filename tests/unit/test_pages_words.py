@@ -1,0 +1,76 @@
+"""Times, lengths and amounts as people read them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from fbs_worker.pages import words
+
+NOW = datetime(2026, 3, 4, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0, "just now"),
+        (1.9, "just now"),
+        (-1.5, "just now"),
+        (5, "5 seconds ago"),
+        (60, "1 minute ago"),
+        (119, "1 minute ago"),
+        (7_200, "2 hours ago"),
+        (86_400, "1 day ago"),
+        (29 * 86_400, "29 days ago"),
+        (30 * 86_400, "1 month ago"),
+        (364 * 86_400, "11 months ago"),
+        (366 * 86_400, "1 year ago"),
+        (800 * 86_400, "2 years ago"),
+        (-90, "in 1 minute"),
+        (-6 * 3_600, "in 6 hours"),
+    ],
+)
+def test_relative_times(seconds: float, told: str) -> None:
+    assert words.relative(NOW - timedelta(seconds=seconds), now=NOW) == told
+
+
+def test_a_time_as_html() -> None:
+    then = (NOW - timedelta(hours=3)).astimezone(timezone(timedelta(hours=2)))
+    wanted = '<time datetime="2026-03-04T09:00:00+00:00" title="2026-03-04 09:00:00 UTC">3 hours ago</time>'
+    assert words.time_tag(then, now=NOW) == wanted
+    assert words.time_tag("2026-03-04T09:00:00+00:00", now=NOW) == wanted
+    assert words.time_tag("2026-03-04T09:00:00", now=NOW) == wanted  # PostgreSQL's, without a zone
+    assert "2026-03-04 09:00:00 UTC</span></time>" in words.time_tag(then, now=NOW, both=True)
+    assert words.time_tag(None, now=NOW) == ""
+    assert words.exact(None) == ""
+    assert words.relative(None, now=NOW) == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(None, ""), (0.0801, "80 ms"), (1, "1.0 s"), (59.94, "59.9 s"), (200, "3 min 20 s"), (7_500, "2 h 5 min")],
+)
+def test_lengths(seconds: float | None, told: str) -> None:
+    assert words.duration(seconds) == told
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [(None, ""), (0, "0 bytes"), (512, "512 bytes"), (9_262_783, "9.3 MB"), (655_360, "655 kB"), (3.2e12, "3.2 TB"), (5e15, "5000.0 TB")],
+)  # fmt: skip
+def test_sizes(count: float | None, told: str) -> None:
+    assert words.size(count) == told
+
+
+def test_counts() -> None:
+    assert words.amount(1, "model") == "1 model"
+    assert words.amount(0, "model") == "0 models"
+    assert words.amount(1_234, "refresh", "refreshes") == "1,234 refreshes"
+    assert words.of_type(1, "bi_feature") == "1 BI feature"
+    assert words.kind("bi_feature") == "BI feature"
+    assert words.kind("field") == "field"
+    assert words.number(None) == ""
+    assert words.listed(["a", "b", "c"]) == "a, b, c"
+    assert words.listed(["a", "b", "c", "d", "e"], 2) == "a, b and 3 more"
+    assert words.listed([]) == ""
