@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from bench import (
+    bench_api,
     bench_catalogue,
     bench_connector,
     bench_import,
@@ -146,9 +147,49 @@ def _migrate() -> list[str]:
     return bench_migrate.misses(figures)
 
 
+def _api() -> list[str]:
+    figures = bench_api.run()
+    rows = [
+        [
+            kind,
+            f"{found['bytes']:,.0f}",
+            f"{found['bare_seconds'] * 1000:.2f}",
+            f"{found['seconds'] * 1000:.2f}",
+            f"{found['ratio']:.2f}",
+            f"{found['tail']:.2f}",
+            f"{found['first_seconds'] * 1000:.1f}",
+        ]
+        for kind, found in figures.items()
+        if kind != "search"
+    ]
+    head = ["answer", "bytes", "bare (ms)", "ours (ms)", "ratio", "95th of median", "not kept (ms)"]
+    title = f"\n## {bench_api.SOLUTIONS} solutions and {bench_api.DISCOVERIES:,} discoveries over HTTP\n"
+    print(title, _table(head, rows), sep="\n")
+    found = figures["search"]
+    rows = [
+        ["psql", f"{found['psql_seconds'] * 1000:.2f}", "HTTP", f"{found['http_seconds'] * 1000:.2f}"],
+        [
+            f"in {bench_api.FEW:,}",
+            f"{found['few_seconds'] * 1000:.2f}",
+            f"in {bench_api.DISCOVERIES:,}",
+            f"{found['many_seconds'] * 1000:.2f}",
+        ],
+        [
+            "… a word that is in every model",
+            f"{found['few_all_seconds'] * 1000:.2f}",
+            "",
+            f"{found['everywhere_seconds'] * 1000:.2f}",
+        ],
+    ]
+    ratios = (found["ratio"], found["growth"], found["everywhere_seconds"] / found["few_all_seconds"])
+    rows = [[*row, f"{ratio:.2f}"] for row, ratio in zip(rows, ratios, strict=True)]
+    print("\n## Searching over all fields\n", _table(["", "(ms)", "", "(ms)", "ratio"], rows), sep="\n")
+    return bench_api.misses(figures)
+
+
 def main() -> int:
     """Measure everything; the number of misses."""
-    missed = [*_connector(), *_catalogue(), *_memory(), *_setup(), *_migrate(), *_import(), *_queue()]
+    missed = [*_connector(), *_catalogue(), *_memory(), *_setup(), *_migrate(), *_import(), *_queue(), *_api()]
     print()
     for miss in missed:
         print(f"MISSED {miss}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Annotated, Any, Final
 
 import orjson
@@ -102,14 +103,15 @@ class _Stream(StreamingResponse):
 async def _told(waiting: Waiting, request: Request, job_id: str, after: str | None) -> AsyncIterator[bytes]:
     yield _RETRY
     silent = 0
-    async for event in waiting.events(request, job_id, after=after):
-        if event is not None:
-            silent = 0
-            yield _as_text(event)
-            continue
-        silent += 1
-        if silent % EVERY_SECONDS == 0:
-            yield _STILL_THERE
+    async with aclosing(waiting.events(request, job_id, after=after)) as events:
+        async for event in events:
+            if event is not None:
+                silent = 0
+                yield _as_text(event)
+                continue
+            silent += 1
+            if silent % EVERY_SECONDS == 0:
+                yield _STILL_THERE
 
 
 def _as_text(event: JobEvent) -> bytes:

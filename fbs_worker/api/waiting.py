@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Final
 
 from anyio import CapacityLimiter, to_thread
@@ -60,7 +60,7 @@ class Waiting:
 
     async def events(
         self, request: Request, job_id: str, *, after: str | None, timeout: float | None = None
-    ) -> AsyncIterator[JobEvent | None]:
+    ) -> AsyncGenerator[JobEvent | None]:
         """The events of a job; see `JobReader.watch`. They end, too, when whoever asked has gone or the server ends.
 
         Args:
@@ -89,6 +89,7 @@ class Waiting:
             job_id: the job's id.
             seconds: how long at most.
         """
-        async for event in self.events(request, job_id, after="", timeout=seconds):
-            if event is not None and event.last:
-                return
+        async with aclosing(self.events(request, job_id, after="", timeout=seconds)) as events:
+            async for event in events:
+                if event is not None and event.last:
+                    return

@@ -15,6 +15,7 @@ from fbs_worker.catalogue_words import query_of, words_of
 from fbs_worker.database import Connection, connect
 from fbs_worker.discovery import Discovery
 from fbs_worker.domains import load_domain
+from fbs_worker.embedded import EmbeddedPostgres
 from fbs_worker.errors import UsageError
 from fbs_worker.migration.plan import make_plan
 from fbs_worker.migration.steps import Hazard
@@ -23,6 +24,7 @@ from fbs_worker.schema.definition import define
 from fbs_worker.solution import DatabaseConfig
 from tests.support.api_stage import SHOP, ApiStage
 from tests.support.snapshots import FEATURE, MODEL, MODULE, WORKFLOW, MadeSnapshot, thing
+from tests.support.solutions import fresh_database
 
 
 def described(name: str, title: str, /, **fields: Any) -> Discovery:
@@ -59,12 +61,15 @@ def connection(database: DatabaseConfig) -> Iterator[Connection]:
         yield opened
 
 
-@pytest.fixture(params=["with the index", "without it"])
-def either(request: pytest.FixtureRequest, connection: Connection) -> Connection:
-    if request.param == "without it":
-        with connection, connection.cursor() as cursor:
-            cursor.execute("DROP INDEX fbs_discoveries_words_idx")
-    return connection
+@pytest.fixture(scope="module", params=["with the index", "without it"])
+def either(request: pytest.FixtureRequest, postgres: EmbeddedPostgres) -> Iterator[Connection]:
+    """A catalogue that no test changes."""
+    with fresh_database(postgres) as database, closing(connect(database)) as opened:
+        Catalogue(opened).save(MadeSnapshot(*CATALOGUE))
+        if request.param == "without it":
+            with opened, opened.cursor() as cursor:
+                cursor.execute("DROP INDEX fbs_discoveries_words_idx")
+        yield opened
 
 
 def told(hit: dict[str, Any]) -> str:
@@ -110,8 +115,8 @@ def test_what_is_found(either: Connection, text: str, hits: list[str]) -> None:
         assert answer[-1] == "model sale.order.line", "what bears exactly that name comes first"
 
 
-def test_a_field_tells_where_it_is(connection: Connection) -> None:
-    (hit,) = search(connection, "fbs_", domain="rental", text="invoice address", kinds=["field"]).rows
+def test_a_field_tells_where_it_is(either: Connection) -> None:
+    (hit,) = search(either, "fbs_", domain="rental", text="invoice address", kinds=["field"]).rows
     assert hit == {
         "kind": "field",
         "model": "sale.order",
@@ -122,15 +127,15 @@ def test_a_field_tells_where_it_is(connection: Connection) -> None:
     }
 
 
-def test_kinds_are_chosen(connection: Connection) -> None:
-    assert found(connection, "sale order", kinds=["workflow"]) == ["workflow sale.order"]
-    assert found(connection, "partner", kinds=["field"]) == [
+def test_kinds_are_chosen(either: Connection) -> None:
+    assert found(either, "sale order", kinds=["workflow"]) == ["workflow sale.order"]
+    assert found(either, "partner", kinds=["field"]) == [
         "sale.order/partner_id",
         "sale.order/partner_invoice_id",
         "sale.order.line/order_partner_id",
     ]
     with pytest.raises(UsageError, match="kind"):
-        found(connection, "partner", kinds=["menu"])
+        found(either, "partner", kinds=["menu"])
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])
@@ -148,11 +153,11 @@ def test_pages_follow_each_other(either: Connection, limit: int) -> None:
     assert got == whole
 
 
-def test_words_that_are_everywhere_take_several_pages(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_words_that_are_everywhere_take_several_pages(either: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fbs_worker.catalogue_search._MOST_MODELS", 1)
     got, cursor, pages = [], "", 0
     while True:
-        part = search(connection, "fbs_", domain="rental", text="partner", kinds=["field"], cursor=cursor)
+        part = search(either, "fbs_", domain="rental", text="partner", kinds=["field"], cursor=cursor)
         pages += 1
         got += list(map(told, part.rows))
         if part.next is None:
@@ -169,9 +174,9 @@ def test_what_is_gone_or_elsewhere_is_not_found(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("cursor", ["x", "MA", "W10", "WzEsMiwzXQ", "WyJhIiwtMSwiYiJd", "WyJhIix0cnVlLCJiIl0"])
-def test_a_cursor_that_is_none_is_refused(connection: Connection, cursor: str) -> None:
+def test_a_cursor_that_is_none_is_refused(either: Connection, cursor: str) -> None:
     with pytest.raises(UsageError, match="cursor"):
-        found(connection, "partner", cursor=cursor)
+        found(either, "partner", cursor=cursor)
 
 
 @pytest.mark.parametrize("fields", [[], "text", {"a": 1, "b": ["label"]}, {"label": {"label": None}}, None])

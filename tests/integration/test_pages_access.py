@@ -118,7 +118,11 @@ def test_nobody_is_sent_elsewhere(stranger: Visitor, following: str) -> None:
     assert "evil" not in page.text_content()
 
 
-@pytest.mark.parametrize("token", ["", "x", new_token(), "é", "\0", "x" * 3_000])
+@pytest.mark.parametrize(
+    "token",
+    ["", "x", new_token(), "é", "\0", "x" * 3_000],
+    ids=["nothing", "a letter", "unknown", "not ASCII", "NUL", "long"],
+)
 def test_a_wrong_token(site: Ground, token: str) -> None:
     answer = Asking(app=create_app(site.settings)).post("/login", data={"token": token, "next": "/jobs/"})
     assert answer.status_code in {401, 422}

@@ -106,7 +106,7 @@ def bearer(token: str, kind: str = "Bearer") -> dict[str, str]:
         {"Authorization": ""},
         {"Authorization": b"Bearer t\xf6ken"},
     ],
-    ids=str,
+    ids=["unknown", "Basic", "empty", "twice", "without Bearer", "nothing", "not ASCII"],
 )
 def test_a_wrong_token_learns_nothing(guarded: Asking, path: str, headers: Any) -> None:
     answer = guarded.get(path, headers=headers)

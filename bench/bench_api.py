@@ -1,0 +1,361 @@
+"""The HTTP API with 100 solutions and 20,000 discoveries: against a bare FastAPI route, and searching against psql.
+
+Answers: `fbs api` (a process of its own, with a token) is asked for the list, a status and a page of discoveries over
+eight connections. A bare FastAPI application in the same kind of process sends the same bytes, ready in memory, with
+nothing asked of whoever wants them. Both in turns; medians are compared, and the 95th percentile of ours with its
+median. Answers are kept for two seconds at most, so most of ours are ready, too. Beside it, without a target: all pages
+of the catalogue one after another, and how long an answer takes that nobody asked for just before.
+
+Searching: fields by the beginnings of two words, one of them in a few models, over HTTP and, in turns, by the same
+statements in psql (its own `\\timing`), eight at once each. Then over one connection in catalogues of 20,000 and of
+2,000 discoveries, words that as many fields of either bear; and, beside it, a word that is in every model.
+
+    python -m bench.bench_api
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
+from pydantic import SecretStr
+
+from bench.api_load import get, load
+from fbs_worker.api.tokens import Entry, new_token
+from fbs_worker.app import make_app
+from fbs_worker.catalogue import Catalogue
+from fbs_worker.catalogue_search import search
+from fbs_worker.database import connect
+from fbs_worker.discovery import Discovery, DiscoveryType, Section, SectionStatus
+from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
+from fbs_worker.embedded.postgres import postgres_binaries
+from fbs_worker.programs import Program
+from fbs_worker.progress import NullProgress
+from fbs_worker.settings import Settings
+from fbs_worker.solution import DatabaseConfig
+from fbs_worker.stack_info import database_url
+from fbs_worker.vault import new_key
+
+SOLUTIONS: Final = 100
+DISCOVERIES: Final = 20_000
+FEW: Final = 2_000
+CONNECTIONS: Final = 8
+ROUNDS: Final = 5
+SECONDS: Final = 2.0
+SEARCHES: Final = 100
+
+MOST_OF_BARE: Final = 4.0
+MOST_OF_MEDIAN: Final = 4.0
+MOST_OF_PSQL: Final = 3.0
+MOST_OF_FEW: Final = 2.0
+
+_PAGE: Final = 100
+_ALIKE: Final = 4
+"""How many models share a word of their own."""
+
+_NOUNS: Final = ("partner", "order", "line", "amount", "date", "state", "company", "product", "price", "user", "move")
+_ROOT: Final = Path(__file__).parent.parent
+
+
+class MadeCatalogue:
+    """A catalogue of so many things, four of ten of them models, with words as they are in an Odoo.
+
+    Args:
+        rows: how many.
+    """
+
+    domain = "rental"
+    types = frozenset(DiscoveryType)
+    source: Mapping[str, str] = {"url": "https://erp.example.com", "database": "live", "series": "19.0"}
+    sections = (Section(name="modules", status=SectionStatus.COMPLETE, rows=653),)
+    fingerprint: Mapping[str, Any] = {"modules": [653, "2025-01-01 00:00:00"]}
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[Discovery]:
+        models = 0
+        for number in range(self._rows):
+            metadata: dict[str, Any] = {"source": dict(self.source), "title": f"Thing {word(number)}"}
+            kind, name, version = DiscoveryType.BI_FEATURE, f"made.view.{number}", None
+            schema: dict[str, Any] | None = None
+            match number % 10:
+                case 0:
+                    kind, name, version = DiscoveryType.MODULE, f"made_module_{number}", "19.0.1.0"
+                case 1 | 2 | 3 | 4:
+                    kind, name = DiscoveryType.MODEL, f"made.model.{number}"
+                    schema = {"fields": fields(models)}
+                    models += 1
+                case 5:
+                    kind, name = DiscoveryType.WORKFLOW, f"made.flow.{number}"
+                    schema = {"states": [{"label": noun.title(), "value": noun} for noun in _NOUNS]}
+            yield Discovery(
+                discovery_type=kind,
+                domain=self.domain,
+                name=name,
+                version=version,
+                metadata=metadata,
+                schema_definition=schema,
+            )
+
+
+def word(number: int) -> str:
+    """A word that no other number has, and that no other of these begins with."""
+    letters = ""
+    for _ in range(4):
+        number, rest = divmod(number, 26)
+        letters += chr(97 + rest)
+    return f"x{letters}"
+
+
+def fields(model: int) -> dict[str, Any]:
+    """The fields of a model; two of them bear the word that it shares with a few others."""
+    found: dict[str, Any] = {}
+    for index in range(12 + model % 14):
+        first, second = _NOUNS[(model + index) % len(_NOUNS)], _NOUNS[(model * 3 + index * 7) % len(_NOUNS)]
+        found[f"{first}_{second}_{index}"] = {
+            "label": f"{first.title()} of the {second}",
+            "modules": ["sale"],
+            "stored": True,
+            "type": "char",
+        }
+    own = word(model // _ALIKE)
+    found[f"{own}_amount"] = {"label": f"{own.title()} Amount", "stored": True, "type": "monetary"}
+    found[f"{own}_partner_id"] = {"label": "Customer", "type": "many2one", "relation": "res.partner"}
+    return found
+
+
+class _Bench:
+    """A PostgreSQL, a Redis and an API of its own."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._folder = folder
+        self._postgres = stack.enter_context(EmbeddedPostgres.start(folder / "postgres"))
+        redis = stack.enter_context(EmbeddedRedis.start(folder / "redis"))
+        for name in ("home", "many", "few"):
+            self._postgres.create_database(name)
+        self._token = new_token()
+        self._settings = Settings(
+            fbs_redis_url=redis.url,
+            fbs_database_url=database_url(self._postgres.config("home")),
+            fbs_home=folder / "home",
+            fbs_secret_keys=SecretStr(new_key()),
+            fbs_api_tokens=SecretStr(str(Entry.of(self._token, name="bench", scope="read"))),
+            fbs_api_port=0,
+            fbs_api_rate=0,
+        )
+        self._fill()
+        log = folder / "api.log"
+        stack.enter_context(Program.start("api", settings=self._settings, log=log))
+        told = next(line for line in log.read_text().splitlines()[::-1] if " are at http" in line)
+        self._port = int(told.split(" are at ")[1].split()[0].rpartition(":")[2])
+
+    def _fill(self) -> None:
+        app = make_app(self._settings, inline=NullProgress())
+        app.loader.import_default_modules()
+        places = {"many": (self._postgres.config("many"), SOLUTIONS), "few": (self._postgres.config("few"), 1)}
+        for name, (database, count) in places.items():
+            for number in range(count):
+                given = {
+                    "solution_name": f"{name}_{number}",
+                    "domain": "rental",
+                    "database_config": database.model_dump(exclude={"password"}),
+                    "business_prefix": f"b{number}_",
+                    "refresh_discoveries": False,
+                }
+                app.tasks["fbs.setup"].apply(kwargs=given, throw=True)
+            with closing(connect(database)) as connection:
+                Catalogue(connection).save(MadeCatalogue(DISCOVERIES if name == "many" else FEW))
+                connection.autocommit = True
+                with connection.cursor() as cursor:
+                    cursor.execute("VACUUM ANALYZE")
+
+    # ---------------------------------------------------------------------------------------------------- answers
+
+    def answers(self) -> dict[str, dict[str, float]]:
+        """For each kind of answer the median seconds of ours and of the bare one, and our 95th percentile."""
+        pages = list(self._pages())
+        paths = {
+            "list": ["/api/v1/solutions/"],
+            "status": ["/api/v1/solutions/many_0/status/"],
+            "discoveries": pages[len(pages) // 2 :][:1],
+            "pages": pages,
+        }
+        first = {
+            "list": [self._first(paths["list"][0], pause=2.5) for _ in range(ROUNDS)],
+            "status": [self._first(f"/api/v1/solutions/many_{number}/status/") for number in range(1, SOLUTIONS)],
+            "discoveries": [self._first(f"{path}&active=all") for path in pages],
+        }
+        first["pages"] = first["discoveries"]
+        bodies = self._folder / "bodies"
+        bodies.mkdir()
+        for kind, asked in paths.items():
+            for number, path in enumerate(asked):
+                (bodies / f"{kind}-{number}").write_bytes(get(self._port, path, self._token))
+        with self._bare(bodies) as bare:
+            port = int(bare.stdout.readline()) if bare.stdout else 0
+            try:
+                return {
+                    kind: {**self._answer(kind, asked, port), "first_seconds": statistics.median(first[kind])}
+                    for kind, asked in paths.items()
+                }
+            finally:
+                bare.terminate()
+
+    def _first(self, path: str, *, pause: float = 0.0) -> float:
+        time.sleep(pause)  # until what was kept is too old
+        begun = time.perf_counter()
+        get(self._port, path, self._token)
+        return time.perf_counter() - begun
+
+    def _pages(self) -> Iterator[str]:
+        cursor = ""
+        while True:
+            path = f"/api/v1/solutions/many_0/discoveries/?limit={_PAGE}&cursor={cursor}"
+            yield path
+            cursor = orjson.loads(get(self._port, path, self._token))["next"]
+            if cursor is None:
+                return
+
+    def _bare(self, bodies: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "bench.api_bare", str(bodies)], cwd=_ROOT, stdout=subprocess.PIPE
+        )
+
+    def _answer(self, kind: str, paths: Sequence[str], bare: int) -> dict[str, float]:
+        same = [f"/{kind}/{number}" for number in range(len(paths))]
+        asked = {"ours": (self._port, paths, self._token), "bare": (bare, same, "")}
+        times: dict[str, list[list[float]]] = {"ours": [], "bare": []}
+        for number in range(ROUNDS + 1):
+            for who, (port, wanted, token) in asked.items():
+                took = load(port, wanted, seconds=SECONDS, connections=CONNECTIONS, token=token)
+                times[who] += [took] if number else []  # the first one warms
+        medians = {who: statistics.median(map(statistics.median, rounds)) for who, rounds in times.items()}
+        tails = [statistics.quantiles(took, n=20)[-1] / statistics.median(took) for took in times["ours"]]
+        return {
+            "seconds": medians["ours"],
+            "bare_seconds": medians["bare"],
+            "ratio": medians["ours"] / medians["bare"],
+            "tail": statistics.median(tails),
+            "bytes": len(get(self._port, paths[len(paths) // 2], self._token)),
+        }
+
+    # -------------------------------------------------------------------------------------------------- searching
+
+    def searches(self) -> dict[str, float]:
+        """Median seconds over HTTP and in psql, at once; and one by one in the large and the small catalogue."""
+        texts = [f"{word(number)} amount" for number in range(SEARCHES)]
+        paths = [self._search("many_0", text) for text in texts]
+        database = self._postgres.config("many")
+        statements = [_statement(database, text) for text in texts]
+        times: dict[str, list[float]] = {"http": [], "psql": [], "many": [], "few": [], "everywhere": [], "few_all": []}
+        for number in range(ROUNDS + 1):
+            found = {
+                "http": load(self._port, paths, seconds=SECONDS, connections=CONNECTIONS, token=self._token),
+                "psql": self._psql(database, statements),
+                "many": self._alone("many_0", texts),
+                "few": self._alone("few_0", texts),
+                "everywhere": self._alone("many_0", ["partner"]),
+                "few_all": self._alone("few_0", ["partner"]),
+            }
+            for kind, took in found.items():
+                times[kind] += [statistics.median(took)] if number else []
+        medians = {f"{kind}_seconds": statistics.median(took) for kind, took in times.items()}
+        return {
+            **medians,
+            "ratio": medians["http_seconds"] / medians["psql_seconds"],
+            "growth": medians["many_seconds"] / medians["few_seconds"],
+        }
+
+    def _search(self, solution: str, text: str) -> str:
+        return f"/api/v1/solutions/{solution}/search/?kind=field&text={text.replace(' ', '+')}"
+
+    def _alone(self, solution: str, texts: Sequence[str]) -> list[float]:
+        paths = [self._search(solution, text) for text in texts]
+        return load(self._port, paths, seconds=SECONDS / 3, connections=1, token=self._token)
+
+    def _psql(self, database: DatabaseConfig, statements: Sequence[str]) -> list[float]:
+        """What psql says that each statement took it, several psql at once."""
+        lines = "\n".join(["\\timing on", *(f"{statement};" for statement in [*statements] * 3)])
+        command = [
+            str(postgres_binaries() / "psql"),
+            *("--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"),
+            *("--host", database.host, "--port", str(database.port), "--username", database.user, database.name),
+        ]
+
+        def one(_: int) -> list[float]:
+            told = subprocess.run(command, input=lines, capture_output=True, text=True, check=True).stdout
+            return [float(found) / 1000 for found in re.findall(r"^Time: ([\d.]+) ms", told, re.MULTILINE)]
+
+        with ThreadPoolExecutor(CONNECTIONS) as crew:
+            return [took for times in crew.map(one, range(CONNECTIONS)) for took in times]
+
+
+class _Remembering(Cursor):
+    """Remembers what it was told to execute."""
+
+    told: str = ""
+
+    def execute(self, statement: Any, given: Any = None) -> None:
+        super().execute(statement, given)
+        _Remembering.told = (self.query or b"").decode()
+
+
+def _statement(database: DatabaseConfig, text: str) -> str:
+    """The statement of a search for fields, as PostgreSQL gets it."""
+    with closing(connect(database)) as connection:
+        connection.cursor_factory = _Remembering
+        if not search(connection, "fbs_", domain="rental", text=text, kinds=["field"]).rows:
+            raise RuntimeError(f"nothing is found by {text!r}")
+    return re.sub(r"\n\s*", " ", _Remembering.told).strip()
+
+
+def run() -> dict[str, dict[str, float]]:
+    """Measure on servers that are started for it, and removed.
+
+    Returns:
+        For `list`, `status`, `discoveries` and `pages` `seconds`, `bare_seconds`, `ratio`, `tail` (95th percentile of
+        the median), `first_seconds` and `bytes`; for `search` `http_seconds`, `psql_seconds`, `ratio`, `many_seconds`,
+        `few_seconds` and `growth`, and the same of a word that is everywhere: `everywhere_seconds`, `few_all_seconds`.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fbs-bench-")))
+        bench = _Bench(folder, stack)
+        return {**bench.answers(), "search": bench.searches()}
+
+
+def misses(figures: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """The targets that were missed, one line each."""
+    told = []
+    for kind in ("list", "status", "discoveries"):
+        found = figures[kind]
+        if found["ratio"] > MOST_OF_BARE:
+            told.append(f"{kind}: {found['ratio']:.2f} times a bare route (at most {MOST_OF_BARE})")
+        if found["tail"] > MOST_OF_MEDIAN:
+            told.append(f"{kind}: the 95th percentile is {found['tail']:.2f} medians (at most {MOST_OF_MEDIAN})")
+    found = figures["search"]
+    if found["ratio"] > MOST_OF_PSQL:
+        told.append(f"search: {found['ratio']:.2f} times psql (at most {MOST_OF_PSQL})")
+    if found["growth"] > MOST_OF_FEW:
+        told.append(f"search in {DISCOVERIES:,}: {found['growth']:.2f} times that in {FEW:,} (at most {MOST_OF_FEW})")
+    return told
+
+
+if __name__ == "__main__":
+    measured = run()
+    print(json.dumps({name: {k: round(v, 5) for k, v in found.items()} for name, found in measured.items()}, indent=2))
+    missed = misses(measured)
+    print("\n".join(missed) or "every target is met")
+    sys.exit(bool(missed))
