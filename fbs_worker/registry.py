@@ -255,7 +255,7 @@ class OwnRow:
 
     @staticmethod
     def others(connection: Connection, table_prefix: str, name: str = "") -> list[SolutionRecord]:
-        """The own rows in a table: the solutions of that prefix that live in this database.
+        """The own rows in a table, without `shape` and `last_refresh`: the solutions of that prefix in this database.
 
         Args:
             connection: to the target database.
@@ -267,7 +267,7 @@ class OwnRow:
             DatabaseUnreachable: as its name says.
         """
         with errors_translated(connection), connection.cursor() as cursor:
-            rows = read_rows(cursor, table_name(table_prefix), own=True)
+            rows = read_rows(cursor, table_name(table_prefix), own=True, brief=True)
         found = []
         for row in rows:
             if isinstance(row, DamagedRow):

@@ -50,9 +50,10 @@ _COLUMNS: Final = (
 )
 
 _FIELDS: Final = sql.SQL(", ").join(
-    sql.SQL("schema_definition::text") if name == "schema_definition" else sql.Identifier(name)
-    for name in (*_COLUMNS, "created_at", "updated_at")
+    sql.Identifier(name) for name in (*_COLUMNS, "created_at", "updated_at") if name != "schema_definition"
 )
+_DEFINITION: Final = sql.SQL("schema_definition::text")
+_BRIEF: Final = sql.SQL("(schema_definition - 'shape' - 'last_refresh')::text")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,9 +202,12 @@ def read_row(cursor: Cursor, table: str, name: str, *, own: bool = False) -> Sol
 
 
 def read_rows(
-    cursor: Cursor, table: str, *, name: str | None = None, own: bool = False
+    cursor: Cursor, table: str, *, name: str | None = None, own: bool = False, brief: bool = False
 ) -> list[SolutionRecord | DamagedRow]:
-    """The rows of a table in the order of their names; none where there is no table. Arguments as for `read_row`.
+    """The rows of a table in the order of their names; none where there is no table. Other arguments as for `read_row`.
+
+    Args:
+        brief: without shapes and last refreshes, which are long; for own rows alone.
 
     Raises:
         psycopg2.Error: to be translated by the caller.
@@ -212,16 +216,16 @@ def read_rows(
         return []
     cursor.execute(
         sql.SQL(
-            "SELECT {fields} FROM {table} WHERE (%(name)s::text IS NULL OR solution_name = %(name)s)"
+            "SELECT {fields}, {definition} FROM {table} WHERE (%(name)s::text IS NULL OR solution_name = %(name)s)"
             " AND (NOT %(own)s OR schema_definition @> %(mark)s) ORDER BY solution_name"
-        ).format(fields=_FIELDS, table=sql.Identifier(table)),
+        ).format(fields=_FIELDS, definition=_BRIEF if brief else _DEFINITION, table=sql.Identifier(table)),
         {"name": name, "own": own, "mark": OWN_MARK},
     )
     return [_record(table, row) for row in cursor.fetchall()]
 
 
 def _record(table: str, row: tuple[Any, ...]) -> SolutionRecord | DamagedRow:
-    name, domain, database_name, user, password, table_prefix, business_prefix, definition, active, made, written = row
+    name, domain, database_name, user, password, table_prefix, business_prefix, active, made, written, definition = row
     try:
         told = orjson.loads(definition or "{}")
         server = told.pop(_SERVER, {})

@@ -29,7 +29,7 @@ from fbs_worker.schedule_rebuild import refresh_every
 from fbs_worker.schedules import planned, what_beat_knows
 from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
-from fbs_worker.status_look import LongLook, Look, look_at, look_long_at
+from fbs_worker.status_look import Counted, LongLook, Look, look_at, look_long_at
 from fbs_worker.vault import Vault
 
 LIST_SECONDS: Final = 5.0
@@ -316,9 +316,10 @@ def _looks(database: DatabaseConfig, records: Sequence[SolutionRecord]) -> _Look
     found: _Looks = {}
     try:
         with looking_into(database, connect_seconds=_CONNECT_SECONDS, seconds=_LOOK_SECONDS) as connection:
+            counted: Counted = {}
             for record in records:
                 try:
-                    found[record.solution_name] = look_at(connection, record)
+                    found[record.solution_name] = look_at(connection, record, counted=counted)
                 except FBSError as exc:
                     if connection.closed:
                         raise

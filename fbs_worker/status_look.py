@@ -17,6 +17,9 @@ from fbs_worker.schema.definition import Definition
 from fbs_worker.schema.survey import relations
 from fbs_worker.schema.system import system_tables
 
+Counted = dict[tuple[str, str], Mapping[str, int]]
+"""Table prefix and domain → active discoveries per type: solutions may share a catalogue."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
@@ -61,12 +64,13 @@ class LongLook:
     notes: Sequence[str] = ()
 
 
-def look_at(connection: Connection, entry: SolutionRecord) -> Look:
+def look_at(connection: Connection, entry: SolutionRecord, *, counted: Counted | None = None) -> Look:
     """Own row, missing tables and discoveries of a solution: a handful of cheap queries.
 
     Args:
         connection: to its database, outside of a transaction.
         entry: what the address book says.
+        counted: the catalogues of this database that have been counted just now; this one is added.
 
     Raises:
         DatabaseError, DatabaseUnreachable: as their names say.
@@ -77,8 +81,10 @@ def look_at(connection: Connection, entry: SolutionRecord) -> Look:
         owned = own.owned if isinstance(own, SolutionRecord) else frozenset[str]()
         found = relations(connection, owned) if owned else {}
     missing = sorted(name for name in owned if name not in found or not found[name].is_table)
-    counts = Catalogue(connection, table_prefix=entry.table_prefix).unchanged_report(entry.domain).counts
-    return Look(own=own, missing=tuple(missing), counts=counts)
+    counted, place = {} if counted is None else counted, (entry.table_prefix, entry.domain)
+    if place not in counted:
+        counted[place] = Catalogue(connection, table_prefix=entry.table_prefix).unchanged_report(entry.domain).counts
+    return Look(own=own, missing=tuple(missing), counts=counted[place])
 
 
 def look_long_at(connection: Connection, entry: SolutionRecord) -> LongLook:

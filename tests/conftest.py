@@ -37,6 +37,7 @@ StartWorker = Callable[[Settings], Program]
 def run_folder() -> Iterator[Path]:
     """This test process's folder; once everything in it is stopped, nothing that was started may be left."""
     with short_folder() as folder:
+        os.environ["TMPDIR"] = str(folder)  # workers that are killed leave temporary files
         yield folder
         left = psutil.Process().children(recursive=True) + processes_about(folder)
         told = describe(left)

@@ -102,7 +102,7 @@ def define(
     return _define(domain, table_prefix, business_prefix, dict(sorted(mirrored.items())))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)
 def _define_domain(domain: Domain, table_prefix: str, business_prefix: str) -> Definition:
     """A job asks for the same one several times."""
     return _define(domain, table_prefix, business_prefix, {})

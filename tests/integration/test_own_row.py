@@ -108,6 +108,11 @@ def test_others_are_those_that_live_here(book: AddressBook, connection: Connecti
             OwnRow.write(connection, record(name), vault)
     assert [found.solution_name for found in OwnRow.others(connection, "fbs_")] == ["b", "c"]
     assert [found.solution_name for found in OwnRow.others(connection, "fbs_", "b")] == ["c"]
+    with connection:
+        long = {"tables": ["r_t"], "shape": {"r_t": {}}, "last_refresh": {"at": "2026-01-01"}}
+        OwnRow.write(connection, replace(record("c"), schema_definition=long), vault)
+    (other,) = OwnRow.others(connection, "fbs_", "b")
+    assert (other.owned, other.shape, other.last_refresh) == (frozenset({"r_t"}), {}, None)
     assert OwnRow.read(connection, "fbs_", "elsewhere") is None
     assert not OwnRow.delete(connection, "fbs_", "elsewhere")
     connection.rollback()
