@@ -23,6 +23,7 @@ from fbs_worker import database, queue
 from fbs_worker.celery_config import CELERY_QUEUE, QUEUES
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.errors import SettingsError
+from fbs_worker.listening import LOOPBACK, url_of
 from fbs_worker.processes import file_lock, signals_held
 from fbs_worker.programs import WARM_SECONDS, Program, settings_environment, stop_program
 from fbs_worker.settings import Settings
@@ -48,7 +49,6 @@ PROGRAMS: Final = ("worker", "beat", "flower", "api")
 NEEDS: Final = {"flower": ("flower",), "api": ("fastapi", "uvicorn", "jinja2", "python_multipart")}
 """The libraries of a program that come with an extra of its name."""
 
-_LOOPBACK: Final = "127.0.0.1"
 _HOME_HINT: Final = "Set FBS_HOME to a folder of yours."
 _NO_OBSERVER: Final[Callable[[str], None]] = lambda _: None  # noqa: E731
 
@@ -203,12 +203,12 @@ def _start(
         arguments = [f"--concurrency={concurrency}", f"--queues={','.join(queues)}"]
     if name == "flower":
         settings = _for_flower(settings, home)
-        place = _url(settings.fbs_flower_address, settings.fbs_flower_port)
+        place = url_of(settings.fbs_flower_address, settings.fbs_flower_port)
     if name == "api":
-        address = settings.fbs_api_address or _LOOPBACK
+        address = settings.fbs_api_address or LOOPBACK
         port = _port(settings, "fbs_api_port", address)
         settings = settings.model_copy(update={"fbs_api_address": address, "fbs_api_port": port})
-        place = _url(address, port)
+        place = url_of(address, port)
     with signals_held():
         program = Program.spawn(name, *arguments, settings=settings, log=log)
         undo.append(program.stop)
@@ -217,7 +217,7 @@ def _start(
 
 def _for_flower(settings: Settings, home: Path) -> Settings:
     """The dashboard's settings, with a password of its own where none is set."""
-    address = settings.fbs_flower_address or _LOOPBACK
+    address = settings.fbs_flower_address or LOOPBACK
     port = _port(settings, "fbs_flower_port", address)
     password = settings.fbs_flower_password.get_secret_value()
     password = password or _kept_secret(flower_password_file(home), lambda: secrets.token_urlsafe(18))
@@ -230,10 +230,6 @@ def _port(settings: Settings, name: str, address: str) -> int:
     """The port that is set; where none is and the usual one is taken, any that is free."""
     port = int(getattr(settings, name))
     return port if name in settings.model_fields_set or _is_free(address, port) else _free_port(address)
-
-
-def _url(address: str, port: int) -> str:
-    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 
 def _is_free(address: str, port: int) -> bool:

@@ -7,13 +7,12 @@ this machine's address (DNS rebinding; the `Host` header bears that name then).
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Final
 from urllib.parse import urlsplit
 
 from fbs_worker.api.errors import CrossSite, NotLocal
+from fbs_worker.listening import is_loopback
 
 Headers = Mapping[bytes, bytes]
 
@@ -21,16 +20,6 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _FORWARDED: Final = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip")
 _SET_TOKENS: Final = "Set FBS_API_TOKENS on the server, and send a token; `fbs new-token` makes one."
-
-
-def is_loopback(address: str) -> bool:
-    """Whether this is this machine's own address, or a name that always means it."""
-    host = address.strip("[]").rstrip(".").lower()
-    with suppress(ValueError):
-        found = ipaddress.ip_address(host)
-        mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-        return (mapped or found).is_loopback
-    return host == "localhost" or host.endswith(".localhost")
 
 
 def check_local(headers: Headers, client: str | None) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -16,12 +14,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from fbs_worker.api.app import create_app
-from fbs_worker.api.origin import is_loopback
 from fbs_worker.app import make_app
 from fbs_worker.errors import SettingsError
+from fbs_worker.listening import LOOPBACK, cannot_listen, is_loopback, url_of
 from fbs_worker.settings import Settings
-
-LOOPBACK: Final = "127.0.0.1"
 
 END_SECONDS: Final = 5
 """How long requests may go on after the server was told to end; what streams or waits ends at once."""
@@ -106,15 +102,7 @@ def _listen(address: str, port: int) -> socket.socket:
     try:
         taken = socket.create_server((address.strip("[]"), port), family=family, backlog=_BACKLOG)
     except (OSError, OverflowError) as exc:
-        reason = (exc.strerror or os.strerror(exc.errno or 0)) if isinstance(exc, OSError) else "no such port"
-        if isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE:
-            raise SettingsError(
-                f"Port {port} of {address} is taken.", hint="Set FBS_API_PORT to another one; 0 takes any that is free."
-            ) from exc
-        raise SettingsError(
-            f"The API cannot listen on {address}, port {port}: {reason}.",
-            hint="Correct FBS_API_ADDRESS or FBS_API_PORT.",
-        ) from exc
+        raise cannot_listen("The API", address, port, exc, setting="FBS_API") from exc
     # what is accepted has it, too: asyncio sees to that only for sockets of its own making, and each answer would wait
     # for the other side's delayed acknowledgement (40 ms)
     taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -123,4 +111,4 @@ def _listen(address: str, port: int) -> socket.socket:
 
 def _url(taken: socket.socket) -> str:
     host, port = taken.getsockname()[:2]
-    return f"http://[{host}]:{port}" if taken.family == socket.AF_INET6 else f"http://{host}:{port}"
+    return url_of(host, port)

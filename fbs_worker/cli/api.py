@@ -29,8 +29,8 @@ def api(
 
     if not is_installed("api"):
         raise SettingsError("What the API needs is not installed.", hint='Install it: pip install "fbs-worker[api]"')
-    from fbs_worker.api.origin import is_loopback
     from fbs_worker.api.server import run_api
+    from fbs_worker.listening import LOOPBACK, is_loopback
     from fbs_worker.programs import tell_ready
 
     given = {"fbs_api_address": address, "fbs_api_port": port}
@@ -39,7 +39,7 @@ def api(
     def tell(url: str) -> None:
         who = "those who have a token" if settings.fbs_api_tokens.get_secret_value() else "whoever is on this machine"
         say(f"The API and its pages are at {url} for {who}.")
-        if not is_loopback(settings.fbs_api_address):
+        if not is_loopback(settings.fbs_api_address or LOOPBACK):
             note("Others can reach it, and what they send travels unencrypted: put a proxy with TLS before it.")
         tell_ready(ready_fd)
 

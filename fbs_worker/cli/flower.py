@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
-from contextlib import suppress
 from importlib.util import find_spec
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from fbs_worker.cli.output import note, say
 from fbs_worker.errors import SettingsError
-
-_LOCAL_NAMES: Final = ("", "localhost")
 
 
 def flower(
@@ -35,6 +31,7 @@ def flower(
     if find_spec("flower") is None:
         raise SettingsError("Flower is not installed.", hint='Install it: pip install "fbs-worker[flower]"')
     from fbs_worker.dashboard.run import run_dashboard
+    from fbs_worker.listening import LOOPBACK, is_loopback
     from fbs_worker.programs import tell_ready
 
     given = {"fbs_flower_address": address, "fbs_flower_port": port}
@@ -42,14 +39,8 @@ def flower(
 
     def tell(url: str) -> None:
         say(f"The dashboard is at {url} for {settings.fbs_flower_user} and FBS_FLOWER_PASSWORD.")
-        if not _is_local(settings.fbs_flower_address):
+        if not is_loopback(settings.fbs_flower_address or LOOPBACK):
             note("Others can reach it, and what they type travels unencrypted: put a proxy with TLS before it.")
         tell_ready(ready_fd)
 
     run_dashboard(settings, tell=tell)
-
-
-def _is_local(address: str) -> bool:
-    with suppress(ValueError):
-        return ipaddress.ip_address(address).is_loopback
-    return address in _LOCAL_NAMES

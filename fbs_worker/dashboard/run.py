@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import signal
 from collections.abc import Callable
-from typing import Final
 
 from fbs_worker.app import check, make_app
 from fbs_worker.dashboard.door import Door
 from fbs_worker.dashboard.site import Dashboard
-from fbs_worker.errors import SettingsError, UsageError
+from fbs_worker.errors import UsageError
+from fbs_worker.listening import LOOPBACK, cannot_listen, url_of
 from fbs_worker.processes import file_lock
 from fbs_worker.settings import Settings
 from fbs_worker.stack import make_home
-
-LOOPBACK: Final = "127.0.0.1"
 
 
 def run_dashboard(settings: Settings, *, tell: Callable[[str], None]) -> None:
@@ -56,25 +52,12 @@ def _serve(dashboard: Dashboard, settings: Settings, tell: Callable[[str], None]
     try:
         port = dashboard.listen(address, settings.fbs_flower_port)
     except OSError as exc:
-        raise _cannot_listen(address, settings.fbs_flower_port, exc) from exc
+        raise cannot_listen("The dashboard", address, settings.fbs_flower_port, exc, setting="FBS_FLOWER") from exc
     loop = dashboard.io_loop
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.asyncio_loop.add_signal_handler(number, loop.stop)
-    host = f"[{address}]" if ":" in address else address
-    loop.add_callback(tell, f"http://{host}:{port}")
+    loop.add_callback(tell, url_of(address, port))
     try:
         dashboard.start()
     finally:
         dashboard.stop()
-
-
-def _cannot_listen(address: str, port: int, exc: OSError) -> SettingsError:
-    if exc.errno == errno.EADDRINUSE:
-        return SettingsError(
-            f"Port {port} of {address} is taken.", hint="Set FBS_FLOWER_PORT to another one; 0 takes any that is free."
-        )
-    reason = exc.strerror or os.strerror(exc.errno or 0)
-    return SettingsError(
-        f"The dashboard cannot listen on {address}, port {port}: {reason}.",
-        hint="Correct FBS_FLOWER_ADDRESS or FBS_FLOWER_PORT.",
-    )

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from fastapi import FastAPI
 
+from fbs_worker.api.app import create_app
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
+from fbs_worker.jobs import JobStore
 from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
 from tests.conftest import MakeSettings
+from tests.support.asgi import Asking
 from tests.support.solutions import ODOO, fresh_database
 
 if TYPE_CHECKING:
@@ -45,3 +49,25 @@ def api_stage(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, run_folde
 def made(settings: MakeSettings) -> Settings:
     """Settings with the recorded Odoo, this test's home database, and `hr_` before business tables."""
     return settings(odoo_url=ODOO, fbs_business_prefix="hr_")
+
+
+@pytest.fixture
+def app(settings: MakeSettings) -> Iterator[FastAPI]:
+    """The API in this process."""
+    made = create_app(settings(fbs_api_rate=0))
+    yield made
+    for part in (made.state.client, made.state.places, made.state.idempotency):
+        part.close()
+
+
+@pytest.fixture
+def asking(app: FastAPI) -> Asking:
+    """Someone who asks it."""
+    return Asking(app=app)
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator[JobStore]:
+    """The records of its jobs."""
+    with JobStore(redis_url, ttl=600) as jobs:
+        yield jobs

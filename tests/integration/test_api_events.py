@@ -13,7 +13,6 @@ import pytest
 from fastapi import FastAPI
 
 from fbs_worker.api import events
-from fbs_worker.api.app import create_app
 from fbs_worker.api.models import EventBody
 from fbs_worker.api.waiting import Waiting
 from fbs_worker.jobs import JobStore
@@ -22,25 +21,6 @@ from tests.support.api_server import WRITER, api_server, bearer
 from tests.support.asgi import Asking
 
 EVENTS = "/api/v1/jobs/job-1/events/"
-
-
-@pytest.fixture
-def app(settings: MakeSettings) -> Iterator[FastAPI]:
-    made = create_app(settings(fbs_api_rate=0))
-    yield made
-    for part in (made.state.client, made.state.places, made.state.idempotency):
-        part.close()
-
-
-@pytest.fixture
-def asking(app: FastAPI) -> Asking:
-    return Asking(app=app)
-
-
-@pytest.fixture
-def store(redis_url: str) -> Iterator[JobStore]:
-    with JobStore(redis_url, ttl=600) as jobs:
-        yield jobs
 
 
 def read(text: str) -> list[dict[str, Any]]:

@@ -5,41 +5,19 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
 from fastapi import FastAPI
 
-from fbs_worker.api.app import create_app
 from fbs_worker.api.errors import TooBusy
 from fbs_worker.api.models import JobAnswer, JobsAnswer
 from fbs_worker.api.waiting import Waiting
 from fbs_worker.errors import OdooAccessDenied, OdooTimeout, SolutionConflict
 from fbs_worker.jobs import JobStore
-from tests.conftest import MakeSettings
 from tests.support.asgi import Asking
 
 HR = "/api/v1/discoveries/hr/model/"
-
-
-@pytest.fixture
-def app(settings: MakeSettings) -> Iterator[FastAPI]:
-    made = create_app(settings(fbs_api_rate=0))
-    yield made
-    for part in (made.state.client, made.state.places, made.state.idempotency):
-        part.close()
-
-
-@pytest.fixture
-def asking(app: FastAPI) -> Asking:
-    return Asking(app=app)
-
-
-@pytest.fixture
-def store(redis_url: str) -> Iterator[JobStore]:
-    with JobStore(redis_url, ttl=600) as jobs:
-        yield jobs
 
 
 def test_jobs_are_listed_and_filtered(asking: Asking, store: JobStore) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fbs_worker.api.errors import CrossSite, NotLocal
-from fbs_worker.api.origin import check_local, check_site, is_loopback
+from fbs_worker.api.origin import check_local, check_site
+from fbs_worker.listening import is_loopback
 
 HOST = "127.0.0.1:8000"
 
