@@ -26,10 +26,10 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from bench.live import live_odoo
-from connectors.base import ServerInfo, Transport
-from connectors.connect import open_transport
-from connectors.odoo import OdooConnector
 from fbs_worker.catalogue import Catalogue
+from fbs_worker.connectors.base import ServerInfo, Transport
+from fbs_worker.connectors.connect import open_transport
+from fbs_worker.connectors.odoo import OdooConnector
 from fbs_worker.database import connect
 from fbs_worker.discovery import DiscoveryType
 from fbs_worker.domains import load_domain

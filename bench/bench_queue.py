@@ -33,8 +33,8 @@ from typing import Any, Final
 from celery import Celery
 from pydantic import SecretStr
 
-import connectors
 from bench.live import live_odoo
+from fbs_worker import connectors
 from fbs_worker.app import FBSCelery, make_app
 from fbs_worker.client import Client, JobHandle
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis

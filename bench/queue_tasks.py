@@ -10,8 +10,8 @@ from celery import shared_task
 
 from fbs_worker.progress import NullProgress, Progress
 from fbs_worker.requests import DiscoverRequest
-from tasks.base import JobTask
-from tasks.discover import discover
+from fbs_worker.tasks.base import JobTask
+from fbs_worker.tasks.discover import discover
 
 
 @shared_task(name="bench.job", base=JobTask)  # type: ignore[untyped-decorator]

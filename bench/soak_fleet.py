@@ -17,8 +17,8 @@ from pydantic import SecretStr
 
 from bench.soak_shadow import told
 from bench.soak_work import ANCHOR, HOME, TARGET, Work
-from connectors.recording import RecordingTransport
 from fbs_worker.client import Client, JobHandle
+from fbs_worker.connectors.recording import RecordingTransport
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.errors import QueueUnreachable
 from fbs_worker.jobs import JobStore

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from lxml import etree
 
-from connectors.errors import ArchError
+from fbs_worker.connectors.errors import ArchError
 
 Element = Any
 """An lxml element; lxml carries no types of its own."""

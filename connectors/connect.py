@@ -8,15 +8,15 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final
 
-from connectors.address import parse_url
-from connectors.base import ServerInfo, Transport
-from connectors.http import OdooHTTP
-from connectors.json2 import SINCE as JSON2_SINCE
-from connectors.json2 import JSON2Transport
-from connectors.jsonrpc import OdooRPCTransport, envelope_of, result_of
-from connectors.odoo_errors import CallContext
-from connectors.polite import Gate, PoliteTransport
-from connectors.recording import RecordingTransport
+from fbs_worker.connectors.address import parse_url
+from fbs_worker.connectors.base import ServerInfo, Transport
+from fbs_worker.connectors.http import OdooHTTP
+from fbs_worker.connectors.json2 import SINCE as JSON2_SINCE
+from fbs_worker.connectors.json2 import JSON2Transport
+from fbs_worker.connectors.jsonrpc import OdooRPCTransport, envelope_of, result_of
+from fbs_worker.connectors.odoo_errors import CallContext
+from fbs_worker.connectors.polite import Gate, PoliteTransport
+from fbs_worker.connectors.recording import RecordingTransport
 from fbs_worker.errors import SettingsError
 from fbs_worker.odoo_gate import OdooGate
 from fbs_worker.progress import Progress

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from connectors.reader import Reader, Row
-from connectors.tables import COUNTED, MODELS, MODULES, SERVER_ACTIONS, TABLES, VIEWS
+from fbs_worker.connectors.reader import Reader, Row
+from fbs_worker.connectors.tables import COUNTED, MODELS, MODULES, SERVER_ACTIONS, TABLES, VIEWS
 from fbs_worker.errors import OdooError
 
 VERSION: Final = 2

@@ -27,8 +27,8 @@ import orjson
 import urllib3.exceptions as u3
 from urllib3 import HTTPHeaderDict
 
-from connectors.address import URL_HINT, Address
-from connectors.deadline import Connection, PlainConnection, TLSConnection
+from fbs_worker.connectors.address import URL_HINT, Address
+from fbs_worker.connectors.deadline import Connection, PlainConnection, TLSConnection
 from fbs_worker.errors import (
     FBSError,
     OdooAnswerCutShort,

@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 import orjson
 
-from connectors.base import ServerInfo
-from connectors.http import Answer, OdooHTTP
-from connectors.odoo_errors import (
+from fbs_worker.connectors.base import ServerInfo
+from fbs_worker.connectors.http import Answer, OdooHTTP
+from fbs_worker.connectors.odoo_errors import (
     CallContext,
     access_denied,
     database_missing,
@@ -29,7 +29,7 @@ SINCE: Final = (19, 0)
 
 
 class JSON2Transport:
-    """Calls models through JSON-2, as `connectors.base.Transport` says. There is no log-in: each call has the key.
+    """A `fbs_worker.connectors.base.Transport` that speaks JSON-2: no log-in, each call carries the key.
 
     Args:
         http: the connection to the server; closed with the transport.
@@ -72,7 +72,7 @@ class JSON2Transport:
         return self._calls
 
     def call(self, model: str, method: str, *, ids: list[int] | None = None, **arguments: Any) -> Any:
-        """Call a method by named arguments; see `connectors.base.Transport.call`."""
+        """Call a method by named arguments; see `fbs_worker.connectors.base.Transport.call`."""
         self._calls += 1
         body = arguments if ids is None else {"ids": ids, **arguments}
         path = f"/json/2/{quote(model, safe='')}/{quote(method, safe='')}"

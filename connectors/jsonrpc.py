@@ -13,10 +13,10 @@ from typing import Any, Final, cast
 
 from odoorpc import rpc
 
-from connectors.address import Address
-from connectors.base import ServerInfo
-from connectors.http import Answer, OdooHTTP
-from connectors.odoo_errors import CallContext, login_refused, odoo_error, second_factor_needed
+from fbs_worker.connectors.address import Address
+from fbs_worker.connectors.base import ServerInfo
+from fbs_worker.connectors.http import Answer, OdooHTTP
+from fbs_worker.connectors.odoo_errors import CallContext, login_refused, odoo_error, second_factor_needed
 from fbs_worker.errors import OdooLoginRefused
 
 _API_KEY: Final = re.compile(r"[0-9a-f]{40}")
@@ -43,7 +43,7 @@ class _Connector(rpc.ConnectorJSONRPC):  # type: ignore[misc]  # odoorpc has no 
 
 
 class OdooRPCTransport:
-    """Calls models through odoorpc, as `connectors.base.Transport` says. Logs in when it is made.
+    """Calls models through odoorpc, as `fbs_worker.connectors.base.Transport` says. Logs in when it is made.
 
     Args:
         http: the connection to the server; closed with the transport.
@@ -87,7 +87,7 @@ class OdooRPCTransport:
         return self._calls
 
     def call(self, model: str, method: str, *, ids: list[int] | None = None, **arguments: Any) -> Any:
-        """Call a method by named arguments; see `connectors.base.Transport.call`."""
+        """Call a method by named arguments; see `fbs_worker.connectors.base.Transport.call`."""
         self._calls += 1
         args = [ids] if ids is not None else []
         if self._api_key:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from connectors.reader import Row, related_id
+from fbs_worker.connectors.reader import Row, related_id
 from fbs_worker.domains import Domain
 
 INSTALLED: Final = frozenset({"installed", "to upgrade"})

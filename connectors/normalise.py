@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from connectors.modules import Module, ModuleGraph, split_names
-from connectors.reader import Row
-from connectors.views import Form, View, Views, chart, transitions
+from fbs_worker.connectors.modules import Module, ModuleGraph, split_names
+from fbs_worker.connectors.reader import Row
+from fbs_worker.connectors.views import Form, View, Views, chart, transitions
 from fbs_worker.discovery import Discovery, DiscoveryType
 
 STATE_TYPES: Final = frozenset({"selection", "many2one"})

@@ -11,14 +11,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from connectors.ahead import Ahead
-from connectors.base import Transport
-from connectors.fingerprint import Fingerprint, unchanged
-from connectors.modules import ModuleGraph, split_names
-from connectors.normalise import Normaliser, WorkflowFacts, workflow_definition
-from connectors.reader import Reader, Row, related_id
-from connectors.sections import ACCESS_RIGHTS, SectionReader, Sections, fields_of_description
-from connectors.tables import (
+from fbs_worker.connectors.ahead import Ahead
+from fbs_worker.connectors.base import Transport
+from fbs_worker.connectors.fingerprint import Fingerprint, unchanged
+from fbs_worker.connectors.modules import ModuleGraph, split_names
+from fbs_worker.connectors.normalise import Normaliser, WorkflowFacts, workflow_definition
+from fbs_worker.connectors.reader import Reader, Row, related_id
+from fbs_worker.connectors.sections import ACCESS_RIGHTS, SectionReader, Sections, fields_of_description
+from fbs_worker.connectors.tables import (
     AUTOMATIONS,
     DASHBOARDS,
     DESCRIBED,
@@ -28,7 +28,7 @@ from connectors.tables import (
     SERVER_ACTIONS,
     TABLES,
 )
-from connectors.views import View, Views, default_form
+from fbs_worker.connectors.views import View, Views, default_form
 from fbs_worker.discovery import Discovery, DiscoveryType, Section, Snapshot
 from fbs_worker.domains import Domain
 from fbs_worker.errors import OdooAccessDenied, OdooModelMissing

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from connectors.base import ServerInfo, Transport
+from fbs_worker.connectors.base import ServerInfo, Transport
 
 
 class Gate(Protocol):
@@ -24,7 +24,7 @@ class Gate(Protocol):
 
 
 class PoliteTransport:
-    """Another transport whose every call waits for its turn. See `connectors.base.Transport`.
+    """Another transport whose every call waits for its turn. See `fbs_worker.connectors.base.Transport`.
 
     Args:
         transport: what makes the calls; closed with this one.
@@ -51,7 +51,7 @@ class PoliteTransport:
         return self._transport.calls
 
     def call(self, model: str, method: str, *, ids: list[int] | None = None, **arguments: Any) -> Any:
-        """Call a method when it is this call's turn; see `connectors.base.Transport.call`.
+        """Call a method when it is this call's turn; see `fbs_worker.connectors.base.Transport.call`.
 
         Raises:
             OdooResting, JobCancelled: see `Gate.turn`; no call was made.

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from connectors.base import Transport
-from connectors.tables import FIELDS, MODELS, TABLES, Table
+from fbs_worker.connectors.base import Transport
+from fbs_worker.connectors.tables import FIELDS, MODELS, TABLES, Table
 from fbs_worker.errors import OdooModelMissing
 
 Row = dict[str, Any]

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final
 
-from connectors.recorded_domain import TO_MANY, DomainError
-from connectors.recording_file import RecordedTable, Recording
+from fbs_worker.connectors.recorded_domain import TO_MANY, DomainError
+from fbs_worker.connectors.recording_file import RecordedTable, Recording
 from fbs_worker.errors import OdooModelMissing, RecordingError
 
 _MODELS: Final = "ir.model"

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from connectors.base import Transport
-from connectors.reader import Reader, Row, related_id
-from connectors.recording_file import RecordedTable, write_recording
-from connectors.skeleton import skeletons
-from connectors.tables import DESCRIBED, FIELDS, MODELS, TABLES, VIEWS, Table
+from fbs_worker.connectors.base import Transport
+from fbs_worker.connectors.reader import Reader, Row, related_id
+from fbs_worker.connectors.recording_file import RecordedTable, write_recording
+from fbs_worker.connectors.skeleton import skeletons
+from fbs_worker.connectors.tables import DESCRIBED, FIELDS, MODELS, TABLES, VIEWS, Table
 from fbs_worker.errors import OdooAccessDenied, OdooModelMissing
 from fbs_worker.progress import Progress
 

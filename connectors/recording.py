@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from connectors.base import ServerInfo
-from connectors.odoo_errors import CallContext, access_denied, model_missing, odoo_error
-from connectors.recorded_domain import RELATIONAL, TO_MANY, DomainError, fields_of, predicate
-from connectors.recorded_rows import RecordedDatabase, RecordedRecord
-from connectors.recording_file import RecordedTable, read_recording, write_recording
+from fbs_worker.connectors.base import ServerInfo
+from fbs_worker.connectors.odoo_errors import CallContext, access_denied, model_missing, odoo_error
+from fbs_worker.connectors.recorded_domain import RELATIONAL, TO_MANY, DomainError, fields_of, predicate
+from fbs_worker.connectors.recorded_rows import RecordedDatabase, RecordedRecord
+from fbs_worker.connectors.recording_file import RecordedTable, read_recording, write_recording
 from fbs_worker.errors import RecordingError
 
 __all__ = ["METHODS_SINCE", "RecordedTable", "RecordingTransport", "write_recording"]
@@ -40,7 +40,7 @@ _AGGREGATES: Final[Mapping[str, Callable[[list[Any]], Any]]] = {
 
 
 class RecordingTransport:
-    """Answers model calls from a recording, as `connectors.base.Transport` says.
+    """Answers model calls from a recording, as `fbs_worker.connectors.base.Transport` says.
 
     Args:
         path: the recording's file.
@@ -81,7 +81,7 @@ class RecordingTransport:
         return self._calls
 
     def call(self, model: str, method: str, *, ids: list[int] | None = None, **arguments: Any) -> Any:
-        """Answer a call by named arguments; see `connectors.base.Transport.call`.
+        """Answer a call by named arguments; see `fbs_worker.connectors.base.Transport.call`.
 
         Raises:
             OdooModelMissing, OdooAccessDenied, OdooCallFailed: as the recorded server would have.

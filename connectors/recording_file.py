@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import orjson
 
-from connectors.base import ServerInfo
+from fbs_worker.connectors.base import ServerInfo
 from fbs_worker.errors import RecordingError
 
 FORMAT: Final = 1

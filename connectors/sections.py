@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from connectors.fingerprint import Fingerprint
-from connectors.modules import Module, category_paths, modules_of_rows
-from connectors.reader import NESTED_READS_SINCE, Reader, Row, related_id
-from connectors.tables import (
+from fbs_worker.connectors.fingerprint import Fingerprint
+from fbs_worker.connectors.modules import Module, category_paths, modules_of_rows
+from fbs_worker.connectors.reader import NESTED_READS_SINCE, Reader, Row, related_id
+from fbs_worker.connectors.tables import (
     AUTOMATIONS,
     CATEGORIES,
     DASHBOARDS,
@@ -22,7 +22,7 @@ from connectors.tables import (
     VIEWS,
     XML_IDS,
 )
-from connectors.views import View
+from fbs_worker.connectors.views import View
 from fbs_worker.discovery import SECTION_TYPES, DiscoveryType, Section, SectionStatus
 from fbs_worker.errors import OdooAccessDenied, OdooModelMissing
 

@@ -12,10 +12,10 @@ from typing import Final
 
 from lxml import etree
 
-from connectors.arch import Element
-from connectors.reader import Row
-from connectors.sections import view_of_row
-from connectors.views import STATUSBAR, Views
+from fbs_worker.connectors.arch import Element
+from fbs_worker.connectors.reader import Row
+from fbs_worker.connectors.sections import view_of_row
+from fbs_worker.connectors.views import STATUSBAR, Views
 
 _KEPT: Final = {
     "button": ("name", "type", "string", "invisible", "groups", "states", "attrs"),

@@ -11,9 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from connectors.arch import Element, extend, parse
-from connectors.conditions import Known, any_of, evaluate, from_attrs, from_expression, from_states, residual_text
-from connectors.errors import ArchError
+from fbs_worker.connectors.arch import Element, extend, parse
+from fbs_worker.connectors.conditions import (
+    Known,
+    any_of,
+    evaluate,
+    from_attrs,
+    from_expression,
+    from_states,
+    residual_text,
+)
+from fbs_worker.connectors.errors import ArchError
 
 STATUSBAR: Final = "statusbar"
 _AXES: Final = {"row": "row", "col": "column"}

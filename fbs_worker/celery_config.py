@@ -30,14 +30,14 @@ ROUTES: Final = {
 """Reads of Odoo and changes of tables wait in different queues, so that each can have workers of its own."""
 
 TASK_MODULES: Final = (
-    "tasks.discover",
-    "tasks.drop",
-    "tasks.migrate",
-    "tasks.probe",
-    "tasks.record",
-    "tasks.refresh",
-    "tasks.schedule",
-    "tasks.setup",
+    "fbs_worker.tasks.discover",
+    "fbs_worker.tasks.drop",
+    "fbs_worker.tasks.migrate",
+    "fbs_worker.tasks.probe",
+    "fbs_worker.tasks.record",
+    "fbs_worker.tasks.refresh",
+    "fbs_worker.tasks.schedule",
+    "fbs_worker.tasks.setup",
 )
 """Where the tasks are, by name: nothing here imports them, the worker does when it starts."""
 

@@ -22,8 +22,16 @@ from fbs_worker.schema import ddl
 from fbs_worker.schema.survey import LOCK_TABLES, relations
 from fbs_worker.schema.system import system_tables
 from fbs_worker.settings import Settings
-from tasks.base import JobTask
-from tasks.solutions import Entry, Home, find_solution, refuse_another, to_oneself, undone_on_failure, vault_of
+from fbs_worker.tasks.base import JobTask
+from fbs_worker.tasks.solutions import (
+    Entry,
+    Home,
+    find_solution,
+    refuse_another,
+    to_oneself,
+    undone_on_failure,
+    vault_of,
+)
 
 
 @shared_task(name="fbs.drop", bind=True, base=JobTask)  # type: ignore[untyped-decorator]  # Celery has no types

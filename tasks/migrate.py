@@ -26,9 +26,9 @@ from fbs_worker.registry import OwnRow, SolutionRecord
 from fbs_worker.requests_migrate import MigrateRequest
 from fbs_worker.schema.survey import relations
 from fbs_worker.settings import Settings
+from fbs_worker.tasks.base import JobTask
+from fbs_worker.tasks.solutions import Entry, Home, find_solution, own_row, refuse_sharing, to_oneself, vault_of
 from fbs_worker.vault import Vault
-from tasks.base import JobTask
-from tasks.solutions import Entry, Home, find_solution, own_row, refuse_sharing, to_oneself, vault_of
 
 _log = logging.getLogger(__name__)
 

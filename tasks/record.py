@@ -8,11 +8,11 @@ from typing import Any
 
 from celery import shared_task
 
-from connectors.connect import gate_for, open_transport
-from connectors.recorder import record
+from fbs_worker.connectors.connect import gate_for, open_transport
+from fbs_worker.connectors.recorder import record
 from fbs_worker.errors import RefusedError
 from fbs_worker.settings import DEFAULT_CONNECTION
-from tasks.base import JobTask
+from fbs_worker.tasks.base import JobTask
 
 
 @shared_task(name="fbs.record", bind=True, base=JobTask)  # type: ignore[untyped-decorator]  # Celery has no types

@@ -14,9 +14,9 @@ from fbs_worker.registry import OwnRow
 from fbs_worker.requests import RefreshRequest
 from fbs_worker.schema.system import SYSTEM_TABLES, ensure_tables
 from fbs_worker.settings import Settings
-from tasks.base import JobTask
-from tasks.reading import Refreshed, refresh_solution
-from tasks.solutions import Home, find_solution, own_row, to_oneself, vault_of
+from fbs_worker.tasks.base import JobTask
+from fbs_worker.tasks.reading import Refreshed, refresh_solution
+from fbs_worker.tasks.solutions import Home, find_solution, own_row, to_oneself, vault_of
 
 
 @shared_task(name="fbs.refresh", bind=True, base=JobTask)  # type: ignore[untyped-decorator]  # Celery has no types

@@ -14,8 +14,8 @@ from fbs_worker.schedule_plans import PlanStore
 from fbs_worker.schedule_rebuild import due_solutions, open_book, refresh_every, without_schedule
 from fbs_worker.schedule_times import Schedule
 from fbs_worker.settings import Settings
-from tasks.base import JobTask
-from tasks.solutions import vault_of
+from fbs_worker.tasks.base import JobTask
+from fbs_worker.tasks.solutions import vault_of
 
 
 @shared_task(name="fbs.refresh_due", bind=True, base=JobTask)  # type: ignore[untyped-decorator]  # Celery has no types

@@ -23,10 +23,9 @@ from fbs_worker.schema import ddl
 from fbs_worker.schema.definition import Definition, define
 from fbs_worker.schema.survey import LOCK_TABLES, check_may_create
 from fbs_worker.settings import DEFAULT_CONNECTION, OdooConnection, Settings
-from fbs_worker.vault import Vault
-from tasks.base import JobTask
-from tasks.reading import Refreshed, refresh_solution
-from tasks.solutions import (
+from fbs_worker.tasks.base import JobTask
+from fbs_worker.tasks.reading import Refreshed, refresh_solution
+from fbs_worker.tasks.solutions import (
     Entry,
     Home,
     essence,
@@ -36,6 +35,7 @@ from tasks.solutions import (
     undone_on_failure,
     vault_of,
 )
+from fbs_worker.vault import Vault
 
 DEFINITION_VERSION: Final = 1
 """Of what `schema_definition` of a solution's row looks like."""

@@ -106,7 +106,7 @@ def table_prefix(settings: Settings) -> str:
 
 def packaged_recording() -> Path:
     """The recording that comes with the package; found by its place, for nothing here imports the connectors."""
-    spec = importlib.util.find_spec("connectors")
+    spec = importlib.util.find_spec("fbs_worker.connectors")
     assert spec is not None  # noqa: S101 -- it is part of this distribution
     assert spec.origin is not None  # noqa: S101
     return Path(spec.origin).parent / "recordings" / "odoo19.json.xz"

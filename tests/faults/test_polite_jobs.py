@@ -11,8 +11,8 @@ import pytest
 import redis
 from pydantic import SecretStr
 
-from connectors.recording import RecordingTransport
 from fbs_worker.client import Client
+from fbs_worker.connectors.recording import RecordingTransport
 from fbs_worker.embedded import EmbeddedRedis
 from fbs_worker.errors import JobCancelled
 from fbs_worker.job_events import JobState

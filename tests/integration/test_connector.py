@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from connectors.base import ServerInfo, Transport
-from connectors.fingerprint import Fingerprint
-from connectors.odoo import OdooConnector
-from connectors.recorder import record
-from connectors.recording import RecordingTransport
+from fbs_worker.connectors.base import ServerInfo, Transport
+from fbs_worker.connectors.fingerprint import Fingerprint
+from fbs_worker.connectors.odoo import OdooConnector
+from fbs_worker.connectors.recorder import record
+from fbs_worker.connectors.recording import RecordingTransport
 from fbs_worker.discovery import Discovery, DiscoveryType, SectionStatus
 from fbs_worker.domains import domain_names, load_domain
 from fbs_worker.errors import JobCancelled, OdooAccessDenied, OdooUnreachable
 from fbs_worker.progress import NullProgress
 
-RECORDING = Path(str(files("connectors"))) / "recordings" / "odoo19.json.xz"
+RECORDING = Path(str(files("fbs_worker.connectors"))) / "recordings" / "odoo19.json.xz"
 
 
 class Changed:

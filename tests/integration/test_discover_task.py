@@ -15,10 +15,10 @@ import redis
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
-import connectors
-from connectors.recording import RecordingTransport
+from fbs_worker import connectors
 from fbs_worker.catalogue import SnapshotRecord
 from fbs_worker.client import Client
+from fbs_worker.connectors.recording import RecordingTransport
 from fbs_worker.database import connect
 from fbs_worker.discovery import DiscoveryType, Section, SectionStatus
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
@@ -36,7 +36,7 @@ from fbs_worker.jobs import JobState
 from fbs_worker.progress import NullProgress, Progress
 from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
-from tasks.discover import comparable
+from fbs_worker.tasks.discover import comparable
 from tests.support.job_worker import job_worker
 from tests.support.odoo_faults import Misbehaviour
 from tests.support.odoo_server import OdooServer

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from connectors.base import Transport
-from connectors.connect import open_transport
-from connectors.recording import RecordingTransport
+from fbs_worker.connectors.base import Transport
+from fbs_worker.connectors.connect import open_transport
+from fbs_worker.connectors.recording import RecordingTransport
 from fbs_worker.errors import (
     FBSError,
     OdooAnswerCutShort,

@@ -12,8 +12,8 @@ import pytest
 import redis
 from pydantic import SecretStr
 
-from connectors.connect import open_transport
-from connectors.recording import RecordingTransport
+from fbs_worker.connectors.connect import open_transport
+from fbs_worker.connectors.recording import RecordingTransport
 from fbs_worker.errors import (
     FBSError,
     JobCancelled,

@@ -17,11 +17,10 @@ import pytest
 import redis
 from pydantic import SecretStr
 
-import connectors
-from connectors.connect import gate_for, open_transport
-from connectors.odoo import OdooConnector
-from connectors.recording import RecordingTransport
-from fbs_worker import odoo_gate
+from fbs_worker import connectors, odoo_gate
+from fbs_worker.connectors.connect import gate_for, open_transport
+from fbs_worker.connectors.odoo import OdooConnector
+from fbs_worker.connectors.recording import RecordingTransport
 from fbs_worker.domains import load_domain
 from fbs_worker.embedded import EmbeddedRedis
 from fbs_worker.errors import JobCancelled, OdooServerError

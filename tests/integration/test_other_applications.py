@@ -21,8 +21,8 @@ from celery.result import AsyncResult
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
-from connectors.recording import RecordingTransport
 from fbs_worker.client import Client
+from fbs_worker.connectors.recording import RecordingTransport
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.errors import JobCancelled, JobFailed
 from fbs_worker.programs import Program
@@ -220,7 +220,7 @@ for number in range(4):
 serve(["master_again"])
 assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0, 0]
 client.close()
-print(sorted({name.partition(".")[0] for name in sys.modules} & {"tasks", "connectors"}))
+print(sorted({"fbs_worker.tasks", "fbs_worker.connectors"} & sys.modules.keys()))
 """
 
 

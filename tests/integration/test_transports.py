@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from connectors.base import Transport
-from connectors.connect import open_transport
-from connectors.json2 import JSON2Transport
-from connectors.jsonrpc import OdooRPCTransport
-from connectors.recording import RecordingTransport
+from fbs_worker.connectors.base import Transport
+from fbs_worker.connectors.connect import open_transport
+from fbs_worker.connectors.json2 import JSON2Transport
+from fbs_worker.connectors.jsonrpc import OdooRPCTransport
+from fbs_worker.connectors.recording import RecordingTransport
 from fbs_worker.errors import OdooModelMissing
 from fbs_worker.settings import OdooConnection
 from tests.support.odoo_server import OdooServer, OdooUser

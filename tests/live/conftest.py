@@ -10,8 +10,8 @@ from typing import Any
 import psycopg2
 import pytest
 
-from connectors.base import Transport
-from connectors.connect import open_transport
+from fbs_worker.connectors.base import Transport
+from fbs_worker.connectors.connect import open_transport
 from fbs_worker.settings import OdooConnection
 
 Sql = Callable[..., list[tuple[Any, ...]]]

@@ -13,8 +13,8 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
-from connectors.base import Transport
-from connectors.connect import open_transport
+from fbs_worker.connectors.base import Transport
+from fbs_worker.connectors.connect import open_transport
 from fbs_worker.embedded import EmbeddedPostgres
 from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig

@@ -13,8 +13,8 @@ from psycopg2 import sql as SQL  # noqa: N812 -- `sql` asks Odoo's own database 
 from psycopg2.extras import Json
 from sqlalchemy import Table
 
-from connectors.base import Transport
-from connectors.odoo import OdooConnector
+from fbs_worker.connectors.base import Transport
+from fbs_worker.connectors.odoo import OdooConnector
 from fbs_worker.database import Connection, connect
 from fbs_worker.discovery import DiscoveryType
 from fbs_worker.domains import Domain, ModuleSelector

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from connectors.base import Transport
-from connectors.connect import open_transport
+from fbs_worker.connectors.base import Transport
+from fbs_worker.connectors.connect import open_transport
 from tests.live.conftest import LiveOdoo
 from tests.support.transport_contract import LoginContract, RightsContract, TransportContract, Way
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from connectors.connect import open_transport
+from fbs_worker.connectors.connect import open_transport
 from fbs_worker.errors import FBSError
 from fbs_worker.odoo_gate import LEASE_SECONDS, OdooGate
 from fbs_worker.settings import OdooConnection

@@ -24,9 +24,9 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
-from connectors.base import Transport
-from connectors.connect import parse_series
-from connectors.recording import RecordingTransport
+from fbs_worker.connectors.base import Transport
+from fbs_worker.connectors.connect import parse_series
+from fbs_worker.connectors.recording import RecordingTransport
 from tests.support.odoo_faults import Misbehaviour
 from tests.support.odoo_handler import Handler, HandlerServer
 

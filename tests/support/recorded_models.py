@@ -7,9 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import connectors
-from connectors.odoo import OdooConnector
-from connectors.recording import RecordingTransport
+from fbs_worker import connectors
+from fbs_worker.connectors.odoo import OdooConnector
+from fbs_worker.connectors.recording import RecordingTransport
 from fbs_worker.discovery import DiscoveryType
 from fbs_worker.domains import load_domain
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from connectors.base import ServerInfo
-from connectors.recording import RecordedTable, write_recording
+from fbs_worker.connectors.base import ServerInfo
+from fbs_worker.connectors.recording import RecordedTable, write_recording
 
 _WRITTEN: Final = "2026-01-0{} 10:00:00"
 

@@ -11,14 +11,14 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import connectors
+from fbs_worker import connectors
 from fbs_worker.database import connect
 from fbs_worker.embedded import EmbeddedPostgres
 from fbs_worker.inline import run_inline
 from fbs_worker.progress import NullProgress, Progress
 from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
-from tasks import solutions
+from fbs_worker.tasks import solutions
 
 RECORDING = Path(connectors.__file__).parent / "recordings" / "odoo19.json.xz"
 ODOO = f"recording:{RECORDING}"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from connectors.base import Transport
+from fbs_worker.connectors.base import Transport
 from fbs_worker.errors import (
     FBSError,
     OdooAccessDenied,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from connectors.ahead import Ahead
+from fbs_worker.connectors.ahead import Ahead
 from fbs_worker.errors import JobCancelled, OdooUnreachable
 
 

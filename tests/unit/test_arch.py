@@ -3,8 +3,8 @@
 import pytest
 from lxml import etree
 
-from connectors.arch import extend, parse
-from connectors.errors import ArchError
+from fbs_worker.connectors.arch import extend, parse
+from fbs_worker.connectors.errors import ArchError
 
 BASE = """
 <form>

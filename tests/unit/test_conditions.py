@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.conditions import Known, any_of, evaluate, from_attrs, from_expression, from_states, text
+from fbs_worker.connectors.conditions import Known, any_of, evaluate, from_attrs, from_expression, from_states, text
 
 HIDDEN, SHOWN = "hidden", "shown"
 

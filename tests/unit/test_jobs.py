@@ -16,7 +16,7 @@ from fbs_worker.errors import FBSError, JobError, QueueUnreachable, SettingsErro
 from fbs_worker.job_events import JobEvent, JobRecord, JobState
 from fbs_worker.requests import DiscoverRequest, check_odoo, expected_odoo, refuse_plain_password
 from fbs_worker.settings import OdooConnection, Settings
-from tasks.base import JobFailure, pause_before, unexpected
+from fbs_worker.tasks.base import JobFailure, pause_before, unexpected
 
 NOW = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 KEPT = {"action": "discover", "state": "running", "created_at": str(NOW), "heartbeat_at": str(NOW), "attempts": "1"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from connectors.modules import Module, ModuleGraph, category_paths, modules_of_rows, split_names
+from fbs_worker.connectors.modules import Module, ModuleGraph, category_paths, modules_of_rows, split_names
 from fbs_worker.domains import Domain, ModuleSelector, domain_names, load_domain
 from fbs_worker.errors import UsageError
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from connectors.arch import parse
-from connectors.modules import Module, ModuleGraph
-from connectors.normalise import Normaliser, WorkflowFacts, field_definition, workflow_definition
-from connectors.views import Form, header_buttons, statusbar_fields
+from fbs_worker.connectors.arch import parse
+from fbs_worker.connectors.modules import Module, ModuleGraph
+from fbs_worker.connectors.normalise import Normaliser, WorkflowFacts, field_definition, workflow_definition
+from fbs_worker.connectors.views import Form, header_buttons, statusbar_fields
 from fbs_worker.discovery import DiscoveryType
 from fbs_worker.domains import load_domain
 

@@ -12,10 +12,10 @@ from urllib.parse import quote
 import pytest
 import urllib3.exceptions as u3
 
-from connectors.address import parse_url
-from connectors.connect import parse_series
-from connectors.http import FAULTS, fault_of
-from connectors.odoo_errors import MAX_TEXT, CallContext, groups_of, odoo_error, one_line
+from fbs_worker.connectors.address import parse_url
+from fbs_worker.connectors.connect import parse_series
+from fbs_worker.connectors.http import FAULTS, fault_of
+from fbs_worker.connectors.odoo_errors import MAX_TEXT, CallContext, groups_of, odoo_error, one_line
 from fbs_worker.errors import (
     FBSError,
     OdooAccessDenied,

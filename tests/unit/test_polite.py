@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from connectors.connect import open_transport
+from fbs_worker.connectors.connect import open_transport
 from fbs_worker.errors import (
     InternalError,
     JobCancelled,

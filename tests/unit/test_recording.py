@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 import pytest
 
-from connectors.base import ServerInfo
-from connectors.recording import RecordedTable, RecordingTransport, write_recording
-from connectors.recording_file import read_recording
+from fbs_worker.connectors.base import ServerInfo
+from fbs_worker.connectors.recording import RecordedTable, RecordingTransport, write_recording
+from fbs_worker.connectors.recording_file import read_recording
 from fbs_worker.errors import FBSError, OdooAccessDenied, OdooCallFailed, OdooModelMissing, RecordingError
 from tests.support.small_odoo import AVAILABLE, FIELDS, TABLES, write_small_recording
 

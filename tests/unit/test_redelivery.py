@@ -9,7 +9,7 @@ import pytest
 
 from fbs_worker.job_events import JobState
 from fbs_worker.redelivery import Held
-from tasks.base import rows_written
+from fbs_worker.tasks.base import rows_written
 
 NOW = 1_767_225_600.0
 

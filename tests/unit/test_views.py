@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from connectors.arch import parse
-from connectors.skeleton import skeleton
-from connectors.views import View, Views, chart, default_form, header_buttons, statusbar_fields, transitions
+from fbs_worker.connectors.arch import parse
+from fbs_worker.connectors.skeleton import skeleton
+from fbs_worker.connectors.views import View, Views, chart, default_form, header_buttons, statusbar_fields, transitions
 
 STATES = ["draft", "sent", "sale", "cancel"]
 
