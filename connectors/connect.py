@@ -14,11 +14,11 @@ from fbs_worker.connectors.http import OdooHTTP
 from fbs_worker.connectors.json2 import SINCE as JSON2_SINCE
 from fbs_worker.connectors.json2 import JSON2Transport
 from fbs_worker.connectors.jsonrpc import OdooRPCTransport, envelope_of, result_of
+from fbs_worker.connectors.limited_transport import Gate, PoliteTransport
+from fbs_worker.connectors.limiter import OdooGate
 from fbs_worker.connectors.odoo_errors import CallContext
-from fbs_worker.connectors.polite import Gate, PoliteTransport
 from fbs_worker.connectors.recording import RecordingTransport
 from fbs_worker.errors import SettingsError
-from fbs_worker.odoo_gate import OdooGate
 from fbs_worker.progress import Progress
 from fbs_worker.settings import OdooConnection, Settings
 

@@ -13,6 +13,7 @@ import redis
 from pydantic import SecretStr
 
 from fbs_worker.connectors.connect import open_transport
+from fbs_worker.connectors.limiter import LONGEST_PAUSE
 from fbs_worker.connectors.recording import RecordingTransport
 from fbs_worker.errors import (
     FBSError,
@@ -23,7 +24,6 @@ from fbs_worker.errors import (
     OdooTimeout,
     OdooUnreachable,
 )
-from fbs_worker.odoo_gate import LONGEST_PAUSE
 from fbs_worker.settings import OdooConnection
 from tests.support.gates import PASSWORD, MakeGate, connection, fail, gates, key, rest, taken, until
 from tests.support.odoo_faults import Misbehaviour

@@ -17,15 +17,16 @@ import pytest
 import redis
 from pydantic import SecretStr
 
-from fbs_worker import connectors, odoo_gate
+from fbs_worker import connectors
+from fbs_worker.connectors import limiter
 from fbs_worker.connectors.connect import gate_for, open_transport
+from fbs_worker.connectors.limiter import OdooGate
 from fbs_worker.connectors.odoo import OdooConnector
 from fbs_worker.connectors.recording import RecordingTransport
 from fbs_worker.domains import load_domain
 from fbs_worker.embedded import EmbeddedRedis
 from fbs_worker.errors import JobCancelled, OdooServerError
 from fbs_worker.inline import run_inline
-from fbs_worker.odoo_gate import OdooGate
 from fbs_worker.progress import NullProgress
 from fbs_worker.settings import OdooConnection, Settings
 from tests.support.gates import PASSWORD, PATIENCE, MakeGate, connection, fail, gates, key, taken, until
@@ -84,7 +85,7 @@ def test_never_more_calls_at_once_than_allowed_over_processes_and_threads(
 
 
 def test_a_waiting_call_goes_on_as_soon_as_a_lease_is_free(gate: MakeGate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(odoo_gate, "_WAKE_SECONDS", 3)
+    monkeypatch.setattr(limiter, "_WAKE_SECONDS", 3)
     first, second = gate(), gate()
     came: list[float] = []
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import pytest
 
+from fbs_worker.connectors.limiter import OdooGate
 from fbs_worker.errors import FBSError, OdooResting, OdooServerError
-from fbs_worker.odoo_gate import OdooGate
 from fbs_worker.settings import OdooConnection
 from tests.support.odoo_server import OdooServer
 

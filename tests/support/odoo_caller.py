@@ -19,8 +19,8 @@ from typing import Any
 from pydantic import SecretStr
 
 from fbs_worker.connectors.connect import open_transport
+from fbs_worker.connectors.limiter import LEASE_SECONDS, OdooGate
 from fbs_worker.errors import FBSError
-from fbs_worker.odoo_gate import LEASE_SECONDS, OdooGate
 from fbs_worker.settings import OdooConnection
 
 ROOT = Path(__file__).parents[2]

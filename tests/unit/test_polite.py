@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fbs_worker.connectors.connect import open_transport
+from fbs_worker.connectors.limiter import Verdict, verdict_on
 from fbs_worker.errors import (
     InternalError,
     JobCancelled,
@@ -27,7 +28,6 @@ from fbs_worker.errors import (
     RecordingError,
     SettingsError,
 )
-from fbs_worker.odoo_gate import Verdict, verdict_on
 from fbs_worker.settings import OdooConnection
 from tests.support.small_odoo import write_small_recording
 

@@ -9,7 +9,7 @@ from fbs_worker.connectors.base import ServerInfo, Transport
 
 
 class Gate(Protocol):
-    """Lets calls to one server through. The product's own is `fbs_worker.odoo_gate.OdooGate`."""
+    """Lets calls to one server through. The product's own is `fbs_worker.connectors.limiter.OdooGate`."""
 
     def turn(self) -> AbstractContextManager[None]:
         """Wait until a call may be made; it is made within the `with` block.

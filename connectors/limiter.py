@@ -21,7 +21,8 @@ from contextlib import contextmanager
 from enum import StrEnum, auto
 from typing import Any, Final, TypeVar
 
-from fbs_worker import odoo_gate_scripts, queue
+from fbs_worker import queue
+from fbs_worker.connectors import limiter_scripts
 from fbs_worker.errors import (
     FBSError,
     JobCancelled,
@@ -97,9 +98,9 @@ class OdooGate:
     ) -> None:
         self._redis = queue.connect(redis_url)
         self._redis_address = queue.address(redis_url)
-        self._take_script = self._redis.register_script(odoo_gate_scripts.TAKE)
-        self._renew_script = self._redis.register_script(odoo_gate_scripts.RENEW)
-        self._give_back_script = self._redis.register_script(odoo_gate_scripts.GIVE_BACK)
+        self._take_script = self._redis.register_script(limiter_scripts.TAKE)
+        self._renew_script = self._redis.register_script(limiter_scripts.RENEW)
+        self._give_back_script = self._redis.register_script(limiter_scripts.GIVE_BACK)
         self._server = server
         self._keys = [*(f"fbs:odoo:{server}:{part}" for part in ("leases", "free", "breaker")), FIGURES]
         self._max_calls = max_calls
