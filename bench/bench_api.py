@@ -37,16 +37,16 @@ from fbs_worker.api.tokens import Entry, new_token
 from fbs_worker.app import make_app
 from fbs_worker.catalogue import Catalogue
 from fbs_worker.catalogue_search import search
-from fbs_worker.database import connect
+from fbs_worker.core.postgres import connect
+from fbs_worker.core.progress import NullProgress
+from fbs_worker.core.settings import Settings
+from fbs_worker.core.vault import new_key
 from fbs_worker.discovery import Discovery, DiscoveryType, Section, SectionStatus
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.embedded.postgres import postgres_binaries
 from fbs_worker.programs import Program
-from fbs_worker.progress import NullProgress
-from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.stack_info import database_url
-from fbs_worker.vault import new_key
 
 SOLUTIONS: Final = 100
 DISCOVERIES: Final = 20_000

@@ -27,7 +27,7 @@ import orjson
 from psycopg2 import sql
 
 from fbs_worker.catalogue import Catalogue
-from fbs_worker.database import Connection, connect
+from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.discovery import Discovery, DiscoveryType, Section, SectionStatus
 from fbs_worker.schema.system import ensure_tables
 from fbs_worker.solution import DatabaseConfig

@@ -30,12 +30,12 @@ from fbs_worker.catalogue import Catalogue
 from fbs_worker.connectors.base import ServerInfo, Transport
 from fbs_worker.connectors.connect import open_transport
 from fbs_worker.connectors.odoo import OdooConnector
-from fbs_worker.database import connect
+from fbs_worker.core.postgres import connect
+from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.discovery import DiscoveryType
 from fbs_worker.domains import load_domain
 from fbs_worker.embedded import EmbeddedPostgres
 from fbs_worker.inline import run_inline
-from fbs_worker.settings import OdooConnection, Settings
 from fbs_worker.solution import DatabaseConfig
 
 DOMAINS: Final = ("rental", "hr", "ecommerce", "generic")

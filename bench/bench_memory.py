@@ -18,7 +18,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from fbs_worker.database import connect
+from fbs_worker.core.postgres import connect
 from fbs_worker.embedded import EmbeddedPostgres
 
 MODELS: Final = 10_000
@@ -28,7 +28,7 @@ MOST_MEGABYTES: Final = 400
 _DISCOVER: Final = """
 import json, sys
 from fbs_worker.inline import run_inline
-from fbs_worker.settings import Settings
+from fbs_worker.core.settings import Settings
 url, database = sys.argv[1], json.loads(sys.argv[2])
 settings = Settings(odoo_url=url, odoo_db="made", odoo_user="made", odoo_password="made")
 told = run_inline("fbs.discover", {"domain": "generic", "database_config": database}, settings=settings)

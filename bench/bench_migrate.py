@@ -29,7 +29,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.sql.elements import quoted_name
 
-from fbs_worker.database import Connection, connect
+from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.domains import Domain
 from fbs_worker.embedded import EmbeddedPostgres
 from fbs_worker.migration.plan import made_of, make_plan

@@ -11,7 +11,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from fbs_worker.settings import OdooConnection
+from fbs_worker.core.settings import OdooConnection
 
 SCRIPT: Final = Path(__file__).parent.parent / "tests" / "live" / "live-odoo"
 CANNOT_DOWNLOAD: Final = 75

@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import shared_task
 
-from fbs_worker.progress import NullProgress, Progress
+from fbs_worker.core.progress import NullProgress, Progress
 from fbs_worker.requests import DiscoverRequest
 from fbs_worker.tasks.base import JobTask
 from fbs_worker.tasks.discover import discover

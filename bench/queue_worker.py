@@ -11,8 +11,8 @@ from typing import Any
 
 from celery.signals import worker_ready
 
+from fbs_worker.core.settings import load_settings
 from fbs_worker.run_worker import run_worker
-from fbs_worker.settings import load_settings
 
 
 def main() -> int:

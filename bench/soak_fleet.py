@@ -19,11 +19,11 @@ from bench.soak_shadow import told
 from bench.soak_work import ANCHOR, HOME, TARGET, Work
 from fbs_worker.client import Client, JobHandle
 from fbs_worker.connectors.recording import RecordingTransport
+from fbs_worker.core.errors import QueueUnreachable
+from fbs_worker.core.settings import Settings
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.errors import QueueUnreachable
 from fbs_worker.jobs import JobStore
 from fbs_worker.programs import settings_environment
-from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.stack_info import database_url
 from tests.support.fault_worker import LOST_AFTER, FaultWorker

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from fbs_worker.errors import SettingsError
+from fbs_worker.core.errors import SettingsError
 
 _HOST: Final = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_.])?", re.IGNORECASE)
 URL_HINT: Final = "Write it as http://host:port or https://host."

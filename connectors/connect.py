@@ -18,9 +18,9 @@ from fbs_worker.connectors.limited_transport import Gate, PoliteTransport
 from fbs_worker.connectors.limiter import OdooGate
 from fbs_worker.connectors.odoo_errors import CallContext
 from fbs_worker.connectors.recording import RecordingTransport
-from fbs_worker.errors import SettingsError
-from fbs_worker.progress import Progress
-from fbs_worker.settings import OdooConnection, Settings
+from fbs_worker.core.errors import SettingsError
+from fbs_worker.core.progress import Progress
+from fbs_worker.core.settings import OdooConnection, Settings
 
 OLDEST: Final = (14, 0)
 """The oldest series that is read."""

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from fbs_worker.connectors.reader import Reader, Row
 from fbs_worker.connectors.tables import COUNTED, MODELS, MODULES, SERVER_ACTIONS, TABLES, VIEWS
-from fbs_worker.errors import OdooError
+from fbs_worker.core.errors import OdooError
 
 VERSION: Final = 2
 _FIELD_PATHS: Final = ("field_id.write_date", "field_id.selection_ids.write_date")

@@ -29,7 +29,7 @@ from urllib3 import HTTPHeaderDict
 
 from fbs_worker.connectors.address import URL_HINT, Address
 from fbs_worker.connectors.deadline import Connection, PlainConnection, TLSConnection
-from fbs_worker.errors import (
+from fbs_worker.core.errors import (
     FBSError,
     OdooAnswerCutShort,
     OdooBadAnswer,

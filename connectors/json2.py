@@ -22,7 +22,7 @@ from fbs_worker.connectors.odoo_errors import (
     model_missing,
     odoo_error,
 )
-from fbs_worker.errors import FBSError, SettingsError
+from fbs_worker.core.errors import FBSError, SettingsError
 
 SINCE: Final = (19, 0)
 """The first series that has JSON-2."""

@@ -17,7 +17,7 @@ from fbs_worker.connectors.address import Address
 from fbs_worker.connectors.base import ServerInfo
 from fbs_worker.connectors.http import Answer, OdooHTTP
 from fbs_worker.connectors.odoo_errors import CallContext, login_refused, odoo_error, second_factor_needed
-from fbs_worker.errors import OdooLoginRefused
+from fbs_worker.core.errors import OdooLoginRefused
 
 _API_KEY: Final = re.compile(r"[0-9a-f]{40}")
 """How Odoo writes its API keys: 20 random bytes in hexadecimal (`API_KEY_SIZE` of res.users)."""

@@ -21,9 +21,9 @@ from contextlib import contextmanager
 from enum import StrEnum, auto
 from typing import Any, Final, TypeVar
 
-from fbs_worker import queue
 from fbs_worker.connectors import limiter_scripts
-from fbs_worker.errors import (
+from fbs_worker.core import redis as queue
+from fbs_worker.core.errors import (
     FBSError,
     JobCancelled,
     OdooBadAnswer,

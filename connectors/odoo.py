@@ -29,10 +29,10 @@ from fbs_worker.connectors.tables import (
     TABLES,
 )
 from fbs_worker.connectors.views import View, Views, default_form
+from fbs_worker.core.errors import OdooAccessDenied, OdooModelMissing
+from fbs_worker.core.progress import NullProgress, Progress
 from fbs_worker.discovery import Discovery, DiscoveryType, Section, Snapshot
 from fbs_worker.domains import Domain
-from fbs_worker.errors import OdooAccessDenied, OdooModelMissing
-from fbs_worker.progress import NullProgress, Progress
 
 _PROBED: Final = (MODELS, FIELDS, SERVER_ACTIONS, AUTOMATIONS, DASHBOARDS)
 _READ_AHEAD: Final = 2

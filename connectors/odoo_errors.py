@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
-from fbs_worker.errors import (
+from fbs_worker.core.errors import (
     FBSError,
     OdooAccessDenied,
     OdooCallFailed,

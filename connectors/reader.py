@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.tables import FIELDS, MODELS, TABLES, Table
-from fbs_worker.errors import OdooModelMissing
+from fbs_worker.core.errors import OdooModelMissing
 
 Row = dict[str, Any]
 

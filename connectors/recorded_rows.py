@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fbs_worker.connectors.recorded_domain import TO_MANY, DomainError
 from fbs_worker.connectors.recording_file import RecordedTable, Recording
-from fbs_worker.errors import OdooModelMissing, RecordingError
+from fbs_worker.core.errors import OdooModelMissing, RecordingError
 
 _MODELS: Final = "ir.model"
 _FIELDS: Final = "ir.model.fields"

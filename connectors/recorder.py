@@ -15,8 +15,8 @@ from fbs_worker.connectors.reader import Reader, Row, related_id
 from fbs_worker.connectors.recording_file import RecordedTable, write_recording
 from fbs_worker.connectors.skeleton import skeletons
 from fbs_worker.connectors.tables import DESCRIBED, FIELDS, MODELS, TABLES, VIEWS, Table
-from fbs_worker.errors import OdooAccessDenied, OdooModelMissing
-from fbs_worker.progress import Progress
+from fbs_worker.core.errors import OdooAccessDenied, OdooModelMissing
+from fbs_worker.core.progress import Progress
 
 _BY_INVERSE: Final = frozenset({"dependencies_id"})
 """Relations that a replay finds from the other side; Odoo is slow to list them."""

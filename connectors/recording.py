@@ -17,7 +17,7 @@ from fbs_worker.connectors.odoo_errors import CallContext, access_denied, model_
 from fbs_worker.connectors.recorded_domain import RELATIONAL, TO_MANY, DomainError, fields_of, predicate
 from fbs_worker.connectors.recorded_rows import RecordedDatabase, RecordedRecord
 from fbs_worker.connectors.recording_file import RecordedTable, read_recording, write_recording
-from fbs_worker.errors import RecordingError
+from fbs_worker.core.errors import RecordingError
 
 __all__ = ["METHODS_SINCE", "RecordedTable", "RecordingTransport", "write_recording"]
 

@@ -25,7 +25,7 @@ from typing import Any, Final
 import orjson
 
 from fbs_worker.connectors.base import ServerInfo
-from fbs_worker.errors import RecordingError
+from fbs_worker.core.errors import RecordingError
 
 FORMAT: Final = 1
 _XZ_MAGIC: Final = b"\xfd7zXZ\x00"

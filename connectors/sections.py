@@ -23,8 +23,8 @@ from fbs_worker.connectors.tables import (
     XML_IDS,
 )
 from fbs_worker.connectors.views import View
+from fbs_worker.core.errors import OdooAccessDenied, OdooModelMissing
 from fbs_worker.discovery import SECTION_TYPES, DiscoveryType, Section, SectionStatus
-from fbs_worker.errors import OdooAccessDenied, OdooModelMissing
 
 Answer = TypeVar("Answer")
 

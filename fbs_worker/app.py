@@ -22,12 +22,12 @@ from click import get_current_context
 
 from fbs_worker.broker import Broker
 from fbs_worker.celery_config import DISCOVERY_QUEUE, ROUTES, configuration, inline_configuration
-from fbs_worker.errors import FBSError, QueueUnreachable, UsageError
+from fbs_worker.core.errors import FBSError, QueueUnreachable, UsageError
+from fbs_worker.core.progress import Progress
+from fbs_worker.core.settings import Settings, get_settings
 from fbs_worker.identity import identity
 from fbs_worker.jobs import JobStore
 from fbs_worker.outbox import Outbox
-from fbs_worker.progress import Progress
-from fbs_worker.settings import Settings, get_settings
 
 _STEPS: Final = (
     "fbs_worker.presence_step:PresenceStep",

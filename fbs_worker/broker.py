@@ -17,9 +17,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from kombu.exceptions import OperationalError
 
-from fbs_worker import queue
-from fbs_worker.errors import QueueUnreachable, SettingsError
-from fbs_worker.settings import Settings
+from fbs_worker.core import redis as queue
+from fbs_worker.core.errors import QueueUnreachable, SettingsError
+from fbs_worker.core.settings import Settings
 
 _AMQP: Final = frozenset({"amqp", "amqps"})
 _SENTINEL: Final = "sentinel"

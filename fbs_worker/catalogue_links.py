@@ -10,7 +10,7 @@ from psycopg2 import sql
 
 from fbs_worker.catalogue_pages import asked
 from fbs_worker.catalogue_rows import is_storable
-from fbs_worker.database import Connection
+from fbs_worker.core.postgres import Connection
 
 MOST: Final = 500
 """Rows of each answer at most."""

@@ -19,9 +19,9 @@ from fbs_worker.job_handle import JobHandle, outcome
 
 if TYPE_CHECKING:
     from fbs_worker.app import FBSCelery
+    from fbs_worker.core.settings import Settings
+    from fbs_worker.core.vault import Vault
     from fbs_worker.job_events import JobRecord, JobState
-    from fbs_worker.settings import Settings
-    from fbs_worker.vault import Vault
 
 __all__ = ["Client", "JobHandle", "outcome"]
 
@@ -35,7 +35,7 @@ class Client:
     """
 
     def __init__(self, redis_url: str | None = None, *, settings: Settings | None = None) -> None:
-        from fbs_worker.settings import get_settings
+        from fbs_worker.core.settings import get_settings
 
         settings = settings or get_settings()
         if redis_url is not None:
@@ -306,7 +306,7 @@ class Client:
 
     @cached_property
     def _vault(self) -> Vault:
-        from fbs_worker.vault import Vault
+        from fbs_worker.core.vault import Vault
 
         return Vault.from_text(self._settings.fbs_secret_keys.get_secret_value())
 

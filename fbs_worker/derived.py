@@ -25,8 +25,8 @@ from typing import Any, Final
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.database import errors_translated
-from fbs_worker.locks import transaction_lock
+from fbs_worker.core.advisory_locks import transaction_lock
+from fbs_worker.core.postgres import errors_translated
 
 MAX_NAME: Final = 100
 """Characters of `workflow_name` and `dashboard_name`."""

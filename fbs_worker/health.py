@@ -17,15 +17,15 @@ from typing import Any, Final
 
 from celery.utils.nodenames import gethostname, nodename
 
-from fbs_worker import queue
 from fbs_worker.app import FBSCelery, make_app
 from fbs_worker.backlog import Backlog, Queues
 from fbs_worker.celery_config import QUEUES
-from fbs_worker.errors import FBSError, JobNotFound, UnreachableError
+from fbs_worker.core import redis as queue
+from fbs_worker.core.errors import FBSError, JobNotFound, UnreachableError
+from fbs_worker.core.fanout import gather, looking_into
+from fbs_worker.core.settings import Settings
 from fbs_worker.presence import Presence, WorkerSign
 from fbs_worker.probes import Answer, own_queue, probe
-from fbs_worker.reach import gather, looking_into
-from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
 
 _CONNECT_SECONDS: Final = 2

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import orjson
 
-from fbs_worker.errors import SecretError
-from fbs_worker.vault import SEALED, Vault
+from fbs_worker.core.errors import SecretError
+from fbs_worker.core.vault import SEALED, Vault
 
 _PASSWORD: Final = "password"  # noqa: S105 -- the name of a field
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from fbs_worker.errors import UsageError
-from fbs_worker.progress import NullProgress, Progress
-from fbs_worker.settings import Settings
+from fbs_worker.core.errors import UsageError
+from fbs_worker.core.progress import NullProgress, Progress
+from fbs_worker.core.settings import Settings
 
 
 def run_inline(

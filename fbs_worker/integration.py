@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from fbs_worker.client import Client
-from fbs_worker.errors import JobError, RefusedError
+from fbs_worker.core.errors import JobError, RefusedError
 
 if TYPE_CHECKING:
+    from fbs_worker.core.settings import Settings
     from fbs_worker.job_handle import JobHandle
-    from fbs_worker.settings import Settings
 
 WAIT_SECONDS: Final = 600.0
 """How long a job is waited for where nothing else is said: without a worker it would be for ever."""
@@ -31,7 +31,7 @@ def settings_here() -> Settings:
     Raises:
         SettingsError: one is not valid.
     """
-    from fbs_worker.settings import get_settings
+    from fbs_worker.core.settings import get_settings
     from fbs_worker.stack_info import effective_settings
 
     return effective_settings(get_settings())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from fbs_worker.errors import JobCancelled, JobError, JobFailed
+from fbs_worker.core.errors import JobCancelled, JobError, JobFailed
 
 if TYPE_CHECKING:
     from fbs_worker.job_events import JobEvent, JobRecord, JobState

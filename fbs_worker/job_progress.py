@@ -12,7 +12,7 @@ from contextvars import copy_context
 from functools import lru_cache
 from typing import Any, Final, Literal, Self
 
-from fbs_worker.errors import FBSError, JobCancelled, QueueUnreachable
+from fbs_worker.core.errors import FBSError, JobCancelled, QueueUnreachable
 from fbs_worker.jobs import JobStore, Standing
 from fbs_worker.logs import set_step
 

@@ -12,8 +12,8 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Self, cast
 
-from fbs_worker import queue
-from fbs_worker.errors import JobNotFound
+from fbs_worker.core import redis as queue
+from fbs_worker.core.errors import JobNotFound
 from fbs_worker.job_events import JobEvent, JobRecord, JobState, state_of
 
 LOST_AFTER_SECONDS: Final = 30.0

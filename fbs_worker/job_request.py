@@ -12,7 +12,7 @@ from typing import Any, Final
 from celery.exceptions import WorkerLostError
 from celery.worker.request import Request
 
-from fbs_worker.errors import FBSError
+from fbs_worker.core.errors import FBSError
 from fbs_worker.jobs import JobStore
 
 JOB_REQUEST: Final = "fbs_worker.job_request:JobRequest"

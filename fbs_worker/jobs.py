@@ -16,8 +16,9 @@ from typing import Any, Final, cast
 
 import orjson
 
-from fbs_worker import job_scripts, queue
-from fbs_worker.errors import JobError
+from fbs_worker import job_scripts
+from fbs_worker.core import redis as queue
+from fbs_worker.core.errors import JobError
 from fbs_worker.job_events import FINISHED, Claim, JobEvent, JobRecord, JobState, Standing
 from fbs_worker.job_reader import FIGURES, INDEX, LOST_AFTER_SECONDS, OPEN, JobReader, events_key_of, key_of, not_found
 

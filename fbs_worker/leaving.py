@@ -10,7 +10,7 @@ from typing import Final
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.database import errors_translated
+from fbs_worker.core.postgres import errors_translated
 from fbs_worker.registry_rows import table_name
 from fbs_worker.schema.survey import relations
 

@@ -22,7 +22,7 @@ from celery._state import get_current_task
 from celery.app.log import Logging
 from celery.utils.log import ColorFormatter, mlevel
 
-from fbs_worker.redaction import Redactor
+from fbs_worker.core.redaction import Redactor
 
 _QUIETEST: Final = {
     "odoorpc": logging.WARNING,  # at DEBUG it logs what it sends, passwords among it

@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Final
 
-from fbs_worker.errors import FBSError, UsageError
+from fbs_worker.core.errors import FBSError, UsageError
+from fbs_worker.core.settings import Settings
 from fbs_worker.metrics import CONTENT_TYPE, metrics_text
-from fbs_worker.settings import Settings
 
 PATH: Final = "/metrics"
 _TEXT: Final = "text/plain; charset=utf-8"

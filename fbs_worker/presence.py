@@ -16,7 +16,7 @@ from typing import Any, Final, Self, cast
 
 import orjson
 
-from fbs_worker import queue
+from fbs_worker.core import redis as queue
 
 SIGN_SECONDS: Final = 2.0
 """How often a worker gives a sign of life."""

@@ -8,7 +8,7 @@ from typing import Any
 from celery import bootsteps
 from celery.worker import state
 
-from fbs_worker.errors import FBSError
+from fbs_worker.core.errors import FBSError
 from fbs_worker.presence import SIGN_SECONDS, Presence, WorkerSign
 from fbs_worker.probes import PROBE_TASK, own_queue
 

@@ -21,10 +21,10 @@ from typing import Any, Final, cast
 
 from kombu.entity import Exchange, Queue
 
-from fbs_worker import queue
 from fbs_worker.app import FBSCelery
 from fbs_worker.backlog import Queues
-from fbs_worker.settings import Settings
+from fbs_worker.core import redis as queue
+from fbs_worker.core.settings import Settings
 
 PROBE_TASK: Final = "fbs.probe"
 

@@ -13,9 +13,9 @@ from typing import IO, Any, Final, Self
 
 from pydantic import BaseModel, SecretStr
 
-from fbs_worker.errors import JobError
+from fbs_worker.core.errors import JobError
+from fbs_worker.core.settings import Settings
 from fbs_worker.processes import ProcessRef, last_line, signals_held, spawn
-from fbs_worker.settings import Settings
 
 WARM_SECONDS: Final = 30.0
 """How long a worker may finish what it is doing before its jobs are cut off (they run again later)."""

@@ -22,7 +22,7 @@ from kombu.transport.redis import Channel
 from redis.exceptions import RedisError
 
 from fbs_worker.app import FBSCelery
-from fbs_worker.errors import FBSError, JobError
+from fbs_worker.core.errors import FBSError, JobError
 from fbs_worker.job_events import JobRecord, JobState
 from fbs_worker.job_request import JOB_REQUEST
 from fbs_worker.jobs import JobStore

@@ -14,9 +14,11 @@ from typing import Final
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.database import Connection, errors_translated
-from fbs_worker.errors import SettingsError, SolutionNotFound, UsageError
-from fbs_worker.locks import transaction, transaction_lock
+from fbs_worker.core.advisory_locks import transaction, transaction_lock
+from fbs_worker.core.errors import SettingsError, SolutionNotFound, UsageError
+from fbs_worker.core.postgres import Connection, errors_translated
+from fbs_worker.core.settings import Settings
+from fbs_worker.core.vault import Vault
 from fbs_worker.registry_rows import (
     LAST_REFRESH,
     SHAPE,
@@ -30,9 +32,7 @@ from fbs_worker.registry_rows import (
 )
 from fbs_worker.registry_schedule import write_schedule
 from fbs_worker.schema.system import ensure_tables, solution_schemas_table, table_exists
-from fbs_worker.settings import Settings
 from fbs_worker.solution import DEFAULT_TABLE_PREFIX, DatabaseConfig, check_prefix
-from fbs_worker.vault import Vault
 
 __all__ = ["AddressBook", "DamagedRow", "OwnRow", "SolutionRecord", "home_database"]
 

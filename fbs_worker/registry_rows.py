@@ -17,11 +17,11 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 from pydantic import SecretStr
 
 from fbs_worker.catalogue_rows import to_json
-from fbs_worker.errors import DatabaseError, SecretError, SolutionConflict, UsageError
+from fbs_worker.core.errors import DatabaseError, SecretError, SolutionConflict, UsageError
+from fbs_worker.core.settings import DEFAULT_CONNECTION
+from fbs_worker.core.vault import SEALED, Vault
 from fbs_worker.schema.system import table_exists
-from fbs_worker.settings import DEFAULT_CONNECTION
 from fbs_worker.solution import DEFAULT_TABLE_PREFIX, DatabaseConfig, SolutionConfig
-from fbs_worker.vault import SEALED, Vault
 
 MAX_PASSWORD: Final = 255
 """Characters of `database_password`: a password of up to 127 bytes fits once it is sealed."""

@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from fbs_worker.errors import UsageError
+from fbs_worker.core.errors import UsageError
 from fbs_worker.migration.steps import MUST_BE_ALLOWED, Hazard
 from fbs_worker.requests import checked_solution_name, flag
 from fbs_worker.solution import ModelName

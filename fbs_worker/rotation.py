@@ -18,15 +18,15 @@ from typing import Any, Final
 
 from psycopg2 import sql
 
-from fbs_worker.database import Connection, errors_translated
-from fbs_worker.errors import FBSError, SecretError
-from fbs_worker.reach import gather, looking_into
+from fbs_worker.core.errors import FBSError, SecretError
+from fbs_worker.core.fanout import gather, looking_into
+from fbs_worker.core.postgres import Connection, errors_translated
+from fbs_worker.core.settings import Settings
+from fbs_worker.core.vault import SEALED, Vault
 from fbs_worker.registry import AddressBook, DamagedRow, SolutionRecord, home_database
 from fbs_worker.registry_rows import OWN_MARK, table_name
 from fbs_worker.schema.system import table_exists
-from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
-from fbs_worker.vault import SEALED, Vault
 
 _CONNECT_SECONDS: Final = 5
 _SECONDS: Final = 30.0

@@ -12,8 +12,8 @@ from celery.utils.nodenames import gethostname, nodename
 
 from fbs_worker.app import check, make_app
 from fbs_worker.celery_config import CELERY_QUEUE, QUEUES
-from fbs_worker.errors import EXIT_DONE, UsageError
-from fbs_worker.settings import Settings
+from fbs_worker.core.errors import EXIT_DONE, UsageError
+from fbs_worker.core.settings import Settings
 
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final, Self
 
-from fbs_worker.errors import UsageError
+from fbs_worker.core.errors import UsageError
 
 _HINT: Final = 'Give minute, hour, day of month, month and day of week, e.g. "0 3 * * *" for every day at 3:00.'
 _MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")

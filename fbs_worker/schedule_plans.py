@@ -18,7 +18,7 @@ from typing import Any, Final, Self, cast
 
 import orjson
 
-from fbs_worker import queue
+from fbs_worker.core import redis as queue
 from fbs_worker.schedule_times import Schedule
 
 PREFIX: Final = "fbs:redbeat:"

@@ -13,17 +13,17 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
-from fbs_worker.database import Connection, errors_translated
-from fbs_worker.errors import DatabaseBusy, FBSError, SettingsError, UsageError
-from fbs_worker.locks import POLL_SECONDS, solution_lock
-from fbs_worker.reach import gather, looking_into
+from fbs_worker.core.advisory_locks import POLL_SECONDS, solution_lock
+from fbs_worker.core.errors import DatabaseBusy, FBSError, SettingsError, UsageError
+from fbs_worker.core.fanout import gather, looking_into
+from fbs_worker.core.postgres import Connection, errors_translated
+from fbs_worker.core.settings import Settings
+from fbs_worker.core.vault import Vault
 from fbs_worker.registry import AddressBook, DamagedRow, OwnRow, SolutionRecord, home_database
 from fbs_worker.registry_rows import read_rows, table_name
 from fbs_worker.schedule_plans import REFRESH_DUE, PlanStore, definition, entry_name
 from fbs_worker.schedule_times import DUE_EVERY, Schedule, due
-from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
-from fbs_worker.vault import Vault
 
 _log = logging.getLogger(__name__)
 

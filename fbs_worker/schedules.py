@@ -9,15 +9,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from fbs_worker.errors import FBSError, SolutionNotFound
-from fbs_worker.reach import looking_into
+from fbs_worker.core.errors import FBSError, SolutionNotFound
+from fbs_worker.core.fanout import looking_into
+from fbs_worker.core.settings import Settings
+from fbs_worker.core.vault import Vault
 from fbs_worker.registry import DamagedRow, OwnRow, SolutionRecord
 from fbs_worker.schedule_plans import LOCK, PREFIX, Plan, PlanStore, definition, entry_name
 from fbs_worker.schedule_rebuild import open_book, refresh_every, schedule_lock, schedule_of
 from fbs_worker.schedule_times import Schedule
-from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
-from fbs_worker.vault import Vault
 
 LOCK_SECONDS: Final = 30.0
 """A beat that gives no sign of life for so long has lost its place to the next."""
@@ -42,7 +42,7 @@ def beat_configuration(
         lock_seconds: see `LOCK_SECONDS`.
         look_seconds: see `LOOK_SECONDS`.
     """
-    from fbs_worker import queue
+    from fbs_worker.core import redis as queue
 
     return {
         "redbeat_redis_url": queue.check_url(settings.fbs_redis_url),

@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
-from fbs_worker.errors import UsageError
-from fbs_worker.vault import Vault
+from fbs_worker.core.errors import UsageError
+from fbs_worker.core.vault import Vault
 
 DEFAULT_HOST: Final = "localhost"
 DEFAULT_PORT: Final = 5432

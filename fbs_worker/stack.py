@@ -19,14 +19,16 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from fbs_worker import database, queue
 from fbs_worker.celery_config import CELERY_QUEUE, QUEUES
+from fbs_worker.core import postgres as database
+from fbs_worker.core import redis as queue
+from fbs_worker.core.errors import SettingsError
+from fbs_worker.core.settings import Settings
+from fbs_worker.core.sockets import LOOPBACK, url_of
+from fbs_worker.core.vault import new_key
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.errors import SettingsError
-from fbs_worker.listening import LOOPBACK, url_of
 from fbs_worker.processes import file_lock, signals_held
 from fbs_worker.programs import WARM_SECONDS, Program, settings_environment, stop_program
-from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.stack_info import (
     Service,
@@ -38,7 +40,6 @@ from fbs_worker.stack_info import (
     write_private,
     write_stack,
 )
-from fbs_worker.vault import new_key
 
 HOME_DATABASE: Final = "fbs"
 """The database that `fbs up` makes in the PostgreSQL that it starts."""

@@ -20,17 +20,17 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, Final
 
-from fbs_worker.errors import FBSError
+from fbs_worker.core.errors import FBSError
+from fbs_worker.core.fanout import gather, looking_into, too_slow
+from fbs_worker.core.settings import Settings
+from fbs_worker.core.vault import Vault
 from fbs_worker.jobs import JobState, JobStore
-from fbs_worker.reach import gather, looking_into, too_slow
 from fbs_worker.registry import AddressBook, DamagedRow, SolutionRecord, home_database
 from fbs_worker.schedule_plans import Plan
 from fbs_worker.schedule_rebuild import refresh_every
 from fbs_worker.schedules import planned, what_beat_knows
-from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.status_look import Counted, LongLook, Look, look_at, look_long_at
-from fbs_worker.vault import Vault
 
 LIST_SECONDS: Final = 5.0
 """How long `list` waits for databases, all of them together."""

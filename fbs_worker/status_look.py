@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fbs_worker.catalogue import Catalogue
-from fbs_worker.database import Connection, errors_translated
+from fbs_worker.core.errors import DatabaseBusy, FBSError
+from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.discovery import SectionStatus
-from fbs_worker.errors import DatabaseBusy, FBSError
 from fbs_worker.migration.wanted import plan_migration, wanted
 from fbs_worker.registry_rows import DamagedRow, SolutionRecord, read_rows, table_name
 from fbs_worker.schema.ddl import table_sizes

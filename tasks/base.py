@@ -21,7 +21,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from kombu.exceptions import OperationalError
 
 from fbs_worker.app import FBSCelery
-from fbs_worker.errors import (
+from fbs_worker.core.errors import (
     FBSError,
     InternalError,
     JobCancelled,
@@ -30,12 +30,12 @@ from fbs_worker.errors import (
     QueueUnreachable,
     UsageError,
 )
+from fbs_worker.core.progress import Progress
+from fbs_worker.core.settings import Settings
 from fbs_worker.job_announcing import Announcer
 from fbs_worker.job_progress import Heartbeat, JobProgress, JobSuperseded
 from fbs_worker.jobs import Claim, JobState, JobStore
 from fbs_worker.logs import job_context
-from fbs_worker.progress import Progress
-from fbs_worker.settings import Settings
 
 _log = logging.getLogger(__name__)
 

@@ -14,14 +14,14 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 from fbs_worker.catalogue import Catalogue, SnapshotRecord
 from fbs_worker.connectors.connect import gate_for, open_transport
 from fbs_worker.connectors.odoo import OdooConnector
-from fbs_worker.database import Connection, connect
+from fbs_worker.core.postgres import Connection, connect
+from fbs_worker.core.progress import Progress
+from fbs_worker.core.settings import DEFAULT_CONNECTION, Settings
+from fbs_worker.core.vault import Vault
 from fbs_worker.discovery import ChangeReport, DiscoveryType, SectionStatus, Snapshot
 from fbs_worker.domains import Domain
-from fbs_worker.progress import Progress
 from fbs_worker.requests import DiscoverRequest, check_odoo, refuse_plain_password
-from fbs_worker.settings import DEFAULT_CONNECTION, Settings
 from fbs_worker.tasks.base import JobTask
-from fbs_worker.vault import Vault
 
 
 @shared_task(name="fbs.discover", bind=True, base=JobTask)  # type: ignore[untyped-decorator]  # Celery has no types

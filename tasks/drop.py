@@ -9,19 +9,19 @@ from typing import Any
 from celery import shared_task
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.database import Connection
-from fbs_worker.errors import DatabaseMissing, RowsInTheWay
+from fbs_worker.core.advisory_locks import lock_tables, transaction, transaction_lock
+from fbs_worker.core.errors import DatabaseMissing, RowsInTheWay
+from fbs_worker.core.postgres import Connection
+from fbs_worker.core.progress import Progress
+from fbs_worker.core.settings import Settings
 from fbs_worker.leaving import forget, is_address_book, others_have_rows
-from fbs_worker.locks import lock_tables, transaction, transaction_lock
 from fbs_worker.migration.kept import kept_tables
-from fbs_worker.progress import Progress
 from fbs_worker.registry import OwnRow, SolutionRecord
 from fbs_worker.registry_rows import table_name
 from fbs_worker.requests import DropRequest
 from fbs_worker.schema import ddl
 from fbs_worker.schema.survey import LOCK_TABLES, relations
 from fbs_worker.schema.system import system_tables
-from fbs_worker.settings import Settings
 from fbs_worker.tasks.base import JobTask
 from fbs_worker.tasks.solutions import (
     Entry,

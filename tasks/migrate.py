@@ -12,23 +12,23 @@ from typing import Any
 from celery import shared_task
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.database import Connection
-from fbs_worker.errors import FBSError, RefusedError
-from fbs_worker.locks import transaction
+from fbs_worker.core.advisory_locks import transaction
+from fbs_worker.core.errors import FBSError, RefusedError
+from fbs_worker.core.postgres import Connection
+from fbs_worker.core.progress import Progress
+from fbs_worker.core.settings import Settings
+from fbs_worker.core.vault import Vault
 from fbs_worker.migration.applied import Applied
 from fbs_worker.migration.apply import apply
 from fbs_worker.migration.record import Row, Undoes, history, unfinished
 from fbs_worker.migration.steps import Plan, Step
 from fbs_worker.migration.undo import plan_undo
 from fbs_worker.migration.wanted import plan_migration, wanted
-from fbs_worker.progress import Progress
 from fbs_worker.registry import OwnRow, SolutionRecord
 from fbs_worker.requests_migrate import MigrateRequest
 from fbs_worker.schema.survey import relations
-from fbs_worker.settings import Settings
 from fbs_worker.tasks.base import JobTask
 from fbs_worker.tasks.solutions import Entry, Home, find_solution, own_row, refuse_sharing, to_oneself, vault_of
-from fbs_worker.vault import Vault
 
 _log = logging.getLogger(__name__)
 

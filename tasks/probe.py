@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import Task, shared_task
 
 from fbs_worker.app import FBSCelery
-from fbs_worker.errors import UsageError
+from fbs_worker.core.errors import UsageError
 from fbs_worker.probes import PROBE_TASK, give_answer
 
 

@@ -10,8 +10,8 @@ from celery import shared_task
 
 from fbs_worker.connectors.connect import gate_for, open_transport
 from fbs_worker.connectors.recorder import record
-from fbs_worker.errors import RefusedError
-from fbs_worker.settings import DEFAULT_CONNECTION
+from fbs_worker.core.errors import RefusedError
+from fbs_worker.core.settings import DEFAULT_CONNECTION
 from fbs_worker.tasks.base import JobTask
 
 

@@ -12,17 +12,18 @@ from celery import shared_task
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.catalogue import model_definitions
-from fbs_worker.database import Connection
-from fbs_worker.errors import RefusedError, UsageError
-from fbs_worker.locks import transaction
+from fbs_worker.core.advisory_locks import transaction
+from fbs_worker.core.errors import RefusedError, UsageError
+from fbs_worker.core.postgres import Connection
+from fbs_worker.core.progress import Progress
+from fbs_worker.core.settings import DEFAULT_CONNECTION, OdooConnection, Settings
+from fbs_worker.core.vault import Vault
 from fbs_worker.migration.plan import made_of
-from fbs_worker.progress import Progress
 from fbs_worker.registry import OwnRow, SolutionRecord
 from fbs_worker.requests import SetupRequest, check_odoo, refuse_plain_password
 from fbs_worker.schema import ddl
 from fbs_worker.schema.definition import Definition, define
 from fbs_worker.schema.survey import LOCK_TABLES, check_may_create
-from fbs_worker.settings import DEFAULT_CONNECTION, OdooConnection, Settings
 from fbs_worker.tasks.base import JobTask
 from fbs_worker.tasks.reading import Refreshed, refresh_solution
 from fbs_worker.tasks.solutions import (
@@ -35,7 +36,6 @@ from fbs_worker.tasks.solutions import (
     undone_on_failure,
     vault_of,
 )
-from fbs_worker.vault import Vault
 
 DEFINITION_VERSION: Final = 1
 """Of what `schema_definition` of a solution's row looks like."""

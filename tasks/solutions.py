@@ -9,14 +9,14 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Final
 
-from fbs_worker.database import Connection, connect
-from fbs_worker.errors import FBSError, SolutionConflict, SolutionNotFound
-from fbs_worker.locks import solution_lock, transaction
-from fbs_worker.progress import Progress
+from fbs_worker.core.advisory_locks import solution_lock, transaction
+from fbs_worker.core.errors import FBSError, SolutionConflict, SolutionNotFound
+from fbs_worker.core.postgres import Connection, connect
+from fbs_worker.core.progress import Progress
+from fbs_worker.core.settings import Settings
+from fbs_worker.core.vault import Vault
 from fbs_worker.registry import AddressBook, DamagedRow, OwnRow, SolutionRecord, home_database
-from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
-from fbs_worker.vault import Vault
 
 _log = logging.getLogger(__name__)
 

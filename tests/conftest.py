@@ -17,10 +17,10 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
+from fbs_worker.core.settings import Settings, get_settings
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.programs import Program
 from fbs_worker.programs import start_worker as start_worker_program
-from fbs_worker.settings import Settings, get_settings
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.stack_info import database_url
 from tests.support.servers import describe, processes_about, redis_database, short_folder

@@ -12,7 +12,6 @@ from fastapi import Depends, Header, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from fbs_worker import errors as core
 from fbs_worker.api.errors import IdempotencyInProgress, IdempotencyMismatch, TooBusy
 from fbs_worker.api.guard import caller_of, require_read, require_write
 from fbs_worker.api.idempotency import HEADER, REPLAYED
@@ -20,10 +19,11 @@ from fbs_worker.api.models import JobAnswer
 from fbs_worker.api.places import Places
 from fbs_worker.api.problems import error_of, problem_response, problem_responses
 from fbs_worker.client import Client
-from fbs_worker.errors import FBSError, JobCancelled
+from fbs_worker.core import errors as core
+from fbs_worker.core.errors import FBSError, JobCancelled
+from fbs_worker.core.settings import Settings
 from fbs_worker.job_events import JobRecord, JobState
 from fbs_worker.job_handle import JobHandle
-from fbs_worker.settings import Settings
 
 LONGEST_WAIT: Final = 60
 """Seconds that a request may wait for a job."""

@@ -25,7 +25,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from fbs_worker import __version__, pages, queue
+from fbs_worker import __version__, pages
 from fbs_worker.api import discoveries, jobs, openapi, service_routes, solutions
 from fbs_worker.api.guard import Guard
 from fbs_worker.api.hosts import Hosts
@@ -35,8 +35,9 @@ from fbs_worker.api.places import Places
 from fbs_worker.api.problems import on_error, on_http_exception, on_invalid
 from fbs_worker.api.tokens import Tokens
 from fbs_worker.client import Client
-from fbs_worker.errors import FBSError
-from fbs_worker.settings import Settings
+from fbs_worker.core import redis as queue
+from fbs_worker.core.errors import FBSError
+from fbs_worker.core.settings import Settings
 
 
 def create_app(settings: Settings) -> FastAPI:

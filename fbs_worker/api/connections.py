@@ -1,7 +1,7 @@
 """Connections to databases that are kept open, a few for each: opening one takes longer than most questions.
 
 They can only read, and each question ends in time: PostgreSQL gives up on a statement by itself, and where the server
-has stopped in mid-answer the connection is cut off, as `fbs_worker.reach` does it for single looks.
+has stopped in mid-answer the connection is cut off, as `fbs_worker.core.fanout` does it for single looks.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Final
 
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
-from fbs_worker.database import Connection, connect, errors_translated
-from fbs_worker.errors import DatabaseBusy, DatabaseUnreachable
-from fbs_worker.reach import too_slow
+from fbs_worker.core.errors import DatabaseBusy, DatabaseUnreachable
+from fbs_worker.core.fanout import too_slow
+from fbs_worker.core.postgres import Connection, connect, errors_translated
 from fbs_worker.solution import DatabaseConfig
 
 MOST: Final = 8

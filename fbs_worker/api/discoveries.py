@@ -27,9 +27,7 @@ from fbs_worker.api.problems import problem_responses
 from fbs_worker.api.queries import query_of, query_told
 from fbs_worker.catalogue_pages import Page, page
 from fbs_worker.catalogue_search import KINDS, search
-from fbs_worker.discovery import DiscoveryType
-from fbs_worker.domains import load_domain
-from fbs_worker.errors import (
+from fbs_worker.core.errors import (
     DatabaseBusy,
     DatabaseError,
     DatabaseMissing,
@@ -37,6 +35,8 @@ from fbs_worker.errors import (
     SolutionNotFound,
     UsageError,
 )
+from fbs_worker.discovery import DiscoveryType
+from fbs_worker.domains import load_domain
 from fbs_worker.job_handle import JobHandle
 from fbs_worker.registry_rows import SolutionRecord
 from fbs_worker.solution import DatabaseConfig

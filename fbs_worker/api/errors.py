@@ -20,7 +20,7 @@ FBSError
 
 from __future__ import annotations
 
-from fbs_worker.errors import FBSError, RefusedError, UsageError
+from fbs_worker.core.errors import FBSError, RefusedError, UsageError
 
 
 class NotAuthenticated(FBSError):

@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
-from fbs_worker.errors import QueueUnreachable
+from fbs_worker.core.errors import QueueUnreachable
 
 SECONDS: Final = 2.0
 """How long an answer is kept at most."""

@@ -31,8 +31,8 @@ from fbs_worker.api.limits import WRONG_TOKENS_PER_MINUTE, Limiter, announced_le
 from fbs_worker.api.origin import SAFE_METHODS, check_local, check_site
 from fbs_worker.api.problems import problem_response, unexpected
 from fbs_worker.api.tokens import LOCAL, READ, WRITE, Caller, Tokens
-from fbs_worker.errors import FBSError
-from fbs_worker.settings import Settings
+from fbs_worker.core.errors import FBSError
+from fbs_worker.core.settings import Settings
 
 __all__ = ["SESSION_COOKIE", "Caller", "Guard", "caller_of", "check_token", "require_read", "require_write"]
 

@@ -17,10 +17,10 @@ from typing import Final, Self
 from urllib.parse import urlsplit
 
 from fbs_worker.api.errors import HostRefused
-from fbs_worker.errors import SettingsError, UsageError
-from fbs_worker.settings import Settings
+from fbs_worker.core.errors import SettingsError, UsageError
+from fbs_worker.core.settings import Settings
+from fbs_worker.core.vault import Vault
 from fbs_worker.solution import DatabaseConfig
-from fbs_worker.vault import Vault
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -19,11 +19,11 @@ from typing import Final, cast
 
 from anyio import to_thread
 
-from fbs_worker import queue
 from fbs_worker.api.errors import IdempotencyInProgress, IdempotencyMismatch
 from fbs_worker.api.tokens import Caller
-from fbs_worker.errors import UsageError
-from fbs_worker.settings import Settings
+from fbs_worker.core import redis as queue
+from fbs_worker.core.errors import UsageError
+from fbs_worker.core.settings import Settings
 
 HEADER: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotency-Replayed"

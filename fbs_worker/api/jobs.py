@@ -16,7 +16,7 @@ from fbs_worker.api.events import EVENTS_TOLD, LastEventId, event_stream
 from fbs_worker.api.models import JobAnswer, JobsAnswer
 from fbs_worker.api.problems import problem_responses
 from fbs_worker.api.queries import query_of, query_told
-from fbs_worker.errors import JobNotFound, QueueUnreachable
+from fbs_worker.core.errors import JobNotFound, QueueUnreachable
 
 router = APIRouter(tags=["jobs"])
 

@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from fbs_worker.api import errors as http
 from fbs_worker.api.problems import MEDIA_TYPE, FieldProblem, Problem, problem_responses
-from fbs_worker.errors import FBSError, InternalError, UsageError
+from fbs_worker.core.errors import FBSError, InternalError, UsageError
 
 PATH: Final = "/api/v1/openapi.json"
 

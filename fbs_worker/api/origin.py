@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from fbs_worker.api.errors import CrossSite, NotLocal
-from fbs_worker.listening import is_loopback
+from fbs_worker.core.sockets import is_loopback
 
 Headers = Mapping[bytes, bytes]
 

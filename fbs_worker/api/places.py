@@ -9,13 +9,13 @@ from functools import cached_property
 from fbs_worker.api.connections import Connections
 from fbs_worker.api.fresh import Fresh
 from fbs_worker.api.waiting import Waiting
-from fbs_worker.database import Connection
+from fbs_worker.core.postgres import Connection
+from fbs_worker.core.settings import Settings
+from fbs_worker.core.vault import Vault
 from fbs_worker.job_reader import JobReader
 from fbs_worker.registry import AddressBook, home_database
 from fbs_worker.registry_rows import SolutionRecord
-from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
-from fbs_worker.vault import Vault
 
 
 class Places:

@@ -19,10 +19,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 
-from fbs_worker import errors as core
 from fbs_worker.api import errors as http
 from fbs_worker.api.limits import BodyTooLong
-from fbs_worker.errors import FBSError, InternalError, UsageError
+from fbs_worker.core import errors as core
+from fbs_worker.core.errors import FBSError, InternalError, UsageError
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE: Final = "urn:fbs-worker:error:"

@@ -13,9 +13,9 @@ from fbs_worker import metrics
 from fbs_worker.api.fresh import Shared
 from fbs_worker.api.guard import require_read
 from fbs_worker.api.problems import problem_responses
-from fbs_worker.errors import QueueUnreachable
+from fbs_worker.core.errors import QueueUnreachable
+from fbs_worker.core.settings import Settings
 from fbs_worker.health import Health, HealthReport, Unhealthy, check_health
-from fbs_worker.settings import Settings
 
 router = APIRouter(tags=["service"], dependencies=[Depends(require_read)])
 

@@ -13,7 +13,7 @@ from fbs_worker.api.callers import SolutionPath, checked_database
 from fbs_worker.api.errors import HostRefused
 from fbs_worker.api.models import SolutionsAnswer, StatusAnswer
 from fbs_worker.api.problems import problem_responses
-from fbs_worker.errors import (
+from fbs_worker.core.errors import (
     DatabaseBusy,
     DatabaseError,
     DatabaseMissing,

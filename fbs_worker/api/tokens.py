@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from fbs_worker.errors import SettingsError, UsageError
+from fbs_worker.core.errors import SettingsError, UsageError
 
 READ: Final = "read"
 WRITE: Final = "write"

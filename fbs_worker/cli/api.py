@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fbs_worker.cli.output import note, say
-from fbs_worker.errors import SettingsError
+from fbs_worker.core.errors import SettingsError
 
 
 def api(
@@ -30,7 +30,7 @@ def api(
     if not is_installed("api"):
         raise SettingsError("What the API needs is not installed.", hint='Install it: pip install "fbs-worker[api]"')
     from fbs_worker.api.server import run_api
-    from fbs_worker.listening import LOOPBACK, is_loopback
+    from fbs_worker.core.sockets import LOOPBACK, is_loopback
     from fbs_worker.programs import tell_ready
 
     given = {"fbs_api_address": address, "fbs_api_port": port}

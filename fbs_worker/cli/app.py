@@ -35,7 +35,7 @@ from fbs_worker.cli import (
     token,
 )
 from fbs_worker.cli.output import OutputFormat, note, print_error, print_json
-from fbs_worker.errors import EXIT_DONE, EXIT_USAGE, FBSError, InternalError, JobFailed, UsageError
+from fbs_worker.core.errors import EXIT_DONE, EXIT_USAGE, FBSError, InternalError, JobFailed, UsageError
 
 EXIT_INTERRUPTED: Final = 130
 _DEBUG: Final = "--debug"

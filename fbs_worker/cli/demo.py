@@ -21,8 +21,8 @@ from fbs_worker.cli.stack import starting, told_down
 
 if TYPE_CHECKING:
     from fbs_worker.client import JobHandle
+    from fbs_worker.core.settings import Settings
     from fbs_worker.programs import Program
-    from fbs_worker.settings import Settings
 
 _WORKER_SECONDS: Final = 5.0
 """A worker whose job was interrupted gets this long to end by itself."""
@@ -48,10 +48,10 @@ def demo(
 
 
 def _demo(domain: str, output_format: OutputFormat) -> tuple[Path, dict[str, Any]]:
+    from fbs_worker.core.errors import RefusedError
+    from fbs_worker.core.settings import get_settings
     from fbs_worker.domains import load_domain
-    from fbs_worker.errors import RefusedError
     from fbs_worker.processes import ending_signals, file_lock
-    from fbs_worker.settings import get_settings
     from fbs_worker.stack import make_home
 
     load_domain(domain)
@@ -84,7 +84,7 @@ def _run(domain: str, settings: Settings, output_format: OutputFormat) -> dict[s
 
 def demo_settings(settings: Settings) -> Settings:
     """The settings of the demo: servers and a folder of its own; a recording where no Odoo is set."""
-    from fbs_worker.settings import Settings as Defaults
+    from fbs_worker.core.settings import Settings as Defaults
 
     update: dict[str, Any] = {"fbs_home": settings.home() / "demo", "fbs_redis_url": "", "fbs_database_url": ""}
     if not settings.odoo_url:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from fbs_worker.cli.output import OutputFormat, clean, error_console, note
-from fbs_worker.progress import Progress
+from fbs_worker.core.progress import Progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress

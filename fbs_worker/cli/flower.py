@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fbs_worker.cli.output import note, say
-from fbs_worker.errors import SettingsError
+from fbs_worker.core.errors import SettingsError
 
 
 def flower(
@@ -30,8 +30,8 @@ def flower(
 
     if find_spec("flower") is None:
         raise SettingsError("Flower is not installed.", hint='Install it: pip install "fbs-worker[flower]"')
+    from fbs_worker.core.sockets import LOOPBACK, is_loopback
     from fbs_worker.dashboard.run import run_dashboard
-    from fbs_worker.listening import LOOPBACK, is_loopback
     from fbs_worker.programs import tell_ready
 
     given = {"fbs_flower_address": address, "fbs_flower_port": port}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fbs_worker.cli.display import Display
 from fbs_worker.cli.output import note
-from fbs_worker.errors import JobFailed, SettingsError
+from fbs_worker.core.errors import JobFailed, SettingsError
 
 if TYPE_CHECKING:
     from fbs_worker.client import JobHandle

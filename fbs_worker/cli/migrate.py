@@ -12,7 +12,7 @@ from fbs_worker.cli.output import OutputFormat, note, plain_lines, print_blocks,
 from fbs_worker.cli.render_migrations import apply_command, migrate_blocks, plan_blocks
 from fbs_worker.cli.run import Runner
 from fbs_worker.cli.solutions import Named, NameOption, one_solution
-from fbs_worker.errors import EXIT_REFUSED, RefusedError, UsageError
+from fbs_worker.core.errors import EXIT_REFUSED, RefusedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

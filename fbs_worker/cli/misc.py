@@ -21,7 +21,7 @@ def domains(output_format: Format = OutputFormat.TEXT) -> None:
 
 def new_key(output_format: Format = OutputFormat.TEXT) -> None:
     """Print a fresh key for FBS_SECRET_KEYS."""
-    from fbs_worker.vault import new_key as make
+    from fbs_worker.core.vault import new_key as make
 
     if output_format is OutputFormat.JSON:
         print_json({"key": make()})

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fbs_worker.cli.output import OutputFormat
-from fbs_worker.errors import UsageError
+from fbs_worker.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from fbs_worker.settings import Settings
+    from fbs_worker.core.settings import Settings
 
 Domain = Annotated[str, typer.Option("--domain", envvar="FBS_DOMAIN", help="The business domain; see `fbs domains`.")]
 SolutionName = Annotated[

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from fbs_worker.errors import FBSError
+from fbs_worker.core.errors import FBSError
 
 if TYPE_CHECKING:
     from rich.console import Console

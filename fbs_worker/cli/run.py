@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from fbs_worker.cli.display import open_display
 from fbs_worker.cli.follow import follow
 from fbs_worker.cli.output import OutputFormat, print_json, say
-from fbs_worker.errors import UsageError
+from fbs_worker.core.errors import UsageError
 
 if TYPE_CHECKING:
     from fbs_worker.client import JobHandle
-    from fbs_worker.settings import Settings
+    from fbs_worker.core.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ from fbs_worker.cli.options import (
 from fbs_worker.cli.output import OutputFormat, note, plain_lines, print_blocks, print_json
 from fbs_worker.cli.render_solutions import drop_blocks, list_blocks, result_blocks, rotation_blocks, status_blocks
 from fbs_worker.cli.run import Runner
-from fbs_worker.errors import EXIT_FAILED, EXIT_REFUSED, EXIT_UNREACHABLE, RefusedError, RowsInTheWay, UsageError
+from fbs_worker.core.errors import EXIT_FAILED, EXIT_REFUSED, EXIT_UNREACHABLE, RefusedError, RowsInTheWay, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

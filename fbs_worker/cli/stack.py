@@ -11,7 +11,7 @@ from fbs_worker.cli.options import Format
 from fbs_worker.cli.output import OutputFormat, Table, note, print_blocks, print_json, say
 
 if TYPE_CHECKING:
-    from fbs_worker.settings import Settings
+    from fbs_worker.core.settings import Settings
     from fbs_worker.stack_info import StackInfo
 
 _NAMES: Final = {
@@ -52,8 +52,8 @@ def up(
     `fbs` commands find them.
     """
     from fbs_worker import stack
+    from fbs_worker.core.settings import get_settings
     from fbs_worker.processes import ending_signals
-    from fbs_worker.settings import get_settings
 
     settings = get_settings()
     with ending_signals():
@@ -73,7 +73,7 @@ def up(
 
 def down(output_format: Format = OutputFormat.TEXT) -> None:
     """Stop what `fbs up` started, servers last; data stays."""
-    from fbs_worker.settings import get_settings
+    from fbs_worker.core.settings import get_settings
 
     home = get_settings().home()
     stopped = told_down(home)
@@ -168,7 +168,7 @@ def _tell(info: StackInfo, settings: Settings, output_format: OutputFormat) -> N
 
 def _stay(info: StackInfo) -> None:
     """Until Ctrl-C, or until a part of the stack ends by itself."""
-    from fbs_worker.errors import JobError
+    from fbs_worker.core.errors import JobError
 
     while True:
         for service in info.services:

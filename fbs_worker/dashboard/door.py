@@ -15,7 +15,7 @@ from typing import Final, cast
 
 from tornado.httputil import HTTPConnection, HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, ResponseStartLine
 
-from fbs_worker.errors import SettingsError
+from fbs_worker.core.errors import SettingsError
 
 _log = logging.getLogger(__name__)
 

@@ -17,12 +17,12 @@ from celery.utils.saferepr import saferepr
 from flower.events import Events
 from tornado.ioloop import IOLoop
 
+from fbs_worker.core.errors import FBSError, JobNotFound
+from fbs_worker.core.redaction import Redactor
 from fbs_worker.dashboard.kept import keep, recall
 from fbs_worker.dashboard.tasks import LOST, ShownState, ShownTask
-from fbs_worker.errors import FBSError, JobNotFound
 from fbs_worker.job_announcing import PROGRESS
 from fbs_worker.jobs import JobRecord, JobState, JobStore
-from fbs_worker.redaction import Redactor
 
 _log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from celery import states
 from celery.events.state import Task
 from flower.events import EventsState
 
+from fbs_worker.core.redaction import Redactor
 from fbs_worker.job_announcing import PROGRESS
-from fbs_worker.redaction import Redactor
 
 LOST: Final = "LOST"
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import cache
 from importlib.metadata import entry_points
 
+from fbs_worker.core.errors import SettingsError, UsageError
 from fbs_worker.domains.base import Domain, ModuleSelector
-from fbs_worker.errors import SettingsError, UsageError
 
 ENTRY_POINT_GROUP = "fbs_worker.domains"
 

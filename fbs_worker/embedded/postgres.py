@@ -24,9 +24,9 @@ from typing import IO, Any, Final, Self
 import psycopg2.errorcodes
 from psycopg2 import sql
 
-from fbs_worker.database import connect, errors_translated
+from fbs_worker.core.errors import DatabaseError, DatabaseUnreachable, SettingsError
+from fbs_worker.core.postgres import connect, errors_translated
 from fbs_worker.embedded.server import INSTALL_HINT, START_SECONDS, Server
-from fbs_worker.errors import DatabaseError, DatabaseUnreachable, SettingsError
 from fbs_worker.processes import POLL_SECONDS, ProcessRef, command_line, file_lock, last_line, signals_held, spawn
 from fbs_worker.solution import DatabaseConfig
 

@@ -16,9 +16,10 @@ from typing import Any, Final, NoReturn
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.database import Connection
-from fbs_worker.errors import FBSError, JobCancelled, UnreachableError
-from fbs_worker.locks import solution_lock
+from fbs_worker.core.advisory_locks import solution_lock
+from fbs_worker.core.errors import FBSError, JobCancelled, UnreachableError
+from fbs_worker.core.postgres import Connection
+from fbs_worker.core.progress import NullProgress, Progress
 from fbs_worker.migration import keep, record
 from fbs_worker.migration.applied import Applied, Settle, settle_nothing
 from fbs_worker.migration.busy import (
@@ -37,7 +38,6 @@ from fbs_worker.migration.kept import Kept
 from fbs_worker.migration.refusals import refuse, refuse_filled, refuse_stale, told_of
 from fbs_worker.migration.steps import Hazard, Lock, Mode, Plan, Step
 from fbs_worker.migration.watched import changed, look
-from fbs_worker.progress import NullProgress, Progress
 from fbs_worker.schema.survey import LOCK_TABLES
 
 _log = logging.getLogger(__name__)

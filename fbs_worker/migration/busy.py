@@ -16,11 +16,11 @@ from typing import Final, TypeVar
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.database import Connection, errors_translated
-from fbs_worker.errors import DatabaseBusy, DatabaseError
-from fbs_worker.locks import transaction
+from fbs_worker.core.advisory_locks import transaction
+from fbs_worker.core.errors import DatabaseBusy, DatabaseError
+from fbs_worker.core.postgres import Connection, errors_translated
+from fbs_worker.core.progress import Progress
 from fbs_worker.migration.steps import Lock
-from fbs_worker.progress import Progress
 
 T = TypeVar("T")
 

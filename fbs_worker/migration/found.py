@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from psycopg2 import sql
 
-from fbs_worker.database import Connection
+from fbs_worker.core.postgres import Connection
 from fbs_worker.migration.shape import (
     CHECK,
     FOREIGN,

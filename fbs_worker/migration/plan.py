@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Table
 
-from fbs_worker.database import Connection, errors_translated
+from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.migration.changes import Change, Difference, What
 from fbs_worker.migration.difference import compare
 from fbs_worker.migration.found import Found, FoundKey, definitions, filled, read, standing_on, taken

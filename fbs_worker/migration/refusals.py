@@ -11,7 +11,7 @@ from typing import Final
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.errors import FBSError, RefusedError
+from fbs_worker.core.errors import FBSError, RefusedError
 from fbs_worker.migration.busy import existing
 from fbs_worker.migration.steps import Hazard, Plan, Step
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from difflib import SequenceMatcher
 from typing import Final
 
-from fbs_worker.errors import UsageError
+from fbs_worker.core.errors import UsageError
 from fbs_worker.migration.changes import Change, Difference, What
 from fbs_worker.migration.found import Found
 from fbs_worker.migration.retype import parsed

@@ -12,7 +12,7 @@ from dataclasses import replace
 import psycopg2
 from psycopg2 import sql
 
-from fbs_worker.database import Connection
+from fbs_worker.core.postgres import Connection
 from fbs_worker.migration.found import Found, FoundKey, FoundTable
 from fbs_worker.migration.shape import CHECK, SERIAL, ColumnShape, KeyShape, Shape, TableShape, canonical
 

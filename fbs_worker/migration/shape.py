@@ -18,7 +18,7 @@ from sqlalchemy import CheckConstraint, Column, ForeignKeyConstraint, Index, Tab
 from sqlalchemy.schema import CreateIndex
 from sqlalchemy.sql.elements import ClauseElement
 
-from fbs_worker.errors import DatabaseError
+from fbs_worker.core.errors import DatabaseError
 from fbs_worker.schema.columns import DIALECT, type_of
 
 SERIAL: Final = "SERIAL"

@@ -14,9 +14,9 @@ from typing import Any, Final
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.database import Connection
-from fbs_worker.errors import RefusedError
-from fbs_worker.locks import transaction
+from fbs_worker.core.advisory_locks import transaction
+from fbs_worker.core.errors import RefusedError
+from fbs_worker.core.postgres import Connection
 from fbs_worker.migration.again import (
     checked,
     concurrently,

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from fbs_worker import catalogue_pages, catalogue_search
 from fbs_worker.api.errors import RouteNotFound
 from fbs_worker.catalogue_links import MOST, Links
-from fbs_worker.database import Connection
+from fbs_worker.core.postgres import Connection
 from fbs_worker.discovery import DiscoveryType
 from fbs_worker.pages.frame import both, frame_of, page_router
 from fbs_worker.registry import SolutionRecord

@@ -24,7 +24,7 @@ from fbs_worker.api.errors import CrossSite, NotAuthenticated, RouteNotFound, Sc
 from fbs_worker.api.guard import LOGIN, caller_of
 from fbs_worker.api.problems import headers_of, status_of, unexpected
 from fbs_worker.api.tokens import WRITE, Caller
-from fbs_worker.errors import FBSError, UsageError
+from fbs_worker.core.errors import FBSError, UsageError
 from fbs_worker.pages import words
 from fbs_worker.pages.assets import ASSETS
 from fbs_worker.pages.session import Sessions

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from fastapi import Request
 from starlette.responses import Response
 
-from fbs_worker.errors import QueueUnreachable, SettingsError
+from fbs_worker.core.errors import QueueUnreachable, SettingsError
+from fbs_worker.core.settings import Settings
 from fbs_worker.pages.frame import frame_of, page_router
 from fbs_worker.presence import Presence, WorkerSign
-from fbs_worker.settings import Settings
 
 router = page_router()
 

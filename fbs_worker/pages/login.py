@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 from fbs_worker.api.errors import NotAuthenticated, TooManyRequests
 from fbs_worker.api.guard import LOGIN, OPEN, check_token
 from fbs_worker.api.problems import status_of
-from fbs_worker.errors import FBSError
+from fbs_worker.core.errors import FBSError
 from fbs_worker.pages.frame import HEADERS, FormToken, both, check_form, frame_of, page_router
 
 router = page_router(open_to_all=True)

@@ -8,7 +8,7 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from fbs_worker.api.guard import API, METRICS
-from fbs_worker.errors import FBSError
+from fbs_worker.core.errors import FBSError
 from fbs_worker.pages.frame import error_page, missing_page
 
 

@@ -24,7 +24,7 @@ from starlette.responses import Response
 
 from fbs_worker.api.guard import SESSION_COOKIE
 from fbs_worker.api.tokens import LOCAL, Caller, Tokens
-from fbs_worker.settings import Settings
+from fbs_worker.core.settings import Settings
 
 SECONDS: Final = 8 * 3_600
 """How long a session lasts."""

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from psycopg2 import sql
 
-from fbs_worker.database import Connection, errors_translated
-from fbs_worker.errors import RefusedError
+from fbs_worker.core.errors import RefusedError
+from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.schema.survey import LOCK_TABLES, relations
 
 _DEPENDENTS: Final = """

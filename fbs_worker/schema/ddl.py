@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from fbs_worker.database import Connection, errors_translated
+from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.schema.compare import differences
 from fbs_worker.schema.contents import drop, rows_in, table_sizes
 from fbs_worker.schema.definition import Definition

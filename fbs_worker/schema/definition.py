@@ -30,8 +30,8 @@ from sqlalchemy.exc import NoReferencedColumnError, NoReferencedTableError
 from sqlalchemy.schema import ColumnCollectionConstraint
 from sqlalchemy.sql.elements import quoted_name
 
+from fbs_worker.core.errors import SettingsError, UsageError
 from fbs_worker.domains import Domain
-from fbs_worker.errors import SettingsError, UsageError
 from fbs_worker.schema.columns import column, id_column, time_column
 from fbs_worker.schema.mirror import add_tables, connect_tables, link_names
 from fbs_worker.schema.names import checked_name, derived_name

@@ -63,7 +63,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.elements import quoted_name
 from sqlalchemy.types import TypeEngine
 
-from fbs_worker.errors import UsageError
+from fbs_worker.core.errors import UsageError
 from fbs_worker.schema.columns import column, id_column, time_column
 from fbs_worker.schema.names import checked_name, derived_name
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 from psycopg2 import sql
 from sqlalchemy import Table
 
-from fbs_worker.database import Connection
-from fbs_worker.errors import DatabaseRightsMissing, ForeignTableError
+from fbs_worker.core.errors import DatabaseRightsMissing, ForeignTableError
+from fbs_worker.core.postgres import Connection
 from fbs_worker.schema.columns import type_of
 
 _RELATIONS: Final = """

@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy import Boolean, Column, DateTime, Index, MetaData, String, Table, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from fbs_worker.database import Connection
+from fbs_worker.core.postgres import Connection
 from fbs_worker.schema import search
 from fbs_worker.schema.columns import column, id_column, time_column
 from fbs_worker.schema.names import checked_name, derived_name

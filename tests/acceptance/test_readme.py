@@ -21,7 +21,7 @@ from typing import Final
 import pytest
 from psycopg2 import sql
 
-from fbs_worker.database import connect
+from fbs_worker.core.postgres import connect
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.stack_info import StackInfo, find_stack
 from tests.acceptance.conftest import PATIENCE, SCRIPT, CommandLine, command_line

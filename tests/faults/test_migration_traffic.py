@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from fbs_worker.database import connect
+from fbs_worker.core.postgres import connect
 from fbs_worker.migration.apply import apply
 from fbs_worker.migration.steps import Hazard, Lock, Mode, Plan, Retired, Step
 from fbs_worker.migration.undo import plan_undo

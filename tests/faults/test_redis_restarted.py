@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from fbs_worker.core.errors import QueueUnreachable
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.errors import QueueUnreachable
 from fbs_worker.job_events import JobState
 from tests.support.held_odoo import HeldOdoo, reads
 from tests.support.obstacles import until

@@ -10,8 +10,8 @@ from contextlib import closing
 import pytest
 
 from fbs_worker.api.connections import Connections
-from fbs_worker.database import Connection, connect, errors_translated
-from fbs_worker.errors import DatabaseBusy, DatabaseError, DatabaseMissing, DatabaseUnreachable
+from fbs_worker.core.errors import DatabaseBusy, DatabaseError, DatabaseMissing, DatabaseUnreachable
+from fbs_worker.core.postgres import Connection, connect, errors_translated
 from fbs_worker.solution import DatabaseConfig
 
 PATIENCE = 30.0

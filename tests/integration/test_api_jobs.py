@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fbs_worker.api.errors import TooBusy
 from fbs_worker.api.models import JobAnswer, JobsAnswer
 from fbs_worker.api.waiting import Waiting
-from fbs_worker.errors import OdooAccessDenied, OdooTimeout, SolutionConflict
+from fbs_worker.core.errors import OdooAccessDenied, OdooTimeout, SolutionConflict
 from fbs_worker.jobs import JobStore
 from tests.support.asgi import Asking
 

@@ -12,11 +12,11 @@ from fbs_worker.api.models import HitsAnswer
 from fbs_worker.catalogue import Catalogue
 from fbs_worker.catalogue_search import search
 from fbs_worker.catalogue_words import query_of, words_of
-from fbs_worker.database import Connection, connect
+from fbs_worker.core.errors import UsageError
+from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.discovery import Discovery
 from fbs_worker.domains import load_domain
 from fbs_worker.embedded import EmbeddedPostgres
-from fbs_worker.errors import UsageError
 from fbs_worker.migration.plan import make_plan
 from fbs_worker.migration.steps import Hazard
 from fbs_worker.schema import ddl

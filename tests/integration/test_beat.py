@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from fbs_worker.database import connect
+from fbs_worker.core.errors import FBSError, QueueUnreachable, SettingsError
+from fbs_worker.core.postgres import connect
+from fbs_worker.core.settings import Settings
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.errors import FBSError, QueueUnreachable, SettingsError
 from fbs_worker.jobs import JobRecord, JobStore
 from fbs_worker.programs import Program
 from fbs_worker.registry import AddressBook, OwnRow
@@ -24,7 +25,6 @@ from fbs_worker.schedule_beat import run_beat
 from fbs_worker.schedule_plans import INDEX, LOCK, PREFIX, REFRESH_DUE, PlanStore, entry_name
 from fbs_worker.schedule_times import Schedule
 from fbs_worker.schedules import set_schedule
-from fbs_worker.settings import Settings
 from tests.conftest import MakeSettings
 from tests.support.beat_process import beat_process
 from tests.support.made_solutions import MadeSolutions

@@ -11,7 +11,7 @@ import pytest
 
 from fbs_worker.catalogue import Catalogue
 from fbs_worker.catalogue_links import MOST, Links, Named, Reference
-from fbs_worker.database import Connection, connect
+from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.discovery import Discovery
 from fbs_worker.solution import DatabaseConfig
 from tests.support.snapshots import DOMAIN, FEATURE, MODEL, MODULE, WORKFLOW, MadeSnapshot, thing

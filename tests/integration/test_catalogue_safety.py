@@ -12,9 +12,7 @@ import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.catalogue import Catalogue, model_definitions
-from fbs_worker.database import Connection, connect
-from fbs_worker.discovery import ChangeReport, Discovery, DiscoveryType
-from fbs_worker.errors import (
+from fbs_worker.core.errors import (
     DatabaseBusy,
     DatabaseError,
     DatabaseUnreachable,
@@ -24,6 +22,8 @@ from fbs_worker.errors import (
     SolutionConflict,
     UsageError,
 )
+from fbs_worker.core.postgres import Connection, connect
+from fbs_worker.discovery import ChangeReport, Discovery, DiscoveryType
 from fbs_worker.solution import DatabaseConfig
 from tests.support.snapshots import DOMAIN, MODEL, SOURCE, WORKFLOW, MadeSnapshot, model, thing
 

@@ -15,10 +15,10 @@ from fbs_worker.connectors.fingerprint import Fingerprint
 from fbs_worker.connectors.odoo import OdooConnector
 from fbs_worker.connectors.recorder import record
 from fbs_worker.connectors.recording import RecordingTransport
+from fbs_worker.core.errors import JobCancelled, OdooAccessDenied, OdooUnreachable
+from fbs_worker.core.progress import NullProgress
 from fbs_worker.discovery import Discovery, DiscoveryType, SectionStatus
 from fbs_worker.domains import domain_names, load_domain
-from fbs_worker.errors import JobCancelled, OdooAccessDenied, OdooUnreachable
-from fbs_worker.progress import NullProgress
 
 RECORDING = Path(str(files("fbs_worker.connectors"))) / "recordings" / "odoo19.json.xz"
 

@@ -19,10 +19,7 @@ from fbs_worker import connectors
 from fbs_worker.catalogue import SnapshotRecord
 from fbs_worker.client import Client
 from fbs_worker.connectors.recording import RecordingTransport
-from fbs_worker.database import connect
-from fbs_worker.discovery import DiscoveryType, Section, SectionStatus
-from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.errors import (
+from fbs_worker.core.errors import (
     JobCancelled,
     JobFailed,
     OdooLoginRefused,
@@ -31,10 +28,13 @@ from fbs_worker.errors import (
     SettingsError,
     UsageError,
 )
+from fbs_worker.core.postgres import connect
+from fbs_worker.core.progress import NullProgress, Progress
+from fbs_worker.core.settings import Settings
+from fbs_worker.discovery import DiscoveryType, Section, SectionStatus
+from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.inline import run_inline
 from fbs_worker.jobs import JobState
-from fbs_worker.progress import NullProgress, Progress
-from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.tasks.discover import comparable
 from tests.support.job_worker import job_worker

@@ -18,8 +18,7 @@ from pydantic import SecretStr
 
 from fbs_worker.cli.app import EXIT_INTERRUPTED
 from fbs_worker.client import Client
-from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.errors import (
+from fbs_worker.core.errors import (
     EXIT_FAILED,
     EXIT_REFUSED,
     EXIT_UNREACHABLE,
@@ -28,9 +27,10 @@ from fbs_worker.errors import (
     JobFailed,
     RefusedError,
 )
+from fbs_worker.core.settings import Settings
+from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.integration import IntegrationService
 from fbs_worker.programs import start_worker
-from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.stack_info import database_url
 from tests.support.django_project import Manage, config_for, django_here

@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 
-from fbs_worker.database import connect
-from fbs_worker.embedded import EmbeddedPostgres
-from fbs_worker.errors import (
+from fbs_worker.core.errors import (
     DatabaseUnreachable,
     JobCancelled,
     RefusedError,
@@ -20,8 +18,10 @@ from fbs_worker.errors import (
     SolutionNotFound,
     UsageError,
 )
+from fbs_worker.core.postgres import connect
+from fbs_worker.core.settings import Settings
+from fbs_worker.embedded import EmbeddedPostgres
 from fbs_worker.schema.survey import LOCK_TABLES
-from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
 from tests.support.solutions import (
     Steps,

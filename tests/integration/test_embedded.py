@@ -13,8 +13,8 @@ import pytest
 import redis
 from pydantic import SecretStr
 
+from fbs_worker.core.errors import DatabaseUnreachable, SettingsError
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.errors import DatabaseUnreachable, SettingsError
 from fbs_worker.processes import ProcessRef, command_line
 from fbs_worker.solution import DatabaseConfig
 from tests.support.servers import short_folder

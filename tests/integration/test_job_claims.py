@@ -13,10 +13,10 @@ import pytest
 import redis
 
 from fbs_worker.client import Client
-from fbs_worker.errors import OdooTimeout
+from fbs_worker.core.errors import OdooTimeout
+from fbs_worker.core.settings import Settings
 from fbs_worker.job_events import BUCKETS
 from fbs_worker.jobs import JobState, JobStore
-from fbs_worker.settings import Settings
 
 ERROR = OdooTimeout("Odoo took too long.", hint="Wait.").to_dict()
 
@@ -118,7 +118,7 @@ def test_enqueuing_again_what_was_enqueued_changes_nothing(store: JobStore, raw:
 ENQUEUE = """
 import multiprocessing, sys
 from fbs_worker.client import Client
-from fbs_worker.settings import Settings
+from fbs_worker.core.settings import Settings
 
 def enqueue(url):
     config = {"solution_name": "shop", "domain": "hr", "database_config": {"name": "x", "password": "hunter2"}}
@@ -133,7 +133,7 @@ if __name__ == "__main__":
 
 
 def test_a_thousand_who_ask_at_once_get_one_job_and_one_message(redis_url: str, raw: redis.Redis) -> None:
-    from fbs_worker.vault import new_key
+    from fbs_worker.core.vault import new_key
 
     ended = subprocess.run(
         [sys.executable, "-c", ENQUEUE, redis_url, new_key()], capture_output=True, text=True, check=False, timeout=60

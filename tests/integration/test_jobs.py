@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import redis
 
-from fbs_worker.errors import JobCancelled, JobNotFound, OdooTimeout
+from fbs_worker.core.errors import JobCancelled, JobNotFound, OdooTimeout
 from fbs_worker.job_progress import Heartbeat, JobProgress, JobSuperseded
 from fbs_worker.jobs import MOST_LOSSES, JobState, JobStore, Standing
 

@@ -15,7 +15,7 @@ import pytest
 from celery import Celery
 
 from fbs_worker.client import Client
-from fbs_worker.errors import JobFailed
+from fbs_worker.core.errors import JobFailed
 from fbs_worker.programs import Program
 from tests.conftest import MakeSettings
 from tests.support.job_worker import environment

@@ -13,9 +13,9 @@ from contextlib import closing, suppress
 import pytest
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
-from fbs_worker.database import Connection, connect
-from fbs_worker.errors import DatabaseBusy, DatabaseUnreachable, JobCancelled
-from fbs_worker.locks import lock_tables, solution_lock, transaction, transaction_lock
+from fbs_worker.core.advisory_locks import lock_tables, solution_lock, transaction, transaction_lock
+from fbs_worker.core.errors import DatabaseBusy, DatabaseUnreachable, JobCancelled
+from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.solution import DatabaseConfig
 
 PATIENCE = 30.0
@@ -132,8 +132,8 @@ def test_a_connection_that_is_lost_has_given_it_back(connection: Connection, oth
 
 HOLDER = """
 import sys
-from fbs_worker.database import connect
-from fbs_worker.locks import solution_lock
+from fbs_worker.core.postgres import connect
+from fbs_worker.core.advisory_locks import solution_lock
 from fbs_worker.solution import DatabaseConfig
 config = DatabaseConfig.model_validate_json(sys.argv[1])
 with solution_lock(connect(config, application_name="doomed"), "shop", waiting=print, cancelled=lambda: None):

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from fbs_worker.client import Client
+from fbs_worker.core.errors import DatabaseError, FBSError, JobCancelled, RefusedError
+from fbs_worker.core.settings import Settings
 from fbs_worker.embedded import EmbeddedPostgres
-from fbs_worker.errors import DatabaseError, FBSError, JobCancelled, RefusedError
-from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.status import solution_status
 from tests.conftest import StartWorker

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from fbs_worker.errors import RefusedError, SolutionConflict, SolutionNotFound, UsageError
-from fbs_worker.settings import Settings
+from fbs_worker.core.errors import RefusedError, SolutionConflict, SolutionNotFound, UsageError
+from fbs_worker.core.settings import Settings
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.status import solution_status
 from tests.support.mirrored import TABLE, fill, migrate, model_is_there, odoo_changes, plan, set_up

@@ -12,14 +12,14 @@ from psycopg2.errors import UndefinedColumn
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.database import connect
-from fbs_worker.errors import DatabaseError, JobCancelled, RefusedError
-from fbs_worker.locks import bound_waits
+from fbs_worker.core.advisory_locks import bound_waits
+from fbs_worker.core.errors import DatabaseError, JobCancelled, RefusedError
+from fbs_worker.core.postgres import connect
+from fbs_worker.core.progress import NullProgress
 from fbs_worker.migration.apply import apply
 from fbs_worker.migration.busy import Pace
 from fbs_worker.migration.record import unfinished
 from fbs_worker.migration.steps import Hazard, Lock, Mode, Retired, Step
-from fbs_worker.progress import NullProgress
 from fbs_worker.solution import DatabaseConfig
 from tests.support.migrating import (
     EVERY_HAZARD,

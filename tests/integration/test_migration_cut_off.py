@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.database import connect
+from fbs_worker.core.errors import DatabaseUnreachable, RefusedError
+from fbs_worker.core.postgres import connect
 from fbs_worker.embedded import EmbeddedPostgres
-from fbs_worker.errors import DatabaseUnreachable, RefusedError
 from fbs_worker.migration.apply import apply
 from fbs_worker.migration.undo import plan_undo
 from fbs_worker.solution import DatabaseConfig

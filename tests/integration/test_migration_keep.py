@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from psycopg2.errors import LockNotAvailable
 
-from fbs_worker.database import connect
-from fbs_worker.errors import DatabaseError
+from fbs_worker.core.errors import DatabaseError
+from fbs_worker.core.postgres import connect
 from fbs_worker.migration import keep
 from fbs_worker.migration.busy import Pace
 from fbs_worker.migration.kept import Kept, kept_tables

@@ -35,7 +35,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from fbs_worker.database import Connection, connect
+from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.embedded import EmbeddedPostgres
 from fbs_worker.migration.steps import Mode
 from tests.support.planned import Tables, defined, fresh_picture, hazards, picture, swept, table

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import CheckConstraint, Column, DateTime, ForeignKey, Index, Integer, Numeric, String, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from fbs_worker.database import Connection, connect
+from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.embedded import EmbeddedPostgres
 from fbs_worker.schema.definition import Definition
 from tests.support.planned import Tables, defined, fresh_picture, hazards, needed, picture, swept, table

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Integer, String, Text, Uuid, text
 
-from fbs_worker.database import Connection, connect
+from fbs_worker.core.errors import DatabaseError, UsageError
+from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.embedded import EmbeddedPostgres
-from fbs_worker.errors import DatabaseError, UsageError
 from fbs_worker.migration.steps import Hazard, Mode
 from tests.support.planned import Tables, defined, fresh_picture, hazards, needed, picture, swept, table
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from fbs_worker.database import connect
-from fbs_worker.errors import DatabaseError, RefusedError
+from fbs_worker.core.errors import DatabaseError, RefusedError
+from fbs_worker.core.postgres import connect
 from fbs_worker.migration.steps import Hazard, Mode, Retired
 from fbs_worker.migration.undo import Undo, plan_undo
 from fbs_worker.solution import DatabaseConfig

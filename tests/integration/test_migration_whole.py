@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 from sqlalchemy import BigInteger, Integer, Numeric, Text, Uuid, text
 
-from fbs_worker.database import Connection, connect
+from fbs_worker.core.errors import RefusedError
+from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.embedded import EmbeddedPostgres
-from fbs_worker.errors import RefusedError
 from fbs_worker.migration.apply import apply
 from fbs_worker.migration.plan import made_of
 from fbs_worker.migration.steps import Step

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.connect import open_transport
 from fbs_worker.connectors.recording import RecordingTransport
-from fbs_worker.errors import (
+from fbs_worker.core.errors import (
     FBSError,
     OdooAnswerCutShort,
     OdooBadAnswer,
@@ -26,7 +26,7 @@ from fbs_worker.errors import (
     OdooUnreachable,
     SettingsError,
 )
-from fbs_worker.settings import OdooConnection
+from fbs_worker.core.settings import OdooConnection
 from tests.support.certificate import SelfSigned, self_signed
 from tests.support.odoo_faults import Misbehaviour
 from tests.support.odoo_server import OdooServer, OdooUser

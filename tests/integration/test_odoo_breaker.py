@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from fbs_worker.connectors.connect import open_transport
 from fbs_worker.connectors.limiter import LONGEST_PAUSE
 from fbs_worker.connectors.recording import RecordingTransport
-from fbs_worker.errors import (
+from fbs_worker.core.errors import (
     FBSError,
     JobCancelled,
     OdooAccessDenied,
@@ -24,7 +24,7 @@ from fbs_worker.errors import (
     OdooTimeout,
     OdooUnreachable,
 )
-from fbs_worker.settings import OdooConnection
+from fbs_worker.core.settings import OdooConnection
 from tests.support.gates import PASSWORD, MakeGate, connection, fail, gates, key, rest, taken, until
 from tests.support.odoo_faults import Misbehaviour
 from tests.support.odoo_server import OdooServer, OdooUser

@@ -23,12 +23,12 @@ from fbs_worker.connectors.connect import gate_for, open_transport
 from fbs_worker.connectors.limiter import OdooGate
 from fbs_worker.connectors.odoo import OdooConnector
 from fbs_worker.connectors.recording import RecordingTransport
+from fbs_worker.core.errors import JobCancelled, OdooServerError
+from fbs_worker.core.progress import NullProgress
+from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.domains import load_domain
 from fbs_worker.embedded import EmbeddedRedis
-from fbs_worker.errors import JobCancelled, OdooServerError
 from fbs_worker.inline import run_inline
-from fbs_worker.progress import NullProgress
-from fbs_worker.settings import OdooConnection, Settings
 from tests.support.gates import PASSWORD, PATIENCE, MakeGate, connection, fail, gates, key, taken, until
 from tests.support.odoo_caller import start_caller
 from tests.support.odoo_faults import Misbehaviour

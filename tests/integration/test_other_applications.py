@@ -23,10 +23,10 @@ from pydantic import SecretStr
 
 from fbs_worker.client import Client
 from fbs_worker.connectors.recording import RecordingTransport
+from fbs_worker.core.errors import JobCancelled, JobFailed
+from fbs_worker.core.settings import Settings
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.errors import JobCancelled, JobFailed
 from fbs_worker.programs import Program
-from fbs_worker.settings import Settings
 from fbs_worker.stack_info import database_url
 from tests.support.held_odoo import HeldOdoo, begins, reads
 from tests.support.servers import redis_database
@@ -190,7 +190,7 @@ def test_threads_share_a_client(redis_url: str) -> None:
 _PREFORK = """
 import os, sys
 from fbs_worker import Client
-from fbs_worker.errors import JobFailed
+from fbs_worker.core.errors import JobFailed
 
 client = Client(sys.argv[1])  # as `gunicorn --preload` does: made, and used, before the fork
 

@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 
 from fbs_worker.client import Client
-from fbs_worker.errors import (
+from fbs_worker.core.errors import (
     JobCancelled,
     JobFailed,
     SettingsError,
@@ -17,7 +17,7 @@ from fbs_worker.errors import (
     SolutionNotFound,
     UsageError,
 )
-from fbs_worker.settings import OdooConnection, Settings
+from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.solution import DatabaseConfig
 from tests.conftest import StartWorker
 from tests.support.solutions import (

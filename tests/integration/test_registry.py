@@ -12,11 +12,18 @@ import pytest
 from psycopg2 import sql
 from pydantic import SecretStr
 
-from fbs_worker.database import Connection, connect
-from fbs_worker.errors import DatabaseError, SecretError, SettingsError, SolutionConflict, SolutionNotFound, UsageError
+from fbs_worker.core.errors import (
+    DatabaseError,
+    SecretError,
+    SettingsError,
+    SolutionConflict,
+    SolutionNotFound,
+    UsageError,
+)
+from fbs_worker.core.postgres import Connection, connect
+from fbs_worker.core.vault import Vault, new_key
 from fbs_worker.registry import AddressBook, DamagedRow, OwnRow, SolutionRecord, home_database
 from fbs_worker.solution import DatabaseConfig, SolutionConfig
-from fbs_worker.vault import Vault, new_key
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import PASSWORD, TABLES, record
 

@@ -30,7 +30,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, CHAR, JSONB, TIMESTAMP
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.types import TypeEngine
 
-from fbs_worker.database import connect
+from fbs_worker.core.postgres import connect
 from fbs_worker.schema.columns import DIALECT, type_of
 from fbs_worker.solution import DatabaseConfig
 

@@ -7,8 +7,8 @@ from contextlib import closing
 
 import pytest
 
-from fbs_worker import errors
-from fbs_worker.database import Connection, connect
+from fbs_worker.core import errors
+from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.domains import load_domain
 from fbs_worker.schema import ddl
 from fbs_worker.schema.definition import define

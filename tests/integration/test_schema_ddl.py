@@ -9,8 +9,8 @@ from contextlib import closing
 import pytest
 from psycopg2 import sql
 
-from fbs_worker import errors
-from fbs_worker.database import Connection, connect
+from fbs_worker.core import errors
+from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.domains import Domain, load_domain
 from fbs_worker.schema import ddl
 from fbs_worker.schema.definition import define

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fbs_worker.database import Connection, connect
+from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.domains import load_domain
 from fbs_worker.schema.ddl import create
 from fbs_worker.schema.definition import define

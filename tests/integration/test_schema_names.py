@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Column, ForeignKey, Integer, MetaData, Table
 
-from fbs_worker.database import Connection, connect
+from fbs_worker.core.errors import ForeignTableError, UsageError
+from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.domains import Domain, load_domain
-from fbs_worker.errors import ForeignTableError, UsageError
 from fbs_worker.schema import ddl
 from fbs_worker.schema.definition import Definition, define
 from fbs_worker.solution import DatabaseConfig, SolutionConfig

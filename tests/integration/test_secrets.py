@@ -19,11 +19,11 @@ from celery import Celery
 
 from fbs_worker.app import make_app, shown
 from fbs_worker.client import Client
-from fbs_worker.errors import JobFailed, SecretError
+from fbs_worker.core.errors import JobFailed, SecretError
+from fbs_worker.core.settings import Settings
+from fbs_worker.core.vault import Vault
 from fbs_worker.programs import Program, settings_environment
-from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
-from fbs_worker.vault import Vault
 from tests.conftest import MakeSettings, StartWorker
 from tests.support.dashboard import dashboard, until
 from tests.support.job_worker import ROOT

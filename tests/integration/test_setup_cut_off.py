@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from fbs_worker.client import Client
-from fbs_worker.database import connect
+from fbs_worker.core.advisory_locks import solution_lock
+from fbs_worker.core.errors import FBSError, ForeignTableError, JobCancelled, SolutionConflict
+from fbs_worker.core.postgres import connect
+from fbs_worker.core.settings import Settings
 from fbs_worker.embedded import EmbeddedPostgres
-from fbs_worker.errors import FBSError, ForeignTableError, JobCancelled, SolutionConflict
 from fbs_worker.job_events import JobState
-from fbs_worker.locks import solution_lock
-from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
 from tests.conftest import StartWorker
 from tests.support.solutions import (

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from fbs_worker.embedded import EmbeddedPostgres
-from fbs_worker.errors import (
+from fbs_worker.core.errors import (
     DatabaseMissing,
     DatabaseRightsMissing,
     ForeignTableError,
@@ -18,7 +17,8 @@ from fbs_worker.errors import (
     SolutionConflict,
     UsageError,
 )
-from fbs_worker.settings import Settings
+from fbs_worker.core.settings import Settings
+from fbs_worker.embedded import EmbeddedPostgres
 from fbs_worker.solution import DatabaseConfig
 from tests.support.solutions import (
     PASSWORD,

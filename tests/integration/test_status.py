@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
+from fbs_worker.core.errors import DatabaseError, SettingsError, SolutionNotFound
 from fbs_worker.embedded import EmbeddedPostgres
-from fbs_worker.errors import DatabaseError, SettingsError, SolutionNotFound
 from fbs_worker.inline import run_inline
 from fbs_worker.jobs import JobStore
 from fbs_worker.solution import DatabaseConfig

@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 
-from fbs_worker import reach, status
-from fbs_worker.database import Connection, connect
+from fbs_worker import status
+from fbs_worker.core import fanout
+from fbs_worker.core.errors import DatabaseUnreachable
+from fbs_worker.core.fanout import looking_into
+from fbs_worker.core.postgres import Connection, connect
+from fbs_worker.core.vault import new_key
 from fbs_worker.embedded import EmbeddedPostgres
-from fbs_worker.errors import DatabaseUnreachable
-from fbs_worker.reach import looking_into
 from fbs_worker.registry import OwnRow
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.status import LIST_SECONDS, list_solutions, solution_status
-from fbs_worker.vault import new_key
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import REFRESH, MadeSolutions, check_no_secret
 
@@ -130,7 +131,7 @@ def test_a_server_that_stops_in_mid_answer_is_cut_off(
 ) -> None:
     made.solution()
     # the server's own limit is out of the way: only the cut is left
-    monkeypatch.setattr(reach, "_SESSION", "SELECT %(limit)s, %(read_only)s")
+    monkeypatch.setattr(fanout, "_SESSION", "SELECT %(limit)s, %(read_only)s")
     monkeypatch.setattr(status, "_LONG_LOOK_SECONDS", 0.5)
     monkeypatch.setattr(status, "_LOOK_SECONDS", 0.5)
     with closing(connect(database)) as holder, holder.cursor() as cursor:

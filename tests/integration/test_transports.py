@@ -16,8 +16,8 @@ from fbs_worker.connectors.connect import open_transport
 from fbs_worker.connectors.json2 import JSON2Transport
 from fbs_worker.connectors.jsonrpc import OdooRPCTransport
 from fbs_worker.connectors.recording import RecordingTransport
-from fbs_worker.errors import OdooModelMissing
-from fbs_worker.settings import OdooConnection
+from fbs_worker.core.errors import OdooModelMissing
+from fbs_worker.core.settings import OdooConnection
 from tests.support.odoo_server import OdooServer, OdooUser
 from tests.support.small_odoo import write_small_recording
 from tests.support.transport_contract import LoginContract, RightsContract, TransportContract, Way, raised

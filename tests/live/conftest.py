@@ -12,7 +12,7 @@ import pytest
 
 from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.connect import open_transport
-from fbs_worker.settings import OdooConnection
+from fbs_worker.core.settings import OdooConnection
 
 Sql = Callable[..., list[tuple[Any, ...]]]
 

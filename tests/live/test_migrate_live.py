@@ -15,8 +15,8 @@ from pydantic import SecretStr
 
 from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.connect import open_transport
+from fbs_worker.core.settings import Settings
 from fbs_worker.embedded import EmbeddedPostgres
-from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.stack_info import database_url
 from fbs_worker.status import solution_status

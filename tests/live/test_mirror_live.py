@@ -15,7 +15,7 @@ from sqlalchemy import Table
 
 from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.odoo import OdooConnector
-from fbs_worker.database import Connection, connect
+from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.discovery import DiscoveryType
 from fbs_worker.domains import Domain, ModuleSelector
 from fbs_worker.schema import ddl, mirror

@@ -9,9 +9,9 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
+from fbs_worker.core.settings import Settings
 from fbs_worker.domains import domain_names
 from fbs_worker.embedded import EmbeddedPostgres
-from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.stack_info import database_url
 from fbs_worker.status import list_solutions, solution_status

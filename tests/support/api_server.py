@@ -13,8 +13,8 @@ import httpx
 from pydantic import SecretStr
 
 from fbs_worker.api.tokens import Entry, new_token
+from fbs_worker.core.settings import Settings
 from fbs_worker.programs import Program
-from fbs_worker.settings import Settings
 
 PATIENCE = 60.0
 READER, WRITER = new_token(), new_token()

@@ -14,9 +14,9 @@ from pydantic import SecretStr
 
 from fbs_worker.api.app import create_app
 from fbs_worker.client import Client
+from fbs_worker.core.settings import Settings
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.programs import Program
-from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.stack_info import database_url
 from tests.support.asgi import Asking

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from fbs_worker.core.settings import Settings
 from fbs_worker.dashboard.door import header_of
 from fbs_worker.programs import Program
-from fbs_worker.settings import Settings
 
 USER = "fbs"
 PASSWORD = "the dashboard's pässword"

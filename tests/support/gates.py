@@ -11,8 +11,8 @@ from typing import Any, Final
 import pytest
 
 from fbs_worker.connectors.limiter import OdooGate
-from fbs_worker.errors import FBSError, OdooResting, OdooServerError
-from fbs_worker.settings import OdooConnection
+from fbs_worker.core.errors import FBSError, OdooResting, OdooServerError
+from fbs_worker.core.settings import OdooConnection
 from tests.support.odoo_server import OdooServer
 
 SERVER: Final = "http://odoo.example:8069"

@@ -9,7 +9,7 @@ from typing import Any
 
 from celery import shared_task
 
-from fbs_worker.errors import OdooLoginRefused, OdooTimeout
+from fbs_worker.core.errors import OdooLoginRefused, OdooTimeout
 from fbs_worker.tasks.base import JobTask
 
 SECRET = "hunter2-in-an-error"

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fbs_worker.errors import FBSError
+from fbs_worker.core.errors import FBSError
+from fbs_worker.core.settings import Settings, load_settings
 from fbs_worker.programs import settings_environment
 from fbs_worker.run_worker import run_worker
-from fbs_worker.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
 

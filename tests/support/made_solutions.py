@@ -11,15 +11,15 @@ from typing import Any
 from pydantic import SecretStr
 
 from fbs_worker.catalogue import Catalogue
-from fbs_worker.database import connect
+from fbs_worker.core.postgres import connect
+from fbs_worker.core.settings import Settings
+from fbs_worker.core.vault import Vault
 from fbs_worker.domains import load_domain
 from fbs_worker.embedded import EmbeddedPostgres
 from fbs_worker.registry import AddressBook, OwnRow, SolutionRecord
 from fbs_worker.schema import ddl
 from fbs_worker.schema.definition import define
-from fbs_worker.settings import Settings
 from fbs_worker.solution import DatabaseConfig
-from fbs_worker.vault import Vault
 from tests.support.snapshots import MODULE, MadeSnapshot, model, thing
 
 PASSWORD = "s3cr3t'\" pässwörd"

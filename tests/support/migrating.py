@@ -10,7 +10,7 @@ from typing import Any
 from psycopg2.extensions import connection as Connection  # noqa: N812 -- a class in all but spelling
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.database import connect
+from fbs_worker.core.postgres import connect
 from fbs_worker.migration.applied import Applied
 from fbs_worker.migration.apply import apply
 from fbs_worker.migration.busy import Pace

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Final, Self
 
-from fbs_worker.database import connect
+from fbs_worker.core.postgres import connect
 from fbs_worker.solution import DatabaseConfig
 
 PATIENCE: Final = 60.0

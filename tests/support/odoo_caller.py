@@ -20,8 +20,8 @@ from pydantic import SecretStr
 
 from fbs_worker.connectors.connect import open_transport
 from fbs_worker.connectors.limiter import LEASE_SECONDS, OdooGate
-from fbs_worker.errors import FBSError
-from fbs_worker.settings import OdooConnection
+from fbs_worker.core.errors import FBSError
+from fbs_worker.core.settings import OdooConnection
 
 ROOT = Path(__file__).parents[2]
 

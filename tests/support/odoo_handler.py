@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
 from fbs_worker.connectors.recording import METHODS_SINCE
-from fbs_worker.errors import FBSError, OdooAccessDenied, OdooModelMissing, RecordingError
+from fbs_worker.core.errors import FBSError, OdooAccessDenied, OdooModelMissing, RecordingError
 from tests.support.odoo_faults import (
     GATEWAY_PAGE,
     LOGIN_PAGE,

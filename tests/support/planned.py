@@ -10,7 +10,7 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 from sqlalchemy import MetaData, Table
 
-from fbs_worker.database import Connection
+from fbs_worker.core.postgres import Connection
 from fbs_worker.domains import Domain
 from fbs_worker.migration.plan import made_of, make_plan
 from fbs_worker.migration.shape import canonical

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fbs_worker.database import Connection
+from fbs_worker.core.postgres import Connection
 from fbs_worker.domains import load_domain
 from fbs_worker.schema.definition import Definition, define
 

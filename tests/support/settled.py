@@ -9,7 +9,7 @@ from typing import Any, Final
 import redis
 
 from fbs_worker.celery_config import QUEUES
-from fbs_worker.database import connect
+from fbs_worker.core.postgres import connect
 from fbs_worker.embedded import EmbeddedPostgres
 from fbs_worker.job_reader import OPEN
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fbs_worker.connectors.base import Transport
-from fbs_worker.errors import (
+from fbs_worker.core.errors import (
     FBSError,
     OdooAccessDenied,
     OdooCallFailed,

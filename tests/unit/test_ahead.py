@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from fbs_worker.connectors.ahead import Ahead
-from fbs_worker.errors import JobCancelled, OdooUnreachable
+from fbs_worker.core.errors import JobCancelled, OdooUnreachable
 
 
 def nothing() -> None:

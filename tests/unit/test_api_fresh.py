@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fbs_worker.api.fresh import Fresh, Shared
-from fbs_worker.errors import QueueUnreachable, UsageError
+from fbs_worker.core.errors import QueueUnreachable, UsageError
 
 PATIENCE = 30.0
 

@@ -16,8 +16,8 @@ from fbs_worker.api.guard import SESSION_COOKIE, Caller, Guard, caller_of, check
 from fbs_worker.api.limits import Limiter
 from fbs_worker.api.problems import on_error, on_http_exception, on_invalid
 from fbs_worker.api.tokens import Entry, Tokens, new_token
-from fbs_worker.errors import FBSError, UsageError
-from fbs_worker.settings import Settings
+from fbs_worker.core.errors import FBSError, UsageError
+from fbs_worker.core.settings import Settings
 from tests.support.asgi import Asking
 
 READER, WRITER = new_token(), new_token()

@@ -10,8 +10,8 @@ from pydantic import SecretStr
 
 from fbs_worker.api.errors import HostRefused
 from fbs_worker.api.hosts import Hosts, check_database
-from fbs_worker.errors import SettingsError
-from fbs_worker.settings import OdooConnection, Settings
+from fbs_worker.core.errors import SettingsError
+from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.solution import DatabaseConfig
 
 NAMES = {

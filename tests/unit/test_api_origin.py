@@ -6,7 +6,7 @@ import pytest
 
 from fbs_worker.api.errors import CrossSite, NotLocal
 from fbs_worker.api.origin import check_local, check_site
-from fbs_worker.listening import is_loopback
+from fbs_worker.core.sockets import is_loopback
 
 HOST = "127.0.0.1:8000"
 

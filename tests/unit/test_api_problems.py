@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from fbs_worker import errors as core
 from fbs_worker.api import errors as http
 from fbs_worker.api.problems import (
     STATUS,
@@ -20,7 +19,8 @@ from fbs_worker.api.problems import (
     status_of,
     title_of,
 )
-from fbs_worker.errors import FBSError
+from fbs_worker.core import errors as core
+from fbs_worker.core.errors import FBSError
 from fbs_worker.health import Unhealthy
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from fbs_worker.api.tokens import Entry, Tokens, new_token
-from fbs_worker.errors import SettingsError, UsageError
+from fbs_worker.core.errors import SettingsError, UsageError
 
 
 def test_a_token_is_random_and_known_by_its_looks() -> None:

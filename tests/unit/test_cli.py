@@ -19,7 +19,7 @@ from fbs_worker.cli.demo import demo_settings
 from fbs_worker.cli.display import LineDisplay, open_display
 from fbs_worker.cli.options import database_config
 from fbs_worker.cli.output import OutputFormat, Table, _numbers, plain_lines, print_blocks
-from fbs_worker.errors import (
+from fbs_worker.core.errors import (
     FBSError,
     JobFailed,
     OdooLoginRefused,
@@ -28,7 +28,7 @@ from fbs_worker.errors import (
     SettingsError,
     UsageError,
 )
-from fbs_worker.settings import Settings
+from fbs_worker.core.settings import Settings
 
 
 @pytest.fixture(autouse=True)

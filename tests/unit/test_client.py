@@ -12,7 +12,7 @@ import pytest
 
 import fbs_worker
 from fbs_worker.client import Client, JobHandle, outcome
-from fbs_worker.errors import (
+from fbs_worker.core.errors import (
     JobCancelled,
     JobError,
     JobFailed,
@@ -21,8 +21,8 @@ from fbs_worker.errors import (
     SettingsError,
     UsageError,
 )
+from fbs_worker.core.settings import Settings
 from fbs_worker.job_events import JobRecord, JobState
-from fbs_worker.settings import Settings
 
 NOWHERE = "redis://127.0.0.1:1/0"  # nobody listens there: what is refused first never gets that far
 
@@ -57,7 +57,7 @@ def test_importing_it_is_light() -> None:
 
 def test_enqueuing_knows_neither_tasks_nor_connectors() -> None:
     code = (
-        "import sys\nfrom fbs_worker.client import Client\nfrom fbs_worker.errors import QueueUnreachable\n"
+        "import sys\nfrom fbs_worker.client import Client\nfrom fbs_worker.core.errors import QueueUnreachable\n"
         f"try:\n    Client({NOWHERE!r}).discover(domain='hr')\nexcept QueueUnreachable:\n"
         "    print(sorted({'fbs_worker.connectors', 'fbs_worker.tasks'} & sys.modules.keys()))"
     )

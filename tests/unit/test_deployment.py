@@ -16,7 +16,7 @@ from typer.main import get_command
 
 from fbs_worker.celery_config import QUEUES
 from fbs_worker.cli.app import app
-from fbs_worker.settings import Settings
+from fbs_worker.core.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE_FILE = ROOT / "docker-compose.yml"

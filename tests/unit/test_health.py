@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from fbs_worker.backlog import Backlog
-from fbs_worker.errors import UsageError
+from fbs_worker.core.errors import UsageError
+from fbs_worker.core.settings import Settings
 from fbs_worker.health import Check, Health, HealthReport, judge
 from fbs_worker.presence import FRESH_SECONDS, WorkerSign
 from fbs_worker.probes import Answer
 from fbs_worker.run_worker import run_worker
-from fbs_worker.settings import Settings
 
 QUEUE = "fbs.schema"
 EMPTY = Backlog(waiting=0)

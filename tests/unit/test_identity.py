@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from fbs_worker.core.vault import Vault, new_key
 from fbs_worker.identity import identity
-from fbs_worker.vault import Vault, new_key
 
 KEYS = new_key()
 VAULT = Vault.from_text(KEYS)

@@ -12,7 +12,7 @@ import pytest
 
 import fbs_worker
 from fbs_worker.client import Client, JobHandle
-from fbs_worker.errors import (
+from fbs_worker.core.errors import (
     FBSError,
     JobError,
     JobFailed,
@@ -22,8 +22,8 @@ from fbs_worker.errors import (
     SettingsError,
     UsageError,
 )
+from fbs_worker.core.settings import Settings
 from fbs_worker.integration import WAIT_SECONDS, IntegrationService, settings_here
-from fbs_worker.settings import Settings
 
 NOWHERE = Settings(fbs_redis_url="redis://127.0.0.1:1/0")  # nobody listens there
 CONFIG = {"solution_name": "shop", "domain": "hr", "database_config": {"name": "x", "password": "env:X"}}

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import redis
 
-from fbs_worker import queue
 from fbs_worker.app import make_app, shown
 from fbs_worker.celery_config import QUEUES, ROUTES, configuration
-from fbs_worker.errors import FBSError, JobError, QueueUnreachable, SettingsError, UsageError
+from fbs_worker.core import redis as queue
+from fbs_worker.core.errors import FBSError, JobError, QueueUnreachable, SettingsError, UsageError
+from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.job_events import JobEvent, JobRecord, JobState
 from fbs_worker.requests import DiscoverRequest, check_odoo, expected_odoo, refuse_plain_password
-from fbs_worker.settings import OdooConnection, Settings
 from fbs_worker.tasks.base import JobFailure, pause_before, unexpected
 
 NOW = 1_767_225_600_000  # 2026-01-01T00:00:00Z

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from fbs_worker.app import make_app
+from fbs_worker.core.redaction import Redactor
+from fbs_worker.core.settings import Settings
 from fbs_worker.logs import JSONLines, job_context, set_step
-from fbs_worker.redaction import Redactor
-from fbs_worker.settings import Settings
 
 SECRET = "vErY-secret-9"
 QUIET = {"odoorpc": logging.WARNING, "celery.pool": logging.INFO}

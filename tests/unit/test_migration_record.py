@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fbs_worker.errors import DatabaseBusy, DatabaseError, FBSError, RefusedError
+from fbs_worker.core.errors import DatabaseBusy, DatabaseError, FBSError, RefusedError
 from fbs_worker.migration import record
 from fbs_worker.migration.apply import _groups
 from fbs_worker.migration.busy import strongest

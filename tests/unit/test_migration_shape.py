@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text, text
 
-from fbs_worker.errors import DatabaseError
+from fbs_worker.core.errors import DatabaseError
 from fbs_worker.migration.shape import (
     SERIAL,
     ColumnShape,

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Table
 
+from fbs_worker.core.errors import UsageError
 from fbs_worker.domains import Domain
-from fbs_worker.errors import UsageError
 from fbs_worker.schema.columns import type_of
 from fbs_worker.schema.definition import Definition, define
 from fbs_worker.schema.render import render

@@ -3,8 +3,8 @@
 import pytest
 
 from fbs_worker.connectors.modules import Module, ModuleGraph, category_paths, modules_of_rows, split_names
+from fbs_worker.core.errors import UsageError
 from fbs_worker.domains import Domain, ModuleSelector, domain_names, load_domain
-from fbs_worker.errors import UsageError
 
 
 def module(name: str, *depends: str, state: str = "installed", category: str = "", application: bool = False) -> Module:

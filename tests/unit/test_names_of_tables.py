@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fbs_worker.errors import UsageError
+from fbs_worker.core.errors import UsageError
 from fbs_worker.schema.names import checked_name, derived_name
 
 

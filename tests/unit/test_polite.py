@@ -11,7 +11,7 @@ import pytest
 
 from fbs_worker.connectors.connect import open_transport
 from fbs_worker.connectors.limiter import Verdict, verdict_on
-from fbs_worker.errors import (
+from fbs_worker.core.errors import (
     InternalError,
     JobCancelled,
     OdooAccessDenied,
@@ -28,7 +28,7 @@ from fbs_worker.errors import (
     RecordingError,
     SettingsError,
 )
-from fbs_worker.settings import OdooConnection
+from fbs_worker.core.settings import OdooConnection
 from tests.support.small_odoo import write_small_recording
 
 VERDICTS: list[tuple[Verdict, list[type[BaseException]]]] = [

@@ -10,7 +10,7 @@ import pytest
 from typer.main import get_command
 
 from fbs_worker.cli.app import app
-from fbs_worker.settings import Settings
+from fbs_worker.core.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()

@@ -14,7 +14,7 @@ import pytest
 from fbs_worker.connectors.base import ServerInfo
 from fbs_worker.connectors.recording import RecordedTable, RecordingTransport, write_recording
 from fbs_worker.connectors.recording_file import read_recording
-from fbs_worker.errors import FBSError, OdooAccessDenied, OdooCallFailed, OdooModelMissing, RecordingError
+from fbs_worker.core.errors import FBSError, OdooAccessDenied, OdooCallFailed, OdooModelMissing, RecordingError
 from tests.support.small_odoo import AVAILABLE, FIELDS, TABLES, write_small_recording
 
 SERVER = ServerInfo(series="19.0", major=(19, 0), url="http://user.example", database="live")

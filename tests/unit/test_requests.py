@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from fbs_worker.errors import SecretError, UsageError
+from fbs_worker.core.errors import SecretError, UsageError
+from fbs_worker.core.settings import Settings
+from fbs_worker.core.vault import Vault
 from fbs_worker.requests import DiscoverRequest, DropRequest, RefreshRequest, SetupRequest, refuse_plain_password
-from fbs_worker.settings import Settings
-from fbs_worker.vault import Vault
 
 DICTIONARY: dict[str, Any] = {
     "solution_name": "fayvad_rentals",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fbs_worker.errors import UsageError
+from fbs_worker.core.errors import UsageError
 from fbs_worker.schedule_cron import Cron
 from fbs_worker.schedule_times import CATCH_UP, Schedule, due, length, place
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fbs_worker.errors import SettingsError
-from fbs_worker.settings import Settings, load_settings
+from fbs_worker.core.errors import SettingsError
+from fbs_worker.core.settings import Settings, load_settings
 
 SECRET = "vErY-secret-9"
 

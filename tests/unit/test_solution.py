@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
-from fbs_worker.errors import SecretError, UsageError
+from fbs_worker.core.errors import SecretError, UsageError
+from fbs_worker.core.vault import Vault, new_key
 from fbs_worker.solution import DatabaseConfig, SolutionConfig, check_prefix
-from fbs_worker.vault import Vault, new_key
 
 PASSWORD = "s3cr3t'\"\\ ü"
 DATABASE = {"name": "rental_db", "user": "rental_user", "password": PASSWORD, "host": "localhost", "port": "5432"}

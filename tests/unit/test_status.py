@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from fbs_worker.errors import DatabaseError, DatabaseMissing
-from fbs_worker.reach import PER_SERVER, gather
+from fbs_worker.core.errors import DatabaseError, DatabaseMissing
+from fbs_worker.core.fanout import PER_SERVER, gather
 from fbs_worker.registry import DamagedRow, SolutionRecord
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.status import OverallStatus, Verdict, judge

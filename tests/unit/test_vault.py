@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fbs_worker.errors import SecretError
-from fbs_worker.vault import Vault, new_key
+from fbs_worker.core.errors import SecretError
+from fbs_worker.core.vault import Vault, new_key
 
 SECRET = "s3cr3t-pässwörd"
 

@@ -13,8 +13,8 @@ from typing import Any, Final
 from django.core import checks
 
 from fbs_worker.contrib.django.conf import fbs_settings
-from fbs_worker.errors import FBSError, SettingsError
-from fbs_worker.settings import Settings
+from fbs_worker.core.errors import FBSError, SettingsError
+from fbs_worker.core.settings import Settings
 
 NOT_VALID: Final = "fbs_worker.E001"
 WRONG_VALUE: Final = "fbs_worker.E002"
@@ -37,9 +37,9 @@ def check_configuration(**_given: Any) -> list[checks.CheckMessage]:
 
 def _wrong(settings: Settings) -> Iterator[FBSError]:
     from fbs_worker.broker import Broker
-    from fbs_worker.queue import check_url
+    from fbs_worker.core.redis import check_url
+    from fbs_worker.core.vault import Vault
     from fbs_worker.registry import home_database
-    from fbs_worker.vault import Vault
 
     looks: list[tuple[bool, Callable[[], object]]] = [
         (bool(settings.fbs_redis_url), lambda: check_url(settings.fbs_redis_url)),

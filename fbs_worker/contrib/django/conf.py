@@ -14,8 +14,8 @@ from typing import Any, Final
 from django.conf import settings as django_settings
 from pydantic import ValidationError
 
-from fbs_worker.errors import SettingsError
-from fbs_worker.settings import Settings, load_settings
+from fbs_worker.core.errors import SettingsError
+from fbs_worker.core.settings import Settings, load_settings
 from fbs_worker.stack_info import effective_settings
 
 NAME: Final = "FBS_CONFIG"

@@ -11,7 +11,7 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from fbs_worker import IntegrationService
-from fbs_worker.errors import FBSError, SolutionNotFound, UnreachableError, UsageError
+from fbs_worker.core.errors import FBSError, SolutionNotFound, UnreachableError, UsageError
 
 View = Callable[..., JsonResponse]
 

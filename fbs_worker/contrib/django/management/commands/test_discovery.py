@@ -22,8 +22,8 @@ from fbs_worker.cli.output import Block, OutputFormat, clean, plain_lines, print
 from fbs_worker.cli.render_solutions import list_blocks, result_blocks, status_blocks
 from fbs_worker.cli.solutions import one_solution
 from fbs_worker.client import JobHandle
+from fbs_worker.core.errors import EXIT_UNREACHABLE, FBSError, UsageError
 from fbs_worker.domains import domain_names
-from fbs_worker.errors import EXIT_UNREACHABLE, FBSError, UsageError
 from fbs_worker.integration import IntegrationService
 
 _UNREACHABLE: Final = "unreachable"

@@ -16,8 +16,8 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.catalogue_sql import LOCK, SETTINGS
-from fbs_worker.database import Connection, errors_translated
-from fbs_worker.errors import DatabaseUnreachable
+from fbs_worker.core.errors import DatabaseUnreachable
+from fbs_worker.core.postgres import Connection, errors_translated
 
 POLL_SECONDS: Final = 0.1
 """How often a waiting job asks for the lock, and whether it was cancelled meanwhile."""

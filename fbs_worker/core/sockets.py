@@ -8,7 +8,7 @@ import os
 from contextlib import suppress
 from typing import Final
 
-from fbs_worker.errors import SettingsError
+from fbs_worker.core.errors import SettingsError
 
 LOOPBACK: Final = "127.0.0.1"
 """Where a server listens that is not told otherwise."""

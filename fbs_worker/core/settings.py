@@ -17,8 +17,8 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSetting
 
-from fbs_worker.errors import SettingsError
-from fbs_worker.secret_files import UnreadableSecret, read_secret
+from fbs_worker.core.errors import SettingsError
+from fbs_worker.core.secret_files import UnreadableSecret, read_secret
 
 Protocol = Literal["auto", "odoorpc", "json2"]
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.errors import (
+from fbs_worker.core.errors import (
     DatabaseBusy,
     DatabaseError,
     DatabaseLoginRefused,

@@ -15,8 +15,8 @@ from typing import Final, Self
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-from fbs_worker.errors import SecretError
-from fbs_worker.secret_files import UnreadableSecret, read_secret
+from fbs_worker.core.errors import SecretError
+from fbs_worker.core.secret_files import UnreadableSecret, read_secret
 
 SEALED: Final = "sealed:"
 ENV: Final = "env:"

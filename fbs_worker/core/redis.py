@@ -23,7 +23,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
 
-from fbs_worker.errors import JobError, QueueUnreachable, SettingsError
+from fbs_worker.core.errors import JobError, QueueUnreachable, SettingsError
 
 CONNECT_SECONDS: Final = 2.0
 ANSWER_SECONDS: Final = 4.0

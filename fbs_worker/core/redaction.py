@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, SecretStr
 
-from fbs_worker.settings import Settings
-from fbs_worker.vault import Vault
+from fbs_worker.core.settings import Settings
+from fbs_worker.core.vault import Vault
 
 _STARS: Final = "***"
 
