@@ -34,7 +34,6 @@ from pydantic import SecretStr
 
 from bench.api_load import get, load
 from fbs_worker.api.tokens import Entry, new_token
-from fbs_worker.app import make_app
 from fbs_worker.catalogue import Catalogue
 from fbs_worker.catalogue_search import search
 from fbs_worker.core.postgres import connect
@@ -44,6 +43,7 @@ from fbs_worker.core.vault import new_key
 from fbs_worker.discovery import Discovery, DiscoveryType, Section, SectionStatus
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.embedded.postgres import postgres_binaries
+from fbs_worker.jobs.app import make_app
 from fbs_worker.programs import Program
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.stack_info import database_url

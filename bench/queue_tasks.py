@@ -9,8 +9,8 @@ from typing import Any
 from celery import shared_task
 
 from fbs_worker.core.progress import NullProgress, Progress
+from fbs_worker.jobs.worker.task import JobTask
 from fbs_worker.requests import DiscoverRequest
-from fbs_worker.tasks.base import JobTask
 from fbs_worker.tasks.discover import discover
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from celery.signals import worker_ready
 
 from fbs_worker.core.settings import load_settings
-from fbs_worker.run_worker import run_worker
+from fbs_worker.jobs.worker.run import run_worker
 
 
 def main() -> int:

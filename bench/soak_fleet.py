@@ -22,7 +22,7 @@ from fbs_worker.connectors.recording import RecordingTransport
 from fbs_worker.core.errors import QueueUnreachable
 from fbs_worker.core.settings import Settings
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.jobs import JobStore
+from fbs_worker.jobs.store import JobStore
 from fbs_worker.programs import settings_environment
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.stack_info import database_url

@@ -32,7 +32,7 @@ from fbs_worker.core.errors import (
     OdooServerError,
     OdooUnreachable,
 )
-from fbs_worker.jobs import FIGURES
+from fbs_worker.jobs.store import FIGURES
 
 _log = logging.getLogger(__name__)
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Self
 from fbs_worker.job_handle import JobHandle, outcome
 
 if TYPE_CHECKING:
-    from fbs_worker.app import FBSCelery
     from fbs_worker.core.settings import Settings
     from fbs_worker.core.vault import Vault
-    from fbs_worker.job_events import JobRecord, JobState
+    from fbs_worker.jobs.app import FBSCelery
+    from fbs_worker.jobs.model import JobRecord, JobState
 
 __all__ = ["Client", "JobHandle", "outcome"]
 
@@ -312,7 +312,7 @@ class Client:
 
     @cached_property
     def _app(self) -> FBSCelery:
-        from fbs_worker.app import make_app
+        from fbs_worker.jobs.app import make_app
 
         return make_app(self._settings, results=False)
 

@@ -1,7 +1,7 @@
 """Whether everything that jobs need works: Redis, the broker, the home database, and somebody who takes jobs.
 
-The last is found out by doing: a probe goes through each queue as a job would (`fbs_worker.probes`). Where nobody
-answers in time, the workers' signs of life (`fbs_worker.presence`) tell the one case that is no trouble: those that
+The last is found out by doing: a probe goes through each queue as a job would (`fbs_worker.jobs.probes`). Where nobody
+answers in time, the workers' signs of life (`fbs_worker.jobs.workers`) tell the one case that is no trouble: those that
 take from this queue are there and have no slot free, or get on with what waits before the probe.
 """
 
@@ -17,15 +17,15 @@ from typing import Any, Final
 
 from celery.utils.nodenames import gethostname, nodename
 
-from fbs_worker.app import FBSCelery, make_app
-from fbs_worker.backlog import Backlog, Queues
-from fbs_worker.celery_config import QUEUES
 from fbs_worker.core import redis as queue
 from fbs_worker.core.errors import FBSError, JobNotFound, UnreachableError
 from fbs_worker.core.fanout import gather, looking_into
 from fbs_worker.core.settings import Settings
-from fbs_worker.presence import Presence, WorkerSign
-from fbs_worker.probes import Answer, own_queue, probe
+from fbs_worker.jobs.app import FBSCelery, make_app
+from fbs_worker.jobs.config import QUEUES
+from fbs_worker.jobs.probes import Answer, own_queue, probe
+from fbs_worker.jobs.queues import Backlog, Queues
+from fbs_worker.jobs.workers import Presence, WorkerSign
 from fbs_worker.solution import DatabaseConfig
 
 _CONNECT_SECONDS: Final = 2

@@ -28,7 +28,7 @@ def run_inline(
         UsageError: no task has that name.
         FBSError: whatever the task raises; it is not tried again.
     """
-    from fbs_worker.app import make_app
+    from fbs_worker.jobs.app import make_app
 
     app = make_app(settings, inline=progress or NullProgress())
     app.loader.import_default_modules()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from fbs_worker.core.errors import JobCancelled, JobError, JobFailed
 
 if TYPE_CHECKING:
-    from fbs_worker.job_events import JobEvent, JobRecord, JobState
-    from fbs_worker.jobs import JobStore
+    from fbs_worker.jobs.model import JobEvent, JobRecord, JobState
+    from fbs_worker.jobs.store import JobStore
 
 
 class JobHandle:
@@ -100,7 +100,7 @@ def outcome(record: JobRecord) -> dict[str, Any]:
         JobCancelled: it was cancelled.
         JobError: it has not ended.
     """
-    from fbs_worker.job_events import JobState
+    from fbs_worker.jobs.model import JobState
 
     watch = f"`fbs jobs watch {record.id}` follows it."
     match record.state:

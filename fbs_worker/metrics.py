@@ -28,16 +28,16 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from fbs_worker.app import make_app
-from fbs_worker.backlog import Queues
-from fbs_worker.celery_config import QUEUES
 from fbs_worker.core import redis as queue
 from fbs_worker.core.errors import QueueUnreachable
 from fbs_worker.core.settings import Settings
-from fbs_worker.job_events import BUCKETS, JobRecord, JobState
-from fbs_worker.job_reader import JobReader
-from fbs_worker.jobs import FIGURES
-from fbs_worker.presence import Presence, WorkerSign
+from fbs_worker.jobs.app import make_app
+from fbs_worker.jobs.config import QUEUES
+from fbs_worker.jobs.model import BUCKETS, JobRecord, JobState
+from fbs_worker.jobs.queues import Queues
+from fbs_worker.jobs.reader import JobReader
+from fbs_worker.jobs.store import FIGURES
+from fbs_worker.jobs.workers import Presence, WorkerSign
 from fbs_worker.schedule_plans import LOCK
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST

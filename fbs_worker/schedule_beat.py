@@ -28,13 +28,13 @@ from redbeat.schedulers import RedBeatScheduler, RedBeatSchedulerEntry, get_redi
 from redis.exceptions import LockError
 from redis.lock import Lock
 
-from fbs_worker.app import FBSCelery, check, make_app
 from fbs_worker.client import Client
 from fbs_worker.core import redis as queue
 from fbs_worker.core.errors import EXIT_DONE, FBSError, QueueUnreachable, UsageError
 from fbs_worker.core.settings import Settings
+from fbs_worker.jobs.app import FBSCelery, check, make_app
+from fbs_worker.jobs.worker.run import LOG_LEVELS
 from fbs_worker.registry import home_database
-from fbs_worker.run_worker import LOG_LEVELS
 from fbs_worker.schedule_plans import REFRESH_DUE, PlanStore
 from fbs_worker.schedule_rebuild import due_solutions, rebuild, refresh_every
 from fbs_worker.schedule_times import Schedule

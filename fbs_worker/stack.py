@@ -19,7 +19,6 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from fbs_worker.celery_config import CELERY_QUEUE, QUEUES
 from fbs_worker.core import postgres as database
 from fbs_worker.core import redis as queue
 from fbs_worker.core.errors import SettingsError
@@ -27,6 +26,7 @@ from fbs_worker.core.settings import Settings
 from fbs_worker.core.sockets import LOOPBACK, url_of
 from fbs_worker.core.vault import new_key
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
+from fbs_worker.jobs.config import CELERY_QUEUE, QUEUES
 from fbs_worker.processes import file_lock, signals_held
 from fbs_worker.programs import WARM_SECONDS, Program, settings_environment, stop_program
 from fbs_worker.solution import DatabaseConfig

@@ -24,7 +24,7 @@ from fbs_worker.core.errors import FBSError
 from fbs_worker.core.fanout import gather, looking_into, too_slow
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
-from fbs_worker.jobs import JobState, JobStore
+from fbs_worker.jobs.store import JobState, JobStore
 from fbs_worker.registry import AddressBook, DamagedRow, SolutionRecord, home_database
 from fbs_worker.schedule_plans import Plan
 from fbs_worker.schedule_rebuild import refresh_every

@@ -14,6 +14,7 @@ from fbs_worker.core.errors import DatabaseMissing, RowsInTheWay
 from fbs_worker.core.postgres import Connection
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings
+from fbs_worker.jobs.worker.task import JobTask
 from fbs_worker.leaving import forget, is_address_book, others_have_rows
 from fbs_worker.migration.kept import kept_tables
 from fbs_worker.registry import OwnRow, SolutionRecord
@@ -22,7 +23,6 @@ from fbs_worker.requests import DropRequest
 from fbs_worker.schema import ddl
 from fbs_worker.schema.survey import LOCK_TABLES, relations
 from fbs_worker.schema.system import system_tables
-from fbs_worker.tasks.base import JobTask
 from fbs_worker.tasks.solutions import (
     Entry,
     Home,

@@ -18,6 +18,7 @@ from fbs_worker.core.postgres import Connection
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
+from fbs_worker.jobs.worker.task import JobTask
 from fbs_worker.migration.applied import Applied
 from fbs_worker.migration.apply import apply
 from fbs_worker.migration.record import Row, Undoes, history, unfinished
@@ -27,7 +28,6 @@ from fbs_worker.migration.wanted import plan_migration, wanted
 from fbs_worker.registry import OwnRow, SolutionRecord
 from fbs_worker.requests_migrate import MigrateRequest
 from fbs_worker.schema.survey import relations
-from fbs_worker.tasks.base import JobTask
 from fbs_worker.tasks.solutions import Entry, Home, find_solution, own_row, refuse_sharing, to_oneself, vault_of
 
 _log = logging.getLogger(__name__)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from celery import Task, shared_task
 
-from fbs_worker.app import FBSCelery
 from fbs_worker.core.errors import UsageError
-from fbs_worker.probes import PROBE_TASK, give_answer
+from fbs_worker.jobs.app import FBSCelery
+from fbs_worker.jobs.probes import PROBE_TASK, give_answer
 
 
 @shared_task(  # type: ignore[untyped-decorator]  # Celery has no types

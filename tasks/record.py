@@ -12,7 +12,7 @@ from fbs_worker.connectors.connect import gate_for, open_transport
 from fbs_worker.connectors.recorder import record
 from fbs_worker.core.errors import RefusedError
 from fbs_worker.core.settings import DEFAULT_CONNECTION
-from fbs_worker.tasks.base import JobTask
+from fbs_worker.jobs.worker.task import JobTask
 
 
 @shared_task(name="fbs.record", bind=True, base=JobTask)  # type: ignore[untyped-decorator]  # Celery has no types

@@ -18,13 +18,13 @@ from fbs_worker.core.postgres import Connection
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import DEFAULT_CONNECTION, OdooConnection, Settings
 from fbs_worker.core.vault import Vault
+from fbs_worker.jobs.worker.task import JobTask
 from fbs_worker.migration.plan import made_of
 from fbs_worker.registry import OwnRow, SolutionRecord
 from fbs_worker.requests import SetupRequest, check_odoo, refuse_plain_password
 from fbs_worker.schema import ddl
 from fbs_worker.schema.definition import Definition, define
 from fbs_worker.schema.survey import LOCK_TABLES, check_may_create
-from fbs_worker.tasks.base import JobTask
 from fbs_worker.tasks.reading import Refreshed, refresh_solution
 from fbs_worker.tasks.solutions import (
     Entry,

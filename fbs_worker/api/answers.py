@@ -22,8 +22,8 @@ from fbs_worker.client import Client
 from fbs_worker.core import errors as core
 from fbs_worker.core.errors import FBSError, JobCancelled
 from fbs_worker.core.settings import Settings
-from fbs_worker.job_events import JobRecord, JobState
 from fbs_worker.job_handle import JobHandle
+from fbs_worker.jobs.model import JobRecord, JobState
 
 LONGEST_WAIT: Final = 60
 """Seconds that a request may wait for a job."""

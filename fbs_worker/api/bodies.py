@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StrictBool
 
 from fbs_worker.catalogue_search import Kind
 from fbs_worker.discovery import DiscoveryType
-from fbs_worker.job_events import JobState
+from fbs_worker.jobs.model import JobState
 from fbs_worker.migration.steps import Hazard
 
 SOLUTION_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"

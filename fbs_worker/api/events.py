@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from fbs_worker.api.answers import places_of
 from fbs_worker.api.models import EventBody
 from fbs_worker.api.waiting import Waiting
-from fbs_worker.job_events import JobEvent
+from fbs_worker.jobs.model import JobEvent
 
 EVERY_SECONDS: Final = 15
 """How often something is sent though nothing happens: proxies end connections that are silent."""

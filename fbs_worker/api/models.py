@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fbs_worker.catalogue_search import Kind
 from fbs_worker.discovery import DiscoveryType
-from fbs_worker.job_events import EventKind, JobState
+from fbs_worker.jobs.model import EventKind, JobState
 from fbs_worker.status import OverallStatus
 
 

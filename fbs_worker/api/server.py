@@ -14,10 +14,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from fbs_worker.api.app import create_app
-from fbs_worker.app import make_app
 from fbs_worker.core.errors import SettingsError
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.sockets import LOOPBACK, cannot_listen, is_loopback, url_of
+from fbs_worker.jobs.app import make_app
 
 END_SECONDS: Final = 5
 """How long requests may go on after the server was told to end; what streams or waits ends at once."""

@@ -10,8 +10,8 @@ from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 
 from fbs_worker.api.errors import TooBusy
-from fbs_worker.job_events import JobEvent
-from fbs_worker.job_reader import JobReader
+from fbs_worker.jobs.model import JobEvent
+from fbs_worker.jobs.reader import JobReader
 
 MOST: Final = 64
 """Requests that wait at a time."""

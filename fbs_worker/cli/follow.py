@@ -13,7 +13,7 @@ from fbs_worker.core.errors import JobFailed, SettingsError
 
 if TYPE_CHECKING:
     from fbs_worker.client import JobHandle
-    from fbs_worker.job_events import JobEvent
+    from fbs_worker.jobs.model import JobEvent
 
 PATIENCE_SECONDS: Final = 5.0
 """A job that no worker has taken up for this long is worth a word."""

@@ -14,7 +14,7 @@ from fbs_worker.cli.options import Format, current_settings
 from fbs_worker.cli.output import OutputFormat, print_blocks, print_json, say
 from fbs_worker.cli.render import job_blocks, job_lines
 from fbs_worker.cli.render_solutions import result_blocks
-from fbs_worker.job_events import JobState
+from fbs_worker.jobs.model import JobState
 
 if TYPE_CHECKING:
     from fbs_worker.client import Client

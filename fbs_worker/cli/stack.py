@@ -112,8 +112,8 @@ def worker(
     from celery.signals import worker_ready
 
     from fbs_worker.cli.options import current_settings
+    from fbs_worker.jobs.worker.run import run_worker
     from fbs_worker.programs import tell_ready_at
-    from fbs_worker.run_worker import run_worker
 
     settings = current_settings()
     taken = tuple(dict.fromkeys(word for part in queues.split(",") if (word := part.strip())))

@@ -21,8 +21,8 @@ from fbs_worker.core.errors import FBSError, JobNotFound
 from fbs_worker.core.redaction import Redactor
 from fbs_worker.dashboard.kept import keep, recall
 from fbs_worker.dashboard.tasks import LOST, ShownState, ShownTask
-from fbs_worker.job_announcing import PROGRESS
-from fbs_worker.jobs import JobRecord, JobState, JobStore
+from fbs_worker.jobs.store import JobRecord, JobState, JobStore
+from fbs_worker.jobs.worker.celery_events import PROGRESS
 
 _log = logging.getLogger(__name__)
 

@@ -6,12 +6,12 @@ import logging
 import signal
 from collections.abc import Callable
 
-from fbs_worker.app import check, make_app
 from fbs_worker.core.errors import UsageError
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.sockets import LOOPBACK, cannot_listen, url_of
 from fbs_worker.dashboard.door import Door
 from fbs_worker.dashboard.site import Dashboard
+from fbs_worker.jobs.app import check, make_app
 from fbs_worker.processes import file_lock
 from fbs_worker.stack import make_home
 

@@ -22,12 +22,12 @@ from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.ioloop import IOLoop, PeriodicCallback
 from tornado.netutil import bind_sockets
 
-from fbs_worker.app import FBSCelery
 from fbs_worker.core.redaction import Redactor
 from fbs_worker.dashboard.door import Door, Refusal, header_of
 from fbs_worker.dashboard.history import LOOK_SECONDS, History, Records
 from fbs_worker.dashboard.pages import Pages
 from fbs_worker.dashboard.tasks import positional
+from fbs_worker.jobs.app import FBSCelery
 
 MOST_TASKS: Final = 10_000
 """So many tasks are kept; older ones go."""

@@ -16,7 +16,7 @@ from celery.events.state import Task
 from flower.events import EventsState
 
 from fbs_worker.core.redaction import Redactor
-from fbs_worker.job_announcing import PROGRESS
+from fbs_worker.jobs.worker.celery_events import PROGRESS
 
 LOST: Final = "LOST"
 

@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from fbs_worker.core.errors import QueueUnreachable, SettingsError
 from fbs_worker.core.settings import Settings
+from fbs_worker.jobs.workers import Presence, WorkerSign
 from fbs_worker.pages.frame import frame_of, page_router
-from fbs_worker.presence import Presence, WorkerSign
 
 router = page_router()
 

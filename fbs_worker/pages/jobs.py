@@ -12,7 +12,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from fbs_worker.cli.render_migrations import apply_command
-from fbs_worker.job_events import JobEvent, JobRecord, JobState
+from fbs_worker.jobs.model import JobEvent, JobRecord, JobState
 from fbs_worker.pages.frame import both, frame_of, page_router
 
 router = page_router()

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from fbs_worker import catalogue_pages
 from fbs_worker.core.errors import FBSError, UsageError
 from fbs_worker.diagrams import solution_picture
-from fbs_worker.job_events import JobRecord
+from fbs_worker.jobs.model import JobRecord
 from fbs_worker.migration.diagram import svg
 from fbs_worker.pages.changes import between
 from fbs_worker.pages.frame import both, frame_of, page_router

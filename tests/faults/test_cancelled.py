@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fbs_worker.job_events import JobState
+from fbs_worker.jobs.model import JobState
 from tests.support.held_odoo import begins, reads
 from tests.support.obstacles import PostgresLock, until
 from tests.support.stage import Stage

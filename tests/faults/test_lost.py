@@ -7,7 +7,7 @@ import time
 import pytest
 
 from fbs_worker.client import Client
-from fbs_worker.job_events import JobState
+from fbs_worker.jobs.model import JobState
 from fbs_worker.programs import start_worker
 from tests.support.held_odoo import reads
 from tests.support.obstacles import until

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.job_events import JobState
+from fbs_worker.jobs.model import JobState
 from tests.support.held_odoo import HeldOdoo, reads
 from tests.support.obstacles import PostgresLock, until
 from tests.support.restarts import restart_postgres, stop_postgres

@@ -13,8 +13,8 @@ import redis
 
 from fbs_worker.client import Client, JobHandle
 from fbs_worker.core.settings import Settings
-from fbs_worker.job_events import JobState
-from fbs_worker.jobs import JobStore
+from fbs_worker.jobs.model import JobState
+from fbs_worker.jobs.store import JobStore
 from tests.support.quick_worker import LOST_AFTER, QuickWorker
 
 pytestmark = pytest.mark.faults

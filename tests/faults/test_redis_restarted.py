@@ -10,7 +10,7 @@ import pytest
 
 from fbs_worker.core.errors import QueueUnreachable
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.job_events import JobState
+from fbs_worker.jobs.model import JobState
 from tests.support.held_odoo import HeldOdoo, reads
 from tests.support.obstacles import until
 from tests.support.restarts import start_redis, stop_redis

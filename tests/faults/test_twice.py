@@ -7,9 +7,9 @@ import json
 import pytest
 import redis
 
-from fbs_worker.celery_config import DISCOVERY_QUEUE
-from fbs_worker.job_events import JobState
-from fbs_worker.jobs import MOST_LOSSES
+from fbs_worker.jobs.config import DISCOVERY_QUEUE
+from fbs_worker.jobs.model import JobState
+from fbs_worker.jobs.store import MOST_LOSSES
 from tests.support.held_odoo import reads
 from tests.support.obstacles import until
 from tests.support.stage import Stage

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from fbs_worker.api import events
 from fbs_worker.api.models import EventBody
 from fbs_worker.api.waiting import Waiting
-from fbs_worker.jobs import JobStore
+from fbs_worker.jobs.store import JobStore
 from tests.conftest import MakeSettings
 from tests.support.api_server import WRITER, api_server, bearer
 from tests.support.asgi import Asking

@@ -14,7 +14,7 @@ from fbs_worker.api.errors import TooBusy
 from fbs_worker.api.models import JobAnswer, JobsAnswer
 from fbs_worker.api.waiting import Waiting
 from fbs_worker.core.errors import OdooAccessDenied, OdooTimeout, SolutionConflict
-from fbs_worker.jobs import JobStore
+from fbs_worker.jobs.store import JobStore
 from tests.support.asgi import Asking
 
 HR = "/api/v1/discoveries/hr/model/"

@@ -18,7 +18,7 @@ from fbs_worker.core.errors import FBSError, QueueUnreachable, SettingsError
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.settings import Settings
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.jobs import JobRecord, JobStore
+from fbs_worker.jobs.store import JobRecord, JobStore
 from fbs_worker.programs import Program
 from fbs_worker.registry import AddressBook, OwnRow
 from fbs_worker.schedule_beat import run_beat

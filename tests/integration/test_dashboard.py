@@ -19,12 +19,12 @@ from cryptography.fernet import Fernet
 from flower.urls import handlers
 from pydantic import SecretStr
 
-from fbs_worker.app import make_app
 from fbs_worker.core.errors import EXIT_USAGE, JobError
 from fbs_worker.core.settings import Settings
 from fbs_worker.dashboard.door import header_of
 from fbs_worker.embedded import EmbeddedRedis
-from fbs_worker.jobs import JobStore
+from fbs_worker.jobs.app import make_app
+from fbs_worker.jobs.store import JobStore
 from fbs_worker.programs import Program, settings_environment
 from tests.support.dashboard import PASSWORD, USER, Dashboard, dashboard, until
 from tests.support.job_worker import ROOT

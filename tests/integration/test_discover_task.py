@@ -34,7 +34,7 @@ from fbs_worker.core.settings import Settings
 from fbs_worker.discovery import DiscoveryType, Section, SectionStatus
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.inline import run_inline
-from fbs_worker.jobs import JobState
+from fbs_worker.jobs.store import JobState
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.tasks.discover import comparable
 from tests.support.job_worker import job_worker

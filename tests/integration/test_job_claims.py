@@ -15,8 +15,8 @@ import redis
 from fbs_worker.client import Client
 from fbs_worker.core.errors import OdooTimeout
 from fbs_worker.core.settings import Settings
-from fbs_worker.job_events import BUCKETS
-from fbs_worker.jobs import JobState, JobStore
+from fbs_worker.jobs.model import BUCKETS
+from fbs_worker.jobs.store import JobState, JobStore
 
 ERROR = OdooTimeout("Odoo took too long.", hint="Wait.").to_dict()
 

@@ -12,8 +12,8 @@ import pytest
 import redis
 
 from fbs_worker.core.errors import JobCancelled, JobNotFound, OdooTimeout
-from fbs_worker.job_progress import Heartbeat, JobProgress, JobSuperseded
-from fbs_worker.jobs import MOST_LOSSES, JobState, JobStore, Standing
+from fbs_worker.jobs.store import MOST_LOSSES, JobState, JobStore, Standing
+from fbs_worker.jobs.worker.heartbeat import Heartbeat, JobProgress, JobSuperseded
 
 ERROR = OdooTimeout("Odoo took too long.", hint="Wait.").to_dict()
 

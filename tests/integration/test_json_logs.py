@@ -52,7 +52,9 @@ def test_a_worker_logs_json_and_no_secret(settings: MakeSettings, tmp_path: Path
     assert {"time", "level", "logger", "process", "message"} <= set.intersection(*(set(line) for line in told))
     assert "DEBUG" in {line["level"] for line in told}
     assert any("no_such_task" in line["message"] and "***" in line["message"] for line in told)
-    [failed] = [line for line in told if line["logger"] == "fbs_worker.tasks.base" and job.id in line["message"]]
+    [failed] = [
+        line for line in told if line["logger"] == "fbs_worker.jobs.worker.task" and job.id in line["message"]
+    ]
     assert (failed["job"], failed["action"], failed["solution"]) == (job.id, "refresh", "nobody")
     of_celery = [line for line in told if line["logger"].startswith("celery.") and line.get("job") == job.id]
     assert {line["action"] for line in of_celery} == {"refresh"}
@@ -69,7 +71,17 @@ def until_logged(log: Path, words: str) -> None:
 def test_a_worker_that_celery_starts_logs_json_too(settings: MakeSettings, tmp_path: Path) -> None:
     mine = settings(fbs_log_format="json")
     log = tmp_path / "log"
-    command = [sys.executable, "-m", "celery", "--quiet", "-A", "fbs_worker.app", "worker", "--pool=solo", "-lINFO"]
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "--quiet",
+        "-A",
+        "fbs_worker.jobs.app",
+        "worker",
+        "--pool=solo",
+        "-lINFO",
+    ]
     with log.open("wb") as output:
         worker = subprocess.Popen(
             command, env=environment(mine), stdout=output, stderr=subprocess.STDOUT, start_new_session=True

@@ -14,10 +14,10 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from fbs_worker.app import make_app
 from fbs_worker.core.errors import FBSError, OdooTimeout, UsageError
 from fbs_worker.core.settings import Settings
-from fbs_worker.jobs import JobStore
+from fbs_worker.jobs.app import make_app
+from fbs_worker.jobs.store import JobStore
 from fbs_worker.metrics import CONTENT_TYPE, metrics_text
 from fbs_worker.metrics_server import MetricsServer
 from tests.conftest import MakeSettings

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fbs_worker.app import make_app
 from fbs_worker.core.errors import SettingsError, UsageError
 from fbs_worker.embedded import EmbeddedPostgres
 from fbs_worker.inline import run_inline
-from fbs_worker.jobs import JobStore
+from fbs_worker.jobs.app import make_app
+from fbs_worker.jobs.store import JobStore
 from fbs_worker.programs import Program
 from fbs_worker.schedule_plans import PlanStore
 from fbs_worker.schedule_times import Schedule

@@ -17,11 +17,11 @@ import pytest
 import redis
 from celery import Celery
 
-from fbs_worker.app import make_app, shown
 from fbs_worker.client import Client
 from fbs_worker.core.errors import JobFailed, SecretError
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
+from fbs_worker.jobs.app import make_app, shown
 from fbs_worker.programs import Program, settings_environment
 from fbs_worker.solution import DatabaseConfig
 from tests.conftest import MakeSettings, StartWorker

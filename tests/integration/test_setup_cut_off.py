@@ -15,7 +15,7 @@ from fbs_worker.core.errors import FBSError, ForeignTableError, JobCancelled, So
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.settings import Settings
 from fbs_worker.embedded import EmbeddedPostgres
-from fbs_worker.job_events import JobState
+from fbs_worker.jobs.model import JobState
 from fbs_worker.solution import DatabaseConfig
 from tests.conftest import StartWorker
 from tests.support.solutions import (

@@ -18,8 +18,8 @@ from fbs_worker.client import Client, JobHandle
 from fbs_worker.core.errors import JobCancelled, JobError, JobFailed, JobNotFound
 from fbs_worker.core.settings import Settings
 from fbs_worker.embedded import EmbeddedRedis
-from fbs_worker.job_events import JobState
-from fbs_worker.jobs import MOST_LOSSES
+from fbs_worker.jobs.model import JobState
+from fbs_worker.jobs.store import MOST_LOSSES
 from tests.support.job_tasks import SECRET
 from tests.support.job_worker import job_worker
 from tests.support.servers import redis_database

@@ -10,7 +10,7 @@ from typing import Any
 from celery import shared_task
 
 from fbs_worker.core.errors import OdooLoginRefused, OdooTimeout
-from fbs_worker.tasks.base import JobTask
+from fbs_worker.jobs.worker.task import JobTask
 
 SECRET = "hunter2-in-an-error"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from fbs_worker.core.settings import Settings, load_settings
-from fbs_worker.jobs import JobStore
-from fbs_worker.run_worker import run_worker
+from fbs_worker.jobs.store import JobStore
+from fbs_worker.jobs.worker.run import run_worker
 from tests.support.job_worker import ROOT, environment
 
 LOST_AFTER: Final = 1.5

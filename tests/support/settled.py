@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import redis
 
-from fbs_worker.celery_config import QUEUES
 from fbs_worker.core.postgres import connect
 from fbs_worker.embedded import EmbeddedPostgres
-from fbs_worker.job_reader import OPEN
+from fbs_worker.jobs.config import QUEUES
+from fbs_worker.jobs.reader import OPEN
 
 _SESSIONS: Final = """
 SELECT datname, application_name, state,

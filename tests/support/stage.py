@@ -21,8 +21,8 @@ from fbs_worker.client import Client, JobHandle
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.settings import Settings
 from fbs_worker.embedded import EmbeddedPostgres
-from fbs_worker.job_events import JobRecord, JobState
-from fbs_worker.jobs import JobStore
+from fbs_worker.jobs.model import JobRecord, JobState
+from fbs_worker.jobs.store import JobStore
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.stack_info import database_url
 from tests.integration.test_refresh_task import make_it_look_changed

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from kombu.connection import Connection
 
-from fbs_worker.app import make_app
-from fbs_worker.broker import Broker
-from fbs_worker.celery_config import configuration
 from fbs_worker.core.errors import SettingsError, UsageError
 from fbs_worker.core.settings import Settings
+from fbs_worker.jobs.app import make_app
+from fbs_worker.jobs.broker import Broker
+from fbs_worker.jobs.config import configuration
 
 RECORDS = "redis://:secret@127.0.0.1:1/3"
 

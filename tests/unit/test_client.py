@@ -22,7 +22,7 @@ from fbs_worker.core.errors import (
     UsageError,
 )
 from fbs_worker.core.settings import Settings
-from fbs_worker.job_events import JobRecord, JobState
+from fbs_worker.jobs.model import JobRecord, JobState
 
 NOWHERE = "redis://127.0.0.1:1/0"  # nobody listens there: what is refused first never gets that far
 

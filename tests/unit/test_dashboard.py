@@ -16,7 +16,7 @@ from fbs_worker.dashboard.history import missing
 from fbs_worker.dashboard.kept import keep, recall
 from fbs_worker.dashboard.site import without_secrets
 from fbs_worker.dashboard.tasks import ShownState, ShownTask
-from fbs_worker.job_events import JobRecord, JobState
+from fbs_worker.jobs.model import JobRecord, JobState
 
 ENQUEUED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 WORKER = "fbs@here"

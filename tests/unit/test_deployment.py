@@ -14,9 +14,9 @@ import pytest
 from ruamel.yaml import YAML
 from typer.main import get_command
 
-from fbs_worker.celery_config import QUEUES
 from fbs_worker.cli.app import app
 from fbs_worker.core.settings import Settings
+from fbs_worker.jobs.config import QUEUES
 
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE_FILE = ROOT / "docker-compose.yml"

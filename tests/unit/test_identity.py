@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fbs_worker.core.vault import Vault, new_key
-from fbs_worker.identity import identity
+from fbs_worker.jobs.deduplication import identity
 
 KEYS = new_key()
 VAULT = Vault.from_text(KEYS)

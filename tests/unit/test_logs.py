@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from fbs_worker.app import make_app
 from fbs_worker.core.redaction import Redactor
 from fbs_worker.core.settings import Settings
-from fbs_worker.logs import JSONLines, job_context, set_step
+from fbs_worker.jobs.app import make_app
+from fbs_worker.jobs.worker.logging import JSONLines, job_context, set_step
 
 SECRET = "vErY-secret-9"
 QUIET = {"odoorpc": logging.WARNING, "celery.pool": logging.INFO}

@@ -9,9 +9,9 @@ from prometheus_client import Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fbs_worker.job_events import BUCKETS, JobRecord
+from fbs_worker.jobs.model import BUCKETS, JobRecord
+from fbs_worker.jobs.workers import WorkerSign
 from fbs_worker.metrics import Standings, families
-from fbs_worker.presence import WorkerSign
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fbs_worker.job_events import EventKind, JobEvent, JobState
+from fbs_worker.jobs.model import EventKind, JobEvent, JobState
 from fbs_worker.pages.catalogue import fields_of, matching
 from fbs_worker.pages.jobs import steps_of
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fbs_worker.job_events import JobState
-from fbs_worker.redelivery import Held
-from fbs_worker.tasks.base import rows_written
+from fbs_worker.jobs.model import JobState
+from fbs_worker.jobs.worker.reaper import Held
+from fbs_worker.jobs.worker.task import rows_written
 
 NOW = 1_767_225_600.0
 

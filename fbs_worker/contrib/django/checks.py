@@ -36,9 +36,9 @@ def check_configuration(**_given: Any) -> list[checks.CheckMessage]:
 
 
 def _wrong(settings: Settings) -> Iterator[FBSError]:
-    from fbs_worker.broker import Broker
     from fbs_worker.core.redis import check_url
     from fbs_worker.core.vault import Vault
+    from fbs_worker.jobs.broker import Broker
     from fbs_worker.registry import home_database
 
     looks: list[tuple[bool, Callable[[], object]]] = [

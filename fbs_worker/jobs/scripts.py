@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from fbs_worker.job_events import BUCKETS
+from fbs_worker.jobs.model import BUCKETS
 
 _PRELUDE: Final = (
     """

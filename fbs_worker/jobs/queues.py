@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 import orjson
 from kombu.exceptions import OperationalError
 
-from fbs_worker.app import FBSCelery
+from fbs_worker.jobs.app import FBSCelery
 
 _RABBITMQ: Final = "amqp"
 _NOT_FOUND: Final = "404"

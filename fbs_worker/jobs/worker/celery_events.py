@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
-from fbs_worker.job_events import share
+from fbs_worker.jobs.model import share
 
 _log = logging.getLogger(__name__)
 

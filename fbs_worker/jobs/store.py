@@ -16,11 +16,11 @@ from typing import Any, Final, cast
 
 import orjson
 
-from fbs_worker import job_scripts
 from fbs_worker.core import redis as queue
 from fbs_worker.core.errors import JobError
-from fbs_worker.job_events import FINISHED, Claim, JobEvent, JobRecord, JobState, Standing
-from fbs_worker.job_reader import FIGURES, INDEX, LOST_AFTER_SECONDS, OPEN, JobReader, events_key_of, key_of, not_found
+from fbs_worker.jobs import scripts
+from fbs_worker.jobs.model import FINISHED, Claim, JobEvent, JobRecord, JobState, Standing
+from fbs_worker.jobs.reader import FIGURES, INDEX, LOST_AFTER_SECONDS, OPEN, JobReader, events_key_of, key_of, not_found
 
 __all__ = ["FIGURES", "FINISHED", "Claim", "JobEvent", "JobRecord", "JobState", "JobStore", "Standing"]
 
@@ -51,16 +51,16 @@ class JobStore(JobReader):
         self._ttl = ttl
         self._keys = [INDEX, _ENDING, OPEN, FIGURES]
         script = self._redis.register_script
-        self._create = script(job_scripts.CREATE)
-        self._sent = script(job_scripts.SENT)
-        self._remove = script(job_scripts.REMOVE)
-        self._start = script(job_scripts.START)
-        self._progress = script(job_scripts.PROGRESS)
-        self._heartbeat = script(job_scripts.HEARTBEAT)
-        self._lose = script(job_scripts.LOSE)
-        self._leave = script(job_scripts.LEAVE)
-        self._give_up = script(job_scripts.GIVE_UP)
-        self._request_cancel = script(job_scripts.REQUEST_CANCEL)
+        self._create = script(scripts.CREATE)
+        self._sent = script(scripts.SENT)
+        self._remove = script(scripts.REMOVE)
+        self._start = script(scripts.START)
+        self._progress = script(scripts.PROGRESS)
+        self._heartbeat = script(scripts.HEARTBEAT)
+        self._lose = script(scripts.LOSE)
+        self._leave = script(scripts.LEAVE)
+        self._give_up = script(scripts.GIVE_UP)
+        self._request_cancel = script(scripts.REQUEST_CANCEL)
 
     @property
     def heartbeat_seconds(self) -> float:

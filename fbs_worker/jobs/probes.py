@@ -21,10 +21,10 @@ from typing import Any, Final, cast
 
 from kombu.entity import Exchange, Queue
 
-from fbs_worker.app import FBSCelery
-from fbs_worker.backlog import Queues
 from fbs_worker.core import redis as queue
 from fbs_worker.core.settings import Settings
+from fbs_worker.jobs.app import FBSCelery
+from fbs_worker.jobs.queues import Queues
 
 PROBE_TASK: Final = "fbs.probe"
 

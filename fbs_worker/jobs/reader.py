@@ -14,7 +14,7 @@ from typing import Final, Self, cast
 
 from fbs_worker.core import redis as queue
 from fbs_worker.core.errors import JobNotFound
-from fbs_worker.job_events import JobEvent, JobRecord, JobState, state_of
+from fbs_worker.jobs.model import JobEvent, JobRecord, JobState, state_of
 
 LOST_AFTER_SECONDS: Final = 30.0
 """A running job without a sign of life for this long reads as lost."""

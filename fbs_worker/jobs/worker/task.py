@@ -20,7 +20,6 @@ from celery import Signature, Task
 from celery.exceptions import Ignore, Reject, Retry
 from kombu.exceptions import OperationalError
 
-from fbs_worker.app import FBSCelery
 from fbs_worker.core.errors import (
     FBSError,
     InternalError,
@@ -32,10 +31,11 @@ from fbs_worker.core.errors import (
 )
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings
-from fbs_worker.job_announcing import Announcer
-from fbs_worker.job_progress import Heartbeat, JobProgress, JobSuperseded
-from fbs_worker.jobs import Claim, JobState, JobStore
-from fbs_worker.logs import job_context
+from fbs_worker.jobs.app import FBSCelery
+from fbs_worker.jobs.store import Claim, JobState, JobStore
+from fbs_worker.jobs.worker.celery_events import Announcer
+from fbs_worker.jobs.worker.heartbeat import Heartbeat, JobProgress, JobSuperseded
+from fbs_worker.jobs.worker.logging import job_context
 
 _log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
     track_started = False  # its record says so, and its first step tells PROGRESS
     max_retries = None  # FBS_MAX_RETRIES counts
     resultrepr_maxsize = 80
-    Request = "fbs_worker.job_request:JobRequest"
+    Request = "fbs_worker.jobs.worker.request:JobRequest"
 
     @property
     def settings(self) -> Settings:

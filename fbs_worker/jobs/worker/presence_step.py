@@ -9,8 +9,8 @@ from celery import bootsteps
 from celery.worker import state
 
 from fbs_worker.core.errors import FBSError
-from fbs_worker.presence import SIGN_SECONDS, Presence, WorkerSign
-from fbs_worker.probes import PROBE_TASK, own_queue
+from fbs_worker.jobs.probes import PROBE_TASK, own_queue
+from fbs_worker.jobs.workers import SIGN_SECONDS, Presence, WorkerSign
 
 _log = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from kombu.entity import Exchange, Queue
 
-from fbs_worker.broker import Broker
 from fbs_worker.core import redis as queue
 from fbs_worker.core.errors import SettingsError
 from fbs_worker.core.settings import Settings
+from fbs_worker.jobs.broker import Broker
 
 DISCOVERY_QUEUE: Final = "fbs.discovery"
 SCHEMA_QUEUE: Final = "fbs.schema"

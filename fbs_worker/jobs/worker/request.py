@@ -13,9 +13,9 @@ from celery.exceptions import WorkerLostError
 from celery.worker.request import Request
 
 from fbs_worker.core.errors import FBSError
-from fbs_worker.jobs import JobStore
+from fbs_worker.jobs.store import JobStore
 
-JOB_REQUEST: Final = "fbs_worker.job_request:JobRequest"
+JOB_REQUEST: Final = "fbs_worker.jobs.worker.request:JobRequest"
 """How a task says that it is a job: its `Request`."""
 
 _log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import Any, Final, Literal, Self
 
 from fbs_worker.core.errors import FBSError, JobCancelled, QueueUnreachable
-from fbs_worker.jobs import JobStore, Standing
-from fbs_worker.logs import set_step
+from fbs_worker.jobs.store import JobStore, Standing
+from fbs_worker.jobs.worker.logging import set_step
 
 _log = logging.getLogger(__name__)
 

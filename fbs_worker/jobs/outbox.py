@@ -16,7 +16,7 @@ from kombu.transport import virtual
 from kombu.utils.json import dumps as _dumps
 
 if TYPE_CHECKING:
-    from fbs_worker.app import FBSCelery
+    from fbs_worker.jobs.app import FBSCelery
 
 Command = tuple[str, str, str]
 

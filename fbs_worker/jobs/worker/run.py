@@ -10,10 +10,10 @@ from typing import Final
 from celery.exceptions import SecurityWarning
 from celery.utils.nodenames import gethostname, nodename
 
-from fbs_worker.app import check, make_app
-from fbs_worker.celery_config import CELERY_QUEUE, QUEUES
 from fbs_worker.core.errors import EXIT_DONE, UsageError
 from fbs_worker.core.settings import Settings
+from fbs_worker.jobs.app import check, make_app
+from fbs_worker.jobs.config import CELERY_QUEUE, QUEUES
 
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 

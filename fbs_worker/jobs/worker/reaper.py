@@ -21,11 +21,11 @@ from celery import bootsteps
 from kombu.transport.redis import Channel
 from redis.exceptions import RedisError
 
-from fbs_worker.app import FBSCelery
 from fbs_worker.core.errors import FBSError, JobError
-from fbs_worker.job_events import JobRecord, JobState
-from fbs_worker.job_request import JOB_REQUEST
-from fbs_worker.jobs import JobStore
+from fbs_worker.jobs.app import FBSCelery
+from fbs_worker.jobs.model import JobRecord, JobState
+from fbs_worker.jobs.store import JobStore
+from fbs_worker.jobs.worker.request import JOB_REQUEST
 
 _log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""The Python client: enqueue jobs, follow them, and read what a solution's database holds."""

@@ -1,0 +1,1 @@
+"""What runs inside a worker: the task base class, heartbeat, reaper and logging."""
