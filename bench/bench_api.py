@@ -34,13 +34,13 @@ from pydantic import SecretStr
 
 from bench.api_load import get, load
 from fbs_worker.api.tokens import Entry, new_token
-from fbs_worker.catalogue import Catalogue
-from fbs_worker.catalogue_search import search
+from fbs_worker.catalogue.model import Discovery, DiscoveryType, Section, SectionStatus
+from fbs_worker.catalogue.search import search
+from fbs_worker.catalogue.store import Catalogue
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.progress import NullProgress
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import new_key
-from fbs_worker.discovery import Discovery, DiscoveryType, Section, SectionStatus
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.embedded.postgres import postgres_binaries
 from fbs_worker.jobs.app import make_app

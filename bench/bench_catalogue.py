@@ -26,9 +26,9 @@ from typing import Any, Final
 import orjson
 from psycopg2 import sql
 
-from fbs_worker.catalogue import Catalogue
+from fbs_worker.catalogue.model import Discovery, DiscoveryType, Section, SectionStatus
+from fbs_worker.catalogue.store import Catalogue
 from fbs_worker.core.postgres import Connection, connect
-from fbs_worker.discovery import Discovery, DiscoveryType, Section, SectionStatus
 from fbs_worker.schema.system import ensure_tables
 from fbs_worker.solution import DatabaseConfig
 

@@ -26,16 +26,16 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from bench.live import live_odoo
-from fbs_worker.catalogue import Catalogue
+from fbs_worker.catalogue.model import DiscoveryType
+from fbs_worker.catalogue.store import Catalogue
+from fbs_worker.client.inline import run_inline
 from fbs_worker.connectors.base import ServerInfo, Transport
 from fbs_worker.connectors.connect import open_transport
 from fbs_worker.connectors.odoo import OdooConnector
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.settings import OdooConnection, Settings
-from fbs_worker.discovery import DiscoveryType
 from fbs_worker.domains import load_domain
 from fbs_worker.embedded import EmbeddedPostgres
-from fbs_worker.inline import run_inline
 from fbs_worker.solution import DatabaseConfig
 
 DOMAINS: Final = ("rental", "hr", "ecommerce", "generic")

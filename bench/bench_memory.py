@@ -27,7 +27,7 @@ MOST_MEGABYTES: Final = 400
 
 _DISCOVER: Final = """
 import json, sys
-from fbs_worker.inline import run_inline
+from fbs_worker.client.inline import run_inline
 from fbs_worker.core.settings import Settings
 url, database = sys.argv[1], json.loads(sys.argv[2])
 settings = Settings(odoo_url=url, odoo_db="made", odoo_user="made", odoo_password="made")

@@ -35,11 +35,11 @@ from pydantic import SecretStr
 
 from bench.live import live_odoo
 from fbs_worker import connectors
-from fbs_worker.client import Client, JobHandle
+from fbs_worker.client.client import Client, JobHandle
+from fbs_worker.client.inline import run_inline
 from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.core.vault import new_key
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.inline import run_inline
 from fbs_worker.jobs.app import FBSCelery, make_app
 from fbs_worker.programs import settings_environment
 from fbs_worker.stack_info import database_url

@@ -28,7 +28,7 @@ import psutil
 
 from bench.soak_fleet import Fleet, Shadow, Violation
 from bench.soak_work import Plan, Work
-from fbs_worker.client import JobHandle
+from fbs_worker.client.client import JobHandle
 from fbs_worker.jobs.model import JobRecord, JobState
 from tests.support.servers import describe, short_folder
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fbs_worker.client import Client, JobHandle
+from fbs_worker.client.client import Client, JobHandle
 from fbs_worker.solution import DatabaseConfig
 from tests.support.solutions import config_of
 

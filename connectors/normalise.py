@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from fbs_worker.catalogue.model import Discovery, DiscoveryType
 from fbs_worker.connectors.modules import Module, ModuleGraph, split_names
 from fbs_worker.connectors.reader import Row
 from fbs_worker.connectors.views import Form, View, Views, chart, transitions
-from fbs_worker.discovery import Discovery, DiscoveryType
 
 STATE_TYPES: Final = frozenset({"selection", "many2one"})
 """Types of a field that a status bar shows a workflow by: states are values of a selection, stages are records."""

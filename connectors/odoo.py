@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from fbs_worker.catalogue.model import Discovery, DiscoveryType, Section, Snapshot
 from fbs_worker.connectors.ahead import Ahead
 from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.fingerprint import Fingerprint, unchanged
@@ -31,7 +32,6 @@ from fbs_worker.connectors.tables import (
 from fbs_worker.connectors.views import View, Views, default_form
 from fbs_worker.core.errors import OdooAccessDenied, OdooModelMissing
 from fbs_worker.core.progress import NullProgress, Progress
-from fbs_worker.discovery import Discovery, DiscoveryType, Section, Snapshot
 from fbs_worker.domains import Domain
 
 _PROBED: Final = (MODELS, FIELDS, SERVER_ACTIONS, AUTOMATIONS, DASHBOARDS)
@@ -137,7 +137,7 @@ _Part = _ModulesRead | _ModelsKnown | _SurroundingsRead | _FieldsRead | _Step
 
 @dataclass(slots=True, kw_only=True)
 class OdooSnapshot:
-    """One read; see `fbs_worker.discovery.Snapshot`."""
+    """One read; see `fbs_worker.catalogue.model.Snapshot`."""
 
     domain: str
     types: frozenset[DiscoveryType]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+from fbs_worker.catalogue.model import SECTION_TYPES, DiscoveryType, Section, SectionStatus
 from fbs_worker.connectors.fingerprint import Fingerprint
 from fbs_worker.connectors.modules import Module, category_paths, modules_of_rows
 from fbs_worker.connectors.reader import NESTED_READS_SINCE, Reader, Row, related_id
@@ -24,7 +25,6 @@ from fbs_worker.connectors.tables import (
 )
 from fbs_worker.connectors.views import View
 from fbs_worker.core.errors import OdooAccessDenied, OdooModelMissing
-from fbs_worker.discovery import SECTION_TYPES, DiscoveryType, Section, SectionStatus
 
 Answer = TypeVar("Answer")
 

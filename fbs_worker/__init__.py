@@ -6,17 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from fbs_worker.client import Client, JobHandle
-    from fbs_worker.integration import IntegrationService
+    from fbs_worker.client.client import Client, JobHandle
+    from fbs_worker.client.service import IntegrationService
 
 __all__ = ["Client", "IntegrationService", "JobHandle", "__version__"]
 
 __version__ = "0.1.0"
 
 _PLACES: Final = {
-    "Client": "fbs_worker.client",
-    "IntegrationService": "fbs_worker.integration",
-    "JobHandle": "fbs_worker.client",
+    "Client": "fbs_worker.client.client",
+    "IntegrationService": "fbs_worker.client.service",
+    "JobHandle": "fbs_worker.client.client",
 }
 
 

@@ -16,7 +16,7 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 from pydantic import SecretStr
 
-from fbs_worker.catalogue_rows import to_json
+from fbs_worker.catalogue.copy_rows import to_json
 from fbs_worker.core.errors import DatabaseError, SecretError, SolutionConflict, UsageError
 from fbs_worker.core.settings import DEFAULT_CONNECTION
 from fbs_worker.core.vault import SEALED, Vault

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.catalogue_rows import to_json
+from fbs_worker.catalogue.copy_rows import to_json
 from fbs_worker.registry_rows import OWN_MARK, SCHEDULE
 from fbs_worker.schema.system import table_exists
 

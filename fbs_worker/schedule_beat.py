@@ -28,7 +28,7 @@ from redbeat.schedulers import RedBeatScheduler, RedBeatSchedulerEntry, get_redi
 from redis.exceptions import LockError
 from redis.lock import Lock
 
-from fbs_worker.client import Client
+from fbs_worker.client.client import Client
 from fbs_worker.core import redis as queue
 from fbs_worker.core.errors import EXIT_DONE, FBSError, QueueUnreachable, UsageError
 from fbs_worker.core.settings import Settings

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fbs_worker.catalogue import Catalogue
+from fbs_worker.catalogue.model import SectionStatus
+from fbs_worker.catalogue.store import Catalogue
 from fbs_worker.core.errors import DatabaseBusy, FBSError
 from fbs_worker.core.postgres import Connection, errors_translated
-from fbs_worker.discovery import SectionStatus
 from fbs_worker.migration.wanted import plan_migration, wanted
 from fbs_worker.registry_rows import DamagedRow, SolutionRecord, read_rows, table_name
 from fbs_worker.schema.ddl import table_sizes

@@ -11,14 +11,14 @@ from typing import Any
 from celery import shared_task
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.catalogue import Catalogue, SnapshotRecord
+from fbs_worker.catalogue.model import ChangeReport, DiscoveryType, SectionStatus, Snapshot
+from fbs_worker.catalogue.store import Catalogue, SnapshotRecord
 from fbs_worker.connectors.connect import gate_for, open_transport
 from fbs_worker.connectors.odoo import OdooConnector
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import DEFAULT_CONNECTION, Settings
 from fbs_worker.core.vault import Vault
-from fbs_worker.discovery import ChangeReport, DiscoveryType, SectionStatus, Snapshot
 from fbs_worker.domains import Domain
 from fbs_worker.jobs.worker.task import JobTask
 from fbs_worker.requests import DiscoverRequest, check_odoo, refuse_plain_password

@@ -11,14 +11,14 @@ from typing import Any, Final
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
+from fbs_worker.catalogue.model import ChangeReport
+from fbs_worker.catalogue.projections import fill_dashboards, fill_workflows
 from fbs_worker.connectors.connect import gate_for, open_transport
 from fbs_worker.connectors.odoo import OdooConnector
 from fbs_worker.core.advisory_locks import transaction
 from fbs_worker.core.postgres import Connection
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import OdooConnection, Settings
-from fbs_worker.derived import fill_dashboards, fill_workflows
-from fbs_worker.discovery import ChangeReport
 from fbs_worker.domains import load_domain
 from fbs_worker.registry import SolutionRecord
 from fbs_worker.tasks.discover import read_and_save

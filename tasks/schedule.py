@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import shared_task
 
-from fbs_worker.client import Client
+from fbs_worker.client.client import Client
 from fbs_worker.core.errors import SettingsError, UsageError
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings

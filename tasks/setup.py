@@ -11,7 +11,7 @@ from typing import Any, Final
 from celery import shared_task
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.catalogue import model_definitions
+from fbs_worker.catalogue.store import model_definitions
 from fbs_worker.core.advisory_locks import transaction
 from fbs_worker.core.errors import RefusedError, UsageError
 from fbs_worker.core.postgres import Connection

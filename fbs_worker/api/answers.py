@@ -18,11 +18,11 @@ from fbs_worker.api.idempotency import HEADER, REPLAYED
 from fbs_worker.api.models import JobAnswer
 from fbs_worker.api.places import Places
 from fbs_worker.api.problems import error_of, problem_response, problem_responses
-from fbs_worker.client import Client
+from fbs_worker.client.client import Client
+from fbs_worker.client.handle import JobHandle
 from fbs_worker.core import errors as core
 from fbs_worker.core.errors import FBSError, JobCancelled
 from fbs_worker.core.settings import Settings
-from fbs_worker.job_handle import JobHandle
 from fbs_worker.jobs.model import JobRecord, JobState
 
 LONGEST_WAIT: Final = 60

@@ -34,7 +34,7 @@ from fbs_worker.api.limits import WRONG_TOKENS_PER_MINUTE, Limiter
 from fbs_worker.api.places import Places
 from fbs_worker.api.problems import on_error, on_http_exception, on_invalid
 from fbs_worker.api.tokens import Tokens
-from fbs_worker.client import Client
+from fbs_worker.client.client import Client
 from fbs_worker.core import redis as queue
 from fbs_worker.core.errors import FBSError
 from fbs_worker.core.settings import Settings

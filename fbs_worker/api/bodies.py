@@ -9,8 +9,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StrictBool
 
-from fbs_worker.catalogue_search import Kind
-from fbs_worker.discovery import DiscoveryType
+from fbs_worker.catalogue.model import DiscoveryType
+from fbs_worker.catalogue.search import Kind
 from fbs_worker.jobs.model import JobState
 from fbs_worker.migration.steps import Hazard
 

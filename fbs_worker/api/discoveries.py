@@ -25,8 +25,10 @@ from fbs_worker.api.errors import HostRefused
 from fbs_worker.api.models import DiscoveriesAnswer, HitsAnswer
 from fbs_worker.api.problems import problem_responses
 from fbs_worker.api.queries import query_of, query_told
-from fbs_worker.catalogue_pages import Page, page
-from fbs_worker.catalogue_search import KINDS, search
+from fbs_worker.catalogue.model import DiscoveryType
+from fbs_worker.catalogue.pagination import Page, page
+from fbs_worker.catalogue.search import KINDS, search
+from fbs_worker.client.handle import JobHandle
 from fbs_worker.core.errors import (
     DatabaseBusy,
     DatabaseError,
@@ -35,9 +37,7 @@ from fbs_worker.core.errors import (
     SolutionNotFound,
     UsageError,
 )
-from fbs_worker.discovery import DiscoveryType
 from fbs_worker.domains import load_domain
-from fbs_worker.job_handle import JobHandle
 from fbs_worker.registry_rows import SolutionRecord
 from fbs_worker.solution import DatabaseConfig
 

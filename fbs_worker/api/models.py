@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fbs_worker.catalogue_search import Kind
-from fbs_worker.discovery import DiscoveryType
+from fbs_worker.catalogue.model import DiscoveryType
+from fbs_worker.catalogue.search import Kind
 from fbs_worker.jobs.model import EventKind, JobState
 from fbs_worker.status import OverallStatus
 

@@ -13,6 +13,7 @@ from fbs_worker.api.callers import SolutionPath, checked_database
 from fbs_worker.api.errors import HostRefused
 from fbs_worker.api.models import SolutionsAnswer, StatusAnswer
 from fbs_worker.api.problems import problem_responses
+from fbs_worker.client.handle import JobHandle
 from fbs_worker.core.errors import (
     DatabaseBusy,
     DatabaseError,
@@ -22,7 +23,6 @@ from fbs_worker.core.errors import (
     SolutionConflict,
     SolutionNotFound,
 )
-from fbs_worker.job_handle import JobHandle
 
 router = APIRouter(tags=["solutions"])
 

@@ -20,7 +20,7 @@ from fbs_worker.cli.render import discovery_blocks
 from fbs_worker.cli.stack import starting, told_down
 
 if TYPE_CHECKING:
-    from fbs_worker.client import JobHandle
+    from fbs_worker.client.client import JobHandle
     from fbs_worker.core.settings import Settings
     from fbs_worker.programs import Program
 
@@ -68,7 +68,7 @@ def _demo(domain: str, output_format: OutputFormat) -> tuple[Path, dict[str, Any
 
 def _run(domain: str, settings: Settings, output_format: OutputFormat) -> dict[str, Any]:
     from fbs_worker import stack
-    from fbs_worker.client import Client
+    from fbs_worker.client.client import Client
 
     home = settings.home()
     try:

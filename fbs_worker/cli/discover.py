@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from fbs_worker.catalogue.model import DiscoveryType
 from fbs_worker.cli.options import (
     DatabaseHost,
     DatabaseName,
@@ -26,7 +27,6 @@ from fbs_worker.cli.options import (
 from fbs_worker.cli.output import OutputFormat, print_blocks, print_json
 from fbs_worker.cli.render import discovery_blocks
 from fbs_worker.cli.run import Runner
-from fbs_worker.discovery import DiscoveryType
 
 
 def discover(

@@ -12,7 +12,7 @@ from fbs_worker.cli.output import note
 from fbs_worker.core.errors import JobFailed, SettingsError
 
 if TYPE_CHECKING:
-    from fbs_worker.client import JobHandle
+    from fbs_worker.client.client import JobHandle
     from fbs_worker.jobs.model import JobEvent
 
 PATIENCE_SECONDS: Final = 5.0
@@ -46,7 +46,7 @@ def follow(job: JobHandle, display: Display) -> dict[str, Any]:
 
 
 def _outcome(job: JobHandle) -> dict[str, Any]:
-    from fbs_worker.client import outcome
+    from fbs_worker.client.client import outcome
 
     try:
         return outcome(job.status())

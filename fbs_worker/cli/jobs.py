@@ -17,7 +17,7 @@ from fbs_worker.cli.render_solutions import result_blocks
 from fbs_worker.jobs.model import JobState
 
 if TYPE_CHECKING:
-    from fbs_worker.client import Client
+    from fbs_worker.client.client import Client
 
 app = typer.Typer(help="Look at jobs, follow one, cancel one.", no_args_is_help=True)
 
@@ -56,7 +56,7 @@ def show(job_id: JobId, output_format: Format = OutputFormat.TEXT) -> None:
 @app.command()
 def watch(job_id: JobId, output_format: Format = OutputFormat.TEXT) -> None:
     """Follow a job to its end; the exit code is the job's."""
-    from fbs_worker.client import outcome
+    from fbs_worker.client.client import outcome
 
     with _client() as client:
         job = client.job(job_id)
@@ -92,7 +92,7 @@ def cancel(job_id: JobId, output_format: Format = OutputFormat.TEXT) -> None:
 
 @contextmanager
 def _client() -> Iterator[Client]:
-    from fbs_worker.client import Client
+    from fbs_worker.client.client import Client
 
     with Client(settings=current_settings()) as client:
         yield client

@@ -102,7 +102,7 @@ def current_settings() -> Settings:
     Raises:
         SettingsError: one is not valid.
     """
-    from fbs_worker.integration import settings_here
+    from fbs_worker.client.service import settings_here
 
     return settings_here()
 

@@ -22,7 +22,7 @@ def record(
     ODOO_URL=recording:FILE replays it: for bug reports and tests. It holds names, types, relations, states and the
     conditions of buttons: no business data, no help texts, no view sources.
     """
-    from fbs_worker.inline import run_inline
+    from fbs_worker.client.inline import run_inline
 
     with open_display("Recording", output_format) as display:
         kwargs = {"path": str(file.expanduser().absolute()), "odoo": odoo}

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from fbs_worker.catalogue.model import DiscoveryType
 from fbs_worker.cli.output import Block, Table
-from fbs_worker.discovery import DiscoveryType
 
 MOST_ROWS: Final = 20
 """Rows of a table that are shown; JSON has them all."""

@@ -12,7 +12,7 @@ from fbs_worker.cli.output import OutputFormat, print_json, say
 from fbs_worker.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from fbs_worker.client import JobHandle
+    from fbs_worker.client.client import JobHandle
     from fbs_worker.core.settings import Settings
 
 
@@ -54,11 +54,11 @@ class Runner:
             FBSError: whatever went wrong.
         """
         if self.inline:
-            from fbs_worker.inline import run_inline
+            from fbs_worker.client.inline import run_inline
 
             with open_display(title, self.output_format) as display:
                 return run_inline(f"fbs.{action}", request, settings=self.settings, progress=display)
-        from fbs_worker.client import Client
+        from fbs_worker.client.client import Client
 
         with Client(settings=self.settings) as client:
             job: JobHandle = getattr(client, action)(**request)

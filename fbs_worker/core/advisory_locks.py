@@ -15,7 +15,7 @@ from typing import Final
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.catalogue_sql import LOCK, SETTINGS
+from fbs_worker.catalogue.sql import LOCK, SETTINGS
 from fbs_worker.core.errors import DatabaseUnreachable
 from fbs_worker.core.postgres import Connection, errors_translated
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.catalogue import has_models, model_definitions
+from fbs_worker.catalogue.store import has_models, model_definitions
 from fbs_worker.core.errors import RefusedError, UsageError
 from fbs_worker.domains import load_domain
 from fbs_worker.migration.plan import make_plan

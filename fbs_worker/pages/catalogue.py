@@ -11,11 +11,11 @@ from fastapi import Request
 from markupsafe import Markup
 from starlette.responses import Response
 
-from fbs_worker import catalogue_pages, catalogue_search
 from fbs_worker.api.errors import RouteNotFound
-from fbs_worker.catalogue_links import MOST, Links
+from fbs_worker.catalogue import pagination, search
+from fbs_worker.catalogue.model import DiscoveryType
+from fbs_worker.catalogue.references import MOST, Links
 from fbs_worker.core.postgres import Connection
-from fbs_worker.discovery import DiscoveryType
 from fbs_worker.pages.frame import both, frame_of, page_router
 from fbs_worker.registry import SolutionRecord
 from fbs_worker.workflow_moves import read_workflow
@@ -41,7 +41,7 @@ class _Place:
     def one(self, kind: DiscoveryType, name: str) -> dict[str, Any]:
         """A discovery; the error says so where there is none."""
         record = self.record
-        found = catalogue_pages.one(
+        found = pagination.one(
             self.connection, record.table_prefix, domain=record.domain, discovery_type=kind, name=name
         )
         if found is None:
@@ -68,8 +68,8 @@ def catalogue(request: Request, name: str) -> Response:
     with _catalogue(request, name) as place:
         record = place.record
         if text:
-            kinds = (kind,) if kind in catalogue_search.KINDS else catalogue_search.KINDS
-            hits = catalogue_search.search(
+            kinds = (kind,) if kind in search.KINDS else search.KINDS
+            hits = search.search(
                 place.connection,
                 record.table_prefix,
                 domain=record.domain,
@@ -81,7 +81,7 @@ def catalogue(request: Request, name: str) -> Response:
             rows, following = hits.rows, hits.next
         else:
             kind = kind if kind in list(DiscoveryType) else DiscoveryType.MODEL
-            page = catalogue_pages.page(
+            page = pagination.page(
                 place.connection,
                 record.table_prefix,
                 domain=record.domain,
@@ -97,8 +97,8 @@ def catalogue(request: Request, name: str) -> Response:
         name=name,
         domain=record.domain,
         text=text,
-        kind=kind if kind in catalogue_search.KINDS else "",
-        kinds=catalogue_search.KINDS,
+        kind=kind if kind in search.KINDS else "",
+        kinds=search.KINDS,
         cursor=cursor,
         following=following,
         rows=rows,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from fbs_worker.discovery import DiscoveryType
+from fbs_worker.catalogue.model import DiscoveryType
 
 KINDS: Final = ("added", "changed", "removed")
 

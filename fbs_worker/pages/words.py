@@ -11,7 +11,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from fbs_worker.discovery import DiscoveryType
+from fbs_worker.catalogue.model import DiscoveryType
 
 ONE_AND_MANY: Final = {
     DiscoveryType.MODULE: ("module", "modules"),

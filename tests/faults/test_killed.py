@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from fbs_worker.client import JobHandle
+from fbs_worker.client.client import JobHandle
 from fbs_worker.jobs.model import JobState
 from tests.support.held_odoo import Matches, begins, reads
 from tests.support.obstacles import PostgresLock, until

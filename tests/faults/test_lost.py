@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fbs_worker.client import Client
+from fbs_worker.client.client import Client
 from fbs_worker.jobs.model import JobState
 from fbs_worker.programs import start_worker
 from tests.support.held_odoo import reads

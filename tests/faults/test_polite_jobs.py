@@ -11,7 +11,7 @@ import pytest
 import redis
 from pydantic import SecretStr
 
-from fbs_worker.client import Client
+from fbs_worker.client.client import Client
 from fbs_worker.connectors.recording import RecordingTransport
 from fbs_worker.core.errors import JobCancelled
 from fbs_worker.core.settings import Settings

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from fbs_worker.client import Client, JobHandle
+from fbs_worker.client.client import Client, JobHandle
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.model import JobState
 from fbs_worker.jobs.store import JobStore

@@ -12,11 +12,11 @@ from fastapi import FastAPI
 
 from fbs_worker.api.app import create_app
 from fbs_worker.api.models import DiscoveriesAnswer
-from fbs_worker.catalogue import Catalogue
-from fbs_worker.catalogue_pages import one, page, snapshot, snapshots
+from fbs_worker.catalogue.model import DiscoveryType
+from fbs_worker.catalogue.pagination import one, page, snapshot, snapshots
+from fbs_worker.catalogue.store import Catalogue
 from fbs_worker.core.errors import UsageError
 from fbs_worker.core.postgres import Connection, connect
-from fbs_worker.discovery import DiscoveryType
 from fbs_worker.solution import DatabaseConfig
 from tests.conftest import MakeSettings
 from tests.support.api_stage import SHOP, ApiStage

@@ -24,7 +24,7 @@ from fbs_worker.api.errors import IdempotencyInProgress, IdempotencyMismatch
 from fbs_worker.api.idempotency import KEPT_SECONDS, Idempotency, Made
 from fbs_worker.api.problems import Problem
 from fbs_worker.api.tokens import LOCAL, SCOPES, Caller, new_token
-from fbs_worker.client import Client
+from fbs_worker.client.client import Client
 from fbs_worker.core.errors import JobError, QueueUnreachable, SettingsError, UsageError
 from fbs_worker.core.settings import Settings
 from fbs_worker.programs import Program

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from fbs_worker.api.models import HitsAnswer
-from fbs_worker.catalogue import Catalogue
-from fbs_worker.catalogue_search import search
-from fbs_worker.catalogue_words import query_of, words_of
+from fbs_worker.catalogue.model import Discovery
+from fbs_worker.catalogue.search import search
+from fbs_worker.catalogue.store import Catalogue
+from fbs_worker.catalogue.text_query import query_of, words_of
 from fbs_worker.core.errors import UsageError
 from fbs_worker.core.postgres import Connection, connect
-from fbs_worker.discovery import Discovery
 from fbs_worker.domains import load_domain
 from fbs_worker.embedded import EmbeddedPostgres
 from fbs_worker.migration.plan import make_plan
@@ -154,7 +154,7 @@ def test_pages_follow_each_other(either: Connection, limit: int) -> None:
 
 
 def test_words_that_are_everywhere_take_several_pages(either: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fbs_worker.catalogue_search._MOST_MODELS", 1)
+    monkeypatch.setattr("fbs_worker.catalogue.search._MOST_MODELS", 1)
     got, cursor, pages = [], "", 0
     while True:
         part = search(either, "fbs_", domain="rental", text="partner", kinds=["field"], cursor=cursor)

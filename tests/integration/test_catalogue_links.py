@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from fbs_worker.catalogue import Catalogue
-from fbs_worker.catalogue_links import MOST, Links, Named, Reference
+from fbs_worker.catalogue.model import Discovery
+from fbs_worker.catalogue.references import MOST, Links, Named, Reference
+from fbs_worker.catalogue.store import Catalogue
 from fbs_worker.core.postgres import Connection, connect
-from fbs_worker.discovery import Discovery
 from fbs_worker.solution import DatabaseConfig
 from tests.support.snapshots import DOMAIN, FEATURE, MODEL, MODULE, WORKFLOW, MadeSnapshot, thing
 

@@ -11,7 +11,8 @@ import psutil
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.catalogue import Catalogue, model_definitions
+from fbs_worker.catalogue.model import ChangeReport, Discovery, DiscoveryType
+from fbs_worker.catalogue.store import Catalogue, model_definitions
 from fbs_worker.core.errors import (
     DatabaseBusy,
     DatabaseError,
@@ -23,7 +24,6 @@ from fbs_worker.core.errors import (
     UsageError,
 )
 from fbs_worker.core.postgres import Connection, connect
-from fbs_worker.discovery import ChangeReport, Discovery, DiscoveryType
 from fbs_worker.solution import DatabaseConfig
 from tests.support.snapshots import DOMAIN, MODEL, SOURCE, WORKFLOW, MadeSnapshot, model, thing
 

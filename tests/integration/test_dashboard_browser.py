@@ -18,7 +18,7 @@ from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from fbs_worker.client import Client
+from fbs_worker.client.client import Client
 from tests.conftest import MakeSettings
 from tests.support.dashboard import PASSWORD, PATIENCE, USER, Dashboard, dashboard
 from tests.support.job_worker import ROOT, job_worker

@@ -16,8 +16,10 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 from fbs_worker import connectors
-from fbs_worker.catalogue import SnapshotRecord
-from fbs_worker.client import Client
+from fbs_worker.catalogue.model import DiscoveryType, Section, SectionStatus
+from fbs_worker.catalogue.store import SnapshotRecord
+from fbs_worker.client.client import Client
+from fbs_worker.client.inline import run_inline
 from fbs_worker.connectors.recording import RecordingTransport
 from fbs_worker.core.errors import (
     JobCancelled,
@@ -31,9 +33,7 @@ from fbs_worker.core.errors import (
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.progress import NullProgress, Progress
 from fbs_worker.core.settings import Settings
-from fbs_worker.discovery import DiscoveryType, Section, SectionStatus
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.inline import run_inline
 from fbs_worker.jobs.store import JobState
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.tasks.discover import comparable

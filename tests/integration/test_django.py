@@ -17,7 +17,8 @@ from django.test import Client as Browser
 from pydantic import SecretStr
 
 from fbs_worker.cli.app import EXIT_INTERRUPTED
-from fbs_worker.client import Client
+from fbs_worker.client.client import Client
+from fbs_worker.client.service import IntegrationService
 from fbs_worker.core.errors import (
     EXIT_FAILED,
     EXIT_REFUSED,
@@ -29,7 +30,6 @@ from fbs_worker.core.errors import (
 )
 from fbs_worker.core.settings import Settings
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.integration import IntegrationService
 from fbs_worker.programs import start_worker
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.stack_info import database_url

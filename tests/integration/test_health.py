@@ -17,7 +17,7 @@ import redis
 from celery.utils.nodenames import gethostname
 
 from fbs_worker.cli.app import run
-from fbs_worker.client import Client
+from fbs_worker.client.client import Client
 from fbs_worker.core.settings import Settings
 from fbs_worker.embedded import EmbeddedRedis
 from fbs_worker.health import Check, Health, HealthReport, check_health

@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 import redis
 
-from fbs_worker.client import Client
+from fbs_worker.client.client import Client
 from fbs_worker.core.errors import OdooTimeout
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.model import BUCKETS
@@ -117,7 +117,7 @@ def test_enqueuing_again_what_was_enqueued_changes_nothing(store: JobStore, raw:
 
 ENQUEUE = """
 import multiprocessing, sys
-from fbs_worker.client import Client
+from fbs_worker.client.client import Client
 from fbs_worker.core.settings import Settings
 
 def enqueue(url):

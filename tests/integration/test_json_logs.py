@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from fbs_worker.client import Client
+from fbs_worker.client.client import Client
 from fbs_worker.core.errors import JobFailed
 from fbs_worker.programs import Program
 from tests.conftest import MakeSettings

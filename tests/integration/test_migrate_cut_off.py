@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fbs_worker.client import Client
+from fbs_worker.client.client import Client
 from fbs_worker.core.errors import DatabaseError, FBSError, JobCancelled, RefusedError
 from fbs_worker.core.settings import Settings
 from fbs_worker.embedded import EmbeddedPostgres

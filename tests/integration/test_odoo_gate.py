@@ -18,6 +18,7 @@ import redis
 from pydantic import SecretStr
 
 from fbs_worker import connectors
+from fbs_worker.client.inline import run_inline
 from fbs_worker.connectors import limiter
 from fbs_worker.connectors.connect import gate_for, open_transport
 from fbs_worker.connectors.limiter import OdooGate
@@ -28,7 +29,6 @@ from fbs_worker.core.progress import NullProgress
 from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.domains import load_domain
 from fbs_worker.embedded import EmbeddedRedis
-from fbs_worker.inline import run_inline
 from tests.support.gates import PASSWORD, PATIENCE, MakeGate, connection, fail, gates, key, taken, until
 from tests.support.odoo_caller import start_caller
 from tests.support.odoo_faults import Misbehaviour

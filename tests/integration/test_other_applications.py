@@ -21,7 +21,7 @@ from celery.result import AsyncResult
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
-from fbs_worker.client import Client
+from fbs_worker.client.client import Client
 from fbs_worker.connectors.recording import RecordingTransport
 from fbs_worker.core.errors import JobCancelled, JobFailed
 from fbs_worker.core.settings import Settings

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from fbs_worker.client.inline import run_inline
 from fbs_worker.core.errors import SettingsError, UsageError
 from fbs_worker.embedded import EmbeddedPostgres
-from fbs_worker.inline import run_inline
 from fbs_worker.jobs.app import make_app
 from fbs_worker.jobs.store import JobStore
 from fbs_worker.programs import Program

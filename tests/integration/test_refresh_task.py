@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from fbs_worker.client import Client
+from fbs_worker.client.client import Client
 from fbs_worker.core.errors import (
     JobCancelled,
     JobFailed,

@@ -17,7 +17,7 @@ import pytest
 import redis
 from celery import Celery
 
-from fbs_worker.client import Client
+from fbs_worker.client.client import Client
 from fbs_worker.core.errors import JobFailed, SecretError
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault

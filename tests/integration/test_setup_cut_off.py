@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fbs_worker.client import Client
+from fbs_worker.client.client import Client
 from fbs_worker.core.advisory_locks import solution_lock
 from fbs_worker.core.errors import FBSError, ForeignTableError, JobCancelled, SolutionConflict
 from fbs_worker.core.postgres import connect

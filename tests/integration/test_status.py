@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
+from fbs_worker.client.inline import run_inline
 from fbs_worker.core.errors import DatabaseError, SettingsError, SolutionNotFound
 from fbs_worker.embedded import EmbeddedPostgres
-from fbs_worker.inline import run_inline
 from fbs_worker.jobs.store import JobStore
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.status import list_solutions, solution_status

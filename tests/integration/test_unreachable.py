@@ -12,7 +12,7 @@ from contextlib import closing
 import pytest
 import redis
 
-from fbs_worker.client import Client
+from fbs_worker.client.client import Client
 from fbs_worker.core import redis as queue
 from fbs_worker.core.errors import QueueUnreachable, SettingsError
 from fbs_worker.core.settings import Settings

@@ -14,7 +14,7 @@ from celery import Celery
 from celery.events.state import State
 from celery.result import AsyncResult
 
-from fbs_worker.client import Client, JobHandle
+from fbs_worker.client.client import Client, JobHandle
 from fbs_worker.core.errors import JobCancelled, JobError, JobFailed, JobNotFound
 from fbs_worker.core.settings import Settings
 from fbs_worker.embedded import EmbeddedRedis

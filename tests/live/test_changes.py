@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from fbs_worker.catalogue.model import Discovery, DiscoveryType
 from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.connect import open_transport
 from fbs_worker.connectors.odoo import OdooConnector
-from fbs_worker.discovery import Discovery, DiscoveryType
 from fbs_worker.domains import load_domain
 from tests.live.conftest import LiveOdoo
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from lxml import etree
 
+from fbs_worker.catalogue.model import Discovery, DiscoveryType, SectionStatus
 from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.odoo import OdooConnector
-from fbs_worker.discovery import Discovery, DiscoveryType, SectionStatus
 from fbs_worker.domains import load_domain
 from tests.live.conftest import Sql
 

@@ -13,10 +13,10 @@ from psycopg2 import sql as SQL  # noqa: N812 -- `sql` asks Odoo's own database 
 from psycopg2.extras import Json
 from sqlalchemy import Table
 
+from fbs_worker.catalogue.model import DiscoveryType
 from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.odoo import OdooConnector
 from fbs_worker.core.postgres import Connection, connect
-from fbs_worker.discovery import DiscoveryType
 from fbs_worker.domains import Domain, ModuleSelector
 from fbs_worker.schema import ddl, mirror
 from fbs_worker.schema.columns import type_of

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from fbs_worker.catalogue.model import DiscoveryType, SectionStatus
 from fbs_worker.connectors.connect import open_transport
 from fbs_worker.connectors.odoo import OdooConnector
-from fbs_worker.discovery import DiscoveryType, SectionStatus
 from fbs_worker.domains import load_domain
 from tests.live.conftest import LiveOdoo
 

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from fbs_worker.api.app import create_app
-from fbs_worker.client import Client
+from fbs_worker.client.client import Client
 from fbs_worker.core.settings import Settings
 from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.programs import Program

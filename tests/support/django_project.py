@@ -17,9 +17,9 @@ import django
 from django.test import Client as Browser
 from django.test import override_settings
 
+from fbs_worker.client.service import IntegrationService, settings_here
 from fbs_worker.contrib.django.conf import fbs_settings
 from fbs_worker.core.settings import Settings
-from fbs_worker.integration import IntegrationService, settings_here
 from fbs_worker.solution import DatabaseConfig
 from tests.support.job_worker import environment
 

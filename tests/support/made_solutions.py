@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from fbs_worker.catalogue import Catalogue
+from fbs_worker.catalogue.store import Catalogue
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault

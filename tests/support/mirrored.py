@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from fbs_worker.catalogue import Catalogue
+from fbs_worker.catalogue.store import Catalogue
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.settings import Settings
 from fbs_worker.solution import DatabaseConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from fbs_worker.discovery import Discovery, DiscoveryType, Section, SectionStatus
+from fbs_worker.catalogue.model import Discovery, DiscoveryType, Section, SectionStatus
 
 MODULE, MODEL, WORKFLOW, FEATURE = DiscoveryType
 DOMAIN = "rental"

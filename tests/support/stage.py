@@ -17,7 +17,7 @@ from cryptography.fernet import Fernet
 from psycopg2 import sql
 from pydantic import SecretStr
 
-from fbs_worker.client import Client, JobHandle
+from fbs_worker.client.client import Client, JobHandle
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.settings import Settings
 from fbs_worker.embedded import EmbeddedPostgres

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fbs_worker.catalogue_rows import CHUNK_BYTES, RowStream, encode_row, misfit, to_json
+from fbs_worker.catalogue.copy_rows import CHUNK_BYTES, RowStream, encode_row, misfit, to_json
+from fbs_worker.catalogue.model import Discovery, DiscoveryType
 from fbs_worker.core.errors import JobCancelled
-from fbs_worker.discovery import Discovery, DiscoveryType
 
 ALL = frozenset(DiscoveryType)
 

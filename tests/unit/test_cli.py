@@ -198,7 +198,7 @@ def test_ctrl_c_ends_with_130_and_a_line(capsys: pytest.CaptureFixture[str], mon
 
 def test_an_error_as_json_is_on_stdout_too(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     error = OdooUnreachable("No connection.", hint="Start it.", address="h:1")
-    monkeypatch.setattr("fbs_worker.inline.run_inline", fail(error))
+    monkeypatch.setattr("fbs_worker.client.inline.run_inline", fail(error))
     assert run(["discover", "--domain", "hr", "--inline", "--output-format", "json"]) == 3
     told = capsys.readouterr()
     assert json.loads(told.out)["error"]["code"] == "odoo_unreachable"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import fbs_worker
-from fbs_worker.client import Client, JobHandle, outcome
+from fbs_worker.client.client import Client, JobHandle, outcome
 from fbs_worker.core.errors import (
     JobCancelled,
     JobError,
@@ -51,13 +51,13 @@ def test_importing_it_is_light() -> None:
         "fbs_worker.connectors",
         "fbs_worker.tasks",
     )
-    code = f"import sys, fbs_worker.client\nprint([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, fbs_worker.client.client\nprint([name for name in {heavy} if name in sys.modules])"
     assert python(code).strip() == "[]"
 
 
 def test_enqueuing_knows_neither_tasks_nor_connectors() -> None:
     code = (
-        "import sys\nfrom fbs_worker.client import Client\nfrom fbs_worker.core.errors import QueueUnreachable\n"
+        "import sys\nfrom fbs_worker.client.client import Client\nfrom fbs_worker.core.errors import QueueUnreachable\n"
         f"try:\n    Client({NOWHERE!r}).discover(domain='hr')\nexcept QueueUnreachable:\n"
         "    print(sorted({'fbs_worker.connectors', 'fbs_worker.tasks'} & sys.modules.keys()))"
     )

@@ -11,11 +11,11 @@ from cryptography.fernet import Fernet
 from django.apps import apps
 from django.core.management import call_command
 
+from fbs_worker.client.service import IntegrationService
 from fbs_worker.contrib.django.checks import NOT_SET, NOT_VALID, WRONG_VALUE, check_configuration
 from fbs_worker.contrib.django.conf import fbs_settings, keys, settings_of
 from fbs_worker.core.errors import SettingsError
 from fbs_worker.core.settings import Settings
-from fbs_worker.integration import IntegrationService
 from tests.support.django_project import django_here
 
 SECRET = "hunter-2-of-a-setting"

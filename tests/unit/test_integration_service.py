@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 import fbs_worker
-from fbs_worker.client import Client, JobHandle
+from fbs_worker.client.client import Client, JobHandle
+from fbs_worker.client.service import WAIT_SECONDS, IntegrationService, settings_here
 from fbs_worker.core.errors import (
     FBSError,
     JobError,
@@ -23,7 +24,6 @@ from fbs_worker.core.errors import (
     UsageError,
 )
 from fbs_worker.core.settings import Settings
-from fbs_worker.integration import WAIT_SECONDS, IntegrationService, settings_here
 
 NOWHERE = Settings(fbs_redis_url="redis://127.0.0.1:1/0")  # nobody listens there
 CONFIG = {"solution_name": "shop", "domain": "hr", "database_config": {"name": "x", "password": "env:X"}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fbs_worker.discovery import Change, ChangeReport, DiscoveryType
+from fbs_worker.catalogue.model import Change, ChangeReport, DiscoveryType
 from fbs_worker.pages.changes import Net, between
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from fbs_worker.catalogue.model import Change, ChangeReport, DiscoveryType, Section, SectionStatus, Skipped
 from fbs_worker.cli.output import Block, Table, plain_lines
 from fbs_worker.cli.render import MOST_ROWS, discovery_blocks, job_blocks, job_lines
-from fbs_worker.discovery import Change, ChangeReport, DiscoveryType, Section, SectionStatus, Skipped
 
 SOURCE = {"url": "http://odoo.example:8069", "database": "shop", "series": "19.0"}
 

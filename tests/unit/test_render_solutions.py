@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fbs_worker.catalogue.model import ChangeReport
 from fbs_worker.cli.output import Block, plain_lines
 from fbs_worker.cli.render_solutions import (
     drop_blocks,
@@ -16,7 +17,6 @@ from fbs_worker.cli.render_solutions import (
     size,
     status_blocks,
 )
-from fbs_worker.discovery import ChangeReport
 
 PLACE = {"name": "shop", "user": "me", "password": "***", "host": "db.example", "port": 5432}
 SETUP: dict[str, Any] = {

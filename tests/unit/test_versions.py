@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fbs_worker.versions import Difference, compare, next_version
+from fbs_worker.catalogue.versioning import Difference, compare, next_version
 
 MODEL: dict[str, Any] = {
     "metadata": {"title": "Order", "defined_by": ["sale"], "extended_by": ["sale_stock"]},

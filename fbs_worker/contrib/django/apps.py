@@ -5,9 +5,9 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.core import checks
 
+from fbs_worker.client.service import IntegrationService
 from fbs_worker.contrib.django.checks import check_configuration
 from fbs_worker.contrib.django.conf import fbs_settings
-from fbs_worker.integration import IntegrationService
 
 
 class FBSWorkerConfig(AppConfig):  # type: ignore[misc]  # Django has no types

@@ -21,10 +21,10 @@ from fbs_worker.cli.options import database_config
 from fbs_worker.cli.output import Block, OutputFormat, clean, plain_lines, print_blocks
 from fbs_worker.cli.render_solutions import list_blocks, result_blocks, status_blocks
 from fbs_worker.cli.solutions import one_solution
-from fbs_worker.client import JobHandle
+from fbs_worker.client.client import JobHandle
+from fbs_worker.client.service import IntegrationService
 from fbs_worker.core.errors import EXIT_UNREACHABLE, FBSError, UsageError
 from fbs_worker.domains import domain_names
-from fbs_worker.integration import IntegrationService
 
 _UNREACHABLE: Final = "unreachable"
 _DATABASE: Final = ("database_name", "database_user", "database_password", "database_host", "database_port")

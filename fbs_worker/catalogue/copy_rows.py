@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import orjson
 
-from fbs_worker.discovery import Discovery, DiscoveryType, Skipped
-from fbs_worker.versions import FIRST_VERSION
+from fbs_worker.catalogue.model import Discovery, DiscoveryType, Skipped
+from fbs_worker.catalogue.versioning import FIRST_VERSION
 
 MAX_NAME: Final = 100
 MAX_VERSION: Final = 20

@@ -14,12 +14,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
-from fbs_worker.client import Client
+from fbs_worker.client.client import Client
 from fbs_worker.core.errors import JobError, RefusedError
 
 if TYPE_CHECKING:
+    from fbs_worker.client.handle import JobHandle
     from fbs_worker.core.settings import Settings
-    from fbs_worker.job_handle import JobHandle
 
 WAIT_SECONDS: Final = 600.0
 """How long a job is waited for where nothing else is said: without a worker it would be for ever."""

@@ -12,12 +12,12 @@ import orjson
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker import catalogue_sql as statements
-from fbs_worker.catalogue_rows import RowStream, is_storable
+from fbs_worker.catalogue import sql as statements
+from fbs_worker.catalogue.copy_rows import RowStream, is_storable
+from fbs_worker.catalogue.model import Change, ChangeReport, DiscoveryType, Skipped, Snapshot, incomplete_types
+from fbs_worker.catalogue.versioning import compare, next_version
 from fbs_worker.core.errors import DatabaseError
 from fbs_worker.core.progress import Progress
-from fbs_worker.discovery import Change, ChangeReport, DiscoveryType, Skipped, Snapshot, incomplete_types
-from fbs_worker.versions import compare, next_version
 
 _REPEATED: Final = "its name was there already; the first one counts"
 

@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-from fbs_worker.job_handle import JobHandle, outcome
+from fbs_worker.client.handle import JobHandle, outcome
 
 if TYPE_CHECKING:
     from fbs_worker.core.settings import Settings

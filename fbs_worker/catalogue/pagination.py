@@ -17,11 +17,11 @@ import orjson
 import psycopg2.errors
 from psycopg2 import sql
 
-from fbs_worker.catalogue_rows import is_storable
-from fbs_worker.catalogue_words import WORDS, query_of
+from fbs_worker.catalogue.copy_rows import is_storable
+from fbs_worker.catalogue.model import DiscoveryType
+from fbs_worker.catalogue.text_query import WORDS, query_of
 from fbs_worker.core.errors import UsageError
 from fbs_worker.core.postgres import Connection, place_of, translate
-from fbs_worker.discovery import DiscoveryType
 from fbs_worker.schema import search
 
 MOST_ROWS: Final = 1_000

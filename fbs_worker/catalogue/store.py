@@ -17,13 +17,13 @@ import orjson
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker import catalogue_sql as statements
-from fbs_worker.catalogue_rows import MAX_DOMAIN, RowStream, to_json
-from fbs_worker.catalogue_save import active_counts, compare_and_write
+from fbs_worker.catalogue import sql as statements
+from fbs_worker.catalogue.copy_rows import MAX_DOMAIN, RowStream, to_json
+from fbs_worker.catalogue.model import ChangeReport, DiscoveryType, Section, SectionStatus, Snapshot
+from fbs_worker.catalogue.writer import active_counts, compare_and_write
 from fbs_worker.core.errors import SolutionConflict, UsageError
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.progress import NullProgress, Progress
-from fbs_worker.discovery import ChangeReport, DiscoveryType, Section, SectionStatus, Snapshot
 from fbs_worker.schema.system import ensure_tables, missing_tables, table_exists
 from fbs_worker.solution import DEFAULT_TABLE_PREFIX, check_prefix
 

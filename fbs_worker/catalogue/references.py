@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from psycopg2 import sql
 
-from fbs_worker.catalogue_pages import asked
-from fbs_worker.catalogue_rows import is_storable
+from fbs_worker.catalogue.copy_rows import is_storable
+from fbs_worker.catalogue.pagination import asked
 from fbs_worker.core.postgres import Connection
 
 MOST: Final = 500

@@ -16,9 +16,9 @@ from typing import Any, Final, Literal, get_args
 
 from psycopg2 import sql
 
-from fbs_worker.catalogue_pages import MOST_ID, Page, asked, bad_cursor, checked_limit, cursor_of, cut, read_cursor
-from fbs_worker.catalogue_rows import is_storable
-from fbs_worker.catalogue_words import WORDS, query_of, words_of
+from fbs_worker.catalogue.copy_rows import is_storable
+from fbs_worker.catalogue.pagination import MOST_ID, Page, asked, bad_cursor, checked_limit, cursor_of, cut, read_cursor
+from fbs_worker.catalogue.text_query import WORDS, query_of, words_of
 from fbs_worker.core.errors import UsageError
 from fbs_worker.core.postgres import Connection
 from fbs_worker.schema import search as words_of_rows
