@@ -11,11 +11,11 @@ from fbs_worker.core.fanout import looking_into
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
-from fbs_worker.migration.difference import compare
-from fbs_worker.migration.found import read
-from fbs_worker.migration.picture import Picture, picture_of
-from fbs_worker.migration.settle import settled
-from fbs_worker.migration.shape import from_json, shape_of
+from fbs_worker.migration.diagram.model import Picture, picture_of
+from fbs_worker.migration.diff.differ import compare
+from fbs_worker.migration.inspect.inspector import read
+from fbs_worker.migration.inspect.normalizer import settled
+from fbs_worker.migration.model.schema import from_json, shape_of
 from fbs_worker.migration.wanted import wanted
 from fbs_worker.registry import AddressBook, OwnRow, SolutionRecord, home_database
 from fbs_worker.solution import DatabaseConfig

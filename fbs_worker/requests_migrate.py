@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 from pydantic import TypeAdapter, ValidationError
 
 from fbs_worker.core.errors import UsageError
-from fbs_worker.migration.steps import MUST_BE_ALLOWED, Hazard
+from fbs_worker.migration.model.plan import MUST_BE_ALLOWED, Hazard
 from fbs_worker.requests import checked_solution_name, flag
 from fbs_worker.solution import ModelName
 

@@ -16,7 +16,7 @@ from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.worker.task import JobTask
 from fbs_worker.leaving import forget, is_address_book, others_have_rows
-from fbs_worker.migration.kept import kept_tables
+from fbs_worker.migration.model.archive import kept_tables
 from fbs_worker.registry import OwnRow, SolutionRecord
 from fbs_worker.registry_rows import table_name
 from fbs_worker.requests import DropRequest

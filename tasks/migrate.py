@@ -19,11 +19,11 @@ from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.jobs.worker.task import JobTask
-from fbs_worker.migration.applied import Applied
-from fbs_worker.migration.apply import apply
-from fbs_worker.migration.record import Row, Undoes, history, unfinished
-from fbs_worker.migration.steps import Plan, Step
-from fbs_worker.migration.undo import plan_undo
+from fbs_worker.migration.apply.executor import apply
+from fbs_worker.migration.apply.journal import Row, Undoes, history, unfinished
+from fbs_worker.migration.apply.result import Applied
+from fbs_worker.migration.model.plan import Plan, Step
+from fbs_worker.migration.undo.planner import plan_undo
 from fbs_worker.migration.wanted import plan_migration, wanted
 from fbs_worker.registry import OwnRow, SolutionRecord
 from fbs_worker.requests_migrate import MigrateRequest

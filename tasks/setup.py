@@ -19,7 +19,7 @@ from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import DEFAULT_CONNECTION, OdooConnection, Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.jobs.worker.task import JobTask
-from fbs_worker.migration.plan import made_of
+from fbs_worker.migration.plan.planner import made_of
 from fbs_worker.registry import OwnRow, SolutionRecord
 from fbs_worker.requests import SetupRequest, check_odoo, refuse_plain_password
 from fbs_worker.schema import ddl

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StrictBool
 from fbs_worker.catalogue.model import DiscoveryType
 from fbs_worker.catalogue.search import Kind
 from fbs_worker.jobs.model import JobState
-from fbs_worker.migration.steps import Hazard
+from fbs_worker.migration.model.plan import Hazard
 
 SOLUTION_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 DOMAIN_NAME: Final = r"^[a-z][a-z0-9_-]*$"

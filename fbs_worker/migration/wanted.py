@@ -10,8 +10,8 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 from fbs_worker.catalogue.store import has_models, model_definitions
 from fbs_worker.core.errors import RefusedError, UsageError
 from fbs_worker.domains import load_domain
-from fbs_worker.migration.plan import make_plan
-from fbs_worker.migration.steps import Plan
+from fbs_worker.migration.model.plan import Plan
+from fbs_worker.migration.plan.planner import make_plan
 from fbs_worker.registry_rows import SolutionRecord
 from fbs_worker.schema.definition import Definition, define
 

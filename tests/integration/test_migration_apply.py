@@ -16,10 +16,10 @@ from fbs_worker.core.advisory_locks import bound_waits
 from fbs_worker.core.errors import DatabaseError, JobCancelled, RefusedError
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.progress import NullProgress
-from fbs_worker.migration.apply import apply
-from fbs_worker.migration.busy import Pace
-from fbs_worker.migration.record import unfinished
-from fbs_worker.migration.steps import Hazard, Lock, Mode, Retired, Step
+from fbs_worker.migration.apply.executor import apply
+from fbs_worker.migration.apply.journal import unfinished
+from fbs_worker.migration.apply.lock_retry import Pace
+from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Retired, Step
 from fbs_worker.solution import DatabaseConfig
 from tests.support.migrating import (
     EVERY_HAZARD,

@@ -12,10 +12,10 @@ from psycopg2.errors import LockNotAvailable
 
 from fbs_worker.core.errors import DatabaseError
 from fbs_worker.core.postgres import connect
-from fbs_worker.migration import keep
-from fbs_worker.migration.busy import Pace
-from fbs_worker.migration.kept import Kept, kept_tables
-from fbs_worker.migration.steps import Lock, Retired, Step
+from fbs_worker.migration.apply import archiver
+from fbs_worker.migration.apply.lock_retry import Pace
+from fbs_worker.migration.model.archive import Kept, kept_tables
+from fbs_worker.migration.model.plan import Lock, Retired, Step
 from fbs_worker.solution import DatabaseConfig
 from tests.support.migrating import PREFIX, SOLUTION, TABLES, migrate, plan_of, record_of, step
 from tests.support.solutions import rows, run, tables_of
@@ -60,7 +60,7 @@ def test_what_is_written_while_a_copy_is_made_is_kept_as_well(
     writer = connect(filled)
     with writer.cursor() as cursor:
         cursor.execute("UPDATE r_tenant SET note = 'from before' WHERE id = 1")
-    copy_ahead = keep.copy_ahead
+    copy_ahead = archiver.copy_ahead
 
     def copy_then_write(*given: Any) -> object:
         copied = copy_ahead(*given)
@@ -78,7 +78,7 @@ def test_what_is_written_while_a_copy_is_made_is_kept_as_well(
         )
         return copied
 
-    monkeypatch.setattr(keep, "copy_ahead", copy_then_write)
+    monkeypatch.setattr(archiver, "copy_ahead", copy_then_write)
     migrate(filled, plan_of(DROP_NOTE), pace=AHEAD)
     writer.close()
     found = dict(rows(filled, "SELECT id, note FROM fbs_retired_r_tenant_note"))
@@ -94,7 +94,7 @@ def test_nobody_writes_between_keeping_and_deleting(
     filled: DatabaseConfig, monkeypatch: pytest.MonkeyPatch, pace: Pace
 ) -> None:
     refused: list[str] = []
-    keep_column = keep.keep_column
+    keep_column = archiver.keep_column
 
     def keep_then_write(*given: Any) -> object:
         found = keep_column(*given)
@@ -103,7 +103,7 @@ def test_nobody_writes_between_keeping_and_deleting(
         refused.append(str(raised.value))
         return found
 
-    monkeypatch.setattr(keep, "keep_column", keep_then_write)
+    monkeypatch.setattr(archiver, "keep_column", keep_then_write)
     migrate(filled, plan_of(replace(DROP_NOTE, lock=Lock.NONE)), pace=pace)
     assert len(refused) == 1
 
@@ -114,8 +114,8 @@ def test_a_copy_whose_migration_did_not_come_about_is_thrown_away(filled: Databa
         migrate(filled, plan_of(DROP_NOTE, fails), pace=AHEAD)
     assert "fbs_retired_r_tenant_note" not in tables_of(filled)
     with closing(connect(filled)) as connection, connection, connection.cursor() as cursor:
-        assert keep.copy_ahead(cursor, KEEP_NOTE, SOLUTION)  # as one that was killed leaves it
-        keep.throw_away_unfinished(cursor, PREFIX, "another solution")
+        assert archiver.copy_ahead(cursor, KEEP_NOTE, SOLUTION)  # as one that was killed leaves it
+        archiver.throw_away_unfinished(cursor, PREFIX, "another solution")
     assert [found.complete for found in kept(filled)] == [False]
     migrate(filled, plan_of(DROP_NOTE))
     assert [found.complete for found in kept(filled)] == [True]

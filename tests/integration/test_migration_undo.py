@@ -9,8 +9,8 @@ import pytest
 
 from fbs_worker.core.errors import DatabaseError, RefusedError
 from fbs_worker.core.postgres import connect
-from fbs_worker.migration.steps import Hazard, Mode, Retired
-from fbs_worker.migration.undo import Undo, plan_undo
+from fbs_worker.migration.model.plan import Hazard, Mode, Retired
+from fbs_worker.migration.undo.planner import Undo, plan_undo
 from fbs_worker.solution import DatabaseConfig
 from tests.support.migrating import (
     EVERY_HAZARD,

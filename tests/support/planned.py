@@ -12,9 +12,9 @@ from sqlalchemy import MetaData, Table
 
 from fbs_worker.core.postgres import Connection
 from fbs_worker.domains import Domain
-from fbs_worker.migration.plan import made_of, make_plan
-from fbs_worker.migration.shape import canonical
-from fbs_worker.migration.steps import Hazard, Lock, Mode, Plan, Step
+from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Plan, Step
+from fbs_worker.migration.model.schema import canonical
+from fbs_worker.migration.plan.planner import made_of, make_plan
 from fbs_worker.schema import ddl
 from fbs_worker.schema.definition import Definition, define
 from fbs_worker.schema.render import render

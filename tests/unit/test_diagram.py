@@ -11,12 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fbs_worker.migration.changes import Change, Difference, What
-from fbs_worker.migration.diagram import mermaid, svg
-from fbs_worker.migration.difference import compare
-from fbs_worker.migration.found import Found, FoundKey, FoundTable
-from fbs_worker.migration.picture import Mark, Picture, PicturedColumn, PicturedLink, PicturedTable, picture_of, short
-from fbs_worker.migration.shape import FOREIGN, PRIMARY, ColumnShape, KeyShape, Shape, TableShape
+from fbs_worker.migration.diagram.model import (
+    Mark,
+    Picture,
+    PicturedColumn,
+    PicturedLink,
+    PicturedTable,
+    picture_of,
+    short,
+)
+from fbs_worker.migration.diagram.svg import mermaid, svg
+from fbs_worker.migration.diff.changes import Change, Difference, What
+from fbs_worker.migration.diff.differ import compare
+from fbs_worker.migration.inspect.inspector import Found, FoundKey, FoundTable
+from fbs_worker.migration.model.schema import FOREIGN, PRIMARY, ColumnShape, KeyShape, Shape, TableShape
 
 ENTITY = re.compile(r'    "[^"%\\\r\n]+" \{')
 ATTRIBUTE = re.compile(

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from fbs_worker.migration.changes import Change, Difference, What, helper_check
-from fbs_worker.migration.difference import compare
-from fbs_worker.migration.found import Found, FoundKey, FoundTable
-from fbs_worker.migration.rename import answers, possible
-from fbs_worker.migration.shape import ColumnShape, KeyShape, TableShape
+from fbs_worker.migration.diff.changes import Change, Difference, What, helper_check
+from fbs_worker.migration.diff.differ import compare
+from fbs_worker.migration.diff.renames import answers, possible
+from fbs_worker.migration.inspect.inspector import Found, FoundKey, FoundTable
+from fbs_worker.migration.model.schema import ColumnShape, KeyShape, TableShape
 from fbs_worker.schema.survey import Relation
 
 TEXT = ColumnShape(type="text")

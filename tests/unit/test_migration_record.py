@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from fbs_worker.core.errors import DatabaseBusy, DatabaseError, FBSError, RefusedError
-from fbs_worker.migration import record
-from fbs_worker.migration.apply import _groups
-from fbs_worker.migration.busy import strongest
-from fbs_worker.migration.refusals import told_of
-from fbs_worker.migration.steps import Lock, Mode, Step
-from fbs_worker.migration.watched import Look, changed
+from fbs_worker.migration.apply import journal
+from fbs_worker.migration.apply.executor import _groups
+from fbs_worker.migration.apply.lock_retry import strongest
+from fbs_worker.migration.apply.preflight import told_of
+from fbs_worker.migration.inspect.snapshot import Look, changed
+from fbs_worker.migration.model.plan import Lock, Mode, Step
 
 
 def step(mode: Mode = Mode.TRANSACTION) -> Step:
@@ -28,18 +28,18 @@ def step(mode: Mode = Mode.TRANSACTION) -> Step:
     ],
 )
 def test_what_is_written_is_read(statement: str, facts: dict[str, object]) -> None:
-    written = record._written(statement, facts)
-    assert record._read(written) == (statement, facts)
+    written = journal._written(statement, facts)
+    assert journal._read(written) == (statement, facts)
     assert written.startswith(statement)
 
 
 @pytest.mark.parametrize("written", ["SELECT 1", "SELECT 1\n-- fbs: {", "SELECT 1\n-- fbs: []", ""])
 def test_what_others_wrote_has_no_facts(written: str) -> None:
-    assert record._read(written) == (written, {})
+    assert journal._read(written) == (written, {})
 
 
-def row(number: int, status: str, run: str = "a", **facts: object) -> record.Row:
-    return record.Row(
+def row(number: int, status: str, run: str = "a", **facts: object) -> journal.Row:
+    return journal.Row(
         number=number,
         kind="x",
         table="t",
@@ -62,8 +62,8 @@ def row(number: int, status: str, run: str = "a", **facts: object) -> record.Row
         ([row(1, "failed", closed=True)], False),
     ],
 )
-def test_whether_one_was_cut_off(rows: list[record.Row], expected: bool) -> None:
-    assert record.unfinished(rows) is expected
+def test_whether_one_was_cut_off(rows: list[journal.Row], expected: bool) -> None:
+    assert journal.unfinished(rows) is expected
 
 
 def test_neighbours_in_a_transaction_run_together() -> None:

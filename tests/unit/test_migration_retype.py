@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from fbs_worker.migration.retype import Type, conversion, parsed
+from fbs_worker.migration.model.type_conversion import Type, conversion, parsed
 
 TYPES = {
     "character varying(50)": Type(base="character varying", numbers=(50,)),

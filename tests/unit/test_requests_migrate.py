@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fbs_worker.core.errors import UsageError
-from fbs_worker.migration.steps import Hazard
+from fbs_worker.migration.model.plan import Hazard
 from fbs_worker.requests_migrate import MigrateRequest
 
 PRINT = "0123456789abcdef"

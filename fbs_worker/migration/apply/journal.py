@@ -23,7 +23,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 from psycopg2.extras import execute_values
 
 from fbs_worker.core.postgres import Connection, errors_translated
-from fbs_worker.migration.steps import MUST_BE_ALLOWED, Mode, Step
+from fbs_worker.migration.model.plan import MUST_BE_ALLOWED, Mode, Step
 from fbs_worker.schema.system import ensure_tables, schema_migrations_table, table_exists
 
 PENDING: Final = "pending"

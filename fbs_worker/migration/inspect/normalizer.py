@@ -13,8 +13,8 @@ import psycopg2
 from psycopg2 import sql
 
 from fbs_worker.core.postgres import Connection
-from fbs_worker.migration.found import Found, FoundKey, FoundTable
-from fbs_worker.migration.shape import CHECK, SERIAL, ColumnShape, KeyShape, Shape, TableShape, canonical
+from fbs_worker.migration.inspect.inspector import Found, FoundKey, FoundTable
+from fbs_worker.migration.model.schema import CHECK, SERIAL, ColumnShape, KeyShape, Shape, TableShape, canonical
 
 
 def settled(connection: Connection, found: Found, shapes: Iterable[Shape]) -> Found:

@@ -11,10 +11,20 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
-from fbs_worker.migration.changes import Change, Difference, What, helper_check
-from fbs_worker.migration.found import Found, FoundKey, FoundTable
-from fbs_worker.migration.retype import conversion
-from fbs_worker.migration.shape import CHECK, FOREIGN, INDEX, PRIMARY, SERIAL, ColumnShape, KeyShape, Shape, TableShape
+from fbs_worker.migration.diff.changes import Change, Difference, What, helper_check
+from fbs_worker.migration.inspect.inspector import Found, FoundKey, FoundTable
+from fbs_worker.migration.model.schema import (
+    CHECK,
+    FOREIGN,
+    INDEX,
+    PRIMARY,
+    SERIAL,
+    ColumnShape,
+    KeyShape,
+    Shape,
+    TableShape,
+)
+from fbs_worker.migration.model.type_conversion import conversion
 
 _ENDS: Final = ("_idx", "_key", "_fkey", "_pkey", "_check")
 

@@ -20,7 +20,7 @@ from fbs_worker.core.advisory_locks import transaction
 from fbs_worker.core.errors import DatabaseBusy, DatabaseError
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.progress import Progress
-from fbs_worker.migration.steps import Lock
+from fbs_worker.migration.model.plan import Lock
 
 T = TypeVar("T")
 

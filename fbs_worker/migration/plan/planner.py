@@ -9,17 +9,26 @@ from typing import Any, Final
 from sqlalchemy import Table
 
 from fbs_worker.core.postgres import Connection, errors_translated
-from fbs_worker.migration.changes import Change, Difference, What
-from fbs_worker.migration.difference import compare
-from fbs_worker.migration.found import Found, FoundKey, definitions, filled, read, standing_on, taken
-from fbs_worker.migration.ground import Ground
-from fbs_worker.migration.reasons import Reasons
-from fbs_worker.migration.rename import answers, possible
-from fbs_worker.migration.settle import settled
-from fbs_worker.migration.shape import ColumnShape, KeyShape, Shape, TableShape, from_json, renamed, shape_of, to_json
-from fbs_worker.migration.steps import Plan
-from fbs_worker.migration.ways import steps
-from fbs_worker.migration.ways_columns import waits
+from fbs_worker.migration.diff.changes import Change, Difference, What
+from fbs_worker.migration.diff.differ import compare
+from fbs_worker.migration.diff.renames import answers, possible
+from fbs_worker.migration.inspect.inspector import Found, FoundKey, definitions, filled, read, standing_on, taken
+from fbs_worker.migration.inspect.normalizer import settled
+from fbs_worker.migration.model.plan import Plan
+from fbs_worker.migration.model.schema import (
+    ColumnShape,
+    KeyShape,
+    Shape,
+    TableShape,
+    from_json,
+    renamed,
+    shape_of,
+    to_json,
+)
+from fbs_worker.migration.plan.columns import waits
+from fbs_worker.migration.plan.context import Ground
+from fbs_worker.migration.plan.explain import Reasons
+from fbs_worker.migration.plan.operations import steps
 from fbs_worker.schema.definition import Definition
 
 _NOTHING: Final = ColumnShape(type="")

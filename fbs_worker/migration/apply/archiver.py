@@ -17,9 +17,9 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.core.errors import DatabaseError
-from fbs_worker.migration.kept import Kept, kept_tables, names_of, same_rows, write_comment
-from fbs_worker.migration.steps import Retired
-from fbs_worker.migration.watched import keys_of
+from fbs_worker.migration.inspect.snapshot import keys_of
+from fbs_worker.migration.model.archive import Kept, kept_tables, names_of, same_rows, write_comment
+from fbs_worker.migration.model.plan import Retired
 from fbs_worker.schema.names import derived_name
 from fbs_worker.schema.survey import table_exists
 

@@ -12,12 +12,22 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
 
-from fbs_worker.migration.changes import Change, What
-from fbs_worker.migration.found import Found
-from fbs_worker.migration.reasons import Reasons
-from fbs_worker.migration.retype import INPUT_CHECK_SINCE, Conversion, conversion
-from fbs_worker.migration.shape import CHECK, INDEX, PRIMARY, SERIAL, UNIQUE, KeyShape, Shape, canonical, is_volatile
-from fbs_worker.migration.steps import Hazard, Lock, Mode, Retired, Step
+from fbs_worker.migration.diff.changes import Change, What
+from fbs_worker.migration.inspect.inspector import Found
+from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Retired, Step
+from fbs_worker.migration.model.schema import (
+    CHECK,
+    INDEX,
+    PRIMARY,
+    SERIAL,
+    UNIQUE,
+    KeyShape,
+    Shape,
+    canonical,
+    is_volatile,
+)
+from fbs_worker.migration.model.type_conversion import INPUT_CHECK_SINCE, Conversion, conversion
+from fbs_worker.migration.plan.explain import Reasons
 from fbs_worker.schema.names import derived_name
 
 

@@ -9,10 +9,10 @@ On an empty table each is one plain statement.
 
 from __future__ import annotations
 
-from fbs_worker.migration.changes import Change, What
-from fbs_worker.migration.ground import Ground, Phase, Phased, is_built_for, listed, quoted
-from fbs_worker.migration.shape import CHECK, FOREIGN, INDEX, PRIMARY, KeyShape
-from fbs_worker.migration.steps import Hazard, Lock, Mode
+from fbs_worker.migration.diff.changes import Change, What
+from fbs_worker.migration.model.plan import Hazard, Lock, Mode
+from fbs_worker.migration.model.schema import CHECK, FOREIGN, INDEX, PRIMARY, KeyShape
+from fbs_worker.migration.plan.context import Ground, Phase, Phased, is_built_for, listed, quoted
 
 _KINDS = {"p": "primary_key", "u": "unique_key", "f": "foreign_key", "i": "index", "c": "check"}
 

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fbs_worker.migration.changes import Change, Difference, What
-from fbs_worker.migration.found import Found
-from fbs_worker.migration.shape import FOREIGN, PRIMARY, UNIQUE, ColumnShape, KeyShape, Shape
+from fbs_worker.migration.diff.changes import Change, Difference, What
+from fbs_worker.migration.inspect.inspector import Found
+from fbs_worker.migration.model.schema import FOREIGN, PRIMARY, UNIQUE, ColumnShape, KeyShape, Shape
 
 
 class Mark(StrEnum):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-from fbs_worker.migration.picture import Mark, Picture, PicturedColumn, PicturedLink, PicturedTable
+from fbs_worker.migration.diagram.model import Mark, Picture, PicturedColumn, PicturedLink, PicturedTable
 
 _MOST_ROWS: Final = 18
 """Columns of a table that are drawn; keys and those that change come first."""

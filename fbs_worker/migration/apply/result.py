@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.migration.steps import Step
+from fbs_worker.migration.model.plan import Step
 
 
 class Settle(Protocol):

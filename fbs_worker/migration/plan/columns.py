@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from fbs_worker.migration.changes import Change, What, helper_check
-from fbs_worker.migration.found import FILLING
-from fbs_worker.migration.ground import Ground, Phase, Phased, quoted
-from fbs_worker.migration.shape import PRIMARY, SERIAL, ColumnShape, is_volatile
-from fbs_worker.migration.steps import Hazard, Lock, Mode, Retired
+from fbs_worker.migration.diff.changes import Change, What, helper_check
+from fbs_worker.migration.inspect.inspector import FILLING
+from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Retired
+from fbs_worker.migration.model.schema import PRIMARY, SERIAL, ColumnShape, is_volatile
+from fbs_worker.migration.plan.context import Ground, Phase, Phased, quoted
 
 BATCH: Final = 5_000
 """Rows that one statement of a backfill touches."""

@@ -14,7 +14,12 @@ from typing import Final
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.migration.again import (
+from fbs_worker.migration.apply.lock_retry import existing
+from fbs_worker.migration.model.archive import Kept, names_of, same_rows
+from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Step
+from fbs_worker.migration.model.type_conversion import conversion
+from fbs_worker.migration.plan.context import quoted
+from fbs_worker.migration.undo.operations import (
     BATCH,
     constraints,
     evaluates,
@@ -25,11 +30,6 @@ from fbs_worker.migration.again import (
     unchecked,
     validation,
 )
-from fbs_worker.migration.busy import existing
-from fbs_worker.migration.ground import quoted
-from fbs_worker.migration.kept import Kept, names_of, same_rows
-from fbs_worker.migration.retype import conversion
-from fbs_worker.migration.steps import Hazard, Lock, Mode, Step
 
 _UNCHECKED: Final = """
 SELECT conname FROM pg_constraint WHERE conrelid = to_regclass(%s) AND contype = 'f' AND NOT convalidated ORDER BY 1

@@ -12,8 +12,8 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.core.errors import FBSError, RefusedError
-from fbs_worker.migration.busy import existing
-from fbs_worker.migration.steps import Hazard, Plan, Step
+from fbs_worker.migration.apply.lock_retry import existing
+from fbs_worker.migration.model.plan import Hazard, Plan, Step
 
 _SHOWN: Final = 5
 

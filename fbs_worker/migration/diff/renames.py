@@ -7,10 +7,10 @@ from difflib import SequenceMatcher
 from typing import Final
 
 from fbs_worker.core.errors import UsageError
-from fbs_worker.migration.changes import Change, Difference, What
-from fbs_worker.migration.found import Found
-from fbs_worker.migration.retype import parsed
-from fbs_worker.migration.shape import Shape
+from fbs_worker.migration.diff.changes import Change, Difference, What
+from fbs_worker.migration.inspect.inspector import Found
+from fbs_worker.migration.model.schema import Shape
+from fbs_worker.migration.model.type_conversion import parsed
 
 _ALIKE: Final = 0.6
 """From where on two names are alike (difflib's ratio, which its documentation calls a close match from 0.6 on)."""

@@ -11,9 +11,9 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.migration.ground import quoted
-from fbs_worker.migration.steps import Hazard, Lock, Mode, Step
-from fbs_worker.migration.watched import Key
+from fbs_worker.migration.inspect.snapshot import Key
+from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Step
+from fbs_worker.migration.plan.context import quoted
 from fbs_worker.schema.names import derived_name
 
 BATCH: Final = 2_000

@@ -20,9 +20,8 @@ from fbs_worker.core.advisory_locks import solution_lock
 from fbs_worker.core.errors import FBSError, JobCancelled, UnreachableError
 from fbs_worker.core.postgres import Connection
 from fbs_worker.core.progress import NullProgress, Progress
-from fbs_worker.migration import keep, record
-from fbs_worker.migration.applied import Applied, Settle, settle_nothing
-from fbs_worker.migration.busy import (
+from fbs_worker.migration.apply import archiver, journal
+from fbs_worker.migration.apply.lock_retry import (
     HOLDS_UP,
     Pace,
     Patience,
@@ -34,10 +33,11 @@ from fbs_worker.migration.busy import (
     strongest,
     without_transaction,
 )
-from fbs_worker.migration.kept import Kept
-from fbs_worker.migration.refusals import refuse, refuse_filled, refuse_stale, told_of
-from fbs_worker.migration.steps import Hazard, Lock, Mode, Plan, Step
-from fbs_worker.migration.watched import changed, look
+from fbs_worker.migration.apply.preflight import refuse, refuse_filled, refuse_stale, told_of
+from fbs_worker.migration.apply.result import Applied, Settle, settle_nothing
+from fbs_worker.migration.inspect.snapshot import changed, look
+from fbs_worker.migration.model.archive import Kept
+from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Plan, Step
 from fbs_worker.schema.survey import LOCK_TABLES
 
 _log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def apply(
     replan: Callable[[], Plan] | None = None,
     settle: Settle = settle_nothing,
     before: Mapping[str, Any] | None = None,
-    undoes: Sequence[record.Undoes] = (),
+    undoes: Sequence[journal.Undoes] = (),
     progress: Progress | None = None,
     pace: Pace | None = None,
 ) -> Applied:
@@ -141,15 +141,15 @@ class _Run:
     prefix: str
     settle: Settle
     before: Mapping[str, Any] | None
-    undoes: Sequence[record.Undoes]
+    undoes: Sequence[journal.Undoes]
     progress: Progress
     pace: Pace
     name: str = ""
     steps: tuple[Step, ...] = ()
-    rows: list[record.Entry] = field(default_factory=list)
+    rows: list[journal.Entry] = field(default_factory=list)
     done: list[Step] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
-    ahead: dict[int, keep.Ahead] = field(default_factory=dict)
+    ahead: dict[int, archiver.Ahead] = field(default_factory=dict)
     at: int = 0
     tries: Tries = field(init=False)
     new: set[str] = field(default_factory=set)
@@ -196,16 +196,16 @@ class _Run:
     def _begin(self) -> None:
         """Write down what is to run, in a transaction of its own; clear up behind one that was cut off."""
         with bounded(self.connection, lock=self.pace.patience, statement=self.pace.long) as cursor:
-            made = record.ensure_table(self.connection, self.prefix)
-            own = record.migrations_table(self.prefix)
+            made = journal.ensure_table(self.connection, self.prefix)
+            own = journal.migrations_table(self.prefix)
             # where the table of the rows was missing, it has just been made as a whole
             kept = [number for number, step in enumerate(self.plan.steps) if not (made and step.table == own)]
             self.steps = tuple(self.plan.steps[number] for number in kept)
             undoes = [self.undoes[number] for number in kept] if self.undoes else ()
-            keep.throw_away_unfinished(cursor, self.prefix, self.plan.solution)
+            archiver.throw_away_unfinished(cursor, self.prefix, self.plan.solution)
             solution, statements = self.plan.solution, {step.sql for step in self.steps}
-            self.name = record.take_up(cursor, self.prefix, solution, statements, undo=bool(self.undoes))
-            self.rows = record.begin(
+            self.name = journal.take_up(cursor, self.prefix, solution, statements, undo=bool(self.undoes))
+            self.rows = journal.begin(
                 cursor, self.prefix, solution, self.steps, run=self.name, before=self.before, undoes=undoes
             )
             tables = {step.table for step in self.steps}
@@ -214,7 +214,7 @@ class _Run:
     def _finish(self) -> None:
         with bounded(self.connection, lock=self.pace.patience, statement=self.pace.quick) as cursor:
             if not self.steps:
-                record.close(cursor, self.prefix, self.plan.solution)
+                journal.close(cursor, self.prefix, self.plan.solution)
             self.settle(cursor, done=self.done, finished=True)
 
     def _failed(self, exc: FBSError) -> NoReturn:
@@ -227,9 +227,9 @@ class _Run:
         try:
             if not self.connection.closed:
                 with bounded(self.connection, lock=self.pace.patience, statement=self.pace.quick) as cursor:
-                    keep.throw_away_unfinished(cursor, self.prefix, self.plan.solution)
+                    archiver.throw_away_unfinished(cursor, self.prefix, self.plan.solution)
                     if not passes:
-                        record.failed(cursor, self.prefix, self.rows[self.at], exc.message)
+                        journal.failed(cursor, self.prefix, self.rows[self.at], exc.message)
         except FBSError as second:  # the error that counts is the first one; the next run clears up
             _log.warning("what failed in %s could not be written down: %s", step.table, second.message)
         if isinstance(exc, JobCancelled | UnreachableError):
@@ -249,7 +249,7 @@ class _Run:
             size = cursor.fetchone()
             if size and size[0] > self.pace.copy_above:
                 self.progress.advance(0, message=f"keeping {step.keeps.table}.{step.keeps.column}")
-                ahead = keep.copy_ahead(cursor, step.keeps, self.plan.solution)
+                ahead = archiver.copy_ahead(cursor, step.keeps, self.plan.solution)
                 if ahead is not None:
                     self.ahead[position] = ahead
 
@@ -279,21 +279,21 @@ class _Run:
     def _step(self, cursor: Cursor, patience: Patience, position: int) -> list[Kept]:
         step, ran, kept, found = self.steps[position], "", None, {}
         if step.keeps is not None and step.keeps.column is None:
-            kept, statements = keep.keep_table(cursor, step.keeps, self.plan.solution, step.sql)
+            kept, statements = archiver.keep_table(cursor, step.keeps, self.plan.solution, step.sql)
             ran = ";\n".join(statements)
         else:
             before = look(cursor, step)
             if step.keeps is not None:
                 with patience.working():
-                    kept = keep.keep_column(cursor, step.keeps, self.plan.solution, self.ahead.get(position))
+                    kept = archiver.keep_column(cursor, step.keeps, self.plan.solution, self.ahead.get(position))
             patience.execute(step.sql, takes_long=bool(step.hazards & _TAKES_LONG))
             if kept is not None:
                 with patience.working():
-                    kept = keep.keep_what_became(cursor, kept)
-                if self.undoes and keep.throw_away_empty(cursor, kept):
+                    kept = archiver.keep_what_became(cursor, kept)
+                if self.undoes and archiver.throw_away_empty(cursor, kept):
                     kept = None  # only an undo of it would have needed to know what it was
             found = changed(before, look(cursor, step))
-        record.executed(cursor, self.prefix, self.rows[position], ran=ran, kept=kept and kept.name, **found)
+        journal.executed(cursor, self.prefix, self.rows[position], ran=ran, kept=kept and kept.name, **found)
         return [kept] if kept else []
 
     def _relies_on_empty(self, position: int) -> bool:
@@ -315,7 +315,7 @@ class _Run:
                 if not self.connection.closed:
                     self._clean_up(cursor, step)
                 raise
-            record.executed(cursor, self.prefix, self.rows[self.at])
+            journal.executed(cursor, self.prefix, self.rows[self.at])
 
     @staticmethod
     def _clean_up(cursor: Cursor, step: Step) -> None:
@@ -338,7 +338,7 @@ class _Run:
             self.progress.advance(0, message=f"{step.table}: {rows} rows")
             rest((time.monotonic() - began) * self.pace.rest, self.progress)
         with bounded(self.connection, lock=self.pace.patience, statement=self.pace.quick) as cursor:
-            record.executed(cursor, self.prefix, self.rows[self.at])
+            journal.executed(cursor, self.prefix, self.rows[self.at])
 
     def _batch(self) -> int:
         with bounded(self.connection, lock=self.pace.lock, statement=self.pace.long) as cursor:

@@ -8,13 +8,13 @@ from typing import Final
 from sqlalchemy import Table
 from sqlalchemy.schema import CreateTable
 
-from fbs_worker.migration.changes import Change, What
-from fbs_worker.migration.found import FoundKey
-from fbs_worker.migration.ground import Ground, Phase, Phased, quoted
-from fbs_worker.migration.shape import FOREIGN, INDEX
-from fbs_worker.migration.steps import Hazard, Retired, Step
-from fbs_worker.migration.ways_columns import column_steps, declared
-from fbs_worker.migration.ways_keys import key_steps
+from fbs_worker.migration.diff.changes import Change, What
+from fbs_worker.migration.inspect.inspector import FoundKey
+from fbs_worker.migration.model.plan import Hazard, Retired, Step
+from fbs_worker.migration.model.schema import FOREIGN, INDEX
+from fbs_worker.migration.plan.columns import column_steps, declared
+from fbs_worker.migration.plan.constraints import key_steps
+from fbs_worker.migration.plan.context import Ground, Phase, Phased, quoted
 from fbs_worker.schema.columns import DIALECT
 
 _KEYS: Final = frozenset((What.ADD_KEY, What.VALIDATE_KEY, What.DROP_KEY))

@@ -9,16 +9,7 @@ from typing import Any, Final
 from psycopg2 import sql
 
 from fbs_worker.core.postgres import Connection
-from fbs_worker.migration.shape import (
-    CHECK,
-    FOREIGN,
-    INDEX,
-    SERIAL,
-    ColumnShape,
-    KeyShape,
-    actions,
-    renamed_key,
-)
+from fbs_worker.migration.model.schema import CHECK, FOREIGN, INDEX, SERIAL, ColumnShape, KeyShape, actions, renamed_key
 from fbs_worker.schema.survey import Relation, relations
 
 FILLING: Final = "fbs: being filled"

@@ -17,7 +17,13 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 from fbs_worker.core.advisory_locks import transaction
 from fbs_worker.core.errors import RefusedError
 from fbs_worker.core.postgres import Connection
-from fbs_worker.migration.again import (
+from fbs_worker.migration.apply.journal import EXECUTED, Row, Undoes, history, unfinished
+from fbs_worker.migration.apply.lock_retry import existing
+from fbs_worker.migration.model.archive import Kept, kept_tables
+from fbs_worker.migration.model.plan import Hazard, Plan, Retired, Step
+from fbs_worker.migration.model.type_conversion import conversion
+from fbs_worker.migration.plan.context import quoted
+from fbs_worker.migration.undo.operations import (
     checked,
     concurrently,
     constraints,
@@ -28,13 +34,7 @@ from fbs_worker.migration.again import (
     type_of_column,
     unique,
 )
-from fbs_worker.migration.back import Return, bring_back, checks_left
-from fbs_worker.migration.busy import existing
-from fbs_worker.migration.ground import quoted
-from fbs_worker.migration.kept import Kept, kept_tables
-from fbs_worker.migration.record import EXECUTED, Row, Undoes, history, unfinished
-from fbs_worker.migration.retype import conversion
-from fbs_worker.migration.steps import Hazard, Plan, Retired, Step
+from fbs_worker.migration.undo.restore import Return, bring_back, checks_left
 from fbs_worker.schema.names import derived_name
 from fbs_worker.schema.system import system_tables
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from fbs_worker.migration.found import FoundKey
-from fbs_worker.migration.shape import ColumnShape, KeyShape
+from fbs_worker.migration.inspect.inspector import FoundKey
+from fbs_worker.migration.model.schema import ColumnShape, KeyShape
 from fbs_worker.schema.names import derived_name
 
 

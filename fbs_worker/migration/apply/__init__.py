@@ -1,0 +1,1 @@
+"""Apply a plan: preflight checks, lock retry, archiving, the journal."""

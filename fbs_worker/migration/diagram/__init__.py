@@ -1,0 +1,1 @@
+"""Entity-relationship diagrams of a solution's tables, as SVG and as Mermaid."""

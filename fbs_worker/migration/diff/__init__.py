@@ -1,0 +1,1 @@
+"""Compare the desired schema with the inspected one."""

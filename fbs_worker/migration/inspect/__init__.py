@@ -1,0 +1,1 @@
+"""Read the schema that a database has."""

@@ -1,0 +1,1 @@
+"""Value objects of migrations: table schemas, plans, type conversions, archived values."""

@@ -1,0 +1,1 @@
+"""Turn the differences into operations with their hazards and locks."""

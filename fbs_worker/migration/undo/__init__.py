@@ -1,0 +1,1 @@
+"""Plan the way back from a recorded migration."""
