@@ -41,12 +41,12 @@ from fbs_worker.core.postgres import connect
 from fbs_worker.core.progress import NullProgress
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import new_key
-from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.embedded.postgres import postgres_binaries
 from fbs_worker.jobs.app import make_app
-from fbs_worker.programs import Program
+from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
+from fbs_worker.ops.local.embedded.postgres import postgres_binaries
+from fbs_worker.ops.local.programs import Program
+from fbs_worker.ops.local.state import database_url
 from fbs_worker.solution import DatabaseConfig
-from fbs_worker.stack_info import database_url
 
 SOLUTIONS: Final = 100
 DISCOVERIES: Final = 20_000

@@ -238,7 +238,7 @@ def run(url: str = "") -> dict[str, float]:
     """
     if url:
         return measure(DatabaseConfig.from_url(url))
-    from fbs_worker.embedded import EmbeddedPostgres
+    from fbs_worker.ops.local.embedded import EmbeddedPostgres
 
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="fbs-bench-"))

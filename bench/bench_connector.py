@@ -35,7 +35,7 @@ from fbs_worker.connectors.odoo import OdooConnector
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.domains import load_domain
-from fbs_worker.embedded import EmbeddedPostgres
+from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.solution import DatabaseConfig
 
 DOMAINS: Final = ("rental", "hr", "ecommerce", "generic")

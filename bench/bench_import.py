@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from fbs_worker.embedded import EmbeddedRedis
+from fbs_worker.ops.local.embedded import EmbeddedRedis
 
 ROUNDS: Final = 15
 TARGET: Final = 1.3

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from fbs_worker.core.postgres import connect
-from fbs_worker.embedded import EmbeddedPostgres
+from fbs_worker.ops.local.embedded import EmbeddedPostgres
 
 MODELS: Final = 10_000
 PER_MODEL: Final = 100

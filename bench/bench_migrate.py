@@ -31,8 +31,8 @@ from sqlalchemy.sql.elements import quoted_name
 
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.domains import Domain
-from fbs_worker.embedded import EmbeddedPostgres
 from fbs_worker.migration.plan.planner import made_of, make_plan
+from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.schema import ddl
 from fbs_worker.schema.definition import Definition, define
 from fbs_worker.solution import DatabaseConfig

@@ -39,10 +39,10 @@ from fbs_worker.client.client import Client, JobHandle
 from fbs_worker.client.inline import run_inline
 from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.core.vault import new_key
-from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.jobs.app import FBSCelery, make_app
-from fbs_worker.programs import settings_environment
-from fbs_worker.stack_info import database_url
+from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
+from fbs_worker.ops.local.programs import settings_environment
+from fbs_worker.ops.local.state import database_url
 
 LEAST_ENQUEUE: Final = 0.8
 LEAST_RUN: Final = 0.8

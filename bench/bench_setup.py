@@ -29,13 +29,13 @@ from fbs_worker.core.postgres import connect
 from fbs_worker.core.progress import NullProgress
 from fbs_worker.core.settings import Settings
 from fbs_worker.domains import load_domain
-from fbs_worker.embedded import EmbeddedPostgres
-from fbs_worker.embedded.postgres import postgres_binaries
 from fbs_worker.jobs.app import make_app
+from fbs_worker.ops.local.embedded import EmbeddedPostgres
+from fbs_worker.ops.local.embedded.postgres import postgres_binaries
+from fbs_worker.ops.local.state import database_url
 from fbs_worker.schema import ddl
 from fbs_worker.schema.definition import define
 from fbs_worker.solution import DatabaseConfig
-from fbs_worker.stack_info import database_url
 
 DOMAINS: Final = ("rental", "ecommerce", "hr", "generic")
 ROUNDS: Final = 7

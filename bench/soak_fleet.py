@@ -21,11 +21,11 @@ from fbs_worker.client.client import Client, JobHandle
 from fbs_worker.connectors.recording import RecordingTransport
 from fbs_worker.core.errors import QueueUnreachable
 from fbs_worker.core.settings import Settings
-from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.jobs.store import JobStore
-from fbs_worker.programs import settings_environment
+from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
+from fbs_worker.ops.local.programs import settings_environment
+from fbs_worker.ops.local.state import database_url
 from fbs_worker.solution import DatabaseConfig
-from fbs_worker.stack_info import database_url
 from tests.support.fault_worker import LOST_AFTER, FaultWorker
 from tests.support.held_odoo import HeldOdoo
 from tests.support.odoo_faults import Misbehaviour

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from fbs_worker.catalogue.model import DiscoveryType
 from fbs_worker.catalogue.search import Kind
 from fbs_worker.jobs.model import EventKind, JobState
-from fbs_worker.status import OverallStatus
+from fbs_worker.ops.status import OverallStatus
 
 
 class JobErrorAnswer(BaseModel):

@@ -9,13 +9,13 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from fbs_worker import metrics
 from fbs_worker.api.fresh import Shared
 from fbs_worker.api.guard import require_read
 from fbs_worker.api.problems import problem_responses
 from fbs_worker.core.errors import QueueUnreachable
 from fbs_worker.core.settings import Settings
-from fbs_worker.health import Health, HealthReport, Unhealthy, check_health
+from fbs_worker.ops import metrics
+from fbs_worker.ops.health import Health, HealthReport, Unhealthy, check_health
 
 router = APIRouter(tags=["service"], dependencies=[Depends(require_read)])
 

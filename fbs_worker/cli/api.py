@@ -25,13 +25,13 @@ def api(
     Callers give a token of FBS_API_TOKENS; without any, only this machine is answered.
     """
     from fbs_worker.cli.options import current_settings
-    from fbs_worker.stack import is_installed
+    from fbs_worker.ops.local.stack import is_installed
 
     if not is_installed("api"):
         raise SettingsError("What the API needs is not installed.", hint='Install it: pip install "fbs-worker[api]"')
     from fbs_worker.api.server import run_api
     from fbs_worker.core.sockets import LOOPBACK, is_loopback
-    from fbs_worker.programs import tell_ready
+    from fbs_worker.ops.local.programs import tell_ready
 
     given = {"fbs_api_address": address, "fbs_api_port": port}
     settings = current_settings().model_copy(update={name: value for name, value in given.items() if value is not None})

@@ -21,7 +21,7 @@ def beat(
     from celery.signals import beat_init
 
     from fbs_worker.cli.options import current_settings
-    from fbs_worker.programs import tell_ready_at
+    from fbs_worker.ops.local.programs import tell_ready_at
     from fbs_worker.schedule_beat import run_beat
 
     settings = current_settings()

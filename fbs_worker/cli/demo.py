@@ -22,7 +22,7 @@ from fbs_worker.cli.stack import starting, told_down
 if TYPE_CHECKING:
     from fbs_worker.client.client import JobHandle
     from fbs_worker.core.settings import Settings
-    from fbs_worker.programs import Program
+    from fbs_worker.ops.local.programs import Program
 
 _WORKER_SECONDS: Final = 5.0
 """A worker whose job was interrupted gets this long to end by itself."""
@@ -51,8 +51,8 @@ def _demo(domain: str, output_format: OutputFormat) -> tuple[Path, dict[str, Any
     from fbs_worker.core.errors import RefusedError
     from fbs_worker.core.settings import get_settings
     from fbs_worker.domains import load_domain
-    from fbs_worker.processes import ending_signals, file_lock
-    from fbs_worker.stack import make_home
+    from fbs_worker.ops.local.processes import ending_signals, file_lock
+    from fbs_worker.ops.local.stack import make_home
 
     load_domain(domain)
     settings = demo_settings(get_settings())
@@ -67,8 +67,8 @@ def _demo(domain: str, output_format: OutputFormat) -> tuple[Path, dict[str, Any
 
 
 def _run(domain: str, settings: Settings, output_format: OutputFormat) -> dict[str, Any]:
-    from fbs_worker import stack
     from fbs_worker.client.client import Client
+    from fbs_worker.ops.local import stack
 
     home = settings.home()
     try:

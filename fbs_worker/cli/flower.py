@@ -31,8 +31,8 @@ def flower(
     if find_spec("flower") is None:
         raise SettingsError("Flower is not installed.", hint='Install it: pip install "fbs-worker[flower]"')
     from fbs_worker.core.sockets import LOOPBACK, is_loopback
-    from fbs_worker.dashboard.run import run_dashboard
-    from fbs_worker.programs import tell_ready
+    from fbs_worker.ops.dashboard.run import run_dashboard
+    from fbs_worker.ops.local.programs import tell_ready
 
     given = {"fbs_flower_address": address, "fbs_flower_port": port}
     settings = current_settings().model_copy(update={name: value for name, value in given.items() if value is not None})

@@ -28,7 +28,7 @@ def health(
 
     A probe goes through each queue as a job would. Exit code 0: all is fine, or the workers are busy; 3: it is not.
     """
-    from fbs_worker.health import check_health
+    from fbs_worker.ops.health import check_health
 
     report = check_health(current_settings(), worker=worker, seconds=timeout)
     if output_format is OutputFormat.JSON:

@@ -31,14 +31,14 @@ def metrics(
     Jobs, durations, waits, calls to Odoo and rows, of all workers of the same Redis.
     """
     from fbs_worker.cli.options import current_settings
-    from fbs_worker.metrics import metrics_text
+    from fbs_worker.ops.metrics import metrics_text
 
     settings = current_settings()
     if not serve:
         sys.stdout.write(metrics_text(settings).decode())
         return
-    from fbs_worker.metrics_server import MetricsServer
-    from fbs_worker.processes import ending_signals
+    from fbs_worker.ops.local.processes import ending_signals
+    from fbs_worker.ops.metrics_server import MetricsServer
 
     with ending_signals(), MetricsServer(settings, address=address, port=port, tell=print_error) as server:
         note(f"Figures are at {server.url}")

@@ -112,7 +112,7 @@ def status(
     output_format: Format = OutputFormat.TEXT,
 ) -> None:
     """Show how a solution is: tables, discoveries, refresh, jobs."""
-    from fbs_worker.status import solution_status
+    from fbs_worker.ops.status import solution_status
 
     told = solution_status(current_settings(), one_solution(name, solution_name))
     if output_format is OutputFormat.JSON:
@@ -128,7 +128,7 @@ def list_all(output_format: Format = OutputFormat.TEXT) -> None:
 
     It answers while the database of one is down, too.
     """
-    from fbs_worker.status import list_solutions
+    from fbs_worker.ops.status import list_solutions
 
     told = list_solutions(current_settings())
     if output_format is OutputFormat.JSON:

@@ -12,7 +12,7 @@ from fbs_worker.cli.output import OutputFormat, Table, note, print_blocks, print
 
 if TYPE_CHECKING:
     from fbs_worker.core.settings import Settings
-    from fbs_worker.stack_info import StackInfo
+    from fbs_worker.ops.local.state import StackInfo
 
 _NAMES: Final = {
     "postgres": "PostgreSQL",
@@ -51,9 +51,9 @@ def up(
     PostgreSQL and Redis where none is set, a worker, beat, which keeps schedules, the dashboard and the HTTP API. Other
     `fbs` commands find them.
     """
-    from fbs_worker import stack
     from fbs_worker.core.settings import get_settings
-    from fbs_worker.processes import ending_signals
+    from fbs_worker.ops.local import stack
+    from fbs_worker.ops.local.processes import ending_signals
 
     settings = get_settings()
     with ending_signals():
@@ -113,7 +113,7 @@ def worker(
 
     from fbs_worker.cli.options import current_settings
     from fbs_worker.jobs.worker.run import run_worker
-    from fbs_worker.programs import tell_ready_at
+    from fbs_worker.ops.local.programs import tell_ready_at
 
     settings = current_settings()
     taken = tuple(dict.fromkeys(word for part in queues.split(",") if (word := part.strip())))
@@ -133,7 +133,7 @@ def told_down(home: Any, *, seconds: float | None = None) -> list[str]:
         home: the folder.
         seconds: how long the worker may finish its jobs; a while if None.
     """
-    from fbs_worker import stack
+    from fbs_worker.ops.local import stack
 
     stopped = stack.down(home) if seconds is None else stack.down(home, seconds=seconds)
     if stopped:
@@ -142,8 +142,8 @@ def told_down(home: Any, *, seconds: float | None = None) -> list[str]:
 
 
 def _tell(info: StackInfo, settings: Settings, output_format: OutputFormat) -> None:
-    from fbs_worker import stack
-    from fbs_worker.stack import flower_password_file
+    from fbs_worker.ops.local import stack
+    from fbs_worker.ops.local.stack import flower_password_file
 
     if not stack.has_current_settings(info, settings):
         note("The worker runs with the settings of its start; `fbs down` and `fbs up` give it those of now.")

@@ -267,7 +267,7 @@ class Client:
             SettingsError: no home database is set.
             DatabaseError, DatabaseUnreachable: of the home database.
         """
-        from fbs_worker.status import solution_status
+        from fbs_worker.ops.status import solution_status
 
         return solution_status(self._settings, solution_name)
 
@@ -278,7 +278,7 @@ class Client:
             SettingsError: no home database is set.
             DatabaseError, DatabaseUnreachable: of the home database.
         """
-        from fbs_worker.status import list_solutions
+        from fbs_worker.ops.status import list_solutions
 
         return list_solutions(self._settings)
 

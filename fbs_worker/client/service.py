@@ -32,7 +32,7 @@ def settings_here() -> Settings:
         SettingsError: one is not valid.
     """
     from fbs_worker.core.settings import get_settings
-    from fbs_worker.stack_info import effective_settings
+    from fbs_worker.ops.local.state import effective_settings
 
     return effective_settings(get_settings())
 

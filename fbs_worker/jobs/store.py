@@ -4,7 +4,7 @@ Beside what `JobReader` looks at:
 
     fbs:jobs:ending       a sorted set: the ids of finished jobs by the time at which their record goes
     fbs:same:<hash>       a string: the id of the job that has not ended and stands for all that ask for the same
-    fbs:metrics           a hash: what was counted (see `fbs_worker.metrics`)
+    fbs:metrics           a hash: what was counted (see `fbs_worker.ops.metrics`)
 
 A finished job's record is kept for a time and then goes by itself; one that waits or runs stays.
 """

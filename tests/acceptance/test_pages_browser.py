@@ -22,7 +22,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from fbs_worker.client.client import Client
-from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
+from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.integration.test_dashboard_browser import ARTEFACTS, CHROMIUM, DRIVER, FLAGS
 from tests.support.api_server import PATIENCE, READER, WRITER, ApiServer, api_server
 from tests.support.job_worker import job_worker

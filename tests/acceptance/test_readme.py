@@ -22,8 +22,8 @@ import pytest
 from psycopg2 import sql
 
 from fbs_worker.core.postgres import connect
+from fbs_worker.ops.local.state import StackInfo, find_stack
 from fbs_worker.solution import DatabaseConfig
-from fbs_worker.stack_info import StackInfo, find_stack
 from tests.acceptance.conftest import PATIENCE, SCRIPT, CommandLine, command_line
 
 README: Final = Path(__file__).parents[2] / "README.md"

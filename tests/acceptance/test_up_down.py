@@ -12,7 +12,7 @@ from base64 import b64encode
 
 import pytest
 
-from fbs_worker.stack_info import find_stack
+from fbs_worker.ops.local.state import find_stack
 from tests.acceptance.conftest import CommandLine
 
 

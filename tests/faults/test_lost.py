@@ -8,7 +8,7 @@ import pytest
 
 from fbs_worker.client.client import Client
 from fbs_worker.jobs.model import JobState
-from fbs_worker.programs import start_worker
+from fbs_worker.ops.local.programs import start_worker
 from tests.support.held_odoo import reads
 from tests.support.obstacles import until
 from tests.support.stage import Stage

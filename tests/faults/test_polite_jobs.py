@@ -15,8 +15,8 @@ from fbs_worker.client.client import Client
 from fbs_worker.connectors.recording import RecordingTransport
 from fbs_worker.core.errors import JobCancelled
 from fbs_worker.core.settings import Settings
-from fbs_worker.embedded import EmbeddedRedis
 from fbs_worker.jobs.model import JobState
+from fbs_worker.ops.local.embedded import EmbeddedRedis
 from tests.support.gates import PASSWORD, PATIENCE, fail, gates, key, taken, until
 from tests.support.job_worker import job_worker
 from tests.support.odoo_faults import Misbehaviour

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.jobs.model import JobState
+from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.support.held_odoo import HeldOdoo, reads
 from tests.support.obstacles import PostgresLock, until
 from tests.support.restarts import restart_postgres, stop_postgres

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from fbs_worker.core.errors import QueueUnreachable
-from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.jobs.model import JobState
+from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.support.held_odoo import HeldOdoo, reads
 from tests.support.obstacles import until
 from tests.support.restarts import start_redis, stop_redis

@@ -11,8 +11,8 @@ from fastapi import FastAPI
 
 from fbs_worker.api.app import create_app
 from fbs_worker.core.settings import Settings
-from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.jobs.store import JobStore
+from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.solution import DatabaseConfig
 from tests.conftest import MakeSettings
 from tests.support.asgi import Asking

@@ -13,7 +13,7 @@ from fbs_worker.api.app import create_app
 from fbs_worker.api.guard import SESSION_COOKIE
 from fbs_worker.api.tokens import new_token
 from fbs_worker.core.settings import Settings
-from fbs_worker.programs import Program
+from fbs_worker.ops.local.programs import Program
 from tests.support.api_server import READER, WRITER, ApiServer, api_server
 
 MISSING: Final = {

@@ -27,7 +27,7 @@ from fbs_worker.api.tokens import LOCAL, SCOPES, Caller, new_token
 from fbs_worker.client.client import Client
 from fbs_worker.core.errors import JobError, QueueUnreachable, SettingsError, UsageError
 from fbs_worker.core.settings import Settings
-from fbs_worker.programs import Program
+from fbs_worker.ops.local.programs import Program
 from tests.conftest import MakeSettings
 from tests.support.api_server import PATIENCE, READER, WRITER, ApiServer, api_server
 from tests.support.asgi import Asking

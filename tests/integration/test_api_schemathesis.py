@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
+from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.support.api_server import WRITER, ApiServer, api_server
 from tests.support.api_stage import SHOP, ApiStage, open_stage
 from tests.support.job_worker import ROOT

@@ -16,9 +16,9 @@ from fbs_worker.catalogue.text_query import query_of, words_of
 from fbs_worker.core.errors import UsageError
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.domains import load_domain
-from fbs_worker.embedded import EmbeddedPostgres
 from fbs_worker.migration.model.plan import Hazard
 from fbs_worker.migration.plan.planner import make_plan
+from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.schema import ddl
 from fbs_worker.schema.definition import define
 from fbs_worker.solution import DatabaseConfig

@@ -17,9 +17,9 @@ import redis
 from fbs_worker.core.errors import FBSError, QueueUnreachable, SettingsError
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.settings import Settings
-from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.jobs.store import JobRecord, JobStore
-from fbs_worker.programs import Program
+from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
+from fbs_worker.ops.local.programs import Program
 from fbs_worker.registry import AddressBook, OwnRow
 from fbs_worker.schedule_beat import run_beat
 from fbs_worker.schedule_plans import INDEX, LOCK, PREFIX, REFRESH_DUE, PlanStore, entry_name

@@ -10,7 +10,7 @@ import pytest
 import redis
 from ruamel.yaml import YAML
 
-from fbs_worker.embedded.redis import _redis_executable
+from fbs_worker.ops.local.embedded.redis import _redis_executable
 
 ROOT = Path(__file__).parent.parent.parent
 PASSWORD = "a1b2c3"

@@ -21,11 +21,11 @@ from pydantic import SecretStr
 
 from fbs_worker.core.errors import EXIT_USAGE, JobError
 from fbs_worker.core.settings import Settings
-from fbs_worker.dashboard.door import header_of
-from fbs_worker.embedded import EmbeddedRedis
 from fbs_worker.jobs.app import make_app
 from fbs_worker.jobs.store import JobStore
-from fbs_worker.programs import Program, settings_environment
+from fbs_worker.ops.dashboard.auth import header_of
+from fbs_worker.ops.local.embedded import EmbeddedRedis
+from fbs_worker.ops.local.programs import Program, settings_environment
 from tests.support.dashboard import PASSWORD, USER, Dashboard, dashboard, until
 from tests.support.job_worker import ROOT
 from tests.support.restarts import start_redis, stop_redis

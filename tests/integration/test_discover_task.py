@@ -33,8 +33,8 @@ from fbs_worker.core.errors import (
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.progress import NullProgress, Progress
 from fbs_worker.core.settings import Settings
-from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.jobs.store import JobState
+from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.tasks.discover import comparable
 from tests.support.job_worker import job_worker

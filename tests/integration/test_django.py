@@ -29,10 +29,10 @@ from fbs_worker.core.errors import (
     RefusedError,
 )
 from fbs_worker.core.settings import Settings
-from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.programs import start_worker
+from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
+from fbs_worker.ops.local.programs import start_worker
+from fbs_worker.ops.local.state import database_url
 from fbs_worker.solution import DatabaseConfig
-from fbs_worker.stack_info import database_url
 from tests.support.django_project import Manage, config_for, django_here
 from tests.support.servers import redis_database
 from tests.support.solutions import ODOO, PASSWORD, config_of, fresh_database, run, tables_of

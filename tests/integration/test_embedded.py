@@ -14,8 +14,8 @@ import redis
 from pydantic import SecretStr
 
 from fbs_worker.core.errors import DatabaseUnreachable, SettingsError
-from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.processes import ProcessRef, command_line
+from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
+from fbs_worker.ops.local.processes import ProcessRef, command_line
 from fbs_worker.solution import DatabaseConfig
 from tests.support.servers import short_folder
 
@@ -132,7 +132,7 @@ def test_roles_but_postgres_need_their_password(postgres: EmbeddedPostgres, data
 
 def test_many_processes_starting_postgres_at_once_get_one_server() -> None:
     code = (
-        "import sys; from pathlib import Path; from fbs_worker.embedded import EmbeddedPostgres;"
+        "import sys; from pathlib import Path; from fbs_worker.ops.local.embedded import EmbeddedPostgres;"
         "print(EmbeddedPostgres.start(Path(sys.argv[1]), durable=False).process.pid)"
     )
     with short_folder() as folder:
@@ -188,7 +188,7 @@ def test_redis_takes_another_port_when_its_own_is_taken_in_between(monkeypatch: 
     with short_folder() as folder, EmbeddedRedis.start(folder / "first", durable=False) as first:
         taken = int(first.url.rpartition(":")[2].partition("/")[0])
         ports = iter([taken, taken])
-        from fbs_worker.embedded import redis as embedded_redis
+        from fbs_worker.ops.local.embedded import redis as embedded_redis
 
         real = embedded_redis._free_port
         monkeypatch.setattr(embedded_redis, "_free_port", lambda: next(ports, None) or real())

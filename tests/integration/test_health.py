@@ -19,11 +19,11 @@ from celery.utils.nodenames import gethostname
 from fbs_worker.cli.app import run
 from fbs_worker.client.client import Client
 from fbs_worker.core.settings import Settings
-from fbs_worker.embedded import EmbeddedRedis
-from fbs_worker.health import Check, Health, HealthReport, check_health
 from fbs_worker.jobs.app import make_app
 from fbs_worker.jobs.workers import Presence, WorkerSign
-from fbs_worker.programs import Program, settings_environment
+from fbs_worker.ops.health import Check, Health, HealthReport, check_health
+from fbs_worker.ops.local.embedded import EmbeddedRedis
+from fbs_worker.ops.local.programs import Program, settings_environment
 from tests.conftest import MakeSettings
 from tests.support.job_worker import job_worker
 from tests.support.servers import redis_database

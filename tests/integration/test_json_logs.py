@@ -16,7 +16,7 @@ from celery import Celery
 
 from fbs_worker.client.client import Client
 from fbs_worker.core.errors import JobFailed
-from fbs_worker.programs import Program
+from fbs_worker.ops.local.programs import Program
 from tests.conftest import MakeSettings
 from tests.support.job_worker import environment
 from tests.support.solutions import ODOO
@@ -52,9 +52,7 @@ def test_a_worker_logs_json_and_no_secret(settings: MakeSettings, tmp_path: Path
     assert {"time", "level", "logger", "process", "message"} <= set.intersection(*(set(line) for line in told))
     assert "DEBUG" in {line["level"] for line in told}
     assert any("no_such_task" in line["message"] and "***" in line["message"] for line in told)
-    [failed] = [
-        line for line in told if line["logger"] == "fbs_worker.jobs.worker.task" and job.id in line["message"]
-    ]
+    [failed] = [line for line in told if line["logger"] == "fbs_worker.jobs.worker.task" and job.id in line["message"]]
     assert (failed["job"], failed["action"], failed["solution"]) == (job.id, "refresh", "nobody")
     of_celery = [line for line in told if line["logger"].startswith("celery.") and line.get("job") == job.id]
     assert {line["action"] for line in of_celery} == {"refresh"}

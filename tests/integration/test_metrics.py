@@ -18,8 +18,8 @@ from fbs_worker.core.errors import FBSError, OdooTimeout, UsageError
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.app import make_app
 from fbs_worker.jobs.store import JobStore
-from fbs_worker.metrics import CONTENT_TYPE, metrics_text
-from fbs_worker.metrics_server import MetricsServer
+from fbs_worker.ops.metrics import CONTENT_TYPE, metrics_text
+from fbs_worker.ops.metrics_server import MetricsServer
 from tests.conftest import MakeSettings
 from tests.support.job_worker import environment
 

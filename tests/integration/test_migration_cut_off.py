@@ -12,9 +12,9 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 
 from fbs_worker.core.errors import DatabaseUnreachable, RefusedError
 from fbs_worker.core.postgres import connect
-from fbs_worker.embedded import EmbeddedPostgres
 from fbs_worker.migration.apply.executor import apply
 from fbs_worker.migration.undo.planner import plan_undo
+from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.solution import DatabaseConfig
 from tests.support.migrating import (
     EVERY_HAZARD,

@@ -36,8 +36,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from fbs_worker.core.postgres import Connection, connect
-from fbs_worker.embedded import EmbeddedPostgres
 from fbs_worker.migration.model.plan import Mode
+from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from tests.support.planned import Tables, defined, fresh_picture, hazards, picture, swept, table
 
 Part = Callable[[], Any]

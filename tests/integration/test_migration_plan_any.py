@@ -34,7 +34,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
 from fbs_worker.core.postgres import Connection, connect
-from fbs_worker.embedded import EmbeddedPostgres
+from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.schema.definition import Definition
 from tests.support.planned import Tables, defined, fresh_picture, hazards, picture, plain, swept, table
 

@@ -11,7 +11,7 @@ from sqlalchemy import CheckConstraint, Column, DateTime, ForeignKey, Index, Int
 from sqlalchemy.dialects.postgresql import JSONB
 
 from fbs_worker.core.postgres import Connection, connect
-from fbs_worker.embedded import EmbeddedPostgres
+from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.schema.definition import Definition
 from tests.support.planned import Tables, defined, fresh_picture, hazards, needed, picture, swept, table
 from tests.support.rental_tables import rental

@@ -13,8 +13,8 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, I
 
 from fbs_worker.core.errors import DatabaseError, UsageError
 from fbs_worker.core.postgres import Connection, connect
-from fbs_worker.embedded import EmbeddedPostgres
 from fbs_worker.migration.model.plan import Hazard, Mode
+from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from tests.support.planned import Tables, defined, fresh_picture, hazards, needed, picture, swept, table
 
 

@@ -16,11 +16,11 @@ from sqlalchemy import BigInteger, Integer, Numeric, Text, Uuid, text
 
 from fbs_worker.core.errors import RefusedError
 from fbs_worker.core.postgres import Connection, connect
-from fbs_worker.embedded import EmbeddedPostgres
 from fbs_worker.migration.apply.executor import apply
 from fbs_worker.migration.model.plan import Step
 from fbs_worker.migration.plan.planner import made_of
 from fbs_worker.migration.undo.planner import plan_undo
+from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.solution import DatabaseConfig
 from tests.integration.test_migration_plan import CASES, OTHER, A, col, to
 from tests.integration.test_migration_plan_any import SCHEMAS, Schema, definition_of, emptied, fill

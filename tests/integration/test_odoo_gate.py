@@ -28,7 +28,7 @@ from fbs_worker.core.errors import JobCancelled, OdooServerError
 from fbs_worker.core.progress import NullProgress
 from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.domains import load_domain
-from fbs_worker.embedded import EmbeddedRedis
+from fbs_worker.ops.local.embedded import EmbeddedRedis
 from tests.support.gates import PASSWORD, PATIENCE, MakeGate, connection, fail, gates, key, taken, until
 from tests.support.odoo_caller import start_caller
 from tests.support.odoo_faults import Misbehaviour

@@ -25,9 +25,9 @@ from fbs_worker.client.client import Client
 from fbs_worker.connectors.recording import RecordingTransport
 from fbs_worker.core.errors import JobCancelled, JobFailed
 from fbs_worker.core.settings import Settings
-from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.programs import Program
-from fbs_worker.stack_info import database_url
+from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
+from fbs_worker.ops.local.programs import Program
+from fbs_worker.ops.local.state import database_url
 from tests.support.held_odoo import HeldOdoo, begins, reads
 from tests.support.servers import redis_database
 from tests.support.solutions import RECORDING, config_of, fresh_database

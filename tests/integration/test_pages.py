@@ -8,9 +8,9 @@ from contextlib import closing
 
 import pytest
 
-from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.jobs.model import JobState
 from fbs_worker.jobs.store import JobStore
+from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.conftest import MakeSettings
 from tests.support.site import NAME, Ground, Visitor, ground, links, visitor, words, writer
 from tests.support.solutions import config_of, inline, run

@@ -10,10 +10,10 @@ import pytest
 
 from fbs_worker.client.inline import run_inline
 from fbs_worker.core.errors import SettingsError, UsageError
-from fbs_worker.embedded import EmbeddedPostgres
 from fbs_worker.jobs.app import make_app
 from fbs_worker.jobs.store import JobStore
-from fbs_worker.programs import Program
+from fbs_worker.ops.local.embedded import EmbeddedPostgres
+from fbs_worker.ops.local.programs import Program
 from fbs_worker.schedule_plans import PlanStore
 from fbs_worker.schedule_times import Schedule
 from fbs_worker.schedules import set_schedule

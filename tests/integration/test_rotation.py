@@ -20,8 +20,8 @@ from fbs_worker.core.errors import SecretError, SettingsError
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault, new_key
-from fbs_worker.embedded import EmbeddedPostgres
-from fbs_worker.programs import settings_environment
+from fbs_worker.ops.local.embedded import EmbeddedPostgres
+from fbs_worker.ops.local.programs import settings_environment
 from fbs_worker.registry import AddressBook, OwnRow, SolutionRecord
 from fbs_worker.rotation import rotate_keys
 from fbs_worker.schema.system import ensure_tables, solution_schemas_table

@@ -9,8 +9,8 @@ from contextlib import closing
 import pytest
 
 from fbs_worker.cli.app import run
-from fbs_worker.embedded import EmbeddedPostgres
-from fbs_worker.programs import settings_environment
+from fbs_worker.ops.local.embedded import EmbeddedPostgres
+from fbs_worker.ops.local.programs import settings_environment
 from fbs_worker.schedule_plans import PlanStore
 from tests.conftest import MakeSettings
 from tests.integration.test_schedules import kept

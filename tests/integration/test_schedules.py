@@ -14,14 +14,14 @@ import redis
 from fbs_worker.core.errors import DatabaseBusy, DatabaseMissing, SettingsError, SolutionNotFound
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.settings import Settings
-from fbs_worker.embedded import EmbeddedPostgres
+from fbs_worker.ops.local.embedded import EmbeddedPostgres
+from fbs_worker.ops.status import solution_status
 from fbs_worker.registry import AddressBook
 from fbs_worker.schedule_plans import INDEX, LOCK, PREFIX, REFRESH_DUE, PlanStore, entry_name
 from fbs_worker.schedule_rebuild import rebuild, schedule_lock
 from fbs_worker.schedule_times import CATCH_UP, Schedule
 from fbs_worker.schedules import list_schedules, set_schedule
 from fbs_worker.solution import DatabaseConfig
-from fbs_worker.status import solution_status
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import MadeSolutions, check_no_secret, run
 from tests.support.solutions import ODOO, Steps, config_of, die, inline, killed, rows

@@ -18,7 +18,7 @@ from fbs_worker.core.errors import (
     UsageError,
 )
 from fbs_worker.core.settings import Settings
-from fbs_worker.embedded import EmbeddedPostgres
+from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.solution import DatabaseConfig
 from tests.support.solutions import (
     PASSWORD,

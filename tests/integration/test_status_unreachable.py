@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from fbs_worker import status
 from fbs_worker.core import fanout
 from fbs_worker.core.errors import DatabaseUnreachable
 from fbs_worker.core.fanout import looking_into
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.core.vault import new_key
-from fbs_worker.embedded import EmbeddedPostgres
+from fbs_worker.ops import status
+from fbs_worker.ops.local.embedded import EmbeddedPostgres
+from fbs_worker.ops.status import LIST_SECONDS, list_solutions, solution_status
 from fbs_worker.registry import OwnRow
 from fbs_worker.solution import DatabaseConfig
-from fbs_worker.status import LIST_SECONDS, list_solutions, solution_status
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import REFRESH, MadeSolutions, check_no_secret
 

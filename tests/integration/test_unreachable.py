@@ -16,9 +16,9 @@ from fbs_worker.client.client import Client
 from fbs_worker.core import redis as queue
 from fbs_worker.core.errors import QueueUnreachable, SettingsError
 from fbs_worker.core.settings import Settings
-from fbs_worker.embedded import EmbeddedRedis
 from fbs_worker.jobs.app import make_app
-from fbs_worker.programs import settings_environment
+from fbs_worker.ops.local.embedded import EmbeddedRedis
+from fbs_worker.ops.local.programs import settings_environment
 from tests.support.job_tasks import SECRET
 from tests.support.job_worker import ROOT
 

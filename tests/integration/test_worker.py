@@ -17,9 +17,9 @@ from celery.result import AsyncResult
 from fbs_worker.client.client import Client, JobHandle
 from fbs_worker.core.errors import JobCancelled, JobError, JobFailed, JobNotFound
 from fbs_worker.core.settings import Settings
-from fbs_worker.embedded import EmbeddedRedis
 from fbs_worker.jobs.model import JobState
 from fbs_worker.jobs.store import MOST_LOSSES
+from fbs_worker.ops.local.embedded import EmbeddedRedis
 from tests.support.job_tasks import SECRET
 from tests.support.job_worker import job_worker
 from tests.support.servers import redis_database

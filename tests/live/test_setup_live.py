@@ -11,10 +11,10 @@ from pydantic import SecretStr
 
 from fbs_worker.core.settings import Settings
 from fbs_worker.domains import domain_names
-from fbs_worker.embedded import EmbeddedPostgres
+from fbs_worker.ops.local.embedded import EmbeddedPostgres
+from fbs_worker.ops.local.state import database_url
+from fbs_worker.ops.status import list_solutions, solution_status
 from fbs_worker.solution import DatabaseConfig
-from fbs_worker.stack_info import database_url
-from fbs_worker.status import list_solutions, solution_status
 from tests.live.conftest import LiveOdoo, Sql
 from tests.support.solutions import config_of, entries, fresh_database, inline, rows, tables_of, writes
 

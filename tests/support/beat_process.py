@@ -14,7 +14,7 @@ from typing import Final
 
 from fbs_worker.core.errors import FBSError
 from fbs_worker.core.settings import Settings, load_settings
-from fbs_worker.programs import settings_environment
+from fbs_worker.ops.local.programs import settings_environment
 from fbs_worker.schedule_beat import BeatTimes, run_beat
 from tests.support.job_worker import ROOT
 

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from fbs_worker.core.settings import Settings
-from fbs_worker.dashboard.door import header_of
-from fbs_worker.programs import Program
+from fbs_worker.ops.dashboard.auth import header_of
+from fbs_worker.ops.local.programs import Program
 
 USER = "fbs"
 PASSWORD = "the dashboard's pässword"

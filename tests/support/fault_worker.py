@@ -19,7 +19,7 @@ from fbs_worker.core.errors import FBSError
 from fbs_worker.core.settings import Settings, load_settings
 from fbs_worker.jobs.store import JobStore
 from fbs_worker.jobs.worker.run import run_worker
-from fbs_worker.programs import settings_environment
+from fbs_worker.ops.local.programs import settings_environment
 from tests.support.servers import describe
 
 LOST_AFTER: Final = 3.0

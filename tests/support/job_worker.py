@@ -13,7 +13,7 @@ from pathlib import Path
 from fbs_worker.core.errors import FBSError
 from fbs_worker.core.settings import Settings, load_settings
 from fbs_worker.jobs.worker.run import run_worker
-from fbs_worker.programs import settings_environment
+from fbs_worker.ops.local.programs import settings_environment
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,7 +15,7 @@ from fbs_worker.core.postgres import connect
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.domains import load_domain
-from fbs_worker.embedded import EmbeddedPostgres
+from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.registry import AddressBook, OwnRow, SolutionRecord
 from fbs_worker.schema import ddl
 from fbs_worker.schema.definition import define
@@ -123,6 +123,6 @@ class MadeSolutions:
 
     def at_once(self) -> dict[str, dict[str, Any]]:
         """What `list` tells of each solution."""
-        from fbs_worker.status import list_solutions
+        from fbs_worker.ops.status import list_solutions
 
         return {one["solution"]: one for one in list_solutions(self.settings)["solutions"]}

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 from typing import Final
 
-from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.embedded.redis import _redis_executable
-from fbs_worker.processes import spawn
+from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
+from fbs_worker.ops.local.embedded.redis import _redis_executable
+from fbs_worker.ops.local.processes import spawn
 
 _PATIENCE: Final = 30.0
 

@@ -9,9 +9,9 @@ from typing import Any, Final
 import redis
 
 from fbs_worker.core.postgres import connect
-from fbs_worker.embedded import EmbeddedPostgres
 from fbs_worker.jobs.config import QUEUES
 from fbs_worker.jobs.reader import OPEN
+from fbs_worker.ops.local.embedded import EmbeddedPostgres
 
 _SESSIONS: Final = """
 SELECT datname, application_name, state,

@@ -16,7 +16,7 @@ from fbs_worker.client.inline import run_inline
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.progress import NullProgress, Progress
 from fbs_worker.core.settings import Settings
-from fbs_worker.embedded import EmbeddedPostgres
+from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.solution import DatabaseConfig
 from fbs_worker.tasks import solutions
 

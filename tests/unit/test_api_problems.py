@@ -21,7 +21,7 @@ from fbs_worker.api.problems import (
 )
 from fbs_worker.core import errors as core
 from fbs_worker.core.errors import FBSError
-from fbs_worker.health import Unhealthy
+from fbs_worker.ops.health import Unhealthy
 
 
 def kinds(kind: type[FBSError] = FBSError) -> Iterator[type[FBSError]]:

@@ -11,12 +11,12 @@ import pytest
 
 from fbs_worker.core.errors import SettingsError
 from fbs_worker.core.redaction import Redactor
-from fbs_worker.dashboard.door import Door, header_of
-from fbs_worker.dashboard.history import missing
-from fbs_worker.dashboard.kept import keep, recall
-from fbs_worker.dashboard.site import without_secrets
-from fbs_worker.dashboard.tasks import ShownState, ShownTask
 from fbs_worker.jobs.model import JobRecord, JobState
+from fbs_worker.ops.dashboard.auth import Door, header_of
+from fbs_worker.ops.dashboard.events import ShownState, ShownTask
+from fbs_worker.ops.dashboard.flower_app import without_secrets
+from fbs_worker.ops.dashboard.history import missing
+from fbs_worker.ops.dashboard.history_file import keep, recall
 
 ENQUEUED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 WORKER = "fbs@here"

@@ -6,11 +6,11 @@ import pytest
 
 from fbs_worker.core.errors import UsageError
 from fbs_worker.core.settings import Settings
-from fbs_worker.health import Check, Health, HealthReport, judge
 from fbs_worker.jobs.probes import Answer
 from fbs_worker.jobs.queues import Backlog
 from fbs_worker.jobs.worker.run import run_worker
 from fbs_worker.jobs.workers import FRESH_SECONDS, WorkerSign
+from fbs_worker.ops.health import Check, Health, HealthReport, judge
 
 QUEUE = "fbs.schema"
 EMPTY = Backlog(waiting=0)

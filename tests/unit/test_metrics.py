@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fbs_worker.jobs.model import BUCKETS, JobRecord
 from fbs_worker.jobs.workers import WorkerSign
-from fbs_worker.metrics import Standings, families
+from fbs_worker.ops.metrics import Standings, families
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

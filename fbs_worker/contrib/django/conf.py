@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from fbs_worker.core.errors import SettingsError
 from fbs_worker.core.settings import Settings, load_settings
-from fbs_worker.stack_info import effective_settings
+from fbs_worker.ops.local.state import effective_settings
 
 NAME: Final = "FBS_CONFIG"
 

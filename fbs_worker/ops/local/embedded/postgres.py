@@ -26,8 +26,16 @@ from psycopg2 import sql
 
 from fbs_worker.core.errors import DatabaseError, DatabaseUnreachable, SettingsError
 from fbs_worker.core.postgres import connect, errors_translated
-from fbs_worker.embedded.server import INSTALL_HINT, START_SECONDS, Server
-from fbs_worker.processes import POLL_SECONDS, ProcessRef, command_line, file_lock, last_line, signals_held, spawn
+from fbs_worker.ops.local.embedded.server import INSTALL_HINT, START_SECONDS, Server
+from fbs_worker.ops.local.processes import (
+    POLL_SECONDS,
+    ProcessRef,
+    command_line,
+    file_lock,
+    last_line,
+    signals_held,
+    spawn,
+)
 from fbs_worker.solution import DatabaseConfig
 
 POSTGRES_PORT: Final = 5432

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from fbs_worker.core.errors import UsageError
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.sockets import LOOPBACK, cannot_listen, url_of
-from fbs_worker.dashboard.door import Door
-from fbs_worker.dashboard.site import Dashboard
 from fbs_worker.jobs.app import check, make_app
-from fbs_worker.processes import file_lock
-from fbs_worker.stack import make_home
+from fbs_worker.ops.dashboard.auth import Door
+from fbs_worker.ops.dashboard.flower_app import Dashboard
+from fbs_worker.ops.local.processes import file_lock
+from fbs_worker.ops.local.stack import make_home
 
 
 def run_dashboard(settings: Settings, *, tell: Callable[[str], None]) -> None:

@@ -10,8 +10,8 @@ import logging
 from pathlib import Path
 from typing import Any, Final
 
-from fbs_worker.dashboard.tasks import ShownState, ShownTask
-from fbs_worker.stack_info import write_private
+from fbs_worker.ops.dashboard.events import ShownState, ShownTask
+from fbs_worker.ops.local.state import write_private
 
 _log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from pydantic import SecretStr
 
 from fbs_worker.core.settings import Settings
-from fbs_worker.processes import ProcessRef
+from fbs_worker.ops.local.processes import ProcessRef
 from fbs_worker.solution import DatabaseConfig
 
 _STATE: Final = "stack.json"

@@ -15,7 +15,7 @@ from pydantic import BaseModel, SecretStr
 
 from fbs_worker.core.errors import JobError
 from fbs_worker.core.settings import Settings
-from fbs_worker.processes import ProcessRef, last_line, signals_held, spawn
+from fbs_worker.ops.local.processes import ProcessRef, last_line, signals_held, spawn
 
 WARM_SECONDS: Final = 30.0
 """How long a worker may finish what it is doing before its jobs are cut off (they run again later)."""

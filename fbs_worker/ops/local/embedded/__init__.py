@@ -5,7 +5,7 @@ outlive the process that started them until `stop` is called. Starting one on a 
 that server.
 """
 
-from fbs_worker.embedded.postgres import EmbeddedPostgres
-from fbs_worker.embedded.redis import EmbeddedRedis
+from fbs_worker.ops.local.embedded.postgres import EmbeddedPostgres
+from fbs_worker.ops.local.embedded.redis import EmbeddedRedis
 
 __all__ = ["EmbeddedPostgres", "EmbeddedRedis"]

@@ -25,12 +25,11 @@ from fbs_worker.core.errors import SettingsError
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.sockets import LOOPBACK, url_of
 from fbs_worker.core.vault import new_key
-from fbs_worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.jobs.config import CELERY_QUEUE, QUEUES
-from fbs_worker.processes import file_lock, signals_held
-from fbs_worker.programs import WARM_SECONDS, Program, settings_environment, stop_program
-from fbs_worker.solution import DatabaseConfig
-from fbs_worker.stack_info import (
+from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
+from fbs_worker.ops.local.processes import file_lock, signals_held
+from fbs_worker.ops.local.programs import WARM_SECONDS, Program, settings_environment, stop_program
+from fbs_worker.ops.local.state import (
     Service,
     StackInfo,
     database_url,
@@ -40,6 +39,7 @@ from fbs_worker.stack_info import (
     write_private,
     write_stack,
 )
+from fbs_worker.solution import DatabaseConfig
 
 HOME_DATABASE: Final = "fbs"
 """The database that `fbs up` makes in the PostgreSQL that it starts."""

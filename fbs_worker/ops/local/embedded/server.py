@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Final, Self
 
-from fbs_worker.processes import file_lock
+from fbs_worker.ops.local.processes import file_lock
 
 START_SECONDS: Final = 60.0
 """How long a server may take to come up; crash recovery of a large database is part of it."""

@@ -23,11 +23,11 @@ from tornado.ioloop import IOLoop, PeriodicCallback
 from tornado.netutil import bind_sockets
 
 from fbs_worker.core.redaction import Redactor
-from fbs_worker.dashboard.door import Door, Refusal, header_of
-from fbs_worker.dashboard.history import LOOK_SECONDS, History, Records
-from fbs_worker.dashboard.pages import Pages
-from fbs_worker.dashboard.tasks import positional
 from fbs_worker.jobs.app import FBSCelery
+from fbs_worker.ops.dashboard.auth import Door, Refusal, header_of
+from fbs_worker.ops.dashboard.events import positional
+from fbs_worker.ops.dashboard.history import LOOK_SECONDS, History, Records
+from fbs_worker.ops.dashboard.templates_loader import Pages
 
 MOST_TASKS: Final = 10_000
 """So many tasks are kept; older ones go."""

@@ -19,8 +19,8 @@ from typing import Self
 import redis
 
 from fbs_worker.core.errors import QueueUnreachable, SettingsError
-from fbs_worker.embedded.server import INSTALL_HINT, START_SECONDS, Server
-from fbs_worker.processes import POLL_SECONDS, ProcessRef, file_lock, last_line, signals_held, spawn
+from fbs_worker.ops.local.embedded.server import INSTALL_HINT, START_SECONDS, Server
+from fbs_worker.ops.local.processes import POLL_SECONDS, ProcessRef, file_lock, last_line, signals_held, spawn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,12 +25,12 @@ from fbs_worker.core.fanout import gather, looking_into, too_slow
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.jobs.store import JobState, JobStore
+from fbs_worker.ops.status_queries import Counted, LongLook, Look, look_at, look_long_at
 from fbs_worker.registry import AddressBook, DamagedRow, SolutionRecord, home_database
 from fbs_worker.schedule_plans import Plan
 from fbs_worker.schedule_rebuild import refresh_every
 from fbs_worker.schedules import planned, what_beat_knows
 from fbs_worker.solution import DatabaseConfig
-from fbs_worker.status_look import Counted, LongLook, Look, look_at, look_long_at
 
 LIST_SECONDS: Final = 5.0
 """How long `list` waits for databases, all of them together."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from fbs_worker.core.errors import FBSError, UsageError
 from fbs_worker.core.settings import Settings
-from fbs_worker.metrics import CONTENT_TYPE, metrics_text
+from fbs_worker.ops.metrics import CONTENT_TYPE, metrics_text
 
 PATH: Final = "/metrics"
 _TEXT: Final = "text/plain; charset=utf-8"

@@ -19,10 +19,10 @@ from tornado.ioloop import IOLoop
 
 from fbs_worker.core.errors import FBSError, JobNotFound
 from fbs_worker.core.redaction import Redactor
-from fbs_worker.dashboard.kept import keep, recall
-from fbs_worker.dashboard.tasks import LOST, ShownState, ShownTask
 from fbs_worker.jobs.store import JobRecord, JobState, JobStore
 from fbs_worker.jobs.worker.celery_events import PROGRESS
+from fbs_worker.ops.dashboard.events import LOST, ShownState, ShownTask
+from fbs_worker.ops.dashboard.history_file import keep, recall
 
 _log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Operations: status, health, metrics, the dashboard and the local stack."""

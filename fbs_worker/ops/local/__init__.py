@@ -1,0 +1,1 @@
+"""Everything on one machine: `fbs up` and the programs that it starts."""
