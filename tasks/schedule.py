@@ -12,9 +12,9 @@ from fbs_worker.core.errors import SettingsError, UsageError
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.worker.task import JobTask
-from fbs_worker.schedule_plans import PlanStore
-from fbs_worker.schedule_rebuild import due_solutions, open_book, refresh_every, without_schedule
-from fbs_worker.schedule_times import Schedule
+from fbs_worker.scheduling.entries import PlanStore
+from fbs_worker.scheduling.model import Schedule
+from fbs_worker.scheduling.reconcile import due_solutions, open_book, refresh_every, without_schedule
 from fbs_worker.tasks.solutions import vault_of
 
 

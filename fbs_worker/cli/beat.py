@@ -22,7 +22,7 @@ def beat(
 
     from fbs_worker.cli.options import current_settings
     from fbs_worker.ops.local.programs import tell_ready_at
-    from fbs_worker.schedule_beat import run_beat
+    from fbs_worker.scheduling.beat import run_beat
 
     settings = current_settings()
     tell_ready_at(beat_init, ready_fd)

@@ -7,7 +7,7 @@ from typing import Any
 
 from fbs_worker.cli.output import Block, Table
 from fbs_worker.cli.render import local_time
-from fbs_worker.schedule_times import Schedule
+from fbs_worker.scheduling.model import Schedule
 
 
 def schedule_blocks(told: Mapping[str, Any]) -> list[Block]:

@@ -44,8 +44,8 @@ def set_one(
     Where in the interval is the solution's own, so that many of them are spread. Beat does it: `fbs up` starts one, or
     `fbs beat`.
     """
-    from fbs_worker.schedule_times import Schedule
-    from fbs_worker.schedules import set_schedule
+    from fbs_worker.scheduling.model import Schedule
+    from fbs_worker.scheduling.service import set_schedule
 
     solution = one_solution(name, solution_name)
     schedule = Schedule.parse(every=every, cron=cron, timezone=timezone)
@@ -55,7 +55,7 @@ def set_one(
 @app.command("list")
 def list_all(output_format: Format = OutputFormat.TEXT) -> None:
     """List when each solution is refreshed next, and when it last was."""
-    from fbs_worker.schedules import list_schedules
+    from fbs_worker.scheduling.service import list_schedules
 
     told = list_schedules(current_settings())
     if output_format is OutputFormat.JSON:
@@ -67,7 +67,7 @@ def list_all(output_format: Format = OutputFormat.TEXT) -> None:
 @app.command()
 def remove(*, name: Named = None, solution_name: NameOption = None, output_format: Format = OutputFormat.TEXT) -> None:
     """End a solution's schedule."""
-    from fbs_worker.schedules import set_schedule
+    from fbs_worker.scheduling.service import set_schedule
 
     _tell(set_schedule(current_settings(), one_solution(name, solution_name), None), output_format)
 

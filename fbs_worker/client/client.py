@@ -234,14 +234,14 @@ class Client:
             SolutionNotFound: there is none of that name.
             DatabaseError, DatabaseUnreachable: as their names say.
         """
-        from fbs_worker.schedule_times import Schedule
-        from fbs_worker.schedules import set_schedule
+        from fbs_worker.scheduling.model import Schedule
+        from fbs_worker.scheduling.service import set_schedule
 
         return set_schedule(self._settings, solution_name, Schedule.parse(every=every, cron=cron, timezone=timezone))
 
     def remove_schedule(self, solution_name: str) -> dict[str, Any]:
         """Refresh a solution by itself no longer; see `set_schedule`."""
-        from fbs_worker.schedules import set_schedule
+        from fbs_worker.scheduling.service import set_schedule
 
         return set_schedule(self._settings, solution_name, None)
 
@@ -252,7 +252,7 @@ class Client:
             SettingsError: no home database is set.
             DatabaseError, DatabaseUnreachable: of the home database.
         """
-        from fbs_worker.schedules import list_schedules
+        from fbs_worker.scheduling.service import list_schedules
 
         return list_schedules(self._settings)
 

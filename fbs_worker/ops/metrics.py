@@ -38,7 +38,7 @@ from fbs_worker.jobs.queues import Queues
 from fbs_worker.jobs.reader import JobReader
 from fbs_worker.jobs.store import FIGURES
 from fbs_worker.jobs.workers import Presence, WorkerSign
-from fbs_worker.schedule_plans import LOCK
+from fbs_worker.scheduling.entries import LOCK
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 """The Content-Type of `metrics_text`."""

@@ -27,9 +27,9 @@ from fbs_worker.core.vault import Vault
 from fbs_worker.jobs.store import JobState, JobStore
 from fbs_worker.ops.status_queries import Counted, LongLook, Look, look_at, look_long_at
 from fbs_worker.registry import AddressBook, DamagedRow, SolutionRecord, home_database
-from fbs_worker.schedule_plans import Plan
-from fbs_worker.schedule_rebuild import refresh_every
-from fbs_worker.schedules import planned, what_beat_knows
+from fbs_worker.scheduling.entries import Plan
+from fbs_worker.scheduling.reconcile import refresh_every
+from fbs_worker.scheduling.service import planned, what_beat_knows
 from fbs_worker.solution import DatabaseConfig
 
 LIST_SECONDS: Final = 5.0

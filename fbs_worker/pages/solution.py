@@ -16,7 +16,7 @@ from fbs_worker.jobs.model import JobRecord
 from fbs_worker.migration.diagram.svg import svg
 from fbs_worker.pages.changes import between
 from fbs_worker.pages.frame import both, frame_of, page_router
-from fbs_worker.schedule_times import Schedule
+from fbs_worker.scheduling.model import Schedule
 
 router = page_router()
 

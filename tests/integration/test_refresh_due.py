@@ -14,9 +14,9 @@ from fbs_worker.jobs.app import make_app
 from fbs_worker.jobs.store import JobStore
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.local.programs import Program
-from fbs_worker.schedule_plans import PlanStore
-from fbs_worker.schedule_times import Schedule
-from fbs_worker.schedules import set_schedule
+from fbs_worker.scheduling.entries import PlanStore
+from fbs_worker.scheduling.model import Schedule
+from fbs_worker.scheduling.service import set_schedule
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import MadeSolutions, run
 from tests.support.solutions import inline

@@ -11,7 +11,7 @@ import pytest
 from fbs_worker.cli.app import run
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.local.programs import settings_environment
-from fbs_worker.schedule_plans import PlanStore
+from fbs_worker.scheduling.entries import PlanStore
 from tests.conftest import MakeSettings
 from tests.integration.test_schedules import kept
 from tests.support.made_solutions import MadeSolutions

@@ -17,10 +17,10 @@ from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.status import solution_status
 from fbs_worker.registry import AddressBook
-from fbs_worker.schedule_plans import INDEX, LOCK, PREFIX, REFRESH_DUE, PlanStore, entry_name
-from fbs_worker.schedule_rebuild import rebuild, schedule_lock
-from fbs_worker.schedule_times import CATCH_UP, Schedule
-from fbs_worker.schedules import list_schedules, set_schedule
+from fbs_worker.scheduling.entries import INDEX, LOCK, PREFIX, REFRESH_DUE, PlanStore, entry_name
+from fbs_worker.scheduling.model import CATCH_UP, Schedule
+from fbs_worker.scheduling.reconcile import rebuild, schedule_lock
+from fbs_worker.scheduling.service import list_schedules, set_schedule
 from fbs_worker.solution import DatabaseConfig
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import MadeSolutions, check_no_secret, run
@@ -264,7 +264,7 @@ def test_one_schedule_is_written_by_one_at_a_time(made: MadeSolutions, monkeypat
     for thread in threads:
         thread.join()
     assert kept(place) == kept(made.home)
-    monkeypatch.setattr("fbs_worker.schedule_rebuild._LOCK_SECONDS", 0.3)
+    monkeypatch.setattr("fbs_worker.scheduling.reconcile._LOCK_SECONDS", 0.3)
     with (
         closing(connect(made.home)) as connection,
         schedule_lock(connection, "fayvad"),

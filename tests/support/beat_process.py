@@ -15,7 +15,7 @@ from typing import Final
 from fbs_worker.core.errors import FBSError
 from fbs_worker.core.settings import Settings, load_settings
 from fbs_worker.ops.local.programs import settings_environment
-from fbs_worker.schedule_beat import BeatTimes, run_beat
+from fbs_worker.scheduling.beat import BeatTimes, run_beat
 from tests.support.job_worker import ROOT
 
 QUICK: Final = BeatTimes(lock=0.9, look=0.1, book=0.3, own_rows=0.6, claim=0.9)

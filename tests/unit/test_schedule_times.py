@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fbs_worker.core.errors import UsageError
-from fbs_worker.schedule_cron import Cron
-from fbs_worker.schedule_times import CATCH_UP, Schedule, due, length, place
+from fbs_worker.scheduling.cron import Cron
+from fbs_worker.scheduling.model import CATCH_UP, Schedule, due, length, place
 
 NOW = datetime(2026, 3, 27, 12, 0, tzinfo=UTC)
 HUNDRED = [f"solution_{number}" for number in range(100)]

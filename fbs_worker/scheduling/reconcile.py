@@ -21,8 +21,8 @@ from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.registry import AddressBook, DamagedRow, OwnRow, SolutionRecord, home_database
 from fbs_worker.registry_rows import read_rows, table_name
-from fbs_worker.schedule_plans import REFRESH_DUE, PlanStore, definition, entry_name
-from fbs_worker.schedule_times import DUE_EVERY, Schedule, due
+from fbs_worker.scheduling.entries import REFRESH_DUE, PlanStore, definition, entry_name
+from fbs_worker.scheduling.model import DUE_EVERY, Schedule, due
 from fbs_worker.solution import DatabaseConfig
 
 _log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from typing import Final, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fbs_worker.core.errors import UsageError
-from fbs_worker.schedule_cron import Cron
+from fbs_worker.scheduling.cron import Cron
 
 SHORTEST: Final = timedelta(minutes=1)
 LONGEST: Final = timedelta(days=366)

@@ -19,7 +19,7 @@ from typing import Any, Final, Self, cast
 import orjson
 
 from fbs_worker.core import redis as queue
-from fbs_worker.schedule_times import Schedule
+from fbs_worker.scheduling.model import Schedule
 
 PREFIX: Final = "fbs:redbeat:"
 INDEX: Final = f"{PREFIX}:schedule"

@@ -14,9 +14,9 @@ from fbs_worker.core.fanout import looking_into
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.registry import DamagedRow, OwnRow, SolutionRecord
-from fbs_worker.schedule_plans import LOCK, PREFIX, Plan, PlanStore, definition, entry_name
-from fbs_worker.schedule_rebuild import open_book, refresh_every, schedule_lock, schedule_of
-from fbs_worker.schedule_times import Schedule
+from fbs_worker.scheduling.entries import LOCK, PREFIX, Plan, PlanStore, definition, entry_name
+from fbs_worker.scheduling.model import Schedule
+from fbs_worker.scheduling.reconcile import open_book, refresh_every, schedule_lock, schedule_of
 from fbs_worker.solution import DatabaseConfig
 
 LOCK_SECONDS: Final = 30.0

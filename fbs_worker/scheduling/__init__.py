@@ -1,0 +1,1 @@
+"""Schedules of solutions and Celery beat's scheduler."""
