@@ -29,7 +29,7 @@ from psycopg2 import sql
 from fbs_worker.catalogue.model import Discovery, DiscoveryType, Section, SectionStatus
 from fbs_worker.catalogue.store import Catalogue
 from fbs_worker.core.postgres import Connection, connect
-from fbs_worker.schema.system import ensure_tables
+from fbs_worker.schema.system_tables import ensure_tables
 from fbs_worker.solution import DatabaseConfig
 
 ROWS: Final = 20_000

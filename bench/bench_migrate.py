@@ -33,7 +33,7 @@ from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.domains import Domain
 from fbs_worker.migration.plan.planner import made_of, make_plan
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
-from fbs_worker.schema import ddl
+from fbs_worker.schema import create
 from fbs_worker.schema.definition import Definition, define
 from fbs_worker.solution import DatabaseConfig
 
@@ -94,7 +94,7 @@ class _Bench:
     def __init__(self, database: DatabaseConfig, connection: Connection) -> None:
         first = definition(changed=False)
         with connection, connection.cursor() as cursor:
-            ddl.create(connection, first, owned=())
+            create.create(connection, first, owned=())
             for number in range(0, TABLES, _EVERY):
                 cursor.execute(f"INSERT INTO b_bench_model{number} (odoo_id, name) VALUES (1, 'one')")
         with connection, connection.cursor() as cursor:

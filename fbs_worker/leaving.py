@@ -12,7 +12,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 
 from fbs_worker.core.postgres import errors_translated
 from fbs_worker.registry_rows import table_name
-from fbs_worker.schema.survey import relations
+from fbs_worker.schema.inspector import relations
 
 _DOMAIN: Final = "domain"
 _SOLUTION: Final = "solution_name"

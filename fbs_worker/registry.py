@@ -31,7 +31,7 @@ from fbs_worker.registry_rows import (
     write_row,
 )
 from fbs_worker.registry_schedule import write_schedule
-from fbs_worker.schema.system import ensure_tables, solution_schemas_table, table_exists
+from fbs_worker.schema.system_tables import ensure_tables, solution_schemas_table, table_exists
 from fbs_worker.solution import DEFAULT_TABLE_PREFIX, DatabaseConfig, check_prefix
 
 __all__ = ["AddressBook", "DamagedRow", "OwnRow", "SolutionRecord", "home_database"]

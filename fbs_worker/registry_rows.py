@@ -20,7 +20,7 @@ from fbs_worker.catalogue.copy_rows import to_json
 from fbs_worker.core.errors import DatabaseError, SecretError, SolutionConflict, UsageError
 from fbs_worker.core.settings import DEFAULT_CONNECTION
 from fbs_worker.core.vault import SEALED, Vault
-from fbs_worker.schema.system import table_exists
+from fbs_worker.schema.system_tables import table_exists
 from fbs_worker.solution import DEFAULT_TABLE_PREFIX, DatabaseConfig, SolutionConfig
 
 MAX_PASSWORD: Final = 255

@@ -13,7 +13,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 
 from fbs_worker.catalogue.copy_rows import to_json
 from fbs_worker.registry_rows import OWN_MARK, SCHEDULE
-from fbs_worker.schema.system import table_exists
+from fbs_worker.schema.system_tables import table_exists
 
 
 def write_schedule(

@@ -25,7 +25,7 @@ from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import SEALED, Vault
 from fbs_worker.registry import AddressBook, DamagedRow, SolutionRecord, home_database
 from fbs_worker.registry_rows import OWN_MARK, table_name
-from fbs_worker.schema.system import table_exists
+from fbs_worker.schema.system_tables import table_exists
 from fbs_worker.solution import DatabaseConfig
 
 _CONNECT_SECONDS: Final = 5

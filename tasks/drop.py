@@ -20,9 +20,9 @@ from fbs_worker.migration.model.archive import kept_tables
 from fbs_worker.registry import OwnRow, SolutionRecord
 from fbs_worker.registry_rows import table_name
 from fbs_worker.requests import DropRequest
-from fbs_worker.schema import ddl
-from fbs_worker.schema.survey import LOCK_TABLES, relations
-from fbs_worker.schema.system import system_tables
+from fbs_worker.schema import create
+from fbs_worker.schema.inspector import LOCK_TABLES, relations
+from fbs_worker.schema.system_tables import system_tables
 from fbs_worker.tasks.solutions import (
     Entry,
     Home,
@@ -132,7 +132,7 @@ def _drop_there(
             if own is not None:
                 forget(cursor, prefix, solution_name=name, domain=own.domain, keep_domain=plan.shared)
                 OwnRow.delete(connection, prefix, name)
-            ddl.drop(connection, plan.dropped)
+            create.drop(connection, plan.dropped)
     # nothing may end the job from here on: the solution is gone, only the book is behind
     entry.gone(name)
     return plan
@@ -155,7 +155,7 @@ def _plan(cursor: Cursor, home: Home, known: SolutionRecord, own: SolutionRecord
         # its set-up was cut off, or its row was deleted: without it nothing says that a table of that name is FBS's
         return _Plan(kept=tuple(sorted(relations(connection, known.owned))))
     retired = {kept.name for kept in kept_tables(cursor, prefix, solution=own.solution_name)}
-    rows = ddl.rows_in(connection, sorted(own.owned | retired))
+    rows = create.rows_in(connection, sorted(own.owned | retired))
     system = [str(table.name) for table in system_tables(prefix)]
     there = [name for name in system if name in relations(connection, system)]
     others = OwnRow.others(connection, prefix, own.solution_name)

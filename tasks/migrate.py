@@ -27,7 +27,7 @@ from fbs_worker.migration.undo.planner import plan_undo
 from fbs_worker.migration.wanted import plan_migration, wanted
 from fbs_worker.registry import OwnRow, SolutionRecord
 from fbs_worker.requests_migrate import MigrateRequest
-from fbs_worker.schema.survey import relations
+from fbs_worker.schema.inspector import relations
 from fbs_worker.tasks.solutions import Entry, Home, find_solution, own_row, refuse_sharing, to_oneself, vault_of
 
 _log = logging.getLogger(__name__)

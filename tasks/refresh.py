@@ -14,7 +14,7 @@ from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.worker.task import JobTask
 from fbs_worker.registry import OwnRow
 from fbs_worker.requests import RefreshRequest
-from fbs_worker.schema.system import SYSTEM_TABLES, ensure_tables
+from fbs_worker.schema.system_tables import SYSTEM_TABLES, ensure_tables
 from fbs_worker.tasks.reading import Refreshed, refresh_solution
 from fbs_worker.tasks.solutions import Home, find_solution, own_row, to_oneself, vault_of
 

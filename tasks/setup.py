@@ -22,9 +22,9 @@ from fbs_worker.jobs.worker.task import JobTask
 from fbs_worker.migration.plan.planner import made_of
 from fbs_worker.registry import OwnRow, SolutionRecord
 from fbs_worker.requests import SetupRequest, check_odoo, refuse_plain_password
-from fbs_worker.schema import ddl
+from fbs_worker.schema import create
 from fbs_worker.schema.definition import Definition, define
-from fbs_worker.schema.survey import LOCK_TABLES, check_may_create
+from fbs_worker.schema.inspector import LOCK_TABLES, check_may_create
 from fbs_worker.tasks.reading import Refreshed, refresh_solution
 from fbs_worker.tasks.solutions import (
     Entry,
@@ -159,7 +159,7 @@ class _SetUp:
     progress: Progress
     own: SolutionRecord | None = field(init=False)
     entry: Entry = field(init=False)
-    report: ddl.SetupReport = field(init=False)
+    report: create.SetupReport = field(init=False)
     record: SolutionRecord = field(init=False)
     changed: bool = field(init=False)
     _meant: SolutionRecord = field(init=False)
@@ -259,7 +259,7 @@ class _SetUp:
         self._plan(definition)
         self._mirrored = {**(self.own.mirrored if self.own else {}), **definition.mirrored}
         self._tables = sorted({*definition.table_names, *(self.own.owned if self.own else ())})
-        self.report = ddl.create(self.connection, definition, owned=self._mine(definition))
+        self.report = create.create(self.connection, definition, owned=self._mine(definition))
         self._shape = {**(self.own.shape if self.own else {}), **made_of(definition, self.report.created)}
 
     def _register(self, _cursor: Cursor, refreshed: Refreshed | None) -> None:
@@ -327,14 +327,14 @@ class _SetUp:
         owned = self.own.owned if self.own else frozenset()
         return owned if self.request.create_tables else owned.union(definition.table_names)
 
-    def _plan(self, definition: Definition) -> ddl.Plan:
+    def _plan(self, definition: Definition) -> create.Plan:
         """What is to be made.
 
         Raises:
             ForeignTableError, SolutionConflict, RefusedError: see `set_up`.
         """
         refuse_sharing(self.connection, self._meant, set(definition.table_names), self._others)
-        planned = ddl.plan(self.connection, definition, owned=self._mine(definition))
+        planned = create.plan(self.connection, definition, owned=self._mine(definition))
         if not self.request.create_tables:
             owned = self.own.owned if self.own else frozenset()
             wrong = [line for line in planned.report.pending if line.partition(":")[0] not in owned]

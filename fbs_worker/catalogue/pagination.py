@@ -22,7 +22,7 @@ from fbs_worker.catalogue.model import DiscoveryType
 from fbs_worker.catalogue.text_query import WORDS, query_of
 from fbs_worker.core.errors import UsageError
 from fbs_worker.core.postgres import Connection, place_of, translate
-from fbs_worker.schema import search
+from fbs_worker.schema import search_index
 
 MOST_ROWS: Final = 1_000
 """Rows of a page at most."""
@@ -142,7 +142,7 @@ def page(
     conditions = {
         "domain = %(domain)s": domain,
         "discovery_type = %(type)s": discovery_type,
-        f"({search.THINGS} @@ {WORDS} OR {search.FIELDS} @@ {WORDS})": given["query"],
+        f"({search_index.THINGS} @@ {WORDS} OR {search_index.FIELDS} @@ {WORDS})": given["query"],
         "is_active" if active else "is_active IS NOT TRUE": active is not None,
     }
     wanted = tuple(condition for condition, is_wanted in conditions.items() if is_wanted)

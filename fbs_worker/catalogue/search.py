@@ -21,7 +21,7 @@ from fbs_worker.catalogue.pagination import MOST_ID, Page, asked, bad_cursor, ch
 from fbs_worker.catalogue.text_query import WORDS, query_of, words_of
 from fbs_worker.core.errors import UsageError
 from fbs_worker.core.postgres import Connection
-from fbs_worker.schema import search as words_of_rows
+from fbs_worker.schema import search_index as words_of_rows
 
 Kind = Literal["module", "model", "field", "workflow", "bi_feature"]
 

@@ -24,7 +24,7 @@ from fbs_worker.catalogue.writer import active_counts, compare_and_write
 from fbs_worker.core.errors import SolutionConflict, UsageError
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.progress import NullProgress, Progress
-from fbs_worker.schema.system import ensure_tables, missing_tables, table_exists
+from fbs_worker.schema.system_tables import ensure_tables, missing_tables, table_exists
 from fbs_worker.solution import DEFAULT_TABLE_PREFIX, check_prefix
 
 LOCK_TIMEOUT: Final = 60.0

@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import Column, DateTime, Integer, text
 from sqlalchemy.dialects import postgresql
 
-from fbs_worker.schema.names import checked_name
+from fbs_worker.schema.naming import checked_name
 
 DIALECT: Final = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
 """Writes DDL as text. With psycopg2's own parameter style it would write a `%` in a name twice."""

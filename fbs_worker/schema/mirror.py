@@ -65,7 +65,7 @@ from sqlalchemy.types import TypeEngine
 
 from fbs_worker.core.errors import UsageError
 from fbs_worker.schema.columns import column, id_column, time_column
-from fbs_worker.schema.names import checked_name, derived_name
+from fbs_worker.schema.naming import checked_name, derived_name
 
 RESERVED_COLUMNS: Final = frozenset(
     ("id", "odoo_id", "created_at", "updated_at", "tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")

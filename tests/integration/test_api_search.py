@@ -19,7 +19,7 @@ from fbs_worker.domains import load_domain
 from fbs_worker.migration.model.plan import Hazard
 from fbs_worker.migration.plan.planner import make_plan
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
-from fbs_worker.schema import ddl
+from fbs_worker.schema import create
 from fbs_worker.schema.definition import define
 from fbs_worker.solution import DatabaseConfig
 from tests.support.api_stage import SHOP, ApiStage
@@ -208,7 +208,7 @@ def test_a_search_over_http(api_stage: ApiStage) -> None:
 def test_a_database_of_before_gets_the_index_by_a_migration(connection: Connection) -> None:
     definition = define(load_domain("rental"), table_prefix="fbs_", business_prefix="r_")
     with connection:
-        ddl.create(connection, definition, owned=())
+        create.create(connection, definition, owned=())
     owned = definition.table_names
 
     def plan() -> Any:

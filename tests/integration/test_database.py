@@ -18,7 +18,7 @@ from fbs_worker.core import errors
 from fbs_worker.core.errors import FBSError
 from fbs_worker.core.postgres import Connection, connect, errors_translated, place_of, translate
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
-from fbs_worker.schema.system import ensure_tables, missing_tables, system_tables
+from fbs_worker.schema.system_tables import ensure_tables, missing_tables, system_tables
 from fbs_worker.solution import DatabaseConfig
 
 PASSWORD = "s3cr3t'\" pässwörd"

@@ -14,7 +14,7 @@ from fbs_worker.catalogue.projections import fill_dashboards, fill_workflows
 from fbs_worker.catalogue.store import Catalogue
 from fbs_worker.core.errors import DatabaseError
 from fbs_worker.core.postgres import Connection, connect
-from fbs_worker.schema.system import SYSTEM_TABLES, ensure_tables
+from fbs_worker.schema.system_tables import SYSTEM_TABLES, ensure_tables
 from fbs_worker.solution import DatabaseConfig
 from tests.support.snapshots import FEATURE, SOURCE, WORKFLOW, MadeSnapshot, model
 

@@ -21,7 +21,7 @@ from fbs_worker.core.errors import (
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
-from fbs_worker.schema.survey import LOCK_TABLES
+from fbs_worker.schema.inspector import LOCK_TABLES
 from fbs_worker.solution import DatabaseConfig
 from tests.support.solutions import (
     Steps,

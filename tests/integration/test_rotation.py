@@ -24,7 +24,7 @@ from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.local.programs import settings_environment
 from fbs_worker.registry import AddressBook, OwnRow, SolutionRecord
 from fbs_worker.rotation import rotate_keys
-from fbs_worker.schema.system import ensure_tables, solution_schemas_table
+from fbs_worker.schema.system_tables import ensure_tables, solution_schemas_table
 from fbs_worker.solution import DatabaseConfig
 from tests.conftest import MakeSettings
 

@@ -10,7 +10,7 @@ import pytest
 from fbs_worker.core import errors
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.domains import load_domain
-from fbs_worker.schema import ddl
+from fbs_worker.schema import create
 from fbs_worker.schema.definition import define
 from fbs_worker.solution import DatabaseConfig
 from tests.support.rental_tables import RENTAL, SYSTEM, everything, rental, run
@@ -24,15 +24,15 @@ def connection(database: DatabaseConfig) -> Iterator[Connection]:
 
 def test_rows_and_sizes(connection: Connection) -> None:
     with connection:
-        assert ddl.rows_in(connection, RENTAL) == {}
-        ddl.create(connection, rental(), owned=())
+        assert create.rows_in(connection, RENTAL) == {}
+        create.create(connection, rental(), owned=())
     run(connection, "INSERT INTO r_property (property_name, rent_amount) SELECT 'x', n FROM generate_series(1, 3) AS n")
     with connection:
-        assert ddl.rows_in(connection, ["r_property", "r_tenant", "nowhere", "r_lease_id_seq"]) == {
+        assert create.rows_in(connection, ["r_property", "r_tenant", "nowhere", "r_lease_id_seq"]) == {
             "r_property": 3,
             "r_tenant": 0,
         }
-        sizes = ddl.table_sizes(connection, ["r_tenant", "r_property"])
+        sizes = create.table_sizes(connection, ["r_tenant", "r_property"])
     assert [(told["table"], told["rows"]) for told in sizes] == [("r_tenant", 0), ("r_property", 3)]
     assert sizes[1]["bytes"] > sizes[0]["bytes"] > 0
 
@@ -43,11 +43,11 @@ def test_a_drop_takes_its_tables_and_no_others(connection: Connection) -> None:
     kept = everything(connection)
     definition = define(load_domain("hr"), table_prefix="fbs_", business_prefix="")
     with connection:
-        ddl.create(connection, definition, owned=())
-        assert ddl.drop(connection, ["department", "nowhere", "employee"]) == ("department", "employee")
-        assert ddl.drop(connection, [table.name for table in definition.system]) == tuple(SYSTEM)
-        assert ddl.drop(connection, ["department"]) == ()
-        assert ddl.drop(connection, []) == ()
+        create.create(connection, definition, owned=())
+        assert create.drop(connection, ["department", "nowhere", "employee"]) == ("department", "employee")
+        assert create.drop(connection, [table.name for table in definition.system]) == tuple(SYSTEM)
+        assert create.drop(connection, ["department"]) == ()
+        assert create.drop(connection, []) == ()
     assert everything(connection) == kept != nothing
 
 
@@ -65,11 +65,11 @@ OF_OTHERS = {
 @pytest.mark.parametrize(("statement", "told"), OF_OTHERS.values(), ids=OF_OTHERS)
 def test_what_others_built_on_a_table_keeps_it(connection: Connection, statement: str, told: str) -> None:
     with connection:
-        ddl.create(connection, rental(), owned=())
+        create.create(connection, rental(), owned=())
     run(connection, statement)
     before = everything(connection)
     with pytest.raises(errors.FBSError) as caught, connection:
-        ddl.drop(connection, RENTAL)
+        create.drop(connection, RENTAL)
     if told:
         assert isinstance(caught.value, errors.RefusedError)
         assert told in caught.value.message
@@ -80,7 +80,7 @@ def test_what_others_built_on_a_table_keeps_it(connection: Connection, statement
 def test_what_stands_on_ones_own_tables_goes_along(connection: Connection) -> None:
     """Triggers, policies, rules and further indexes of the tables themselves."""
     with connection:
-        ddl.create(connection, rental(), owned=())
+        create.create(connection, rental(), owned=())
     for statement in (
         "CREATE INDEX more ON r_lease (lease_start_date)",
         "CREATE POLICY p ON r_lease USING (tenant_id > 0)",
@@ -91,10 +91,10 @@ def test_what_stands_on_ones_own_tables_goes_along(connection: Connection) -> No
     ):
         run(connection, statement)
     with connection:
-        assert ddl.drop(connection, RENTAL) == tuple(RENTAL)
+        assert create.drop(connection, RENTAL) == tuple(RENTAL)
 
 
 def test_a_view_of_an_owned_name_is_not_dropped(connection: Connection) -> None:
     run(connection, "CREATE VIEW r_lease AS SELECT 1")
     with connection:
-        assert ddl.drop(connection, RENTAL) == ()
+        assert create.drop(connection, RENTAL) == ()

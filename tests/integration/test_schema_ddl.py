@@ -12,7 +12,7 @@ from psycopg2 import sql
 from fbs_worker.core import errors
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.domains import Domain, load_domain
-from fbs_worker.schema import ddl
+from fbs_worker.schema import create
 from fbs_worker.schema.definition import define
 from fbs_worker.solution import DatabaseConfig
 from tests.support.recorded_models import recorded_models
@@ -31,61 +31,61 @@ def connection(database: DatabaseConfig) -> Iterator[Connection]:
 def test_a_set_up_makes_everything_once(connection: Connection) -> None:
     definition = rental()
     with connection:
-        ddl.check_foreign(connection, definition, owned=())
-        planned = ddl.plan(connection, definition, owned=())
-        report = ddl.create(connection, definition, owned=())
+        create.check_foreign(connection, definition, owned=())
+        planned = create.plan(connection, definition, owned=())
+        report = create.create(connection, definition, owned=())
     assert report == planned.report
     assert report.created == (*SYSTEM, *RENTAL)
     assert (report.existing, report.pending, report.changed) == ((), (), True)
-    assert list(planned.statements) == ddl.statements(definition)
+    assert list(planned.statements) == create.statements(definition)
     before = everything(connection)
     with connection:
-        again = ddl.create(connection, definition, owned=RENTAL)
-        assert ddl.plan(connection, definition, owned=RENTAL).statements == ()
-        assert ddl.pending(connection, definition, owned=RENTAL) == ()
+        again = create.create(connection, definition, owned=RENTAL)
+        assert create.plan(connection, definition, owned=RENTAL).statements == ()
+        assert create.pending(connection, definition, owned=RENTAL) == ()
     assert again.to_dict() == {"created": [], "existing": [*SYSTEM, *RENTAL], "pending": [], "changed": False}
     assert everything(connection) == before
 
 
 def test_the_statements_run_by_themselves(connection: Connection) -> None:
     definition = rental()
-    for statement in ddl.statements(definition):
+    for statement in create.statements(definition):
         run(connection, statement)
     with connection:
-        assert not ddl.create(connection, definition, owned=RENTAL).changed
+        assert not create.create(connection, definition, owned=RENTAL).changed
 
 
 def test_what_is_rolled_back_leaves_nothing(connection: Connection) -> None:
     before = everything(connection)
-    ddl.create(connection, rental(), owned=())
+    create.create(connection, rental(), owned=())
     connection.rollback()
     assert everything(connection) == before
 
 
 def test_only_what_is_missing_is_made(connection: Connection) -> None:
     with connection:
-        ddl.create(connection, rental(), owned=())
+        create.create(connection, rental(), owned=())
     run(connection, "DROP TABLE r_payment, r_tenant, fbs_snapshots CASCADE")
     with connection:
-        assert ddl.pending(connection, rental(), owned=RENTAL)[:2] == (
+        assert create.pending(connection, rental(), owned=RENTAL)[:2] == (
             "r_tenant: the table is missing",
             "r_payment: the table is missing",
         )
-        report = ddl.create(connection, rental(), owned=RENTAL)
+        report = create.create(connection, rental(), owned=RENTAL)
     assert report.created == ("fbs_snapshots", "r_tenant", "r_payment")
     assert report.pending == (
         "r_lease: the foreign key (tenant_id) to r_tenant is missing",
         "r_maintenance: the foreign key (tenant_id) to r_tenant is missing",
     )
     with connection:
-        assert ddl.pending(connection, rental(), owned=RENTAL) == report.pending
+        assert create.pending(connection, rental(), owned=RENTAL) == report.pending
 
 
 def test_solutions_side_by_side(connection: Connection) -> None:
     with connection:
-        first = ddl.create(connection, rental("company_a_"), owned=())
-        second = ddl.create(connection, rental("company_b_"), owned=())
-        third = ddl.create(
+        first = create.create(connection, rental("company_a_"), owned=())
+        second = create.create(connection, rental("company_b_"), owned=())
+        third = create.create(
             connection, define(load_domain("hr"), table_prefix="other_", business_prefix="company_a_"), owned=()
         )
     assert len(first.created) == 11
@@ -102,7 +102,7 @@ def test_two_sessions_set_up_at_once(database: DatabaseConfig) -> None:
         with closing(connect(database)) as connection:
             barrier.wait()
             with connection:
-                made.append(ddl.create(connection, rental(prefix), owned=()).created)
+                made.append(create.create(connection, rental(prefix), owned=()).created)
 
     threads = [threading.Thread(target=make, args=[prefix]) for prefix in ("a_", "b_", "c_")]
     for thread in threads:
@@ -114,13 +114,13 @@ def test_two_sessions_set_up_at_once(database: DatabaseConfig) -> None:
 
 def test_the_loser_of_a_race_for_the_same_tables_is_told(database: DatabaseConfig, connection: Connection) -> None:
     """The tables were not there when it looked, and are there, of another, when it may go on."""
-    ddl.create(connection, rental(), owned=())
+    create.create(connection, rental(), owned=())
     raised: list[errors.FBSError] = []
 
     def lose() -> None:
         with closing(connect(database, application_name="loser")) as other:
             try:
-                ddl.create(other, rental(), owned=())
+                create.create(other, rental(), owned=())
             except errors.FBSError as exc:
                 raised.append(exc)
 
@@ -143,12 +143,12 @@ def test_tables_that_may_not_be_made(connection: Connection) -> None:
     try:
         run(connection, f"SET ROLE {role}")
         with pytest.raises(errors.DatabaseRightsMissing, match="may not create tables") as caught:
-            ddl.create(connection, rental(), owned=())
+            create.create(connection, rental(), owned=())
         assert f'GRANT CREATE ON SCHEMA "public" TO "{role}"' in caught.value.hint
         connection.rollback()
         run(connection, "SET search_path = nowhere")
         with pytest.raises(errors.DatabaseRightsMissing, match="no schema"):
-            ddl.create(connection, rental(), owned=())
+            create.create(connection, rental(), owned=())
     finally:
         connection.rollback()
         run(connection, "RESET ROLE")
@@ -178,13 +178,13 @@ IN_THE_WAY = {
 def test_what_fbs_did_not_make_refuses_everything(connection: Connection, statement: str | None) -> None:
     if statement is None:
         with connection:
-            ddl.create(
+            create.create(
                 connection, define(Domain(name="d", title="D"), table_prefix="fbs_", business_prefix=""), owned=()
             )
         statement = "ALTER TABLE fbs_workflow_definitions ADD COLUMN mine INT"
     run(connection, statement)
     before = everything(connection)
-    for look in (ddl.check_foreign, ddl.plan, ddl.create):
+    for look in (create.check_foreign, create.plan, create.create):
         with pytest.raises(errors.ForeignTableError) as caught, connection:
             look(connection, rental(), owned=())
         (name,) = caught.value.context["tables"]
@@ -202,7 +202,7 @@ def test_everything_in_the_way_is_named(connection: Connection) -> None:
     )
     definition = define(load_domain("hr"), table_prefix="fbs_", business_prefix="hr_")
     with pytest.raises(errors.ForeignTableError) as caught, connection:
-        ddl.create(connection, definition, owned=["hr_department"])  # owned, but no table any more
+        create.create(connection, definition, owned=["hr_department"])  # owned, but no table any more
     assert caught.value.context == {"tables": ["fbs_snapshots", "hr_department", "hr_employee"]}
     assert "'hr_department' (a view), 'hr_employee' (a table)" in caught.value.message
     assert "nothing was changed" in caught.value.message
@@ -214,7 +214,7 @@ def test_a_mirrored_table_of_odoo_itself_is_left_alone(connection: Connection) -
     run(connection, "CREATE TABLE res_partner (id SERIAL PRIMARY KEY, name VARCHAR)")
     definition = rental("", res__partner={"name": {"type": "char", "stored": True}})
     with pytest.raises(errors.ForeignTableError, match="'res_partner'"), connection:
-        ddl.create(connection, definition, owned=())
+        create.create(connection, definition, owned=())
 
 
 def test_what_is_not_in_the_way(connection: Connection) -> None:
@@ -226,16 +226,16 @@ def test_what_is_not_in_the_way(connection: Connection) -> None:
         "CREATE TABLE t (a INT); CREATE INDEX r_lease_property_id_idx ON t (a); CREATE SEQUENCE r_tenant_id_seq",
     )
     with connection:
-        assert ddl.create(connection, rental(), owned=()).changed
-        assert "_property" in ddl.create(connection, rental("_"), owned=()).created
-        assert ddl.pending(connection, rental(), owned=RENTAL) == ()
+        assert create.create(connection, rental(), owned=()).changed
+        assert "_property" in create.create(connection, rental("_"), owned=()).created
+        assert create.pending(connection, rental(), owned=RENTAL) == ()
 
 
 def test_a_table_further_along_the_search_path_is_in_the_way(connection: Connection) -> None:
     run(connection, "CREATE SCHEMA first; CREATE TABLE r_lease (id INT)")
     run(connection, "SET search_path = first, public")
     with pytest.raises(errors.ForeignTableError, match="'r_lease'"), connection:
-        ddl.create(connection, rental(), owned=())
+        create.create(connection, rental(), owned=())
 
 
 # what differs
@@ -243,7 +243,7 @@ def test_a_table_further_along_the_search_path_is_in_the_way(connection: Connect
 
 def test_what_differs_is_told_and_left_alone(connection: Connection) -> None:
     with connection:
-        ddl.create(connection, rental(), owned=())
+        create.create(connection, rental(), owned=())
     for statement in (
         "ALTER TABLE r_property DROP COLUMN city, ALTER COLUMN zip_code TYPE TEXT, ALTER COLUMN state SET NOT NULL",
         "ALTER TABLE r_property ALTER COLUMN rent_amount TYPE NUMERIC(12, 2), ADD COLUMN mine INT",
@@ -256,7 +256,7 @@ def test_what_differs_is_told_and_left_alone(connection: Connection) -> None:
         run(connection, statement)
     before = everything(connection)
     with connection:
-        report = ddl.create(connection, rental(), owned=[*RENTAL, "r_former", "r_gone"])
+        report = create.create(connection, rental(), owned=[*RENTAL, "r_former", "r_gone"])
     assert report.created == ()
     assert report.pending == (
         "r_property: the column city (character varying(100)) is missing",
@@ -280,9 +280,9 @@ def test_what_a_later_mirror_asks_of_an_older_one(connection: Connection) -> Non
     }
     with connection:
         first = rental(sale__order=order)
-        ddl.create(connection, first, owned=())
+        create.create(connection, first, owned=())
         second = rental(sale__order=order, res__partner={"name": {"type": "char", "stored": True}})
-        report = ddl.create(connection, second, owned=first.table_names)
+        report = create.create(connection, second, owned=first.table_names)
     assert report.created == ("r_res_partner", "r_sale_order__tag_ids")
     assert report.pending == (
         "r_sale_order: the foreign key (partner_id) to r_res_partner is missing",
@@ -294,11 +294,11 @@ def test_every_model_of_an_odoo_can_be_mirrored(connection: Connection) -> None:
     definition = define(
         load_domain("generic"), table_prefix="fbs_", business_prefix="x" * 20, mirrored=recorded_models()
     )
-    report = ddl.create(connection, definition, owned=())
+    report = create.create(connection, definition, owned=())
     assert set(definition.mirrored.values()) < set(report.created)
     assert len(definition.mirrored) > 400
     assert all(len(name.encode()) <= 63 for name in definition.table_names)
-    assert ddl.pending(connection, definition, owned=definition.table_names) == ()
+    assert create.pending(connection, definition, owned=definition.table_names) == ()
     connection.rollback()
 
 
@@ -311,4 +311,4 @@ def test_errors_are_ours_and_a_lost_connection_is_told(database: DatabaseConfig,
             .as_string(other),
         )
     with pytest.raises(errors.DatabaseUnreachable):
-        ddl.create(connection, rental(), owned=())
+        create.create(connection, rental(), owned=())

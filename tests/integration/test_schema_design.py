@@ -11,7 +11,7 @@ import pytest
 
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.domains import load_domain
-from fbs_worker.schema.ddl import create
+from fbs_worker.schema.create import create
 from fbs_worker.schema.definition import define
 from fbs_worker.solution import DatabaseConfig
 

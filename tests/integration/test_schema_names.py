@@ -13,7 +13,7 @@ from sqlalchemy import Column, ForeignKey, Integer, MetaData, Table
 from fbs_worker.core.errors import ForeignTableError, UsageError
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.domains import Domain, load_domain
-from fbs_worker.schema import ddl
+from fbs_worker.schema import create
 from fbs_worker.schema.definition import Definition, define
 from fbs_worker.solution import DatabaseConfig, SolutionConfig
 
@@ -126,7 +126,7 @@ def test_prefixes(connection: Connection, table_prefix: str, business_prefix: st
         return
     assert accepted
     try:
-        report = ddl.create(connection, definition, owned=())
+        report = create.create(connection, definition, owned=())
         assert len(report.created) == 9
         assert {f"{table_prefix}discoveries", f"{business_prefix}order"} < set(report.created)
         assert present(connection) == set(report.created)
@@ -145,14 +145,14 @@ def test_names(connection: Connection, entity: str, model: str, field: str) -> N
     if definition is None:
         return
     try:
-        created = set(ddl.create(connection, definition, owned=()).created)
+        created = set(create.create(connection, definition, owned=()).created)
         assert {f"b_{entity}", "b_child of it", f"b_{model.replace('.', '_')}"} < created
         assert present(connection) == created
-        assert ddl.pending(connection, definition, owned=definition.table_names) == ()
-        assert set(ddl.rows_in(connection, definition.table_names)) == set(definition.table_names)
+        assert create.pending(connection, definition, owned=definition.table_names) == ()
+        assert set(create.rows_in(connection, definition.table_names)) == set(definition.table_names)
         columns = definition.business.tables[definition.mirrored[model]].c
         assert field in columns or f"odoo_{field}" in columns
-        assert ddl.drop(connection, definition.table_names) == definition.table_names
+        assert create.drop(connection, definition.table_names) == definition.table_names
     finally:
         connection.rollback()
 
@@ -162,7 +162,7 @@ def test_a_name_that_postgresql_uses_itself(connection: Connection, name: str) -
     definition = defined(name, "m", "f", prefix="")
     assert definition is not None
     with pytest.raises(ForeignTableError, match=name):
-        ddl.create(connection, definition, owned=())
+        create.create(connection, definition, owned=())
 
 
 def present(connection: Connection) -> set[str]:

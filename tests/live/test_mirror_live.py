@@ -18,7 +18,7 @@ from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.odoo import OdooConnector
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.domains import Domain, ModuleSelector
-from fbs_worker.schema import ddl, mirror
+from fbs_worker.schema import create, mirror
 from fbs_worker.schema.columns import type_of
 from fbs_worker.schema.definition import Definition, define
 from fbs_worker.solution import DatabaseConfig
@@ -126,7 +126,7 @@ def test_what_odoo_holds_fits_in(
 ) -> None:
     definition = definition_of(models, *MIRRORED)
     with connection:
-        ddl.create(connection, definition, owned=())
+        create.create(connection, definition, owned=())
     types: set[str] = set()
     rows = 0
     with connection, connection.cursor() as cursor:

@@ -17,7 +17,7 @@ from fbs_worker.core.vault import Vault
 from fbs_worker.domains import load_domain
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.registry import AddressBook, OwnRow, SolutionRecord
-from fbs_worker.schema import ddl
+from fbs_worker.schema import create
 from fbs_worker.schema.definition import define
 from fbs_worker.solution import DatabaseConfig
 from tests.support.snapshots import MODULE, MadeSnapshot, model, thing
@@ -110,7 +110,7 @@ class MadeSolutions:
             discoveries = (replace(one, domain=domain) for one in found)
             Catalogue(connection, table_prefix=prefix).save(MadeSnapshot(*discoveries, domain=domain, **snapshot))
             with connection:
-                ddl.create(connection, definition, owned=())
+                create.create(connection, definition, owned=())
                 refreshed = {**made.schema_definition, "last_refresh": REFRESH}
                 OwnRow.write(connection, replace(made, schema_definition=refreshed), self.vault)
         self.put(made)

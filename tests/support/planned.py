@@ -15,9 +15,9 @@ from fbs_worker.domains import Domain
 from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Plan, Step
 from fbs_worker.migration.model.schema import canonical
 from fbs_worker.migration.plan.planner import made_of, make_plan
-from fbs_worker.schema import ddl
+from fbs_worker.schema import create
+from fbs_worker.schema.ddl import render
 from fbs_worker.schema.definition import Definition, define
-from fbs_worker.schema.render import render
 
 _STRENGTH = ["AccessShareLock", "RowShareLock", "RowExclusiveLock", "ShareUpdateExclusiveLock", "ShareLock"]
 _STRENGTH += ["ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock"]
@@ -62,7 +62,7 @@ class Tables:
         self.made: dict[str, Any] | None = None
         if definition is not None:
             with connection:
-                ddl.create(connection, definition, owned=())
+                create.create(connection, definition, owned=())
             self.owned = definition.table_names
             self.made = made_of(definition) if recorded else None
 

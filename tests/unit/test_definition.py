@@ -30,8 +30,8 @@ from sqlalchemy.schema import SchemaItem
 
 from fbs_worker.core.errors import FBSError, SettingsError, UsageError
 from fbs_worker.domains import Domain, load_domain
+from fbs_worker.schema.ddl import render
 from fbs_worker.schema.definition import Definition, define
-from fbs_worker.schema.render import render
 
 FIELDS = {"fields": {"name": {"type": "char", "stored": True}}}
 

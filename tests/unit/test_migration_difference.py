@@ -11,7 +11,7 @@ from fbs_worker.migration.diff.differ import compare
 from fbs_worker.migration.diff.renames import answers, possible
 from fbs_worker.migration.inspect.inspector import Found, FoundKey, FoundTable
 from fbs_worker.migration.model.schema import ColumnShape, KeyShape, TableShape
-from fbs_worker.schema.survey import Relation
+from fbs_worker.schema.inspector import Relation
 
 TEXT = ColumnShape(type="text")
 LONG = ColumnShape(type="character varying(50)")

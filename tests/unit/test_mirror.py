@@ -10,8 +10,8 @@ from sqlalchemy import Table
 from fbs_worker.core.errors import UsageError
 from fbs_worker.domains import Domain
 from fbs_worker.schema.columns import type_of
+from fbs_worker.schema.ddl import render
 from fbs_worker.schema.definition import Definition, define
-from fbs_worker.schema.render import render
 
 EMPTY = Domain(name="made", title="Made")
 

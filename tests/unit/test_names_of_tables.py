@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fbs_worker.core.errors import UsageError
-from fbs_worker.schema.names import checked_name, derived_name
+from fbs_worker.schema.naming import checked_name, derived_name
 
 
 @pytest.mark.parametrize("name", ["rental_lease", "order", 'x"y', "Straße", "a b", "%s", "Ü" * 31, "x" * 63, "select"])

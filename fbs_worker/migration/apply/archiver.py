@@ -20,8 +20,8 @@ from fbs_worker.core.errors import DatabaseError
 from fbs_worker.migration.inspect.snapshot import keys_of
 from fbs_worker.migration.model.archive import Kept, kept_tables, names_of, same_rows, write_comment
 from fbs_worker.migration.model.plan import Retired
-from fbs_worker.schema.names import derived_name
-from fbs_worker.schema.survey import table_exists
+from fbs_worker.schema.inspector import table_exists
+from fbs_worker.schema.naming import derived_name
 
 _COLUMN: Final = """
 SELECT format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_get_expr(d.adbin, d.adrelid)

@@ -38,7 +38,7 @@ from fbs_worker.migration.apply.result import Applied, Settle, settle_nothing
 from fbs_worker.migration.inspect.snapshot import changed, look
 from fbs_worker.migration.model.archive import Kept
 from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Plan, Step
-from fbs_worker.schema.survey import LOCK_TABLES
+from fbs_worker.schema.inspector import LOCK_TABLES
 
 _log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from psycopg2.extras import execute_values
 
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.migration.model.plan import MUST_BE_ALLOWED, Mode, Step
-from fbs_worker.schema.system import ensure_tables, schema_migrations_table, table_exists
+from fbs_worker.schema.system_tables import ensure_tables, schema_migrations_table, table_exists
 
 PENDING: Final = "pending"
 EXECUTED: Final = "executed"

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from fbs_worker.migration.inspect.inspector import FoundKey
 from fbs_worker.migration.model.schema import ColumnShape, KeyShape
-from fbs_worker.schema.names import derived_name
+from fbs_worker.schema.naming import derived_name
 
 
 class What(StrEnum):

@@ -10,7 +10,7 @@ from psycopg2 import sql
 
 from fbs_worker.core.postgres import Connection
 from fbs_worker.migration.model.schema import CHECK, FOREIGN, INDEX, SERIAL, ColumnShape, KeyShape, actions, renamed_key
-from fbs_worker.schema.survey import Relation, relations
+from fbs_worker.schema.inspector import Relation, relations
 
 FILLING: Final = "fbs: being filled"
 """The comment on a column that a migration has added and whose rows it is still giving their values."""

@@ -28,7 +28,7 @@ from fbs_worker.migration.model.schema import (
 )
 from fbs_worker.migration.model.type_conversion import INPUT_CHECK_SINCE, Conversion, conversion
 from fbs_worker.migration.plan.explain import Reasons
-from fbs_worker.schema.names import derived_name
+from fbs_worker.schema.naming import derived_name
 
 
 class Phase(IntEnum):

@@ -14,7 +14,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 from fbs_worker.migration.inspect.snapshot import Key
 from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Step
 from fbs_worker.migration.plan.context import quoted
-from fbs_worker.schema.names import derived_name
+from fbs_worker.schema.naming import derived_name
 
 BATCH: Final = 2_000
 """Rows of one batch: some ten milliseconds."""

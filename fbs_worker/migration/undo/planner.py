@@ -35,8 +35,8 @@ from fbs_worker.migration.undo.operations import (
     unique,
 )
 from fbs_worker.migration.undo.restore import Return, bring_back, checks_left
-from fbs_worker.schema.names import derived_name
-from fbs_worker.schema.system import system_tables
+from fbs_worker.schema.naming import derived_name
+from fbs_worker.schema.system_tables import system_tables
 
 _COSTLY: Final = frozenset({Hazard.REWRITES_TABLE, Hazard.LONG_LOCK})
 

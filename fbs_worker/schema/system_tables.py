@@ -14,11 +14,10 @@ from sqlalchemy import Boolean, Column, DateTime, Index, MetaData, String, Table
 from sqlalchemy.dialects.postgresql import JSONB
 
 from fbs_worker.core.postgres import Connection
-from fbs_worker.schema import search
+from fbs_worker.schema import search_index
 from fbs_worker.schema.columns import column, id_column, time_column
-from fbs_worker.schema.names import checked_name, derived_name
-from fbs_worker.schema.render import render
-from fbs_worker.schema.survey import (
+from fbs_worker.schema.ddl import render
+from fbs_worker.schema.inspector import (
     LOCK_TABLES,
     check_may_create,
     foreign_error,
@@ -26,6 +25,7 @@ from fbs_worker.schema.survey import (
     system_trouble,
     table_exists,
 )
+from fbs_worker.schema.naming import checked_name, derived_name
 from fbs_worker.solution import check_prefix
 
 __all__ = [
@@ -69,8 +69,8 @@ def discoveries_table(prefix: str, metadata: MetaData | None = None) -> Table:
     )
     Index(
         derived_name(f"{table.name}_words", "_idx"),
-        text(search.THINGS),
-        text(search.FIELDS),
+        text(search_index.THINGS),
+        text(search_index.FIELDS),
         _table=table,
         postgresql_using="gin",
         # a search looks through what is yet to be sorted in, too: at most a megabyte of it

@@ -9,7 +9,7 @@ from psycopg2 import sql
 
 from fbs_worker.core.errors import RefusedError
 from fbs_worker.core.postgres import Connection, errors_translated
-from fbs_worker.schema.survey import LOCK_TABLES, relations
+from fbs_worker.schema.inspector import LOCK_TABLES, relations
 
 _DEPENDENTS: Final = """
 WITH dropped AS (SELECT oid, reltype FROM pg_class WHERE relname = ANY(%(names)s) AND pg_table_is_visible(oid))

@@ -11,7 +11,7 @@ from sqlalchemy import Table, UniqueConstraint
 
 from fbs_worker.schema.columns import type_of
 from fbs_worker.schema.definition import Definition
-from fbs_worker.schema.survey import Key, Relation
+from fbs_worker.schema.inspector import Key, Relation
 
 
 def differences(
