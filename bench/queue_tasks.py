@@ -10,7 +10,7 @@ from celery import shared_task
 
 from fbs_worker.core.progress import NullProgress, Progress
 from fbs_worker.jobs.worker.task import JobTask
-from fbs_worker.requests import DiscoverRequest
+from fbs_worker.solutions.requests import DiscoverRequest
 from fbs_worker.tasks.discover import discover
 
 

@@ -21,7 +21,7 @@ from fbs_worker.core.settings import DEFAULT_CONNECTION, Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.domains import Domain
 from fbs_worker.jobs.worker.task import JobTask
-from fbs_worker.requests import DiscoverRequest, check_odoo, refuse_plain_password
+from fbs_worker.solutions.requests import DiscoverRequest, check_odoo, refuse_plain_password
 
 
 @shared_task(name="fbs.discover", bind=True, base=JobTask)  # type: ignore[untyped-decorator]  # Celery has no types

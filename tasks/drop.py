@@ -15,15 +15,15 @@ from fbs_worker.core.postgres import Connection
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.worker.task import JobTask
-from fbs_worker.leaving import forget, is_address_book, others_have_rows
 from fbs_worker.migration.model.archive import kept_tables
-from fbs_worker.registry import OwnRow, SolutionRecord
-from fbs_worker.registry_rows import table_name
-from fbs_worker.requests import DropRequest
 from fbs_worker.schema import create
 from fbs_worker.schema.inspector import LOCK_TABLES, relations
 from fbs_worker.schema.system_tables import system_tables
-from fbs_worker.tasks.solutions import (
+from fbs_worker.solutions.cleanup import forget, is_address_book, others_have_rows
+from fbs_worker.solutions.records import table_name
+from fbs_worker.solutions.registry import OwnRow, SolutionRecord
+from fbs_worker.solutions.requests import DropRequest
+from fbs_worker.solutions.workspace import (
     Entry,
     Home,
     find_solution,

@@ -24,11 +24,11 @@ from fbs_worker.migration.apply.journal import Row, Undoes, history, unfinished
 from fbs_worker.migration.apply.result import Applied
 from fbs_worker.migration.model.plan import Plan, Step
 from fbs_worker.migration.undo.planner import plan_undo
-from fbs_worker.migration.wanted import plan_migration, wanted
-from fbs_worker.registry import OwnRow, SolutionRecord
-from fbs_worker.requests_migrate import MigrateRequest
 from fbs_worker.schema.inspector import relations
-from fbs_worker.tasks.solutions import Entry, Home, find_solution, own_row, refuse_sharing, to_oneself, vault_of
+from fbs_worker.solutions.migrate_request import MigrateRequest
+from fbs_worker.solutions.registry import OwnRow, SolutionRecord
+from fbs_worker.solutions.target import plan_migration, wanted
+from fbs_worker.solutions.workspace import Entry, Home, find_solution, own_row, refuse_sharing, to_oneself, vault_of
 
 _log = logging.getLogger(__name__)
 

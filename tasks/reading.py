@@ -20,7 +20,7 @@ from fbs_worker.core.postgres import Connection
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.domains import load_domain
-from fbs_worker.registry import SolutionRecord
+from fbs_worker.solutions.registry import SolutionRecord
 from fbs_worker.tasks.discover import read_and_save
 
 _WRITTEN: Final = ("added", "changed", "removed")

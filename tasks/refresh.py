@@ -12,11 +12,11 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.worker.task import JobTask
-from fbs_worker.registry import OwnRow
-from fbs_worker.requests import RefreshRequest
 from fbs_worker.schema.system_tables import SYSTEM_TABLES, ensure_tables
+from fbs_worker.solutions.registry import OwnRow
+from fbs_worker.solutions.requests import RefreshRequest
+from fbs_worker.solutions.workspace import Home, find_solution, own_row, to_oneself, vault_of
 from fbs_worker.tasks.reading import Refreshed, refresh_solution
-from fbs_worker.tasks.solutions import Home, find_solution, own_row, to_oneself, vault_of
 
 
 @shared_task(name="fbs.refresh", bind=True, base=JobTask)  # type: ignore[untyped-decorator]  # Celery has no types

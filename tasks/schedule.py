@@ -15,7 +15,7 @@ from fbs_worker.jobs.worker.task import JobTask
 from fbs_worker.scheduling.entries import PlanStore
 from fbs_worker.scheduling.model import Schedule
 from fbs_worker.scheduling.reconcile import due_solutions, open_book, refresh_every, without_schedule
-from fbs_worker.tasks.solutions import vault_of
+from fbs_worker.solutions.workspace import vault_of
 
 
 @shared_task(name="fbs.refresh_due", bind=True, base=JobTask)  # type: ignore[untyped-decorator]  # Celery has no types

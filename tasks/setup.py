@@ -20,13 +20,12 @@ from fbs_worker.core.settings import DEFAULT_CONNECTION, OdooConnection, Setting
 from fbs_worker.core.vault import Vault
 from fbs_worker.jobs.worker.task import JobTask
 from fbs_worker.migration.plan.planner import made_of
-from fbs_worker.registry import OwnRow, SolutionRecord
-from fbs_worker.requests import SetupRequest, check_odoo, refuse_plain_password
 from fbs_worker.schema import create
 from fbs_worker.schema.definition import Definition, define
 from fbs_worker.schema.inspector import LOCK_TABLES, check_may_create
-from fbs_worker.tasks.reading import Refreshed, refresh_solution
-from fbs_worker.tasks.solutions import (
+from fbs_worker.solutions.registry import OwnRow, SolutionRecord
+from fbs_worker.solutions.requests import SetupRequest, check_odoo, refuse_plain_password
+from fbs_worker.solutions.workspace import (
     Entry,
     Home,
     essence,
@@ -36,6 +35,7 @@ from fbs_worker.tasks.solutions import (
     undone_on_failure,
     vault_of,
 )
+from fbs_worker.tasks.reading import Refreshed, refresh_solution
 
 DEFINITION_VERSION: Final = 1
 """Of what `schema_definition` of a solution's row looks like."""

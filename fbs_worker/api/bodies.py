@@ -1,6 +1,6 @@
 """What callers send, as the OpenAPI document describes it, and as far as a schema can check it.
 
-What goes together is checked by `fbs_worker.requests`, as for every face.
+What goes together is checked by `fbs_worker.solutions.requests`, as for every face.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from fbs_worker.api.bodies import SOLUTION_NAME, DatabaseBody
 from fbs_worker.api.hosts import check_database
 from fbs_worker.api.places import Places
 from fbs_worker.core.settings import Settings
-from fbs_worker.registry_rows import SolutionRecord
-from fbs_worker.requests import with_defaults
+from fbs_worker.solutions.records import SolutionRecord
+from fbs_worker.solutions.requests import with_defaults
 
 SolutionPath = Annotated[
     str, Path(pattern=SOLUTION_NAME, max_length=100, description="the solution's name", examples=["fayvad_rentals"])

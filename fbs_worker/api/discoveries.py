@@ -38,8 +38,8 @@ from fbs_worker.core.errors import (
     UsageError,
 )
 from fbs_worker.domains import load_domain
-from fbs_worker.registry_rows import SolutionRecord
 from fbs_worker.solution import DatabaseConfig
+from fbs_worker.solutions.records import SolutionRecord
 
 router = APIRouter(tags=["discoveries"])
 

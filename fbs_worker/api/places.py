@@ -13,9 +13,9 @@ from fbs_worker.core.postgres import Connection
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.jobs.reader import JobReader
-from fbs_worker.registry import AddressBook, home_database
-from fbs_worker.registry_rows import SolutionRecord
 from fbs_worker.solution import DatabaseConfig
+from fbs_worker.solutions.records import SolutionRecord
+from fbs_worker.solutions.registry import AddressBook, home_database
 
 
 class Places:

@@ -32,8 +32,8 @@ def diagram(
 
     It goes to stdout: fbs diagram shop > shop.svg
     """
-    from fbs_worker.diagrams import solution_picture
     from fbs_worker.migration.diagram.svg import mermaid, svg
+    from fbs_worker.solutions.diagram import solution_picture
 
     picture = solution_picture(current_settings(), one_solution(name, solution_name))
     sys.stdout.write(svg(picture) if diagram_format is DiagramFormat.SVG else mermaid(picture))

@@ -192,7 +192,7 @@ def rotate_keys(output_format: Format = OutputFormat.TEXT) -> None:
 
     After it, older keys can be taken out of FBS_SECRET_KEYS, unless a database could not be reached.
     """
-    from fbs_worker.rotation import rotate_keys as rotate
+    from fbs_worker.solutions.key_rotation import rotate_keys as rotate
 
     told = rotate(current_settings())
     if output_format is OutputFormat.JSON:

@@ -82,7 +82,7 @@ class Client:
             SecretError: a plain password, and no key to seal it with.
             QueueUnreachable: Redis does not answer.
         """
-        from fbs_worker.requests import DiscoverRequest, expected_odoo
+        from fbs_worker.solutions.requests import DiscoverRequest, expected_odoo
 
         request = DiscoverRequest.parse(
             domain=domain,
@@ -118,7 +118,7 @@ class Client:
             SecretError: a plain password, and no key to seal it with.
             QueueUnreachable: Redis does not answer.
         """
-        from fbs_worker.requests import SetupRequest, expected_odoo
+        from fbs_worker.solutions.requests import SetupRequest, expected_odoo
 
         request = SetupRequest.parse(config, odoo_moved=odoo_moved, settings=self._settings, **flat)
         asked = request.config
@@ -137,7 +137,7 @@ class Client:
             UsageError: something of it is not valid.
             QueueUnreachable: Redis does not answer.
         """
-        from fbs_worker.requests import RefreshRequest
+        from fbs_worker.solutions.requests import RefreshRequest
 
         request = RefreshRequest.parse(solution_name=solution_name, full=full, odoo_moved=odoo_moved)
         return self._enqueue("fbs.refresh", request.to_message(), solution=solution_name)
@@ -154,7 +154,7 @@ class Client:
             UsageError: something of it is not valid.
             QueueUnreachable: Redis does not answer.
         """
-        from fbs_worker.requests import DropRequest
+        from fbs_worker.solutions.requests import DropRequest
 
         request = DropRequest.parse(solution_name=solution_name, with_data=with_data, dry_run=dry_run)
         return self._enqueue("fbs.drop", request.to_message(), solution=solution_name)
@@ -189,7 +189,7 @@ class Client:
             UsageError: something of it is not valid.
             QueueUnreachable: Redis does not answer.
         """
-        from fbs_worker.requests_migrate import MigrateRequest
+        from fbs_worker.solutions.migrate_request import MigrateRequest
 
         request = MigrateRequest.parse(
             solution_name=solution_name,

@@ -26,11 +26,11 @@ from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.jobs.store import JobState, JobStore
 from fbs_worker.ops.status_queries import Counted, LongLook, Look, look_at, look_long_at
-from fbs_worker.registry import AddressBook, DamagedRow, SolutionRecord, home_database
 from fbs_worker.scheduling.entries import Plan
 from fbs_worker.scheduling.reconcile import refresh_every
 from fbs_worker.scheduling.service import planned, what_beat_knows
 from fbs_worker.solution import DatabaseConfig
+from fbs_worker.solutions.registry import AddressBook, DamagedRow, SolutionRecord, home_database
 
 LIST_SECONDS: Final = 5.0
 """How long `list` waits for databases, all of them together."""

@@ -10,12 +10,12 @@ from fbs_worker.catalogue.model import SectionStatus
 from fbs_worker.catalogue.store import Catalogue
 from fbs_worker.core.errors import DatabaseBusy, FBSError
 from fbs_worker.core.postgres import Connection, errors_translated
-from fbs_worker.migration.wanted import plan_migration, wanted
-from fbs_worker.registry_rows import DamagedRow, SolutionRecord, read_rows, table_name
 from fbs_worker.schema.create import table_sizes
 from fbs_worker.schema.definition import Definition
 from fbs_worker.schema.inspector import relations
 from fbs_worker.schema.system_tables import system_tables
+from fbs_worker.solutions.records import DamagedRow, SolutionRecord, read_rows, table_name
+from fbs_worker.solutions.target import plan_migration, wanted
 
 Counted = dict[tuple[str, str], Mapping[str, int]]
 """Table prefix and domain → active discoveries per type: solutions may share a catalogue."""

@@ -17,7 +17,7 @@ from fbs_worker.catalogue.model import DiscoveryType
 from fbs_worker.catalogue.references import MOST, Links
 from fbs_worker.core.postgres import Connection
 from fbs_worker.pages.frame import both, frame_of, page_router
-from fbs_worker.registry import SolutionRecord
+from fbs_worker.solutions.registry import SolutionRecord
 from fbs_worker.workflow_moves import read_workflow
 from fbs_worker.workflow_picture import workflow_svg
 

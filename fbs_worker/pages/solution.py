@@ -11,12 +11,12 @@ from starlette.responses import Response
 
 from fbs_worker.catalogue import pagination
 from fbs_worker.core.errors import FBSError, UsageError
-from fbs_worker.diagrams import solution_picture
 from fbs_worker.jobs.model import JobRecord
 from fbs_worker.migration.diagram.svg import svg
 from fbs_worker.pages.changes import between
 from fbs_worker.pages.frame import both, frame_of, page_router
 from fbs_worker.scheduling.model import Schedule
+from fbs_worker.solutions.diagram import solution_picture
 
 router = page_router()
 

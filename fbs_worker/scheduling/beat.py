@@ -34,11 +34,11 @@ from fbs_worker.core.errors import EXIT_DONE, FBSError, QueueUnreachable, UsageE
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.app import FBSCelery, check, make_app
 from fbs_worker.jobs.worker.run import LOG_LEVELS
-from fbs_worker.registry import home_database
 from fbs_worker.scheduling.entries import REFRESH_DUE, PlanStore
 from fbs_worker.scheduling.model import Schedule
 from fbs_worker.scheduling.reconcile import due_solutions, rebuild, refresh_every
 from fbs_worker.scheduling.service import LOCK_SECONDS, LOOK_SECONDS, beat_configuration
+from fbs_worker.solutions.registry import home_database
 
 _log = logging.getLogger(__name__)
 

@@ -19,11 +19,11 @@ from fbs_worker.core.fanout import gather, looking_into
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
-from fbs_worker.registry import AddressBook, DamagedRow, OwnRow, SolutionRecord, home_database
-from fbs_worker.registry_rows import read_rows, table_name
 from fbs_worker.scheduling.entries import REFRESH_DUE, PlanStore, definition, entry_name
 from fbs_worker.scheduling.model import DUE_EVERY, Schedule, due
 from fbs_worker.solution import DatabaseConfig
+from fbs_worker.solutions.records import read_rows, table_name
+from fbs_worker.solutions.registry import AddressBook, DamagedRow, OwnRow, SolutionRecord, home_database
 
 _log = logging.getLogger(__name__)
 

@@ -20,11 +20,11 @@ from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.store import JobRecord, JobStore
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.programs import Program
-from fbs_worker.registry import AddressBook, OwnRow
 from fbs_worker.scheduling.beat import run_beat
 from fbs_worker.scheduling.entries import INDEX, LOCK, PREFIX, REFRESH_DUE, PlanStore, entry_name
 from fbs_worker.scheduling.model import Schedule
 from fbs_worker.scheduling.service import set_schedule
+from fbs_worker.solutions.registry import AddressBook, OwnRow
 from tests.conftest import MakeSettings
 from tests.support.beat_process import beat_process
 from tests.support.made_solutions import MadeSolutions

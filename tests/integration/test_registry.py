@@ -22,8 +22,8 @@ from fbs_worker.core.errors import (
 )
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.core.vault import Vault, new_key
-from fbs_worker.registry import AddressBook, DamagedRow, OwnRow, SolutionRecord, home_database
 from fbs_worker.solution import DatabaseConfig, SolutionConfig
+from fbs_worker.solutions.registry import AddressBook, DamagedRow, OwnRow, SolutionRecord, home_database
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import PASSWORD, TABLES, record
 

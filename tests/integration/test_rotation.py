@@ -22,10 +22,10 @@ from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault, new_key
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.local.programs import settings_environment
-from fbs_worker.registry import AddressBook, OwnRow, SolutionRecord
-from fbs_worker.rotation import rotate_keys
 from fbs_worker.schema.system_tables import ensure_tables, solution_schemas_table
 from fbs_worker.solution import DatabaseConfig
+from fbs_worker.solutions.key_rotation import rotate_keys
+from fbs_worker.solutions.registry import AddressBook, OwnRow, SolutionRecord
 from tests.conftest import MakeSettings
 
 PASSWORD = "s3cr3t pässwörd"
@@ -221,7 +221,7 @@ def test_killed_in_the_middle_it_can_be_run_again(place: Place) -> None:
 
 
 def _rotating(settings: Settings) -> subprocess.Popen[bytes]:
-    code = "from fbs_worker.rotation import rotate_keys; from fbs_worker.core.settings import load_settings; rotate_keys(load_settings())"
+    code = "from fbs_worker.solutions.key_rotation import rotate_keys; from fbs_worker.core.settings import load_settings; rotate_keys(load_settings())"
     return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **settings_environment(settings)})
 
 

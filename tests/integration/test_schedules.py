@@ -16,12 +16,12 @@ from fbs_worker.core.postgres import connect
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.status import solution_status
-from fbs_worker.registry import AddressBook
 from fbs_worker.scheduling.entries import INDEX, LOCK, PREFIX, REFRESH_DUE, PlanStore, entry_name
 from fbs_worker.scheduling.model import CATCH_UP, Schedule
 from fbs_worker.scheduling.reconcile import rebuild, schedule_lock
 from fbs_worker.scheduling.service import list_schedules, set_schedule
 from fbs_worker.solution import DatabaseConfig
+from fbs_worker.solutions.registry import AddressBook
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import MadeSolutions, check_no_secret, run
 from tests.support.solutions import ODOO, Steps, config_of, die, inline, killed, rows

@@ -19,8 +19,8 @@ from fbs_worker.core.vault import new_key
 from fbs_worker.ops import status
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.status import LIST_SECONDS, list_solutions, solution_status
-from fbs_worker.registry import OwnRow
 from fbs_worker.solution import DatabaseConfig
+from fbs_worker.solutions.registry import OwnRow
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import REFRESH, MadeSolutions, check_no_secret
 

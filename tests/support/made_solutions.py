@@ -16,10 +16,10 @@ from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.domains import load_domain
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
-from fbs_worker.registry import AddressBook, OwnRow, SolutionRecord
 from fbs_worker.schema import create
 from fbs_worker.schema.definition import define
 from fbs_worker.solution import DatabaseConfig
+from fbs_worker.solutions.registry import AddressBook, OwnRow, SolutionRecord
 from tests.support.snapshots import MODULE, MadeSnapshot, model, thing
 
 PASSWORD = "s3cr3t'\" pässwörd"

@@ -18,7 +18,7 @@ from fbs_worker.core.progress import NullProgress, Progress
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.solution import DatabaseConfig
-from fbs_worker.tasks import solutions
+from fbs_worker.solutions import workspace
 
 RECORDING = Path(connectors.__file__).parent / "recordings" / "odoo19.json.xz"
 ODOO = f"recording:{RECORDING}"
@@ -187,8 +187,8 @@ def die_at_the_book(task: str, kwargs: Mapping[str, Any], settings: Settings, *,
 
             return call
 
-        solutions.Home.put = dying(solutions.Home.put)  # type: ignore[method-assign]
-        solutions.Entry.gone = dying(solutions.Entry.gone)  # type: ignore[method-assign]
+        workspace.Home.put = dying(workspace.Home.put)  # type: ignore[method-assign]
+        workspace.Entry.gone = dying(workspace.Entry.gone)  # type: ignore[method-assign]
         run_inline(task, kwargs, settings=settings)
 
     return killed(work)

@@ -16,7 +16,7 @@ from fbs_worker.jobs.app import make_app, shown
 from fbs_worker.jobs.config import QUEUES, ROUTES, configuration
 from fbs_worker.jobs.model import JobEvent, JobRecord, JobState
 from fbs_worker.jobs.worker.task import JobFailure, pause_before, unexpected
-from fbs_worker.requests import DiscoverRequest, check_odoo, expected_odoo, refuse_plain_password
+from fbs_worker.solutions.requests import DiscoverRequest, check_odoo, expected_odoo, refuse_plain_password
 
 NOW = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 KEPT = {"action": "discover", "state": "running", "created_at": str(NOW), "heartbeat_at": str(NOW), "attempts": "1"}

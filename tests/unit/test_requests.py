@@ -15,7 +15,13 @@ from pydantic import SecretStr
 from fbs_worker.core.errors import SecretError, UsageError
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
-from fbs_worker.requests import DiscoverRequest, DropRequest, RefreshRequest, SetupRequest, refuse_plain_password
+from fbs_worker.solutions.requests import (
+    DiscoverRequest,
+    DropRequest,
+    RefreshRequest,
+    SetupRequest,
+    refuse_plain_password,
+)
 
 DICTIONARY: dict[str, Any] = {
     "solution_name": "fayvad_rentals",

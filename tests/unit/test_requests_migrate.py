@@ -8,7 +8,7 @@ import pytest
 
 from fbs_worker.core.errors import UsageError
 from fbs_worker.migration.model.plan import Hazard
-from fbs_worker.requests_migrate import MigrateRequest
+from fbs_worker.solutions.migrate_request import MigrateRequest
 
 PRINT = "0123456789abcdef"
 

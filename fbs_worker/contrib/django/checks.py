@@ -39,7 +39,7 @@ def _wrong(settings: Settings) -> Iterator[FBSError]:
     from fbs_worker.core.redis import check_url
     from fbs_worker.core.vault import Vault
     from fbs_worker.jobs.broker import Broker
-    from fbs_worker.registry import home_database
+    from fbs_worker.solutions.registry import home_database
 
     looks: list[tuple[bool, Callable[[], object]]] = [
         (bool(settings.fbs_redis_url), lambda: check_url(settings.fbs_redis_url)),

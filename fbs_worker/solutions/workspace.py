@@ -15,8 +15,8 @@ from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
-from fbs_worker.registry import AddressBook, DamagedRow, OwnRow, SolutionRecord, home_database
 from fbs_worker.solution import DatabaseConfig
+from fbs_worker.solutions.registry import AddressBook, DamagedRow, OwnRow, SolutionRecord, home_database
 
 _log = logging.getLogger(__name__)
 

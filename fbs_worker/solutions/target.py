@@ -12,8 +12,8 @@ from fbs_worker.core.errors import RefusedError, UsageError
 from fbs_worker.domains import load_domain
 from fbs_worker.migration.model.plan import Plan
 from fbs_worker.migration.plan.planner import make_plan
-from fbs_worker.registry_rows import SolutionRecord
 from fbs_worker.schema.definition import Definition, define
+from fbs_worker.solutions.records import SolutionRecord
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,9 +16,9 @@ from fbs_worker.migration.diff.differ import compare
 from fbs_worker.migration.inspect.inspector import read
 from fbs_worker.migration.inspect.normalizer import settled
 from fbs_worker.migration.model.schema import from_json, shape_of
-from fbs_worker.migration.wanted import wanted
-from fbs_worker.registry import AddressBook, OwnRow, SolutionRecord, home_database
 from fbs_worker.solution import DatabaseConfig
+from fbs_worker.solutions.registry import AddressBook, OwnRow, SolutionRecord, home_database
+from fbs_worker.solutions.target import wanted
 
 _CONNECT_SECONDS: Final = 3
 _SECONDS: Final = 30.0

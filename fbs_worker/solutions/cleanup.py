@@ -11,8 +11,8 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.core.postgres import errors_translated
-from fbs_worker.registry_rows import table_name
 from fbs_worker.schema.inspector import relations
+from fbs_worker.solutions.records import table_name
 
 _DOMAIN: Final = "domain"
 _SOLUTION: Final = "solution_name"

@@ -23,10 +23,10 @@ from fbs_worker.core.fanout import gather, looking_into
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import SEALED, Vault
-from fbs_worker.registry import AddressBook, DamagedRow, SolutionRecord, home_database
-from fbs_worker.registry_rows import OWN_MARK, table_name
 from fbs_worker.schema.system_tables import table_exists
 from fbs_worker.solution import DatabaseConfig
+from fbs_worker.solutions.records import OWN_MARK, table_name
+from fbs_worker.solutions.registry import AddressBook, DamagedRow, SolutionRecord, home_database
 
 _CONNECT_SECONDS: Final = 5
 _SECONDS: Final = 30.0

@@ -19,7 +19,9 @@ from fbs_worker.core.errors import SettingsError, SolutionNotFound, UsageError
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
-from fbs_worker.registry_rows import (
+from fbs_worker.schema.system_tables import ensure_tables, solution_schemas_table, table_exists
+from fbs_worker.solution import DEFAULT_TABLE_PREFIX, DatabaseConfig, check_prefix
+from fbs_worker.solutions.records import (
     LAST_REFRESH,
     SHAPE,
     DamagedRow,
@@ -30,9 +32,7 @@ from fbs_worker.registry_rows import (
     table_name,
     write_row,
 )
-from fbs_worker.registry_schedule import write_schedule
-from fbs_worker.schema.system_tables import ensure_tables, solution_schemas_table, table_exists
-from fbs_worker.solution import DEFAULT_TABLE_PREFIX, DatabaseConfig, check_prefix
+from fbs_worker.solutions.schedule_column import write_schedule
 
 __all__ = ["AddressBook", "DamagedRow", "OwnRow", "SolutionRecord", "home_database"]
 

@@ -12,8 +12,8 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.catalogue.copy_rows import to_json
-from fbs_worker.registry_rows import OWN_MARK, SCHEDULE
 from fbs_worker.schema.system_tables import table_exists
+from fbs_worker.solutions.records import OWN_MARK, SCHEDULE
 
 
 def write_schedule(

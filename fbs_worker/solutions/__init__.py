@@ -1,0 +1,1 @@
+"""Solutions: their configuration, requests, registry, manifest, desired tables and cleanup."""
