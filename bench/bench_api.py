@@ -33,7 +33,6 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 from pydantic import SecretStr
 
 from bench.api_load import get, load
-from fbs_worker.api.tokens import Entry, new_token
 from fbs_worker.catalogue.model import Discovery, DiscoveryType, Section, SectionStatus
 from fbs_worker.catalogue.search import search
 from fbs_worker.catalogue.store import Catalogue
@@ -47,6 +46,7 @@ from fbs_worker.ops.local.embedded.postgres import postgres_binaries
 from fbs_worker.ops.local.programs import Program
 from fbs_worker.ops.local.state import database_url
 from fbs_worker.solution import DatabaseConfig
+from fbs_worker.web.api.tokens import Entry, new_token
 
 SOLUTIONS: Final = 100
 DISCOVERIES: Final = 20_000

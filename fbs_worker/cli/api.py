@@ -29,9 +29,9 @@ def api(
 
     if not is_installed("api"):
         raise SettingsError("What the API needs is not installed.", hint='Install it: pip install "fbs-worker[api]"')
-    from fbs_worker.api.server import run_api
     from fbs_worker.core.sockets import LOOPBACK, is_loopback
     from fbs_worker.ops.local.programs import tell_ready
+    from fbs_worker.web.server import run_api
 
     given = {"fbs_api_address": address, "fbs_api_port": port}
     settings = current_settings().model_copy(update={name: value for name, value in given.items() if value is not None})

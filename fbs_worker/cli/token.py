@@ -23,7 +23,7 @@ def new_token(
 
     It is shown this once: its entry, for FBS_API_TOKENS, holds only its hash.
     """
-    from fbs_worker.api.tokens import Entry, new_token
+    from fbs_worker.web.api.tokens import Entry, new_token
 
     token = new_token()
     entry = Entry.of(token, name=name, scope=scope)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from fastapi import FastAPI
 
-from fbs_worker.api.app import create_app
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.store import JobStore
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.solution import DatabaseConfig
+from fbs_worker.web.app import create_app
 from tests.conftest import MakeSettings
 from tests.support.asgi import Asking
 from tests.support.solutions import ODOO, fresh_database

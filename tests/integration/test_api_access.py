@@ -9,11 +9,11 @@ from typing import Any, Final
 import pytest
 from starlette.routing import BaseRoute, Route
 
-from fbs_worker.api.app import create_app
-from fbs_worker.api.guard import SESSION_COOKIE
-from fbs_worker.api.tokens import new_token
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.programs import Program
+from fbs_worker.web.api.auth import SESSION_COOKIE
+from fbs_worker.web.api.tokens import new_token
+from fbs_worker.web.app import create_app
 from tests.support.api_server import READER, WRITER, ApiServer, api_server
 
 MISSING: Final = {

@@ -9,10 +9,10 @@ from contextlib import closing
 
 import pytest
 
-from fbs_worker.api.connections import Connections
 from fbs_worker.core.errors import DatabaseBusy, DatabaseError, DatabaseMissing, DatabaseUnreachable
 from fbs_worker.core.postgres import Connection, connect, errors_translated
 from fbs_worker.solution import DatabaseConfig
+from fbs_worker.web.api.pool import Connections
 
 PATIENCE = 30.0
 COUNT = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'fbs-worker api' AND datname = %s"

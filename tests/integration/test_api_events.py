@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from fbs_worker.api import events
-from fbs_worker.api.models import EventBody
-from fbs_worker.api.waiting import Waiting
 from fbs_worker.jobs.store import JobStore
+from fbs_worker.web.api import sse
+from fbs_worker.web.api.long_poll import Waiting
+from fbs_worker.web.api.response_models import EventBody
 from tests.conftest import MakeSettings
 from tests.support.api_server import WRITER, api_server, bearer
 from tests.support.asgi import Asking
@@ -103,7 +103,7 @@ def _next_event(lines: Iterator[str]) -> dict[str, Any]:
 
 
 def test_silence_is_broken(asking: Asking, store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "EVERY_SECONDS", 1)
+    monkeypatch.setattr(sse, "EVERY_SECONDS", 1)
     store.create("job-1", action="discover")
     threading.Timer(2.5, lambda: store.request_cancel("job-1")).start()
     text = asking.get(EVENTS).text

@@ -19,15 +19,15 @@ import pytest
 import redis
 from cryptography.fernet import Fernet
 
-from fbs_worker.api.app import create_app
-from fbs_worker.api.errors import IdempotencyInProgress, IdempotencyMismatch
-from fbs_worker.api.idempotency import KEPT_SECONDS, Idempotency, Made
-from fbs_worker.api.problems import Problem
-from fbs_worker.api.tokens import LOCAL, SCOPES, Caller, new_token
 from fbs_worker.client.client import Client
 from fbs_worker.core.errors import JobError, QueueUnreachable, SettingsError, UsageError
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.programs import Program
+from fbs_worker.web.api.errors import IdempotencyInProgress, IdempotencyMismatch
+from fbs_worker.web.api.idempotency import KEPT_SECONDS, Idempotency, Made
+from fbs_worker.web.api.problems import Problem
+from fbs_worker.web.api.tokens import LOCAL, SCOPES, Caller, new_token
+from fbs_worker.web.app import create_app
 from tests.conftest import MakeSettings
 from tests.support.api_server import PATIENCE, READER, WRITER, ApiServer, api_server
 from tests.support.asgi import Asking

@@ -10,11 +10,11 @@ from contextlib import closing
 import pytest
 from fastapi import FastAPI
 
-from fbs_worker.api.errors import TooBusy
-from fbs_worker.api.models import JobAnswer, JobsAnswer
-from fbs_worker.api.waiting import Waiting
 from fbs_worker.core.errors import OdooAccessDenied, OdooTimeout, SolutionConflict
 from fbs_worker.jobs.store import JobStore
+from fbs_worker.web.api.errors import TooBusy
+from fbs_worker.web.api.long_poll import Waiting
+from fbs_worker.web.api.response_models import JobAnswer, JobsAnswer
 from tests.support.asgi import Asking
 
 HR = "/api/v1/discoveries/hr/model/"

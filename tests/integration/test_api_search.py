@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from fbs_worker.api.models import HitsAnswer
 from fbs_worker.catalogue.model import Discovery
 from fbs_worker.catalogue.search import search
 from fbs_worker.catalogue.store import Catalogue
@@ -22,6 +21,7 @@ from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.schema import create
 from fbs_worker.schema.definition import define
 from fbs_worker.solution import DatabaseConfig
+from fbs_worker.web.api.response_models import HitsAnswer
 from tests.support.api_stage import SHOP, ApiStage
 from tests.support.snapshots import FEATURE, MODEL, MODULE, WORKFLOW, MadeSnapshot, thing
 from tests.support.solutions import fresh_database

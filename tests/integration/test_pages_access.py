@@ -8,12 +8,12 @@ from urllib.parse import quote
 
 import pytest
 
-from fbs_worker.api.app import create_app
-from fbs_worker.api.guard import SESSION_COOKIE
-from fbs_worker.api.limits import WRONG_TOKENS_PER_MINUTE
-from fbs_worker.api.tokens import new_token
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.pages.session import SECONDS
+from fbs_worker.web.api.auth import SESSION_COOKIE
+from fbs_worker.web.api.rate_limit import WRONG_TOKENS_PER_MINUTE
+from fbs_worker.web.api.tokens import new_token
+from fbs_worker.web.app import create_app
+from fbs_worker.web.pages.session import SECONDS
 from tests.conftest import MakeSettings
 from tests.support.api_server import READER, TOKENS, WRITER, bearer
 from tests.support.asgi import BASE as SITE

@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from fbs_worker.api.tokens import Entry, new_token
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.programs import Program
+from fbs_worker.web.api.tokens import Entry, new_token
 
 PATIENCE = 60.0
 READER, WRITER = new_token(), new_token()

@@ -17,13 +17,13 @@ from fastapi import FastAPI
 from lxml import html
 from pydantic import SecretStr
 
-from fbs_worker.api.app import create_app
-from fbs_worker.api.guard import SESSION_COOKIE
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.state import database_url
-from fbs_worker.pages.frame import HEADERS
 from fbs_worker.solution import DatabaseConfig
+from fbs_worker.web.api.auth import SESSION_COOKIE
+from fbs_worker.web.app import create_app
+from fbs_worker.web.pages.layout import HEADERS
 from tests.integration.test_refresh_task import make_it_look_changed
 from tests.support.api_server import READER, TOKENS, WRITER
 from tests.support.asgi import BASE, Asking

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from fbs_worker.api.fresh import Fresh, Shared
 from fbs_worker.core.errors import QueueUnreachable, UsageError
+from fbs_worker.web.api.cache import Fresh, Shared
 
 PATIENCE = 30.0
 

@@ -12,12 +12,12 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, StreamingResponse
 
-from fbs_worker.api.guard import SESSION_COOKIE, Caller, Guard, caller_of, check_token, require_read, require_write
-from fbs_worker.api.limits import Limiter
-from fbs_worker.api.problems import on_error, on_http_exception, on_invalid
-from fbs_worker.api.tokens import Entry, Tokens, new_token
 from fbs_worker.core.errors import FBSError, UsageError
 from fbs_worker.core.settings import Settings
+from fbs_worker.web.api.auth import SESSION_COOKIE, Caller, Guard, caller_of, check_token, require_read, require_write
+from fbs_worker.web.api.problems import on_error, on_http_exception, on_invalid
+from fbs_worker.web.api.rate_limit import Limiter
+from fbs_worker.web.api.tokens import Entry, Tokens, new_token
 from tests.support.asgi import Asking
 
 READER, WRITER = new_token(), new_token()
@@ -331,11 +331,11 @@ def test_every_answer_is_careful(guarded: Asking) -> None:
 
 
 def test_who_changed_what_is_in_the_log(guarded: Asking, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("INFO", logger="fbs_worker.api"):
+    with caplog.at_level("INFO", logger="fbs_worker.web.api"):
         guarded.get("/api/v1/things/", headers=bearer(WRITER))
         guarded.post("/api/v1/things/", json={"port": 1, "password": "hunter2"}, headers=bearer(WRITER))
         guarded.post("/api/v1/things/", json={"port": 1}, headers=bearer(READER))
-    told = [record.getMessage() for record in caplog.records if record.name.startswith("fbs_worker.api")]
+    told = [record.getMessage() for record in caplog.records if record.name.startswith("fbs_worker.web.api")]
     assert [line.rpartition(",")[0] for line in told] == [
         "ci: POST /api/v1/things/ 200",
         "look: POST /api/v1/things/ 403",

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 from starlette.types import Message
 
-from fbs_worker.api.errors import TooManyRequests
-from fbs_worker.api.limits import BodyTooLong, Limiter, announced_length, counted
+from fbs_worker.web.api.errors import TooManyRequests
+from fbs_worker.web.api.rate_limit import BodyTooLong, Limiter, announced_length, counted
 
 
 class Clock:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fbs_worker.api.errors import CrossSite, NotLocal
-from fbs_worker.api.origin import check_local, check_site
 from fbs_worker.core.sockets import is_loopback
+from fbs_worker.web.api.csrf import check_local, check_site
+from fbs_worker.web.api.errors import CrossSite, NotLocal
 
 HOST = "127.0.0.1:8000"
 

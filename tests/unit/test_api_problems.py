@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
-from fbs_worker.api import errors as http
-from fbs_worker.api.problems import (
+from fbs_worker.core import errors as core
+from fbs_worker.core.errors import FBSError
+from fbs_worker.ops.health import Unhealthy
+from fbs_worker.web.api import errors as http
+from fbs_worker.web.api.problems import (
     STATUS,
     Problem,
     error_of,
@@ -19,9 +22,6 @@ from fbs_worker.api.problems import (
     status_of,
     title_of,
 )
-from fbs_worker.core import errors as core
-from fbs_worker.core.errors import FBSError
-from fbs_worker.ops.health import Unhealthy
 
 
 def kinds(kind: type[FBSError] = FBSError) -> Iterator[type[FBSError]]:

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from fbs_worker.api.tokens import Entry, Tokens, new_token
 from fbs_worker.core.errors import SettingsError, UsageError
+from fbs_worker.web.api.tokens import Entry, Tokens, new_token
 
 
 def test_a_token_is_random_and_known_by_its_looks() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fbs_worker.catalogue.model import Change, ChangeReport, DiscoveryType
-from fbs_worker.pages.changes import Net, between
+from fbs_worker.web.pages.changes import Net, between
 
 
 def report(

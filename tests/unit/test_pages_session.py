@@ -10,11 +10,11 @@ from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import Response
 
-from fbs_worker.api.guard import SESSION_COOKIE
-from fbs_worker.api.tokens import LOCAL, Caller, Entry, Tokens, new_token
 from fbs_worker.core.settings import Settings
-from fbs_worker.pages.login import safe_path
-from fbs_worker.pages.session import SECONDS, Sessions
+from fbs_worker.web.api.auth import SESSION_COOKIE
+from fbs_worker.web.api.tokens import LOCAL, Caller, Entry, Tokens, new_token
+from fbs_worker.web.pages.login import safe_path
+from fbs_worker.web.pages.session import SECONDS, Sessions
 
 READER, WRITER = (Entry.of(new_token(), name=name, scope=name) for name in ("read", "write"))
 BOTH = Tokens([READER, WRITER])

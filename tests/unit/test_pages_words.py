@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from fbs_worker.pages import words
+from fbs_worker.web.pages import formatting
 
 NOW = datetime(2026, 3, 4, 12, 0, 0, tzinfo=UTC)
 
@@ -32,19 +32,19 @@ NOW = datetime(2026, 3, 4, 12, 0, 0, tzinfo=UTC)
     ],
 )
 def test_relative_times(seconds: float, told: str) -> None:
-    assert words.relative(NOW - timedelta(seconds=seconds), now=NOW) == told
+    assert formatting.relative(NOW - timedelta(seconds=seconds), now=NOW) == told
 
 
 def test_a_time_as_html() -> None:
     then = (NOW - timedelta(hours=3)).astimezone(timezone(timedelta(hours=2)))
     wanted = '<time datetime="2026-03-04T09:00:00+00:00" title="2026-03-04 09:00:00 UTC">3 hours ago</time>'
-    assert words.time_tag(then, now=NOW) == wanted
-    assert words.time_tag("2026-03-04T09:00:00+00:00", now=NOW) == wanted
-    assert words.time_tag("2026-03-04T09:00:00", now=NOW) == wanted  # PostgreSQL's, without a zone
-    assert "2026-03-04 09:00:00 UTC</span></time>" in words.time_tag(then, now=NOW, both=True)
-    assert words.time_tag(None, now=NOW) == ""
-    assert words.exact(None) == ""
-    assert words.relative(None, now=NOW) == ""
+    assert formatting.time_tag(then, now=NOW) == wanted
+    assert formatting.time_tag("2026-03-04T09:00:00+00:00", now=NOW) == wanted
+    assert formatting.time_tag("2026-03-04T09:00:00", now=NOW) == wanted  # PostgreSQL's, without a zone
+    assert "2026-03-04 09:00:00 UTC</span></time>" in formatting.time_tag(then, now=NOW, both=True)
+    assert formatting.time_tag(None, now=NOW) == ""
+    assert formatting.exact(None) == ""
+    assert formatting.relative(None, now=NOW) == ""
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_time_as_html() -> None:
     [(None, ""), (0.0801, "80 ms"), (1, "1.0 s"), (59.94, "59.9 s"), (200, "3 min 20 s"), (7_500, "2 h 5 min")],
 )
 def test_lengths(seconds: float | None, told: str) -> None:
-    assert words.duration(seconds) == told
+    assert formatting.duration(seconds) == told
 
 
 @pytest.mark.parametrize(
@@ -60,17 +60,17 @@ def test_lengths(seconds: float | None, told: str) -> None:
     [(None, ""), (0, "0 bytes"), (512, "512 bytes"), (9_262_783, "9.3 MB"), (655_360, "655 kB"), (3.2e12, "3.2 TB"), (5e15, "5000.0 TB")],
 )  # fmt: skip
 def test_sizes(count: float | None, told: str) -> None:
-    assert words.size(count) == told
+    assert formatting.size(count) == told
 
 
 def test_counts() -> None:
-    assert words.amount(1, "model") == "1 model"
-    assert words.amount(0, "model") == "0 models"
-    assert words.amount(1_234, "refresh", "refreshes") == "1,234 refreshes"
-    assert words.of_type(1, "bi_feature") == "1 BI feature"
-    assert words.kind("bi_feature") == "BI feature"
-    assert words.kind("field") == "field"
-    assert words.number(None) == ""
-    assert words.listed(["a", "b", "c"]) == "a, b, c"
-    assert words.listed(["a", "b", "c", "d", "e"], 2) == "a, b and 3 more"
-    assert words.listed([]) == ""
+    assert formatting.amount(1, "model") == "1 model"
+    assert formatting.amount(0, "model") == "0 models"
+    assert formatting.amount(1_234, "refresh", "refreshes") == "1,234 refreshes"
+    assert formatting.of_type(1, "bi_feature") == "1 BI feature"
+    assert formatting.kind("bi_feature") == "BI feature"
+    assert formatting.kind("field") == "field"
+    assert formatting.number(None) == ""
+    assert formatting.listed(["a", "b", "c"]) == "a, b, c"
+    assert formatting.listed(["a", "b", "c", "d", "e"], 2) == "a, b and 3 more"
+    assert formatting.listed([]) == ""

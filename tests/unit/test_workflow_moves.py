@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fbs_worker.workflow_moves import Move, read_workflow
+from fbs_worker.web.pages.workflow import Move, read_workflow
 
 ORDER: dict[str, Any] = {
     "state_field": "state",

@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from fbs_worker.workflow_moves import read_workflow
-from fbs_worker.workflow_picture import workflow_svg
+from fbs_worker.web.pages.workflow import read_workflow
+from fbs_worker.web.pages.workflow_svg import workflow_svg
 from tests.unit.test_workflow_moves import ORDER
 
 NASTY = "<script>alert('x')</script>&\"\x00\x1b]]>"

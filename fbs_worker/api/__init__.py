@@ -1,5 +1,0 @@
-"""The HTTP API: the faces' words over HTTP, with tokens, problem details and an OpenAPI document.
-
-`fbs_worker.api.app.create_app` makes the application, `fbs_worker.api.server.run_api` serves it. It needs the extra
-`api`; nothing else in `fbs_worker` imports it but its command.
-"""

@@ -1,0 +1,43 @@
+"""What the pages' buttons do: enqueue a refresh or a plan, cancel a job. Then the job's page is shown."""
+
+from __future__ import annotations
+
+from fastapi import Request
+from starlette.responses import RedirectResponse, Response
+
+from fbs_worker.web.pages.layout import HEADERS, FormToken, check_writer, page_router, segment
+
+router = page_router()
+
+
+@router.post("/solutions/{name}/refresh")
+@router.post("/solutions/{name}/refresh/")
+def refresh(request: Request, name: str, form_token: FormToken = "") -> Response:
+    """Read a solution's Odoo again."""
+    check_writer(request, form_token)
+    state = request.app.state
+    state.places.solution(name)
+    return _to_job(state.client.refresh(name).id)
+
+
+@router.post("/solutions/{name}/plan")
+@router.post("/solutions/{name}/plan/")
+def plan(request: Request, name: str, form_token: FormToken = "") -> Response:
+    """Tell what a migration would change."""
+    check_writer(request, form_token)
+    state = request.app.state
+    state.places.solution(name)
+    return _to_job(state.client.migrate(name, plan_only=True).id)
+
+
+@router.post("/jobs/{job_id}/cancel")
+@router.post("/jobs/{job_id}/cancel/")
+def cancel(request: Request, job_id: str, form_token: FormToken = "") -> Response:
+    """Ask for a job to stop."""
+    check_writer(request, form_token)
+    request.app.state.client.job(job_id).cancel()
+    return _to_job(job_id)
+
+
+def _to_job(job_id: str) -> Response:
+    return RedirectResponse(f"/jobs/{segment(job_id)}/", status_code=303, headers=HEADERS)

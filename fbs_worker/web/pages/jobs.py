@@ -1,0 +1,135 @@
+"""Jobs: all of them, and one as it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+from fastapi import Request
+from starlette.responses import Response
+
+from fbs_worker.cli.render_migrations import apply_command
+from fbs_worker.jobs.model import JobEvent, JobRecord, JobState
+from fbs_worker.web.pages.layout import both, frame_of, page_router
+
+router = page_router()
+
+_MOST: Final = 100
+_EVENTS_SECONDS: Final = 0.05
+"""How long events that are there already are waited for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A step that a job took.
+
+    Attributes:
+        name: the step.
+        message: what it said last.
+        began: when.
+        seconds: how long it took; None while it lasts.
+    """
+
+    name: str
+    message: str
+    began: datetime
+    seconds: float | None = None
+
+
+def steps_of(events: Iterable[JobEvent]) -> list[Step]:
+    """The steps of a job, from its events.
+
+    Args:
+        events: in their order.
+    """
+    steps: list[Step] = []
+    for event in events:
+        last = steps[-1] if steps else None
+        if last is not None and last.seconds is None and (event.kind == "state" or event.step != last.name):
+            spent = (event.at - last.began).total_seconds()
+            steps[-1] = last = Step(name=last.name, message=last.message, began=last.began, seconds=spent)
+        if event.kind == "state" or not event.step:
+            continue
+        if last is None or last.seconds is not None:
+            steps.append(Step(name=event.step, message=event.message, began=event.at))
+        elif event.message:
+            steps[-1] = Step(name=last.name, message=event.message, began=last.began)
+    return steps
+
+
+def jobs(request: Request) -> Response:
+    """Jobs, the newest first."""
+    wanted = request.query_params.get("state", "")
+    state = JobState(wanted) if wanted in list(JobState) else None
+    found: Sequence[JobRecord] = request.app.state.client.jobs(_MOST, state=state)
+    return frame_of(request).page(
+        request,
+        "jobs",
+        jobs=found,
+        wanted=str(state or ""),
+        states=[str(one) for one in JobState],
+        most=_MOST,
+        busy=any(not job.state.finished for job in found),
+    )
+
+
+def job(request: Request, job_id: str) -> Response:
+    """One job, as it stands."""
+    record: JobRecord = request.app.state.client.job(job_id).status()
+    steps = steps_of(request.app.state.places.jobs.follow(job_id, timeout=_EVENTS_SECONDS))
+    return frame_of(request).page(
+        request,
+        "job",
+        job=record,
+        steps=steps,
+        plan=_plan(record),
+        report=_report(record),
+        raw=_text(record.result) if record.result else "",
+        seconds=_seconds(record),
+        command=_command(record),
+    )
+
+
+def _plan(record: JobRecord) -> dict[str, Any] | None:
+    """The plan that a job made; None where it made none, or applied it."""
+    result = record.result
+    if record.action != "migrate" or not result or result.get("applied") is not None or "steps" not in result:
+        return None
+    return result
+
+
+def _command(record: JobRecord) -> str:
+    plan = _plan(record)
+    return apply_command(plan) if plan and plan["steps"] and plan["enabled"] else ""
+
+
+def _report(record: JobRecord) -> dict[str, Any] | None:
+    """What a job found in Odoo, in figures."""
+    result = record.result or {}
+    report = result.get("report") or (result.get("refresh") or {}).get("report")
+    if not isinstance(report, dict) or "added" not in report:
+        return None
+    counts = {
+        kind: len(report[kind]) if isinstance(report[kind], list) else report[kind]
+        for kind in ("added", "changed", "removed")
+    }
+    return {**counts, "unchanged": report.get("unchanged", 0), "read": report.get("read", True)}
+
+
+def _text(result: Any) -> str:
+    return orjson.dumps(result, option=orjson.OPT_INDENT_2).decode()
+
+
+def _seconds(record: JobRecord) -> float | None:
+    if record.started_at is None or record.finished_at is None:
+        return None
+    return (record.finished_at - record.started_at).total_seconds()
+
+
+for _path in both("/jobs/"):
+    router.add_api_route(_path, jobs, methods=["GET"])
+for _path in both("/jobs/{job_id}/"):
+    router.add_api_route(_path, job, methods=["GET"])
