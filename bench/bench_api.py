@@ -36,6 +36,7 @@ from bench.api_load import get, load
 from fbs_worker.catalogue.model import Discovery, DiscoveryType, Section, SectionStatus
 from fbs_worker.catalogue.search import search
 from fbs_worker.catalogue.store import Catalogue
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.progress import NullProgress
 from fbs_worker.core.settings import Settings
@@ -45,7 +46,6 @@ from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.embedded.postgres import postgres_binaries
 from fbs_worker.ops.local.programs import Program
 from fbs_worker.ops.local.state import database_url
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.web.api.tokens import Entry, new_token
 
 SOLUTIONS: Final = 100

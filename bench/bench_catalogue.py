@@ -28,9 +28,9 @@ from psycopg2 import sql
 
 from fbs_worker.catalogue.model import Discovery, DiscoveryType, Section, SectionStatus
 from fbs_worker.catalogue.store import Catalogue
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.schema.system_tables import ensure_tables
-from fbs_worker.solution import DatabaseConfig
 
 ROWS: Final = 20_000
 ROUNDS: Final = 7

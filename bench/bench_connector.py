@@ -32,11 +32,11 @@ from fbs_worker.client.inline import run_inline
 from fbs_worker.connectors.base import ServerInfo, Transport
 from fbs_worker.connectors.connect import open_transport
 from fbs_worker.connectors.odoo import OdooConnector
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.domains import load_domain
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
-from fbs_worker.solution import DatabaseConfig
 
 DOMAINS: Final = ("rental", "hr", "ecommerce", "generic")
 ROUNDS: Final = 9

@@ -29,13 +29,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.sql.elements import quoted_name
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.domains import Domain
 from fbs_worker.migration.plan.planner import made_of, make_plan
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.schema import create
 from fbs_worker.schema.definition import Definition, define
-from fbs_worker.solution import DatabaseConfig
 
 TABLES: Final = 500
 ROUNDS: Final = 5

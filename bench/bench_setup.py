@@ -25,6 +25,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Final
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.progress import NullProgress
 from fbs_worker.core.settings import Settings
@@ -35,7 +36,6 @@ from fbs_worker.ops.local.embedded.postgres import postgres_binaries
 from fbs_worker.ops.local.state import database_url
 from fbs_worker.schema import create as ddl
 from fbs_worker.schema.definition import define
-from fbs_worker.solution import DatabaseConfig
 
 DOMAINS: Final = ("rental", "ecommerce", "hr", "generic")
 ROUNDS: Final = 7

@@ -19,13 +19,13 @@ from bench.soak_shadow import told
 from bench.soak_work import ANCHOR, HOME, TARGET, Work
 from fbs_worker.client.client import Client, JobHandle
 from fbs_worker.connectors.recording import RecordingTransport
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import QueueUnreachable
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.store import JobStore
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.programs import settings_environment
 from fbs_worker.ops.local.state import database_url
-from fbs_worker.solution import DatabaseConfig
 from tests.support.fault_worker import LOST_AFTER, FaultWorker
 from tests.support.held_odoo import HeldOdoo
 from tests.support.odoo_faults import Misbehaviour

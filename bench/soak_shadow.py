@@ -11,8 +11,8 @@ import sys
 from typing import Any
 
 from bench.soak_work import TARGET, Work
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.settings import load_settings
-from fbs_worker.solution import DatabaseConfig
 from tests.support.solutions import contents, inline, run
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fbs_worker.client.client import Client, JobHandle
-from fbs_worker.solution import DatabaseConfig
+from fbs_worker.core.database_config import DatabaseConfig
 from tests.support.solutions import config_of
 
 HOME: Final = "soak_home"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from fbs_worker._version import __version__
+
 if TYPE_CHECKING:
     from fbs_worker.client.client import Client, JobHandle
     from fbs_worker.client.service import IntegrationService
 
 __all__ = ["Client", "IntegrationService", "JobHandle", "__version__"]
-
-__version__ = "0.1.0"
 
 _PLACES: Final = {
     "Client": "fbs_worker.client.client",

@@ -17,12 +17,12 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.settings import Settings, get_settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.programs import Program
 from fbs_worker.ops.local.programs import start_worker as start_worker_program
 from fbs_worker.ops.local.state import database_url
-from fbs_worker.solution import DatabaseConfig
 from tests.support.servers import describe, processes_about, redis_database, short_folder
 
 # these machines are shared: slow is not wrong; and what a failing example was is printed, no folder needs to remember it

@@ -12,11 +12,6 @@ from typing import Final
 
 from psycopg2 import sql
 
-LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
-
-SETTINGS: Final = "SELECT set_config('lock_timeout', %s, TRUE), set_config('TimeZone', 'UTC', TRUE)"
-"""For this transaction: how long to wait for a lock, and that NOW() means the same for every client."""
-
 CREATE_INCOMING: Final = """
 CREATE TEMPORARY TABLE fbs_incoming (
     number INTEGER NOT NULL, discovery_type TEXT NOT NULL, name TEXT NOT NULL, own_version TEXT,

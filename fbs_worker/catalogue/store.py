@@ -21,11 +21,12 @@ from fbs_worker.catalogue import sql as statements
 from fbs_worker.catalogue.copy_rows import MAX_DOMAIN, RowStream, to_json
 from fbs_worker.catalogue.model import ChangeReport, DiscoveryType, Section, SectionStatus, Snapshot
 from fbs_worker.catalogue.writer import active_counts, compare_and_write
+from fbs_worker.core.advisory_locks import TRANSACTION_LOCK, TRANSACTION_SETTINGS
 from fbs_worker.core.errors import SolutionConflict, UsageError
+from fbs_worker.core.identifiers import DEFAULT_TABLE_PREFIX, check_prefix
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.progress import NullProgress, Progress
 from fbs_worker.schema.system_tables import ensure_tables, missing_tables, table_exists
-from fbs_worker.solution import DEFAULT_TABLE_PREFIX, check_prefix
 
 LOCK_TIMEOUT: Final = 60.0
 """Seconds to wait for another session that saves the same domain."""
@@ -152,14 +153,14 @@ class Catalogue:
                 hint="Give the domain a shorter name.",
             )
         with self._transaction() as cursor:
-            cursor.execute(statements.SETTINGS, (f"{round(self._lock_timeout * 1000)}ms",))
+            cursor.execute(TRANSACTION_SETTINGS, (f"{round(self._lock_timeout * 1000)}ms",))
             # what cannot work fails before the long read
             if not missing_tables(self._connection, self._prefix) and not odoo_moved:
                 self._check_source(cursor, snapshot)
             stream = self._receive(cursor, snapshot)
             progress.step("compare", total=stream.rows)
             ensure_tables(self._connection, self._prefix)
-            cursor.execute(statements.LOCK, (f"fbs:catalogue:{self._prefix}:{snapshot.domain}",))
+            cursor.execute(TRANSACTION_LOCK, (f"fbs:catalogue:{self._prefix}:{snapshot.domain}",))
             if not odoo_moved:
                 self._check_source(cursor, snapshot)  # somebody may have saved meanwhile
             report = compare_and_write(cursor, self._prefix, snapshot, stream, progress)

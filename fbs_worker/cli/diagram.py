@@ -32,7 +32,8 @@ def diagram(
 
     It goes to stdout: fbs diagram shop > shop.svg
     """
-    from fbs_worker.migration.diagram.svg import mermaid, svg
+    from fbs_worker.migration.diagram.mermaid import mermaid
+    from fbs_worker.migration.diagram.svg import svg
     from fbs_worker.solutions.diagram import solution_picture
 
     picture = solution_picture(current_settings(), one_solution(name, solution_name))

@@ -9,10 +9,11 @@ import typer
 
 from fbs_worker.cli.options import Format, Inline, NoWait, current_settings
 from fbs_worker.cli.output import OutputFormat, note, plain_lines, print_blocks, print_json
-from fbs_worker.cli.render_migrations import apply_command, migrate_blocks, plan_blocks
+from fbs_worker.cli.render_migrations import migrate_blocks, plan_blocks
 from fbs_worker.cli.run import Runner
 from fbs_worker.cli.solutions import Named, NameOption, one_solution
 from fbs_worker.core.errors import EXIT_REFUSED, RefusedError, UsageError
+from fbs_worker.migration.plan.apply_command import apply_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

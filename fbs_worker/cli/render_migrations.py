@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from fbs_worker.cli.output import Block, Table
 from fbs_worker.cli.render import MOST_ROWS, more
+from fbs_worker.migration.plan.apply_command import apply_command
 
 
 def migrate_blocks(result: Mapping[str, Any]) -> list[Block]:
@@ -51,19 +51,6 @@ def plan_blocks(result: Mapping[str, Any], *, options: Sequence[str] = ()) -> li
     if result["needs"]:
         blocks.append(f"It is applied only where this is allowed by name: {', '.join(result['needs'])}.")
     return [*blocks, f"Apply it: {apply_command(result, options=options)}"]
-
-
-def apply_command(result: Mapping[str, Any], *, options: Sequence[str] = ()) -> str:
-    """The command line that applies a plan.
-
-    Args:
-        result: what a job with `plan_only` yielded.
-        options: those that the plan was made with.
-    """
-    allow = [word for hazard in result["needs"] for word in ("--allow", hazard)]
-    undo = ["--undo"] if result["undoes"] else []
-    words = ["fbs", "migrate", "--solution-name", result["solution"], *undo, "--apply", result["fingerprint"]]
-    return shlex.join([*words, *options, *allow])
 
 
 def drift_blocks(drift: Collection[str]) -> list[Block]:

@@ -15,7 +15,6 @@ from typing import Final
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.catalogue.sql import LOCK, SETTINGS
 from fbs_worker.core.errors import DatabaseUnreachable
 from fbs_worker.core.postgres import Connection, errors_translated
 
@@ -24,6 +23,11 @@ POLL_SECONDS: Final = 0.1
 
 LOCK_TIMEOUT: Final = 60.0
 """Seconds to wait for a lock of a table, a row or a transaction of another session."""
+
+TRANSACTION_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
+
+TRANSACTION_SETTINGS: Final = "SELECT set_config('lock_timeout', %s, TRUE), set_config('TimeZone', 'UTC', TRUE)"
+"""For this transaction: how long to wait for a lock, and that NOW() means the same for every client."""
 
 _TRY: Final = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
 _UNLOCK: Final = "SELECT pg_advisory_unlock(hashtextextended(%s, 0))"
@@ -108,7 +112,7 @@ def transaction(connection: Connection, *, lock_timeout: float = LOCK_TIMEOUT) -
         DatabaseUnreachable, DatabaseError: as their names say.
     """
     with errors_translated(connection), connection, connection.cursor() as cursor:
-        cursor.execute(SETTINGS, (f"{round(lock_timeout * 1000)}ms",))
+        cursor.execute(TRANSACTION_SETTINGS, (f"{round(lock_timeout * 1000)}ms",))
         yield cursor
 
 
@@ -124,7 +128,7 @@ def transaction_lock(connection: Connection, name: str) -> None:
         DatabaseUnreachable, DatabaseError: as their names say.
     """
     with errors_translated(connection), connection.cursor() as cursor:
-        cursor.execute(LOCK, (f"fbs:{name}",))
+        cursor.execute(TRANSACTION_LOCK, (f"fbs:{name}",))
 
 
 def lock_tables(connection: Connection, tables: Iterable[str]) -> None:

@@ -17,9 +17,9 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import Final, Generic, TypeVar
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseUnreachable
 from fbs_worker.core.postgres import Connection, connect, errors_translated
-from fbs_worker.solution import DatabaseConfig
 
 PER_SERVER: Final = 4
 """How many connections to one server are opened at a time."""

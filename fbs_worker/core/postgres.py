@@ -14,6 +14,7 @@ from typing import Any, Final
 import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812 -- a class in all but spelling
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import (
     DatabaseBusy,
     DatabaseError,
@@ -23,7 +24,6 @@ from fbs_worker.core.errors import (
     DatabaseUnreachable,
     FBSError,
 )
-from fbs_worker.solution import DatabaseConfig
 
 __all__ = ["Connection", "connect", "errors_translated", "place_of", "translate"]
 

@@ -15,6 +15,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final, NoReturn
+from urllib.parse import urlsplit
 
 from celery import Celery, signals
 from celery.exceptions import SecurityWarning
@@ -136,7 +137,7 @@ class FBSCelery(Celery):  # type: ignore[misc]  # Celery has no types
 
     @cached_property
     def _outbox(self) -> Outbox:
-        return Outbox(self)
+        return Outbox(self, database=int(urlsplit(self.settings.fbs_redis_url).path.strip("/") or 0))
 
     def _defaults(self) -> dict[str, Any]:
         if self.inline is not None:

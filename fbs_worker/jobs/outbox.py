@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, cast
-from urllib.parse import urlsplit
+from typing import Any, Final, cast
 
+from celery import Celery
 from kombu.connection import Connection
 from kombu.transport import virtual
 from kombu.utils.json import dumps as _dumps
-
-if TYPE_CHECKING:
-    from fbs_worker.jobs.app import FBSCelery
 
 Command = tuple[str, str, str]
 
@@ -51,14 +48,15 @@ class Outbox(threading.local):
 
     Args:
         app: the application.
+        database: the number of the Redis database that is its broker.
     """
 
-    def __init__(self, app: FBSCelery) -> None:
+    def __init__(self, app: Celery, *, database: int) -> None:
         self._app = app
         self._connection: Any = Connection(transport=_Transport)  # type: ignore[no-untyped-call]
         self._channel = cast("_Channel", self._connection.default_channel)
         self._producer = app.amqp.Producer(self._channel, auto_declare=False)
-        self._published = _BROKER.format(urlsplit(app.settings.fbs_redis_url).path.strip("/") or 0)
+        self._published = _BROKER.format(database)
 
     def write(self, name: str, kwargs: Mapping[str, Any], *, job_id: str) -> list[Command]:
         """The commands for Redis that send a task: name, key, content.

@@ -18,6 +18,7 @@ from typing import Any, Final
 from celery.utils.nodenames import gethostname, nodename
 
 from fbs_worker.core import redis as queue
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import FBSError, JobNotFound, UnreachableError
 from fbs_worker.core.fanout import gather, looking_into
 from fbs_worker.core.settings import Settings
@@ -26,7 +27,6 @@ from fbs_worker.jobs.config import QUEUES
 from fbs_worker.jobs.probes import Answer, own_queue, probe
 from fbs_worker.jobs.queues import Backlog, Queues
 from fbs_worker.jobs.workers import Presence, WorkerSign
-from fbs_worker.solution import DatabaseConfig
 
 _CONNECT_SECONDS: Final = 2
 _MARGIN_SECONDS: Final = 5.0

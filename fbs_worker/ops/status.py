@@ -20,6 +20,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, Final
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import FBSError
 from fbs_worker.core.fanout import gather, looking_into, too_slow
 from fbs_worker.core.settings import Settings
@@ -29,7 +30,6 @@ from fbs_worker.ops.status_queries import Counted, LongLook, Look, look_at, look
 from fbs_worker.scheduling.entries import Plan
 from fbs_worker.scheduling.reconcile import refresh_every
 from fbs_worker.scheduling.service import planned, what_beat_knows
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.solutions.registry import AddressBook, DamagedRow, SolutionRecord, home_database
 
 LIST_SECONDS: Final = 5.0

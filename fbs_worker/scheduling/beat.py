@@ -28,7 +28,6 @@ from redbeat.schedulers import RedBeatScheduler, RedBeatSchedulerEntry, get_redi
 from redis.exceptions import LockError
 from redis.lock import Lock
 
-from fbs_worker.client.client import Client
 from fbs_worker.core import redis as queue
 from fbs_worker.core.errors import EXIT_DONE, FBSError, QueueUnreachable, UsageError
 from fbs_worker.core.settings import Settings
@@ -39,6 +38,7 @@ from fbs_worker.scheduling.model import Schedule
 from fbs_worker.scheduling.reconcile import due_solutions, rebuild, refresh_every
 from fbs_worker.scheduling.service import LOCK_SECONDS, LOOK_SECONDS, beat_configuration
 from fbs_worker.solutions.registry import home_database
+from fbs_worker.solutions.requests import RefreshRequest
 
 _log = logging.getLogger(__name__)
 
@@ -183,7 +183,7 @@ class SolutionScheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has 
         except FBSError as exc:
             _log.warning("the place of this beat is free in %.0f s: %s", self._times.lock, exc.message)
         self._plans.close()
-        self._client.close()
+        self.app.jobs.close()
 
     # --------------------------------------------------------------------------------------------------- innards
 
@@ -195,10 +195,6 @@ class SolutionScheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has 
     @cached_property
     def _plans(self) -> PlanStore:
         return PlanStore(self._settings.fbs_redis_url)
-
-    @cached_property
-    def _client(self) -> Client:
-        return Client(settings=self._settings)
 
     def _leads(self) -> bool:
         """Whether this beat is the one that works; it takes the place where that is free."""
@@ -244,15 +240,16 @@ class SolutionScheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has 
         if entry.task == REFRESH_DUE:
             self._refresh_due(entry.kwargs["every"])
             return
-        job = self._client.refresh(entry.kwargs["solution_name"])
-        _log.info("beat: %s is due: job %s", entry.name, job.id)
+        request = RefreshRequest.parse(solution_name=entry.kwargs["solution_name"])
+        job_id = self.app.enqueue("fbs.refresh", request.to_message(), solution=request.solution_name)
+        _log.info("beat: %s is due: job %s", entry.name, job_id)
 
     def _refresh_due(self, every: str) -> None:
         """A job that looks for solutions which are due, unless there are none: most minutes there are not."""
         now = datetime.now(tz=UTC)
         if due_solutions(Schedule.parse(every=every), self._unscheduled, self._plans, now=now):
-            job = self._client.refresh_due(every)
-            _log.info("beat: solutions without a schedule of their own are due: job %s", job.id)
+            job_id = self.app.enqueue(REFRESH_DUE, {"every": every})
+            _log.info("beat: solutions without a schedule of their own are due: job %s", job_id)
 
     def _trouble(self, what: str, exc: FBSError | None) -> None:
         """Say what is wrong once, not with every look; and that it is over."""

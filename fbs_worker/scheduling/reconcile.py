@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Final
 
 from fbs_worker.core.advisory_locks import POLL_SECONDS, solution_lock
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseBusy, FBSError, SettingsError, UsageError
 from fbs_worker.core.fanout import gather, looking_into
 from fbs_worker.core.postgres import Connection, errors_translated
@@ -21,7 +22,6 @@ from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.scheduling.entries import REFRESH_DUE, PlanStore, definition, entry_name
 from fbs_worker.scheduling.model import DUE_EVERY, Schedule, due
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.solutions.records import read_rows, table_name
 from fbs_worker.solutions.registry import AddressBook, DamagedRow, OwnRow, SolutionRecord, home_database
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import FBSError, SolutionNotFound
 from fbs_worker.core.fanout import looking_into
 from fbs_worker.core.settings import Settings
@@ -16,7 +17,6 @@ from fbs_worker.core.vault import Vault
 from fbs_worker.scheduling.entries import LOCK, PREFIX, Plan, PlanStore, definition, entry_name
 from fbs_worker.scheduling.model import Schedule
 from fbs_worker.scheduling.reconcile import open_book, refresh_every, schedule_lock, schedule_of
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.solutions.registry import DamagedRow, OwnRow, SolutionRecord
 
 LOCK_SECONDS: Final = 30.0

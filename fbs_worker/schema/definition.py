@@ -31,13 +31,13 @@ from sqlalchemy.schema import ColumnCollectionConstraint
 from sqlalchemy.sql.elements import quoted_name
 
 from fbs_worker.core.errors import SettingsError, UsageError
+from fbs_worker.core.identifiers import check_prefix
 from fbs_worker.domains import Domain
 from fbs_worker.schema.columns import column, id_column, time_column
 from fbs_worker.schema.ddl import creation_order
 from fbs_worker.schema.mirror import add_tables, connect_tables, link_names
 from fbs_worker.schema.naming import checked_name, derived_name
 from fbs_worker.schema.system_tables import system_tables
-from fbs_worker.solution import check_prefix
 
 _EVERY_TABLE: Final = frozenset(("id", "created_at", "updated_at"))
 

@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy.sql.elements import quoted_name
 
 from fbs_worker.core.errors import UsageError
-from fbs_worker.solution import MAX_IDENTIFIER_BYTES
+from fbs_worker.core.identifiers import MAX_IDENTIFIER_BYTES
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 

@@ -13,6 +13,7 @@ from typing import Final
 from sqlalchemy import Boolean, Column, DateTime, Index, MetaData, String, Table, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 
+from fbs_worker.core.identifiers import check_prefix
 from fbs_worker.core.postgres import Connection
 from fbs_worker.schema import search_index
 from fbs_worker.schema.columns import column, id_column, time_column
@@ -26,7 +27,6 @@ from fbs_worker.schema.inspector import (
     table_exists,
 )
 from fbs_worker.schema.naming import checked_name, derived_name
-from fbs_worker.solution import check_prefix
 
 __all__ = [
     "CATALOGUE_TABLES",

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.fanout import looking_into
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
@@ -16,7 +17,6 @@ from fbs_worker.migration.diff.differ import compare
 from fbs_worker.migration.inspect.inspector import read
 from fbs_worker.migration.inspect.normalizer import settled
 from fbs_worker.migration.model.schema import from_json, shape_of
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.solutions.registry import AddressBook, OwnRow, SolutionRecord, home_database
 from fbs_worker.solutions.target import wanted
 

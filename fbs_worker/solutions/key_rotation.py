@@ -18,13 +18,13 @@ from typing import Any, Final
 
 from psycopg2 import sql
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import FBSError, SecretError
 from fbs_worker.core.fanout import gather, looking_into
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import SEALED, Vault
 from fbs_worker.schema.system_tables import table_exists
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.solutions.records import OWN_MARK, table_name
 from fbs_worker.solutions.registry import AddressBook, DamagedRow, SolutionRecord, home_database
 

@@ -10,8 +10,8 @@ from typing import Any, Final, Self
 from pydantic import TypeAdapter, ValidationError
 
 from fbs_worker.core.errors import UsageError
+from fbs_worker.core.identifiers import ModelName
 from fbs_worker.migration.model.plan import MUST_BE_ALLOWED, Hazard
-from fbs_worker.solution import ModelName
 from fbs_worker.solutions.requests import checked_solution_name, flag
 
 _MODEL: Final[TypeAdapter[str]] = TypeAdapter(ModelName)

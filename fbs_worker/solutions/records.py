@@ -17,11 +17,13 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 from pydantic import SecretStr
 
 from fbs_worker.catalogue.copy_rows import to_json
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseError, SecretError, SolutionConflict, UsageError
+from fbs_worker.core.identifiers import DEFAULT_TABLE_PREFIX
 from fbs_worker.core.settings import DEFAULT_CONNECTION
 from fbs_worker.core.vault import SEALED, Vault
 from fbs_worker.schema.system_tables import table_exists
-from fbs_worker.solution import DEFAULT_TABLE_PREFIX, DatabaseConfig, SolutionConfig
+from fbs_worker.solutions.config import SolutionConfig
 
 MAX_PASSWORD: Final = 255
 """Characters of `database_password`: a password of up to 127 bytes fits once it is sealed."""

@@ -15,12 +15,13 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.core.advisory_locks import transaction, transaction_lock
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import SettingsError, SolutionNotFound, UsageError
+from fbs_worker.core.identifiers import DEFAULT_TABLE_PREFIX, check_prefix
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.schema.system_tables import ensure_tables, solution_schemas_table, table_exists
-from fbs_worker.solution import DEFAULT_TABLE_PREFIX, DatabaseConfig, check_prefix
 from fbs_worker.solutions.records import (
     LAST_REFRESH,
     SHAPE,

@@ -9,11 +9,13 @@ from typing import Any, Final, Self
 from pydantic import TypeAdapter, ValidationError
 
 from fbs_worker.catalogue.model import DiscoveryType
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import SettingsError, UsageError
+from fbs_worker.core.identifiers import SolutionName, check_prefix
 from fbs_worker.core.settings import DEFAULT_CONNECTION, OdooConnection, Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.domains import Domain, load_domain
-from fbs_worker.solution import DatabaseConfig, SolutionConfig, SolutionName, check_prefix
+from fbs_worker.solutions.config import SolutionConfig
 
 _SOLUTION: Final[TypeAdapter[str]] = TypeAdapter(SolutionName)
 

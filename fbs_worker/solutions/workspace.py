@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import Final
 
 from fbs_worker.core.advisory_locks import solution_lock, transaction
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import FBSError, SolutionConflict, SolutionNotFound
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.solutions.registry import AddressBook, DamagedRow, OwnRow, SolutionRecord, home_database
 
 _log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import sys
 import psycopg2
 import pytest
 
-from fbs_worker.solution import DatabaseConfig
+from fbs_worker.core.database_config import DatabaseConfig
 from tests.acceptance.conftest import CommandLine
 
 COMMANDS = [

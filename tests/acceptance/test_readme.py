@@ -21,9 +21,9 @@ from typing import Final
 import pytest
 from psycopg2 import sql
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import connect
 from fbs_worker.ops.local.state import StackInfo, find_stack
-from fbs_worker.solution import DatabaseConfig
 from tests.acceptance.conftest import PATIENCE, SCRIPT, CommandLine, command_line
 
 README: Final = Path(__file__).parents[2] / "README.md"

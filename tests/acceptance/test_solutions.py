@@ -9,10 +9,10 @@ from typing import Any
 import psycopg2
 import pytest
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.vault import new_key
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.local.state import find_stack
-from fbs_worker.solution import DatabaseConfig
 from tests.acceptance.conftest import CommandLine
 
 PASSWORD = "correct-horse-battery-staple"

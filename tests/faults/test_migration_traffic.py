@@ -9,11 +9,11 @@ from contextlib import closing
 
 import pytest
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import connect
 from fbs_worker.migration.apply.executor import apply
 from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Plan, Retired, Step
 from fbs_worker.migration.undo.planner import plan_undo
-from fbs_worker.solution import DatabaseConfig
 from tests.support.migrating import EVERY_HAZARD, PREFIX, SOLUTION, plan_of, step
 from tests.support.solutions import rows, run
 

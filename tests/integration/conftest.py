@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from fastapi import FastAPI
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.store import JobStore
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.web.app import create_app
 from tests.conftest import MakeSettings
 from tests.support.asgi import Asking

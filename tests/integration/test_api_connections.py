@@ -9,9 +9,9 @@ from contextlib import closing
 
 import pytest
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseBusy, DatabaseError, DatabaseMissing, DatabaseUnreachable
 from fbs_worker.core.postgres import Connection, connect, errors_translated
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.web.api.pool import Connections
 
 PATIENCE = 30.0

@@ -13,9 +13,9 @@ from fastapi import FastAPI
 from fbs_worker.catalogue.model import DiscoveryType
 from fbs_worker.catalogue.pagination import one, page, snapshot, snapshots
 from fbs_worker.catalogue.store import Catalogue
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import UsageError
 from fbs_worker.core.postgres import Connection, connect
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.web.api.response_models import DiscoveriesAnswer
 from fbs_worker.web.app import create_app
 from tests.conftest import MakeSettings

@@ -12,6 +12,7 @@ from fbs_worker.catalogue.model import Discovery
 from fbs_worker.catalogue.search import search
 from fbs_worker.catalogue.store import Catalogue
 from fbs_worker.catalogue.text_query import query_of, words_of
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import UsageError
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.domains import load_domain
@@ -20,7 +21,6 @@ from fbs_worker.migration.plan.planner import make_plan
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.schema import create
 from fbs_worker.schema.definition import define
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.web.api.response_models import HitsAnswer
 from tests.support.api_stage import SHOP, ApiStage
 from tests.support.snapshots import FEATURE, MODEL, MODULE, WORKFLOW, MadeSnapshot, thing

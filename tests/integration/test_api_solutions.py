@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fbs_worker.solution import DatabaseConfig
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.web.api.response_models import JobAnswer, SolutionsAnswer, StatusAnswer
 from tests.support.api_stage import SHOP, ApiStage
 from tests.support.solutions import PASSWORD, entries, rows, tables_of

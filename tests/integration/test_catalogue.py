@@ -10,8 +10,8 @@ import pytest
 
 from fbs_worker.catalogue.model import Change, ChangeReport, Discovery, DiscoveryType
 from fbs_worker.catalogue.store import Catalogue, StoredDiscovery
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import Connection, connect
-from fbs_worker.solution import DatabaseConfig
 from tests.support.snapshots import DOMAIN, FEATURE, MODEL, MODULE, SOURCE, WORKFLOW, MadeSnapshot, model, thing
 
 

@@ -12,8 +12,8 @@ import pytest
 from fbs_worker.catalogue.model import Discovery
 from fbs_worker.catalogue.references import MOST, Links, Named, Reference
 from fbs_worker.catalogue.store import Catalogue
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import Connection, connect
-from fbs_worker.solution import DatabaseConfig
 from tests.support.snapshots import DOMAIN, FEATURE, MODEL, MODULE, WORKFLOW, MadeSnapshot, thing
 
 ODD = 'a "model" \\ of $.* ? (@ == 1)'

@@ -13,6 +13,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 
 from fbs_worker.catalogue.model import ChangeReport, Discovery, DiscoveryType
 from fbs_worker.catalogue.store import Catalogue, model_definitions
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import (
     DatabaseBusy,
     DatabaseError,
@@ -24,7 +25,6 @@ from fbs_worker.core.errors import (
     UsageError,
 )
 from fbs_worker.core.postgres import Connection, connect
-from fbs_worker.solution import DatabaseConfig
 from tests.support.snapshots import DOMAIN, MODEL, SOURCE, WORKFLOW, MadeSnapshot, model, thing
 
 STRANGE = "q'\" \\ \\. \\N \t \r\n %s {x} ü \N{GRINNING FACE} ; DROP TABLE x; -- $$"

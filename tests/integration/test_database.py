@@ -15,11 +15,11 @@ from psycopg2 import sql
 from pydantic import SecretStr
 
 from fbs_worker.core import errors
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import FBSError
 from fbs_worker.core.postgres import Connection, connect, errors_translated, place_of, translate
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.schema.system_tables import ensure_tables, missing_tables, system_tables
-from fbs_worker.solution import DatabaseConfig
 
 PASSWORD = "s3cr3t'\" pässwörd"
 

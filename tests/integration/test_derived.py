@@ -12,10 +12,10 @@ import pytest
 from fbs_worker.catalogue.model import Discovery
 from fbs_worker.catalogue.projections import fill_dashboards, fill_workflows
 from fbs_worker.catalogue.store import Catalogue
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseError
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.schema.system_tables import SYSTEM_TABLES, ensure_tables
-from fbs_worker.solution import DatabaseConfig
 from tests.support.snapshots import FEATURE, SOURCE, WORKFLOW, MadeSnapshot, model
 
 NOTHING: dict[str, Any] = {"added": 0, "changed": 0, "removed": 0, "unchanged": 0, "skipped": []}

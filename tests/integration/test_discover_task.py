@@ -21,6 +21,7 @@ from fbs_worker.catalogue.store import SnapshotRecord
 from fbs_worker.client.client import Client
 from fbs_worker.client.inline import run_inline
 from fbs_worker.connectors.recording import RecordingTransport
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import (
     JobCancelled,
     JobFailed,
@@ -35,7 +36,6 @@ from fbs_worker.core.progress import NullProgress, Progress
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.store import JobState
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.tasks.discover import comparable
 from tests.support.job_worker import job_worker
 from tests.support.odoo_faults import Misbehaviour

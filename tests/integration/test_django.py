@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from fbs_worker.cli.app import EXIT_INTERRUPTED
 from fbs_worker.client.client import Client
 from fbs_worker.client.service import IntegrationService
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import (
     EXIT_FAILED,
     EXIT_REFUSED,
@@ -32,7 +33,6 @@ from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.programs import start_worker
 from fbs_worker.ops.local.state import database_url
-from fbs_worker.solution import DatabaseConfig
 from tests.support.django_project import Manage, config_for, django_here
 from tests.support.servers import redis_database
 from tests.support.solutions import ODOO, PASSWORD, config_of, fresh_database, run, tables_of

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import (
     DatabaseUnreachable,
     JobCancelled,
@@ -22,7 +23,6 @@ from fbs_worker.core.postgres import connect
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.schema.inspector import LOCK_TABLES
-from fbs_worker.solution import DatabaseConfig
 from tests.support.solutions import (
     Steps,
     config_of,

@@ -13,10 +13,10 @@ import pytest
 import redis
 from pydantic import SecretStr
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseUnreachable, SettingsError
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.processes import ProcessRef, command_line
-from fbs_worker.solution import DatabaseConfig
 from tests.support.servers import short_folder
 
 

@@ -14,9 +14,9 @@ import pytest
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
 from fbs_worker.core.advisory_locks import lock_tables, solution_lock, transaction, transaction_lock
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseBusy, DatabaseUnreachable, JobCancelled
 from fbs_worker.core.postgres import Connection, connect
-from fbs_worker.solution import DatabaseConfig
 
 PATIENCE = 30.0
 
@@ -134,7 +134,7 @@ HOLDER = """
 import sys
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.advisory_locks import solution_lock
-from fbs_worker.solution import DatabaseConfig
+from fbs_worker.core.database_config import DatabaseConfig
 config = DatabaseConfig.model_validate_json(sys.argv[1])
 with solution_lock(connect(config, application_name="doomed"), "shop", waiting=print, cancelled=lambda: None):
     print("held", flush=True)

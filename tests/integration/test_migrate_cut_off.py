@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from fbs_worker.client.client import Client
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseError, FBSError, JobCancelled, RefusedError
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.status import solution_status
-from fbs_worker.solution import DatabaseConfig
 from tests.conftest import StartWorker
 from tests.support.mirrored import TABLE, fill, migrate, odoo_changes, plan, set_up
 from tests.support.solutions import (

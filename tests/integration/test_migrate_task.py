@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import RefusedError, SolutionConflict, SolutionNotFound, UsageError
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.status import solution_status
-from fbs_worker.solution import DatabaseConfig
 from tests.support.mirrored import TABLE, fill, migrate, model_is_there, odoo_changes, plan, set_up
 from tests.support.solutions import Steps, config_of, entries, inline, rows, run, tables_of, writes
 

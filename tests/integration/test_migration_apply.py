@@ -13,6 +13,7 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.core.advisory_locks import bound_waits
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseError, JobCancelled, RefusedError
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.progress import NullProgress
@@ -20,7 +21,6 @@ from fbs_worker.migration.apply.executor import apply
 from fbs_worker.migration.apply.journal import unfinished
 from fbs_worker.migration.apply.lock_retry import Pace
 from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Retired, Step
-from fbs_worker.solution import DatabaseConfig
 from tests.support.migrating import (
     EVERY_HAZARD,
     PREFIX,

@@ -10,12 +10,12 @@ from contextlib import closing, contextmanager
 import psycopg2
 import pytest
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseBusy, DatabaseError, JobCancelled
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.progress import NullProgress
 from fbs_worker.migration.apply.lock_retry import Pace
 from fbs_worker.migration.model.plan import Lock, Mode
-from fbs_worker.solution import DatabaseConfig
 from tests.support.migrating import QUICK, TABLES, WISHES, migrate, plan_of, record_of, step
 from tests.support.solutions import rows, run
 

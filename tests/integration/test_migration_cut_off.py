@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseUnreachable, RefusedError
 from fbs_worker.core.postgres import connect
 from fbs_worker.migration.apply.executor import apply
 from fbs_worker.migration.undo.planner import plan_undo
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
-from fbs_worker.solution import DatabaseConfig
 from tests.support.migrating import (
     EVERY_HAZARD,
     PREFIX,

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from psycopg2.errors import LockNotAvailable
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseError
 from fbs_worker.core.postgres import connect
 from fbs_worker.migration.apply import archiver
 from fbs_worker.migration.apply.lock_retry import Pace
 from fbs_worker.migration.model.archive import Kept, kept_tables
 from fbs_worker.migration.model.plan import Lock, Retired, Step
-from fbs_worker.solution import DatabaseConfig
 from tests.support.migrating import PREFIX, SOLUTION, TABLES, migrate, plan_of, record_of, step
 from tests.support.solutions import rows, run, tables_of
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseError, RefusedError
 from fbs_worker.core.postgres import connect
 from fbs_worker.migration.model.plan import Hazard, Mode, Retired
 from fbs_worker.migration.undo.planner import Undo, plan_undo
-from fbs_worker.solution import DatabaseConfig
 from tests.support.migrating import (
     EVERY_HAZARD,
     PREFIX,

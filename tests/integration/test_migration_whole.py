@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 from sqlalchemy import BigInteger, Integer, Numeric, Text, Uuid, text
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import RefusedError
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.migration.apply.executor import apply
@@ -21,7 +22,6 @@ from fbs_worker.migration.model.plan import Step
 from fbs_worker.migration.plan.planner import made_of
 from fbs_worker.migration.undo.planner import plan_undo
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
-from fbs_worker.solution import DatabaseConfig
 from tests.integration.test_migration_plan import CASES, OTHER, A, col, to
 from tests.integration.test_migration_plan_any import SCHEMAS, Schema, definition_of, emptied, fill
 from tests.support.migrating import EVERY_HAZARD, PREFIX, QUICK, cut_off_at

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseError, SolutionConflict
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.core.vault import Vault, new_key
 from fbs_worker.schema.system_tables import ensure_tables, solution_schemas_table
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.solutions.registry import AddressBook, OwnRow
 from tests.support.made_solutions import PASSWORD, REFRESH, TABLES, record
 

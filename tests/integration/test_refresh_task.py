@@ -9,6 +9,7 @@ import pytest
 from celery import Celery
 
 from fbs_worker.client.client import Client
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import (
     JobCancelled,
     JobFailed,
@@ -18,7 +19,6 @@ from fbs_worker.core.errors import (
     UsageError,
 )
 from fbs_worker.core.settings import OdooConnection, Settings
-from fbs_worker.solution import DatabaseConfig
 from tests.conftest import StartWorker
 from tests.support.solutions import (
     ODOO,

@@ -12,6 +12,7 @@ import pytest
 from psycopg2 import sql
 from pydantic import SecretStr
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import (
     DatabaseError,
     SecretError,
@@ -22,7 +23,7 @@ from fbs_worker.core.errors import (
 )
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.core.vault import Vault, new_key
-from fbs_worker.solution import DatabaseConfig, SolutionConfig
+from fbs_worker.solutions.config import SolutionConfig
 from fbs_worker.solutions.registry import AddressBook, DamagedRow, OwnRow, SolutionRecord, home_database
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import PASSWORD, TABLES, record

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import SecretError, SettingsError
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.settings import Settings
@@ -23,7 +24,6 @@ from fbs_worker.core.vault import Vault, new_key
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.local.programs import settings_environment
 from fbs_worker.schema.system_tables import ensure_tables, solution_schemas_table
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.solutions.key_rotation import rotate_keys
 from fbs_worker.solutions.registry import AddressBook, OwnRow, SolutionRecord
 from tests.conftest import MakeSettings

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import redis
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseBusy, DatabaseMissing, SettingsError, SolutionNotFound
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.settings import Settings
@@ -20,7 +21,6 @@ from fbs_worker.scheduling.entries import INDEX, LOCK, PREFIX, REFRESH_DUE, Plan
 from fbs_worker.scheduling.model import CATCH_UP, Schedule
 from fbs_worker.scheduling.reconcile import rebuild, schedule_lock
 from fbs_worker.scheduling.service import list_schedules, set_schedule
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.solutions.registry import AddressBook
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import MadeSolutions, check_no_secret, run

@@ -30,9 +30,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, CHAR, JSONB, TIMESTAMP
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.types import TypeEngine
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import connect
 from fbs_worker.schema.columns import DIALECT, type_of
-from fbs_worker.solution import DatabaseConfig
 
 TYPES: list[TypeEngine[Any]] = [
     *(SmallInteger(), Integer(), BigInteger(), Numeric(), Numeric(10), Numeric(10, 2), Boolean(), Uuid(), JSONB()),

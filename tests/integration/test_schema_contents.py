@@ -8,11 +8,11 @@ from contextlib import closing
 import pytest
 
 from fbs_worker.core import errors
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.domains import load_domain
 from fbs_worker.schema import create
 from fbs_worker.schema.definition import define
-from fbs_worker.solution import DatabaseConfig
 from tests.support.rental_tables import RENTAL, SYSTEM, everything, rental, run
 
 

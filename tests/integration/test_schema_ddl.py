@@ -10,11 +10,11 @@ import pytest
 from psycopg2 import sql
 
 from fbs_worker.core import errors
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.domains import Domain, load_domain
 from fbs_worker.schema import create
 from fbs_worker.schema.definition import define
-from fbs_worker.solution import DatabaseConfig
 from tests.support.recorded_models import recorded_models
 from tests.support.rental_tables import RENTAL, SYSTEM, everything, rental, run
 

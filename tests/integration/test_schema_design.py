@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.domains import load_domain
 from fbs_worker.schema.create import create
 from fbs_worker.schema.definition import define
-from fbs_worker.solution import DatabaseConfig
 
 SYSTEM = {
     "discoveries": """

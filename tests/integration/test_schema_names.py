@@ -10,12 +10,13 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Column, ForeignKey, Integer, MetaData, Table
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import ForeignTableError, UsageError
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.domains import Domain, load_domain
 from fbs_worker.schema import create
 from fbs_worker.schema.definition import Definition, define
-from fbs_worker.solution import DatabaseConfig, SolutionConfig
+from fbs_worker.solutions.config import SolutionConfig
 
 RESERVED = [
     "order",

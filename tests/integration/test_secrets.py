@@ -18,12 +18,12 @@ import redis
 from celery import Celery
 
 from fbs_worker.client.client import Client
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import JobFailed, SecretError
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.jobs.app import make_app, shown
 from fbs_worker.ops.local.programs import Program, settings_environment
-from fbs_worker.solution import DatabaseConfig
 from tests.conftest import MakeSettings, StartWorker
 from tests.support.dashboard import dashboard, until
 from tests.support.job_worker import ROOT

@@ -11,12 +11,12 @@ import pytest
 
 from fbs_worker.client.client import Client
 from fbs_worker.core.advisory_locks import solution_lock
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import FBSError, ForeignTableError, JobCancelled, SolutionConflict
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.model import JobState
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
-from fbs_worker.solution import DatabaseConfig
 from tests.conftest import StartWorker
 from tests.support.solutions import (
     Steps,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import (
     DatabaseMissing,
     DatabaseRightsMissing,
@@ -19,7 +20,6 @@ from fbs_worker.core.errors import (
 )
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
-from fbs_worker.solution import DatabaseConfig
 from tests.support.solutions import (
     PASSWORD,
     Steps,

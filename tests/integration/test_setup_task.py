@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import UsageError
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
-from fbs_worker.solution import DatabaseConfig
 from tests.support.solutions import (
     PASSWORD,
     Steps,

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import JobError, QueueUnreachable
 from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.ops.local import stack
@@ -23,7 +24,6 @@ from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.processes import ProcessRef, ending_signals, file_lock, signals_held
 from fbs_worker.ops.local.programs import settings_environment, start_worker
 from fbs_worker.ops.local.state import Service, StackInfo, database_url, effective_settings, find_stack, write_stack
-from fbs_worker.solution import DatabaseConfig
 from tests.support.servers import describe, processes_about
 
 MakeSettings = Callable[..., Settings]

@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 
 from fbs_worker.client.inline import run_inline
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseError, SettingsError, SolutionNotFound
 from fbs_worker.jobs.store import JobStore
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.status import list_solutions, solution_status
-from fbs_worker.solution import DatabaseConfig
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import REFRESH, MadeSolutions, check_no_secret, run
 from tests.support.solutions import ODOO, PASSWORD, config_of

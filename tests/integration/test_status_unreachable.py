@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from fbs_worker.core import fanout
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseUnreachable
 from fbs_worker.core.fanout import looking_into
 from fbs_worker.core.postgres import Connection, connect
@@ -19,7 +20,6 @@ from fbs_worker.core.vault import new_key
 from fbs_worker.ops import status
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.status import LIST_SECONDS, list_solutions, solution_status
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.solutions.registry import OwnRow
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import REFRESH, MadeSolutions, check_no_secret

@@ -15,11 +15,11 @@ from pydantic import SecretStr
 
 from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.connect import open_transport
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.local.state import database_url
 from fbs_worker.ops.status import solution_status
-from fbs_worker.solution import DatabaseConfig
 from tests.live.conftest import LiveOdoo
 from tests.support.mirrored import fill, migrate, plan, set_up
 from tests.support.solutions import fresh_database, inline, rows, run, tables_of

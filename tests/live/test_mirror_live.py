@@ -16,12 +16,12 @@ from sqlalchemy import Table
 from fbs_worker.catalogue.model import DiscoveryType
 from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.odoo import OdooConnector
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.domains import Domain, ModuleSelector
 from fbs_worker.schema import create, mirror
 from fbs_worker.schema.columns import type_of
 from fbs_worker.schema.definition import Definition, define
-from fbs_worker.solution import DatabaseConfig
 from tests.live.conftest import Sql
 
 pytestmark = pytest.mark.live

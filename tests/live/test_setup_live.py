@@ -9,12 +9,12 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.settings import Settings
 from fbs_worker.domains import domain_names
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.local.state import database_url
 from fbs_worker.ops.status import list_solutions, solution_status
-from fbs_worker.solution import DatabaseConfig
 from tests.live.conftest import LiveOdoo, Sql
 from tests.support.solutions import config_of, entries, fresh_database, inline, rows, tables_of, writes
 

@@ -13,11 +13,11 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from fbs_worker.client.client import Client
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.programs import Program
 from fbs_worker.ops.local.state import database_url
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.web.app import create_app
 from tests.support.asgi import Asking
 from tests.support.servers import redis_database

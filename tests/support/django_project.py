@@ -19,8 +19,8 @@ from django.test import override_settings
 
 from fbs_worker.client.service import IntegrationService, settings_here
 from fbs_worker.contrib.django.conf import fbs_settings
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.settings import Settings
-from fbs_worker.solution import DatabaseConfig
 from tests.support.job_worker import environment
 
 MANAGE: Final = Path(__file__).parents[1] / "django_project" / "manage.py"

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from fbs_worker.catalogue.store import Catalogue
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
@@ -18,7 +19,6 @@ from fbs_worker.domains import load_domain
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.schema import create
 from fbs_worker.schema.definition import define
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.solutions.registry import AddressBook, OwnRow, SolutionRecord
 from tests.support.snapshots import MODULE, MadeSnapshot, model, thing
 

@@ -10,13 +10,13 @@ from typing import Any
 from psycopg2.extensions import connection as Connection  # noqa: N812 -- a class in all but spelling
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import connect
 from fbs_worker.migration.apply.executor import apply
 from fbs_worker.migration.apply.journal import Row, history
 from fbs_worker.migration.apply.lock_retry import Pace
 from fbs_worker.migration.apply.result import Applied
 from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Plan, Retired, Step
-from fbs_worker.solution import DatabaseConfig
 from tests.support.solutions import contents
 
 SOLUTION = "shop"

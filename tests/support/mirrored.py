@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from fbs_worker.catalogue.store import Catalogue
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.settings import Settings
-from fbs_worker.solution import DatabaseConfig
 from tests.support.snapshots import MadeSnapshot, thing
 from tests.support.solutions import Steps, config_of, inline, run, tables_of
 

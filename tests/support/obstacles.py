@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Final, Self
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import connect
-from fbs_worker.solution import DatabaseConfig
 
 PATIENCE: Final = 60.0
 

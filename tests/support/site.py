@@ -17,10 +17,10 @@ from fastapi import FastAPI
 from lxml import html
 from pydantic import SecretStr
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.state import database_url
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.web.api.auth import SESSION_COOKIE
 from fbs_worker.web.app import create_app
 from fbs_worker.web.pages.layout import HEADERS

@@ -13,11 +13,11 @@ from typing import Any
 
 from fbs_worker import connectors
 from fbs_worker.client.inline import run_inline
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.progress import NullProgress, Progress
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.solutions import workspace
 
 RECORDING = Path(connectors.__file__).parent / "recordings" / "odoo19.json.xz"

@@ -18,13 +18,13 @@ from psycopg2 import sql
 from pydantic import SecretStr
 
 from fbs_worker.client.client import Client, JobHandle
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.model import JobRecord, JobState
 from fbs_worker.jobs.store import JobStore
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.local.state import database_url
-from fbs_worker.solution import DatabaseConfig
 from tests.integration.test_refresh_task import make_it_look_changed
 from tests.support.fault_worker import LOST_AFTER, FaultWorker
 from tests.support.held_odoo import HeldOdoo

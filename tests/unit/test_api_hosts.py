@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import SettingsError
 from fbs_worker.core.settings import OdooConnection, Settings
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.web.api.errors import HostRefused
 from fbs_worker.web.api.host_allowlist import Hosts, check_database
 

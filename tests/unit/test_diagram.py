@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fbs_worker.migration.diagram.mermaid import mermaid
 from fbs_worker.migration.diagram.model import (
     Mark,
     Picture,
@@ -20,7 +21,7 @@ from fbs_worker.migration.diagram.model import (
     picture_of,
     short,
 )
-from fbs_worker.migration.diagram.svg import mermaid, svg
+from fbs_worker.migration.diagram.svg import svg
 from fbs_worker.migration.diff.changes import Change, Difference, What
 from fbs_worker.migration.diff.differ import compare
 from fbs_worker.migration.inspect.inspector import Found, FoundKey, FoundTable

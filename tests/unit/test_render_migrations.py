@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from fbs_worker.cli.output import plain_lines
-from fbs_worker.cli.render_migrations import apply_command, migrate_blocks, plan_blocks
+from fbs_worker.cli.render_migrations import migrate_blocks, plan_blocks
 from fbs_worker.cli.render_solutions import result_blocks
 from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Plan, Retired, Step
+from fbs_worker.migration.plan.apply_command import apply_command
 
 STEPS = (
     Step(

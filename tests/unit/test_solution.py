@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import SecretError, UsageError
+from fbs_worker.core.identifiers import check_prefix
 from fbs_worker.core.vault import Vault, new_key
-from fbs_worker.solution import DatabaseConfig, SolutionConfig, check_prefix
+from fbs_worker.solutions.config import SolutionConfig
 
 PASSWORD = "s3cr3t'\"\\ ü"
 DATABASE = {"name": "rental_db", "user": "rental_user", "password": PASSWORD, "host": "localhost", "port": "5432"}

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseError, DatabaseMissing
 from fbs_worker.core.fanout import PER_SERVER, gather
 from fbs_worker.ops.status import OverallStatus, Verdict, judge
 from fbs_worker.ops.status_queries import Look
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.solutions.registry import DamagedRow, SolutionRecord
 
 DEFINITION: dict[str, Any] = {"version": 1, "tables": ["b", "a"], "mirrored": {"x.y": "x_y"}, "odoo": "default"}

@@ -57,7 +57,7 @@ def _wrong(settings: Settings) -> Iterator[FBSError]:
 
 
 def _check_prefixes(settings: Settings) -> None:
-    from fbs_worker.solution import check_prefix
+    from fbs_worker.core.identifiers import check_prefix
 
     for name, may_be_empty in _PREFIXES.items():
         value = getattr(settings, f"fbs_{name}")

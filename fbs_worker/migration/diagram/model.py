@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from fbs_worker.migration.diff.changes import Change, Difference, What
 from fbs_worker.migration.inspect.inspector import Found
 from fbs_worker.migration.model.schema import FOREIGN, PRIMARY, UNIQUE, ColumnShape, KeyShape, Shape
+
+CONTROLS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 class Mark(StrEnum):

@@ -1,4 +1,4 @@
-"""A picture of tables as Mermaid's text and as SVG, drawn without any library. Pure.
+"""A diagram of tables as SVG, drawn without any library. Pure.
 
 In the SVG each table is a box. What refers to another table stands to the right of it, and a line goes from each
 foreign key to the table that it refers to; tables that have nothing to do with others stand below.
@@ -6,13 +6,12 @@ foreign key to the table that it refers to; tables that have nothing to do with 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-from fbs_worker.migration.diagram.model import Mark, Picture, PicturedColumn, PicturedLink, PicturedTable
+from fbs_worker.migration.diagram.model import CONTROLS, Mark, Picture, PicturedColumn, PicturedLink, PicturedTable
 
 _MOST_ROWS: Final = 18
 """Columns of a table that are drawn; keys and those that change come first."""
@@ -36,28 +35,6 @@ _INK: Final = {
 """Colour of letters and lines, and of what is behind them."""
 
 _SIGNS: Final = {Mark.NONE: " ", Mark.NEW: "+", Mark.GONE: "-", Mark.CHANGED: "~", Mark.DRIFT: "!"}
-
-_CONTROLS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-
-
-def mermaid(picture: Picture) -> str:
-    """A picture as an entity relationship diagram of Mermaid (https://mermaid.js.org/syntax/entityRelationshipDiagram.html).
-
-    Args:
-        picture: what it shows.
-    """
-    lines = ["---", f"title: {_quoted(picture.title)}", "---", "erDiagram"]
-    for table in picture.tables:
-        lines.append(f"    {_quoted(_entity(table.name))} {{")
-        lines += [f"        {_attribute(column)}" for column in table.columns]
-        lines.append("    }")
-        if table.mark:
-            lines.append(f"    %% {_entity(table.name)}: {_plain(table.told or table.mark)}")
-    for link in picture.links:
-        label = ", ".join(link.columns) + (f" ({link.mark})" if link.mark else "")
-        many = "||--o{" if link.required else "|o--o{"
-        lines.append(f"    {_quoted(_entity(link.target))} {many} {_quoted(_entity(link.source))} : {_quoted(label)}")
-    return "\n".join(lines) + "\n"
 
 
 def svg(picture: Picture) -> str:
@@ -89,36 +66,6 @@ def svg(picture: Picture) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------ Mermaid
-
-
-def _quoted(text: str) -> str:
-    return f'"{_plain(text)}"'
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"\s+", " ", _CONTROLS.sub("", text)).replace('"', "'").replace("%", "").replace("\\", "")
-
-
-def _entity(name: str) -> str:
-    return re.sub(r"[^\w .-]", "_", name)
-
-
-def _attribute(column: PicturedColumn) -> str:
-    """Type and name are single words of letters, digits and a few signs."""
-    words = [_word(column.type), _word(column.name)]
-    if column.flags:
-        words.append(", ".join(column.flags))
-    if column.mark:
-        words.append(_quoted(f"{column.mark}: {column.told}"))
-    return " ".join(words)
-
-
-def _word(text: str) -> str:
-    word = re.sub(r"[^A-Za-z0-9_()\[\]-]", "_", text)
-    return word if re.match(r"[A-Za-z_]", word) else f"_{word}"
-
-
-# ---------------------------------------------------------------------------------------------------------------- SVG
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -355,4 +302,4 @@ def _strike(mark: Mark) -> str:
 
 
 def _text(text: str) -> str:
-    return escape(_CONTROLS.sub("", text), quote=True)
+    return escape(CONTROLS.sub("", text), quote=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from fbs_worker import __version__
+from fbs_worker._version import __version__
 from fbs_worker.migration.diff.changes import Change, What
 from fbs_worker.schema.definition import Definition
 from fbs_worker.schema.mirror import RESERVED_COLUMNS

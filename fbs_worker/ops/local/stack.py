@@ -21,6 +21,7 @@ from pydantic import SecretStr
 
 from fbs_worker.core import postgres as database
 from fbs_worker.core import redis as queue
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import SettingsError
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.sockets import LOOPBACK, url_of
@@ -39,7 +40,6 @@ from fbs_worker.ops.local.state import (
     write_private,
     write_stack,
 )
-from fbs_worker.solution import DatabaseConfig
 
 HOME_DATABASE: Final = "fbs"
 """The database that `fbs up` makes in the PostgreSQL that it starts."""

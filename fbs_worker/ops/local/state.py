@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 from pydantic import SecretStr
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.processes import ProcessRef
-from fbs_worker.solution import DatabaseConfig
 
 _STATE: Final = "stack.json"
 _COMFORTS: Final = ("beat", "flower", "api")

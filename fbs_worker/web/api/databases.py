@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import Connection
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.jobs.reader import JobReader
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.solutions.records import SolutionRecord
 from fbs_worker.solutions.registry import AddressBook, home_database
 from fbs_worker.web.api.cache import Fresh

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Final, Self
 from urllib.parse import urlsplit
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import SettingsError, UsageError
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.web.api.errors import HostRefused
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address

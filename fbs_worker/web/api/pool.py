@@ -18,10 +18,10 @@ from typing import Final
 
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseBusy, DatabaseUnreachable
 from fbs_worker.core.fanout import too_slow
 from fbs_worker.core.postgres import Connection, connect, errors_translated
-from fbs_worker.solution import DatabaseConfig
 
 MOST: Final = 8
 """Connections to one database."""

@@ -24,6 +24,7 @@ from typing import IO, Any, Final, Self
 import psycopg2.errorcodes
 from psycopg2 import sql
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseError, DatabaseUnreachable, SettingsError
 from fbs_worker.core.postgres import connect, errors_translated
 from fbs_worker.ops.local.embedded.server import INSTALL_HINT, START_SECONDS, Server
@@ -36,7 +37,6 @@ from fbs_worker.ops.local.processes import (
     signals_held,
     spawn,
 )
-from fbs_worker.solution import DatabaseConfig
 
 POSTGRES_PORT: Final = 5432
 """Only names the socket's file: the server listens on no network address."""

@@ -14,6 +14,7 @@ from fbs_worker.catalogue.model import DiscoveryType
 from fbs_worker.catalogue.pagination import Page, page
 from fbs_worker.catalogue.search import KINDS, search
 from fbs_worker.client.handle import JobHandle
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import (
     DatabaseBusy,
     DatabaseError,
@@ -23,7 +24,6 @@ from fbs_worker.core.errors import (
     UsageError,
 )
 from fbs_worker.domains import load_domain
-from fbs_worker.solution import DatabaseConfig
 from fbs_worker.solutions.records import SolutionRecord
 from fbs_worker.web.api.dependencies import SolutionPath, checked_database, solution_of
 from fbs_worker.web.api.errors import HostRefused

@@ -1,0 +1,57 @@
+"""Diagrams as Mermaid text."""
+
+from __future__ import annotations
+
+import re
+
+from fbs_worker.migration.diagram.model import CONTROLS, Picture, PicturedColumn
+
+
+def mermaid(picture: Picture) -> str:
+    """A picture as an entity relationship diagram of Mermaid (https://mermaid.js.org/syntax/entityRelationshipDiagram.html).
+
+    Args:
+        picture: what it shows.
+    """
+    lines = ["---", f"title: {_quoted(picture.title)}", "---", "erDiagram"]
+    for table in picture.tables:
+        lines.append(f"    {_quoted(_entity(table.name))} {{")
+        lines += [f"        {_attribute(column)}" for column in table.columns]
+        lines.append("    }")
+        if table.mark:
+            lines.append(f"    %% {_entity(table.name)}: {_plain(table.told or table.mark)}")
+    for link in picture.links:
+        label = ", ".join(link.columns) + (f" ({link.mark})" if link.mark else "")
+        many = "||--o{" if link.required else "|o--o{"
+        lines.append(f"    {_quoted(_entity(link.target))} {many} {_quoted(_entity(link.source))} : {_quoted(label)}")
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return f'"{_plain(text)}"'
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\s+", " ", CONTROLS.sub("", text)).replace('"', "'").replace("%", "").replace("\\", "")
+
+
+def _entity(name: str) -> str:
+    return re.sub(r"[^\w .-]", "_", name)
+
+
+def _attribute(column: PicturedColumn) -> str:
+    """Type and name are single words of letters, digits and a few signs."""
+    words = [_word(column.type), _word(column.name)]
+    if column.flags:
+        words.append(", ".join(column.flags))
+    if column.mark:
+        words.append(_quoted(f"{column.mark}: {column.told}"))
+    return " ".join(words)
+
+
+def _word(text: str) -> str:
+    word = re.sub(r"[^A-Za-z0-9_()\[\]-]", "_", text)
+    return word if re.match(r"[A-Za-z_]", word) else f"_{word}"
+
+
+# ---------------------------------------------------------------------------------------------------------------- SVG
