@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
 
@@ -17,12 +16,6 @@ README = (ROOT / "README.md").read_text()
 SOURCES = sorted(
     path for folder in ("fbs_worker", "connectors", "tasks", "tests", "bench") for path in (ROOT / folder).rglob("*.py")
 )
-ABOVE = {
-    "fbs_worker": {"fbs_worker.connectors", "fbs_worker.tasks"},
-    "connectors": {"fbs_worker.tasks"},
-    "tasks": set(),
-}
-"""What the packages of the repository's top level may not import."""
 
 
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
@@ -35,33 +28,6 @@ def test_every_command_is_in_the_readme() -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
     missing = [name for name in commands if not re.search(rf"fbs {name}\b|`{name}`", README)]
     assert not missing
-
-
-@pytest.mark.parametrize("package", sorted(ABOVE))
-def test_imports_run_one_way(package: str) -> None:
-    upward = [
-        f"{path.relative_to(ROOT)} imports {name}"
-        for path in (ROOT / package).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        for name in _imported(node)
-        if any(name == above or name.startswith(f"{above}.") for above in ABOVE[package])
-    ]
-    assert not upward
-
-
-def _imported(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-        return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return []
-
-
-def test_files_have_one_responsibility_each() -> None:
-    long = {
-        str(path.relative_to(ROOT)): lines for path in SOURCES if (lines := len(path.read_text().splitlines())) > 400
-    }
-    assert not long
 
 
 def test_constraints_name_versions_alone() -> None:
