@@ -156,4 +156,4 @@ def test_the_package_offers_the_client_and_stays_light() -> None:
     with pytest.raises(AttributeError, match="nothing"):
         _ = fbs_worker.nothing
     code = "import sys, fbs_worker\nprint([name for name in sys.modules if name.startswith('fbs_worker.')])"
-    assert python(code).strip() == "[]"
+    assert python(code).strip() == "['fbs_worker._version']"
