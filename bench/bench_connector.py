@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 from bench.live import live_odoo
 from fbs_worker.catalogue.model import DiscoveryType
 from fbs_worker.catalogue.store import Catalogue
-from fbs_worker.client.inline import run_inline
+from fbs_worker.client.in_process import run_in_process
 from fbs_worker.connectors.base import ServerInfo, Transport
 from fbs_worker.connectors.connect import open_transport
 from fbs_worker.connectors.odoo import OdooConnector
@@ -138,7 +138,7 @@ def measure_refresh(connection: OdooConnection, database: DatabaseConfig, domain
         odoo_url=connection.url, odoo_db=connection.db, odoo_user=connection.user, odoo_password=connection.password
     )
     request = {"domain": domain, "database_config": database.redacted()}
-    run_inline("fbs.discover", request, settings=settings)
+    run_in_process("fbs.discover", request, settings=settings)
     before = _written(database)
     times: dict[str, list[float]] = {"full": [], "refresh": [], "full_job": [], "refresh_job": []}
     calls = 0
@@ -151,8 +151,8 @@ def measure_refresh(connection: OdooConnection, database: DatabaseConfig, domain
             calls = max(calls, transport.calls - made)
     whole = {**request, "full": True}
     for _ in range(ROUNDS):
-        times["full_job"].append(_seconds(lambda: run_inline("fbs.discover", whole, settings=settings)))
-        times["refresh_job"].append(_seconds(lambda: run_inline("fbs.discover", request, settings=settings)))
+        times["full_job"].append(_seconds(lambda: run_in_process("fbs.discover", whole, settings=settings)))
+        times["refresh_job"].append(_seconds(lambda: run_in_process("fbs.discover", request, settings=settings)))
     told = {f"{name}_seconds": statistics.median(values) for name, values in times.items()}
     ratios = [one / other for one, other in zip(times["refresh"], times["full"], strict=True)]
     written = _written(database) - before

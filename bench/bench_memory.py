@@ -27,11 +27,11 @@ MOST_MEGABYTES: Final = 400
 
 _DISCOVER: Final = """
 import json, sys
-from fbs_worker.client.inline import run_inline
+from fbs_worker.client.in_process import run_in_process
 from fbs_worker.core.settings import Settings
 url, database = sys.argv[1], json.loads(sys.argv[2])
 settings = Settings(odoo_url=url, odoo_db="made", odoo_user="made", odoo_password="made")
-told = run_inline("fbs.discover", {"domain": "generic", "database_config": database}, settings=settings)
+told = run_in_process("fbs.discover", {"domain": "generic", "database_config": database}, settings=settings)
 print(json.dumps({"calls": told["calls"], "counts": told["report"]["counts"]}))
 """
 

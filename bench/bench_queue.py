@@ -36,7 +36,7 @@ from pydantic import SecretStr
 from bench.live import live_odoo
 from fbs_worker import connectors
 from fbs_worker.client.client import Client, JobHandle
-from fbs_worker.client.inline import run_inline
+from fbs_worker.client.in_process import run_in_process
 from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.core.vault import new_key
 from fbs_worker.jobs.app import FBSCelery, make_app
@@ -203,7 +203,7 @@ class _Bench:
     def _set_up(self, settings: Settings) -> None:
         database = self.database("many")
         for number in range(SOLUTIONS):
-            run_inline(
+            run_in_process(
                 "fbs.setup",
                 {
                     "solution_name": _name(number),

@@ -28,9 +28,9 @@ from fbs_worker.ops.local.programs import settings_environment
 from fbs_worker.ops.local.state import database_url
 from tests.support.fault_worker import LOST_AFTER, FaultWorker
 from tests.support.held_odoo import HeldOdoo
+from tests.support.leftovers import left_in_redis, sessions
 from tests.support.odoo_faults import Misbehaviour
 from tests.support.restarts import restart_postgres, start_redis, stop_redis
-from tests.support.settled import left_in_redis, sessions
 from tests.support.solutions import ODOO, RECORDING, inline, run
 
 WORKERS: Final = 2

@@ -75,7 +75,7 @@ def open_transport(connection: OdooConnection, *, gate: Gate | None = None) -> T
         OdooUnreachable, OdooTimeout, OdooServerError, OdooBadAnswer, OdooAnswerCutShort: no proper answer.
         OdooLoginRefused, OdooDatabaseMissing: the log-in failed.
         RecordingError: the recording is missing or damaged.
-        OdooResting, JobCancelled: see `Gate.turn`.
+        OdooCircuitOpen, JobCancelled: see `Gate.turn`.
     """
     try:
         if _is_recording(connection):

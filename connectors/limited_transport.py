@@ -15,7 +15,7 @@ class Gate(Protocol):
         """Wait until a call may be made; it is made within the `with` block.
 
         Raises:
-            OdooResting: none may be made now, for the server keeps failing.
+            OdooCircuitOpen: none may be made now, for the server keeps failing.
             JobCancelled: the job was cancelled while this waited.
         """
 
@@ -54,7 +54,7 @@ class PoliteTransport:
         """Call a method when it is this call's turn; see `fbs_worker.connectors.base.Transport.call`.
 
         Raises:
-            OdooResting, JobCancelled: see `Gate.turn`; no call was made.
+            OdooCircuitOpen, JobCancelled: see `Gate.turn`; no call was made.
             FBSError: whatever the call itself raises.
         """
         with self._gate.turn():

@@ -27,12 +27,12 @@ from fbs_worker.core.errors import (
     FBSError,
     JobCancelled,
     OdooBadAnswer,
+    OdooCircuitOpen,
     OdooError,
-    OdooResting,
     OdooServerError,
     OdooUnreachable,
 )
-from fbs_worker.jobs.store import FIGURES
+from fbs_worker.jobs.store import METRICS_KEY
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class OdooGate:
         self._renew_script = self._redis.register_script(limiter_scripts.RENEW)
         self._give_back_script = self._redis.register_script(limiter_scripts.GIVE_BACK)
         self._server = server
-        self._keys = [*(f"fbs:odoo:{server}:{part}" for part in ("leases", "free", "breaker")), FIGURES]
+        self._keys = [*(f"fbs:odoo:{server}:{part}" for part in ("leases", "free", "breaker")), METRICS_KEY]
         self._max_calls = max_calls
         self._max_failures = max_failures
         self._pause = pause
@@ -122,7 +122,7 @@ class OdooGate:
         """Wait for a lease, and hold it while one call is made in the `with` block; how that ends is the verdict.
 
         Raises:
-            OdooResting: the server keeps failing; no call may be made now.
+            OdooCircuitOpen: the server keeps failing; no call may be made now.
             JobCancelled: the gate was closed while this waited, or `waiting` said so.
         """
         self._enter()
@@ -215,7 +215,7 @@ class OdooGate:
     def _asked(self, ask: Callable[[], _T]) -> _T | None:
         """Redis's answer; None when it has none."""
         try:
-            with queue.errors_of(self._redis_address):
+            with queue.errors_translated(self._redis_address):
                 return ask()
         except FBSError as exc:
             self._without_redis_until = time.monotonic() + _WITHOUT_REDIS_SECONDS
@@ -224,10 +224,10 @@ class OdooGate:
                 _log.warning("calls to %s are not counted and go on: %s", self._server, exc.message)
             return None
 
-    def _resting(self, seconds: float) -> OdooResting:
+    def _resting(self, seconds: float) -> OdooCircuitOpen:
         # spread a little: those who wait would come back all at once
         seconds = round(seconds * random.uniform(1.0, 1.1), 3)  # noqa: S311 -- guards nothing
-        return OdooResting(
+        return OdooCircuitOpen(
             f"{self._server} keeps failing: no call is made to it for another {seconds:.0f} seconds.",
             hint="Look into that Odoo. FBS_ODOO_MAX_FAILURES and FBS_ODOO_PAUSE say when calls rest, and how long.",
             retry_after=seconds,

@@ -79,7 +79,7 @@ def discover(
     began = time.monotonic()
     vault = Vault.from_text(settings.fbs_secret_keys.get_secret_value())
     # a plain password came from our own settings or from a caller in this process: the task refuses any other
-    database = None if request.database is None else request.database.opened(vault, allow_plain=True)
+    database = None if request.database is None else request.database.resolved(vault, allow_plain=True)
     connection = settings.odoo(request.odoo)
     check_odoo(connection, odoo_expected)
     progress.step("connect")

@@ -10,7 +10,7 @@ from celery import shared_task
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.core.advisory_locks import lock_tables, transaction, transaction_lock
-from fbs_worker.core.errors import DatabaseMissing, RowsInTheWay
+from fbs_worker.core.errors import DatabaseMissing, TablesNotEmpty
 from fbs_worker.core.postgres import Connection
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings
@@ -58,7 +58,7 @@ def drop(request: DropRequest, *, settings: Settings, progress: Progress) -> dic
 
     Raises:
         SolutionNotFound: there is none of that name.
-        RowsInTheWay: business tables hold rows, and `with_data` does not say that they may go.
+        TablesNotEmpty: business tables hold rows, and `with_data` does not say that they may go.
         RefusedError: something of others stands on a table.
         FBSError: whatever else went wrong. Nothing is changed then.
     """
@@ -68,7 +68,7 @@ def drop(request: DropRequest, *, settings: Settings, progress: Progress) -> dic
         progress.step("connect")
         known = find_solution(home, name)
         try:
-            with to_oneself(known.database.opened(vault), name, action="drop", progress=progress) as connection:
+            with to_oneself(known.database.resolved(vault), name, action="drop", progress=progress) as connection:
                 plan = _drop_there(connection, request, home, known, progress)
         except DatabaseMissing:  # its tables went with it
             plan = _Plan()
@@ -142,7 +142,7 @@ def _refuse_rows(plan: _Plan, request: DropRequest) -> None:
     full = {table: count for table, count in plan.rows.items() if count}
     if full and not request.with_data:
         told = ", ".join(f"{table} ({count})" for table, count in full.items())
-        raise RowsInTheWay(
+        raise TablesNotEmpty(
             f"Tables of {request.solution_name!r} hold rows: {told}. Nothing was dropped.",
             hint="Save what you need; --with-data drops them with their rows.",
             rows=full,

@@ -98,7 +98,7 @@ def migrate(request: MigrateRequest, *, settings: Settings, progress: Progress) 
     progress.step("connect")
     with closing(Home(settings, vault)) as home:
         known = find_solution(home, name)
-        with to_oneself(known.database.opened(vault), name, action="migrate", progress=progress) as connection:
+        with to_oneself(known.database.resolved(vault), name, action="migrate", progress=progress) as connection:
             run = _Migration(
                 request=request,
                 known=known,

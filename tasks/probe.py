@@ -6,7 +6,7 @@ from celery import Task, shared_task
 
 from fbs_worker.core.errors import UsageError
 from fbs_worker.jobs.app import FBSCelery
-from fbs_worker.jobs.probes import PROBE_TASK, give_answer
+from fbs_worker.jobs.probes import PROBE_TASK, send_reply
 
 
 @shared_task(  # type: ignore[untyped-decorator]  # Celery has no types
@@ -21,4 +21,4 @@ def probe(self: Task) -> None:
     """
     if not isinstance(self.app, FBSCelery) or self.app.inline is not None:
         raise UsageError("A probe is answered by a worker alone.", hint="`fbs health` sends probes.")
-    give_answer(self.app.settings, self.request.id, self.request.hostname)
+    send_reply(self.app.settings, self.request.id, self.request.hostname)

@@ -50,7 +50,7 @@ def refresh(request: RefreshRequest, *, settings: Settings, progress: Progress) 
     progress.step("connect")
     with closing(Home(settings, vault)) as home:
         entry = find_solution(home, name)
-    database = entry.database.opened(vault)
+    database = entry.database.resolved(vault)
     with to_oneself(database, name, action="refresh", progress=progress) as connection:
         own = own_row(connection, entry)
 

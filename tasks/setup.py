@@ -111,7 +111,7 @@ def set_up(
     vault = vault_of(settings)
     config = request.config
     config.to_message(vault)  # a password that cannot be kept is told before anything is done
-    database = config.database_config.opened(vault, allow_plain=True)
+    database = config.database_config.resolved(vault, allow_plain=True)
     progress.step("connect")
     with (
         closing(Home(settings, vault)) as home,

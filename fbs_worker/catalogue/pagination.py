@@ -21,7 +21,7 @@ from fbs_worker.catalogue.copy_rows import is_storable
 from fbs_worker.catalogue.model import DiscoveryType
 from fbs_worker.catalogue.text_query import WORDS, query_of
 from fbs_worker.core.errors import UsageError
-from fbs_worker.core.postgres import Connection, place_of, translate
+from fbs_worker.core.postgres import Connection, config_of, translate
 from fbs_worker.schema import search_index
 
 MOST_ROWS: Final = 1_000
@@ -237,7 +237,7 @@ def asked(connection: Connection, statement: sql.Composable, given: Mapping[str,
     except psycopg2.errors.UndefinedTable:
         return []
     except psycopg2.Error as exc:
-        raise translate(exc, place_of(connection)) from exc
+        raise translate(exc, config_of(connection)) from exc
 
 
 def cut(found: Sequence[tuple[Any, ...]], limit: int, cursor: Callable[[tuple[Any, ...]], str]) -> Page:

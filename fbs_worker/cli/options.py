@@ -102,9 +102,9 @@ def current_settings() -> Settings:
     Raises:
         SettingsError: one is not valid.
     """
-    from fbs_worker.client.service import settings_here
+    from fbs_worker.client.service import process_settings
 
-    return settings_here()
+    return process_settings()
 
 
 def database_config(

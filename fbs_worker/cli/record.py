@@ -22,11 +22,11 @@ def record(
     ODOO_URL=recording:FILE replays it: for bug reports and tests. It holds names, types, relations, states and the
     conditions of buttons: no business data, no help texts, no view sources.
     """
-    from fbs_worker.client.inline import run_inline
+    from fbs_worker.client.in_process import run_in_process
 
     with open_display("Recording", output_format) as display:
         kwargs = {"path": str(file.expanduser().absolute()), "odoo": odoo}
-        result = run_inline("fbs.record", kwargs, settings=current_settings(), progress=display)
+        result = run_in_process("fbs.record", kwargs, settings=current_settings(), progress=display)
     if output_format is OutputFormat.JSON:
         print_json(result)
     else:

@@ -54,10 +54,10 @@ class Runner:
             FBSError: whatever went wrong.
         """
         if self.inline:
-            from fbs_worker.client.inline import run_inline
+            from fbs_worker.client.in_process import run_in_process
 
             with open_display(title, self.output_format) as display:
-                return run_inline(f"fbs.{action}", request, settings=self.settings, progress=display)
+                return run_in_process(f"fbs.{action}", request, settings=self.settings, progress=display)
         from fbs_worker.client.client import Client
 
         with Client(settings=self.settings) as client:

@@ -29,7 +29,7 @@ from fbs_worker.cli.options import (
 from fbs_worker.cli.output import OutputFormat, note, plain_lines, print_blocks, print_json
 from fbs_worker.cli.render_solutions import drop_blocks, list_blocks, result_blocks, rotation_blocks, status_blocks
 from fbs_worker.cli.run import Runner
-from fbs_worker.core.errors import EXIT_FAILED, EXIT_REFUSED, EXIT_UNREACHABLE, RefusedError, RowsInTheWay, UsageError
+from fbs_worker.core.errors import EXIT_FAILED, EXIT_REFUSED, EXIT_UNREACHABLE, RefusedError, TablesNotEmpty, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -212,7 +212,7 @@ def _ask(runner: Runner, request: Mapping[str, Any]) -> None:
     for block in drop_blocks(plan):
         note(block if isinstance(block, str) else "\n".join(plain_lines(block)))
     if any(plan["rows"].values()) and not request["with_data"]:
-        raise RowsInTheWay(
+        raise TablesNotEmpty(
             f"Tables of {solution!r} hold rows: nothing was dropped.",
             hint="Save what you need; --with-data drops them with their rows.",
         )

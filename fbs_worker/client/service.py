@@ -25,7 +25,7 @@ WAIT_SECONDS: Final = 600.0
 """How long a job is waited for where nothing else is said: without a worker it would be for ever."""
 
 
-def settings_here() -> Settings:
+def process_settings() -> Settings:
     """This process's settings, what they lack taken from a stack that `fbs up` keeps running.
 
     Raises:
@@ -52,7 +52,7 @@ class IntegrationService:
         SettingsError: a setting is not valid.
     """
 
-    _source: ClassVar[Callable[[], Settings]] = staticmethod(settings_here)
+    _source: ClassVar[Callable[[], Settings]] = staticmethod(process_settings)
 
     def __init__(self, settings: Settings | None = None, *, timeout: float | None = WAIT_SECONDS) -> None:
         self._settings = type(self)._source() if settings is None else settings  # noqa: SLF001 -- its own
@@ -60,7 +60,7 @@ class IntegrationService:
         self._shared: Client | None = None
 
     @classmethod
-    def take_settings_from(cls, source: Callable[[], Settings]) -> None:
+    def set_settings_source(cls, source: Callable[[], Settings]) -> None:
         """Say where services take their settings from that are given none: for frameworks that have a place for them.
 
         Args:

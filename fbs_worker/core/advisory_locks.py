@@ -85,7 +85,7 @@ def solution_lock(
                 _ask(connection, _UNLOCK, key)
 
 
-def bound_waits(connection: Connection, *, lock_timeout: float = LOCK_TIMEOUT) -> None:
+def set_lock_timeout(connection: Connection, *, lock_timeout: float = LOCK_TIMEOUT) -> None:
     """Let no transaction of a session wait for ever.
 
     Args:

@@ -124,7 +124,7 @@ class DatabaseConfig(ValidatedConfig):
             "port": self.port,
         }
 
-    def opened(self, vault: Vault, *, allow_plain: bool = False) -> Self:
+    def resolved(self, vault: Vault, *, allow_plain: bool = False) -> Self:
         """The same database with its password resolved.
 
         Args:
@@ -137,7 +137,7 @@ class DatabaseConfig(ValidatedConfig):
         secret = self.password.get_secret_value()
         if not secret:
             return self
-        return self.model_copy(update={"password": SecretStr(vault.open(secret, allow_plain=allow_plain))})
+        return self.model_copy(update={"password": SecretStr(vault.resolve(secret, allow_plain=allow_plain))})
 
     def to_message(self, vault: Vault) -> dict[str, Any]:
         """JSON-ready for a queue: a plain password is sealed, a reference travels as it is.
@@ -147,7 +147,7 @@ class DatabaseConfig(ValidatedConfig):
         """
         secret = self.password.get_secret_value()
         if secret and not vault.is_reference(secret):
-            secret = vault.seal(secret)
+            secret = vault.encrypt(secret)
         return {**self.redacted(), "password": secret}
 
 

@@ -8,7 +8,7 @@
     ├── UnreachableError           a server that does not answer; a retry can help   exit 3
     │   ├── OdooUnreachable
     │   │   ├── OdooTimeout
-    │   │   └── OdooResting        too many calls failed: none is made for a while
+    │   │   └── OdooCircuitOpen        too many calls failed: none is made for a while
     │   ├── DatabaseUnreachable
     │   └── QueueUnreachable
     ├── OdooError                  Odoo answered, but not with what was asked for    exit 1
@@ -29,7 +29,7 @@
     ├── RefusedError               asked for, possible, but not safe                 exit 4
     │   ├── ForeignTableError      a table of that name that FBS did not make
     │   ├── SolutionConflict       two solutions would share a table or a catalogue
-    │   └── RowsInTheWay           tables that hold rows would be dropped
+    │   └── TablesNotEmpty           tables that hold rows would be dropped
     └── JobError                                                                     exit 1
         ├── JobNotFound
         ├── JobFailed
@@ -138,7 +138,7 @@ class OdooTimeout(OdooUnreachable):
     code = "odoo_timeout"
 
 
-class OdooResting(OdooUnreachable):
+class OdooCircuitOpen(OdooUnreachable):
     """Too many calls to the Odoo server failed one after the other: for a while none is made.
 
     `context["retry_after"]` tells for how many seconds; the server was not asked.
@@ -280,7 +280,7 @@ class SolutionConflict(RefusedError):
     code = "solution_conflict"
 
 
-class RowsInTheWay(RefusedError):
+class TablesNotEmpty(RefusedError):
     """Tables that hold rows would be dropped."""
 
     code = "rows_in_the_way"

@@ -32,7 +32,7 @@ SELECT set_config('statement_timeout', %(limit)s, FALSE), set_config('lock_timeo
 _T = TypeVar("_T")
 
 
-def gather(asks: Sequence[tuple[Hashable, Callable[[], _T]]], *, seconds: float | None = None) -> list[_T | None]:
+def fan_out(asks: Sequence[tuple[Hashable, Callable[[], _T]]], *, seconds: float | None = None) -> list[_T | None]:
     """Run functions in threads, a few at a time for each server.
 
     Args:
@@ -48,15 +48,15 @@ def gather(asks: Sequence[tuple[Hashable, Callable[[], _T]]], *, seconds: float 
     waiting: dict[Hashable, deque[int]] = {}
     for number, (server, _) in enumerate(asks):
         waiting.setdefault(server, deque()).append(number)
-    crew = _Crew(asks)
+    crew = _ThreadPool(asks)
     for numbers in waiting.values():
         for _ in range(min(PER_SERVER, len(numbers))):
             threading.Thread(target=crew.work, args=(numbers,), daemon=True).start()
     return crew.results(None if seconds is None else time.monotonic() + seconds)
 
 
-class _Crew(Generic[_T]):
-    """The threads of one `gather`."""
+class _ThreadPool(Generic[_T]):
+    """The threads of one `fan_out`."""
 
     def __init__(self, asks: Sequence[tuple[Hashable, Callable[[], _T]]]) -> None:
         self._asks = asks
@@ -91,7 +91,7 @@ class _Crew(Generic[_T]):
 
 
 @contextmanager
-def looking_into(
+def bounded_connection(
     database: DatabaseConfig, *, connect_seconds: int, seconds: float, read_only: bool = True
 ) -> Iterator[Connection]:
     """A connection that ends in time, whatever the server does.
@@ -140,13 +140,13 @@ def _cut_off(connection: Connection, database: DatabaseConfig, seconds: float) -
         except DatabaseUnreachable as exc:
             if not fired.is_set():
                 raise
-            raise too_slow(database, seconds) from exc
+            raise database_timeout(database, seconds) from exc
         finally:
             timer.cancel()
             timer.join()
 
 
-def too_slow(database: DatabaseConfig, seconds: float) -> DatabaseUnreachable:
+def database_timeout(database: DatabaseConfig, seconds: float) -> DatabaseUnreachable:
     """The error for a database that has not answered in time."""
     return DatabaseUnreachable(
         f"PostgreSQL at {database.address()} did not answer within {seconds:g} seconds.",

@@ -25,7 +25,7 @@ from fbs_worker.core.errors import (
     FBSError,
 )
 
-__all__ = ["Connection", "connect", "errors_translated", "place_of", "translate"]
+__all__ = ["Connection", "config_of", "connect", "errors_translated", "translate"]
 
 _SQLSTATES: Final[dict[str, type[FBSError]]] = {
     # whole classes, by their first two characters
@@ -100,7 +100,7 @@ def connect(config: DatabaseConfig, *, application_name: str = "fbs-worker", con
         )
 
 
-def place_of(connection: Connection) -> DatabaseConfig | None:
+def config_of(connection: Connection) -> DatabaseConfig | None:
     """Where a connection leads, without its password; None once it is closed."""
     if connection.closed:
         return None
@@ -115,7 +115,7 @@ def errors_translated(place: DatabaseConfig | Connection) -> Iterator[None]:
     Args:
         place: the database that is spoken to, for the messages.
     """
-    where = place if isinstance(place, DatabaseConfig) else place_of(place)
+    where = place if isinstance(place, DatabaseConfig) else config_of(place)
     try:
         yield
     except psycopg2.Error as exc:

@@ -82,11 +82,11 @@ def connect(url: str) -> redis.Redis:
 
 
 @contextmanager
-def errors_of(place: str) -> Iterator[None]:
+def errors_translated(address: str) -> Iterator[None]:
     """Tells the Redis library's errors in our words.
 
     Args:
-        place: the server's `address`.
+        address: the server's `address`.
 
     Raises:
         SettingsError: the server refuses the user or the password.
@@ -96,13 +96,13 @@ def errors_of(place: str) -> Iterator[None]:
     try:
         yield
     except (AuthenticationError, AuthorizationError, NoPermissionError) as exc:
-        raise SettingsError(f"Redis at {place} refuses the user or the password.", hint=_URL_HINT) from exc
+        raise SettingsError(f"Redis at {address} refuses the user or the password.", hint=_URL_HINT) from exc
     except (RedisConnectionError, RedisTimeout) as exc:
-        raise QueueUnreachable(f"Redis at {place} does not answer.", hint=HOW_TO_START) from exc
+        raise QueueUnreachable(f"Redis at {address} does not answer.", hint=HOW_TO_START) from exc
     except RedisError as exc:
         # The server's own words may repeat a command's arguments; the first of them names the kind of error.
         kind = str(exc).partition(" ")[0][:40] or type(exc).__name__
         raise JobError(
-            f"Redis at {place} answered with an error: {type(exc).__name__} ({kind}).",
+            f"Redis at {address} answered with an error: {type(exc).__name__} ({kind}).",
             hint="Look into the log of Redis.",
         ) from exc

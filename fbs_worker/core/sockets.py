@@ -29,7 +29,7 @@ def url_of(address: str, port: int) -> str:
     return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 
-def cannot_listen(what: str, address: str, port: int, exc: OSError | OverflowError, *, setting: str) -> SettingsError:
+def listen_error(what: str, address: str, port: int, exc: OSError | OverflowError, *, setting: str) -> SettingsError:
     """Why a server cannot listen where it should.
 
     Args:

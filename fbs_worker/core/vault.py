@@ -18,7 +18,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from fbs_worker.core.errors import SecretError
 from fbs_worker.core.secret_files import UnreadableSecret, read_secret
 
-SEALED: Final = "sealed:"
+ENCRYPTED: Final = "sealed:"
 ENV: Final = "env:"
 FILE: Final = "file:"
 
@@ -71,9 +71,9 @@ class Vault:
     @staticmethod
     def is_reference(text: str) -> bool:
         """Whether it is sealed or a reference, so that it may travel as it is."""
-        return text.startswith((SEALED, ENV, FILE))
+        return text.startswith((ENCRYPTED, ENV, FILE))
 
-    def seal(self, secret: str) -> str:
+    def encrypt(self, secret: str) -> str:
         """Seal a secret.
 
         Returns:
@@ -82,9 +82,9 @@ class Vault:
         Raises:
             SecretError: no key is set.
         """
-        return SEALED + self._keys().encrypt(secret.encode()).decode("ascii")
+        return ENCRYPTED + self._keys().encrypt(secret.encode()).decode("ascii")
 
-    def open(self, text: str, *, allow_plain: bool = False) -> str:
+    def resolve(self, text: str, *, allow_plain: bool = False) -> str:
         """The secret that is meant by `sealed:…`, `env:NAME` or `file:PATH`.
 
         Args:
@@ -94,7 +94,7 @@ class Vault:
         Raises:
             SecretError: it cannot be opened, or is plain where that is refused.
         """
-        if text.startswith(SEALED):
+        if text.startswith(ENCRYPTED):
             return self._unseal(text)
         if text.startswith(ENV):
             return self._from_environment(text.removeprefix(ENV))
@@ -107,7 +107,7 @@ class Vault:
             hint="Seal it with FBS_SECRET_KEYS, or refer to it: env:NAME or file:PATH.",
         )
 
-    def reseal(self, text: str) -> str:
+    def reencrypt(self, text: str) -> str:
         """Seal a sealed secret anew with the first key, so that older keys can be taken away.
 
         Args:
@@ -116,8 +116,8 @@ class Vault:
         Raises:
             SecretError: it cannot be opened, or is plain.
         """
-        if text.startswith(SEALED):
-            return self.seal(self._unseal(text))
+        if text.startswith(ENCRYPTED):
+            return self.encrypt(self._unseal(text))
         if self.is_reference(text):
             return text
         raise SecretError("A plain password cannot be sealed anew.", hint="Seal it first.")
@@ -129,7 +129,7 @@ class Vault:
 
     def _unseal(self, text: str) -> str:
         try:
-            return self._keys().decrypt(text.removeprefix(SEALED)).decode()
+            return self._keys().decrypt(text.removeprefix(ENCRYPTED)).decode()
         except (InvalidToken, ValueError):  # ValueError: a token that is not ASCII
             raise SecretError(
                 "A sealed password cannot be opened: none of the keys fits, or it was damaged.", hint=_KEY_HINT

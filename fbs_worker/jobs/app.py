@@ -26,14 +26,14 @@ from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings, get_settings
 from fbs_worker.jobs.broker import Broker
 from fbs_worker.jobs.config import DISCOVERY_QUEUE, ROUTES, configuration, inline_configuration
-from fbs_worker.jobs.deduplication import identity
+from fbs_worker.jobs.deduplication import deduplication_key
 from fbs_worker.jobs.outbox import Outbox
 from fbs_worker.jobs.store import JobStore
 
 _STEPS: Final = (
-    "fbs_worker.jobs.worker.presence_step:PresenceStep",
-    "fbs_worker.jobs.worker.kombu_reconnect:Reconnection",
-    "fbs_worker.jobs.worker.reaper:Redelivery",
+    "fbs_worker.jobs.worker.registry_step:WorkerRegistryStep",
+    "fbs_worker.jobs.worker.kombu_reconnect:ReconnectStep",
+    "fbs_worker.jobs.worker.reaper:ReaperStep",
 )
 """What a worker of ours does besides running tasks."""
 
@@ -65,7 +65,7 @@ class FBSCelery(Celery):  # type: ignore[misc]  # Celery has no types
         return self._given_settings or get_settings()
 
     @property
-    def longest_countdown(self) -> float:
+    def max_countdown(self) -> float:
         """Seconds that a message may wait in a worker's hands: well before Redis hands it on as forgotten."""
         return self.settings.fbs_visibility_timeout / 2
 
@@ -77,14 +77,14 @@ class FBSCelery(Celery):  # type: ignore[misc]  # Celery has no types
     def send_task(self, name: str, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
         eta = options.get("eta")
         wait = _seconds_until(eta) if eta else options.get("countdown") or 0
-        if wait > self.longest_countdown:
+        if wait > self.max_countdown:
             raise UsageError(
-                f"A message may wait for {self.longest_countdown:.0f} seconds at most: Redis would hand it on as lost.",
+                f"A message may wait for {self.max_countdown:.0f} seconds at most: Redis would hand it on as lost.",
                 hint="`fbs schedule` is there for what is to run later.",
             )
         # What a message says of its arguments is what events, Flower and error logs show of them.
         options.setdefault("argsrepr", "()")
-        options.setdefault("kwargsrepr", repr(shown(kwargs or {})))
+        options.setdefault("kwargsrepr", repr(redacted_kwargs(kwargs or {})))
         return super().send_task(name, args, kwargs, **options)
 
     def enqueue(self, name: str, kwargs: Mapping[str, Any], *, solution: str = "", domain: str = "") -> str:
@@ -106,15 +106,17 @@ class FBSCelery(Celery):  # type: ignore[misc]  # Celery has no types
             QueueUnreachable: Redis or the broker does not answer; nothing is enqueued then.
         """
         job_id = str(uuid.uuid4())
-        together = self.broker.is_records
+        together = self.broker.is_job_store
         stands_for_it = self.jobs.create(
             job_id,
             action=name.removeprefix("fbs."),
             solution=solution,
             domain=domain,
             queue_name=ROUTES.get(name, {}).get("queue", DISCOVERY_QUEUE),
-            same=identity(name, kwargs, secret_keys=self.settings.fbs_secret_keys.get_secret_value()),
-            sending=self._outbox.write(name, kwargs, job_id=job_id) if together else (),
+            deduplication_key=deduplication_key(
+                name, kwargs, secret_keys=self.settings.fbs_secret_keys.get_secret_value()
+            ),
+            commands=self._outbox.write(name, kwargs, job_id=job_id) if together else (),
         )
         if stands_for_it == job_id and not together:
             self._send(name, kwargs, job_id)
@@ -128,7 +130,7 @@ class FBSCelery(Celery):  # type: ignore[misc]  # Celery has no types
             with suppress(QueueUnreachable):  # then the first error says it
                 self.jobs.remove(job_id)
             raise
-        self.jobs.sent(job_id)
+        self.jobs.mark_sent(job_id)
 
     @cached_property
     def broker(self) -> Broker:
@@ -162,7 +164,7 @@ def make_app(settings: Settings, *, results: bool = True, inline: Progress | Non
     return FBSCelery(settings, results=results, inline=inline)
 
 
-def shown(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def redacted_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """A task's arguments as people may see them: without what was not given, and without any password.
 
     Args:
@@ -176,7 +178,7 @@ def shown(kwargs: Mapping[str, Any]) -> dict[str, Any]:
         told["database_config"] = "***"
     config = told.get("config")
     if config is not None:
-        told["config"] = shown(config) if isinstance(config, Mapping) else "***"
+        told["config"] = redacted_kwargs(config) if isinstance(config, Mapping) else "***"
     return told
 
 
@@ -195,7 +197,7 @@ def check(app: FBSCelery) -> None:
     configuration(app.settings)
     app.jobs.ping()
     app.jobs.close()
-    if not app.broker.is_records:
+    if not app.broker.is_job_store:
         with app.broker.errors_translated(), app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, interval_start=0.2, reraise_as_library_errors=True)
 

@@ -37,15 +37,15 @@ class Broker:
     Attributes:
         url: as Celery takes it; it holds the password.
         kind: what it is.
-        is_records: it is the Redis of the jobs' records.
-        place: `host:port`, for a person.
+        is_job_store: it is the Redis of the jobs' records.
+        address: `host:port`, for a person.
         options: kombu's options that follow from the URL.
     """
 
     url: str = field(repr=False)
     kind: Literal["redis", "sentinel", "amqp"]
-    is_records: bool
-    place: str
+    is_job_store: bool
+    address: str
     options: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -58,7 +58,7 @@ class Broker:
         records = queue.check_url(settings.fbs_redis_url)
         url = settings.fbs_broker_url.strip() or records
         if url == records:
-            return cls(url=url, kind="redis", is_records=True, place=queue.address(url))
+            return cls(url=url, kind="redis", is_job_store=True, address=queue.address(url))
         try:
             return cls._parse(url)
         except ValueError:
@@ -74,20 +74,22 @@ class Broker:
         try:
             yield
         except OperationalError as exc:
-            if self.is_records:
-                raise QueueUnreachable(f"Redis at {self.place} does not answer.", hint=queue.HOW_TO_START) from exc
+            if self.is_job_store:
+                raise QueueUnreachable(f"Redis at {self.address} does not answer.", hint=queue.HOW_TO_START) from exc
             raise QueueUnreachable(
-                f"The broker at {self.place} does not answer.", hint="Start it, or correct FBS_BROKER_URL."
+                f"The broker at {self.address} does not answer.", hint="Start it, or correct FBS_BROKER_URL."
             ) from exc
 
     @classmethod
     def _parse(cls, url: str) -> Self:
         scheme = url.partition("://")[0]
         if scheme in {"redis", "rediss"}:
-            return cls(url=queue.check_url(url), kind="redis", is_records=False, place=queue.address(url))
+            return cls(url=queue.check_url(url), kind="redis", is_job_store=False, address=queue.address(url))
         if scheme in _AMQP:
             parts = urlsplit(url)
-            return cls(url=url, kind="amqp", is_records=False, place=_place(parts.hostname, parts.port or 5672))
+            return cls(
+                url=url, kind="amqp", is_job_store=False, address=_host_and_port(parts.hostname, parts.port or 5672)
+            )
         if scheme != _SENTINEL:
             raise ValueError(scheme)
         url, _, query = url.partition("?")
@@ -97,17 +99,17 @@ class Broker:
         hosts = [urlsplit(each) for each in url.split(";")]
         if any(host.scheme != _SENTINEL for host in hosts):
             raise ValueError(_SENTINEL)
-        place = ", ".join(_place(host.hostname, host.port or 26379) for host in hosts)
+        address = ", ".join(_host_and_port(host.hostname, host.port or 26379) for host in hosts)
         database = "".join({host.path.strip("/") for host in hosts}) or "0"
         if not database.isdecimal():
             raise ValueError(database)
         # kombu takes user, password and database from the first one
         first, *others = (f"{_SENTINEL}://{host.netloc}" for host in hosts)
         url = ";".join([f"{first}/{database}", *others])
-        return cls(url=url, kind="sentinel", is_records=False, place=place, options={_MASTER: names[_MASTER][-1]})
+        return cls(url=url, kind="sentinel", is_job_store=False, address=address, options={_MASTER: names[_MASTER][-1]})
 
 
-def _place(host: str | None, port: int) -> str:
+def _host_and_port(host: str | None, port: int) -> str:
     if not host:
         raise ValueError(host)
     return f"{host}:{port}"

@@ -10,12 +10,12 @@ from typing import Any, Final
 import orjson
 
 from fbs_worker.core.errors import SecretError
-from fbs_worker.core.vault import SEALED, Vault
+from fbs_worker.core.vault import ENCRYPTED, Vault
 
 _PASSWORD: Final = "password"  # noqa: S105 -- the name of a field
 
 
-def identity(task: str, kwargs: Mapping[str, Any], *, secret_keys: str) -> str:
+def deduplication_key(task: str, kwargs: Mapping[str, Any], *, secret_keys: str) -> str:
     """What all jobs have in common that ask for the same: the task and its arguments.
 
     A password is sealed differently each time, so it counts by what it is; but a mere hash of one could be guessed at,
@@ -36,19 +36,19 @@ def identity(task: str, kwargs: Mapping[str, Any], *, secret_keys: str) -> str:
 def _comparable(name: str, value: Any, secret_keys: str) -> Any:
     if isinstance(value, Mapping):
         return {key: _comparable(key, item, secret_keys) for key, item in value.items()}
-    if isinstance(value, str) and (name == _PASSWORD or value.startswith(SEALED)):
+    if isinstance(value, str) and (name == _PASSWORD or value.startswith(ENCRYPTED)):
         return _password(value, secret_keys)
     return value
 
 
 def _password(text: str, secret_keys: str) -> str:
-    if Vault.is_reference(text) and not text.startswith(SEALED):
+    if Vault.is_reference(text) and not text.startswith(ENCRYPTED):
         return text
     key = secret_keys.partition(",")[0].strip()
     if not key or not text:
-        return text if text.startswith(SEALED) else ""
+        return text if text.startswith(ENCRYPTED) else ""
     try:
-        secret = Vault.from_text(secret_keys).open(text, allow_plain=True)
+        secret = Vault.from_text(secret_keys).resolve(text, allow_plain=True)
     except SecretError:  # sealed with a key that is not here: like no other
         return text
     return hmac.new(key.encode(), secret.encode(), hashlib.sha256).hexdigest()

@@ -92,7 +92,7 @@ class JobRecord:
         """How much of the current step is done, 0 to 100; None where that is not known."""
         if self.state is JobState.SUCCEEDED:
             return 100
-        return share(self.current, self.total)
+        return percentage(self.current, self.total)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; times as UTC in ISO 8601."""
@@ -140,15 +140,15 @@ class JobRecord:
             current=int(kept.get("current") or 0),
             total=_number(kept.get("total")),
             message=kept.get("message", ""),
-            created_at=moment(int(kept["created_at"])),
-            started_at=_moment(kept.get("started_at")),
-            finished_at=_moment(kept.get("finished_at")),
-            heartbeat_at=_moment(kept.get("heartbeat_at")),
+            created_at=timestamp(int(kept["created_at"])),
+            started_at=_timestamp(kept.get("started_at")),
+            finished_at=_timestamp(kept.get("finished_at")),
+            heartbeat_at=_timestamp(kept.get("heartbeat_at")),
             attempts=int(kept.get("attempts") or 0),
             result=_json(kept.get("result")),
             error=_json(kept.get("error")),
             queue=kept.get("queue", ""),
-            sent_at=_moment(kept.get("sent_at")),
+            sent_at=_timestamp(kept.get("sent_at")),
             worker=kept.get("worker", ""),
             waited_seconds=None if waited is None else waited / 1000,
         )
@@ -183,7 +183,7 @@ class JobEvent:
     @property
     def percent(self) -> int | None:
         """How much of the step was done, 0 to 100; None where that is not known."""
-        return share(self.current, self.total)
+        return percentage(self.current, self.total)
 
     @property
     def last(self) -> bool:
@@ -217,7 +217,7 @@ class JobEvent:
             current=int(kept.get("current") or 0),
             total=_number(kept.get("total")),
             message=kept.get("message", ""),
-            at=moment(int(entry_id.partition("-")[0])),
+            at=timestamp(int(entry_id.partition("-")[0])),
         )
 
     @classmethod
@@ -236,12 +236,12 @@ class JobEvent:
         )
 
 
-class Standing(StrEnum):
+class LeaseStatus(StrEnum):
     """What Redis says to the attempt that speaks for a job."""
 
     OURS = "ours"
     STOP = "stop"
-    SUPERSEDED = "superseded"
+    STALE = "superseded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,18 +252,18 @@ class Claim:
         state: RUNNING, or the state in which the job has ended already.
         attempt: the number of this attempt, from 1.
         waits: how many attempts before it only waited for a server to recover.
-        held: another attempt runs the job and is alive.
+        held_elsewhere: another attempt holds a valid lease.
     """
 
     state: JobState
     attempt: int
     waits: int = 0
-    held: bool = False
+    held_elsewhere: bool = False
 
     @property
-    def ours(self) -> bool:
+    def granted(self) -> bool:
         """The job is the caller's to run."""
-        return self.state is JobState.RUNNING and not self.held
+        return self.state is JobState.RUNNING and not self.held_elsewhere
 
 
 def state_of(kept: str, heartbeat_at: str | None, *, now: int, lost_after: float) -> JobState:
@@ -281,18 +281,18 @@ def state_of(kept: str, heartbeat_at: str | None, *, now: int, lost_after: float
     return state
 
 
-def share(current: int, total: int | None) -> int | None:
+def percentage(current: int, total: int | None) -> int | None:
     """Percent, rounded down, at most 100; None without a total."""
     return min(100, 100 * current // total) if total else None
 
 
-def moment(milliseconds: int) -> datetime:
+def timestamp(milliseconds: int) -> datetime:
     """A time of Redis's clock."""
     return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
 
 
-def _moment(kept: str | None) -> datetime | None:
-    return moment(int(kept)) if kept and kept != "0" else None  # 0: known to be gone
+def _timestamp(kept: str | None) -> datetime | None:
+    return timestamp(int(kept)) if kept and kept != "0" else None  # 0: known to be gone
 
 
 def _number(kept: str | None) -> int | None:

@@ -34,7 +34,7 @@ _PREFIX: Final = "fbs:probe:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class ProbeReply:
     """The answer to a probe.
 
     Attributes:
@@ -46,7 +46,7 @@ class Answer:
     seconds: float
 
 
-def own_queue(worker: str) -> Any:
+def worker_queue(worker: str) -> Any:
     """The queue that one worker alone takes from.
 
     Args:
@@ -59,8 +59,8 @@ def own_queue(worker: str) -> Any:
     )
 
 
-def give_answer(settings: Settings, probe_id: str, worker: str) -> None:
-    """Answer a probe; the task does.
+def send_reply(settings: Settings, probe_id: str, worker: str) -> None:
+    """ProbeReply a probe; the task does.
 
     Args:
         settings: what the worker works with.
@@ -72,7 +72,7 @@ def give_answer(settings: Settings, probe_id: str, worker: str) -> None:
     """
     place = queue.address(settings.fbs_redis_url)
     with (
-        queue.errors_of(place),
+        queue.errors_translated(place),
         closing(queue.connect(settings.fbs_redis_url)) as client,
         client.pipeline() as pipe,
     ):
@@ -81,7 +81,7 @@ def give_answer(settings: Settings, probe_id: str, worker: str) -> None:
         pipe.execute()
 
 
-def probe(app: FBSCelery, places: Iterable[Any], *, seconds: float) -> dict[str, Answer]:
+def probe(app: FBSCelery, places: Iterable[Any], *, seconds: float) -> dict[str, ProbeReply]:
     """Send a probe to each of some queues and wait for the answers.
 
     Args:
@@ -97,20 +97,20 @@ def probe(app: FBSCelery, places: Iterable[Any], *, seconds: float) -> dict[str,
     """
     app.conf.task_send_sent_event = False
     url = app.settings.fbs_redis_url
-    with queue.errors_of(queue.address(url)), closing(queue.connect(url)) as client, Queues(app) as queues:
+    with queue.errors_translated(queue.address(url)), closing(queue.connect(url)) as client, Queues(app) as queues:
         began = time.monotonic()
         waiting = {_send(app, place, seconds=seconds): place.name for place in places}
-        answers: dict[str, Answer] = {}
+        answers: dict[str, ProbeReply] = {}
         try:
             while waiting and (left := began + seconds - time.monotonic()) > 0:
                 keys = [_key(probe_id) for probe_id in waiting]
                 heard = cast("tuple[str, str] | None", client.blpop(keys, timeout=min(left, _SLICE_SECONDS)))
                 if heard is not None:
                     name = waiting.pop(heard[0].removeprefix(_PREFIX))
-                    answers[name] = Answer(worker=heard[1], seconds=time.monotonic() - began)
+                    answers[name] = ProbeReply(worker=heard[1], seconds=time.monotonic() - began)
         finally:
             for probe_id, name in waiting.items():
-                queues.take_back(name, probe_id)
+                queues.withdraw(name, probe_id)
     return answers
 
 

@@ -16,7 +16,7 @@ _RABBITMQ: Final = "amqp"
 _NOT_FOUND: Final = "404"
 _NEWEST: Final = 1000
 
-_TAKE_BACK: Final = """
+_WITHDRAW: Final = """
 for _, message in ipairs(redis.call('LRANGE', KEYS[1], 0, ARGV[2] - 1)) do
   if string.find(message, ARGV[1], 1, true) then return redis.call('LREM', KEYS[1], 1, message) end
 end
@@ -84,7 +84,7 @@ class Queues:
                 message = client.lindex(name, -1)  # messages go in on the left and are taken from the right
             return Backlog(waiting=waiting, next_id=_task_id(message))
 
-    def take_back(self, name: str, task_id: str) -> None:
+    def withdraw(self, name: str, task_id: str) -> None:
         """Take a message back that nobody has fetched yet, if it is among the newest 1,000.
 
         RabbitMQ knows no such thing: there the message's own expiration ends it.
@@ -96,7 +96,7 @@ class Queues:
         with self._errors_translated(), self._connection.channel() as channel:
             if self._broker.kind != _RABBITMQ:
                 with channel.conn_or_acquire() as client:
-                    client.eval(_TAKE_BACK, 1, name, task_id, _NEWEST)
+                    client.eval(_WITHDRAW, 1, name, task_id, _NEWEST)
 
     @contextmanager
     def _errors_translated(self) -> Iterator[None]:

@@ -128,7 +128,7 @@ return id
 and a queued one was not sent, then what sends its message, if that is to be done here: command, key, content → the id
 of the job that stands for this: another's, if that is the same and has not ended."""
 
-SENT: Final = (
+MARK_SENT: Final = (
     _PRELUDE
     + """
 if redis.call('EXISTS', job) == 1 then redis.call('HSETNX', job, 'sent_at', now) end
@@ -209,7 +209,7 @@ return stands
 )
 """→ how the attempt stands."""
 
-LOSE: Final = (
+MARK_LOST: Final = (
     _PRELUDE
     + """
 local seen = redis.call('HMGET', job, 'state', 'worker', 'process')
@@ -221,7 +221,7 @@ return 1
 )
 """worker, process → 1 if that process was running the job, which is lost now."""
 
-LEAVE: Final = (
+END_ATTEMPT: Final = (
     _PRELUDE
     + """
 local stands = standing()
@@ -236,7 +236,7 @@ return enter(ARGV[4], ARGV[7])
 """state, field (result, error or none), its JSON, message, 1 for an attempt that only waited, rows that were written →
 the state that the job is in afterwards."""
 
-GIVE_UP: Final = (
+FAIL_ORPHANED: Final = (
     _PRELUDE
     + """
 local seen = redis.call('HMGET', job, 'state', 'attempts', 'heartbeat_at', 'created_at', 'sent_at')

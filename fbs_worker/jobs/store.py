@@ -1,78 +1,308 @@
-"""The records of jobs in Redis: their states, their progress, their events, and the wish to stop them.
+"""Job store in Redis: records, progress, events, deduplication and cancellation requests.
 
-Beside what `JobReader` looks at:
+`JobReader` is the read side, `JobStore` adds the transitions. Keys:
 
-    fbs:jobs:ending       a sorted set: the ids of finished jobs by the time at which their record goes
-    fbs:same:<hash>       a string: the id of the job that has not ended and stands for all that ask for the same
-    fbs:metrics           a hash: what was counted (see `fbs_worker.ops.metrics`)
+    fbs:job:<id>          hash: the record
+    fbs:job:<id>:events   stream: the events, at most about 1,000 entries
+    fbs:jobs              sorted set: job ids by creation time
+    fbs:jobs:open         set: ids of unfinished jobs
+    fbs:jobs:ending       sorted set: ids of finished jobs by the expiry of their record
+    fbs:same:<hash>       string: id of the unfinished job that owns a deduplication key
+    fbs:metrics           hash: counters (see `fbs_worker.ops.metrics`)
 
-A finished job's record is kept for a time and then goes by itself; one that waits or runs stays.
+The record of a finished job expires after the TTL; an unfinished job's record does not expire.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, cast
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Self, cast
 
 import orjson
 
 from fbs_worker.core import redis as queue
-from fbs_worker.core.errors import JobError
+from fbs_worker.core.errors import JobError, JobNotFound
 from fbs_worker.jobs import scripts
-from fbs_worker.jobs.model import FINISHED, Claim, JobEvent, JobRecord, JobState, Standing
-from fbs_worker.jobs.reader import FIGURES, INDEX, LOST_AFTER_SECONDS, OPEN, JobReader, events_key_of, key_of, not_found
+from fbs_worker.jobs.model import FINISHED, Claim, JobEvent, JobRecord, JobState, LeaseStatus, state_of
 
-__all__ = ["FIGURES", "FINISHED", "Claim", "JobEvent", "JobRecord", "JobState", "JobStore", "Standing"]
+__all__ = [
+    "FINISHED",
+    "METRICS_KEY",
+    "Claim",
+    "JobEvent",
+    "JobReader",
+    "JobRecord",
+    "JobState",
+    "JobStore",
+    "LeaseStatus",
+]
 
-MOST_LOSSES: Final = 3
-"""A job that lost its worker this often is not started again: it may be what kills the worker."""
+LOST_AFTER_SECONDS: Final = 30.0
+"""A running job without a heartbeat for this long reads as lost."""
 
-_ENDING: Final = "fbs:jobs:ending"
-_LOOKING: Final = "fbs:redelivery"
+MAX_LOSSES: Final = 3
+"""A job that lost its worker this often fails instead of starting again: it may be the cause."""
+
+METRICS_KEY: Final = "fbs:metrics"
+OPEN_KEY: Final = "fbs:jobs:open"
+_INDEX_KEY: Final = "fbs:jobs"
+_ENDING_KEY: Final = "fbs:jobs:ending"
+_REAPER_LEASE_KEY: Final = "fbs:redelivery"
+
+_LIST_CHUNK: Final = 100
+_FOLLOW_SECONDS: Final = 1.0
+_FIRST_EVENT_ID: Final = "0-0"
 
 
-class JobStore(JobReader):
-    """The records of jobs.
-
-    Every length of time follows from when a job is lost: a sign of life comes six times as often, and what stands
-    still without anybody working on it is looked after once it does so for twice as long.
+class JobReader:
+    """Read side of the job store.
 
     Args:
         redis_url: `redis://[:password@]host:port/db`.
-        ttl: seconds that the record of a finished job is kept.
         lost_after: seconds without a heartbeat after which a running job reads as lost.
 
     Raises:
-        SettingsError: the URL is not one. Every method raises QueueUnreachable when Redis does not answer.
+        SettingsError: the URL is not valid. Every method raises QueueUnreachable when Redis does not answer.
+    """
+
+    def __init__(self, redis_url: str, *, lost_after: float = LOST_AFTER_SECONDS) -> None:
+        self._redis = queue.connect(redis_url)
+        self._address = queue.address(redis_url)
+        self._lost_after = lost_after
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. The next call opens new ones."""
+        self._redis.close()
+
+    @property
+    def lost_after(self) -> float:
+        """Seconds without a heartbeat after which a running job reads as lost."""
+        return self._lost_after
+
+    @property
+    def address(self) -> str:
+        """`host:port` of the Redis server."""
+        return self._address
+
+    def ping(self) -> None:
+        """Check that Redis answers.
+
+        Raises:
+            QueueUnreachable: Redis does not answer.
+        """
+        with queue.errors_translated(self._address):
+            self._redis.ping()
+
+    def get(self, job_id: str) -> JobRecord:
+        """Return a job's record.
+
+        Raises:
+            JobNotFound: no job has that id, or its record has expired.
+        """
+        with queue.errors_translated(self._address), self._redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            pipe.hgetall(_record_key(job_id))
+            clock, fields = pipe.execute()
+        if "state" not in fields:
+            raise _not_found(job_id)
+        return self._record(job_id, fields, clock)
+
+    def change_counter(self) -> str:
+        """Return a counter that changes with every state transition. A job that becomes lost by time does not count."""
+        with queue.errors_translated(self._address):
+            return cast("str | None", self._redis.hget(METRICS_KEY, "changes")) or ""
+
+    def list(
+        self, limit: int = 50, state: JobState | None = None, *, solution: str = "", action: str = ""
+    ) -> Sequence[JobRecord]:
+        """List jobs, newest first.
+
+        Args:
+            limit: the maximum number of records.
+            state: only jobs in this state; None for all.
+            solution: only jobs of this solution; empty for all.
+            action: only jobs with this action, e.g. `refresh`; empty for all.
+        """
+        matching: list[JobRecord] = []
+        offset = 0
+        while len(matching) < limit:
+            with queue.errors_translated(self._address):
+                ids = cast("list[str]", self._redis.zrevrange(_INDEX_KEY, offset, offset + _LIST_CHUNK - 1))
+            matching += [
+                record
+                for record in self._records(ids)
+                if (state is None or record.state is state)
+                and solution in {"", record.solution}
+                and action in {"", record.action}
+            ]
+            if len(ids) < _LIST_CHUNK:
+                break
+            offset += _LIST_CHUNK
+        return matching[:limit]
+
+    def open(self) -> Sequence[JobRecord]:
+        """List the unfinished jobs, in no order."""
+        with queue.errors_translated(self._address):
+            ids = cast("set[str]", self._redis.smembers(OPEN_KEY))
+        return self._records(ids)
+
+    def states(self, job_ids: Iterable[str]) -> dict[str, JobState]:
+        """Return the states of jobs without reading the whole records; ids without a record are left out.
+
+        Args:
+            job_ids: the ids to look up.
+        """
+        ids = tuple(dict.fromkeys(job_ids))
+        with queue.errors_translated(self._address), self._redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            for job_id in ids:
+                pipe.hmget(_record_key(job_id), "state", "heartbeat_at")
+            clock, *rows = pipe.execute()
+        return {
+            job_id: state_of(state, heartbeat_at, now=_milliseconds(clock), lost_after=self._lost_after)
+            for job_id, (state, heartbeat_at) in zip(ids, rows, strict=True)
+            if state is not None
+        }
+
+    def newest_event(self, job_id: str) -> str:
+        """Return the id of a job's newest event; `0-0` if it has none."""
+        with queue.errors_translated(self._address):
+            newest = cast("list[tuple[str, object]]", self._redis.xrevrange(_events_key(job_id), count=1))
+        return newest[0][0] if newest else _FIRST_EVENT_ID
+
+    def follow(self, job_id: str, *, from_start: bool = True, timeout: float | None = None) -> Iterator[JobEvent]:
+        """Yield a job's events as they occur.
+
+        The last event is the final state, or LOST if no worker has restarted the job for half of `lost_after`; follow
+        the job once more to see whether one does.
+
+        Args:
+            job_id: the job's id.
+            from_start: begin with the recorded events; False to begin with new ones.
+            timeout: seconds after which to stop without a last event; None for no limit.
+
+        Raises:
+            JobNotFound: no job has that id, or its record has expired.
+        """
+        for event in self.watch(job_id, after=None if from_start else "", timeout=timeout):
+            if event is not None:
+                yield event
+
+    def watch(
+        self, job_id: str, *, after: str | None = None, timeout: float | None = None
+    ) -> Generator[JobEvent | None]:
+        """Yield a job's events as they occur, and None after each second without one, so that the caller can poll.
+
+        Args:
+            job_id: the job's id.
+            after: the event id to resume after; None for the first recorded event, empty for new events only.
+            timeout: seconds after which to stop without a last event; None for no limit. The last event is the same
+                as that of `follow`.
+
+        Raises:
+            JobNotFound: no job has that id, or its record has expired.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        position = self.newest_event(job_id) if after == "" else after or _FIRST_EVENT_ID
+        record = self.get(job_id)
+        if after == "" and record.state.finished:
+            yield JobEvent.from_record(record, event_id=position)
+            return
+        lost_since: float | None = None
+        while True:
+            wait = _FOLLOW_SECONDS if until is None else min(_FOLLOW_SECONDS, until - time.monotonic())
+            if wait <= 0:
+                return
+            events = self._events_after(job_id, position, wait)
+            for event in events:
+                yield event
+                position = event.id
+                if event.last:
+                    return
+            if events:
+                continue
+            record = self.get(job_id)
+            now = time.monotonic()
+            lost_since = (lost_since or now) if record.state is JobState.LOST else None
+            if record.state.finished or (lost_since and now - lost_since >= self._lost_after / 2):
+                yield JobEvent.from_record(record, event_id=position)
+                return
+            yield None
+
+    def _records(self, job_ids: Iterable[str]) -> Sequence[JobRecord]:
+        ids = tuple(job_ids)
+        with queue.errors_translated(self._address), self._redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            for job_id in ids:
+                pipe.hgetall(_record_key(job_id))
+            clock, *hashes = pipe.execute()
+        return [
+            self._record(job_id, fields, clock)
+            for job_id, fields in zip(ids, hashes, strict=True)
+            if "state" in fields  # the record may have expired meanwhile
+        ]
+
+    def _record(self, job_id: str, fields: Mapping[str, str], clock: tuple[int, int]) -> JobRecord:
+        return JobRecord.from_hash(job_id, fields, now=_milliseconds(clock), lost_after=self._lost_after)
+
+    def _events_after(self, job_id: str, position: str, seconds: float) -> Sequence[JobEvent]:
+        with queue.errors_translated(self._address):
+            streams = cast(
+                "list[tuple[str, list[tuple[str, dict[str, str]]]]]",
+                self._redis.xread({_events_key(job_id): position}, block=max(1, int(seconds * 1000))),
+            )
+        return [JobEvent.from_entry(job_id, entry_id, fields) for _, entries in streams for entry_id, fields in entries]
+
+
+class JobStore(JobReader):
+    """Read and write side of the job store.
+
+    All intervals derive from `lost_after`: heartbeats are six times as frequent, and a job without progress, worker
+    or message is failed after twice that time.
+
+    Args:
+        redis_url: `redis://[:password@]host:port/db`.
+        ttl: seconds until the record of a finished job expires.
+        lost_after: seconds without a heartbeat after which a running job reads as lost.
+
+    Raises:
+        SettingsError: the URL is not valid. Every method raises QueueUnreachable when Redis does not answer.
     """
 
     def __init__(self, redis_url: str, *, ttl: int, lost_after: float = LOST_AFTER_SECONDS) -> None:
         super().__init__(redis_url, lost_after=lost_after)
         self._ttl = ttl
-        self._keys = [INDEX, _ENDING, OPEN, FIGURES]
+        self._keys = [_INDEX_KEY, _ENDING_KEY, OPEN_KEY, METRICS_KEY]
         script = self._redis.register_script
         self._create = script(scripts.CREATE)
-        self._sent = script(scripts.SENT)
+        self._mark_sent = script(scripts.MARK_SENT)
         self._remove = script(scripts.REMOVE)
         self._start = script(scripts.START)
         self._progress = script(scripts.PROGRESS)
         self._heartbeat = script(scripts.HEARTBEAT)
-        self._lose = script(scripts.LOSE)
-        self._leave = script(scripts.LEAVE)
-        self._give_up = script(scripts.GIVE_UP)
+        self._mark_lost = script(scripts.MARK_LOST)
+        self._end_attempt = script(scripts.END_ATTEMPT)
+        self._fail_orphaned = script(scripts.FAIL_ORPHANED)
         self._request_cancel = script(scripts.REQUEST_CANCEL)
 
     @property
     def heartbeat_seconds(self) -> float:
-        """How often a worker gives a sign of life for a job."""
+        """Seconds between two heartbeats of a running job."""
         return self._lost_after / 6
 
     @property
     def stuck_after(self) -> float:
-        """Seconds after which what should have gone on, and did not, is looked after."""
+        """Seconds without any activity after which the reaper handles an unfinished job or its message."""
         return self._lost_after * 2
 
-    # ------------------------------------------------------------------------------------------- who enqueues
+    # Producer side
 
     def create(
         self,
@@ -82,56 +312,54 @@ class JobStore(JobReader):
         solution: str = "",
         domain: str = "",
         queue_name: str = "",
-        same: str = "",
-        sending: Sequence[tuple[str, str, str]] = (),
+        deduplication_key: str = "",
+        commands: Sequence[tuple[str, str, str]] = (),
     ) -> str:
-        """Make the record of a job that is about to be enqueued, unless the same one waits or runs already.
+        """Create the record of a job to enqueue, unless an unfinished job has the same deduplication key.
 
         Args:
-            job_id: an id that no other job has; the Celery task's id.
-            action: what it does, e.g. `discover`.
-            solution: the solution that it is for, if any.
-            domain: the domain that it is for, if any.
-            queue_name: the queue where it is going to wait.
-            same: what all jobs have in common that ask for the same; see `identity`. Empty: like no other.
-            sending: Redis's commands (name, key, content) that send its message, done together with the record or
-                not at all; nothing if the caller sends it and then says so by `sent`.
+            job_id: a unique id; the Celery task's id.
+            action: the task's name without `fbs.`, e.g. `discover`.
+            solution: the solution that the job is for, if any.
+            domain: the domain that the job is for, if any.
+            queue_name: the queue that the message is sent to.
+            deduplication_key: see `fbs_worker.jobs.deduplication`; empty to always create a job.
+            commands: Redis commands (name, key, content) that send the message, executed atomically with the
+                creation of the record; empty if the caller sends the message and then calls `mark_sent`.
 
         Returns:
-            The id of the job that does it: this one's, or that of the same one.
+            The id of the active job: the new one, or the existing one with the same key.
         """
         milliseconds = (int(self._lost_after * 1000), int(self.stuck_after * 1000))
-        commands = [part for command in sending for part in command]
-        answer = self._run(
-            self._create, job_id, None, action, solution, domain, queue_name, same, *milliseconds, *commands
+        flat = [part for command in commands for part in command]
+        active_id = self._run_script(
+            self._create, job_id, None, action, solution, domain, queue_name, deduplication_key, *milliseconds, *flat
         )
-        return cast("str", answer)
+        return cast("str", active_id)
 
-    def sent(self, job_id: str) -> None:
-        """The message of a job has been sent. One that is never sent stands for no other, and has failed in the end."""
-        self._run(self._sent, job_id, None)
+    def mark_sent(self, job_id: str) -> None:
+        """Record that the job's message was sent. A job never marked does not deduplicate, and fails in the end."""
+        self._run_script(self._mark_sent, job_id, None)
 
     def remove(self, job_id: str) -> None:
-        """Take back the record of a job that could not be enqueued."""
-        self._run(self._remove, job_id, None)
+        """Delete the record of a job that could not be enqueued."""
+        self._run_script(self._remove, job_id, None)
 
     def request_cancel(self, job_id: str) -> JobState:
-        """Ask for a job to stop.
-
-        One that waits, or whose worker is lost, is cancelled at once; a running one at its next step.
+        """Request cancellation: a waiting or lost job is cancelled at once, a running one at its next step.
 
         Returns:
-            The state that the job is in now; a finished one stays as it is.
+            The state after the request; a finished job keeps its state.
 
         Raises:
             JobNotFound: no job has that id.
         """
-        state = self._run(self._request_cancel, job_id, None, int(self._lost_after * 1000))
+        state = self._run_script(self._request_cancel, job_id, None, int(self._lost_after * 1000))
         if state is None:
-            raise not_found(job_id)
+            raise _not_found(job_id)
         return JobState(state)
 
-    # -------------------------------------------------------------------------------------------- who does the work
+    # Worker side
 
     def start(
         self,
@@ -145,35 +373,35 @@ class JobStore(JobReader):
         process: int = 0,
         token: str = "",
     ) -> Claim:
-        """Take a job up. One that has no record yet (enqueued by another program) gets it now.
+        """Claim a job for a new attempt. A job without a record (enqueued by another program) gets one.
 
         Args:
             job_id: the job's id.
-            action: see `create`, and the same for the others.
-            solution: see `create`.
-            domain: see `create`.
-            queue_name: see `create`.
-            worker: the name of the worker that asks.
-            process: the number of the process that would run it.
-            token: this claim's own, the same when it is asked again because the answer was lost.
+            action: for a new record, as in `create`.
+            solution: for a new record, as in `create`.
+            domain: for a new record, as in `create`.
+            queue_name: for a new record, as in `create`.
+            worker: the name of the worker.
+            process: the process id that runs the job.
+            token: identifies this claim, so that a repeated call (its reply was lost) returns the same claim.
 
         Returns:
-            A claim; unless it is `ours`, do not run the job.
+            The claim; run the job only if it is `granted`.
         """
         error = JobError(
-            f"The job lost its worker {MOST_LOSSES} times and is not started again.",
-            hint="Look into the worker's log for what killed it (often: too little memory).",
+            f"The job lost its worker {MAX_LOSSES} times and is not started again.",
+            hint="Check the worker's log for what killed it (often: too little memory).",
         )
-        state, attempt, waits, held = self._run(
+        state, attempt, waits, held_elsewhere = self._run_script(
             self._start,
             job_id,
             None,
             *(action, solution, domain, queue_name),
             *(worker, process, token),
-            *(int(self._lost_after * 1000), MOST_LOSSES),
+            *(int(self._lost_after * 1000), MAX_LOSSES),
             *(orjson.dumps(error.to_dict()).decode(), error.message),
         )
-        return Claim(state=JobState(state), attempt=attempt, waits=waits, held=bool(held))
+        return Claim(state=JobState(state), attempt=attempt, waits=waits, held_elsewhere=bool(held_elsewhere))
 
     def progress(
         self,
@@ -185,136 +413,140 @@ class JobStore(JobReader):
         current: int = 0,
         total: int | None = None,
         message: str = "",
-    ) -> Standing:
-        """Tell how far a running job is; a sign of life, too.
+    ) -> LeaseStatus:
+        """Record the progress of a running job and emit an event; counts as a heartbeat.
 
         Args:
             job_id: the job's id.
-            attempt: the claim's number.
-            kind: `step` for a new one, `progress` within one, or `message`.
+            attempt: the number of the claimed attempt.
+            kind: `step` for a new step, `progress` within one, or `message`.
             step: the step's name.
-            current: how many of its units are done.
-            total: how many it has, if known.
+            current: the number of units done.
+            total: the number of units of the step, if known.
             message: one line for a person.
 
         Returns:
-            Whether to go on.
+            Whether the attempt may continue.
         """
-        told = "" if total is None else total
-        return Standing(self._run(self._progress, job_id, attempt, kind, step, current, told, message))
+        return LeaseStatus(
+            self._run_script(
+                self._progress, job_id, attempt, kind, step, current, "" if total is None else total, message
+            )
+        )
 
-    def heartbeat(self, job_id: str, attempt: int) -> Standing:
-        """Give a sign of life for a running job.
+    def heartbeat(self, job_id: str, attempt: int) -> LeaseStatus:
+        """Renew the lease of a running job.
 
         Returns:
-            Whether to go on.
+            Whether the attempt may continue.
         """
-        return Standing(self._run(self._heartbeat, job_id, attempt))
+        return LeaseStatus(self._run_script(self._heartbeat, job_id, attempt))
 
     def cancel_requested(self, job_id: str) -> bool:
-        """Whether someone asked for the job to stop, or it has been cancelled."""
-        with queue.errors_of(self._address):
-            state, stop = cast("list[str | None]", self._redis.hmget(key_of(job_id), "state", "stop"))
+        """Return whether cancellation was requested, or the job is cancelled."""
+        with queue.errors_translated(self._address):
+            state, stop = cast("list[str | None]", self._redis.hmget(_record_key(job_id), "state", "stop"))
         return stop is not None or state == JobState.CANCELLED
 
-    def retrying(
+    def mark_retrying(
         self, job_id: str, attempt: int, *, error: Mapping[str, Any], message: str, waits: bool = False
     ) -> JobState:
-        """A running job failed and is going to be run again.
+        """Record that an attempt failed and the job is going to be retried.
 
         Args:
             job_id: the job's id.
-            attempt: the claim's number.
-            error: `FBSError.to_dict()` of what went wrong.
-            message: one line for a person: when it is run again, and why.
-            waits: it only waits for a server to recover; the attempt is not counted as one that failed.
+            attempt: the number of the attempt.
+            error: `FBSError.to_dict()` of the failure.
+            message: one line for a person: when the job is retried, and why.
+            waits: the attempt only waited for a server to recover, and does not count as failed.
 
         Returns:
-            The state that the job is in now: RETRYING, unless someone asked it to stop or another attempt took over.
+            The state afterwards: RETRYING, unless the job was cancelled or another attempt has claimed it.
         """
-        return self._left(job_id, attempt, JobState.RETRYING, field="error", value=error, message=message, waits=waits)
+        return self._end(job_id, attempt, JobState.RETRYING, field="error", value=error, message=message, waits=waits)
 
-    def succeed(self, job_id: str, attempt: int, result: Mapping[str, Any], *, rows: int = 0) -> JobState:
-        """A running job has done its work.
+    def mark_succeeded(self, job_id: str, attempt: int, result: Mapping[str, Any], *, rows: int = 0) -> JobState:
+        """Record that a job succeeded.
 
         Args:
             job_id: the job's id.
-            attempt: the claim's number.
+            attempt: the number of the attempt.
             result: JSON-ready.
-            rows: how many rows it wrote, for the figures.
+            rows: the number of rows written, for the metrics.
 
         Returns:
-            The state that the job is in now: SUCCEEDED, unless another attempt has taken over.
+            The state afterwards: SUCCEEDED, unless another attempt has claimed the job.
 
         Raises:
             TypeError: the result is not JSON-ready.
         """
-        return self._left(job_id, attempt, JobState.SUCCEEDED, field="result", value=result, message="", rows=rows)
+        return self._end(job_id, attempt, JobState.SUCCEEDED, field="result", value=result, message="", rows=rows)
 
-    def fail(self, job_id: str, attempt: int | None, error: Mapping[str, Any]) -> JobState:
-        """A running job has failed for good.
+    def mark_failed(self, job_id: str, attempt: int | None, error: Mapping[str, Any]) -> JobState:
+        """Record that a job failed and is not retried.
 
         Args:
             job_id: the job's id.
-            attempt: the claim's number; None when the attempt cannot speak for itself any more.
-            error: `FBSError.to_dict()` of what went wrong.
+            attempt: the number of the attempt; None for the current one, if its process was killed.
+            error: `FBSError.to_dict()` of the failure.
 
         Returns:
-            The state that the job is in now: FAILED, unless another attempt has taken over.
+            The state afterwards: FAILED, unless another attempt has claimed the job.
         """
         message = str(error.get("message", ""))
-        return self._left(job_id, attempt, JobState.FAILED, field="error", value=error, message=message)
+        return self._end(job_id, attempt, JobState.FAILED, field="error", value=error, message=message)
 
-    def cancelled(self, job_id: str, attempt: int) -> JobState:
-        """A running job has stopped on request.
+    def mark_cancelled(self, job_id: str, attempt: int) -> JobState:
+        """Record that a running job stopped on request.
 
         Returns:
-            The state that the job is in now: CANCELLED, unless another attempt has taken over.
+            The state afterwards: CANCELLED, unless another attempt has claimed the job.
         """
-        return self._left(job_id, attempt, JobState.CANCELLED, message="stopped on request")
+        return self._end(job_id, attempt, JobState.CANCELLED, message="stopped on request")
 
-    # ----------------------------------------------------------------------------------------- who looks after them
+    # Reaper side
 
-    def lose(self, job_id: str, *, worker: str, process: int) -> bool:
-        """The process that ran a job is dead: the job is lost from now on, no heartbeat needs to be waited for.
+    def mark_lost(self, job_id: str, *, worker: str, process: int) -> bool:
+        """Mark a job as lost because its process died, without waiting for the heartbeat to expire.
 
         Args:
             job_id: the job's id.
             worker: the name of the worker.
-            process: the number of its process.
+            process: the id of the dead process.
 
         Returns:
-            Whether it was that process that ran it.
+            Whether that process ran the job.
         """
-        return bool(self._run(self._lose, job_id, None, worker, process))
+        return bool(self._run_script(self._mark_lost, job_id, None, worker, process))
 
-    def give_up(self, record: JobRecord, error: Mapping[str, Any]) -> bool:
-        """A job that nobody works on, and whose message nobody holds, has failed.
+    def fail_orphaned(self, record: JobRecord, error: Mapping[str, Any]) -> bool:
+        """Fail a job that has neither a worker nor a message.
 
         Args:
-            record: the job, as it was seen.
-            error: `FBSError.to_dict()` of what went wrong.
+            record: the job as it was read.
+            error: `FBSError.to_dict()` of the reason.
 
         Returns:
-            Whether it has; not if it has been heard of since.
+            Whether the job was failed; False if it was active since.
         """
         silent = int(self.stuck_after * 1000)
-        told = orjson.dumps(error).decode()
+        payload = orjson.dumps(error).decode()
         message = str(error.get("message", ""))
-        return bool(self._run(self._give_up, record.id, None, silent, record.attempts, told, message))
+        return bool(self._run_script(self._fail_orphaned, record.id, None, silent, record.attempts, payload, message))
 
-    def turn_to_look(self, seconds: float) -> bool:
-        """Whether it is the caller's turn to look after all jobs: one of all workers has it within that many seconds.
+    def acquire_reaper_lease(self, seconds: float) -> bool:
+        """Acquire the lease that makes one worker the reaper.
 
         Args:
-            seconds: how long the turn lasts.
+            seconds: how long the lease lasts.
+
+        Returns:
+            Whether the caller holds it; False while another worker does.
         """
-        with queue.errors_of(self._address):
-            return bool(self._redis.set(_LOOKING, "1", nx=True, px=max(1, int(seconds * 1000))))
+        with queue.errors_translated(self._address):
+            return bool(self._redis.set(_REAPER_LEASE_KEY, "1", nx=True, px=max(1, int(seconds * 1000))))
 
-    # --------------------------------------------------------------------------------------------------- innards
-
-    def _left(
+    def _end(
         self,
         job_id: str,
         attempt: int | None,
@@ -326,15 +558,36 @@ class JobStore(JobReader):
         waits: bool = False,
         rows: int = 0,
     ) -> JobState:
-        kept = orjson.dumps(value or {}).decode()
-        now_in = self._run(self._leave, job_id, attempt, str(state), field, kept, message, int(waits), rows)
-        if now_in is None:
-            raise not_found(job_id)
-        return JobState(now_in)
+        payload = orjson.dumps(value or {}).decode()
+        state_now = self._run_script(
+            self._end_attempt, job_id, attempt, str(state), field, payload, message, int(waits), rows
+        )
+        if state_now is None:
+            raise _not_found(job_id)
+        return JobState(state_now)
 
-    def _run(self, script: Any, job_id: str, attempt: int | None, *arguments: str | int) -> Any:
-        spoken = "" if attempt is None else attempt
-        with queue.errors_of(self._address):
+    def _run_script(self, script: Any, job_id: str, attempt: int | None, *arguments: str | int) -> Any:
+        fencing = "" if attempt is None else attempt
+        with queue.errors_translated(self._address):
             return script(
-                keys=[key_of(job_id), events_key_of(job_id), *self._keys], args=[job_id, self._ttl, spoken, *arguments]
+                keys=[_record_key(job_id), _events_key(job_id), *self._keys],
+                args=[job_id, self._ttl, fencing, *arguments],
             )
+
+
+def _record_key(job_id: str) -> str:
+    return f"fbs:job:{job_id}"
+
+
+def _events_key(job_id: str) -> str:
+    return f"fbs:job:{job_id}:events"
+
+
+def _not_found(job_id: str) -> JobNotFound:
+    return JobNotFound(
+        f"There is no job {job_id!r}.", hint="`fbs jobs list` lists the jobs; records of finished jobs expire."
+    )
+
+
+def _milliseconds(clock: tuple[int, int]) -> int:
+    return clock[0] * 1000 + clock[1] // 1000

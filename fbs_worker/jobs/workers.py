@@ -18,10 +18,10 @@ import orjson
 
 from fbs_worker.core import redis as queue
 
-SIGN_SECONDS: Final = 2.0
+HEARTBEAT_SECONDS: Final = 2.0
 """How often a worker gives a sign of life."""
 
-FRESH_SECONDS: Final = 6.0
+ALIVE_SECONDS: Final = 6.0
 """A worker whose last sign is older than this is stuck, cut off from Redis, or dead."""
 
 """What makes a worker give them, for `app.steps["consumer"]`; a name, for nothing but a worker imports it."""
@@ -39,7 +39,7 @@ redis.call('EXPIRE', KEYS[1], ARGV[3])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerSign:
+class WorkerHeartbeat:
     """A worker's last sign of life.
 
     Attributes:
@@ -59,12 +59,12 @@ class WorkerSign:
     age: float = 0.0
 
     @property
-    def fresh(self) -> bool:
+    def alive(self) -> bool:
         """The worker's main loop goes round."""
-        return self.age <= FRESH_SECONDS
+        return self.age <= ALIVE_SECONDS
 
     @property
-    def full(self) -> bool:
+    def saturated(self) -> bool:
         """It cannot take a further job now."""
         return self.running >= self.slots
 
@@ -85,7 +85,7 @@ class WorkerSign:
         return cls(**{**kept, "queues": tuple(kept["queues"]), "age": age})
 
 
-class Presence:
+class WorkerRegistry:
     """Where workers give their signs of life, and where to look for them.
 
     Args:
@@ -110,35 +110,35 @@ class Presence:
         """Give the connection back."""
         self._redis.close()
 
-    def tell(self, sign: WorkerSign) -> None:
+    def beat(self, sign: WorkerHeartbeat) -> None:
         """Give a worker's sign of life."""
         told = orjson.dumps(sign.to_dict()).decode()
-        with queue.errors_of(self._address):
+        with queue.errors_translated(self._address):
             self._tell(keys=[_INDEX, _key(sign.name)], args=[sign.name, told, _KEPT_SECONDS])
 
-    def leave(self, name: str) -> None:
+    def remove(self, name: str) -> None:
         """A worker ends: take its sign away."""
-        with queue.errors_of(self._address), self._redis.pipeline() as pipe:
+        with queue.errors_translated(self._address), self._redis.pipeline() as pipe:
             pipe.zrem(_INDEX, name)
             pipe.delete(_key(name))
             pipe.execute()
 
     def now(self) -> datetime:
         """Redis's clock, which all times of jobs and workers are of."""
-        with queue.errors_of(self._address):
+        with queue.errors_translated(self._address):
             seconds, micros = self._redis.time()
         return datetime.fromtimestamp(seconds + micros / 1e6, tz=UTC)
 
-    def workers(self) -> Sequence[WorkerSign]:
+    def workers(self) -> Sequence[WorkerHeartbeat]:
         """The last signs of all workers, by name; of those that were killed, too, for a minute."""
-        with queue.errors_of(self._address):
+        with queue.errors_translated(self._address):
             told = cast("list[tuple[str, float]]", self._redis.zrange(_INDEX, 0, -1, withscores=True))
             if not told:
                 return []
             kept = cast("list[str | None]", self._redis.mget([_key(name) for name, _ in told]))
         now = self.now().timestamp()
         found = [
-            WorkerSign.from_dict(orjson.loads(sign), age=max(0.0, now - at / 1000))
+            WorkerHeartbeat.from_dict(orjson.loads(sign), age=max(0.0, now - at / 1000))
             for (_, at), sign in zip(told, kept, strict=True)
             if sign is not None
         ]

@@ -20,13 +20,13 @@ from celery.utils.nodenames import gethostname, nodename
 from fbs_worker.core import redis as queue
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import FBSError, JobNotFound, UnreachableError
-from fbs_worker.core.fanout import gather, looking_into
+from fbs_worker.core.fanout import bounded_connection, fan_out
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.app import FBSCelery, make_app
 from fbs_worker.jobs.config import QUEUES
-from fbs_worker.jobs.probes import Answer, own_queue, probe
+from fbs_worker.jobs.probes import ProbeReply, probe, worker_queue
 from fbs_worker.jobs.queues import Backlog, Queues
-from fbs_worker.jobs.workers import Presence, WorkerSign
+from fbs_worker.jobs.workers import WorkerHeartbeat, WorkerRegistry
 
 _CONNECT_SECONDS: Final = 2
 _MARGIN_SECONDS: Final = 5.0
@@ -86,7 +86,7 @@ class HealthReport:
     """
 
     checks: tuple[Check, ...]
-    workers: tuple[WorkerSign, ...] = ()
+    workers: tuple[WorkerHeartbeat, ...] = ()
 
     @property
     def health(self) -> Health:
@@ -130,8 +130,8 @@ def check_health(settings: Settings, *, worker: str | None = None, seconds: floa
         looks.append(("home database", lambda: ([_look_at_database(database, seconds=min(seconds, 5.0))], [])))
     limit = seconds + _MARGIN_SECONDS
     checks: list[Check] = []
-    workers: list[WorkerSign] = []
-    for (name, _), found in zip(looks, gather(looks, seconds=limit), strict=True):
+    workers: list[WorkerHeartbeat] = []
+    for (name, _), found in zip(looks, fan_out(looks, seconds=limit), strict=True):
         late = UnreachableError(f"The check of {name} did not end within {limit:g} seconds.", hint=_OVERLOADED)
         told = found or (_failed(name, late, names if name == "redis" else []), [])
         checks += told[0]
@@ -141,10 +141,10 @@ def check_health(settings: Settings, *, worker: str | None = None, seconds: floa
 
 def judge(
     name: str,
-    answer: Answer | None,
+    answer: ProbeReply | None,
     *,
-    before: Sequence[WorkerSign],
-    after: Sequence[WorkerSign],
+    before: Sequence[WorkerHeartbeat],
+    after: Sequence[WorkerHeartbeat],
     backlog: Backlog,
     oldest: float | None = None,
     one: bool = False,
@@ -175,22 +175,24 @@ def judge(
     there = sorted(
         (sign for sign in after if (sign.name == name if one else name in sign.queues)), key=lambda sign: sign.age
     )
-    alive = [sign for sign in there if sign.fresh]
-    at_work = [sign for sign in alive if sign.full or sign.taken > taken.get(sign.name, sign.taken)]
+    alive = [sign for sign in there if sign.alive]
+    at_work = [sign for sign in alive if sign.saturated or sign.taken > taken.get(sign.name, sign.taken)]
     if at_work:
         words = ", ".join(f"{sign.name} runs {sign.running} of {sign.slots}" for sign in at_work)
         return Check(name=name, health=Health.BUSY, detail=f"{words}{wait}", facts=facts)
     nobody = f"Worker {name} takes no jobs" if one else f"Nobody takes jobs from {name}"
-    why, hint = _trouble(name, there, [sign for sign in after if sign.fresh], one=one)
+    why, hint = _trouble(name, there, [sign for sign in after if sign.alive], one=one)
     return Check(name=name, health=Health.FAILED, detail=f"{nobody}: {why}{wait}.", hint=hint, facts=facts)
 
 
-def _trouble(name: str, there: Sequence[WorkerSign], others: Sequence[WorkerSign], *, one: bool) -> tuple[str, str]:
+def _trouble(
+    name: str, there: Sequence[WorkerHeartbeat], others: Sequence[WorkerHeartbeat], *, one: bool
+) -> tuple[str, str]:
     """Why nobody answers, and what to do."""
     if there:
         sign = there[0]
         who = "it" if one else sign.name
-        if sign.fresh:
+        if sign.alive:
             free = f"{sign.slots - sign.running} of {sign.slots} slots"
             return f"{who} is there with {free} free, but takes nothing", _RESTART
         return f"{who} has given no sign of life for {sign.age:.0f} s", _RESTART
@@ -204,21 +206,21 @@ def _trouble(name: str, there: Sequence[WorkerSign], others: Sequence[WorkerSign
 
 def _look_at_queues(
     app: FBSCelery, names: Sequence[str], *, one: bool, seconds: float
-) -> tuple[list[Check], list[WorkerSign]]:
+) -> tuple[list[Check], list[WorkerHeartbeat]]:
     """Redis, the broker where it is another, and the queues (or the one worker) of these names."""
     done: list[Check] = []
     settings = app.settings
     try:
-        with Presence(settings.fbs_redis_url) as presence, app, closing(app.jobs), Queues(app) as queues:
+        with WorkerRegistry(settings.fbs_redis_url) as presence, app, closing(app.jobs), Queues(app) as queues:
             began = time.monotonic()
             app.jobs.ping()
             done.append(_fine("redis", queue.address(settings.fbs_redis_url), began))
-            if not app.broker.is_records:
+            if not app.broker.is_job_store:
                 began = time.monotonic()
                 queues.connect()
-                done.append(_fine("broker", app.broker.place, began))
+                done.append(_fine("broker", app.broker.address, began))
             before = presence.workers()
-            places = {name: own_queue(name) if one else app.amqp.queues[name] for name in names}
+            places = {name: worker_queue(name) if one else app.amqp.queues[name] for name in names}
             answers = probe(app, places.values(), seconds=seconds)
             after = presence.workers()
             judged = []
@@ -255,7 +257,7 @@ def _look_at_database(database: DatabaseConfig, *, seconds: float) -> Check:
     began = time.monotonic()
     try:
         with (
-            looking_into(database, connect_seconds=_CONNECT_SECONDS, seconds=seconds) as connection,
+            bounded_connection(database, connect_seconds=_CONNECT_SECONDS, seconds=seconds) as connection,
             connection.cursor() as cursor,
         ):
             cursor.execute("SELECT 1")

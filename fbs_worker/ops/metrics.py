@@ -35,9 +35,8 @@ from fbs_worker.jobs.app import make_app
 from fbs_worker.jobs.config import QUEUES
 from fbs_worker.jobs.model import BUCKETS, JobRecord, JobState
 from fbs_worker.jobs.queues import Queues
-from fbs_worker.jobs.reader import JobReader
-from fbs_worker.jobs.store import FIGURES
-from fbs_worker.jobs.workers import Presence, WorkerSign
+from fbs_worker.jobs.store import METRICS_KEY, JobReader
+from fbs_worker.jobs.workers import WorkerHeartbeat, WorkerRegistry
 from fbs_worker.scheduling.entries import LOCK
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
@@ -73,7 +72,7 @@ class Standings:
     figures: Mapping[str, str]
     at: datetime
     open_jobs: Sequence[JobRecord] = field(default=())
-    workers: Sequence[WorkerSign] = field(default=())
+    workers: Sequence[WorkerHeartbeat] = field(default=())
     waiting: Mapping[str, int] | None = None
     beat: bool = False
 
@@ -117,7 +116,7 @@ def _of_now(now: Standings) -> Iterator[Metric]:
     waits = _longest(
         (job.action, (now.at - job.created_at).total_seconds()) for job in now.open_jobs if job.state is JobState.QUEUED
     )
-    fresh = [worker for worker in now.workers if worker.fresh]
+    fresh = [worker for worker in now.workers if worker.alive]
     yield _gauge(
         "fbs_jobs_unfinished",
         "Jobs that have not ended, by where they stand now.",
@@ -176,11 +175,11 @@ def _longest(waits: Iterable[tuple[str, float]]) -> Mapping[str, float]:
 
 def _read(settings: Settings) -> Standings:
     url = settings.fbs_redis_url
-    with queue.connect(url) as client, queue.errors_of(queue.address(url)):
-        figures = cast("dict[str, str]", client.hgetall(FIGURES))
+    with queue.connect(url) as client, queue.errors_translated(queue.address(url)):
+        figures = cast("dict[str, str]", client.hgetall(METRICS_KEY))
         seconds, micros = cast("tuple[int, int]", client.time())
         beat = bool(client.exists(LOCK))
-    with JobReader(url) as jobs, Presence(url) as presence:
+    with JobReader(url) as jobs, WorkerRegistry(url) as presence:
         return Standings(
             figures=figures,
             at=datetime.fromtimestamp(seconds + micros / 1e6, tz=UTC),

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import FBSError
-from fbs_worker.core.fanout import gather, looking_into, too_slow
+from fbs_worker.core.fanout import bounded_connection, database_timeout, fan_out
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.jobs.store import JobState, JobStore
@@ -175,7 +175,7 @@ def solution_status(settings: Settings, name: str) -> dict[str, Any]:
         (_JOBS, partial(_jobs, settings)),
         (_JOBS, partial(what_beat_knows, settings, name)),
     ]
-    found, jobs, beat = gather(asks, seconds=STATUS_SECONDS)
+    found, jobs, beat = fan_out(asks, seconds=STATUS_SECONDS)
     working = jobs if isinstance(jobs, _Jobs) else _Jobs(note=_NO_JOBS_IN_TIME)
     ours = working.of(name)
     notes = [working.note] if working.note else []
@@ -198,7 +198,7 @@ def solution_status(settings: Settings, name: str) -> dict[str, Any]:
         "notes": notes,
     }
     if not isinstance(found, LongLook):
-        error = found if isinstance(found, FBSError) else too_slow(entry.database, STATUS_SECONDS)
+        error = found if isinstance(found, FBSError) else database_timeout(entry.database, STATUS_SECONDS)
         return {**told, **Verdict.of_error(error).to_dict()}
     return {
         **told,
@@ -270,8 +270,8 @@ _Ask = tuple[Hashable, Callable[[], LongLook | FBSError | _Jobs | _Looks | _Beat
 
 @contextmanager
 def _book(settings: Settings, vault: Vault, *, seconds: float) -> Iterator[AddressBook]:
-    home = home_database(settings).opened(vault, allow_plain=True)
-    with looking_into(home, connect_seconds=_CONNECT_SECONDS, seconds=seconds) as connection:
+    home = home_database(settings).resolved(vault, allow_plain=True)
+    with bounded_connection(home, connect_seconds=_CONNECT_SECONDS, seconds=seconds) as connection:
         yield AddressBook(connection, table_prefix=settings.fbs_table_prefix, vault=vault)
 
 
@@ -281,8 +281,8 @@ def _server(database: DatabaseConfig) -> Hashable:
 
 def _long_look(entry: SolutionRecord, vault: Vault) -> LongLook | FBSError:
     try:
-        database = entry.database.opened(vault)
-        with looking_into(database, connect_seconds=_CONNECT_SECONDS, seconds=_LONG_LOOK_SECONDS) as connection:
+        database = entry.database.resolved(vault)
+        with bounded_connection(database, connect_seconds=_CONNECT_SECONDS, seconds=_LONG_LOOK_SECONDS) as connection:
             return look_long_at(connection, entry)
     except FBSError as exc:
         return exc
@@ -294,7 +294,7 @@ def _look_at_all(records: Sequence[SolutionRecord], settings: Settings, vault: V
     together: dict[DatabaseConfig, list[SolutionRecord]] = {}
     for record in records:
         try:
-            together.setdefault(record.database.opened(vault), []).append(record)
+            together.setdefault(record.database.resolved(vault), []).append(record)
         except FBSError as exc:
             looks[record.solution_name] = exc
     shares = [
@@ -304,9 +304,9 @@ def _look_at_all(records: Sequence[SolutionRecord], settings: Settings, vault: V
     ]
     asks: list[_Ask] = [(_server(database), partial(_looks, database, several)) for database, several in shares]
     asks.append((_JOBS, partial(_jobs, settings)))
-    *found, jobs = gather(asks, seconds=LIST_SECONDS)
+    *found, jobs = fan_out(asks, seconds=LIST_SECONDS)
     for (database, several), told in zip(shares, found, strict=True):
-        late = too_slow(database, LIST_SECONDS)
+        late = database_timeout(database, LIST_SECONDS)
         given = told if isinstance(told, dict) else {}
         looks |= {record.solution_name: given.get(record.solution_name, late) for record in several}
     return looks, jobs if isinstance(jobs, _Jobs) else _Jobs(note=_NO_JOBS_IN_TIME)
@@ -315,7 +315,7 @@ def _look_at_all(records: Sequence[SolutionRecord], settings: Settings, vault: V
 def _looks(database: DatabaseConfig, records: Sequence[SolutionRecord]) -> _Looks:
     found: _Looks = {}
     try:
-        with looking_into(database, connect_seconds=_CONNECT_SECONDS, seconds=_LOOK_SECONDS) as connection:
+        with bounded_connection(database, connect_seconds=_CONNECT_SECONDS, seconds=_LOOK_SECONDS) as connection:
             counted: Counted = {}
             for record in records:
                 try:

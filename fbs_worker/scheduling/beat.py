@@ -140,7 +140,7 @@ class SolutionScheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has 
             In how many seconds to do so again.
         """
         try:
-            with queue.errors_of(self._place):
+            with queue.errors_translated(self._place):
                 if not self._leads():
                     return min(self._times.look, self._times.lock / 3)
                 self._keep_up()
@@ -178,7 +178,7 @@ class SolutionScheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has 
         leader, self._leader = self._leader, None
         try:
             if leader is not None:
-                with queue.errors_of(self._place), suppress(LockError):  # it was lost meanwhile
+                with queue.errors_translated(self._place), suppress(LockError):  # it was lost meanwhile
                     leader.release()
         except FBSError as exc:
             _log.warning("the place of this beat is free in %.0f s: %s", self._times.lock, exc.message)

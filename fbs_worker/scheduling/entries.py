@@ -111,7 +111,7 @@ class PlanStore:
 
     def all(self) -> dict[str, Plan]:
         """All entries by their names."""
-        with queue.errors_of(self._address):
+        with queue.errors_translated(self._address):
             scores = cast("list[tuple[str, float]]", self._redis.zrange(INDEX, 0, -1, withscores=True))
             with self._redis.pipeline(transaction=False) as pipe:
                 for key, _ in scores:
@@ -124,7 +124,7 @@ class PlanStore:
 
     def get(self, name: str) -> Plan | None:
         """The entry of that name, if there is one."""
-        with queue.errors_of(self._address), self._redis.pipeline(transaction=False) as pipe:
+        with queue.errors_translated(self._address), self._redis.pipeline(transaction=False) as pipe:
             pipe.zscore(INDEX, PREFIX + name)
             pipe.hmget(PREFIX + name, "definition", "meta")
             score, (definition, meta) = pipe.execute()
@@ -138,7 +138,7 @@ class PlanStore:
             definition: see `definition`.
             due: when it is next.
         """
-        with queue.errors_of(self._address), self._redis.pipeline() as pipe:
+        with queue.errors_translated(self._address), self._redis.pipeline() as pipe:
             pipe.hset(PREFIX + name, "definition", definition)
             pipe.hsetnx(PREFIX + name, "meta", _meta(None))
             pipe.zadd(INDEX, {PREFIX + name: due.timestamp()})
@@ -146,7 +146,7 @@ class PlanStore:
 
     def remove(self, name: str) -> None:
         """Take an entry away."""
-        with queue.errors_of(self._address), self._redis.pipeline() as pipe:
+        with queue.errors_translated(self._address), self._redis.pipeline() as pipe:
             pipe.zrem(INDEX, PREFIX + name)
             pipe.delete(PREFIX + name)
             pipe.execute()
@@ -161,7 +161,7 @@ class PlanStore:
         Returns:
             Whether it is the caller's; None where there is no such entry.
         """
-        with queue.errors_of(self._address):
+        with queue.errors_translated(self._address):
             told = self._claim(keys=[INDEX, PREFIX + name], args=[seconds])
         return None if told is None else Turn(wait=float(told[0]), due=_moment(float(told[1])))
 
@@ -173,29 +173,29 @@ class PlanStore:
             at: when.
             due: when it is next.
         """
-        with queue.errors_of(self._address):
+        with queue.errors_translated(self._address):
             self._ran(keys=[INDEX, PREFIX + name], args=[_meta(at), due.timestamp()])
 
     def beat_works(self) -> bool:
         """Whether a beat is there to run entries."""
-        with queue.errors_of(self._address):
+        with queue.errors_translated(self._address):
             return bool(self._redis.exists(LOCK))
 
     def refreshed(self) -> dict[str, datetime]:
         """When solutions without a schedule of their own were last refreshed by `fbs.refresh_due`."""
-        with queue.errors_of(self._address):
+        with queue.errors_translated(self._address):
             kept = cast("dict[str, str]", self._redis.hgetall(_LEDGER))
         return {name: _moment(float(at)) for name, at in kept.items()}
 
     def note_refreshed(self, name: str, at: datetime) -> None:
         """Remember when a solution without a schedule of its own was refreshed."""
-        with queue.errors_of(self._address):
+        with queue.errors_translated(self._address):
             self._redis.hset(_LEDGER, name, str(at.timestamp()))
 
     def forget_refreshed(self, *names: str) -> None:
         """Forget solutions that are gone."""
         if names:
-            with queue.errors_of(self._address):
+            with queue.errors_translated(self._address):
                 self._redis.hdel(_LEDGER, *names)
 
 

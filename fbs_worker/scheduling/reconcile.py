@@ -16,7 +16,7 @@ from typing import Any, Final
 from fbs_worker.core.advisory_locks import POLL_SECONDS, solution_lock
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseBusy, FBSError, SettingsError, UsageError
-from fbs_worker.core.fanout import gather, looking_into
+from fbs_worker.core.fanout import bounded_connection, fan_out
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
@@ -49,8 +49,10 @@ def open_book(settings: Settings, vault: Vault, *, read_only: bool = True) -> It
         SettingsError, SecretError: there is no home database, or its password cannot be opened.
         DatabaseError, DatabaseUnreachable: as their names say.
     """
-    home = home_database(settings).opened(vault, allow_plain=True)
-    with looking_into(home, connect_seconds=_CONNECT_SECONDS, seconds=_BOOK_SECONDS, read_only=read_only) as connection:
+    home = home_database(settings).resolved(vault, allow_plain=True)
+    with bounded_connection(
+        home, connect_seconds=_CONNECT_SECONDS, seconds=_BOOK_SECONDS, read_only=read_only
+    ) as connection:
         yield connection, AddressBook(connection, table_prefix=settings.fbs_table_prefix, vault=vault)
 
 
@@ -193,7 +195,7 @@ def _settle(home: Connection, book: AddressBook, entries: Sequence[SolutionRecor
     for entry in entries:
         if isinstance(entry, SolutionRecord):
             try:
-                together.setdefault(entry.database.opened(vault), []).append(entry)
+                together.setdefault(entry.database.resolved(vault), []).append(entry)
             except FBSError as exc:
                 _log.warning("the own row of %s is not looked at: %s", entry.solution_name, exc.message)
     asks: list[tuple[Hashable, Any]] = [
@@ -201,7 +203,7 @@ def _settle(home: Connection, book: AddressBook, entries: Sequence[SolutionRecor
         for database, records in together.items()
     ]
     corrected = False
-    for (database, _), found in zip(together.items(), gather(asks, seconds=_OWN_ROWS_SECONDS), strict=True):
+    for (database, _), found in zip(together.items(), fan_out(asks, seconds=_OWN_ROWS_SECONDS), strict=True):
         for entry in found or ():
             corrected = _correct(home, book, entry, database) or corrected
     return corrected
@@ -211,7 +213,7 @@ def _differing(database: DatabaseConfig, records: Sequence[SolutionRecord]) -> l
     """The entries whose own rows say another schedule; a database that does not answer is for another time."""
     differing = []
     try:
-        with looking_into(database, connect_seconds=_CONNECT_SECONDS, seconds=_OWN_ROWS_SECONDS) as connection:
+        with bounded_connection(database, connect_seconds=_CONNECT_SECONDS, seconds=_OWN_ROWS_SECONDS) as connection:
             for prefix in sorted({record.table_prefix for record in records}):
                 with errors_translated(connection), connection, connection.cursor() as cursor:
                     own = {row.solution_name: row for row in read_rows(cursor, table_name(prefix), own=True)}
@@ -230,7 +232,7 @@ def _correct(home: Connection, book: AddressBook, entry: SolutionRecord, databas
     try:
         with (
             schedule_lock(home, name),
-            looking_into(database, connect_seconds=_CONNECT_SECONDS, seconds=_OWN_ROWS_SECONDS) as connection,
+            bounded_connection(database, connect_seconds=_CONNECT_SECONDS, seconds=_OWN_ROWS_SECONDS) as connection,
         ):
             with errors_translated(connection), connection:
                 own = OwnRow.read(connection, entry.table_prefix, name)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import FBSError, SolutionNotFound
-from fbs_worker.core.fanout import looking_into
+from fbs_worker.core.fanout import bounded_connection
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.scheduling.entries import LOCK, PREFIX, Plan, PlanStore, definition, entry_name
@@ -81,7 +81,7 @@ def set_schedule(settings: Settings, name: str, schedule: Schedule | None) -> di
     told = None if schedule is None else schedule.to_dict()
     with open_book(settings, vault, read_only=False) as (home, book), schedule_lock(home, name):
         entry = book.get(name)
-        before = _write_own(entry, entry.database.opened(vault), told)
+        before = _write_own(entry, entry.database.resolved(vault), told)
         book.put_schedule(name, told)
     next_run = None if schedule is None else schedule.after(datetime.now(tz=UTC), name=name)
     notes = []
@@ -191,7 +191,9 @@ def _write_own(entry: SolutionRecord, database: DatabaseConfig, told: dict[str, 
     """Write the own row's schedule; what it was comes back."""
     name = entry.solution_name
     with (
-        looking_into(database, connect_seconds=_CONNECT_SECONDS, seconds=_WRITE_SECONDS, read_only=False) as connection,
+        bounded_connection(
+            database, connect_seconds=_CONNECT_SECONDS, seconds=_WRITE_SECONDS, read_only=False
+        ) as connection,
         connection,
     ):
         own = OwnRow.read(connection, entry.table_prefix, name)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from fbs_worker.core.database_config import DatabaseConfig
-from fbs_worker.core.fanout import looking_into
+from fbs_worker.core.fanout import bounded_connection
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
@@ -39,9 +39,9 @@ def solution_picture(settings: Settings, name: str) -> Picture:
         DatabaseError, DatabaseUnreachable: as their names say.
     """
     vault = Vault.from_text(settings.fbs_secret_keys.get_secret_value())
-    with _opened(home_database(settings).opened(vault, allow_plain=True)) as connection:
+    with _opened(home_database(settings).resolved(vault, allow_plain=True)) as connection:
         entry = AddressBook(connection, table_prefix=settings.fbs_table_prefix, vault=vault).get(name)
-    with _opened(entry.database.opened(vault)) as connection:
+    with _opened(entry.database.resolved(vault)) as connection:
         own = OwnRow.read(connection, entry.table_prefix, name) or entry
         return _look(connection, own)
 
@@ -64,5 +64,5 @@ def _look(connection: Connection, own: SolutionRecord) -> Picture:
 
 @contextmanager
 def _opened(database: DatabaseConfig) -> Iterator[Connection]:
-    with looking_into(database, connect_seconds=_CONNECT_SECONDS, seconds=_SECONDS) as connection:
+    with bounded_connection(database, connect_seconds=_CONNECT_SECONDS, seconds=_SECONDS) as connection:
         yield connection

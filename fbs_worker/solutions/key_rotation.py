@@ -20,10 +20,10 @@ from psycopg2 import sql
 
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import FBSError, SecretError
-from fbs_worker.core.fanout import gather, looking_into
+from fbs_worker.core.fanout import bounded_connection, fan_out
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
-from fbs_worker.core.vault import SEALED, Vault
+from fbs_worker.core.vault import ENCRYPTED, Vault
 from fbs_worker.schema.system_tables import table_exists
 from fbs_worker.solutions.records import OWN_MARK, table_name
 from fbs_worker.solutions.registry import AddressBook, DamagedRow, SolutionRecord, home_database
@@ -78,8 +78,8 @@ def rotate_keys(settings: Settings) -> dict[str, Any]:
     """
     keys = [key for key in settings.fbs_secret_keys.get_secret_value().split(",") if key.strip()]
     ring = _Ring(vault=Vault(keys), newest=Vault(keys[:1]))
-    ring.newest.seal("")  # says so where no key is set
-    home = home_database(settings).opened(ring.vault, allow_plain=True)
+    ring.newest.encrypt("")  # says so where no key is set
+    home = home_database(settings).resolved(ring.vault, allow_plain=True)
     with _opened(home) as connection:
         entries = AddressBook(connection, table_prefix=settings.fbs_table_prefix, vault=ring.vault).entries()
         tally = _reseal(connection, home, settings.fbs_table_prefix, None, ring)
@@ -105,14 +105,14 @@ class _Ring:
     def seals(self, text: str) -> bool:
         """Whether the first key has sealed this."""
         try:
-            self.newest.open(text)
+            self.newest.resolve(text)
         except SecretError:
             return False
         return True
 
 
 def _opened(database: DatabaseConfig) -> AbstractContextManager[Connection]:
-    return looking_into(database, connect_seconds=_CONNECT_SECONDS, seconds=_SECONDS, read_only=False)
+    return bounded_connection(database, connect_seconds=_CONNECT_SECONDS, seconds=_SECONDS, read_only=False)
 
 
 def _own_rows(entries: Sequence[SolutionRecord | DamagedRow], ring: _Ring, tally: _Tally) -> list[dict[str, str]]:
@@ -124,14 +124,14 @@ def _own_rows(entries: Sequence[SolutionRecord | DamagedRow], ring: _Ring, tally
             unreachable.append(_trouble(entry.solution_name, "", entry.error))
             continue
         try:
-            together.setdefault(entry.database.opened(ring.vault), []).append(entry)
+            together.setdefault(entry.database.resolved(ring.vault), []).append(entry)
         except SecretError as exc:
             unreachable.append(_trouble(entry.solution_name, entry.database.address(), exc))
     asks: list[tuple[Hashable, Callable[[], _Tally | FBSError]]] = [
         ((database.host, database.port), partial(_own_rows_in, database, records, ring))
         for database, records in together.items()
     ]
-    for (database, records), outcome in zip(together.items(), gather(asks), strict=True):
+    for (database, records), outcome in zip(together.items(), fan_out(asks), strict=True):
         if isinstance(outcome, _Tally):
             tally.add(outcome)
         elif outcome is not None:
@@ -171,13 +171,13 @@ def _reseal(
         for number, name, password, own in cursor.fetchall():
             if own:
                 tally.own.add(name)
-            if not password or (Vault.is_reference(password) and not password.startswith(SEALED)):
+            if not password or (Vault.is_reference(password) and not password.startswith(ENCRYPTED)):
                 tally.references += 1
             elif ring.seals(password):
                 tally.current += 1
             else:
                 try:
-                    fresh = ring.vault.reseal(password)
+                    fresh = ring.vault.reencrypt(password)
                 except SecretError as exc:
                     tally.unopened.append(_trouble(name, database.address(), exc))
                     continue

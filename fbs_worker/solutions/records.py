@@ -21,7 +21,7 @@ from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseError, SecretError, SolutionConflict, UsageError
 from fbs_worker.core.identifiers import DEFAULT_TABLE_PREFIX
 from fbs_worker.core.settings import DEFAULT_CONNECTION
-from fbs_worker.core.vault import SEALED, Vault
+from fbs_worker.core.vault import ENCRYPTED, Vault
 from fbs_worker.schema.system_tables import table_exists
 from fbs_worker.solutions.config import SolutionConfig
 
@@ -379,7 +379,7 @@ def _sealed(record: SolutionRecord, vault: Vault, *, kept: str) -> str:
     if secret and kept and secret != kept and _same(secret, kept, vault):
         return kept
     if secret and not vault.is_reference(secret):
-        secret = vault.seal(secret)
+        secret = vault.encrypt(secret)
     if len(secret) > MAX_PASSWORD:
         raise SecretError(
             f"The database password has {len(secret)} characters once it may be stored, {MAX_PASSWORD} are possible.",
@@ -390,10 +390,10 @@ def _sealed(record: SolutionRecord, vault: Vault, *, kept: str) -> str:
 
 def _same(given: str, kept: str, vault: Vault) -> bool:
     """Whether two passwords, neither of them a reference to elsewhere, are the same."""
-    if not kept.startswith(SEALED) or (vault.is_reference(given) and not given.startswith(SEALED)):
+    if not kept.startswith(ENCRYPTED) or (vault.is_reference(given) and not given.startswith(ENCRYPTED)):
         return False
     try:
-        return vault.open(given, allow_plain=True) == vault.open(kept)
+        return vault.resolve(given, allow_plain=True) == vault.resolve(kept)
     except SecretError:  # a key is gone: what is given counts
         return False
 

@@ -276,7 +276,7 @@ def refuse_plain_password(database_config: object) -> None:
     """
     password = database_config.get("password") if isinstance(database_config, Mapping) else None
     if isinstance(password, str) and password and not Vault.is_reference(password):
-        Vault().open(password)  # says so
+        Vault().resolve(password)  # says so
 
 
 def expected_odoo(settings: Settings, odoo: str | None) -> dict[str, str] | None:

@@ -54,7 +54,7 @@ class Home:
     """
 
     def __init__(self, settings: Settings, vault: Vault) -> None:
-        self.database = home_database(settings).opened(vault, allow_plain=True)
+        self.database = home_database(settings).resolved(vault, allow_plain=True)
         self.table_prefix = settings.fbs_table_prefix
         self._vault = vault
         self._kept: Connection | None = None

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from fbs_worker.core.errors import SettingsError
 from fbs_worker.core.settings import Settings
-from fbs_worker.core.sockets import LOOPBACK, cannot_listen, is_loopback, url_of
+from fbs_worker.core.sockets import LOOPBACK, is_loopback, listen_error, url_of
 from fbs_worker.jobs.app import make_app
 from fbs_worker.web.app import create_app
 
@@ -102,7 +102,7 @@ def _listen(address: str, port: int) -> socket.socket:
     try:
         taken = socket.create_server((address.strip("[]"), port), family=family, backlog=_BACKLOG)
     except (OSError, OverflowError) as exc:
-        raise cannot_listen("The API", address, port, exc, setting="FBS_API") from exc
+        raise listen_error("The API", address, port, exc, setting="FBS_API") from exc
     # what is accepted has it, too: asyncio sees to that only for sockets of its own making, and each answer would wait
     # for the other side's delayed acknowledgement (40 ms)
     taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

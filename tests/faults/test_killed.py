@@ -11,8 +11,8 @@ import pytest
 from fbs_worker.client.client import JobHandle
 from fbs_worker.jobs.model import JobState
 from tests.support.held_odoo import Matches, begins, reads
+from tests.support.leftovers import left_in_redis
 from tests.support.obstacles import PostgresLock, until
-from tests.support.settled import left_in_redis
 from tests.support.stage import Stage
 
 pytestmark = pytest.mark.faults

@@ -9,7 +9,7 @@ import redis
 
 from fbs_worker.jobs.config import DISCOVERY_QUEUE
 from fbs_worker.jobs.model import JobState
-from fbs_worker.jobs.store import MOST_LOSSES
+from fbs_worker.jobs.store import MAX_LOSSES
 from tests.support.held_odoo import reads
 from tests.support.obstacles import until
 from tests.support.stage import Stage
@@ -61,7 +61,7 @@ def test_the_very_message_delivered_to_two_workers_is_one_job(stage: Stage, move
 def test_a_job_that_kills_its_worker_each_time_has_failed(stage: Stage, victim: str) -> None:
     stage.wanted("refresh")
     before = stage.contents()
-    for killed in range(MOST_LOSSES):
+    for killed in range(MAX_LOSSES):
         with stage.odoo.hold(HELD) as hold:
             if not killed:
                 job = stage.enqueue("refresh")
@@ -76,7 +76,7 @@ def test_a_job_that_kills_its_worker_each_time_has_failed(stage: Stage, victim: 
     record = stage.finished(job)
     assert record.state is JobState.FAILED
     assert record.error is not None
-    assert f"lost its worker {MOST_LOSSES} times" in record.error["message"]
+    assert f"lost its worker {MAX_LOSSES} times" in record.error["message"]
     stage.assert_settled()
     assert stage.contents() == before
     stage.assert_done_once("refresh", stage.enqueue("refresh"), attempts=1)  # the next one is not held against it

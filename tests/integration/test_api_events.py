@@ -41,7 +41,7 @@ def run_through(store: JobStore) -> None:
     claim = store.start("job-1", action="discover")
     store.progress("job-1", claim.attempt, kind="step", step="fields", total=4)
     store.progress("job-1", claim.attempt, kind="progress", step="fields", current=2, total=4, message="two\nlines")
-    store.succeed("job-1", claim.attempt, {})
+    store.mark_succeeded("job-1", claim.attempt, {})
 
 
 def test_all_events_come_and_then_an_end(asking: Asking, store: JobStore) -> None:
@@ -92,7 +92,7 @@ def test_events_come_as_they_happen(
         assert _next_event(lines)["state"] == "running"
         store.progress("job-1", claim.attempt, kind="step", step="fields", total=4)
         assert _next_event(lines)["step"] == "fields"
-        store.succeed("job-1", claim.attempt, {})
+        store.mark_succeeded("job-1", claim.attempt, {})
         assert _next_event(lines)["state"] == "succeeded"
         assert not [line for line in lines if line]
 

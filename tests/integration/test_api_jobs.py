@@ -85,12 +85,12 @@ def on_the_next_job(store: JobStore, act: str, *, error: Exception | None = None
             time.sleep(0.02)
         claim = store.start(found[0].id, action=found[0].action)
         if act == "succeed":
-            store.succeed(found[0].id, claim.attempt, {"found": 7})
+            store.mark_succeeded(found[0].id, claim.attempt, {"found": 7})
         elif act == "fail":
-            store.fail(found[0].id, claim.attempt, error.to_dict())  # type: ignore[union-attr]
+            store.mark_failed(found[0].id, claim.attempt, error.to_dict())  # type: ignore[union-attr]
         elif act == "cancel":
             store.request_cancel(found[0].id)
-            store.cancelled(found[0].id, claim.attempt)
+            store.mark_cancelled(found[0].id, claim.attempt)
 
     worker = threading.Thread(target=work)
     worker.start()

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from fbs_worker.core import errors
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import FBSError
-from fbs_worker.core.postgres import Connection, connect, errors_translated, place_of, translate
+from fbs_worker.core.postgres import Connection, config_of, connect, errors_translated, translate
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.schema.system_tables import ensure_tables, missing_tables, system_tables
 
@@ -55,10 +55,10 @@ def test_a_connection_says_who_it_is(database: DatabaseConfig) -> None:
     with closing(connect(database, application_name="fbs-test")) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT current_database(), current_setting('application_name'), 'ü'")
         assert cursor.fetchone() == (database.name, "fbs-test", "ü")
-        place = place_of(connection)
+        place = config_of(connection)
         assert place is not None
         assert (place.name, place.host, place.port) == (database.name, database.host, database.port)
-    assert place_of(connection) is None
+    assert config_of(connection) is None
 
 
 def test_a_password_opens(role: DatabaseConfig) -> None:

@@ -19,7 +19,7 @@ from fbs_worker import connectors
 from fbs_worker.catalogue.model import DiscoveryType, Section, SectionStatus
 from fbs_worker.catalogue.store import SnapshotRecord
 from fbs_worker.client.client import Client
-from fbs_worker.client.inline import run_inline
+from fbs_worker.client.in_process import run_in_process
 from fbs_worker.connectors.recording import RecordingTransport
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import (
@@ -71,7 +71,7 @@ def rows(database: DatabaseConfig, statement: str) -> list[tuple[Any, ...]]:
 
 def inline(progress: Progress | None = None, *, settings: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
     made = Settings(**{"odoo_url": f"recording:{RECORDING}", **(settings or {})})
-    return run_inline("fbs.discover", {"domain": "hr", **kwargs}, settings=made, progress=progress)
+    return run_in_process("fbs.discover", {"domain": "hr", **kwargs}, settings=made, progress=progress)
 
 
 def test_without_a_database_it_tells_what_it_found() -> None:
@@ -162,13 +162,13 @@ def test_what_is_not_valid_is_told(given: dict[str, Any], error: type[Exception]
 
 def test_an_unknown_task_is_told() -> None:
     with pytest.raises(UsageError, match=r"fbs\.nothing"):
-        run_inline("fbs.nothing", {}, settings=Settings())
+        run_in_process("fbs.nothing", {}, settings=Settings())
 
 
 def test_a_recording_is_written_inline(tmp_path: Path) -> None:
     target = tmp_path / "again.json.xz"
     settings = Settings(odoo_url=f"recording:{RECORDING}")
-    result = run_inline("fbs.record", {"path": str(target)}, settings=settings)
+    result = run_in_process("fbs.record", {"path": str(target)}, settings=settings)
     assert result["bytes"] == target.stat().st_size
     with closing(RecordingTransport(target)) as transport:
         assert transport.server.series == "19.0"
@@ -296,7 +296,7 @@ def test_an_odoo_that_stumbles_is_asked_again(client: Client, odoo: OdooServer) 
 
 def test_a_wrong_password_is_not_tried_again(worker_settings: Settings, odoo: OdooServer, run_folder: Path) -> None:
     with pytest.raises(OdooLoginRefused):
-        run_inline(
+        run_in_process(
             "fbs.discover",
             {"domain": "hr"},
             settings=worker_settings.model_copy(update={"odoo_user": "nobody"}),

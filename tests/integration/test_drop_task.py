@@ -15,8 +15,8 @@ from fbs_worker.core.errors import (
     DatabaseUnreachable,
     JobCancelled,
     RefusedError,
-    RowsInTheWay,
     SolutionNotFound,
+    TablesNotEmpty,
     UsageError,
 )
 from fbs_worker.core.postgres import connect
@@ -95,7 +95,7 @@ def test_rows_are_in_the_way_until_one_says_so(
     set_up(target, made)
     run(target, "INSERT INTO hr_department (name) VALUES ('Sales'), ('Service')")
     before = writes(database), writes(target)
-    with pytest.raises(RowsInTheWay, match=r"hr_department \(2\)") as caught:
+    with pytest.raises(TablesNotEmpty, match=r"hr_department \(2\)") as caught:
         drop(made)
     assert "--with-data" in caught.value.hint
     assert caught.value.context["rows"] == {"hr_department": 2}
@@ -138,7 +138,7 @@ def test_who_writes_at_this_moment_is_waited_for(
             with writer, writer.cursor() as cursor:
                 cursor.execute("INSERT INTO hr_department (name) VALUES ('Late')")
 
-        with pytest.raises(RowsInTheWay):
+        with pytest.raises(TablesNotEmpty):
             drop(made, Steps(write, at=1))
     assert rows(target, "SELECT name FROM hr_department") == [("Late",)]
     assert entries(database) == entries(target) == {"shop": True}

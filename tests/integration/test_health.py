@@ -20,7 +20,7 @@ from fbs_worker.cli.app import run
 from fbs_worker.client.client import Client
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.app import make_app
-from fbs_worker.jobs.workers import Presence, WorkerSign
+from fbs_worker.jobs.workers import WorkerHeartbeat, WorkerRegistry
 from fbs_worker.ops.health import Check, Health, HealthReport, check_health
 from fbs_worker.ops.local.embedded import EmbeddedRedis
 from fbs_worker.ops.local.programs import Program, settings_environment
@@ -57,8 +57,8 @@ def keys(settings: Settings) -> set[str]:
         return set(client.scan_iter())
 
 
-def sign_of(settings: Settings, name: str) -> WorkerSign | None:
-    with Presence(settings.fbs_redis_url) as presence:
+def sign_of(settings: Settings, name: str) -> WorkerHeartbeat | None:
+    with WorkerRegistry(settings.fbs_redis_url) as presence:
         return next((sign for sign in presence.workers() if sign.name == name), None)
 
 

@@ -48,9 +48,9 @@ def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
 
 
 def ask(store: JobStore, job_id: str, *, same: str = "x") -> str:
-    made = store.create(job_id, action="refresh", same=same)
+    made = store.create(job_id, action="refresh", deduplication_key=same)
     if made == job_id:
-        store.sent(job_id)
+        store.mark_sent(job_id)
     return made
 
 
@@ -63,7 +63,7 @@ def test_who_asks_for_the_same_is_given_the_one_that_has_not_ended(store: JobSto
     assert ask(store, "other", same="y") == "other"
     attempt = store.start("one", action="refresh").attempt
     assert ask(store, "three") == "one"
-    store.retrying("one", attempt, error=ERROR, message="")
+    store.mark_retrying("one", attempt, error=ERROR, message="")
     assert ask(store, "four") == "one"
     assert {record.id for record in store.list()} == {"one", "other"}
 
@@ -72,9 +72,9 @@ def test_who_asks_for_the_same_is_given_the_one_that_has_not_ended(store: JobSto
 def test_a_job_that_has_ended_stands_for_no_other(store: JobStore, raw: redis.Redis, end: str) -> None:
     ask(store, "one")
     ends: dict[str, Callable[[], object]] = {
-        "succeed": lambda: store.succeed("one", store.start("one", action="").attempt, {}),
-        "fail": lambda: store.fail("one", store.start("one", action="").attempt, ERROR),
-        "cancelled": lambda: store.cancelled("one", store.start("one", action="").attempt),
+        "succeed": lambda: store.mark_succeeded("one", store.start("one", action="").attempt, {}),
+        "fail": lambda: store.mark_failed("one", store.start("one", action="").attempt, ERROR),
+        "cancelled": lambda: store.mark_cancelled("one", store.start("one", action="").attempt),
         "request_cancel": lambda: store.request_cancel("one"),
         "remove": lambda: store.remove("one"),
     }
@@ -86,9 +86,9 @@ def test_a_job_that_has_ended_stands_for_no_other(store: JobStore, raw: redis.Re
 def test_a_lost_job_s_claim_is_taken_over_and_stays_with_the_new_one(store: JobStore, raw: redis.Redis) -> None:
     ask(store, "one")
     store.start("one", action="refresh", worker="a", process=1)
-    store.lose("one", worker="a", process=1)
+    store.mark_lost("one", worker="a", process=1)
     assert ask(store, "two") == "two"
-    store.succeed("one", store.start("one", action="refresh").attempt, {})
+    store.mark_succeeded("one", store.start("one", action="refresh").attempt, {})
     assert raw.get("fbs:same:x") == "two"
     assert ask(store, "three") == "two"
 
@@ -100,7 +100,7 @@ def test_a_record_that_is_gone_stands_for_nothing(store: JobStore, raw: redis.Re
 
 
 def test_a_job_that_was_never_sent_stands_for_another_only_for_a_while(quick: JobStore) -> None:
-    quick.create("one", action="refresh", same="x")
+    quick.create("one", action="refresh", deduplication_key="x")
     assert ask(quick, "two") == "one"  # its sender may be about to
     until(lambda: ask(quick, "three") == "three")
     assert ask(quick, "four") == "three"
@@ -108,9 +108,11 @@ def test_a_job_that_was_never_sent_stands_for_another_only_for_a_while(quick: Jo
 
 def test_enqueuing_again_what_was_enqueued_changes_nothing(store: JobStore, raw: redis.Redis) -> None:
     sending = [("LPUSH", "queue", "message")]
-    assert store.create("one", action="refresh", same="x", sending=sending) == "one"
-    assert store.create("one", action="refresh", same="x", sending=sending) == "one"  # the first answer was lost
-    assert store.create("two", action="refresh", same="x", sending=sending) == "one"
+    assert store.create("one", action="refresh", deduplication_key="x", commands=sending) == "one"
+    assert (
+        store.create("one", action="refresh", deduplication_key="x", commands=sending) == "one"
+    )  # the first answer was lost
+    assert store.create("two", action="refresh", deduplication_key="x", commands=sending) == "one"
     assert raw.lrange("queue", 0, -1) == ["message"]
     assert store.get("one").sent_at is not None
 
@@ -162,11 +164,11 @@ def test_a_client_gives_the_same_job_back(redis_url: str, raw: redis.Redis) -> N
 def test_states_waits_durations_losses_and_rows_are_counted(store: JobStore, raw: redis.Redis) -> None:
     store.create("one", action="refresh")
     store.start("one", action="refresh", worker="a", process=1)
-    store.lose("one", worker="a", process=1)
+    store.mark_lost("one", worker="a", process=1)
     again = store.start("one", action="refresh")
-    store.retrying("one", again.attempt, error=ERROR, message="")
+    store.mark_retrying("one", again.attempt, error=ERROR, message="")
     last = store.start("one", action="refresh")
-    store.succeed("one", last.attempt, {}, rows=7)
+    store.mark_succeeded("one", last.attempt, {}, rows=7)
     figures = cast("dict[str, str]", raw.hgetall("fbs:metrics"))
     assert 0 <= float(figures.pop("wait|refresh|sum")) < 5
     assert 0 <= float(figures.pop("duration|refresh|sum")) < 5
@@ -200,7 +202,7 @@ def test_an_attempt_that_only_waited_is_told_apart(store: JobStore) -> None:
     claims = []
     for _ in range(3):
         claims.append(store.start("one", action="refresh"))
-        store.retrying("one", claims[-1].attempt, error=ERROR, message="waiting", waits=True)
+        store.mark_retrying("one", claims[-1].attempt, error=ERROR, message="waiting", waits=True)
     assert [(claim.attempt, claim.waits) for claim in claims] == [(1, 0), (2, 1), (3, 2)]
 
 
@@ -217,13 +219,13 @@ def test_those_that_have_not_ended_are_known(store: JobStore) -> None:
 def test_a_job_is_given_up_only_if_nothing_was_heard_of_it_since(quick: JobStore) -> None:
     quick.create("one", action="refresh")
     seen = quick.get("one")
-    assert not quick.give_up(seen, ERROR)  # too early
+    assert not quick.fail_orphaned(seen, ERROR)  # too early
     until(lambda: time.time() - seen.created_at.timestamp() > quick.stuck_after + 0.05)
     quick.start("one", action="refresh")
-    assert not quick.give_up(seen, ERROR)
+    assert not quick.fail_orphaned(seen, ERROR)
     attempt = quick.get("one").attempts
-    quick.retrying("one", attempt, error=ERROR, message="")
-    until(lambda: quick.give_up(quick.get("one"), ERROR))
+    quick.mark_retrying("one", attempt, error=ERROR, message="")
+    until(lambda: quick.fail_orphaned(quick.get("one"), ERROR))
     record = quick.get("one")
     assert (record.state, record.error) == (JobState.FAILED, ERROR)
     assert list(quick.open()) == []
@@ -231,6 +233,6 @@ def test_a_job_is_given_up_only_if_nothing_was_heard_of_it_since(quick: JobStore
 
 def test_one_of_all_workers_looks_at_a_time(store: JobStore, redis_url: str) -> None:
     with JobStore(redis_url, ttl=600) as other:
-        assert store.turn_to_look(0.2)
-        assert not other.turn_to_look(0.2)
-        until(lambda: other.turn_to_look(0.2))
+        assert store.acquire_reaper_lease(0.2)
+        assert not other.acquire_reaper_lease(0.2)
+        until(lambda: other.acquire_reaper_lease(0.2))

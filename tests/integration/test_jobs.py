@@ -12,8 +12,8 @@ import pytest
 import redis
 
 from fbs_worker.core.errors import JobCancelled, JobNotFound, OdooTimeout
-from fbs_worker.jobs.store import MOST_LOSSES, JobState, JobStore, Standing
-from fbs_worker.jobs.worker.heartbeat import Heartbeat, JobProgress, JobSuperseded
+from fbs_worker.jobs.store import MAX_LOSSES, JobState, JobStore, LeaseStatus
+from fbs_worker.jobs.worker.heartbeat import Heartbeat, JobProgress, StaleAttempt
 
 ERROR = OdooTimeout("Odoo took too long.", hint="Wait.").to_dict()
 
@@ -58,12 +58,12 @@ def test_a_job_from_beginning_to_end(store: JobStore) -> None:
     assert (running.state, running.action, running.attempts) == ("running", "discover", 1)
     assert running.started_at is not None
 
-    assert store.progress("one", 1, kind="step", step="fields", total=8) is Standing.OURS
-    assert store.progress("one", 1, kind="progress", step="fields", current=2, total=8, message="x") is Standing.OURS
+    assert store.progress("one", 1, kind="step", step="fields", total=8) is LeaseStatus.OURS
+    assert store.progress("one", 1, kind="progress", step="fields", current=2, total=8, message="x") is LeaseStatus.OURS
     seen = store.get("one")
     assert (seen.step, seen.current, seen.total, seen.percent, seen.message) == ("fields", 2, 8, 25, "x")
 
-    assert store.succeed("one", 1, {"rows": 3}) is JobState.SUCCEEDED
+    assert store.mark_succeeded("one", 1, {"rows": 3}) is JobState.SUCCEEDED
     done = store.get("one")
     assert (done.state, done.result, done.error, done.percent) == ("succeeded", {"rows": 3}, None, 100)
     assert done.finished_at is not None
@@ -74,7 +74,7 @@ def test_events_tell_the_whole_story_and_end(store: JobStore) -> None:
     attempt = started(store)
     store.progress("one", attempt, kind="step", step="fields", total=8)
     store.progress("one", attempt, kind="progress", step="fields", current=4, total=8)
-    store.fail("one", attempt, ERROR)
+    store.mark_failed("one", attempt, ERROR)
     told = [(event.kind, event.state, event.step, event.current) for event in store.follow("one")]
     assert told == [
         ("state", "queued", "", 0),
@@ -98,7 +98,7 @@ def test_events_come_live(store: JobStore, redis_url: str) -> None:
     follower.start()
     until(lambda: store._redis.info("clients")["blocked_clients"] > 0)  # type: ignore[index,operator,unused-ignore]
     store.progress("one", attempt, kind="step", step="fields")
-    store.succeed("one", attempt, {})
+    store.mark_succeeded("one", attempt, {})
     follower.join(10)
     assert seen == ["queued", "running", "fields", "fields"]
 
@@ -112,24 +112,24 @@ def test_an_unknown_job_is_an_error(store: JobStore) -> None:
     for ask in (store.get, store.request_cancel, lambda job_id: list(store.follow(job_id))):
         with pytest.raises(JobNotFound, match="'nothing'"):
             ask("nothing")
-    assert store.heartbeat("nothing", 1) is Standing.SUPERSEDED
+    assert store.heartbeat("nothing", 1) is LeaseStatus.STALE
 
 
 @pytest.mark.parametrize("end", ["succeed", "fail", "cancelled"])
 def test_a_finished_job_never_changes_again(store: JobStore, end: str) -> None:
     attempt = started(store)
     ends: dict[str, Callable[[], JobState]] = {
-        "succeed": lambda: store.succeed("one", attempt, {}),
-        "fail": lambda: store.fail("one", attempt, ERROR),
-        "cancelled": lambda: store.cancelled("one", attempt),
+        "succeed": lambda: store.mark_succeeded("one", attempt, {}),
+        "fail": lambda: store.mark_failed("one", attempt, ERROR),
+        "cancelled": lambda: store.mark_cancelled("one", attempt),
     }
     final = ends[end]()
     assert final.finished
     assert {again() for again in ends.values()} == {final}
     assert store.start("one", action="discover").state is final
     assert store.request_cancel("one") is final
-    assert store.retrying("one", attempt, error=ERROR, message="") is final
-    assert store.progress("one", attempt, kind="step", step="late") is Standing.SUPERSEDED
+    assert store.mark_retrying("one", attempt, error=ERROR, message="") is final
+    assert store.progress("one", attempt, kind="step", step="late") is LeaseStatus.STALE
     assert store.get("one").step == ""
     assert store.get("one").state is final
 
@@ -150,19 +150,19 @@ def test_a_running_job_learns_that_it_should_stop(store: JobStore) -> None:
         JobProgress(store, "one", attempt).step("fields")
     with pytest.raises(JobCancelled):
         JobProgress(store, "one", attempt).advance(0)
-    assert store.cancelled("one", attempt) is JobState.CANCELLED
+    assert store.mark_cancelled("one", attempt) is JobState.CANCELLED
     assert [event.kind for event in store.follow("one")][-3:] == ["message", "step", "state"]
 
 
 def test_a_job_asked_to_stop_is_not_retried(store: JobStore) -> None:
     attempt = started(store)
     store.request_cancel("one")
-    assert store.retrying("one", attempt, error=ERROR, message="again") is JobState.CANCELLED
+    assert store.mark_retrying("one", attempt, error=ERROR, message="again") is JobState.CANCELLED
 
 
 def test_a_retry_keeps_the_error_until_it_runs_again(store: JobStore) -> None:
     attempt = started(store)
-    assert store.retrying("one", attempt, error=ERROR, message="again in 1 s") is JobState.RETRYING
+    assert store.mark_retrying("one", attempt, error=ERROR, message="again in 1 s") is JobState.RETRYING
     waiting = store.get("one")
     assert (waiting.state, waiting.error, waiting.message) == ("retrying", ERROR, "again in 1 s")
     assert store.start("one", action="discover").attempt == 2
@@ -171,7 +171,7 @@ def test_a_retry_keeps_the_error_until_it_runs_again(store: JobStore) -> None:
 
 def test_a_retrying_job_can_be_cancelled_at_once(store: JobStore) -> None:
     attempt = started(store)
-    store.retrying("one", attempt, error=ERROR, message="")
+    store.mark_retrying("one", attempt, error=ERROR, message="")
     assert store.request_cancel("one") is JobState.CANCELLED
 
 
@@ -181,7 +181,7 @@ def test_a_silent_job_reads_as_lost_until_it_is_heard_again(redis_url: str) -> N
         until(lambda: store.get("one").state is JobState.LOST)
         assert [record.id for record in store.list(state=JobState.LOST)] == ["one"]
         assert [event.state for event in store.follow("one")] == ["queued", "running", "lost"]
-        assert store.heartbeat("one", attempt) is Standing.OURS
+        assert store.heartbeat("one", attempt) is LeaseStatus.OURS
         assert store.get("one").state is JobState.RUNNING
         until(lambda: store.get("one").state is JobState.LOST)
         assert store.request_cancel("one") is JobState.CANCELLED
@@ -202,8 +202,8 @@ def test_a_second_delivery_is_told_that_the_first_is_alive(store: JobStore) -> N
     first = started(store)
     events = len(list(store.follow("one", timeout=0.05)))
     claim = store.start("one", action="discover", token="another")
-    assert (claim.ours, claim.held, claim.state, claim.attempt) == (False, True, "running", first)
-    assert store.heartbeat("one", first) is Standing.OURS
+    assert (claim.granted, claim.held_elsewhere, claim.state, claim.attempt) == (False, True, "running", first)
+    assert store.heartbeat("one", first) is LeaseStatus.OURS
     assert (store.get("one").attempts, len(list(store.follow("one", timeout=0.05)))) == (1, events)
 
 
@@ -211,26 +211,26 @@ def test_a_claim_whose_answer_was_lost_is_asked_for_again(store: JobStore) -> No
     first = store.start("one", action="discover", worker="a@here", process=7, token="mine")
     again = store.start("one", action="discover", worker="a@here", process=7, token="mine")
     assert first == again
-    assert again.ours
+    assert again.granted
     record = store.get("one")
     assert (record.attempts, record.worker) == (1, "a@here")
 
 
 def test_a_process_that_died_has_lost_its_job_at_once_and_no_other(store: JobStore) -> None:
     store.start("one", action="discover", worker="a@here", process=7)
-    assert not store.lose("one", worker="b@here", process=7)
-    assert not store.lose("one", worker="a@here", process=8)
+    assert not store.mark_lost("one", worker="b@here", process=7)
+    assert not store.mark_lost("one", worker="a@here", process=8)
     assert store.get("one").state is JobState.RUNNING
-    assert store.lose("one", worker="a@here", process=7)
+    assert store.mark_lost("one", worker="a@here", process=7)
     assert store.get("one").state is JobState.LOST
     assert store.states(["one", "nothing"]) == {"one": JobState.LOST}
     claim = store.start("one", action="discover", worker="b@here", process=9)
-    assert (claim.ours, claim.attempt) == (True, 2)
+    assert (claim.granted, claim.attempt) == (True, 2)
 
 
 def lost(store: JobStore, job_id: str = "one") -> None:
     """Whoever runs it is dead."""
-    assert store.lose(job_id, worker="", process=0)
+    assert store.mark_lost(job_id, worker="", process=0)
 
 
 def test_a_second_worker_takes_over_and_the_first_is_told(store: JobStore) -> None:
@@ -238,25 +238,25 @@ def test_a_second_worker_takes_over_and_the_first_is_told(store: JobStore) -> No
     lost(store)
     second = store.start("one", action="discover")
     assert (second.state, second.attempt) == ("running", 2)
-    with pytest.raises(JobSuperseded):
+    with pytest.raises(StaleAttempt):
         JobProgress(store, "one", first).step("fields")
-    assert store.heartbeat("one", first) is Standing.SUPERSEDED
-    assert store.succeed("one", first, {"from": "first"}) is JobState.RUNNING
-    assert store.succeed("one", second.attempt, {"from": "second"}) is JobState.SUCCEEDED
+    assert store.heartbeat("one", first) is LeaseStatus.STALE
+    assert store.mark_succeeded("one", first, {"from": "first"}) is JobState.RUNNING
+    assert store.mark_succeeded("one", second.attempt, {"from": "second"}) is JobState.SUCCEEDED
     assert store.get("one").result == {"from": "second"}
 
 
 def test_a_job_that_loses_its_worker_too_often_has_failed(store: JobStore) -> None:
     started(store)
-    for _ in range(MOST_LOSSES - 1):
+    for _ in range(MAX_LOSSES - 1):
         lost(store)
-        assert store.start("one", action="discover").ours
+        assert store.start("one", action="discover").granted
     lost(store)
     assert store.start("one", action="discover").state is JobState.FAILED
     record = store.get("one")
     assert record.error is not None
     assert "lost its worker" in record.error["message"]
-    assert record.attempts == MOST_LOSSES
+    assert record.attempts == MAX_LOSSES
 
 
 def test_a_job_without_a_record_gets_one_when_it_starts(store: JobStore) -> None:
@@ -282,7 +282,7 @@ def test_finished_jobs_expire_and_others_stay(store: JobStore, raw: redis.Redis)
     attempt = started(store, "done")
     started(store, "running")
     store.create("queued", action="discover")
-    store.succeed("done", attempt, {})
+    store.mark_succeeded("done", attempt, {})
     assert 590 < int(raw.ttl("fbs:job:done")) <= 600  # type: ignore[arg-type,unused-ignore]
     assert 590 < int(raw.ttl("fbs:job:done:events")) <= 600  # type: ignore[arg-type,unused-ignore]
     for key in ("fbs:job:running", "fbs:job:running:events", "fbs:job:queued", "fbs:job:queued:events"):
@@ -291,7 +291,7 @@ def test_finished_jobs_expire_and_others_stay(store: JobStore, raw: redis.Redis)
 
 def test_the_index_forgets_what_has_expired(redis_url: str, raw: redis.Redis) -> None:
     with JobStore(redis_url, ttl=1) as store:
-        store.succeed("one", started(store), {})
+        store.mark_succeeded("one", started(store), {})
         until(lambda: not raw.exists("fbs:job:one"))
         assert list(store.list()) == []
 

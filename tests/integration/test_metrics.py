@@ -50,8 +50,8 @@ def started(jobs: JobStore, job_id: str, action: str) -> int:
 
 def test_what_jobs_do_is_counted(mine: Settings, jobs: JobStore) -> None:
     jobs.create("a1", action="discover")
-    jobs.succeed("a2", started(jobs, "a2", "refresh"), {})
-    jobs.fail("a3", started(jobs, "a3", "refresh"), OdooTimeout("too long").to_dict())
+    jobs.mark_succeeded("a2", started(jobs, "a2", "refresh"), {})
+    jobs.mark_failed("a3", started(jobs, "a3", "refresh"), OdooTimeout("too long").to_dict())
     started(jobs, "a4", "setup")
     found = figures(metrics_text(mine))
     assert values(found["fbs_jobs"]) == {

@@ -19,8 +19,8 @@ from fbs_worker.core.errors import (
     FBSError,
     JobCancelled,
     OdooAccessDenied,
+    OdooCircuitOpen,
     OdooLoginRefused,
-    OdooResting,
     OdooTimeout,
     OdooUnreachable,
 )
@@ -176,7 +176,7 @@ def test_what_counts_as_a_failure(
             transport.call("ir.model", "search_read", domain=[], fields=["model"])
         asked = odoo.requests
         if opens:
-            with pytest.raises(OdooResting):
+            with pytest.raises(OdooCircuitOpen):
                 transport.call("ir.model", "search_read", domain=[], fields=["model"])
             assert odoo.requests == asked, "the server was asked"
         else:
@@ -187,7 +187,7 @@ def test_an_odoo_that_is_not_there_is_not_asked_again_and_again(gate: MakeGate) 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     gone = OdooConnection(url=url, db="live", user="admin", password=SecretStr("x"))
-    for expected in (OdooUnreachable, OdooUnreachable, OdooResting):
+    for expected in (OdooUnreachable, OdooUnreachable, OdooCircuitOpen):
         with pytest.raises(OdooUnreachable) as caught:
             open_transport(gone, gate=gate(url, max_failures=2))
         assert type(caught.value) is expected
@@ -200,7 +200,7 @@ def test_a_hanging_odoo_opens_it_and_one_that_comes_back_closes_it(odoo: OdooSer
         with pytest.raises(OdooTimeout):
             open_transport(hasty, gate=gate(odoo.url, max_failures=2, pause=1.0))
     odoo.behave()
-    with pytest.raises(OdooResting) as caught:
+    with pytest.raises(OdooCircuitOpen) as caught:
         open_transport(hasty, gate=gate(odoo.url, max_failures=2, pause=1.0))
     time.sleep(caught.value.retry_after)
     with closing(open_transport(hasty, gate=gate(odoo.url, max_failures=2, pause=1.0))) as transport:

@@ -18,7 +18,7 @@ import redis
 from pydantic import SecretStr
 
 from fbs_worker import connectors
-from fbs_worker.client.inline import run_inline
+from fbs_worker.client.in_process import run_in_process
 from fbs_worker.connectors import limiter
 from fbs_worker.connectors.connect import gate_for, open_transport
 from fbs_worker.connectors.limiter import OdooGate
@@ -207,7 +207,7 @@ def discover(odoo: OdooServer, progress: NullProgress | None = None, **settings:
     given = Settings(
         odoo_url=odoo.url, odoo_db="live", odoo_user="admin", odoo_password=SecretStr(PASSWORD), **settings
     )
-    return run_inline("fbs.discover", {"domain": "hr"}, settings=given, progress=progress)
+    return run_in_process("fbs.discover", {"domain": "hr"}, settings=given, progress=progress)
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,7 @@ def test_an_own_row_is_part_of_the_callers_transaction(connection: Connection, v
     assert found is not None
     assert found.last_refresh == REFRESH
     assert found.schema_definition == given.schema_definition
-    assert found.database.opened(vault).password.get_secret_value() == PASSWORD
+    assert found.database.resolved(vault).password.get_secret_value() == PASSWORD
     assert not OwnRow.write(connection, found, vault)
     assert OwnRow.delete(connection, "abc_", "fayvad")
     connection.rollback()

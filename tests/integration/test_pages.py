@@ -238,7 +238,7 @@ def test_jobs_as_they_stand(look: Visitor, jobs: JobStore) -> None:
     assert words(look.get("/jobs/waiting-1/")).count("waits for a worker") == 2
     assert "refresh waiting-" in words(look.get(BASE))
 
-    jobs.succeed("running-1", claim.attempt, {"label": SCRIPT})
+    jobs.mark_succeeded("running-1", claim.attempt, {"label": SCRIPT})
     page = look.get("/jobs/running-1/")
     assert page.get_element_by_id("job").get("hx-trigger") is None
     assert not page.xpath("//meta[@http-equiv='refresh']")
@@ -250,7 +250,7 @@ def test_a_job_that_failed_says_what_to_do(look: Visitor, jobs: JobStore) -> Non
     jobs.create("failed-1", action="refresh", solution=NAME, domain="hr")
     claim = jobs.start("failed-1", action="refresh", solution=NAME, domain="hr")
     error = {"code": "odoo_unreachable", "message": f"Odoo is away {SCRIPT}.", "hint": "Start it.", "retryable": True}
-    jobs.fail("failed-1", claim.attempt, error)
+    jobs.mark_failed("failed-1", claim.attempt, error)
     told = words(look.get("/jobs/failed-1/"))
     assert f"Odoo is away {SCRIPT}. Start it." in told
 

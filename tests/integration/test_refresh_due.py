@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fbs_worker.client.inline import run_inline
+from fbs_worker.client.in_process import run_in_process
 from fbs_worker.core.errors import SettingsError, UsageError
 from fbs_worker.jobs.app import make_app
 from fbs_worker.jobs.store import JobStore
@@ -42,13 +42,13 @@ def test_those_that_are_due_are_enqueued_once(made: MadeSolutions) -> None:
     settings = made.settings
     with PlanStore(settings.fbs_redis_url) as store:
         store.note_refreshed("nobody", datetime.now(tz=UTC))
-        told = run_inline("fbs.refresh_due", {}, settings=settings)
+        told = run_in_process("fbs.refresh_due", {}, settings=settings)
         assert (told["every"], list(told["enqueued"]), told["solutions"]) == ("1d", ["due"], 2)
         assert set(store.refreshed()) == {"due"}
     with JobStore(settings.fbs_redis_url, ttl=60) as jobs:
         (job,) = jobs.list()
         assert (job.id, job.action, job.solution) == (told["enqueued"]["due"], "refresh", "due")
-    assert run_inline("fbs.refresh_due", {"every": "1d"}, settings=settings)["enqueued"] == {}
+    assert run_in_process("fbs.refresh_due", {"every": "1d"}, settings=settings)["enqueued"] == {}
 
 
 def test_any_celery_application_may_send_it(worker: Program) -> None:

@@ -86,7 +86,7 @@ def test_what_is_put_comes_back_with_its_password_sealed(
     found = book.get("fayvad")
     assert found == replace(given, database=found.database, created_at=found.created_at, updated_at=found.updated_at)
     assert found.database == given.database.model_copy(update={"password": found.database.password})
-    assert found.database.opened(vault).password.get_secret_value() == PASSWORD
+    assert found.database.resolved(vault).password.get_secret_value() == PASSWORD
     assert found.owned == {"rental_property"}
     assert found.mirrored == {"sale.order": "rental_sale_order"}
     assert found.odoo == "erp"
@@ -114,7 +114,7 @@ def test_putting_the_same_again_writes_nothing(book: AddressBook, connection: Co
     book.put(record())
     before = rows(connection)
     assert not book.put(record())
-    resealed = record().database.model_copy(update={"password": SecretStr(vault.seal(PASSWORD))})
+    resealed = record().database.model_copy(update={"password": SecretStr(vault.encrypt(PASSWORD))})
     assert not book.put(record(database=resealed))
     assert not book.put(book.get("fayvad"))
     assert rows(connection) == before
@@ -129,7 +129,7 @@ def test_what_differs_is_written(book: AddressBook, connection: Connection, vaul
     assert book.put(record(database=moved, schema_definition={**TABLES, "odoo": "default"}))
     found = book.get("fayvad")
     assert (found.database.host, found.database.port, found.odoo) == ("::1", 5434, "default")
-    assert found.database.opened(vault).password.get_secret_value() == "another"
+    assert found.database.resolved(vault).password.get_secret_value() == "another"
     assert found.created_at == first.created_at
     assert first.updated_at is not None
     assert found.updated_at is not None
@@ -151,7 +151,7 @@ def test_a_reference_takes_the_place_of_a_sealed_password_and_back(book: Address
         return record(database=DatabaseConfig(name="d", password=SecretStr(password)))
 
     book.put(given(PASSWORD))
-    for password in ("env:OTHER", vault.seal("third"), "file:/x", ""):
+    for password in ("env:OTHER", vault.encrypt("third"), "file:/x", ""):
         assert book.put(given(password))
         assert book.get("fayvad").database.password.get_secret_value() == password
 
@@ -160,7 +160,7 @@ def test_a_password_whose_key_is_gone_is_replaced(book: AddressBook, connection:
     book.put(record())
     fresh = Vault([new_key()])
     assert AddressBook(connection, vault=fresh).put(record())
-    assert book.get("fayvad").database.opened(fresh).password.get_secret_value() == PASSWORD
+    assert book.get("fayvad").database.resolved(fresh).password.get_secret_value() == PASSWORD
 
 
 @pytest.mark.parametrize(("length", "fits"), [(127, True), (128, False)])
@@ -244,7 +244,7 @@ def test_puts_of_one_name_at_once_end_as_one_after_the_other(database: DatabaseC
     with closing(connect(database)) as connection:
         (found,) = AddressBook(connection, vault=vault).list()
         assert found.owned <= {"t0", "t1", "t2", "t3"}
-        assert found.database.opened(vault).password.get_secret_value() == PASSWORD
+        assert found.database.resolved(vault).password.get_secret_value() == PASSWORD
 
 
 def test_puts_of_one_name_into_two_databases_let_one_win(database: DatabaseConfig, vault: Vault) -> None:

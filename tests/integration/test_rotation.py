@@ -68,7 +68,7 @@ class Place:
 
     def opened(self, database: DatabaseConfig, key: str, prefix: str = "fbs_") -> dict[str, str]:
         """The same, opened with this key alone."""
-        return {name: Vault([key]).open(kept) for name, kept in self.passwords(database, prefix).items()}
+        return {name: Vault([key]).resolve(kept) for name, kept in self.passwords(database, prefix).items()}
 
     def run(self, database: DatabaseConfig, statement: str, *values: Any) -> None:
         """Run a statement."""
@@ -121,7 +121,7 @@ def test_rows_that_no_key_opens_are_told_and_left_alone(place: Place) -> None:
     one = place.others[0]
     for name in ("a", "lost", "plain"):
         place.put(name, one)
-    lost = Vault([new_key()]).seal(PASSWORD)
+    lost = Vault([new_key()]).encrypt(PASSWORD)
     for database in (place.home, one):
         for name, kept in (("lost", lost), ("plain", PASSWORD)):
             place.run(
@@ -144,7 +144,7 @@ def test_rows_that_no_key_opens_are_told_and_left_alone(place: Place) -> None:
 def test_an_own_row_that_no_key_opens_is_told(place: Place) -> None:
     one = place.others[0]
     place.put("a", one)
-    lost = Vault([new_key()]).seal(PASSWORD)
+    lost = Vault([new_key()]).encrypt(PASSWORD)
     place.run(one, "UPDATE fbs_solution_schemas SET database_password = %s", lost)
     told = place.rotate(NEW, OLD)
     assert (told["resealed"], told["unreachable"], told["complete"]) == (1, [], False)
@@ -187,7 +187,7 @@ def test_rows_of_others_in_the_same_table_are_left_alone(place: Place) -> None:
     with closing(connect(one)) as connection, connection:
         OwnRow.write(connection, record, foreign)
     assert place.rotate(NEW, OLD) == {**NOTHING, "resealed": 2, "complete": True}
-    assert foreign.open(place.passwords(one)["theirs"]) == PASSWORD
+    assert foreign.resolve(place.passwords(one)["theirs"]) == PASSWORD
 
 
 def test_what_it_needs(place: Place) -> None:

@@ -22,7 +22,7 @@ from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import JobFailed, SecretError
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
-from fbs_worker.jobs.app import make_app, shown
+from fbs_worker.jobs.app import make_app, redacted_kwargs
 from fbs_worker.ops.local.programs import Program, settings_environment
 from tests.conftest import MakeSettings, StartWorker
 from tests.support.dashboard import dashboard, until
@@ -162,7 +162,7 @@ def test_the_dashboard_does_not_show_it(
         sealed.wait(PATIENCE)
         until(lambda: board.state(retried.id) == "FAILURE")
         vault = Vault.from_text(made.fbs_secret_keys.get_secret_value())
-        nested = {**config, "database_config": {**config["database_config"], "password": vault.seal(PASSWORD)}}
+        nested = {**config, "database_config": {**config["database_config"], "password": vault.encrypt(PASSWORD)}}
         plain = {"config": {**config, "solution_name": "refused"}}
         with make_app(made) as app:
             sent = app.send_task("fbs.setup", kwargs={"config": nested})
@@ -208,5 +208,7 @@ def test_a_plain_password_in_a_raw_message_is_refused(made: Settings, worker: Pr
 
 def test_what_a_message_shows_of_its_arguments() -> None:
     config = {"solution_name": "shop", "database_config": {"name": "x", "password": PASSWORD}}
-    assert PASSWORD not in str(shown(config)) + str(shown({"config": config})) + str(shown({"config": [config]}))
-    assert shown({"config": config})["config"]["database_config"] == {"name": "x", "password": "***"}
+    assert PASSWORD not in str(redacted_kwargs(config)) + str(redacted_kwargs({"config": config})) + str(
+        redacted_kwargs({"config": [config]})
+    )
+    assert redacted_kwargs({"config": config})["config"]["database_config"] == {"name": "x", "password": "***"}

@@ -55,7 +55,7 @@ def test_tables_and_both_rows_are_made(made: Settings, database: DatabaseConfig,
             place, "SELECT database_password, schema_definition -> 'tables' FROM fbs_solution_schemas"
         )
         assert PASSWORD not in password
-        assert vault.open(password) == PASSWORD
+        assert vault.resolve(password) == PASSWORD
         assert owned == HR
 
 
@@ -177,4 +177,4 @@ def test_a_new_password_is_kept(made: Settings, database: DatabaseConfig, target
     assert result["changed"]
     vault = Vault.from_text(made.fbs_secret_keys.get_secret_value())
     for place in (database, target):
-        assert vault.open(rows(place, "SELECT database_password FROM fbs_solution_schemas")[0][0]) == "another one"
+        assert vault.resolve(rows(place, "SELECT database_password FROM fbs_solution_schemas")[0][0]) == "another one"

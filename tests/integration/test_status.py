@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from fbs_worker.client.inline import run_inline
+from fbs_worker.client.in_process import run_in_process
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseError, SettingsError, SolutionNotFound
 from fbs_worker.jobs.store import JobStore
@@ -56,7 +56,7 @@ def test_after_a_set_up_of_ours(made: MadeSolutions, settings: MakeSettings, dat
     given, place = settings(odoo_url=ODOO), made.database()
     for name, where in (("home_shop", database), ("shop", place)):
         config = config_of(where, name, domain="ecommerce", mirror=["sale.order"], business_prefix="shop_")
-        run_inline("fbs.setup", config, settings=given)
+        run_in_process("fbs.setup", config, settings=given)
         told = solution_status(given, name)
         check_no_secret(told)
         assert PASSWORD not in json.dumps(told)
@@ -69,7 +69,7 @@ def test_after_a_set_up_of_ours(made: MadeSolutions, settings: MakeSettings, dat
         assert tables["fbs_workflow_definitions"]["rows"] == told["discoveries"]["workflow"]
     told_all = list_solutions(given)
     assert told_all["counts"]["active"] == 2
-    run_inline("fbs.drop", {"solution_name": "shop"}, settings=given)
+    run_in_process("fbs.drop", {"solution_name": "shop"}, settings=given)
     assert list(made.at_once()) == ["home_shop"]
 
 
@@ -129,7 +129,7 @@ def test_running_jobs_are_told(made: MadeSolutions, redis_url: str) -> None:
         jobs.start("runs", action="drop", solution="fayvad")
         jobs.create("ended", action="setup", solution="fayvad")
         claim = jobs.start("ended", action="setup", solution="fayvad")
-        jobs.succeed("ended", claim.attempt, {})
+        jobs.mark_succeeded("ended", claim.attempt, {})
         told = solution_status(made.settings, "fayvad")
         assert {(job["id"], job["state"]) for job in told["jobs"]} == {("waits", "queued"), ("runs", "running")}
         assert made.at_once()["fayvad"]["jobs"] == 2

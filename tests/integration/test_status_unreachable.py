@@ -14,7 +14,7 @@ import pytest
 from fbs_worker.core import fanout
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseUnreachable
-from fbs_worker.core.fanout import looking_into
+from fbs_worker.core.fanout import bounded_connection
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.core.vault import new_key
 from fbs_worker.ops import status
@@ -172,9 +172,9 @@ def test_many_solutions_of_one_database_share_connections(
 
     def counted(database: DatabaseConfig, **given: Any) -> AbstractContextManager[Connection]:
         opened.append(database)
-        return looking_into(database, **given)
+        return bounded_connection(database, **given)
 
-    monkeypatch.setattr(status, "looking_into", counted)
+    monkeypatch.setattr(status, "bounded_connection", counted)
     told = list_solutions(made.settings)
     assert told["counts"]["active"] == 120
     assert sorted(config.name for config in opened) == sorted([made.home.name, *[place.name] * 3])

@@ -18,7 +18,7 @@ from fbs_worker.client.client import Client, JobHandle
 from fbs_worker.core.errors import JobCancelled, JobError, JobFailed, JobNotFound
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.model import JobState
-from fbs_worker.jobs.store import MOST_LOSSES
+from fbs_worker.jobs.store import MAX_LOSSES
 from fbs_worker.ops.local.embedded import EmbeddedRedis
 from tests.support.job_tasks import SECRET
 from tests.support.job_worker import job_worker
@@ -181,7 +181,7 @@ def test_a_job_that_kills_its_worker_is_not_run_for_ever(client: Client, tmp_pat
     job = send(client, "test.deadly", runs=str(tmp_path / "runs"))
     with pytest.raises(JobFailed, match="lost its worker"):
         job.wait(PATIENCE)
-    assert len((tmp_path / "runs").read_text()) == MOST_LOSSES
+    assert len((tmp_path / "runs").read_text()) == MAX_LOSSES
 
 
 def test_waiting_for_a_server_that_rests_is_no_failed_attempt(client: Client, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import django
 from django.test import Client as Browser
 from django.test import override_settings
 
-from fbs_worker.client.service import IntegrationService, settings_here
+from fbs_worker.client.service import IntegrationService, process_settings
 from fbs_worker.contrib.django.conf import fbs_settings
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.settings import Settings
@@ -34,19 +34,19 @@ def _set_up() -> None:
     os.environ["DJANGO_SETTINGS_MODULE"] = _SETTINGS
     django.setup()
     assert IntegrationService.__dict__["_source"].__func__ is fbs_settings  # that is what being ready means
-    IntegrationService.take_settings_from(settings_here)
+    IntegrationService.set_settings_source(process_settings)
 
 
 @contextmanager
 def django_here(**config: Any) -> Iterator[Browser]:
     """Django in this process, with this FBS_CONFIG; afterwards services are as they were without it."""
     _set_up()
-    IntegrationService.take_settings_from(fbs_settings)
+    IntegrationService.set_settings_source(fbs_settings)
     try:
         with override_settings(FBS_CONFIG=config):
             yield Browser()
     finally:
-        IntegrationService.take_settings_from(settings_here)
+        IntegrationService.set_settings_source(process_settings)
 
 
 def config_for(settings: Settings, **more: Any) -> dict[str, Any]:

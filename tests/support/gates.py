@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from fbs_worker.connectors.limiter import OdooGate
-from fbs_worker.core.errors import FBSError, OdooResting, OdooServerError
+from fbs_worker.core.errors import FBSError, OdooCircuitOpen, OdooServerError
 from fbs_worker.core.settings import OdooConnection
 from tests.support.odoo_server import OdooServer
 
@@ -63,9 +63,9 @@ def fail(gate: OdooGate, error: type[FBSError] = OdooServerError) -> None:
         raise error("it went wrong")
 
 
-def rest(gate: OdooGate) -> OdooResting:
+def rest(gate: OdooGate) -> OdooCircuitOpen:
     """A call that is not made."""
-    with pytest.raises(OdooResting) as caught, gate.turn():
+    with pytest.raises(OdooCircuitOpen) as caught, gate.turn():
         raise AssertionError("a call was made")
     return caught.value
 

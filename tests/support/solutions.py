@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fbs_worker import connectors
-from fbs_worker.client.inline import run_inline
+from fbs_worker.client.in_process import run_in_process
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.progress import NullProgress, Progress
@@ -189,7 +189,7 @@ def die_at_the_book(task: str, kwargs: Mapping[str, Any], settings: Settings, *,
 
         workspace.Home.put = dying(workspace.Home.put)  # type: ignore[method-assign]
         workspace.Entry.gone = dying(workspace.Entry.gone)  # type: ignore[method-assign]
-        run_inline(task, kwargs, settings=settings)
+        run_in_process(task, kwargs, settings=settings)
 
     return killed(work)
 
@@ -198,4 +198,4 @@ def inline(
     task: str, kwargs: Mapping[str, Any], settings: Settings, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Run a job in this process."""
-    return run_inline(f"fbs.{task}", kwargs, settings=settings, progress=progress)
+    return run_in_process(f"fbs.{task}", kwargs, settings=settings, progress=progress)

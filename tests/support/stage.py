@@ -28,8 +28,8 @@ from fbs_worker.ops.local.state import database_url
 from tests.integration.test_refresh_task import make_it_look_changed
 from tests.support.fault_worker import LOST_AFTER, FaultWorker
 from tests.support.held_odoo import HeldOdoo
+from tests.support.leftovers import left_in_redis, sessions
 from tests.support.obstacles import PATIENCE, until
-from tests.support.settled import left_in_redis, sessions
 from tests.support.solutions import config_of, contents, inline
 
 HOME: Final = "fault_home"

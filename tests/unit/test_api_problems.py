@@ -43,7 +43,7 @@ EXPECTED = {
     core.UnreachableError: 503,
     core.OdooUnreachable: 503,
     core.OdooTimeout: 503,
-    core.OdooResting: 503,
+    core.OdooCircuitOpen: 503,
     core.DatabaseUnreachable: 503,
     core.QueueUnreachable: 503,
     core.OdooError: 502,
@@ -64,7 +64,7 @@ EXPECTED = {
     core.RefusedError: 409,
     core.ForeignTableError: 409,
     core.SolutionConflict: 409,
-    core.RowsInTheWay: 409,
+    core.TablesNotEmpty: 409,
     core.JobError: 500,
     core.JobNotFound: 404,
     core.JobFailed: 500,
@@ -139,7 +139,7 @@ def test_a_record_with_a_code_that_is_not_known_is_our_mistake() -> None:
 
 def test_it_tells_when_to_try_again() -> None:
     assert problem_response(http.TooManyRequests("x", retry_after=0.2), instance="/").headers["retry-after"] == "1"
-    assert problem_response(core.OdooResting("x", retry_after=12.1), instance="/").headers["retry-after"] == "13"
+    assert problem_response(core.OdooCircuitOpen("x", retry_after=12.1), instance="/").headers["retry-after"] == "13"
     assert problem_response(core.QueueUnreachable("x"), instance="/").headers["retry-after"] == "5"
 
 

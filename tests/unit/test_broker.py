@@ -22,7 +22,7 @@ def settings(url: str = "", **given: Any) -> Settings:
 
 
 @pytest.mark.parametrize(
-    ("url", "kind", "place", "is_records"),
+    ("url", "kind", "place", "is_job_store"),
     [
         ("", "redis", "127.0.0.1:1", True),
         (RECORDS, "redis", "127.0.0.1:1", True),
@@ -33,9 +33,9 @@ def settings(url: str = "", **given: Any) -> Settings:
         ("sentinel://:secret@one;sentinel://two:2/0?master_name=mine", "sentinel", "one:26379, two:2", False),
     ],
 )
-def test_a_broker(url: str, kind: str, place: str, is_records: bool) -> None:
+def test_a_broker(url: str, kind: str, place: str, is_job_store: bool) -> None:
     broker = Broker.of(settings(url))
-    assert (broker.kind, broker.place, broker.is_records) == (kind, place, is_records)
+    assert (broker.kind, broker.address, broker.is_job_store) == (kind, place, is_job_store)
     assert "secret" not in repr(broker)
 
 

@@ -24,8 +24,8 @@ from fbs_worker.core.errors import (
     JobFailed,
     OdooLoginRefused,
     OdooUnreachable,
-    RowsInTheWay,
     SettingsError,
+    TablesNotEmpty,
     UsageError,
 )
 from fbs_worker.core.settings import Settings
@@ -102,7 +102,7 @@ def test_a_mistake_as_json(way: list[str], capsys: pytest.CaptureFixture[str], m
 
 
 @pytest.mark.parametrize(
-    ("kind", "code"), [(OdooUnreachable, 3), (RowsInTheWay, 4), (SettingsError, 2), (OdooLoginRefused, 1)]
+    ("kind", "code"), [(OdooUnreachable, 3), (TablesNotEmpty, 4), (SettingsError, 2), (OdooLoginRefused, 1)]
 )
 def test_a_job_that_failed_ends_its_command_as_its_error_would(kind: type[FBSError], code: int) -> None:
     told = kind("No.", hint="Do.").to_dict()
@@ -198,7 +198,7 @@ def test_ctrl_c_ends_with_130_and_a_line(capsys: pytest.CaptureFixture[str], mon
 
 def test_an_error_as_json_is_on_stdout_too(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     error = OdooUnreachable("No connection.", hint="Start it.", address="h:1")
-    monkeypatch.setattr("fbs_worker.client.inline.run_inline", fail(error))
+    monkeypatch.setattr("fbs_worker.client.in_process.run_in_process", fail(error))
     assert run(["discover", "--domain", "hr", "--inline", "--output-format", "json"]) == 3
     told = capsys.readouterr()
     assert json.loads(told.out)["error"]["code"] == "odoo_unreachable"

@@ -6,25 +6,25 @@ import pytest
 
 from fbs_worker.core.errors import UsageError
 from fbs_worker.core.settings import Settings
-from fbs_worker.jobs.probes import Answer
+from fbs_worker.jobs.probes import ProbeReply
 from fbs_worker.jobs.queues import Backlog
 from fbs_worker.jobs.worker.run import run_worker
-from fbs_worker.jobs.workers import FRESH_SECONDS, WorkerSign
+from fbs_worker.jobs.workers import ALIVE_SECONDS, WorkerHeartbeat
 from fbs_worker.ops.health import Check, Health, HealthReport, judge
 
 QUEUE = "fbs.schema"
 EMPTY = Backlog(waiting=0)
 
 
-def sign(name: str = "one@host", **given: object) -> WorkerSign:
+def sign(name: str = "one@host", **given: object) -> WorkerHeartbeat:
     values: dict[str, object] = {"queues": (QUEUE,), "slots": 2, "running": 0, "taken": 5, "age": 1.0}
-    return WorkerSign(name=name, **{**values, **given})  # type: ignore[arg-type]
+    return WorkerHeartbeat(name=name, **{**values, **given})  # type: ignore[arg-type]
 
 
 IDLE = sign()
 FULL = sign(running=2)
 AT_WORK = sign(running=1, taken=6)
-STUCK = sign(running=2, age=FRESH_SECONDS + 1)
+STUCK = sign(running=2, age=ALIVE_SECONDS + 1)
 ELSEWHERE = sign("two@host", queues=("fbs.discovery",), running=2, taken=9)
 
 
@@ -42,7 +42,7 @@ ELSEWHERE = sign("two@host", queues=("fbs.discovery",), running=2, taken=9)
         ([sign("new@host", taken=7)], Health.FAILED, "new@host is there", "Restart it"),
     ],
 )
-def test_a_queue_from_which_nobody_answers(after: list[WorkerSign], health: Health, words: str, hint: str) -> None:
+def test_a_queue_from_which_nobody_answers(after: list[WorkerHeartbeat], health: Health, words: str, hint: str) -> None:
     check = judge(QUEUE, None, before=[IDLE, ELSEWHERE], after=after, backlog=EMPTY)
     assert check.health is health
     assert check.detail.endswith(words) if words.endswith(".") else words in check.detail
@@ -60,14 +60,14 @@ def test_a_queue_from_which_nobody_answers(after: list[WorkerSign], health: Heal
         ([sign(queues=("fbs.discovery",), running=2)], Health.BUSY, "one@host runs 2 of 2"),
     ],
 )
-def test_a_worker_that_does_not_answer(after: list[WorkerSign], health: Health, words: str) -> None:
+def test_a_worker_that_does_not_answer(after: list[WorkerHeartbeat], health: Health, words: str) -> None:
     check = judge("one@host", None, before=[], after=after[:1], backlog=EMPTY, one=True)
     assert check.health is health
     assert check.detail.endswith(words)
 
 
 def test_an_answer_is_all_that_is_needed() -> None:
-    answer = Answer(worker="one@host", seconds=0.0123)
+    answer = ProbeReply(worker="one@host", seconds=0.0123)
     check = judge(QUEUE, answer, before=[], after=[STUCK], backlog=Backlog(waiting=3), oldest=12.2)
     assert check.health is Health.FINE
     assert check.detail == "one@host answers within 12 ms; 3 waiting, the next for 12 s"

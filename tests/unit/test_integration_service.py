@@ -12,7 +12,7 @@ import pytest
 
 import fbs_worker
 from fbs_worker.client.client import Client, JobHandle
-from fbs_worker.client.service import WAIT_SECONDS, IntegrationService, settings_here
+from fbs_worker.client.service import WAIT_SECONDS, IntegrationService, process_settings
 from fbs_worker.core.errors import (
     FBSError,
     JobError,
@@ -133,9 +133,9 @@ def test_where_its_settings_come_from(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("FBS_HOME", str(tmp_path))
     monkeypatch.setenv("FBS_TABLE_PREFIX", "of_the_environment_")
     assert IntegrationService()._settings.fbs_table_prefix == "of_the_environment_"
-    IntegrationService.take_settings_from(lambda: NOWHERE)
+    IntegrationService.set_settings_source(lambda: NOWHERE)
     try:
         assert IntegrationService()._settings is NOWHERE
     finally:
-        IntegrationService.take_settings_from(settings_here)
+        IntegrationService.set_settings_source(process_settings)
     assert IntegrationService(NOWHERE)._settings is NOWHERE

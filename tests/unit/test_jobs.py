@@ -12,10 +12,10 @@ import redis
 from fbs_worker.core import redis as queue
 from fbs_worker.core.errors import FBSError, JobError, QueueUnreachable, SettingsError, UsageError
 from fbs_worker.core.settings import OdooConnection, Settings
-from fbs_worker.jobs.app import make_app, shown
+from fbs_worker.jobs.app import make_app, redacted_kwargs
 from fbs_worker.jobs.config import QUEUES, ROUTES, configuration
 from fbs_worker.jobs.model import JobEvent, JobRecord, JobState
-from fbs_worker.jobs.worker.task import JobFailure, pause_before, unexpected
+from fbs_worker.jobs.worker.task import JobFailure, internal_error, retry_delay
 from fbs_worker.solutions.requests import DiscoverRequest, check_odoo, expected_odoo, refuse_plain_password
 
 NOW = 1_767_225_600_000  # 2026-01-01T00:00:00Z
@@ -106,16 +106,16 @@ def test_which_event_is_the_last(state: JobState) -> None:
 
 
 def test_pauses_grow_are_spread_and_have_an_end() -> None:
-    assert [pause_before(attempt, chance=1) for attempt in (1, 2, 3, 4)] == [1, 2, 4, 8]
-    assert pause_before(3, chance=0) == 2
-    assert pause_before(10_000, chance=1) == 120
+    assert [retry_delay(attempt, chance=1) for attempt in (1, 2, 3, 4)] == [1, 2, 4, 8]
+    assert retry_delay(3, chance=0) == 2
+    assert retry_delay(10_000, chance=1) == 120
 
 
 def test_an_unforeseen_error_tells_its_place_and_not_its_words() -> None:
     try:
         raise ValueError("the password is swordfish")
     except ValueError as exc:
-        error = unexpected(exc)
+        error = internal_error(exc)
     assert error.code == "internal"
     assert "ValueError at test_jobs.py:" in error.message
     assert "swordfish" not in str(error.to_dict())
@@ -168,7 +168,7 @@ def test_what_is_not_a_url_of_redis_is_told_without_it(url: str) -> None:
     ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )
 def test_the_errors_of_redis_in_our_words(raised: Exception, told: type[FBSError]) -> None:
-    with pytest.raises(told, match="host:1") as caught, queue.errors_of("host:1"):
+    with pytest.raises(told, match="host:1") as caught, queue.errors_translated("host:1"):
         raise raised
     assert type(caught.value) is told
     assert "secret" not in caught.value.message
@@ -208,8 +208,8 @@ def test_only_json_travels_and_every_task_has_its_own_queue() -> None:
 
 def test_shown_arguments_have_no_password() -> None:
     given = {"domain": "hr", "full": None, "database_config": {"name": "x", "password": "sealed:abc"}}
-    assert shown(given) == {"domain": "hr", "database_config": {"name": "x", "password": "***"}}
-    assert shown({"database_config": "secret"}) == {"database_config": "***"}
+    assert redacted_kwargs(given) == {"domain": "hr", "database_config": {"name": "x", "password": "***"}}
+    assert redacted_kwargs({"database_config": "secret"}) == {"database_config": "***"}
 
 
 # --------------------------------------------------------------------------------------------------------- requests

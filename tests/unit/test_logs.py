@@ -15,7 +15,7 @@ import pytest
 from fbs_worker.core.redaction import Redactor
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.app import make_app
-from fbs_worker.jobs.worker.logging import JSONLines, job_context, set_step
+from fbs_worker.jobs.worker.logging import JSONFormatter, job_context, set_step
 
 SECRET = "vErY-secret-9"
 QUIET = {"odoorpc": logging.WARNING, "celery.pool": logging.INFO}
@@ -28,7 +28,7 @@ def record(message: str, *arguments: object, **more: Any) -> logging.LogRecord:
 
 
 def line(made: logging.LogRecord, *secrets: str) -> dict[str, Any]:
-    told = JSONLines(Redactor(secrets)).format(made)
+    told = JSONFormatter(Redactor(secrets)).format(made)
     assert "\n" not in told
     assert told.isascii()
     value = json.loads(told)

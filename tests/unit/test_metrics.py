@@ -10,7 +10,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fbs_worker.jobs.model import BUCKETS, JobRecord
-from fbs_worker.jobs.workers import WorkerSign
+from fbs_worker.jobs.workers import WorkerHeartbeat
 from fbs_worker.ops.metrics import Standings, families
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -30,7 +30,7 @@ def told(
     figures: Mapping[str, str] | None = None,
     *,
     open_jobs: Sequence[JobRecord] = (),
-    workers: Sequence[WorkerSign] = (),
+    workers: Sequence[WorkerHeartbeat] = (),
     waiting: Mapping[str, int] | None = None,
 ) -> dict[str, Metric]:
     """The figures, written out and read back as Prometheus reads them."""
@@ -52,8 +52,8 @@ def job(state: str, *, seconds: float, action: str = "refresh") -> JobRecord:
     return JobRecord.from_hash("a1", kept, now=now, lost_after=30)
 
 
-def worker(*, age: float = 0.0) -> WorkerSign:
-    return WorkerSign(name="a@b", queues=("fbs.discovery",), slots=4, running=3, taken=9, age=age)
+def worker(*, age: float = 0.0) -> WorkerHeartbeat:
+    return WorkerHeartbeat(name="a@b", queues=("fbs.discovery",), slots=4, running=3, taken=9, age=age)
 
 
 def test_every_figure_has_its_kind_and_its_help() -> None:

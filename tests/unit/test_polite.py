@@ -18,10 +18,10 @@ from fbs_worker.core.errors import (
     OdooAnswerCutShort,
     OdooBadAnswer,
     OdooCallFailed,
+    OdooCircuitOpen,
     OdooDatabaseMissing,
     OdooLoginRefused,
     OdooModelMissing,
-    OdooResting,
     OdooServerError,
     OdooTimeout,
     OdooUnreachable,
@@ -47,7 +47,7 @@ def test_what_an_error_says_of_the_server(verdict: Verdict, error: type[BaseExce
 
 
 def test_an_error_keeps_how_long_to_wait_when_it_travels() -> None:
-    error = OdooResting("it rests", hint="wait", retry_after=2.5)
+    error = OdooCircuitOpen("it rests", hint="wait", retry_after=2.5)
     assert copy.copy(error).retry_after == 2.5
 
 

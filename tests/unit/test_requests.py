@@ -133,7 +133,7 @@ def test_what_travels_means_the_same_at_its_end() -> None:
     assert message["database_config"]["password"].startswith("sealed:")
     assert message.pop("odoo_expected") == {"url": "http://odoo", "database": "live"}
     arrived = SetupRequest.parse(**message, settings=Settings(fbs_business_prefix="other_"))
-    assert arrived.config.database_config.opened(vault) == request.config.database_config
+    assert arrived.config.database_config.resolved(vault) == request.config.database_config
     assert arrived.config.model_dump(exclude={"database_config"}) == request.config.model_dump(
         exclude={"database_config"}
     )

@@ -212,22 +212,22 @@ def test_passwords_travel_sealed_or_as_references() -> None:
     message = SolutionConfig.parse(SOLUTION).to_message(vault)
     assert message["database_config"]["password"].startswith("sealed:")
     received = SolutionConfig.parse(message).database_config
-    assert received.opened(vault).password.get_secret_value() == PASSWORD
+    assert received.resolved(vault).password.get_secret_value() == PASSWORD
 
     referring = DatabaseConfig(name="d", password=SecretStr("env:PGPASSWORD"))
     assert referring.to_message(Vault())["password"] == "env:PGPASSWORD"
-    assert referring.opened(vault).password.get_secret_value() == "from the environment"
+    assert referring.resolved(vault).password.get_secret_value() == "from the environment"
 
     without = DatabaseConfig(name="d")
     assert without.to_message(Vault())["password"] == ""
-    assert without.opened(Vault()) == without
+    assert without.resolved(Vault()) == without
 
     plain = DatabaseConfig.parse(DATABASE)
     with pytest.raises(SecretError):
         plain.to_message(Vault())
     with pytest.raises(SecretError):
-        plain.opened(vault)
-    assert plain.opened(vault, allow_plain=True) == plain
+        plain.resolved(vault)
+    assert plain.resolved(vault, allow_plain=True) == plain
 
 
 @pytest.mark.parametrize(

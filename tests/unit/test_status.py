@@ -13,7 +13,7 @@ import pytest
 
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseError, DatabaseMissing
-from fbs_worker.core.fanout import PER_SERVER, gather
+from fbs_worker.core.fanout import PER_SERVER, fan_out
 from fbs_worker.ops.status import OverallStatus, Verdict, judge
 from fbs_worker.ops.status_queries import Look
 from fbs_worker.solutions.registry import DamagedRow, SolutionRecord
@@ -118,14 +118,14 @@ def test_an_error_is_unreachable() -> None:
     assert verdict.to_dict() == {"overall_status": "unreachable", "reason": "Gone.", "hint": "Make it."}
 
 
-# ------------------------------------------------------------------------------------------------------------- gather
+# ------------------------------------------------------------------------------------------------------------- fan_out
 
 
 def test_results_come_in_the_order_of_the_questions() -> None:
     asks = [(number % 3, partial(int, number)) for number in range(50)]
-    assert gather(asks, seconds=30) == list(range(50))
-    assert gather(asks) == list(range(50))
-    assert gather([], seconds=1) == []
+    assert fan_out(asks, seconds=30) == list(range(50))
+    assert fan_out(asks) == list(range(50))
+    assert fan_out([], seconds=1) == []
 
 
 def test_what_hangs_is_not_waited_for() -> None:
@@ -141,7 +141,7 @@ def test_what_hangs_is_not_waited_for() -> None:
     asks.append(("good", lambda: "there"))
     began = time.monotonic()
     try:
-        assert gather(asks, seconds=0.2) == [None] * (PER_SERVER + 3) + ["there"]
+        assert fan_out(asks, seconds=0.2) == [None] * (PER_SERVER + 3) + ["there"]
         assert time.monotonic() - began < 5
     finally:
         release.set()
@@ -164,7 +164,7 @@ def test_a_server_gets_only_so_many_questions_at_a_time() -> None:
             at_once -= 1
         return True
 
-    assert all(gather([("one", ask) for _ in range(40)], seconds=30))
+    assert all(fan_out([("one", ask) for _ in range(40)], seconds=30))
     assert most <= PER_SERVER
 
 
@@ -173,4 +173,4 @@ def test_an_error_comes_through() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        gather([("a", lambda: 1), ("b", fail)], seconds=30)
+        fan_out([("a", lambda: 1), ("b", fail)], seconds=30)

@@ -15,41 +15,41 @@ SECRET = "s3cr3t-pässwörd"
 
 def test_what_is_sealed_can_be_opened() -> None:
     vault = Vault([new_key()])
-    sealed = vault.seal(SECRET)
+    sealed = vault.encrypt(SECRET)
     assert sealed.startswith("sealed:")
     assert SECRET not in sealed
-    assert vault.open(sealed) == SECRET
-    assert vault.seal(SECRET) != sealed
+    assert vault.resolve(sealed) == SECRET
+    assert vault.encrypt(SECRET) != sealed
 
 
 def test_an_empty_secret_can_be_sealed() -> None:
     vault = Vault([new_key()])
-    assert vault.open(vault.seal("")) == ""
+    assert vault.resolve(vault.encrypt("")) == ""
 
 
 def test_the_first_key_seals_and_all_open() -> None:
     old, new = new_key(), new_key()
-    sealed = Vault([old]).seal(SECRET)
+    sealed = Vault([old]).encrypt(SECRET)
     both = Vault.from_text(f" {new} , {old},")
-    assert both.open(sealed) == SECRET
-    again = both.reseal(sealed)
-    assert Vault([new]).open(again) == SECRET
+    assert both.resolve(sealed) == SECRET
+    again = both.reencrypt(sealed)
+    assert Vault([new]).resolve(again) == SECRET
     with pytest.raises(SecretError):
-        Vault([new]).open(sealed)
+        Vault([new]).resolve(sealed)
 
 
 def test_references_stay_as_they_are_when_sealed_anew() -> None:
-    assert Vault().reseal("env:PGPASSWORD") == "env:PGPASSWORD"
+    assert Vault().reencrypt("env:PGPASSWORD") == "env:PGPASSWORD"
     with pytest.raises(SecretError):
-        Vault([new_key()]).reseal(SECRET)
+        Vault([new_key()]).reencrypt(SECRET)
 
 
 def test_a_reference_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Vault(environment={"A": SECRET}).open("env:A") == SECRET
+    assert Vault(environment={"A": SECRET}).resolve("env:A") == SECRET
     monkeypatch.setenv("FBS_TEST_PASSWORD", SECRET)
-    assert Vault().open("env:FBS_TEST_PASSWORD") == SECRET
+    assert Vault().resolve("env:FBS_TEST_PASSWORD") == SECRET
     with pytest.raises(SecretError, match="'NOT_SET'"):
-        Vault(environment={}).open("env:NOT_SET")
+        Vault(environment={}).resolve("env:NOT_SET")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_reference_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_reference_to_a_file(tmp_path: Path, content: str, expected: str) -> None:
     path = tmp_path / "password"
     path.write_bytes(content.encode())
-    assert Vault().open(f"file:{path}") == expected
+    assert Vault().resolve(f"file:{path}") == expected
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe", b"x" * 70_000])
@@ -67,26 +67,26 @@ def test_a_file_that_holds_no_password(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "password"
     path.write_bytes(content)
     with pytest.raises(SecretError, match="password"):
-        Vault().open(f"file:{path}")
+        Vault().resolve(f"file:{path}")
 
 
 @pytest.mark.parametrize("path", ["/no/such/file", "/", "a\0b", ""])
 def test_a_file_that_cannot_be_read(path: str) -> None:
     with pytest.raises(SecretError) as caught:
-        Vault().open(f"file:{path}")
+        Vault().resolve(f"file:{path}")
     assert caught.value.hint
 
 
 def test_plain_text_is_refused_unless_allowed() -> None:
     with pytest.raises(SecretError) as caught:
-        Vault([new_key()]).open(SECRET)
+        Vault([new_key()]).resolve(SECRET)
     assert SECRET not in str(caught.value.to_dict())
-    assert Vault().open(SECRET, allow_plain=True) == SECRET
+    assert Vault().resolve(SECRET, allow_plain=True) == SECRET
 
 
 def test_without_a_key_nothing_is_sealed_or_opened() -> None:
     vault = Vault([""])
-    attempts: list[Callable[[], str]] = [lambda: vault.seal(SECRET), lambda: vault.open("sealed:abc")]
+    attempts: list[Callable[[], str]] = [lambda: vault.encrypt(SECRET), lambda: vault.resolve("sealed:abc")]
     for attempt in attempts:
         with pytest.raises(SecretError) as caught:
             attempt()
@@ -97,7 +97,7 @@ def test_without_a_key_nothing_is_sealed_or_opened() -> None:
 @pytest.mark.parametrize("token", ["", "abc", "not ä token", "gAAAAA" + "x" * 90])
 def test_a_damaged_token_is_not_shown(token: str) -> None:
     with pytest.raises(SecretError) as caught:
-        Vault([new_key()]).open(f"sealed:{token}")
+        Vault([new_key()]).resolve(f"sealed:{token}")
     assert not token or token not in str(caught.value.to_dict())
 
 

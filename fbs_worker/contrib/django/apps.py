@@ -20,4 +20,4 @@ class FBSWorkerConfig(AppConfig):  # type: ignore[misc]  # Django has no types
     def ready(self) -> None:
         """Register the checks, and where services find their settings."""
         checks.register(check_configuration)
-        IntegrationService.take_settings_from(fbs_settings)
+        IntegrationService.set_settings_source(fbs_settings)

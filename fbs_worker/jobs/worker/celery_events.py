@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
-from fbs_worker.jobs.model import share
+from fbs_worker.jobs.model import percentage
 
 _log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ _QUIET_SECONDS: Final = 30.0
 """How long what could not be told is not tried again: a broker that is away must not slow a job down."""
 
 
-class Announcer:
+class CeleryReporter:
     """Tells Celery about a job.
 
     Args:
@@ -37,7 +37,7 @@ class Announcer:
         Args:
             told: `step`, `current`, `total` and `message`.
         """
-        percent = share(told["current"], told["total"])
+        percent = percentage(told["current"], told["total"])
         self._try("results", lambda: self._task.update_state(state=PROGRESS, meta=dict(told)))
         # with this event Celery's own picture of the task (`celery.events.state`) reads PROGRESS, too
         self._try("events", lambda: self._task.send_event("task-progress", retry=False, percent=percent, **told))

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Final, Literal, Self
 
 from fbs_worker.core.errors import FBSError, JobCancelled, QueueUnreachable
-from fbs_worker.jobs.store import JobStore, Standing
+from fbs_worker.jobs.store import JobStore, LeaseStatus
 from fbs_worker.jobs.worker.logging import set_step
 
 _log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ ASK_SECONDS: Final = 1.0
 """While there is nothing to tell, a job asks so often whether it should go on."""
 
 
-class JobSuperseded(JobCancelled):
+class StaleAttempt(JobCancelled):
     """The job was taken up by another worker, while this one was thought to be dead."""
 
     code = "job_superseded"
@@ -100,17 +100,17 @@ class JobProgress:
     def _ask(self) -> None:
         self._spoken(lambda: self._store.heartbeat(self._job_id, self._attempt))
 
-    def _spoken(self, speak: Callable[[], Standing]) -> bool:
+    def _spoken(self, speak: Callable[[], LeaseStatus]) -> bool:
         try:
             standing = speak()
-            if standing is Standing.SUPERSEDED and not self._store.cancel_requested(self._job_id):
-                raise JobSuperseded("Another worker has taken up the job.")
+            if standing is LeaseStatus.STALE and not self._store.cancel_requested(self._job_id):
+                raise StaleAttempt("Another worker has taken up the job.")
         except QueueUnreachable as exc:
             _log.warning("job %s: its progress could not be told: %s", self._job_id, exc.message)
             return False
         finally:
             self._asked_at = time.monotonic()
-        if standing is not Standing.OURS:
+        if standing is not LeaseStatus.OURS:
             raise JobCancelled("The job was cancelled.")
         return True
 

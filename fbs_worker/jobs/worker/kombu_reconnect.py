@@ -15,7 +15,7 @@ from celery import bootsteps
 from kombu.transport.redis import Channel
 
 
-class Reconnection(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
+class ReconnectStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
     """Lets each worker close a channel whose connection is lost; see the module."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)

@@ -73,7 +73,7 @@ def set_step(name: str) -> None:
         job.step = name
 
 
-class JSONLines(logging.Formatter):
+class JSONFormatter(logging.Formatter):
     """A line of log as a JSON object.
 
     It has `time` (UTC), `level`, `logger`, `process` and `message`, `trace` where there is one, and `job`, `action`,
@@ -105,7 +105,7 @@ class JSONLines(logging.Formatter):
         return json.dumps(told)
 
 
-class RedactedLines(logging.Formatter):
+class RedactingFormatter(logging.Formatter):
     """Another formatter's lines without secrets.
 
     Args:
@@ -133,7 +133,7 @@ class WorkerLogging(Logging):  # type: ignore[misc]  # Celery has no types
     def __init__(self, app: Any) -> None:
         super().__init__(app)
         self._redact = Redactor.of(app.settings)
-        self._json = JSONLines(self._redact) if app.settings.fbs_log_format == "json" else None
+        self._json = JSONFormatter(self._redact) if app.settings.fbs_log_format == "json" else None
 
     def setup_logging_subsystem(self, loglevel: int | str | None = None, *args: Any, **kwargs: Any) -> Any:
         """Set logging up, once per process; Celery's programs call it.
@@ -154,12 +154,12 @@ class WorkerLogging(Logging):  # type: ignore[misc]  # Celery has no types
         """Give a logger its handler; see Celery's `Logging`."""
 
         def made(*words: Any, **more: Any) -> logging.Formatter:
-            return self._json or RedactedLines(formatter(*words, **more), self._redact)
+            return self._json or RedactingFormatter(formatter(*words, **more), self._redact)
 
         return super().setup_handlers(*args, formatter=made, **kwargs)
 
     @staticmethod
-    def _say_in_json(lines: JSONLines) -> None:
+    def _say_in_json(lines: JSONFormatter) -> None:
         """What Celery's worker says past logging, from its signal handlers, becomes lines like the others.
 
         It writes such words straight to a stream, for a handler must not wait for a lock that it interrupted; so do we.

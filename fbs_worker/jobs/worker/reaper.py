@@ -37,7 +37,7 @@ _WAITING: Final = frozenset({JobState.QUEUED, JobState.RETRYING, JobState.LOST})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class UnackedMessage:
     """A message that a worker took and has not acknowledged.
 
     Attributes:
@@ -53,7 +53,7 @@ class Held:
     due_at: float = 0.0
 
     @classmethod
-    def read(cls, tag: str, kept: bytes, *, taken_at: float, is_job: Callable[[str], bool]) -> Held | None:
+    def read(cls, tag: str, kept: bytes, *, taken_at: float, is_job: Callable[[str], bool]) -> UnackedMessage | None:
         """What kombu keeps of a message; None where it is not a job's.
 
         Args:
@@ -69,7 +69,7 @@ class Held:
         due_at = datetime.fromisoformat(eta).timestamp() if eta else 0.0
         return cls(tag=tag, job_id=headers["id"], taken_at=taken_at, due_at=due_at)
 
-    def forgotten(self, state: JobState | None, *, now: float, at_once: float, stuck_after: float) -> bool:
+    def orphaned(self, state: JobState | None, *, now: float, at_once: float, stuck_after: float) -> bool:
         """Whether it should be given back: its job is not run, and its time has come.
 
         Args:
@@ -83,7 +83,7 @@ class Held:
         return state is not JobState.RUNNING and waited > (at_once if state is JobState.LOST else stuck_after)
 
 
-class Keeper:
+class Reaper:
     """Looks after jobs that no worker does anything about.
 
     Args:
@@ -98,7 +98,7 @@ class Keeper:
         self._channel = channel
         self._queues = queues
         self._is_job = is_job
-        self._read: dict[str, Held | None] = {}
+        self._read: dict[str, UnackedMessage | None] = {}
         self._suspects: frozenset[tuple[str, int]] = frozenset()
         self._open_seen_at = 0.0
 
@@ -113,7 +113,7 @@ class Keeper:
         Raises:
             QueueUnreachable: Redis does not answer.
         """
-        if not self._jobs.turn_to_look(self.seconds * 0.8):
+        if not self._jobs.acquire_reaper_lease(self.seconds * 0.8):
             return
         if isinstance(self._channel, Channel):
             # the queues first: what leaves one in the meantime is seen among what is held
@@ -126,13 +126,13 @@ class Keeper:
             self._open_seen_at = time.monotonic()
             self._end([record for record in self._jobs.open() if _unsent(record)])
 
-    def _give_back(self, held: Iterable[Held]) -> None:
+    def _give_back(self, held: Iterable[UnackedMessage]) -> None:
         held = tuple(held)
         states = self._jobs.states(message.job_id for message in held)
         now = time.time()
         for message in held:
             state = states.get(message.job_id)
-            if message.forgotten(state, now=now, at_once=self.seconds, stuck_after=self._jobs.stuck_after):
+            if message.orphaned(state, now=now, at_once=self.seconds, stuck_after=self._jobs.stuck_after):
                 _log.warning("job %s: nobody works on it (%s); it is handed on", message.job_id, state or "new")
                 self._channel.qos.restore_by_tag(message.tag)
 
@@ -149,10 +149,10 @@ class Keeper:
     def _end(self, records: Iterable[JobRecord]) -> None:
         for record in records:
             error = _NEVER_SENT if _unsent(record) else _GONE
-            if self._jobs.give_up(record, error.to_dict()):
+            if self._jobs.fail_orphaned(record, error.to_dict()):
                 _log.warning("job %s: %s", record.id, error.message)
 
-    def _held(self) -> list[Held]:
+    def _held(self) -> list[UnackedMessage]:
         with self._channel.conn_or_acquire() as client:
             index = client.zrange(self._channel.unacked_index_key, 0, -1, withscores=True)
             taken = {tag.decode(): score for tag, score in index}
@@ -161,17 +161,17 @@ class Keeper:
         read = {tag: held for tag, held in self._read.items() if tag in taken}
         for tag, kept in zip(unknown, contents, strict=True):
             if kept is not None:  # else it was acknowledged since
-                read[tag] = Held.read(tag, kept, taken_at=taken[tag], is_job=self._is_job)
+                read[tag] = UnackedMessage.read(tag, kept, taken_at=taken[tag], is_job=self._is_job)
         self._read = read
         found = ((held, taken[tag]) for tag, held in read.items() if held is not None)
-        return [Held(tag=h.tag, job_id=h.job_id, taken_at=at, due_at=h.due_at) for h, at in found]
+        return [UnackedMessage(tag=h.tag, job_id=h.job_id, taken_at=at, due_at=h.due_at) for h, at in found]
 
     def _empty(self, queues: Iterable[str]) -> bool:
         size = self._channel._size  # noqa: SLF001 -- the public way to ask declares the queue
         return all(size(name) == 0 for name in queues)
 
 
-class Redelivery(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
+class ReaperStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
     """The keeper, as a part of each worker's main process."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -184,7 +184,7 @@ class Redelivery(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has n
         """The worker is connected and takes jobs; Celery calls it, again after each loss of the connection."""
         app = consumer.app
         if isinstance(app, FBSCelery):
-            keeper = Keeper(
+            keeper = Reaper(
                 app.jobs,
                 consumer.task_consumer.channel,
                 queues=tuple(app.amqp.queues),
@@ -199,7 +199,7 @@ class Redelivery(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has n
             self._entry = None
 
 
-def _quietly(keeper: Keeper) -> None:
+def _quietly(keeper: Reaper) -> None:
     """Look; a Redis that is away is the worker's own concern, and it looks again soon."""
     try:
         keeper.look()

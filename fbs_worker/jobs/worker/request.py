@@ -28,23 +28,23 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no types
         """The run ended in an error. Where its process died, the record says so before the job is handed on."""
         raised = exc_info.exception
         if isinstance(getattr(raised, "exc", raised), (WorkerLostError, SystemExit, KeyboardInterrupt)):
-            self._tell(self._lose)
+            self._tell(self._mark_lost)
         return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
 
     def _announce_cancelled(self, emit_retry: bool = True) -> None:
         """The run was cut off because its worker ends; Celery calls it."""
-        self._tell(self._lose)
+        self._tell(self._mark_lost)
         super()._announce_cancelled(emit_retry=emit_retry)
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
         """The job was revoked with Celery's own means, and its message is going to be dropped; Celery calls it."""
         if terminated:
-            self._tell(self._lose)
+            self._tell(self._mark_lost)
         self._tell(lambda jobs: jobs.request_cancel(self.id))
         super()._announce_revoked(reason, terminated, signum, expired)
 
-    def _lose(self, jobs: JobStore) -> None:
-        jobs.lose(self.id, worker=self._hostname, process=self.worker_pid or 0)
+    def _mark_lost(self, jobs: JobStore) -> None:
+        jobs.mark_lost(self.id, worker=self._hostname, process=self.worker_pid or 0)
 
     def _tell(self, say: Callable[[JobStore], object]) -> None:
         try:

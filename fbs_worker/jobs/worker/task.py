@@ -33,8 +33,8 @@ from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.app import FBSCelery
 from fbs_worker.jobs.store import Claim, JobState, JobStore
-from fbs_worker.jobs.worker.celery_events import Announcer
-from fbs_worker.jobs.worker.heartbeat import Heartbeat, JobProgress, JobSuperseded
+from fbs_worker.jobs.worker.celery_events import CeleryReporter
+from fbs_worker.jobs.worker.heartbeat import Heartbeat, JobProgress, StaleAttempt
 from fbs_worker.jobs.worker.logging import job_context
 
 _log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class JobFailure(Exception):
     __repr__ = __str__
 
 
-def pause_before(attempt: int, *, chance: float) -> float:
+def retry_delay(attempt: int, *, chance: float) -> float:
     """Seconds to wait before a retry: they double with each attempt, up to two minutes, and are spread.
 
     Args:
@@ -77,7 +77,7 @@ def pause_before(attempt: int, *, chance: float) -> float:
     return longest * (0.5 + chance / 2)
 
 
-def unexpected(exc: Exception) -> InternalError:
+def internal_error(exc: Exception) -> InternalError:
     """An error that nobody foresaw, without its words: they may hold a secret."""
     frames = traceback.extract_tb(exc.__traceback__)
     place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"
@@ -149,12 +149,12 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
         except FBSError:
             raise
         except Exception as exc:
-            raise unexpected(exc) from exc
+            raise internal_error(exc) from exc
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:  # noqa: ARG002
         """A job whose process had to be killed cannot speak for itself: its worker does. Celery calls it."""
         if isinstance(exc, TimeLimitExceeded):
-            self._fbs.jobs.fail(task_id, None, self._too_long().to_dict())
+            self._fbs.jobs.mark_failed(task_id, None, self._too_long().to_dict())
 
     # --------------------------------------------------------------------------------------------------- innards
 
@@ -181,17 +181,17 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
             "worker": self.request.hostname or "",
         }
         claim = _or_back_to_the_queue(lambda: jobs.start(job_id, **about, **place, process=os.getpid(), token=token))
-        if claim.held:
+        if claim.held_elsewhere:
             self._superseded(jobs, claim.state)
-        if not claim.ours:
+        if not claim.granted:
             return self._already(jobs, job_id, claim)
-        self.request.fbs_progress = JobProgress(jobs, job_id, claim.attempt, publish=Announcer(self).progress)
+        self.request.fbs_progress = JobProgress(jobs, job_id, claim.attempt, publish=CeleryReporter(self).progress)
         try:
             with Heartbeat(jobs, job_id, claim.attempt):
                 result = self._run_checked(args, kwargs)
                 orjson.dumps(result)  # what is not JSON-ready is found out while it can still fail the job
                 rows = rows_written(result)
-        except JobSuperseded as exc:
+        except StaleAttempt as exc:
             _log.warning("job %s: %s", job_id, exc.message)
             self._superseded(jobs, JobState.RUNNING)
         except JobCancelled:
@@ -203,8 +203,8 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
         except Exception as exc:  # noqa: BLE001 -- whatever it is, the record says so
             places = "".join(traceback.format_tb(exc.__traceback__))  # places only: values may hold a secret
             _log.error("job %s: %s\n%s", job_id, type(exc).__name__, places)
-            self._fail(jobs, job_id, claim, unexpected(exc))
-        state = _or_back_to_the_queue(lambda: jobs.succeed(job_id, claim.attempt, result, rows=rows))
+            self._fail(jobs, job_id, claim, internal_error(exc))
+        state = _or_back_to_the_queue(lambda: jobs.mark_succeeded(job_id, claim.attempt, result, rows=rows))
         if state is not JobState.SUCCEEDED:
             self._superseded(jobs, state)
         return result
@@ -221,7 +221,7 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
 
     def _send_again(self, seconds: float, *, retries: int) -> Signature:
         """Send the job's message once more, for later. Celery's own `retry` drops the job where that fails."""
-        countdown = min(seconds, self._fbs.longest_countdown)
+        countdown = min(seconds, self._fbs.max_countdown)
         again = self.signature_from_request(countdown=countdown, retries=retries)
         try:
             again.apply_async()
@@ -239,13 +239,13 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
         return record.result or {}
 
     def _cancelled(self, jobs: JobStore, job_id: str, claim: Claim) -> NoReturn:
-        state = _or_back_to_the_queue(lambda: jobs.cancelled(job_id, claim.attempt))
+        state = _or_back_to_the_queue(lambda: jobs.mark_cancelled(job_id, claim.attempt))
         if state is not JobState.CANCELLED:
             self._superseded(jobs, state)
         self._mark_cancelled()
 
     def _mark_cancelled(self) -> NoReturn:
-        Announcer(self).cancelled()
+        CeleryReporter(self).cancelled()
         raise Ignore from None
 
     def _fail(self, jobs: JobStore, job_id: str, claim: Claim, error: FBSError) -> NoReturn:
@@ -255,7 +255,7 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
             self._again(jobs, job_id, claim, error, wait=wait)
         if error.retryable and claim.attempt - claim.waits <= self.settings.fbs_max_retries:
             self._again(jobs, job_id, claim, error)
-        state = _or_back_to_the_queue(lambda: jobs.fail(job_id, claim.attempt, told))
+        state = _or_back_to_the_queue(lambda: jobs.mark_failed(job_id, claim.attempt, told))
         if state is not JobState.FAILED:
             self._superseded(jobs, state)
         _log.warning("job %s failed: %s", job_id, error.message)
@@ -266,12 +266,12 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
     ) -> NoReturn:
         """Run the job again after a pause; `wait`: the pause that the error asks for, which is no failed attempt."""
         chance = random.random()  # noqa: S311 -- spreads load, guards nothing
-        pause = pause_before(claim.attempt - claim.waits, chance=chance) if wait is None else wait + chance
-        pause = min(pause, self._fbs.longest_countdown)
+        pause = retry_delay(claim.attempt - claim.waits, chance=chance) if wait is None else wait + chance
+        pause = min(pause, self._fbs.max_countdown)
         words = f"{'' if wait is None else 'waiting for Odoo, '}again in {pause:.0f} s: {error.message}"
         told = error.to_dict()
         state = _or_back_to_the_queue(
-            lambda: jobs.retrying(job_id, claim.attempt, error=told, message=words, waits=wait is not None)
+            lambda: jobs.mark_retrying(job_id, claim.attempt, error=told, message=words, waits=wait is not None)
         )
         if state is JobState.CANCELLED:
             self._mark_cancelled()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from fbs_worker.core.errors import UsageError
 from fbs_worker.core.settings import Settings
-from fbs_worker.core.sockets import LOOPBACK, cannot_listen, url_of
+from fbs_worker.core.sockets import LOOPBACK, listen_error, url_of
 from fbs_worker.jobs.app import check, make_app
 from fbs_worker.ops.dashboard.auth import Door
 from fbs_worker.ops.dashboard.flower_app import Dashboard
@@ -52,7 +52,7 @@ def _serve(dashboard: Dashboard, settings: Settings, tell: Callable[[str], None]
     try:
         port = dashboard.listen(address, settings.fbs_flower_port)
     except OSError as exc:
-        raise cannot_listen("The dashboard", address, settings.fbs_flower_port, exc, setting="FBS_FLOWER") from exc
+        raise listen_error("The dashboard", address, settings.fbs_flower_port, exc, setting="FBS_FLOWER") from exc
     loop = dashboard.io_loop
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.asyncio_loop.add_signal_handler(number, loop.stop)

@@ -288,7 +288,7 @@ def _postgres(settings: Settings, home: Path, undo: list[Callable[[], None]]) ->
 def _redis(settings: Settings, home: Path, undo: list[Callable[[], None]]) -> tuple[Service, str]:
     if settings.fbs_redis_url:
         place = queue.address(queue.check_url(settings.fbs_redis_url))
-        with queue.errors_of(place), queue.connect(settings.fbs_redis_url) as client:
+        with queue.errors_translated(place), queue.connect(settings.fbs_redis_url) as client:
             client.ping()
         return Service(name="redis", place=place, process=None, was_running=True), settings.fbs_redis_url
     with signals_held():

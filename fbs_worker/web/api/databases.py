@@ -10,7 +10,7 @@ from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import Connection
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
-from fbs_worker.jobs.reader import JobReader
+from fbs_worker.jobs.store import JobReader
 from fbs_worker.solutions.records import SolutionRecord
 from fbs_worker.solutions.registry import AddressBook, home_database
 from fbs_worker.web.api.cache import Fresh
@@ -36,8 +36,10 @@ class Places:
 
     def __init__(self, settings: Settings) -> None:
         self.jobs = JobReader(settings.fbs_redis_url)
-        self.fresh = Fresh(self.jobs.changes)
-        self.overviews = Fresh(self.jobs.changes)  # with threads of its own: databases that hang hold them for long
+        self.fresh = Fresh(self.jobs.change_counter)
+        self.overviews = Fresh(
+            self.jobs.change_counter
+        )  # with threads of its own: databases that hang hold them for long
         self.waiting = Waiting(self.jobs)
         self._settings = settings
         self._connections = Connections()
@@ -86,7 +88,7 @@ class Places:
         self.jobs.close()
 
     def _opened(self, database: DatabaseConfig) -> DatabaseConfig:
-        return database.opened(self._vault, allow_plain=database is self.__dict__.get("home"))
+        return database.resolved(self._vault, allow_plain=database is self.__dict__.get("home"))
 
     @cached_property
     def _vault(self) -> Vault:

@@ -110,17 +110,17 @@ class Idempotency:
         name = _NAME.format(hashlib.sha256(f"{caller.name}\n{key}".encode()).hexdigest())
         marks = [hmac.new(secret, request, hashlib.sha256).hexdigest() for secret in self._keys]
         making = _kept(marks[0])
-        with queue.errors_of(self._place):
+        with queue.errors_translated(self._place):
             before = cast("str", self._claim(keys=[name], args=[making, _MAKING_SECONDS]))
         if before:
             return _replayed(json.loads(before), marks)
         try:
             job_id = enqueue()
         except BaseException:
-            with queue.errors_of(self._place):
+            with queue.errors_translated(self._place):
                 self._forget(keys=[name], args=[making])
             raise
-        with queue.errors_of(self._place):
+        with queue.errors_translated(self._place):
             self._redis.set(name, _kept(marks[0], job_id), ex=KEPT_SECONDS)
         return Made(job_id=job_id)
 

@@ -10,7 +10,7 @@ from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 
 from fbs_worker.jobs.model import JobEvent
-from fbs_worker.jobs.reader import JobReader
+from fbs_worker.jobs.store import JobReader
 from fbs_worker.web.api.errors import TooBusy
 
 MOST: Final = 64

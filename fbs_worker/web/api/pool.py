@@ -20,7 +20,7 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseBusy, DatabaseUnreachable
-from fbs_worker.core.fanout import too_slow
+from fbs_worker.core.fanout import database_timeout
 from fbs_worker.core.postgres import Connection, connect, errors_translated
 
 MOST: Final = 8
@@ -131,7 +131,7 @@ class Connections:
                 yield kept.connection
             except DatabaseUnreachable as exc:
                 if kept.cut:
-                    raise too_slow(database, self._seconds) from exc
+                    raise database_timeout(database, self._seconds) from exc
                 raise
             finally:
                 self._back(pool, kept)

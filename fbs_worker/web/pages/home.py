@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from fbs_worker.core.errors import QueueUnreachable, SettingsError
 from fbs_worker.core.settings import Settings
-from fbs_worker.jobs.workers import Presence, WorkerSign
+from fbs_worker.jobs.workers import WorkerHeartbeat, WorkerRegistry
 from fbs_worker.web.pages.layout import frame_of, page_router
 
 router = page_router()
@@ -33,10 +33,10 @@ def home(request: Request) -> Response:
     )
 
 
-def _workers(settings: Settings) -> tuple[Sequence[WorkerSign] | None, list[str]]:
+def _workers(settings: Settings) -> tuple[Sequence[WorkerHeartbeat] | None, list[str]]:
     """Those that give signs of life; None, and why, where that is not known."""
     try:
-        with Presence(settings.fbs_redis_url) as presence:
-            return [sign for sign in presence.workers() if sign.fresh], []
+        with WorkerRegistry(settings.fbs_redis_url) as presence:
+            return [sign for sign in presence.workers() if sign.alive], []
     except (QueueUnreachable, SettingsError) as exc:
         return None, [f"Which workers there are is not known: {exc.message}"]

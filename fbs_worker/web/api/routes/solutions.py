@@ -13,9 +13,9 @@ from fbs_worker.core.errors import (
     DatabaseError,
     DatabaseMissing,
     DatabaseUnreachable,
-    RowsInTheWay,
     SolutionConflict,
     SolutionNotFound,
+    TablesNotEmpty,
 )
 from fbs_worker.web.api.dependencies import SolutionPath, checked_database
 from fbs_worker.web.api.errors import HostRefused
@@ -111,7 +111,7 @@ async def migrate(
 @at(
     router.delete,
     "/api/v1/solutions/{name}/",
-    **work_told("Take a solution away", SolutionNotFound, RowsInTheWay),
+    **work_told("Take a solution away", SolutionNotFound, TablesNotEmpty),
 )
 async def drop(
     request: Request,

@@ -9,13 +9,13 @@ from celery import bootsteps
 from celery.worker import state
 
 from fbs_worker.core.errors import FBSError
-from fbs_worker.jobs.probes import PROBE_TASK, own_queue
-from fbs_worker.jobs.workers import SIGN_SECONDS, Presence, WorkerSign
+from fbs_worker.jobs.probes import PROBE_TASK, worker_queue
+from fbs_worker.jobs.workers import HEARTBEAT_SECONDS, WorkerHeartbeat, WorkerRegistry
 
 _log = logging.getLogger(__name__)
 
 
-class PresenceStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
+class WorkerRegistryStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
     """Gives the worker's signs of life from its main loop, as long as it takes jobs.
 
     A loop that stands still gives none; nor does one that has lost its broker (Celery stops the steps of its consumer
@@ -28,18 +28,18 @@ class PresenceStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has
         super().__init__(consumer, **options)
         queues = consumer.app.amqp.queues
         self._queues = tuple(sorted(queues.consume_from))
-        own = own_queue(consumer.hostname)
+        own = worker_queue(consumer.hostname)
         nowhere = own.exchange
         queues.select_add(own)
         own.exchange = nowhere  # Celery has put its default one in this one's place
-        self._presence = Presence(consumer.app.settings.fbs_redis_url)
+        self._presence = WorkerRegistry(consumer.app.settings.fbs_redis_url)
         self._timer: Any = None
         self._told = True
 
     def start(self, consumer: Any) -> None:
         """The worker takes jobs from now on; Celery calls it."""
         self._tell(consumer)
-        self._timer = consumer.timer.call_repeatedly(SIGN_SECONDS, self._tell, (consumer,))
+        self._timer = consumer.timer.call_repeatedly(HEARTBEAT_SECONDS, self._tell, (consumer,))
 
     def stop(self, consumer: Any) -> None:
         """The worker takes no more jobs; Celery calls it."""
@@ -47,13 +47,13 @@ class PresenceStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has
             self._timer.cancel()
             self._timer = None
         try:
-            self._presence.leave(consumer.hostname)
+            self._presence.remove(consumer.hostname)
         except FBSError as exc:
             _log.warning("The worker's sign of life could not be taken away, it expires: %s", exc.message)
         self._presence.close()
 
     def _tell(self, consumer: Any) -> None:
-        sign = WorkerSign(
+        sign = WorkerHeartbeat(
             name=consumer.hostname,
             queues=self._queues,
             slots=consumer.pool.num_processes,
@@ -61,7 +61,7 @@ class PresenceStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has
             taken=state.all_total_count[0] - state.total_count[PROBE_TASK],
         )
         try:
-            self._presence.tell(sign)
+            self._presence.beat(sign)
         except FBSError as exc:
             if self._told:
                 _log.warning("The worker's sign of life could not be given: %s", exc.message)

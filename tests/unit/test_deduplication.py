@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fbs_worker.core.vault import Vault, new_key
-from fbs_worker.jobs.deduplication import identity
+from fbs_worker.jobs.deduplication import deduplication_key
 
 KEYS = new_key()
 VAULT = Vault.from_text(KEYS)
@@ -18,7 +18,7 @@ def setup(password: str | None, **more: Any) -> dict[str, Any]:
 
 
 def of(kwargs: dict[str, Any], *, task: str = "fbs.setup", keys: str = KEYS) -> str:
-    return identity(task, kwargs, secret_keys=keys)
+    return deduplication_key(task, kwargs, secret_keys=keys)
 
 
 def test_the_same_is_the_same_whatever_the_order() -> None:
@@ -35,14 +35,14 @@ def test_whatever_differs_makes_another_job(other: dict[str, Any]) -> None:
 
 
 def test_a_password_counts_by_what_it_is_not_by_how_it_was_sealed() -> None:
-    first, second = VAULT.seal("hunter2"), VAULT.seal("hunter2")
+    first, second = VAULT.encrypt("hunter2"), VAULT.encrypt("hunter2")
     assert first != second
     assert of(setup(first)) == of(setup(second)) == of(setup("hunter2"))
-    assert of(setup(first)) != of(setup(VAULT.seal("hunter3")))
+    assert of(setup(first)) != of(setup(VAULT.encrypt("hunter3")))
 
 
 def test_it_counts_wherever_it_stands() -> None:
-    first, second = ({"database_config": {"name": "x", "password": VAULT.seal("hunter2")}} for _ in range(2))
+    first, second = ({"database_config": {"name": "x", "password": VAULT.encrypt("hunter2")}} for _ in range(2))
     assert of(first) == of(second)
 
 
@@ -59,6 +59,6 @@ def test_references_count_as_they_are_written() -> None:
 
 
 def test_what_cannot_be_opened_is_like_nothing_else() -> None:
-    sealed = Vault.from_text(new_key()).seal("hunter2")
+    sealed = Vault.from_text(new_key()).encrypt("hunter2")
     assert of(setup(sealed)) not in {of(setup("hunter2")), of(setup(None))}
     assert of(setup(sealed), keys="") != of(setup(None), keys="")

@@ -10,7 +10,7 @@ import redis
 
 from fbs_worker.core.postgres import connect
 from fbs_worker.jobs.config import QUEUES
-from fbs_worker.jobs.reader import OPEN
+from fbs_worker.jobs.store import OPEN_KEY
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 
 _SESSIONS: Final = """
@@ -34,7 +34,7 @@ def left_in_redis(url: str) -> dict[str, int]:
             pipe.llen(name)
         pipe.hlen("unacked")
         pipe.zcard("unacked_index")
-        pipe.scard(OPEN)
+        pipe.scard(OPEN_KEY)
         counts = pipe.execute()
         claims = sum(1 for _ in raw.scan_iter("fbs:same:*"))
     names = (*QUEUES, "unacked", "unacked_index", "open", "claims")

@@ -10,7 +10,7 @@ from fbs_worker.core.progress import NullProgress, Progress
 from fbs_worker.core.settings import Settings
 
 
-def run_inline(
+def run_in_process(
     task_name: str, kwargs: Mapping[str, Any], *, settings: Settings, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Apply a task and wait for its end; Ctrl-C ends it.
