@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from bench.soak_shadow import told
 from bench.soak_work import ANCHOR, HOME, TARGET, Work
 from fbs_worker.client.client import Client, JobHandle
-from fbs_worker.connectors.recording import RecordingTransport
+from fbs_worker.connectors.recording.transport import RecordingTransport
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import QueueUnreachable
 from fbs_worker.core.settings import Settings

@@ -1,4 +1,4 @@
-"""The address of an Odoo server, read from a URL."""
+"""Parse the address of an Odoo server from its URL."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ URL_HINT: Final = "Write it as http://host:port or https://host."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Where a server listens.
+    """Address of a server.
 
     Attributes:
         scheme: `http` or `https`.
-        host: a name or an IP address, without brackets.
+        host: host name or IP address, without brackets.
         port: the TCP port.
     """
 
@@ -30,39 +30,42 @@ class Address:
 
     @property
     def secure(self) -> bool:
-        """Whether it speaks TLS."""
+        """Whether the scheme is https (TLS)."""
         return self.scheme == "https"
 
     @property
     def netloc_host(self) -> str:
-        """The host as it stands in a URL: an IPv6 address in brackets."""
+        """The host as written in a URL: an IPv6 address in brackets."""
         return f"[{self.host}]" if ":" in self.host else self.host
 
     @property
     def url(self) -> str:
-        """`scheme://host[:port]`, the port left out where it is the scheme's own."""
-        usual = 443 if self.secure else 80
-        return f"{self.scheme}://{self.netloc_host}" + ("" if self.port == usual else f":{self.port}")
+        """`scheme://host[:port]`, without the port where it is the default of the scheme."""
+        default = 443 if self.secure else 80
+        return f"{self.scheme}://{self.netloc_host}" + ("" if self.port == default else f":{self.port}")
 
 
 def parse_url(text: str) -> Address:
-    """Read an Odoo server's URL.
+    """Parse the URL of an Odoo server.
 
     Args:
-        text: `http://host:port` or `https://host`; a slash at the end is accepted.
+        text: `http://host:port` or `https://host`; a trailing slash is accepted.
+
+    Returns:
+        Scheme, host and port.
 
     Raises:
-        SettingsError: it is not such a URL. What could be a secret (user information, a query) is not repeated.
+        SettingsError: the text is not such a URL. The message omits what may be secret (user, query).
     """
     text = text.strip()
-    scheme, found, rest = text.partition("://")
-    if not found:
+    scheme, separator, rest = text.partition("://")
+    if not separator:
         guess = f" Did you mean http://{text}?" if re.fullmatch(r"[\w.-]+(:\d+)?/?", text) else ""
         raise SettingsError("The Odoo URL has no scheme.", hint=f"{URL_HINT}{guess}")
     if "@" in rest:
         raise SettingsError(
-            "The Odoo URL holds a user or a password.",
-            hint="Take it out of the URL; use ODOO_USER with ODOO_PASSWORD or ODOO_API_KEY.",
+            "The Odoo URL contains a user or a password.",
+            hint="Remove it from the URL; set ODOO_USER with ODOO_PASSWORD or ODOO_API_KEY.",
         )
     scheme = scheme.lower()
     if scheme not in ("http", "https"):
@@ -88,7 +91,7 @@ def parse_url(text: str) -> Address:
 
 
 def _valid_host(host: str) -> str:
-    """The host in the form that goes over the wire; ValueError when it is none."""
+    """The host in ASCII form; ValueError where it is not valid."""
     if ":" in host:
         return str(ipaddress.IPv6Address(host))
     ascii_host = host.encode("idna").decode("ascii") if not host.isascii() else host

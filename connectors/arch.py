@@ -1,9 +1,9 @@
-"""Odoo's view archs: parse one, and apply an extension to it, as the server does before it sends a view to a client.
+"""View inheritance of Odoo: parse a view's arch, and apply an extension's arch to it as the server does.
 
-Doing it here is what makes one read of `ir.ui.view` enough for every model: `get_views` is one call per model, and it
-leaves out what the calling user's groups hide. The rules are those of Odoo's reference, "View architectures",
-section "Inheritance": an extension is a list of specs; each locates a node (by XPath, by a field's name, or by tag and
-attributes) and says what to do there. Text between elements plays no part in what we read, and is dropped.
+With it, one read of `ir.ui.view` covers all models: `get_views` takes one call per model and omits nodes hidden from
+the user's groups. The rules are those of Odoo's reference, "View architectures", section "Inheritance": an extension is
+a list of specs; each locates a node (by XPath, by a field's name, or by tag and attributes) and an operation on it.
+Text between elements is dropped: no later step reads it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ from typing import Any, Final
 
 from lxml import etree
 
-from fbs_worker.connectors.errors import ArchError
-
 Element = Any
-"""An lxml element; lxml carries no types of its own."""
+"""An lxml element; lxml ships no types."""
 
 _PARSER: Final = etree.XMLParser(
     remove_comments=True, remove_pis=True, remove_blank_text=True, resolve_entities=False, no_network=True
@@ -34,11 +32,21 @@ def _has_class(context: Any, *names: str) -> bool:
 etree.FunctionNamespace(None)["hasclass"] = _has_class
 
 
+class ArchError(ValueError):
+    """An arch is not well-formed; the view is skipped and counted."""
+
+
 def parse(source: str) -> Element:
-    """An arch as a tree.
+    """Parse an arch into a tree.
+
+    Args:
+        source: the XML text.
+
+    Returns:
+        The root element, without comments and processing instructions.
 
     Raises:
-        ArchError: it is not well-formed XML.
+        ArchError: the source is not well-formed XML.
     """
     try:
         return etree.fromstring(source.encode(), _PARSER)
@@ -49,14 +57,14 @@ def parse(source: str) -> Element:
 def extend(tree: Element, extension: Element) -> Element:
     """Apply an extension view's arch to a tree.
 
-    A spec whose target is not there is passed over: a view that one module broke must not hide what all others say.
+    A spec without a target is skipped: one broken view must not hide the extensions of all other modules.
 
     Args:
-        tree: the tree so far; it is changed.
-        extension: the extension's arch; it is used up.
+        tree: the combined tree so far; changed in place.
+        extension: the extension's arch; consumed.
 
     Returns:
-        The tree, a new one where the extension replaced the root.
+        The tree; a new one where the extension replaced the root.
     """
     specs = [extension]
     while specs:
@@ -71,19 +79,19 @@ def extend(tree: Element, extension: Element) -> Element:
 
 
 def locate(tree: Element, spec: Element) -> Element | None:
-    """The node that a spec speaks of, or None."""
+    """Find the target node of a spec; None where the tree has none."""
     if spec.tag == "xpath":
         try:
-            found = tree.xpath(spec.get("expr") or "")
+            nodes = tree.xpath(spec.get("expr") or "")
         except etree.XPathError:
             return None
-        return found[0] if isinstance(found, list) and found and etree.iselement(found[0]) else None
+        return nodes[0] if isinstance(nodes, list) and nodes and etree.iselement(nodes[0]) else None
     if spec.tag == "field":
         name = spec.get("name")
         return next((node for node in tree.iter("field") if node.get("name") == name), None)
-    wanted = {key: value for key, value in spec.attrib.items() if key not in _SPEC_ATTRIBUTES}
+    attributes = {key: value for key, value in spec.attrib.items() if key not in _SPEC_ATTRIBUTES}
     for node in tree.iter(spec.tag):
-        if all(node.get(key) == value for key, value in wanted.items()):
+        if all(node.get(key) == value for key, value in attributes.items()):
             return node
     return None
 
@@ -107,17 +115,17 @@ def _insert_beside(target: Element, nodes: list[Element], *, after: bool) -> Non
     parent = target.getparent()
     if parent is None:
         return
-    place = parent.index(target) + (1 if after else 0)
+    index = parent.index(target) + (1 if after else 0)
     for offset, node in enumerate(nodes):
-        parent.insert(place + offset, node)
+        parent.insert(index + offset, node)
 
 
 def _replace(tree: Element, target: Element, spec: Element) -> Element:
     if spec.get("mode") == "inner":
-        kept = list(_content(tree, spec))
+        content = list(_content(tree, spec))
         for child in list(target):
             target.remove(child)
-        target.extend(kept)
+        target.extend(content)
         return tree
     for holder in spec.xpath(".//*[text()='$0']"):
         holder.text = None
@@ -130,7 +138,7 @@ def _replace(tree: Element, target: Element, spec: Element) -> Element:
 
 
 def _content(tree: Element, spec: Element) -> Iterator[Element]:
-    """What a spec brings: its children, and the nodes that it moves here from elsewhere in the tree."""
+    """The nodes that a spec inserts: its children, and nodes moved from elsewhere in the tree."""
     for child in list(spec):
         if child.get("position") != "move":
             yield child

@@ -1,20 +1,21 @@
-"""The interfaces of this package: `Transport` calls a method of an Odoo model, `OdooConnection` says which server."""
+"""Interfaces of this package: `Transport` calls methods of Odoo models, `Limiter` admits calls to a server."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerInfo:
-    """What a server says of itself.
+    """Identity and version of a server.
 
     Attributes:
         series: e.g. `19.0` (`saas~18.2` becomes `18.2`).
-        major: the series as a pair that compares, e.g. `(19, 0)`.
+        major: the series as a comparable pair, e.g. `(19, 0)`.
         url: the server's URL without credentials; `recording:<file name>` for a recording.
-        database: the Odoo database's name.
+        database: name of the Odoo database.
     """
 
     series: str
@@ -25,43 +26,63 @@ class ServerInfo:
 
 @runtime_checkable
 class Transport(Protocol):
-    """Calls methods of Odoo models on one database as one user.
+    """Call methods of Odoo models on one database as one user.
 
-    A transport keeps its connection alive between calls, gives each call a time-out, and is used by one thread at
-    a time. Implementations: `jsonrpc.OdooRPCTransport`, `json2.JSON2Transport`, `recording.RecordingTransport`.
+    A transport keeps its connection alive between calls, gives each call a timeout, and is used by one thread at a
+    time. Implementations: `jsonrpc.OdooRPCTransport`, `json2.JSON2Transport`, `recording.transport.RecordingTransport`;
+    `limited_transport.LimitedTransport` wraps any of them.
     """
 
     @property
     def server(self) -> ServerInfo:
-        """Which server this is, known once the transport is open."""
+        """The connected server."""
 
     @property
     def clock(self) -> str:
-        """The server's time at its last answer, in UTC as Odoo writes dates; empty where it is not known."""
+        """The server's time at its last response, UTC in Odoo's format; empty where unknown."""
 
     @property
     def calls(self) -> int:
-        """How many model calls were made, version and log-in aside."""
+        """Number of model calls made, without the version request and the login."""
 
     def call(self, model: str, method: str, *, ids: list[int] | None = None, **arguments: Any) -> Any:
         """Call a method by named arguments.
 
         Args:
-            model: an Odoo model's technical name, e.g. `ir.model`.
+            model: technical name of an Odoo model, e.g. `ir.model`.
             method: one of its public methods, e.g. `search_read`.
             ids: the records to call it on; None for a method of the model itself.
             **arguments: the method's own arguments by name; `context` is a dictionary as everywhere in Odoo.
 
         Returns:
-            The method's JSON answer as Python values.
+            The method's JSON result as Python values.
 
         Raises:
-            OdooUnreachable, OdooTimeout: no answer.
-            OdooLoginRefused: the session or the key is not (or no longer) valid.
-            OdooAccessDenied: the user lacks a right; `context["groups"]` names the groups that would do.
-            OdooModelMissing: no such model or method on this server.
-            OdooServerError, OdooBadAnswer, OdooAnswerCutShort, OdooCallFailed: as their names say.
+            OdooUnreachable: the server cannot be reached or closed the connection.
+            OdooTimeout: no complete response within the timeout.
+            OdooLoginRefused: the session or the API key is not, or no longer, valid.
+            OdooAccessDenied: the user lacks a right; `context["groups"]` lists groups that grant it.
+            OdooModelMissing: the server has no such model or method.
+            OdooServerError: HTTP status 5xx or 429, or Odoo cannot use its own database at present.
+            OdooBadAnswer: the response is not Odoo's, e.g. a proxy's login page.
+            OdooAnswerCutShort: the response ended early.
+            OdooCallFailed: Odoo reports any other error.
         """
 
     def close(self) -> None:
-        """Give the connection back. A second call does nothing."""
+        """Close the connection. Idempotent."""
+
+
+class Limiter(Protocol):
+    """Admit calls to one server. Implementation: `limiter.OdooLimiter`."""
+
+    def slot(self) -> AbstractContextManager[None]:
+        """Wait for a free slot and hold it for one call, made within the `with` block.
+
+        Raises:
+            OdooCircuitOpen: the server failed repeatedly; no call may be made now.
+            JobCancelled: the job was cancelled during the wait.
+        """
+
+    def close(self) -> None:
+        """Admit no further call and end the waits of other threads. Idempotent."""

@@ -1,9 +1,9 @@
-"""In which states is a button hidden? Worked out from its condition, with every other name unknown.
+"""Partial evaluation of visibility conditions: in which states is a button hidden?
 
 Odoo 17 and later write a condition as a Python expression (`invisible="state != 'draft' or locked"`), 16 and earlier
 as a list of states (`states="draft,sent"`) or a domain (`attrs="{'invisible': [('state', '!=', 'draft')]}"`). All
-three become one Python expression here, and that is evaluated in three-valued logic: the state field has a value,
-every other name is unknown, and what is left unknown is kept as the residual condition.
+three are parsed into one Python expression and evaluated in three-valued logic: the state field has a value, every
+other name is unknown, and the undecided part is returned as the residual condition.
 """
 
 from __future__ import annotations
@@ -41,20 +41,23 @@ _DOMAIN_COMPARISONS: Final[Mapping[str, ast.cmpop]] = {
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A value that does not depend on anything unknown."""
+    """A decided value: it depends on no unknown name."""
 
     value: Any
 
 
 Outcome = Known | ast.expr
-"""What an expression comes to: a value, or what is left of it."""
+"""Result of an evaluation: a decided value, or the residual expression."""
 
 
 def from_expression(text: str | None) -> ast.expr | None:
-    """The condition in an attribute of Odoo 17 and later.
+    """Parse the condition in an attribute of Odoo 17 and later.
+
+    Args:
+        text: the attribute's value; None where the attribute is missing.
 
     Returns:
-        The expression; None where there is no condition. What is not Python counts as an unknown.
+        The expression; None without a condition. Text that is not Python becomes an unknown.
     """
     if text is None or not text.strip():
         return None
@@ -65,7 +68,7 @@ def from_expression(text: str | None) -> ast.expr | None:
 
 
 def from_states(text: str | None) -> ast.expr | None:
-    """The condition in `states="draft,sent"` (Odoo 16 and earlier): hidden in every other value of `state`."""
+    """Parse `states="draft,sent"` (Odoo 16 and earlier): hidden in every other value of `state`."""
     states = [part.strip() for part in (text or "").split(",") if part.strip()]
     if not states:
         return None
@@ -74,7 +77,7 @@ def from_states(text: str | None) -> ast.expr | None:
 
 
 def from_attrs(text: str | None) -> ast.expr | None:
-    """The `invisible` condition in an `attrs` dictionary (Odoo 16 and earlier), whose value is a domain."""
+    """Parse the `invisible` domain of an `attrs` dictionary (Odoo 16 and earlier)."""
     if not text or not text.strip():
         return None
     try:
@@ -90,7 +93,7 @@ def from_attrs(text: str | None) -> ast.expr | None:
 
 
 def any_of(conditions: Sequence[ast.expr | None]) -> ast.expr | None:
-    """Hidden as soon as one of several conditions holds (a button's own and those of what is around it)."""
+    """Combine the conditions of a button and its ancestors with `or`."""
     present = [condition for condition in conditions if condition is not None]
     if not present:
         return None
@@ -98,26 +101,26 @@ def any_of(conditions: Sequence[ast.expr | None]) -> ast.expr | None:
 
 
 def evaluate(condition: ast.expr | None, known: Mapping[str, Any]) -> Outcome:
-    """What a condition comes to when only some names are known.
+    """Evaluate a condition when only some names are known.
 
     Args:
-        condition: the condition; None is never hidden.
-        known: names with their values, e.g. `{"state": "draft"}`.
+        condition: the condition; None counts as false (never hidden).
+        known: values by name, e.g. `{"state": "draft"}`.
 
     Returns:
-        `Known(value)` when it is decided, else the expression that is left.
+        `Known(value)` where the condition is decided, else the residual expression.
     """
     return Known(False) if condition is None else _evaluate(condition, known)
 
 
 def residual_text(outcomes: Sequence[ast.expr]) -> str:
-    """What is left of the conditions of several buttons that do the same: all of them must hold to hide it."""
+    """Combine the residual conditions of equivalent buttons with `and`: all must hold to hide the action."""
     different = list({text(outcome): outcome for outcome in outcomes}.values())
     return text(different[0] if len(different) == 1 else ast.BoolOp(op=ast.And(), values=different))
 
 
 def text(node: ast.expr) -> str:
-    """An expression as text, the same on every version of Python (`ast.unparse` sets parentheses differently)."""
+    """Render an expression identically on every Python version (`ast.unparse` differs in parentheses)."""
     match node:
         case ast.BoolOp(op=op, values=values):
             word = " and " if isinstance(op, ast.And) else " or "
@@ -133,7 +136,7 @@ def _evaluate(node: ast.expr, known: Mapping[str, Any]) -> Outcome:
         case ast.Constant(value=value):
             return Known(value)
         case ast.Name(id=name):
-            # `true` and `false` appear in archs that were written with JavaScript in mind
+            # some archs use the JavaScript spelling `true` and `false`
             spelled = {"true": True, "false": False, "True": True, "False": False, "None": None}
             if name in known:
                 return Known(known[name])
@@ -146,9 +149,9 @@ def _evaluate(node: ast.expr, known: Mapping[str, Any]) -> Outcome:
         case ast.Compare():
             return _evaluate_compare(node, known)
         case ast.List(elts=elements) | ast.Tuple(elts=elements) | ast.Set(elts=elements):
-            found = [_evaluate(element, known) for element in elements]
-            if all(isinstance(item, Known) for item in found):
-                return Known(tuple(item.value for item in found if isinstance(item, Known)))
+            outcomes = [_evaluate(element, known) for element in elements]
+            if all(isinstance(outcome, Known) for outcome in outcomes):
+                return Known(tuple(outcome.value for outcome in outcomes if isinstance(outcome, Known)))
             return node
         case ast.IfExp(test=test, body=body, orelse=orelse):
             decided = _evaluate(test, known)
@@ -160,19 +163,19 @@ def _evaluate(node: ast.expr, known: Mapping[str, Any]) -> Outcome:
 
 
 def _evaluate_bool(values: Sequence[ast.expr], known: Mapping[str, Any], *, decided_by: bool) -> Outcome:
-    """`or` is decided by one true operand, `and` by one false one; decided operands of the other kind fall away."""
-    left: dict[str, ast.expr] = {}
+    """One true operand decides `or`, one false operand decides `and`; other decided operands are dropped."""
+    undecided: dict[str, ast.expr] = {}
     for value in values:
         outcome = _evaluate(value, known)
         if not isinstance(outcome, Known):
             alike = isinstance(outcome, ast.BoolOp) and isinstance(outcome.op, ast.Or) is decided_by
             for part in outcome.values if isinstance(outcome, ast.BoolOp) and alike else (outcome,):
-                left.setdefault(text(part), part)
+                undecided.setdefault(text(part), part)
         elif bool(outcome.value) is decided_by:
             return Known(decided_by)
-    if not left:
+    if not undecided:
         return Known(not decided_by)
-    remaining = list(left.values())
+    remaining = list(undecided.values())
     if len(remaining) == 1:
         return remaining[0]
     return ast.BoolOp(op=ast.Or() if decided_by else ast.And(), values=remaining)
@@ -193,21 +196,21 @@ def _evaluate_compare(node: ast.Compare, known: Mapping[str, Any]) -> Outcome:
             return Known(_COMPARISONS[type(op)](left_value.value, right_value.value))
         except TypeError:
             return node
-    if isinstance(left_value, Known) and isinstance(op, (ast.In, ast.NotIn)) and _holds(right_node, left_value, known):
+    if isinstance(left_value, Known) and isinstance(op, (ast.In, ast.NotIn)) and _has(right_node, left_value, known):
         return Known(isinstance(op, ast.In))
     return node
 
 
-def _holds(collection: ast.expr, wanted: Known, known: Mapping[str, Any]) -> bool:
-    """Whether a collection, some of whose elements are unknown, surely has a value."""
+def _has(collection: ast.expr, item: Known, known: Mapping[str, Any]) -> bool:
+    """Whether a collection with unknown elements certainly contains a value."""
     if not isinstance(collection, (ast.List, ast.Tuple, ast.Set)):
         return False
-    found = [_evaluate(element, known) for element in collection.elts]
-    return any(isinstance(item, Known) and item.value == wanted.value for item in found)
+    outcomes = [_evaluate(element, known) for element in collection.elts]
+    return any(isinstance(outcome, Known) and outcome.value == item.value for outcome in outcomes)
 
 
 def _from_domain(node: ast.expr) -> ast.expr | None:
-    """A domain in prefix notation as one expression; terms without an operator between them are joined by `and`."""
+    """Convert a domain in prefix notation; terms without an operator are joined by `and`."""
     if not isinstance(node, (ast.List, ast.Tuple)):
         # 'invisible': True, or a name
         return node
@@ -251,5 +254,5 @@ def _name(dotted: str) -> ast.expr:
 
 
 def _opaque(text: str) -> ast.expr:
-    """Something that cannot be evaluated, kept readable in what is left of a condition."""
+    """Wrap text that cannot be evaluated, so that the residual condition still shows it."""
     return ast.Call(func=_name("unknown"), args=[ast.Constant(" ".join(text.split()))], keywords=[])

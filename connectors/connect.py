@@ -1,4 +1,4 @@
-"""Opens the right transport to an Odoo: which one follows from the server's version and the credentials."""
+"""Transport factory: choose and open the transport that fits the server's version and the credentials."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Final
 
 from fbs_worker.connectors.address import parse_url
-from fbs_worker.connectors.base import ServerInfo, Transport
+from fbs_worker.connectors.base import Limiter, ServerInfo, Transport
 from fbs_worker.connectors.http import OdooHTTP
 from fbs_worker.connectors.json2 import SINCE as JSON2_SINCE
 from fbs_worker.connectors.json2 import JSON2Transport
 from fbs_worker.connectors.jsonrpc import OdooRPCTransport, envelope_of, result_of
-from fbs_worker.connectors.limited_transport import Gate, PoliteTransport
-from fbs_worker.connectors.limiter import OdooGate
+from fbs_worker.connectors.limited_transport import LimitedTransport
+from fbs_worker.connectors.limiter import OdooLimiter
 from fbs_worker.connectors.odoo_errors import CallContext
-from fbs_worker.connectors.recording import RecordingTransport
+from fbs_worker.connectors.recording.transport import RecordingTransport
 from fbs_worker.core.errors import SettingsError
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import OdooConnection, Settings
 
 OLDEST: Final = (14, 0)
-"""The oldest series that is read."""
+"""The oldest supported series."""
 
 RECORDING_SCHEME: Final = "recording:"
 
@@ -31,24 +31,24 @@ _SERIES: Final = re.compile(r"^\D*(?P<major>\d+)\.(?P<minor>\d+)")
 _VERSION_REQUEST: Final = b'{"jsonrpc":"2.0","method":"call","params":{},"id":1}'
 
 
-def gate_for(connection: OdooConnection, *, settings: Settings, progress: Progress) -> OdooGate | None:
-    """The gate before the Odoo of a connection, which all workers with the same Redis share.
+def limiter_for(connection: OdooConnection, *, settings: Settings, progress: Progress) -> OdooLimiter | None:
+    """Create the limiter of a connection's server; workers with the same Redis share its state.
 
     Args:
-        connection: which server.
-        settings: which Redis, how many calls at once, and when calls rest.
-        progress: asked while a call waits for its turn whether the job goes on.
+        connection: the server.
+        settings: the URL of Redis, the maximum of concurrent calls, and the limits of the circuit breaker.
+        progress: checked for cancellation while a call waits for a slot.
 
     Returns:
-        The gate, to be handed to `open_transport`; None without a Redis, and for a recording.
+        The limiter to pass to `open_transport`; None without a Redis, and for a recording.
 
     Raises:
-        SettingsError: the URL of Odoo or of Redis is not one.
+        SettingsError: the URL of Odoo or of Redis is not valid.
     """
     if not settings.fbs_redis_url or _is_recording(connection):
         return None
     address = parse_url(connection.url)
-    return OdooGate(
+    return OdooLimiter(
         settings.fbs_redis_url,
         f"{address.scheme}://{address.netloc_host}:{address.port}",
         max_calls=settings.fbs_odoo_max_calls,
@@ -58,53 +58,62 @@ def gate_for(connection: OdooConnection, *, settings: Settings, progress: Progre
     )
 
 
-def open_transport(connection: OdooConnection, *, gate: Gate | None = None) -> Transport:
+def open_transport(connection: OdooConnection, *, limiter: Limiter | None = None) -> Transport:
     """Open a transport to the Odoo of a connection.
 
-    `recording:FILE` replays a recording. Else the server is asked for its version; an API key means JSON-2 from Odoo 19
-    on and odoorpc before, a password means odoorpc. With both, the key is used on JSON-2 and the password on odoorpc,
-    each the faster way. `protocol` forces one of the two.
+    `recording:FILE` replays a recording. For a URL, the server's version decides: an API key selects JSON-2 on Odoo 19
+    and later and odoorpc before, a password selects odoorpc. With both, JSON-2 uses the key and odoorpc the password,
+    the faster way for each. `protocol` forces one of the two.
 
     Args:
-        connection: which server, as which user.
-        gate: where every call waits for its turn, the question for the version and the log-in, too; closed with the
-            transport, or when it cannot be opened.
+        connection: server, database and credentials.
+        limiter: admits every call, including the version request and the login; closed with the transport, or when
+            the transport cannot be opened.
+
+    Returns:
+        The open transport.
 
     Raises:
-        SettingsError: the URL is not one, something is missing, the server is too old, or lacks the protocol.
-        OdooUnreachable, OdooTimeout, OdooServerError, OdooBadAnswer, OdooAnswerCutShort: no proper answer.
-        OdooLoginRefused, OdooDatabaseMissing: the log-in failed.
+        SettingsError: the URL is not valid, a setting is missing, the server is too old, or lacks the protocol.
+        OdooUnreachable: the server cannot be reached.
+        OdooTimeout: the server did not answer in time.
+        OdooServerError: the server answered with status 5xx or 429.
+        OdooBadAnswer: the response is not Odoo's.
+        OdooAnswerCutShort: the response ended early.
+        OdooLoginRefused: Odoo rejected the user, the password or the key.
+        OdooDatabaseMissing: the server has no such database.
         RecordingError: the recording is missing or damaged.
-        OdooCircuitOpen, JobCancelled: see `Gate.turn`.
+        OdooCircuitOpen: the server failed repeatedly; no call was made.
+        JobCancelled: the job was cancelled while a call waited for a slot.
     """
     try:
         if _is_recording(connection):
             transport: Transport = RecordingTransport(_recording_path(connection.url))
         else:
-            transport = _open(connection, turn=nullcontext if gate is None else gate.turn)
-        return transport if gate is None else PoliteTransport(transport, gate)
+            transport = _open(connection, slot=nullcontext if limiter is None else limiter.slot)
+        return transport if limiter is None else LimitedTransport(transport, limiter)
     except BaseException:
-        if gate is not None:
-            gate.close()
+        if limiter is not None:
+            limiter.close()
         raise
 
 
-def _open(connection: OdooConnection, *, turn: Callable[[], AbstractContextManager[None]]) -> Transport:
+def _open(connection: OdooConnection, *, slot: Callable[[], AbstractContextManager[None]]) -> Transport:
     address = parse_url(connection.url)
     password = connection.password.get_secret_value()
     api_key = connection.api_key.get_secret_value().strip()
-    _check_given(connection, password=password, api_key=api_key)
+    _check_credentials(connection, password=password, api_key=api_key)
     http = OdooHTTP(address, timeout=connection.timeout)
     context = CallContext(url=address.url, database=connection.db, user=connection.user, secrets=(password, api_key))
     try:
-        with turn():
+        with slot():
             series, major = _find_series(http, context)
         server = ServerInfo(series=series, major=major, url=address.url, database=connection.db)
         if _use_json2(connection, major, api_key):
             return JSON2Transport(http, server, api_key=api_key)
         if not connection.user:
             raise SettingsError("No Odoo user is set.", hint="Set ODOO_USER to the user's login.")
-        with turn():
+        with slot():
             return OdooRPCTransport(
                 http,
                 server,
@@ -119,21 +128,21 @@ def _open(connection: OdooConnection, *, turn: Callable[[], AbstractContextManag
 
 
 def parse_series(version: str) -> tuple[str, tuple[int, int]]:
-    """The series of a version as Odoo writes it.
+    """Parse the series from a version string of Odoo.
 
     Args:
         version: e.g. `19.0`, `saas~18.2+e`, `19.0+e-20260101`.
 
     Returns:
-        The series, e.g. `18.2`, and the same as a pair that compares.
+        The series, e.g. `18.2`, and the same as a comparable pair.
 
     Raises:
-        ValueError: it holds no series.
+        ValueError: the string contains no series.
     """
-    found = _SERIES.match(version)
-    if found is None:
+    match = _SERIES.match(version)
+    if match is None:
         raise ValueError(version)
-    major = (int(found["major"]), int(found["minor"]))
+    major = (int(match["major"]), int(match["minor"]))
     return f"{major[0]}.{major[1]}", major
 
 
@@ -144,15 +153,15 @@ def _is_recording(connection: OdooConnection) -> bool:
 def _recording_path(url: str) -> Path:
     name = url[len(RECORDING_SCHEME) :].strip()
     if not name:
-        raise SettingsError("The recording's file is not named.", hint="Write it as recording:FILE.")
+        raise SettingsError("ODOO_URL names no recording file.", hint="Write it as recording:FILE.")
     return Path(name).expanduser()
 
 
-def _check_given(connection: OdooConnection, *, password: str, api_key: str) -> None:
+def _check_credentials(connection: OdooConnection, *, password: str, api_key: str) -> None:
     if not connection.db:
         raise SettingsError(
             "No Odoo database is set.",
-            hint="Set ODOO_DB to the database's name; the server's page /web/database/selector may list them.",
+            hint="Set ODOO_DB to the database's name; the server's page /web/database/selector may list the names.",
         )
     if connection.protocol == "json2" and not api_key:
         raise SettingsError("JSON-2 needs an API key.", hint="Set ODOO_API_KEY, or leave ODOO_PROTOCOL at auto.")
@@ -163,26 +172,26 @@ def _check_given(connection: OdooConnection, *, password: str, api_key: str) -> 
 def _use_json2(connection: OdooConnection, major: tuple[int, int], api_key: str) -> bool:
     if connection.protocol == "json2" and major < JSON2_SINCE:
         raise SettingsError(
-            f"Odoo {major[0]}.{major[1]} has no JSON-2 (Odoo 19 and later have).",
+            f"Odoo {major[0]}.{major[1]} has no JSON-2 (it needs Odoo 19 or later).",
             hint="Leave ODOO_PROTOCOL at auto, or set it to odoorpc.",
         )
     return bool(api_key) and connection.protocol != "odoorpc" and major >= JSON2_SINCE
 
 
 def _find_series(http: OdooHTTP, context: CallContext) -> tuple[str, tuple[int, int]]:
-    """Ask the server for its version, without a log-in.
+    """Request the server's version, without a login.
 
-    All versions up to 19 have `version_info`; `GET /web/version` came with 19, and asked of an older server it makes
-    the website of that server render a page for nothing. So the old way goes first, the new one where it is gone.
+    All versions up to 19 have `version_info`. `GET /web/version` came with 19 and makes an older server render a
+    website page, so it is only the fallback where `version_info` is gone.
     """
     headers = {"Content-Type": "application/json"}
     answer = http.request("POST", "/web/webclient/version_info", body=_VERSION_REQUEST, headers=headers)
     if answer.status == 404:
         answer = http.request("GET", "/web/version")
-        told = answer.json()
+        result = answer.json()
     else:
-        told = result_of(envelope_of(answer), context)
-    facts = told if isinstance(told, dict) else {}
+        result = result_of(envelope_of(answer), context)
+    facts = result if isinstance(result, dict) else {}
     version = facts.get("server_serie") or facts.get("server_version") or facts.get("version") or ""
     try:
         series, major = parse_series(str(version))
@@ -190,7 +199,7 @@ def _find_series(http: OdooHTTP, context: CallContext) -> tuple[str, tuple[int, 
         raise answer.foreign() from None
     if major < OLDEST:
         raise SettingsError(
-            f"{http.address.url} is Odoo {series}; {OLDEST[0]}.{OLDEST[1]} is the oldest that can be read.",
+            f"{http.address.url} is Odoo {series}; {OLDEST[0]}.{OLDEST[1]} is the oldest supported version.",
             hint="Point ODOO_URL at Odoo 14 or later.",
         )
     return series, major

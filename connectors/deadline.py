@@ -1,7 +1,7 @@
-"""urllib3 connections whose every call ends by a deadline.
+"""urllib3 connections with a deadline per call.
 
-A socket's own time-out starts anew with each read, so a server that sends one byte a second would never run into it.
-Here each read gets only the time that is left for the whole call.
+A socket's own timeout restarts with each read, so a server that sends one byte a second never reaches it. Here each
+read gets only the time that remains for the whole call.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any, Final, cast
 import urllib3.connection
 
 CONNECT_TIMEOUT: Final = 15.0
-"""Seconds that a connection may take to open, where the call's own time-out is not shorter."""
+"""Maximum seconds to open a connection, unless the timeout of the call is shorter."""
 
 _BUFFER_BYTES: Final = 1 << 16
 
 
 class _BoundedReader(io.RawIOBase):
-    """Reads a connection's socket, each time with only the time that is left for the call."""
+    """Read a connection's socket; each read may take only the time that remains for the call."""
 
     def __init__(self, raw: io.RawIOBase, connection: _Deadline, sock: socket.socket) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class _BoundedReader(io.RawIOBase):
 
 
 class _BoundedSocket:
-    """A socket whose reading side, as `http.client` takes it, is a `_BoundedReader`."""
+    """A socket whose `makefile` (the side that `http.client` reads) returns a `_BoundedReader`."""
 
     def __init__(self, sock: socket.socket, connection: _Deadline) -> None:
         self._sock = sock
@@ -58,7 +58,7 @@ class _BoundedSocket:
 
 
 class _Deadline:
-    """What a connection knows of the call that it serves: until when it may take, and how much has come."""
+    """Deadline and received bytes of the current call of a connection."""
 
     timeout: Any
     sock: Any
@@ -67,7 +67,7 @@ class _Deadline:
     _deadline = 0.0
 
     def begin(self, deadline: float) -> None:
-        """A call begins that must end by `deadline` (of `time.monotonic`)."""
+        """Start a call that must end by `deadline`, a value of `time.monotonic`."""
         self._deadline = deadline
         self.received = 0
         left = self.time_left()
@@ -78,18 +78,18 @@ class _Deadline:
             self.sock.settimeout(left)
 
     def time_left(self) -> float:
-        """Seconds that are left for the call.
+        """Seconds that remain for the call.
 
         Raises:
-            TimeoutError: none are.
+            TimeoutError: the deadline has passed.
         """
-        left = self._deadline - time.monotonic()
-        if left <= 0:
+        remaining = self._deadline - time.monotonic()
+        if remaining <= 0:
             raise TimeoutError
-        return left
+        return remaining
 
     def bound(self) -> None:
-        """The socket is open now: from here on its reading is bounded by the deadline."""
+        """Apply the deadline to the reads of the newly opened socket."""
         self.timeout = self.time_left()
         self.sock = _BoundedSocket(self.sock, self)
         self.sock.settimeout(self.timeout)

@@ -1,66 +1,51 @@
-"""Politeness towards the server: a gate that each request goes through, whichever transport makes it."""
+"""Decorator of a transport: every call takes a slot of a limiter first."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any
 
-from fbs_worker.connectors.base import ServerInfo, Transport
-
-
-class Gate(Protocol):
-    """Lets calls to one server through. The product's own is `fbs_worker.connectors.limiter.OdooGate`."""
-
-    def turn(self) -> AbstractContextManager[None]:
-        """Wait until a call may be made; it is made within the `with` block.
-
-        Raises:
-            OdooCircuitOpen: none may be made now, for the server keeps failing.
-            JobCancelled: the job was cancelled while this waited.
-        """
-
-    def close(self) -> None:
-        """Let nobody in any more; whoever waits in another thread is told so. A second call does nothing."""
+from fbs_worker.connectors.base import Limiter, ServerInfo, Transport
 
 
-class PoliteTransport:
-    """Another transport whose every call waits for its turn. See `fbs_worker.connectors.base.Transport`.
+class LimitedTransport:
+    """A `fbs_worker.connectors.base.Transport` that makes each call of another one within a slot.
 
     Args:
-        transport: what makes the calls; closed with this one.
-        gate: what they wait at; closed with this one.
+        transport: makes the calls; closed with this one.
+        limiter: admits the calls; closed with this one.
     """
 
-    def __init__(self, transport: Transport, gate: Gate) -> None:
+    def __init__(self, transport: Transport, limiter: Limiter) -> None:
         self._transport = transport
-        self._gate = gate
+        self._limiter = limiter
 
     @property
     def server(self) -> ServerInfo:
-        """Which server this is."""
+        """The connected server."""
         return self._transport.server
 
     @property
     def clock(self) -> str:
-        """The server's time at its last answer."""
+        """The server's time at its last response."""
         return self._transport.clock
 
     @property
     def calls(self) -> int:
-        """How many model calls were made."""
+        """Number of model calls made."""
         return self._transport.calls
 
     def call(self, model: str, method: str, *, ids: list[int] | None = None, **arguments: Any) -> Any:
-        """Call a method when it is this call's turn; see `fbs_worker.connectors.base.Transport.call`.
+        """Call a method within a slot; see `fbs_worker.connectors.base.Transport.call`.
 
         Raises:
-            OdooCircuitOpen, JobCancelled: see `Gate.turn`; no call was made.
-            FBSError: whatever the call itself raises.
+            OdooCircuitOpen: the server failed repeatedly; no call was made.
+            JobCancelled: the job was cancelled during the wait; no call was made.
+            FBSError: the call itself failed.
         """
-        with self._gate.turn():
+        with self._limiter.slot():
             return self._transport.call(model, method, ids=ids, **arguments)
 
     def close(self) -> None:
-        """Give the connection back."""
-        self._gate.close()
+        """Close the limiter and the transport."""
+        self._limiter.close()
         self._transport.close()

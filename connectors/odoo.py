@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fbs_worker.catalogue.model import Discovery, DiscoveryType, Section, Snapshot
-from fbs_worker.connectors.ahead import Ahead
 from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.fingerprint import Fingerprint, unchanged
 from fbs_worker.connectors.modules import ModuleGraph, split_names
 from fbs_worker.connectors.normalise import Normaliser, WorkflowFacts, workflow_definition
+from fbs_worker.connectors.prefetch import Prefetcher
 from fbs_worker.connectors.reader import Reader, Row, related_id
 from fbs_worker.connectors.sections import ACCESS_RIGHTS, SectionReader, Sections, fields_of_description
 from fbs_worker.connectors.tables import (
@@ -35,7 +35,7 @@ from fbs_worker.core.progress import NullProgress, Progress
 from fbs_worker.domains import Domain
 
 _PROBED: Final = (MODELS, FIELDS, SERVER_ACTIONS, AUTOMATIONS, DASHBOARDS)
-_READ_AHEAD: Final = 2
+_PREFETCH: Final = 2
 
 
 class OdooConnector:
@@ -160,8 +160,8 @@ class OdooSnapshot:
         return self._fingerprint.told() if self._done and "counts" in self._fingerprint.answers else None
 
     def __iter__(self) -> Iterator[Discovery]:
-        ahead: Ahead[_Part] = Ahead(self._parts(), depth=_READ_AHEAD, waiting=lambda: self._progress.advance(0))
-        yield from self._discoveries(iter(ahead))
+        parts = Prefetcher(self._parts(), depth=_PREFETCH, waiting=lambda: self._progress.advance(0))
+        yield from self._discoveries(iter(parts))
         self._done = True
 
     # ── asked of Odoo, in the reading thread ──

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from fbs_worker.connectors.arch import Element, extend, parse
+from fbs_worker.connectors.arch import ArchError, Element, extend, parse
 from fbs_worker.connectors.conditions import (
     Known,
     any_of,
@@ -21,7 +21,6 @@ from fbs_worker.connectors.conditions import (
     from_states,
     residual_text,
 )
-from fbs_worker.connectors.errors import ArchError
 
 STATUSBAR: Final = "statusbar"
 _AXES: Final = {"row": "row", "col": "column"}

@@ -13,7 +13,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 
 from fbs_worker.catalogue.model import ChangeReport, DiscoveryType, SectionStatus, Snapshot
 from fbs_worker.catalogue.store import Catalogue, SnapshotRecord
-from fbs_worker.connectors.connect import gate_for, open_transport
+from fbs_worker.connectors.connect import limiter_for, open_transport
 from fbs_worker.connectors.odoo import OdooConnector
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.core.progress import Progress
@@ -83,8 +83,8 @@ def discover(
     connection = settings.odoo(request.odoo)
     check_odoo(connection, odoo_expected)
     progress.step("connect")
-    gate = gate_for(connection, settings=settings, progress=progress)
-    with closing(open_transport(connection, gate=gate)) as transport:
+    limiter = limiter_for(connection, settings=settings, progress=progress)
+    with closing(open_transport(connection, limiter=limiter)) as transport:
         connector = OdooConnector(transport, page_size=settings.fbs_page_size, lang=connection.lang)
         if database is None:
             told = _found(connector.read(request.domain, types=request.types, progress=progress))

@@ -13,7 +13,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 
 from fbs_worker.catalogue.model import ChangeReport
 from fbs_worker.catalogue.projections import fill_dashboards, fill_workflows
-from fbs_worker.connectors.connect import gate_for, open_transport
+from fbs_worker.connectors.connect import limiter_for, open_transport
 from fbs_worker.connectors.odoo import OdooConnector
 from fbs_worker.core.advisory_locks import transaction
 from fbs_worker.core.postgres import Connection
@@ -121,8 +121,8 @@ def refresh_solution(
     began = time.monotonic()
     domain = load_domain(record.domain)
     outcome: list[Refreshed] = []
-    gate = gate_for(odoo, settings=settings, progress=progress)
-    with closing(open_transport(odoo, gate=gate)) as transport:
+    limiter = limiter_for(odoo, settings=settings, progress=progress)
+    with closing(open_transport(odoo, limiter=limiter)) as transport:
         connector = OdooConnector(transport, page_size=settings.fbs_page_size, lang=odoo.lang)
 
         def within(cursor: Cursor, report: ChangeReport) -> None:

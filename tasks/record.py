@@ -8,8 +8,8 @@ from typing import Any
 
 from celery import shared_task
 
-from fbs_worker.connectors.connect import gate_for, open_transport
-from fbs_worker.connectors.recorder import record
+from fbs_worker.connectors.connect import limiter_for, open_transport
+from fbs_worker.connectors.recording.recorder import record
 from fbs_worker.core.errors import RefusedError
 from fbs_worker.core.settings import DEFAULT_CONNECTION
 from fbs_worker.jobs.worker.task import JobTask
@@ -31,8 +31,8 @@ def record_task(self: JobTask, *, path: str, odoo: str = DEFAULT_CONNECTION) -> 
         raise RefusedError("A recording is written on the caller's own machine.", hint="Use `fbs record FILE`.")
     self.progress.step("connect")
     connection = self.settings.odoo(odoo)
-    gate = gate_for(connection, settings=self.settings, progress=self.progress)
-    with closing(open_transport(connection, gate=gate)) as transport:
+    limiter = limiter_for(connection, settings=self.settings, progress=self.progress)
+    with closing(open_transport(connection, limiter=limiter)) as transport:
         return record(
             transport,
             Path(path),

@@ -139,16 +139,16 @@ class OdooTimeout(OdooUnreachable):
 
 
 class OdooCircuitOpen(OdooUnreachable):
-    """Too many calls to the Odoo server failed one after the other: for a while none is made.
+    """The Odoo server failed repeatedly: the circuit is open and no call is made.
 
-    `context["retry_after"]` tells for how many seconds; the server was not asked.
+    `context["retry_after"]` holds the seconds until the next call may be made.
     """
 
     code = "odoo_resting"
 
     @property
     def retry_after(self) -> float:
-        """Seconds after which a call may be made again."""
+        """Seconds until a call may be made again."""
         return float(self.context["retry_after"])
 
 

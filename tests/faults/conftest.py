@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fbs_worker.connectors.recording import RecordingTransport
+from fbs_worker.connectors.recording.transport import RecordingTransport
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.support.held_odoo import HeldOdoo
 from tests.support.servers import redis_database

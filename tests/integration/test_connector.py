@@ -14,8 +14,8 @@ from fbs_worker.catalogue.model import Discovery, DiscoveryType, SectionStatus
 from fbs_worker.connectors.base import ServerInfo, Transport
 from fbs_worker.connectors.fingerprint import Fingerprint
 from fbs_worker.connectors.odoo import OdooConnector
-from fbs_worker.connectors.recorder import record
-from fbs_worker.connectors.recording import RecordingTransport
+from fbs_worker.connectors.recording.recorder import record
+from fbs_worker.connectors.recording.transport import RecordingTransport
 from fbs_worker.core.errors import JobCancelled, OdooAccessDenied, OdooUnreachable
 from fbs_worker.core.progress import NullProgress
 from fbs_worker.domains import domain_names, load_domain

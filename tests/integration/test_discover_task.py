@@ -20,7 +20,7 @@ from fbs_worker.catalogue.model import DiscoveryType, Section, SectionStatus
 from fbs_worker.catalogue.store import SnapshotRecord
 from fbs_worker.client.client import Client
 from fbs_worker.client.in_process import run_in_process
-from fbs_worker.connectors.recording import RecordingTransport
+from fbs_worker.connectors.recording.transport import RecordingTransport
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import (
     JobCancelled,

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.connect import open_transport
-from fbs_worker.connectors.recording import RecordingTransport
+from fbs_worker.connectors.recording.transport import RecordingTransport
 from fbs_worker.core.errors import (
     FBSError,
     OdooAnswerCutShort,

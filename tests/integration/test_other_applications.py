@@ -22,7 +22,7 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 from fbs_worker.client.client import Client
-from fbs_worker.connectors.recording import RecordingTransport
+from fbs_worker.connectors.recording.transport import RecordingTransport
 from fbs_worker.core.errors import JobCancelled, JobFailed
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis

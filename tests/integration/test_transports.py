@@ -15,7 +15,7 @@ from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.connect import open_transport
 from fbs_worker.connectors.json2 import JSON2Transport
 from fbs_worker.connectors.jsonrpc import OdooRPCTransport
-from fbs_worker.connectors.recording import RecordingTransport
+from fbs_worker.connectors.recording.transport import RecordingTransport
 from fbs_worker.core.errors import OdooModelMissing
 from fbs_worker.core.settings import OdooConnection
 from tests.support.odoo_server import OdooServer, OdooUser

@@ -1,4 +1,4 @@
-"""A process that calls an Odoo from many threads, each through a gate of its own, as workers do.
+"""A process that calls an Odoo from many threads, each through a limiter of its own, as workers do.
 
     python -m tests.support.odoo_caller '{"redis": "redis://…", "odoo": "http://…", "threads": 6, "calls": 8, …}'
 
@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from fbs_worker.connectors.connect import open_transport
-from fbs_worker.connectors.limiter import LEASE_SECONDS, OdooGate
+from fbs_worker.connectors.limiter import LEASE_SECONDS, OdooLimiter
 from fbs_worker.core.errors import FBSError
 from fbs_worker.core.settings import OdooConnection
 
@@ -36,13 +36,13 @@ def call(
     *, redis: str, odoo: str, calls: int, max_calls: int, timeout: float = 60.0, lease: float = LEASE_SECONDS, **_: int
 ) -> Counter[str]:
     """Call so many times, whatever comes."""
-    gate = OdooGate(redis, odoo, max_calls=max_calls, max_failures=10_000, pause=1.0, lease_seconds=lease)
+    limiter = OdooLimiter(redis, odoo, max_calls=max_calls, max_failures=10_000, pause=1.0, lease_seconds=lease)
     connection = OdooConnection(
         url=odoo, db="live", user="admin", password=SecretStr("admin-password"), timeout=timeout
     )
     ended: Counter[str] = Counter()
     try:
-        with closing(open_transport(connection, gate=gate)) as transport:
+        with closing(open_transport(connection, limiter=limiter)) as transport:
             for _number in range(calls):
                 try:
                     transport.call("ir.model", "search_read", domain=[], fields=["model"])

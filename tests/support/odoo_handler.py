@@ -11,7 +11,7 @@ from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
-from fbs_worker.connectors.recording import METHODS_SINCE
+from fbs_worker.connectors.recording.transport import METHODS_SINCE
 from fbs_worker.core.errors import FBSError, OdooAccessDenied, OdooModelMissing, RecordingError
 from tests.support.odoo_faults import (
     GATEWAY_PAGE,

@@ -26,7 +26,7 @@ from typing import Any, Self
 
 from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.connect import parse_series
-from fbs_worker.connectors.recording import RecordingTransport
+from fbs_worker.connectors.recording.transport import RecordingTransport
 from tests.support.odoo_faults import Misbehaviour
 from tests.support.odoo_handler import Handler, HandlerServer
 

@@ -10,7 +10,7 @@ from typing import Any
 from fbs_worker import connectors
 from fbs_worker.catalogue.model import DiscoveryType
 from fbs_worker.connectors.odoo import OdooConnector
-from fbs_worker.connectors.recording import RecordingTransport
+from fbs_worker.connectors.recording.transport import RecordingTransport
 from fbs_worker.domains import load_domain
 
 

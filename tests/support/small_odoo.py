@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fbs_worker.connectors.base import ServerInfo
-from fbs_worker.connectors.recording import RecordedTable, write_recording
+from fbs_worker.connectors.recording.file_format import RecordedTable, write_recording
 
 _WRITTEN: Final = "2026-01-0{} 10:00:00"
 

@@ -3,8 +3,7 @@
 import pytest
 from lxml import etree
 
-from fbs_worker.connectors.arch import extend, parse
-from fbs_worker.connectors.errors import ArchError
+from fbs_worker.connectors.arch import ArchError, extend, parse
 
 BASE = """
 <form>

@@ -12,8 +12,8 @@ import orjson
 import pytest
 
 from fbs_worker.connectors.base import ServerInfo
-from fbs_worker.connectors.recording import RecordedTable, RecordingTransport, write_recording
-from fbs_worker.connectors.recording_file import read_recording
+from fbs_worker.connectors.recording.file_format import RecordedTable, read_recording, write_recording
+from fbs_worker.connectors.recording.transport import RecordingTransport
 from fbs_worker.core.errors import FBSError, OdooAccessDenied, OdooCallFailed, OdooModelMissing, RecordingError
 from tests.support.small_odoo import AVAILABLE, FIELDS, TABLES, write_small_recording
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fbs_worker.connectors.arch import parse
-from fbs_worker.connectors.skeleton import skeleton
+from fbs_worker.connectors.recording.view_skeleton import skeleton
 from fbs_worker.connectors.views import View, Views, chart, default_form, header_buttons, statusbar_fields, transitions
 
 STATES = ["draft", "sent", "sale", "cancel"]

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.reader import Reader, Row, related_id
-from fbs_worker.connectors.recording_file import RecordedTable, write_recording
-from fbs_worker.connectors.skeleton import skeletons
+from fbs_worker.connectors.recording.file_format import RecordedTable, write_recording
+from fbs_worker.connectors.recording.view_skeleton import skeletons
 from fbs_worker.connectors.tables import DESCRIBED, FIELDS, MODELS, TABLES, VIEWS, Table
 from fbs_worker.core.errors import OdooAccessDenied, OdooModelMissing
 from fbs_worker.core.progress import Progress

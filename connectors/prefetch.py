@@ -1,4 +1,4 @@
-"""Reading ahead: the next answer of Odoo is waited for while the last one is being worked on."""
+"""Prefetch: read the next pages of Odoo in a thread while the caller processes the current one."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Final, Generic, TypeVar
 
 Item = TypeVar("Item")
 
-_LOOK_UP_EVERY: Final = 0.25
-"""Seconds between two looks at whether the job was cancelled, while Odoo has not answered yet."""
+_POLL_SECONDS: Final = 0.25
+"""How often a blocked side checks for cancellation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +23,16 @@ class _End:
     pass
 
 
-class Ahead(Generic[Item]):
-    """Runs an iterator in a thread of its own, a bounded number of items ahead of whoever takes them.
+class Prefetcher(Generic[Item]):
+    """Run an iterator in a thread, a bounded number of items ahead of the consumer.
 
-    Errors come out where the item would have. Closing stops the thread after the item that it is working on; it does
-    not wait for an Odoo that does not answer.
+    An exception of the iterator is raised in place of the item. Closing stops the thread after its current item,
+    without waiting for a server that does not answer.
 
     Args:
-        source: the iterator; only the thread touches it.
-        depth: how many items may wait; this bounds memory.
-        waiting: called now and then while there is nothing to take; what it raises is raised to the taker.
+        source: the iterator; used by the thread only.
+        depth: maximum of buffered items; bounds memory.
+        waiting: called several times a second while the buffer is empty; its exceptions reach the consumer.
     """
 
     def __init__(self, source: Iterator[Item], *, depth: int, waiting: Callable[[], None]) -> None:
@@ -46,7 +46,7 @@ class Ahead(Generic[Item]):
         self._thread.start()
         try:
             while True:
-                item = self._take()
+                item = self._get()
                 if isinstance(item, _End):
                     return
                 if isinstance(item, _Failure):
@@ -55,10 +55,10 @@ class Ahead(Generic[Item]):
         finally:
             self._stopped.set()
 
-    def _take(self) -> Item | _Failure | _End:
+    def _get(self) -> Item | _Failure | _End:
         while True:
             try:
-                return self._items.get(timeout=_LOOK_UP_EVERY)
+                return self._items.get(timeout=_POLL_SECONDS)
             except queue.Empty:
                 self._waiting()
 
@@ -68,13 +68,13 @@ class Ahead(Generic[Item]):
                 if not self._put(item):
                     return
             self._put(_End())
-        except BaseException as exc:  # noqa: BLE001  it is raised again where the items are taken
+        except BaseException as exc:  # noqa: BLE001  raised again in the consumer's thread
             self._put(_Failure(exc))
 
     def _put(self, item: Item | _Failure | _End) -> bool:
         while not self._stopped.is_set():
             try:
-                self._items.put(item, timeout=_LOOK_UP_EVERY)
+                self._items.put(item, timeout=_POLL_SECONDS)
             except queue.Full:
                 continue
             return True

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fbs_worker.connectors.recorded_domain import DomainError, fields_of, predicate
+from fbs_worker.connectors.recording.domain_filter import DomainError, fields_of, predicate
 
 KINDS = {
     "id": "integer",

@@ -14,12 +14,10 @@ from typing import Any, Final
 
 from fbs_worker.connectors.base import ServerInfo
 from fbs_worker.connectors.odoo_errors import CallContext, access_denied, model_missing, odoo_error
-from fbs_worker.connectors.recorded_domain import RELATIONAL, TO_MANY, DomainError, fields_of, predicate
-from fbs_worker.connectors.recorded_rows import RecordedDatabase, RecordedRecord
-from fbs_worker.connectors.recording_file import RecordedTable, read_recording, write_recording
+from fbs_worker.connectors.recording.domain_filter import RELATIONAL, TO_MANY, DomainError, fields_of, predicate
+from fbs_worker.connectors.recording.file_format import read_recording
+from fbs_worker.connectors.recording.rows import RecordedDatabase, RecordedRecord
 from fbs_worker.core.errors import RecordingError
-
-__all__ = ["METHODS_SINCE", "RecordedTable", "RecordingTransport", "write_recording"]
 
 METHODS_SINCE: Final[Mapping[str, tuple[int, int]]] = {
     "get_available_models": (16, 0),

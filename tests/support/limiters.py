@@ -1,4 +1,4 @@
-"""What the tests of politeness do with gates."""
+"""Limiters for tests: create them, hold a slot, fail a call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from fbs_worker.connectors.limiter import OdooGate
+from fbs_worker.connectors.limiter import OdooLimiter
 from fbs_worker.core.errors import FBSError, OdooCircuitOpen, OdooServerError
 from fbs_worker.core.settings import OdooConnection
 from tests.support.odoo_server import OdooServer
@@ -19,31 +19,31 @@ SERVER: Final = "http://odoo.example:8069"
 PASSWORD: Final = "admin-password"
 PATIENCE: Final = 30.0
 
-MakeGate = Callable[..., OdooGate]
+MakeLimiter = Callable[..., OdooLimiter]
 
 
 @contextmanager
-def gates(redis_url: str) -> Iterator[MakeGate]:
-    """Makes gates, each as a worker of its own would have it; afterwards nothing of them is left."""
-    made: list[OdooGate] = []
+def limiters(redis_url: str) -> Iterator[MakeLimiter]:
+    """Create limiters, each as in a worker of its own; check that none leaves a thread."""
+    made: list[OdooLimiter] = []
 
-    def make(server: str = SERVER, **given: Any) -> OdooGate:
-        made.append(OdooGate(redis_url, server, **{"max_calls": 1, "max_failures": 3, "pause": 60, **given}))
+    def make(server: str = SERVER, **given: Any) -> OdooLimiter:
+        made.append(OdooLimiter(redis_url, server, **{"max_calls": 1, "max_failures": 3, "pause": 60, **given}))
         return made[-1]
 
     yield make
-    for gate in made:
-        gate.close()
+    for limiter in made:
+        limiter.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "fbs-odoo-lease"]
 
 
 @contextmanager
-def taken(gate: OdooGate) -> Iterator[threading.Event]:
+def taken(limiter: OdooLimiter) -> Iterator[threading.Event]:
     """A lease that another thread holds, until the event is set or the block ends."""
     holding, release = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with gate.turn():
+        with limiter.slot():
             holding.set()
             release.wait(PATIENCE)
 
@@ -57,21 +57,21 @@ def taken(gate: OdooGate) -> Iterator[threading.Event]:
         thread.join()
 
 
-def fail(gate: OdooGate, error: type[FBSError] = OdooServerError) -> None:
+def fail(limiter: OdooLimiter, error: type[FBSError] = OdooServerError) -> None:
     """A call that goes wrong."""
-    with pytest.raises(error), gate.turn():
+    with pytest.raises(error), limiter.slot():
         raise error("it went wrong")
 
 
-def rest(gate: OdooGate) -> OdooCircuitOpen:
+def circuit_open(limiter: OdooLimiter) -> OdooCircuitOpen:
     """A call that is not made."""
-    with pytest.raises(OdooCircuitOpen) as caught, gate.turn():
+    with pytest.raises(OdooCircuitOpen) as caught, limiter.slot():
         raise AssertionError("a call was made")
     return caught.value
 
 
 def key(part: str, server: str = SERVER) -> str:
-    """The key in Redis of one part of a gate."""
+    """The key in Redis of one part of a limiter."""
     return f"fbs:odoo:{server}:{part}"
 
 

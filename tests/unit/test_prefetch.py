@@ -1,20 +1,20 @@
-"""Reading ahead: order, errors, cancelling and stopping."""
+"""Prefetching: order, errors, cancelling and stopping."""
 
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from fbs_worker.connectors.ahead import Ahead
+from fbs_worker.connectors.prefetch import Prefetcher
 from fbs_worker.core.errors import JobCancelled, OdooUnreachable
 
 
 def nothing() -> None:
-    """Nobody cancels."""
+    """No cancellation."""
 
 
 def test_items_come_in_order() -> None:
-    assert list(Ahead(iter(range(100)), depth=2, waiting=nothing)) == list(range(100))
+    assert list(Prefetcher(iter(range(100)), depth=2, waiting=nothing)) == list(range(100))
 
 
 def test_an_error_comes_where_the_item_would_have() -> None:
@@ -22,13 +22,13 @@ def test_an_error_comes_where_the_item_would_have() -> None:
         yield 1
         raise OdooUnreachable("gone")
 
-    taker = iter(Ahead(source(), depth=2, waiting=nothing))
-    assert next(taker) == 1
+    consumer = iter(Prefetcher(source(), depth=2, waiting=nothing))
+    assert next(consumer) == 1
     with pytest.raises(OdooUnreachable):
-        next(taker)
+        next(consumer)
 
 
-def test_no_more_than_depth_and_the_one_at_hand_are_made_ahead() -> None:
+def test_no_more_than_depth_and_one_are_prefetched() -> None:
     made: list[int] = []
 
     def source() -> Iterator[int]:
@@ -36,14 +36,14 @@ def test_no_more_than_depth_and_the_one_at_hand_are_made_ahead() -> None:
             made.append(number)
             yield number
 
-    taker = iter(Ahead(source(), depth=2, waiting=nothing))
-    next(taker)
+    consumer = iter(Prefetcher(source(), depth=2, waiting=nothing))
+    next(consumer)
     # one taken, two waiting, one in the thread's hand
     assert len(made) <= 4
-    assert list(taker) == list(range(1, 10))
+    assert list(consumer) == list(range(1, 10))
 
 
-def test_a_taker_who_stops_ends_the_thread() -> None:
+def test_a_consumer_who_stops_ends_the_thread() -> None:
     ended = threading.Event()
 
     def source() -> Iterator[int]:
@@ -55,9 +55,9 @@ def test_a_taker_who_stops_ends_the_thread() -> None:
         finally:
             ended.set()
 
-    taker = iter(Ahead(source(), depth=1, waiting=nothing))
-    assert next(taker) == 1
-    taker.close()  # type: ignore[attr-defined]
+    consumer = iter(Prefetcher(source(), depth=1, waiting=nothing))
+    assert next(consumer) == 1
+    consumer.close()  # type: ignore[attr-defined]
     assert ended.wait(timeout=10)
 
 
@@ -72,5 +72,5 @@ def test_a_job_that_is_cancelled_does_not_wait_for_odoo() -> None:
         raise JobCancelled("cancelled")
 
     with pytest.raises(JobCancelled):
-        list(Ahead(hanging(), depth=1, waiting=cancelled))
+        list(Prefetcher(hanging(), depth=1, waiting=cancelled))
     release.set()

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final
 
-from fbs_worker.connectors.recorded_domain import TO_MANY, DomainError
-from fbs_worker.connectors.recording_file import RecordedTable, Recording
+from fbs_worker.connectors.recording.domain_filter import TO_MANY, DomainError
+from fbs_worker.connectors.recording.file_format import RecordedTable, Recording
 from fbs_worker.core.errors import OdooModelMissing, RecordingError
 
 _MODELS: Final = "ir.model"
@@ -173,7 +173,7 @@ class RecordedRows:
 
 
 class RecordedRecord:
-    """One row, as `recorded_domain.Record` says."""
+    """One row, as `domain_filter.Record` says."""
 
     __slots__ = ("_row", "rows")
 

@@ -1,4 +1,4 @@
-"""Politeness: so many calls at once to one Odoo, over all workers."""
+"""The limiter: a maximum of concurrent calls to one Odoo, over all workers."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from pydantic import SecretStr
 from fbs_worker import connectors
 from fbs_worker.client.in_process import run_in_process
 from fbs_worker.connectors import limiter
-from fbs_worker.connectors.connect import gate_for, open_transport
-from fbs_worker.connectors.limiter import OdooGate
+from fbs_worker.connectors.connect import limiter_for, open_transport
+from fbs_worker.connectors.limiter import OdooLimiter
 from fbs_worker.connectors.odoo import OdooConnector
-from fbs_worker.connectors.recording import RecordingTransport
+from fbs_worker.connectors.recording.transport import RecordingTransport
 from fbs_worker.core.errors import JobCancelled, OdooServerError
 from fbs_worker.core.progress import NullProgress
 from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.domains import load_domain
 from fbs_worker.ops.local.embedded import EmbeddedRedis
-from tests.support.gates import PASSWORD, PATIENCE, MakeGate, connection, fail, gates, key, taken, until
+from tests.support.limiters import PASSWORD, PATIENCE, MakeLimiter, connection, fail, key, limiters, taken, until
 from tests.support.odoo_caller import start_caller
 from tests.support.odoo_faults import Misbehaviour
 from tests.support.odoo_server import OdooServer
@@ -40,8 +40,8 @@ RECORDING = Path(connectors.__file__).parent / "recordings" / "odoo19.json.xz"
 
 
 @pytest.fixture
-def gate(redis_url: str) -> Iterator[MakeGate]:
-    with gates(redis_url) as make:
+def make_limiter(redis_url: str) -> Iterator[MakeLimiter]:
+    with limiters(redis_url) as make:
         yield make
 
 
@@ -57,7 +57,7 @@ def odoo(tmp_path: Path) -> Iterator[OdooServer]:
         yield server
 
 
-# -------------------------------------------------------------------------------------------------------- calls at once
+# calls at once
 
 
 @pytest.mark.parametrize("max_calls", [1, 3])
@@ -71,9 +71,9 @@ def test_never_more_calls_at_once_than_allowed_over_processes_and_threads(
     callers = [start_caller(**given) for _ in range(3)]
     ended: Counter[str] = Counter()
     for caller in callers:
-        told, _ = caller.communicate(timeout=PATIENCE)
+        reported, _ = caller.communicate(timeout=PATIENCE)
         assert caller.returncode == 0
-        ended += Counter(json.loads(told))
+        ended += Counter(json.loads(reported))
     assert odoo.most_in_flight == max_calls, "as many as allowed, and never one more"
     failures = {kind: times for kind, times in ended.items() if kind != "answered"}
     assert failures, "it did not misbehave"
@@ -84,13 +84,15 @@ def test_never_more_calls_at_once_than_allowed_over_processes_and_threads(
     assert raw.zcard(key("leases", odoo.url)) == 0
 
 
-def test_a_waiting_call_goes_on_as_soon_as_a_lease_is_free(gate: MakeGate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_waiting_call_goes_on_as_soon_as_a_lease_is_free(
+    make_limiter: MakeLimiter, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(limiter, "_WAKE_SECONDS", 3)
-    first, second = gate(), gate()
+    first, second = make_limiter(), make_limiter()
     came: list[float] = []
 
     def wait() -> None:
-        with second.turn():
+        with second.slot():
             came.append(time.monotonic())
 
     waiting = threading.Thread(target=wait)
@@ -104,21 +106,21 @@ def test_a_waiting_call_goes_on_as_soon_as_a_lease_is_free(gate: MakeGate, monke
     assert came[0] - freed < 2, "it was woken, it did not look by chance"
 
 
-def test_a_lease_is_renewed_for_as_long_as_its_call_lasts(gate: MakeGate) -> None:
-    holder = gate(lease_seconds=0.3)
+def test_a_lease_is_renewed_for_as_long_as_its_call_lasts(make_limiter: MakeLimiter) -> None:
+    holder = make_limiter(lease_seconds=0.3)
     asked: list[None] = []
-    other = gate(lease_seconds=0.3, waiting=lambda: asked.append(None))
+    other = make_limiter(lease_seconds=0.3, waiting=lambda: asked.append(None))
     with taken(holder) as release:
         timer = threading.Timer(1.2, release.set)
         timer.start()
         began = time.monotonic()
-        with other.turn():
+        with other.slot():
             assert time.monotonic() - began > 1.1
         timer.join()
     assert asked
 
 
-def test_the_lease_of_a_killed_process_expires(odoo: OdooServer, redis_url: str, gate: MakeGate) -> None:
+def test_the_lease_of_a_killed_process_expires(odoo: OdooServer, redis_url: str, make_limiter: MakeLimiter) -> None:
     lease = 1.0
     odoo.misbehave(Misbehaviour.HANG)
     given = {"redis": redis_url, "odoo": odoo.url, "threads": 1, "calls": 1, "max_calls": 1, "lease": lease}
@@ -126,49 +128,49 @@ def test_the_lease_of_a_killed_process_expires(odoo: OdooServer, redis_url: str,
     until(lambda: odoo.requests == 1)
     caller.send_signal(signal.SIGKILL)
     killed = time.monotonic()
-    with gate(odoo.url, lease_seconds=lease).turn():
+    with make_limiter(odoo.url, lease_seconds=lease).slot():
         assert time.monotonic() - killed < lease + 4
     caller.communicate()
 
 
-def test_two_servers_have_two_gates(gate: MakeGate) -> None:
-    with taken(gate("http://one:8069")), gate("http://two:8069").turn():
+def test_two_servers_have_two_limiters(make_limiter: MakeLimiter) -> None:
+    with taken(make_limiter("http://one:8069")), make_limiter("http://two:8069").slot():
         pass
 
 
-def test_nothing_of_a_gate_stays_in_redis_for_good(gate: MakeGate, raw: redis.Redis) -> None:
-    one = gate()
+def test_nothing_of_a_limiter_stays_in_redis_for_good(make_limiter: MakeLimiter, raw: redis.Redis) -> None:
+    one = make_limiter()
     fail(one)
-    with one.turn():
+    with one.slot():
         assert raw.keys("fbs:odoo:*")
         assert all(raw.pttl(name) > 0 for name in raw.keys("fbs:odoo:*"))
     fail(one)
     assert all(raw.pttl(name) > 0 for name in raw.keys("fbs:odoo:*"))
 
 
-def test_a_lost_answer_of_redis_does_not_make_a_call_wait_for_itself(gate: MakeGate) -> None:
-    one = gate()
-    about = one._about("the-same-lease", 1)
-    assert one._take_script(**about) == ["taken", 0]
-    assert one._take_script(**about) == ["taken", 0]
+def test_a_lost_answer_of_redis_does_not_make_a_call_wait_for_itself(make_limiter: MakeLimiter) -> None:
+    one = make_limiter()
+    about = one._script_call("the-same-lease", 1)
+    assert one._acquire_script(**about) == ["acquired", 0]
+    assert one._acquire_script(**about) == ["acquired", 0]
 
 
-# ----------------------------------------------------------------------------------------------------------- cancelling
+# cancelling
 
 
-def test_a_job_that_is_cancelled_while_it_waits_stops_at_once(gate: MakeGate, raw: redis.Redis) -> None:
+def test_a_job_that_is_cancelled_while_it_waits_stops_at_once(make_limiter: MakeLimiter, raw: redis.Redis) -> None:
     def cancelled() -> None:
         raise JobCancelled("The job was cancelled.")
 
-    with taken(gate()):
+    with taken(make_limiter()):
         began = time.monotonic()
-        with pytest.raises(JobCancelled), gate(waiting=cancelled).turn():
+        with pytest.raises(JobCancelled), make_limiter(waiting=cancelled).slot():
             raise AssertionError("a call was made")
         assert time.monotonic() - began < 3
         assert raw.zcard(key("leases")) == 1
 
 
-def test_a_read_that_is_cancelled_while_it_waits_stops_at_once(odoo: OdooServer, gate: MakeGate) -> None:
+def test_a_read_that_is_cancelled_while_it_waits_stops_at_once(odoo: OdooServer, make_limiter: MakeLimiter) -> None:
     class Cancelled(NullProgress):
         asked = 0
 
@@ -181,26 +183,26 @@ def test_a_read_that_is_cancelled_while_it_waits_stops_at_once(odoo: OdooServer,
         return [thread for thread in threading.enumerate() if thread.name == "fbs-odoo-reader"]
 
     others = reading()
-    transport = open_transport(connection(odoo), gate=gate(odoo.url))
-    with taken(gate(odoo.url)):
+    transport = open_transport(connection(odoo), limiter=make_limiter(odoo.url))
+    with taken(make_limiter(odoo.url)):
         with closing(transport), pytest.raises(JobCancelled):
             list(OdooConnector(transport).read(load_domain("hr"), progress=Cancelled()))
         until(lambda: set(reading()) <= set(others))
     assert odoo.calls == []
 
 
-def test_progress_is_told_in_the_jobs_own_thread_alone(gate: MakeGate) -> None:
-    told: list[int] = []
-    waiting = gate(waiting=lambda: told.append(threading.get_ident()))
-    with taken(gate()) as release:
+def test_progress_is_reported_in_the_thread_of_the_job_only(make_limiter: MakeLimiter) -> None:
+    reported: list[int] = []
+    waiting = make_limiter(waiting=lambda: reported.append(threading.get_ident()))
+    with taken(make_limiter()) as release:
         timer = threading.Timer(0.3, release.set)
         timer.start()
         with taken(waiting):
-            assert told == []
+            assert reported == []
         timer.join()
 
 
-# ---------------------------------------------------------------------------------------------------------- whole reads
+# whole reads
 
 
 def discover(odoo: OdooServer, progress: NullProgress | None = None, **settings: Any) -> dict[str, Any]:
@@ -216,7 +218,9 @@ def full_odoo() -> Iterator[OdooServer]:
         yield server
 
 
-def test_a_read_takes_as_many_calls_as_without_a_gate(full_odoo: OdooServer, redis_url: str, raw: redis.Redis) -> None:
+def test_a_read_takes_as_many_calls_as_without_a_limiter(
+    full_odoo: OdooServer, redis_url: str, raw: redis.Redis
+) -> None:
     full_odoo.calls.clear()
     without = discover(full_odoo)
     assert raw.keys("*") == []
@@ -237,10 +241,10 @@ def test_a_redis_that_goes_away_and_comes_back_fails_no_call(
 
     folder = run_folder / f"redis-of-{tmp_path.name}"
     server = EmbeddedRedis.start(folder, durable=False)
-    guarded = OdooGate(server.url, odoo.url, max_calls=1, max_failures=1, pause=60)
+    guarded = OdooLimiter(server.url, odoo.url, max_calls=1, max_failures=1, pause=60)
     try:
-        with closing(open_transport(connection(odoo), gate=guarded)) as transport:
-            with guarded.turn():
+        with closing(open_transport(connection(odoo), limiter=guarded)) as transport:
+            with guarded.slot():
                 server.stop()  # while a call is made: its lease cannot be given back
             for _ in range(3):
                 ask()
@@ -254,7 +258,7 @@ def test_a_redis_that_goes_away_and_comes_back_fails_no_call(
                 assert client.hgetall("fbs:metrics") == {f"calls|{odoo.url.partition('://')[2]}": "1"}
     finally:
         server.stop()
-    assert len([line for line in caplog.messages if "are not counted and go on" in line]) == 1
+    assert len([line for line in caplog.messages if "are not limited while Redis is unreachable" in line]) == 1
 
 
 def test_a_read_goes_on_without_redis(full_odoo: OdooServer) -> None:
@@ -265,9 +269,9 @@ def test_a_read_goes_on_without_redis(full_odoo: OdooServer) -> None:
     assert time.monotonic() - began < 10, "Redis is not asked again and again"
 
 
-def test_there_is_a_gate_for_a_server_and_a_redis(redis_url: str) -> None:
+def test_there_is_a_limiter_for_a_server_and_a_redis(redis_url: str) -> None:
     def server(url: str, **settings: Any) -> str | None:
-        made = gate_for(OdooConnection(url=url), settings=Settings(**settings), progress=NullProgress())
+        made = limiter_for(OdooConnection(url=url), settings=Settings(**settings), progress=NullProgress())
         if made is None:
             return None
         made.close()
