@@ -37,10 +37,10 @@ def flower(
     given = {"fbs_flower_address": address, "fbs_flower_port": port}
     settings = current_settings().model_copy(update={name: value for name, value in given.items() if value is not None})
 
-    def tell(url: str) -> None:
+    def announce(url: str) -> None:
         say(f"The dashboard is at {url} for {settings.fbs_flower_user} and FBS_FLOWER_PASSWORD.")
         if not is_loopback(settings.fbs_flower_address or LOOPBACK):
             note("Others can reach it, and what they type travels unencrypted: put a proxy with TLS before it.")
         tell_ready(ready_fd)
 
-    run_dashboard(settings, tell=tell)
+    run_dashboard(settings, on_ready=announce)

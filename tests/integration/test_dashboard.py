@@ -1,4 +1,4 @@
-"""`fbs flower` as a real process: its door, its memory, its silence about secrets."""
+"""`fbs flower` as a real process: authentication, saved history, redaction."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fbs_worker.core.errors import EXIT_USAGE, JobError
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.app import make_app
 from fbs_worker.jobs.store import JobStore
-from fbs_worker.ops.dashboard.auth import header_of
+from fbs_worker.ops.dashboard.auth import basic_auth_header
 from fbs_worker.ops.local.embedded import EmbeddedRedis
 from fbs_worker.ops.local.programs import Program, settings_environment
 from tests.support.dashboard import PASSWORD, USER, Dashboard, dashboard, until
@@ -64,7 +64,7 @@ def settings_for(redis_url: str, home: Path, **more: Any) -> Settings:
 
 @pytest.fixture(scope="module")
 def shown(redis_server: EmbeddedRedis, run_folder: Path) -> Iterator[Dashboard]:
-    """One dashboard for the tests that only ask it."""
+    """One dashboard for the tests that only read."""
     home = run_folder / "dashboard"
     home.mkdir()
     with redis_database(redis_server.url) as url, dashboard(settings_for(url, home), log=home / "log") as running:
@@ -86,12 +86,18 @@ def test_the_addresses_are_all() -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND"])
 def test_nothing_is_shown_without_the_password(shown: Dashboard, method: str) -> None:
-    for authorization in ("", header_of(USER, ""), header_of(USER, "wrong"), header_of("admin", PASSWORD), "Basic x"):
-        for address in ADDRESSES if authorization in {"", header_of(USER, "wrong")} else ADDRESSES[:3]:
+    for authorization in (
+        "",
+        basic_auth_header(USER, ""),
+        basic_auth_header(USER, "wrong"),
+        basic_auth_header("admin", PASSWORD),
+        "Basic x",
+    ):
+        for address in ADDRESSES if authorization in {"", basic_auth_header(USER, "wrong")} else ADDRESSES[:3]:
             answer = shown.ask(address, method=method, authorization=authorization)
             assert answer.status == 401, address
             assert answer.headers["www-authenticate"].startswith("Basic")
-            assert answer.body == (b"" if method == "HEAD" else b"User and password are needed.\n")
+            assert answer.body == (b"" if method == "HEAD" else b"User and password are required.\n")
             assert "set-cookie" not in answer.headers
 
 
@@ -116,7 +122,7 @@ def test_with_the_password_everything_is_shown(shown: Dashboard) -> None:
     assert shown.ask("/nothing").status == 404
 
 
-def test_nobody_can_do_anything_here(shown: Dashboard) -> None:
+def test_it_is_read_only(shown: Dashboard) -> None:
     doing = [path for path in ADDRESSES if path.startswith("/api/")]
     answers = {path: shown.ask(path, method="POST").status for path in doing}
     assert set(answers.values()) == {403, 405}
@@ -126,7 +132,7 @@ def test_nobody_can_do_anything_here(shown: Dashboard) -> None:
     }
 
 
-def test_it_does_not_tell_the_password_of_redis(shown: Dashboard) -> None:
+def test_the_password_of_redis_is_not_shown(shown: Dashboard) -> None:
     password = shown.program.settings.fbs_redis_url.split("@")[0].rpartition(":")[2]
     for address in ("/", "/broker", "/api/workers?refresh=1", "/api/queues/length", "/metrics"):
         assert password not in shown.get(address)
@@ -134,21 +140,21 @@ def test_it_does_not_tell_the_password_of_redis(shown: Dashboard) -> None:
 
 
 def test_a_wrong_password_is_in_the_log_without_itself(shown: Dashboard) -> None:
-    shown.ask("/", authorization=header_of(USER, "guess-of-a-guest"))
+    shown.ask("/", authorization=basic_auth_header(USER, "guess-of-a-guest"))
     log = shown.program.log.read_text()
-    assert "refused 127.0.0.1" in log
+    assert "rejected 127.0.0.1" in log
     assert "guess-of-a-guest" not in log
     assert PASSWORD not in log
 
 
-def tell(shown: Dashboard, task_id: str, *events: tuple[str, dict[str, Any]], state: str) -> None:
-    """Send events as a worker does, until the dashboard, which may have just started, has heard them."""
+def send_events(shown: Dashboard, task_id: str, *events: tuple[str, dict[str, Any]], state: str) -> None:
+    """Send events as a worker does, until the dashboard, which may have just started, has received them."""
 
-    def heard() -> bool:
+    def arrived() -> bool:
         _send(shown.program.settings, task_id, *events)
         return shown.state(task_id) == state
 
-    until(heard)
+    until(arrived)
 
 
 def _send(settings: Settings, task_id: str, *events: tuple[str, dict[str, Any]]) -> None:
@@ -161,10 +167,10 @@ def _send(settings: Settings, task_id: str, *events: tuple[str, dict[str, Any]])
             dispatcher.send(f"task-{kind}", uuid=task_id, **fields)
 
 
-def test_a_password_in_somebody_elses_message_is_not_shown(shown: Dashboard) -> None:
+def test_a_password_in_a_foreign_message_is_not_shown(shown: Dashboard) -> None:
     kwargs = {"config": {"solution_name": "shop", "database_config": {"name": "x", "password": SECRET}}}
     about = {"name": "fbs.setup", "args": "()", "kwargs": repr(kwargs)}
-    tell(shown, "foreign", ("sent", about), ("received", about), state="RECEIVED")
+    send_events(shown, "foreign", ("sent", about), ("received", about), state="RECEIVED")
     for address in ("/api/tasks", "/api/task/info/foreign", "/task/foreign"):
         page = shown.get(address)
         assert SECRET not in page
@@ -196,12 +202,12 @@ def test_it_says_why_it_cannot_listen(own: Settings, tmp_path: Path) -> None:
 
 
 @pytest.mark.faults
-def test_it_keeps_its_memory_when_it_is_killed(own: Settings, tmp_path: Path) -> None:
+def test_the_history_survives_a_kill(own: Settings, tmp_path: Path) -> None:
     job = "22222222-2222-2222-2222-222222222222"
     with dashboard(own, log=tmp_path / "first.log") as first:
         about = {"name": "fbs.setup", "args": "()", "kwargs": "{'solution_name': 'shop', 'password': '" + SECRET + "'}"}
         progress = {"step": "tables", "percent": 50, "message": "lease", "current": 1, "total": 2}
-        tell(first, "1", ("received", about), ("started", {}), ("progress", progress), state="PROGRESS")
+        send_events(first, "1", ("received", about), ("started", {}), ("progress", progress), state="PROGRESS")
         with pytest.raises(JobError, match="Another dashboard"):
             Program.start("flower", settings=own, log=tmp_path / "second.log")
         history = own.home() / "flower" / "history.json"
@@ -226,17 +232,17 @@ def test_it_keeps_its_memory_when_it_is_killed(own: Settings, tmp_path: Path) ->
 
 
 @pytest.mark.faults
-def test_it_hears_again_once_redis_is_back(run_folder: Path, tmp_path: Path) -> None:
+def test_it_reconnects_when_redis_is_back(run_folder: Path, tmp_path: Path) -> None:
     folder = run_folder / "redis-of-the-dashboard"
     server = EmbeddedRedis.start(folder, durable=False)
     about = {"name": "fbs.setup"}
     try:
         with dashboard(settings_for(server.url, tmp_path / "home"), log=tmp_path / "log") as shown:
-            tell(shown, "before", ("received", about), state="RECEIVED")
+            send_events(shown, "before", ("received", about), state="RECEIVED")
             stop_redis(server, kill=True)
             assert shown.state("before") == "RECEIVED"
             server = start_redis(folder)
-            tell(shown, "after", ("received", about), state="RECEIVED")
+            send_events(shown, "after", ("received", about), state="RECEIVED")
             assert shown.state("before") == "RECEIVED"
     finally:
         server.stop()

@@ -84,7 +84,7 @@ def complaints(browser: WebDriver) -> list[dict[str, Any]]:
 def nothing_is_shown(browser: WebDriver, shown: Dashboard) -> None:
     for path in ("/", "/tasks", "/metrics", "/api/tasks"):
         browser.get(shown.url + path)
-        assert browser.find_element(By.TAG_NAME, "body").text in {"", "User and password are needed."}
+        assert browser.find_element(By.TAG_NAME, "body").text in {"", "User and password are required."}
         assert "flower" not in browser.page_source.lower()
 
 
@@ -111,8 +111,8 @@ def test_a_person_sees_a_job_run_and_end(browser: WebDriver, settings: MakeSetti
         browser.find_element(By.CSS_SELECTOR, '[data-task-state="PROGRESS"]').click()
         until(browser, lambda seen: list(rows(seen)) == [running.id])
         browser.get(f"{shown.url}/task/{running.id}")
-        told = details(browser)
-        assert (told["Status"], told["Step"], told["Percent"]) == ("PROGRESS", "fields", "50")
+        page = details(browser)
+        assert (page["Status"], page["Step"], page["Percent"]) == ("PROGRESS", "fields", "50")
         picture(browser, "running-task")
 
         gate.touch()

@@ -1,4 +1,4 @@
-"""A real `fbs flower`, and someone who asks it."""
+"""A real `fbs flower`, and an HTTP client for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from fbs_worker.core.settings import Settings
-from fbs_worker.ops.dashboard.auth import header_of
+from fbs_worker.ops.dashboard.auth import basic_auth_header
 from fbs_worker.ops.local.programs import Program
 
 USER = "fbs"
@@ -25,7 +25,7 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What came back; the headers' names in small letters."""
+    """A response; header names in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -43,10 +43,10 @@ class Dashboard:
 
     program: Program
     url: str
-    authorization: str = field(default=header_of(USER, PASSWORD), repr=False)
+    authorization: str = field(default=basic_auth_header(USER, PASSWORD), repr=False)
 
     def ask(self, path: str, *, method: str = "GET", authorization: str | None = None, **headers: str) -> Answer:
-        """Ask for something as this user and password say; as nobody if `authorization` is empty."""
+        """Send a request with this Authorization header; without one if `authorization` is empty."""
         header = self.authorization if authorization is None else authorization
         connection = HTTPConnection(urlsplit(self.url).netloc, timeout=PATIENCE)
         try:
@@ -62,18 +62,18 @@ class Dashboard:
             connection.close()
 
     def get(self, path: str) -> str:
-        """A page, as whoever may see it."""
+        """A page, authenticated."""
         answer = self.ask(path)
         assert answer.status == 200, f"{path}: {answer.status} {answer.text[:200]}"
         return answer.text
 
     def tasks(self) -> dict[str, dict[str, Any]]:
-        """The tasks that it shows, by id."""
-        told: dict[str, dict[str, Any]] = json.loads(self.get("/api/tasks"))
-        return told
+        """The shown tasks, by id."""
+        tasks: dict[str, dict[str, Any]] = json.loads(self.get("/api/tasks"))
+        return tasks
 
     def state(self, task_id: str) -> str:
-        """The state that it shows of a task; empty if it does not know it."""
+        """The shown state of a task; empty if the task is not there."""
         return str(self.tasks().get(task_id, {}).get("state", ""))
 
 
@@ -90,8 +90,8 @@ def dashboard(settings: Settings, *, log: Path) -> Iterator[Dashboard]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait until something is so."""
+    """Wait until the condition holds."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""What the dashboard makes of events and records, and whom it lets in."""
+"""The dashboard's authentication, task states, redaction, saved history and reconciliation with job records."""
 
 from __future__ import annotations
 
@@ -12,25 +12,22 @@ import pytest
 from fbs_worker.core.errors import SettingsError
 from fbs_worker.core.redaction import Redactor
 from fbs_worker.jobs.model import JobRecord, JobState
-from fbs_worker.ops.dashboard.auth import Door, header_of
-from fbs_worker.ops.dashboard.events import ShownState, ShownTask
-from fbs_worker.ops.dashboard.flower_app import without_secrets
-from fbs_worker.ops.dashboard.history import missing
-from fbs_worker.ops.dashboard.history_file import keep, recall
+from fbs_worker.ops.dashboard.auth import BasicAuth, basic_auth_header
+from fbs_worker.ops.dashboard.events import DashboardState, DashboardTask
+from fbs_worker.ops.dashboard.flower_app import redact_reply
+from fbs_worker.ops.dashboard.history import missing_events
+from fbs_worker.ops.dashboard.history_file import load_history, save_history
 
 ENQUEUED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 WORKER = "fbs@here"
 HERE = "127.0.0.1"
 
 
-# ------------------------------------------------------------------------------------------------------------ the door
-
-
 @pytest.mark.parametrize("password", ["secret", "pässwörd ✓", "with:colon", " "])
-def test_the_door_opens_for_user_and_password(password: str) -> None:
-    door = Door("fbs", password)
-    assert door.lets_in(header_of("fbs", password), address=HERE)
-    assert door.lets_in(header_of("fbs", password).replace("Basic", "basic"), address=HERE)
+def test_user_and_password_are_accepted(password: str) -> None:
+    auth = BasicAuth("fbs", password)
+    assert auth.accepts(basic_auth_header("fbs", password), address=HERE)
+    assert auth.accepts(basic_auth_header("fbs", password).replace("Basic", "basic"), address=HERE)
 
 
 @pytest.mark.parametrize(
@@ -41,33 +38,30 @@ def test_the_door_opens_for_user_and_password(password: str) -> None:
         "Basic ",
         "Basic ***",
         "Basic é",
-        header_of("", ""),
-        header_of("fbs", ""),
-        header_of("fbs", "Secret"),
-        header_of("fbs", "secret "),
-        header_of("", "secret"),
-        header_of("admin", "secret"),
-        header_of("fbs", "secret").replace("Basic", "Bearer"),
-        header_of("fbs", "secret") + "," + header_of("fbs", "other"),  # two headers
+        basic_auth_header("", ""),
+        basic_auth_header("fbs", ""),
+        basic_auth_header("fbs", "Secret"),
+        basic_auth_header("fbs", "secret "),
+        basic_auth_header("", "secret"),
+        basic_auth_header("admin", "secret"),
+        basic_auth_header("fbs", "secret").replace("Basic", "Bearer"),
+        basic_auth_header("fbs", "secret") + "," + basic_auth_header("fbs", "other"),  # two headers
         "fbs:secret",
     ],
 )
-def test_the_door_stays_closed(header: str) -> None:
-    assert not Door("fbs", "secret").lets_in(header, address=HERE)
+def test_wrong_credentials_are_rejected(header: str) -> None:
+    assert not BasicAuth("fbs", "secret").accepts(header, address=HERE)
 
 
-def test_there_is_no_door_without_a_password() -> None:
+def test_a_password_and_a_user_without_colon_are_required() -> None:
     with pytest.raises(SettingsError, match="no password"):
-        Door("fbs", "")
+        BasicAuth("fbs", "")
     with pytest.raises(SettingsError, match="colon"):
-        Door("f:bs", "secret")
+        BasicAuth("f:bs", "secret")
 
 
-# --------------------------------------------------------------------------------------------------------- the states
-
-
-def after(*kinds: str) -> ShownTask:
-    task = ShownTask("1")
+def after(*kinds: str) -> DashboardTask:
+    task = DashboardTask("1")
     for time, kind in enumerate(kinds):
         fields = {"step": f"step {time}", "percent": time} if kind == "progress" else {}
         task.event(kind, timestamp=float(time), fields=fields)
@@ -105,30 +99,32 @@ def test_a_progress_is_shown_until_the_end() -> None:
     assert after("started", "progress", "succeeded").progress == ""
     done = after("started", "progress", "succeeded", "progress")
     assert (done.step, done.percent) == ("step 1", 100)
-    task = ShownTask("1")
+    task = DashboardTask("1")
     task.event("progress", fields={"step": "fields", "percent": None})
     assert task.progress == "fields"
 
 
-def test_what_waits_is_sorted_by_its_enqueuing() -> None:
+def test_a_queued_task_is_sorted_by_its_enqueuing() -> None:
     assert after("sent").received == 0.0
     assert after("sent", "received").received == 1.0
     assert after("received", "sent").received == 0.0
 
 
-def heard(kind: str, **fields: Any) -> dict[str, Any]:
-    told = {"type": f"task-{kind}", "uuid": "1", "hostname": WORKER, "timestamp": 1.0, "local_received": 1.0}
-    return {**told, "clock": 1, "utcoffset": 0, "pid": 1, **fields}
+def received(kind: str, **fields: Any) -> dict[str, Any]:
+    event = {"type": f"task-{kind}", "uuid": "1", "hostname": WORKER, "timestamp": 1.0, "local_received": 1.0}
+    return {**event, "clock": 1, "utcoffset": 0, "pid": 1, **fields}
 
 
-def test_arguments_are_kept_without_secrets() -> None:
-    state = ShownState()
+def test_arguments_are_stored_without_secrets() -> None:
+    state = DashboardState()
     kwargs = {"solution_name": "shop", "domain": "hr", "database_config": {"name": "x", "password": "hunter-2"}}
-    state.event(heard("received", name="fbs.setup", args="('postgresql://me:hunter-2@host/x',)", kwargs=repr(kwargs)))
-    assert state.shown()["1"].args == "(not shown)"
-    state.event(heard("failed", exception="no: postgresql://me:hunter-2@host/x", traceback="password='hunter-2'"))
-    state.tell("2", "sent", 1.0, name="fbs.setup", kwargs=repr(kwargs))
-    for task in state.shown().values():
+    state.event(
+        received("received", name="fbs.setup", args="('postgresql://me:hunter-2@host/x',)", kwargs=repr(kwargs))
+    )
+    assert state.tasks_by_id()["1"].args == "(not shown)"
+    state.event(received("failed", exception="no: postgresql://me:hunter-2@host/x", traceback="password='hunter-2'"))
+    state.apply("2", "sent", 1.0, name="fbs.setup", kwargs=repr(kwargs))
+    for task in state.tasks_by_id().values():
         assert "hunter-2" not in str(task.as_dict())
         assert "hunter-2" not in str(vars(task))
         assert task.as_dict()["subject"] == "shop"
@@ -136,33 +132,33 @@ def test_arguments_are_kept_without_secrets() -> None:
 
 
 def test_a_short_secret_does_not_garble_names() -> None:
-    state = ShownState()
+    state = DashboardState()
     state.redact = Redactor(["test"])
-    state.event(heard("received", name="test.steps", kwargs="{'x': 'test'}"))
-    assert state.shown()["1"].name == "test.steps"
-    assert state.shown()["1"].kwargs == "{'x': '***'}"
+    state.event(received("received", name="test.steps", kwargs="{'x': 'test'}"))
+    assert state.tasks_by_id()["1"].name == "test.steps"
+    assert state.tasks_by_id()["1"].kwargs == "{'x': '***'}"
 
 
-def test_what_is_told_counts_in_no_workers_figures() -> None:
-    state = ShownState(max_tasks_in_memory=2)
+def test_applied_events_change_no_worker_counter() -> None:
+    state = DashboardState(max_tasks_in_memory=2)
     for number in range(3):
-        state.tell(str(number), "succeeded", 1.0, worker=WORKER, name="fbs.setup")
-    assert list(state.shown()) == ["1", "2"]
+        state.apply(str(number), "succeeded", 1.0, worker=WORKER, name="fbs.setup")
+    assert list(state.tasks_by_id()) == ["1", "2"]
     assert list(state.search_engine.documents) == ["1", "2"]
-    assert state.shown()["2"].worker.hostname == WORKER
+    assert state.tasks_by_id()["2"].worker.hostname == WORKER
     assert state.task_types() == ["fbs.setup"]
     assert not state.counter
-    assert state.changes == 3
+    assert state.version == 3
 
 
-def test_what_workers_tell_of_themselves_has_no_secrets() -> None:
-    told = {
+def test_replies_of_workers_have_no_secrets() -> None:
+    reply = {
         "reserved": [{"name": "fbs.setup", "args": ["hunter-2"], "kwargs": {"config": {"password": "hunter-2"}}}],
         "scheduled": [{"request": {"args": "()", "kwargs": "{'database_password': 'hunter-2'}"}, "priority": 6}],
         "conf": {"broker_url": "redis://:hunter-2@host/0", "sentinel_kwargs": {"password": "hunter-2"}, "limit": None},
         "list": ["redis://:hunter-2@host/0"],
     }
-    seen = without_secrets(told, Redactor(["hunter-2"]))
+    seen = redact_reply(reply, Redactor(["hunter-2"]))
     assert "hunter-2" not in str(seen)
     assert seen["reserved"][0] == {
         "name": "fbs.setup",
@@ -174,45 +170,43 @@ def test_what_workers_tell_of_themselves_has_no_secrets() -> None:
     assert seen["conf"]["limit"] is None
 
 
-# --------------------------------------------------------------------------------------------------------- the memory
-
-
-def test_what_was_kept_is_recalled(tmp_path: Path) -> None:
-    state = ShownState(max_tasks_in_memory=10)
-    state.event({**heard("x"), "type": "worker-heartbeat", "freq": 2.0, "active": 3, "sw_sys": "Linux"})
-    state.event(heard("received", name="fbs.setup", kwargs="{'solution_name': 'sköp ✓'}", root_id="1", parent_id="0"))
-    state.event(heard("progress", step="tables", percent=25, message="lease"))
-    state.tell("2", "sent", 2.0, name="fbs.drop")
-    keep(state, tmp_path / "kept")
-    again = recall(tmp_path / "kept", most=10)
-    for name, task in state.shown().items():
-        told, was = again.shown()[name].as_dict(), task.as_dict()
-        assert {key: told[key] for key in told if key != "worker"} == {key: was[key] for key in was if key != "worker"}
-    assert again.shown()["1"].worker.hostname == WORKER
-    assert again.shown()["2"].worker is None
+def test_a_saved_history_is_loaded(tmp_path: Path) -> None:
+    state = DashboardState(max_tasks_in_memory=10)
+    state.event({**received("x"), "type": "worker-heartbeat", "freq": 2.0, "active": 3, "sw_sys": "Linux"})
+    state.event(
+        received("received", name="fbs.setup", kwargs="{'solution_name': 'sköp ✓'}", root_id="1", parent_id="0")
+    )
+    state.event(received("progress", step="tables", percent=25, message="lease"))
+    state.apply("2", "sent", 2.0, name="fbs.drop")
+    save_history(state, tmp_path / "kept")
+    again = load_history(tmp_path / "kept", max_tasks=10)
+    for name, task in state.tasks_by_id().items():
+        loaded, was = again.tasks_by_id()[name].as_dict(), task.as_dict()
+        assert {key: loaded[key] for key in loaded if key != "worker"} == {
+            key: was[key] for key in was if key != "worker"
+        }
+    assert again.tasks_by_id()["1"].worker.hostname == WORKER
+    assert again.tasks_by_id()["2"].worker is None
     assert again.workers[WORKER].sw_sys == "Linux"
     assert not again.workers[WORKER].alive
     assert again.counter == state.counter
     assert again.task_types() == ["fbs.drop", "fbs.setup"]
     assert set(again.search_engine.documents) == {"1", "2"}
-    again.event(heard("succeeded", result="{}"))
-    keep(again, tmp_path / "kept")
-    assert recall(tmp_path / "kept", most=1).shown().keys() == {"1"}  # the newest
-    assert recall(tmp_path / "kept", most=1).shown()["1"].state == "SUCCESS"
+    again.event(received("succeeded", result="{}"))
+    save_history(again, tmp_path / "kept")
+    assert load_history(tmp_path / "kept", max_tasks=1).tasks_by_id().keys() == {"1"}  # the newest
+    assert load_history(tmp_path / "kept", max_tasks=1).tasks_by_id()["1"].state == "SUCCESS"
 
 
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "{}", '{"workers": [1]}', '{"workers": [], "tasks": [{"state": "x"}]}']
 )
-def test_a_memory_that_cannot_be_read_is_put_aside(text: str, tmp_path: Path) -> None:
+def test_an_unreadable_history_is_renamed(text: str, tmp_path: Path) -> None:
     file = tmp_path / "kept.json"
     file.write_text(text)
-    assert not recall(file, most=10).shown()
+    assert not load_history(file, max_tasks=10).tasks_by_id()
     assert [path.read_text() for path in tmp_path.iterdir()] == [text]
     assert not file.exists()
-
-
-# -------------------------------------------------------------------------------------------------------- the records
 
 
 def record(state: JobState, **changes: Any) -> JobRecord:
@@ -242,14 +236,14 @@ def record(state: JobState, **changes: Any) -> JobRecord:
     return replace(queued, **changes)
 
 
-def shown_after(told: JobRecord, *, twice: bool = True) -> ShownTask:
+def shown_after(job: JobRecord, *, twice: bool = True) -> DashboardTask:
     """A task after a look at its record; a second look has nothing more to say."""
-    state = ShownState()
-    for kind, time, fields in missing(told, None):
-        state.tell(told.id, kind, time, worker=told.worker, **fields)
-    task = state.shown()[told.id]
+    state = DashboardState()
+    for kind, time, fields in missing_events(job, None):
+        state.apply(job.id, kind, time, worker=job.worker, **fields)
+    task = state.tasks_by_id()[job.id]
     if twice:
-        assert list(missing(told, task)) == []
+        assert list(missing_events(job, task)) == []
     return task
 
 
@@ -265,14 +259,14 @@ def shown_after(told: JobRecord, *, twice: bool = True) -> ShownTask:
         (JobState.CANCELLED, "REVOKED"),
     ],
 )
-def test_a_job_that_nobody_heard_of_is_shown_as_its_record_says(state: JobState, shown: str) -> None:
+def test_a_job_without_events_gets_the_state_of_its_record(state: JobState, shown: str) -> None:
     task = shown_after(record(state))
     assert (task.state, task.name, task.solution, task.received) == (shown, "fbs.setup", "shop", ENQUEUED.timestamp())
 
 
 def test_a_job_cancelled_while_it_waited_has_no_worker() -> None:
-    told = record(JobState.QUEUED, finished_at=ENQUEUED + timedelta(seconds=2))
-    task = shown_after(replace(told, state=JobState.CANCELLED))
+    job = record(JobState.QUEUED, finished_at=ENQUEUED + timedelta(seconds=2))
+    task = shown_after(replace(job, state=JobState.CANCELLED))
     assert (task.state, task.started, task.worker) == ("REVOKED", None, None)
 
 
@@ -283,12 +277,12 @@ def test_how_a_job_ended() -> None:
     assert (failed.exception, failed.progress) == ("No such role. [database]", "tables 25 %")
 
 
-def test_other_peoples_actions_keep_their_name() -> None:
+def test_actions_of_other_applications_keep_their_name() -> None:
     assert shown_after(record(JobState.QUEUED, action="test.steps")).name == "test.steps"
 
 
 @pytest.mark.parametrize(
-    ("kinds", "told", "shown"),
+    ("kinds", "job", "shown"),
     [
         (("sent", "started"), JobState.RUNNING, "PROGRESS"),
         (("sent", "started", "progress"), JobState.RUNNING, "PROGRESS"),
@@ -301,13 +295,13 @@ def test_other_peoples_actions_keep_their_name() -> None:
         (("progress",), JobState.FAILED, "FAILURE"),
     ],
 )
-def test_what_was_not_heard_is_put_right(kinds: tuple[str, ...], told: JobState, shown: str) -> None:
-    state, kept = ShownState(), record(told)
+def test_a_task_is_reconciled_with_its_record(kinds: tuple[str, ...], job: JobState, shown: str) -> None:
+    state, kept = DashboardState(), record(job)
     for kind in kinds:
         known = {"step": "tables", "percent": 25} if kinds[-1] in {"lost", "received", "retried"} else {"step": "x"}
         about = {"name": "fbs.setup"} if kind == "sent" else {}
-        state.tell("1", kind, 1.0, **(known if kind == "progress" else about))
-    for kind, time, fields in list(missing(kept, state.shown()["1"])):
-        state.tell("1", kind, time, **fields)
-    assert state.shown()["1"].state == shown
-    assert state.shown()["1"].name == "fbs.setup"
+        state.apply("1", kind, 1.0, **(known if kind == "progress" else about))
+    for kind, time, fields in list(missing_events(kept, state.tasks_by_id()["1"])):
+        state.apply("1", kind, time, **fields)
+    assert state.tasks_by_id()["1"].state == shown
+    assert state.tasks_by_id()["1"].name == "fbs.setup"

@@ -1,1 +1,1 @@
-"""The dashboard: Flower behind a password, with the progress of jobs, without their secrets, and with a memory."""
+"""The dashboard: Flower behind a password, with job progress, redacted secrets and a history that survives restarts."""

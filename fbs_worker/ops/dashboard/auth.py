@@ -1,7 +1,7 @@
-"""The one door of the dashboard: whoever does not give user and password learns nothing, whatever the address.
+"""HTTP Basic authentication of the dashboard: no request passes without user and password, whatever its address.
 
-Flower asks some of its pages for a password and leaves others open (`/metrics`, `/healthcheck`, `/static`), so the
-question is put before its routes are looked at.
+Flower protects some of its pages and leaves others open (`/metrics`, `/healthcheck`, `/static`), so the check runs
+before its routing.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from fbs_worker.core.errors import SettingsError
 
 _log = logging.getLogger(__name__)
 
-_WORDS: Final = b"User and password are needed.\n"
+_BODY: Final = b"User and password are required.\n"
 
 
-class Door:
-    """Knows the user and the password (HTTP Basic, RFC 7617).
+class BasicAuth:
+    """Check requests against one user and password (HTTP Basic, RFC 7617).
 
     Args:
-        user: who may come in; no colon in it.
-        password: with what.
+        user: the user name, without a colon.
+        password: the password.
 
     Raises:
-        SettingsError: the password is empty, or the user cannot be one.
+        SettingsError: the password is empty, or the user name has a colon.
     """
 
     def __init__(self, user: str, password: str) -> None:
@@ -39,30 +39,33 @@ class Door:
                 "The dashboard has no password.", hint="Set FBS_FLOWER_PASSWORD; without one it does not start."
             )
         if ":" in user:
-            raise SettingsError("The dashboard's user may not have a colon in it.", hint="Correct FBS_FLOWER_USER.")
+            raise SettingsError("The dashboard's user may not contain a colon.", hint="Correct FBS_FLOWER_USER.")
         self._expected = _digest(f"{user}:{password}".encode())
 
-    def lets_in(self, header: str, *, address: str | None) -> bool:
-        """Whether somebody gives the right user and password; it takes the same time whatever is given.
+    def accepts(self, header: str, *, address: str | None) -> bool:
+        """Compare credentials in constant time.
 
         Args:
             header: the request's Authorization header; empty if it has none.
-            address: where the request comes from, for the log.
+            address: the client's address, for the log.
+
+        Returns:
+            True if user and password are right.
         """
         if hmac.compare_digest(_digest(_credentials(header)), self._expected):
             return True
         if header:
-            _log.warning("the dashboard refused %s: wrong user or password", address)
+            _log.warning("the dashboard rejected %s: wrong user or password", address)
         return False
 
 
-def header_of(user: str, password: str) -> str:
-    """The header with which someone comes in."""
+def basic_auth_header(user: str, password: str) -> str:
+    """The Authorization header for a user and password."""
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
-class Refusal(HTTPMessageDelegate):
-    """Answers a request with a request for the password, and keeps nothing of what it carries.
+class Unauthorized(HTTPMessageDelegate):
+    """Answer a request with 401 and discard its body.
 
     Args:
         request: the request.
@@ -72,23 +75,23 @@ class Refusal(HTTPMessageDelegate):
         self._request = request
 
     def finish(self) -> None:
-        """The request has been read."""
+        """Send the response: the request has been read."""
         connection = cast("HTTPConnection", self._request.connection)
         headers = HTTPHeaders(
             {
                 "WWW-Authenticate": 'Basic realm="fbs-worker", charset="UTF-8"',
                 "Content-Type": "text/plain; charset=UTF-8",
-                "Content-Length": str(len(_WORDS)),
+                "Content-Length": str(len(_BODY)),
                 "Cache-Control": "no-store",
             }
         )
-        body = b"" if self._request.method == "HEAD" else _WORDS
+        body = b"" if self._request.method == "HEAD" else _BODY
         connection.write_headers(ResponseStartLine("HTTP/1.1", 401, "Unauthorized"), headers, body)
         connection.finish()
 
 
 def _credentials(header: str) -> bytes:
-    """`user:password` of an Authorization header; empty, which nobody is called, where it has none."""
+    """`user:password` of an Authorization header; empty, which matches no user, without valid ones."""
     scheme, _, encoded = header.partition(" ")
     if scheme.lower() != "basic":
         return b""
@@ -99,5 +102,5 @@ def _credentials(header: str) -> bytes:
 
 
 def _digest(text: bytes) -> bytes:
-    """As long for a short text as for a long one, so that comparing tells nothing of a length."""
+    """Hash to a fixed length, so that the comparison's duration does not reveal the password's length."""
     return hashlib.sha256(text).digest()

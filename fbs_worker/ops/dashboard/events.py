@@ -1,7 +1,7 @@
-"""What the dashboard shows of tasks: the solution and the progress as well, and no secret.
+"""Task state of the dashboard: Flower's, with solution and progress added and secrets redacted.
 
-Facts relied on: an event `task-<something>` that Celery does not know becomes the state of that name in capitals
-(`celery.events.state.Task.event`), and what `Task._fields` names is shown, told by the API and kept.
+Facts relied on: an event `task-<something>` unknown to Celery becomes the state of that name in capitals
+(`celery.events.state.Task.event`), and the names in `Task._fields` are shown, returned by the API and saved.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ LOST: Final = "LOST"
 
 _AFTER_STARTED: Final = states.precedence(states.STARTED) - 0.5
 _SUBJECT: Final = re.compile(r"'(solution_name|domain)': '([^']+)'")
-_WORDS: Final = frozenset({"exception", "kwargs", "message", "result", "step", "traceback"})
-"""What of an event is words, in which there could be a secret."""
+_REDACTED_FIELDS: Final = frozenset({"exception", "kwargs", "message", "result", "step", "traceback"})
+"""Fields of an event that hold free text, which may contain a secret."""
 
 
-class ShownTask(Task):  # type: ignore[misc]  # Celery has no types
-    """A task, with the solution or domain that it is for and how far it is.
+class DashboardTask(Task):  # type: ignore[misc]  # Celery has no types
+    """A task with its solution or domain and its progress.
 
-    A job whose worker is lost reads `LOST`, until something is heard of it again.
+    A job whose worker is lost has the state `LOST` until its next event.
     """
 
     state: str
@@ -40,108 +40,108 @@ class ShownTask(Task):  # type: ignore[misc]  # Celery has no types
     percent: int | None = None
     message: str | None = None
 
-    heard: float = 0.0
-    """When something was last heard of it, by this process's own clock."""
+    last_event_at: float = 0.0
+    """Time of the last event, by this process's monotonic clock, seconds."""
 
     merge_rules: ClassVar = {**Task.merge_rules, PROGRESS: ()}
-    """Nothing of a progress that comes late: it is told by another process than the end."""
+    """A late progress event changes nothing: progress and end are sent by different processes."""
 
     _fields = ("solution", "domain", "step", "percent", "message", *Task._fields)
 
     @property
     def progress(self) -> str:
-        """Step and percentage for a list; empty once it has succeeded, for then it is plain."""
+        """Step and percentage for a list; empty once the task has succeeded."""
         if self.state == states.SUCCESS or not self.step:
             return ""
         return self.step if self.percent is None else f"{self.step} {self.percent} %"
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready; lists and the API show it, and the history keeps it."""
-        told: dict[str, Any] = super().as_dict()
-        return told | {"subject": self.solution or self.domain, "progress": self.progress}
+        """JSON-ready; used by lists, the API and the saved history."""
+        values: dict[str, Any] = super().as_dict()
+        return values | {"subject": self.solution or self.domain, "progress": self.progress}
 
     def event(
         self, type_: str, timestamp: Any = None, local_received: Any = None, fields: dict[str, Any] | None = None
     ) -> None:
-        """Something happened to it; see Celery's `Task`."""
-        self.heard = time.monotonic()
+        """Apply an event; see Celery's `Task`."""
+        self.last_event_at = time.monotonic()
         fields = fields if fields is not None else {}
         for name, value in _SUBJECT.findall(str(fields.get("kwargs", ""))):
             fields.setdefault(name.removesuffix("_name"), value)
         if type_ == "sent" and self.received is None:
-            self.received = timestamp  # lists are sorted by it: what waits for a worker is among the newest, too
+            self.received = timestamp  # lists are sorted by it: queued tasks belong among the newest, too
         if self.state == LOST:
-            self.state = states.PENDING  # it lives: whatever is told now is newer
+            self.state = states.PENDING  # any event after LOST is newer, whatever its precedence
         if type_ == "succeeded" and self.step:
             fields |= {"percent": 100, "message": None}
         super().event(type_, timestamp, local_received, fields, precedence=_precedence)
 
 
 def _precedence(state: str) -> float:
-    """Celery takes an unknown state for a later one than REVOKED; progress comes right after the start."""
+    """Celery ranks an unknown state after REVOKED; progress comes right after STARTED."""
     return _AFTER_STARTED if state == PROGRESS else float(states.precedence(state))
 
 
-class ShownState(EventsState):  # type: ignore[misc]  # Flower has no types
-    """All tasks and workers that the dashboard knows."""
+class DashboardState(EventsState):  # type: ignore[misc]  # Flower has no types
+    """All tasks and workers of the dashboard."""
 
-    Task = ShownTask
+    Task = DashboardTask
 
     redact: Redactor = Redactor()
-    """Takes secrets out of what is heard, before it is kept."""
+    """Removes secrets from events before they are stored."""
 
-    changes: int = 0
-    """How often something happened to a task."""
+    version: int = 0
+    """Change counter: incremented by each event of a task."""
 
     def event(self, event: dict[str, Any]) -> None:
-        """Something happened; see Flower's `EventsState`."""
+        """Apply an event; see Flower's `EventsState`."""
         if event["type"].startswith("task-"):
-            self.changes += 1
-            event = self._without_secrets(event)
+            self.version += 1
+            event = self._redacted(event)
         super().event(event)
 
-    def tell(self, task_id: str, kind: str, timestamp: float, *, worker: str = "", **fields: Any) -> None:
-        """What happened to a task, known from elsewhere than an event: it counts in no worker's figures.
+    def apply(self, task_id: str, kind: str, timestamp: float, *, worker: str = "", **fields: Any) -> None:
+        """Apply an event that was not received but derived from a job record; it changes no worker's counters.
 
         Args:
             task_id: the task's id.
             kind: the event's name without `task-`.
             timestamp: when it happened, seconds since 1970.
-            worker: whose it is; empty if nobody's.
-            **fields: what the event would have told.
+            worker: the worker's name; empty for none.
+            **fields: the event's fields.
         """
         evicted = self._eviction_candidate(task_id)
         task, _ = self.get_or_create_task(task_id)
-        task.event(kind, timestamp, None, self._without_secrets(fields))
+        task.event(kind, timestamp, None, self._redacted(fields))
         if worker:
             task.worker, _ = self.get_or_create_worker(worker)
-        self.know(task, evicted=evicted)
-        self.changes += 1
+        self.index(task, evicted=evicted)
+        self.version += 1
 
-    def know(self, task: ShownTask, *, evicted: str | None = None) -> None:
-        """A task is here that no event brought: let it be found.
+    def index(self, task: DashboardTask, *, evicted: str | None = None) -> None:
+        """Add a task that no event created to the search index.
 
         Args:
             task: the task.
-            evicted: the id of one that may have made room for it.
+            evicted: the id of the task that may have been evicted for it.
         """
         if task.name:
             self._seen_types.add(task.name)
         self._index_task(task, evicted)
 
-    def shown(self) -> Mapping[str, ShownTask]:
-        """The tasks by their ids; looking at them here does not count as using them."""
-        known: Mapping[str, ShownTask] = self.tasks.data
-        return known
+    def tasks_by_id(self) -> Mapping[str, DashboardTask]:
+        """The tasks by their ids, without marking them as recently used in the LRU cache."""
+        by_id: Mapping[str, DashboardTask] = self.tasks.data
+        return by_id
 
-    def _without_secrets(self, told: Mapping[str, Any]) -> dict[str, Any]:
+    def _redacted(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         clean = {
-            key: self.redact(value) if key in _WORDS and isinstance(value, str) else value
-            for key, value in told.items()
+            key: self.redact(value) if key in _REDACTED_FIELDS and isinstance(value, str) else value
+            for key, value in fields.items()
         }
-        return clean | {"args": positional(told["args"])} if "args" in told else clean
+        return clean | {"args": redact_positional(fields["args"])} if "args" in fields else clean
 
 
-def positional(arguments: object) -> str:
-    """Positional arguments as they are shown: not at all. Nothing tells which is a secret, and a job takes none."""
+def redact_positional(arguments: object) -> str:
+    """A placeholder for positional arguments: without names, secrets among them cannot be recognised."""
     return "()" if not arguments or arguments in ("()", "[]") else "(not shown)"

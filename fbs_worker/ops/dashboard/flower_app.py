@@ -1,8 +1,8 @@
-"""Flower as the dashboard runs it: every address behind the door, nothing but looking, no secret in what workers say.
+"""Flower as the dashboard runs it: every address authenticated, read-only, secrets in workers' replies redacted.
 
-Facts relied on: Tornado asks `Application.find_handler` for each request, before any handler is made; Flower's option
-`read_only` refuses every request that would run or stop a task or change a worker (`flower/api/control.py`,
-`flower/api/tasks.py`); workers tell the real arguments of what they have reserved or scheduled.
+Facts relied on: Tornado calls `Application.find_handler` for each request, before any handler is created; Flower's
+option `read_only` rejects every request that would run or stop a task or change a worker (`flower/api/control.py`,
+`flower/api/tasks.py`); workers report the real arguments of their reserved and scheduled tasks.
 """
 
 from __future__ import annotations
@@ -24,86 +24,86 @@ from tornado.netutil import bind_sockets
 
 from fbs_worker.core.redaction import Redactor
 from fbs_worker.jobs.app import FBSCelery
-from fbs_worker.ops.dashboard.auth import Door, Refusal, header_of
-from fbs_worker.ops.dashboard.events import positional
-from fbs_worker.ops.dashboard.history import LOOK_SECONDS, History, Records
-from fbs_worker.ops.dashboard.templates_loader import Pages
+from fbs_worker.ops.dashboard.auth import BasicAuth, Unauthorized, basic_auth_header
+from fbs_worker.ops.dashboard.events import redact_positional
+from fbs_worker.ops.dashboard.history import SYNC_SECONDS, History, JobSync
+from fbs_worker.ops.dashboard.templates_loader import TemplateLoader
 
-MOST_TASKS: Final = 10_000
-"""So many tasks are kept; older ones go."""
+MAX_TASKS: Final = 10_000
+"""Tasks in the history; older ones are evicted."""
 
-_MOST_BODY_BYTES: Final = 1024 * 1024
-_FORGET_WORKERS_SECONDS: Final = 3_600
+_MAX_BODY_BYTES: Final = 1024 * 1024
+_PURGE_OFFLINE_WORKERS_SECONDS: Final = 3_600
 _COLUMNS: Final = {"subject": "For", "progress": "Progress"}
-_STARS: Final = "***"
+_MASK: Final = "***"
 
 
 class Dashboard(Flower):  # type: ignore[misc]  # Flower has no types
-    """Flower behind the door.
+    """Flower behind `BasicAuth`.
 
     Args:
-        app: the Celery application that is looked at.
-        door: who may come in.
-        file: where the history is kept.
+        app: the monitored Celery application.
+        auth: checks each request.
+        file: the history's file.
     """
 
-    def __init__(self, app: FBSCelery, *, door: Door, file: Path) -> None:
-        self._door = door
-        self._inner = header_of("fbs", _configure())
+    def __init__(self, app: FBSCelery, *, auth: BasicAuth, file: Path) -> None:
+        self._auth = auth
+        self._flower_auth_header = basic_auth_header("fbs", _configure())
         redact = Redactor.of(app.settings)
         loop = IOLoop.current()
-        history = History(app, file=file, redact=redact, io_loop=loop, most=MOST_TASKS)
-        pages = Pages(Path(flower_settings["template_path"]))
-        settings = {**flower_settings, "template_loader": pages}
+        history = History(app, file=file, redact=redact, io_loop=loop, max_tasks=MAX_TASKS)
+        loader = TemplateLoader(Path(flower_settings["template_path"]))
+        settings = {**flower_settings, "template_loader": loader}
         super().__init__(options=options, capp=app, events=history, io_loop=loop, **settings)
-        self.inspector = CarefulInspector(loop, app, options.inspect_timeout / 1000, redact=redact)
-        self._records = Records(app.jobs, history.state, loop)
-        self._look = PeriodicCallback(self._records.look, LOOK_SECONDS * 1000)
+        self.inspector = RedactingInspector(loop, app, options.inspect_timeout / 1000, redact=redact)
+        self._job_sync = JobSync(app.jobs, history.state, loop)
+        self._timer = PeriodicCallback(self._job_sync.run_once, SYNC_SECONDS * 1000)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate:
-        """Who answers a request; Tornado asks for each, whatever its address and method."""
-        if not self._door.lets_in(request.headers.get("Authorization", ""), address=request.remote_ip):
-            return Refusal(request)
-        # Flower asks again, in its own way; what it wants to hear is made anew at each start and known here alone.
-        request.headers["Authorization"] = self._inner
+        """Route a request; Tornado calls this for each one, whatever its address and method."""
+        if not self._auth.accepts(request.headers.get("Authorization", ""), address=request.remote_ip):
+            return Unauthorized(request)
+        # Flower authenticates again itself, with a password generated at each start of this process.
+        request.headers["Authorization"] = self._flower_auth_header
         handler: HTTPMessageDelegate = super().find_handler(request, **kwargs)
         return handler
 
     def listen(self, address: str, port: int) -> int:
-        """Take requests.
+        """Bind the listening sockets.
 
         Args:
-            address: a name or an address of this machine.
-            port: 0 for any that is free.
+            address: a host name or address of this machine.
+            port: the port; 0 for any free one.
 
         Returns:
-            The port.
+            The bound port.
 
         Raises:
-            OSError: it is taken, or there is no such address.
+            OSError: the port is taken, or the address does not exist here.
         """
         sockets = bind_sockets(port, address=address)
-        HTTPServer(self, max_body_size=_MOST_BODY_BYTES).add_sockets(sockets)
-        taken: int = sockets[0].getsockname()[1]
-        return taken
+        HTTPServer(self, max_body_size=_MAX_BODY_BYTES).add_sockets(sockets)
+        bound: int = sockets[0].getsockname()[1]
+        return bound
 
     def start(self) -> None:
-        """Look on until the loop is stopped."""
-        self.io_loop.add_callback(self._records.look)
-        self._look.start()
+        """Serve until the loop is stopped."""
+        self.io_loop.add_callback(self._job_sync.run_once)
+        self._timer.start()
         super().start()
 
     def stop(self) -> None:
-        """Save the history and end."""
-        self._look.stop()
+        """Save the history and stop."""
+        self._timer.stop()
         super().stop()
 
 
-class CarefulInspector(Inspector):  # type: ignore[misc]  # Flower has no types
-    """Asks workers about themselves, and keeps secrets out of what they answer.
+class RedactingInspector(Inspector):  # type: ignore[misc]  # Flower has no types
+    """Flower's inspector of workers, with secrets redacted in their replies.
 
     Args:
-        redact: takes secrets out of words.
+        redact: removes secrets from text.
     """
 
     def __init__(self, *args: Any, redact: Redactor) -> None:
@@ -111,43 +111,46 @@ class CarefulInspector(Inspector):  # type: ignore[misc]  # Flower has no types
         self._redact = redact
 
     def _on_update(self, workername: str, method: str, response: Any) -> None:
-        super()._on_update(workername, method, without_secrets(response, self._redact))
+        super()._on_update(workername, method, redact_reply(response, self._redact))
 
 
-def without_secrets(told: Any, redact: Redactor) -> Any:
-    """What a worker tells of itself, with stars in the place of secrets.
+def redact_reply(reply: Any, redact: Redactor) -> Any:
+    """Mask the secrets in a worker's reply to an inspection.
 
     Args:
-        told: JSON-ready.
-        redact: takes secrets out of words.
+        reply: the reply, JSON-ready.
+        redact: removes secrets from text.
+
+    Returns:
+        A copy of the reply without secrets.
     """
-    match told:
+    match reply:
         case str():
-            return redact(told)
+            return redact(reply)
         case Mapping():
-            return {key: _named(key, value, redact) for key, value in told.items()}
+            return {key: _redact_named(key, value, redact) for key, value in reply.items()}
         case list() | tuple():
-            return [without_secrets(item, redact) for item in told]
-    return told
+            return [redact_reply(item, redact) for item in reply]
+    return reply
 
 
-def _named(name: str, value: Any, redact: Redactor) -> Any:
+def _redact_named(name: str, value: Any, redact: Redactor) -> Any:
     if name == "args":
-        return positional(value if isinstance(value, str) else repr(tuple(value or ())))
+        return redact_positional(value if isinstance(value, str) else repr(tuple(value or ())))
     if name == "kwargs":
         return redact(value if isinstance(value, str) else repr(value))
-    plain = f"{name}='x'"
-    if value and isinstance(value, str) and redact(plain) != plain:
-        return _STARS
-    return without_secrets(value, redact)
+    sample = f"{name}='x'"
+    if value and isinstance(value, str) and redact(sample) != sample:  # the name denotes a secret
+        return _MASK
+    return redact_reply(value, redact)
 
 
 def _configure() -> str:
-    """Set Flower's options, which its modules share; what Flower itself wants to hear for a password comes back."""
+    """Set Flower's module-level options; return the password for its own authentication."""
     password = secrets.token_urlsafe(32)
     options.basic_auth = [f"fbs:{password}"]
     options.read_only = True
-    options.purge_offline_workers = _FORGET_WORKERS_SECONDS
+    options.purge_offline_workers = _PURGE_OFFLINE_WORKERS_SECONDS
     TASK_COLUMNS.update(_COLUMNS)
     options.tasks_columns = "name,subject,state,progress,received,runtime,worker,uuid"
     return password

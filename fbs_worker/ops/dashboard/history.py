@@ -1,7 +1,7 @@
-"""The dashboard's memory: kept in a file, and put right from the jobs' records.
+"""History of the dashboard: received events, saved to a file and reconciled with the job records.
 
-Events are lost: while the dashboard is away, while Redis is, when a worker dies. The records of jobs are not, so what
-they say goes before what was not heard.
+Events are lost while the dashboard or Redis is down and when a worker dies. Job records are durable, so events missing
+from the history are derived from them.
 """
 
 from __future__ import annotations
@@ -21,145 +21,147 @@ from fbs_worker.core.errors import FBSError, JobNotFound
 from fbs_worker.core.redaction import Redactor
 from fbs_worker.jobs.store import JobRecord, JobState, JobStore
 from fbs_worker.jobs.worker.celery_events import PROGRESS
-from fbs_worker.ops.dashboard.events import LOST, ShownState, ShownTask
-from fbs_worker.ops.dashboard.history_file import keep, recall
+from fbs_worker.ops.dashboard.events import LOST, DashboardState, DashboardTask
+from fbs_worker.ops.dashboard.history_file import load_history, save_history
 
 _log = logging.getLogger(__name__)
 
 SAVE_SECONDS: Final = 2.0
-"""How often the history is saved, when something happened: as much of it goes with a dashboard that is killed."""
+"""Interval between saves, when something changed: a killed dashboard loses at most this much history."""
 
-LOOK_SECONDS: Final = 3.0
-"""How often the jobs' records are looked at."""
+SYNC_SECONDS: Final = 3.0
+"""Interval between reads of the job records."""
 
-_LISTEN_AGAIN_SECONDS: Final = 1.0
+_RECONNECT_SECONDS: Final = 1.0
 
-_FIRST_LOOK: Final = 1_000
-_LATER_LOOK: Final = 100
-"""How many of the newest jobs are looked at."""
+_FIRST_READ: Final = 1_000
+_LATER_READ: Final = 100
+"""How many of the newest jobs one synchronisation reads."""
 
-_MOST_ASKED: Final = 200
-"""How many older jobs that do not seem to have ended are asked for in one look; the others have their turn."""
+_MAX_OLDER: Final = 200
+"""How many older unfinished jobs one synchronisation reads; the others follow in the next ones (round robin)."""
 
 _RESULT_LENGTH: Final = 200
 
 
 class History(Events):  # type: ignore[misc]  # Flower has no types
-    """Everything that the dashboard heard, and its file.
+    """Receive events in a thread and save the resulting state to a file.
 
     Args:
-        app: the Celery application whose events it hears.
-        file: where it is kept.
-        redact: takes secrets out of what is heard.
-        io_loop: where it is heard.
-        most: how many tasks are kept.
+        app: the Celery application whose events are received.
+        file: the file of the saved history.
+        redact: removes secrets from events.
+        io_loop: the loop that applies events.
+        max_tasks: how many tasks to hold.
     """
 
-    def __init__(self, app: Any, *, file: Path, redact: Redactor, io_loop: IOLoop, most: int) -> None:
+    def __init__(self, app: Any, *, file: Path, redact: Redactor, io_loop: IOLoop, max_tasks: int) -> None:
         self._file = file
-        self._most = most
-        self._saved = 0
+        self._max_tasks = max_tasks
+        self._saved_version = 0
         super().__init__(
             app,
             io_loop=io_loop,
             persistent=True,
             state_save_interval=int(SAVE_SECONDS * 1000),
-            enable_events=False,  # our workers always tell them
-            max_tasks_in_memory=most,
+            enable_events=False,  # the workers of fbs-worker always send events
+            max_tasks_in_memory=max_tasks,
         )
         self.state.redact = redact
 
     def run(self) -> None:
-        """Hear events, in a thread of its own; whenever Redis was away, go on soon after it is back."""
-        silent = False
+        """Receive events, reconnecting to Redis after each failure; the thread's main function."""
+        failing = False
         while True:
             try:
                 with self.capp.connection_for_read() as connection:
                     receiver = self.capp.events.Receiver(connection, handlers={"*": self.on_event})
-                    silent = False
+                    failing = False
                     receiver.capture(limit=None, timeout=None, wakeup=True)
-            except Exception as exc:  # noqa: BLE001 -- the broker decides what is raised
-                if not silent:
-                    _log.warning("events cannot be heard: %s", type(exc).__name__)
-                silent = True
-            time.sleep(_LISTEN_AGAIN_SECONDS)
+            except Exception as exc:  # noqa: BLE001 -- the exception depends on the broker's transport
+                if not failing:
+                    _log.warning("events cannot be received: %s", type(exc).__name__)
+                failing = True
+            time.sleep(_RECONNECT_SECONDS)
 
-    def load_state(self) -> ShownState:
-        """What was kept."""
-        return recall(self._file, most=self._most)
+    def load_state(self) -> DashboardState:
+        """Load the saved history."""
+        return load_history(self._file, max_tasks=self._max_tasks)
 
     def save_state(self) -> None:
-        """Keep what happened; nothing is written where nothing did."""
-        changes = self.state.changes
-        if changes == self._saved:
+        """Save the history if it changed."""
+        version = self.state.version
+        if version == self._saved_version:
             return
         try:
-            keep(self.state, self._file)
-        except OSError as exc:  # the dashboard goes on; the next time may be better
+            save_history(self.state, self._file)
+        except OSError as exc:  # keep running: the next save may succeed
             _log.error("the history cannot be saved: %s", exc.strerror)
         else:
-            self._saved = changes
+            self._saved_version = version
 
 
-class Records:
-    """Looks at the jobs' records and tells the history what it has not heard.
+class JobSync:
+    """Read job records and apply the events that were not received.
 
     Args:
-        jobs: where the records are.
-        state: what is shown.
-        io_loop: where it is shown.
+        jobs: the job store.
+        state: the state to update.
+        io_loop: the loop that owns the state.
     """
 
-    def __init__(self, jobs: JobStore, state: ShownState, io_loop: IOLoop) -> None:
+    def __init__(self, jobs: JobStore, state: DashboardState, io_loop: IOLoop) -> None:
         self._jobs = jobs
         self._state = state
         self._loop = io_loop
-        self._limit = _FIRST_LOOK
-        self._turn = 0
-        self._no_jobs: set[str] = set()
-        self._quiet = False
+        self._limit = _FIRST_READ
+        self._offset = 0
+        self._without_record: set[str] = set()
+        self._failing = False
 
-    async def look(self) -> None:
-        """Look at the records once; Redis may be away."""
+    async def run_once(self) -> None:
+        """Synchronise once; an unreachable Redis is logged."""
         since = time.monotonic()
-        unfinished = [task_id for task_id, task in self._state.shown().items() if task.state not in states.READY_STATES]
+        unfinished = [
+            task_id for task_id, task in self._state.tasks_by_id().items() if task.state not in states.READY_STATES
+        ]
         try:
             records = await self._loop.run_in_executor(None, self._read, unfinished)
         except FBSError as exc:
-            if not self._quiet:
-                _log.warning("the jobs' records cannot be read: %s", exc.message)
-            self._quiet = True
+            if not self._failing:
+                _log.warning("the job records cannot be read: %s", exc.message)
+            self._failing = True
             return
-        self._quiet, self._limit = False, _LATER_LOOK
+        self._failing, self._limit = False, _LATER_READ
         for record in reversed(records):
-            task = self._state.shown().get(record.id)
-            if task is None or task.heard < since:  # what was heard meanwhile is newer
-                for kind, timestamp, told in missing(record, task):
-                    self._state.tell(record.id, kind, timestamp, worker=record.worker, **told)
+            task = self._state.tasks_by_id().get(record.id)
+            if task is None or task.last_event_at < since:  # an event received during the read is newer
+                for kind, timestamp, fields in missing_events(record, task):
+                    self._state.apply(record.id, kind, timestamp, worker=record.worker, **fields)
 
     def _read(self, unfinished: Sequence[str]) -> list[JobRecord]:
-        found = {record.id: record for record in self._jobs.list(self._limit)}
-        self._no_jobs.intersection_update(unfinished)
-        older = [task_id for task_id in unfinished if task_id not in found and task_id not in self._no_jobs]
-        begin = self._turn if self._turn < len(older) else 0
-        self._turn = begin + _MOST_ASKED
-        for task_id in older[begin : self._turn]:
+        records = {record.id: record for record in self._jobs.list(self._limit)}
+        self._without_record.intersection_update(unfinished)
+        older = [task_id for task_id in unfinished if task_id not in records and task_id not in self._without_record]
+        begin = self._offset if self._offset < len(older) else 0
+        self._offset = begin + _MAX_OLDER
+        for task_id in older[begin : self._offset]:
             try:
-                found[task_id] = self._jobs.get(task_id)
-            except JobNotFound:  # somebody else's task, or a record that has expired
-                self._no_jobs.add(task_id)
-        return list(found.values())
+                records[task_id] = self._jobs.get(task_id)
+            except JobNotFound:  # another application's task, or an expired record
+                self._without_record.add(task_id)
+        return list(records.values())
 
 
-def missing(record: JobRecord, task: ShownTask | None) -> Iterator[tuple[str, float, dict[str, Any]]]:
-    """What of a job the history has not heard.
+def missing_events(record: JobRecord, task: DashboardTask | None) -> Iterator[tuple[str, float, dict[str, Any]]]:
+    """Derive the events that bring a task to the state of its job record.
 
     Args:
-        record: what is so.
-        task: what is shown; None if nothing is.
+        record: the job's record.
+        task: the task in the history; None if it is not there.
 
     Returns:
-        Events, each as its name without `task-`, its time (seconds since 1970) and what it tells.
+        Events: name without `task-`, time (seconds since 1970) and fields.
     """
     state = task.state if task is not None else None
     if state in states.READY_STATES:
@@ -168,34 +170,34 @@ def missing(record: JobRecord, task: ShownTask | None) -> Iterator[tuple[str, fl
     started = record.started_at.timestamp() if record.started_at else created
     now = (record.finished_at or record.heartbeat_at or record.started_at or record.created_at).timestamp()
     if task is None or task.name is None:
-        yield "sent", created, _about(record)
-    again = record.state is JobState.RUNNING and state in {states.RETRY, LOST}
-    if record.started_at and (task is None or task.started is None or again):
+        yield "sent", created, _subject(record)
+    resumed = record.state is JobState.RUNNING and state in {states.RETRY, LOST}
+    if record.started_at and (task is None or task.started is None or resumed):
         yield "started", started, {}
-    if record.step and (task is None or (task.step, task.percent) != (record.step, record.percent) or again):
-        told = {"step": record.step, "percent": record.percent, "message": record.message or None}
-        yield PROGRESS.lower(), now, told
+    if record.step and (task is None or (task.step, task.percent) != (record.step, record.percent) or resumed):
+        progress = {"step": record.step, "percent": record.percent, "message": record.message or None}
+        yield PROGRESS.lower(), now, progress
     match record.state:
         case JobState.RETRYING if state not in {states.RETRY, states.RECEIVED}:
-            yield "retried", now, {"exception": _words(record)}
+            yield "retried", now, {"exception": _error_text(record)}
         case JobState.LOST if state != LOST:
             yield LOST.lower(), now, {}
         case JobState.SUCCEEDED:
             yield "succeeded", now, {"result": saferepr(record.result, _RESULT_LENGTH), "runtime": now - started}
         case JobState.FAILED:
-            yield "failed", now, {"exception": _words(record), "runtime": now - started}
+            yield "failed", now, {"exception": _error_text(record), "runtime": now - started}
         case JobState.CANCELLED:
             yield "revoked", now, {}
         case _:
             pass
 
 
-def _about(record: JobRecord) -> dict[str, Any]:
+def _subject(record: JobRecord) -> dict[str, Any]:
     name = record.action if "." in record.action else f"fbs.{record.action}"
     kwargs = {"solution_name": record.solution, "domain": record.domain}
     return {"name": name, "args": "()", "kwargs": repr({key: value for key, value in kwargs.items() if value})}
 
 
-def _words(record: JobRecord) -> str:
+def _error_text(record: JobRecord) -> str:
     error = record.error or {}
     return f"{error.get('message', '')} [{error.get('code', '')}]"

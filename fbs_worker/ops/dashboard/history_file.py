@@ -1,6 +1,6 @@
-"""The history as a file: JSON, whole or not at all.
+"""The saved history: one JSON file, replaced atomically.
 
-Flower's own way, Python's pickles in the parts of a `dbm`, can be cut between two parts when it is killed.
+Flower's own format, pickles in the parts of a `dbm`, can be corrupted when the process is killed between two writes.
 """
 
 from __future__ import annotations
@@ -10,75 +10,81 @@ import logging
 from pathlib import Path
 from typing import Any, Final
 
-from fbs_worker.ops.dashboard.events import ShownState, ShownTask
+from fbs_worker.ops.dashboard.events import DashboardState, DashboardTask
 from fbs_worker.ops.local.state import write_private
 
 _log = logging.getLogger(__name__)
 
 _RELATIONS: Final = frozenset({"root", "parent", "children"})
-"""What Celery works out from the other tasks."""
+"""Fields that Celery derives from other tasks."""
 
-_OF_NOW: Final = frozenset({"active", "heartbeats"})
-"""What of a worker is true only while it is heard."""
+_TRANSIENT: Final = frozenset({"active", "heartbeats"})
+"""Fields of a worker that are true only while its heartbeats arrive."""
 
 
-def keep(state: ShownState, file: Path) -> None:
-    """Write down what is known.
+def save_history(state: DashboardState, file: Path) -> None:
+    """Write tasks, workers and counters to a file.
 
     Args:
-        state: what is known.
-        file: gets it; readable to its owner alone.
+        state: the state to save.
+        file: the file; readable to its owner alone.
+
+    Raises:
+        OSError: the file cannot be written.
     """
-    told = {
-        "tasks": [_fields(task) for task in state.shown().values()],
+    document = {
+        "tasks": [_fields(task) for task in state.tasks_by_id().values()],
         "workers": [
-            {name: getattr(worker, name) for name in worker._fields if name not in _OF_NOW}
+            {name: getattr(worker, name) for name in worker._fields if name not in _TRANSIENT}
             for worker in state.workers.data.values()
         ],
         "counter": state.counter,
     }
-    write_private(file, json.dumps(told, default=str))
+    write_private(file, json.dumps(document, default=str))
 
 
-def recall(file: Path, *, most: int) -> ShownState:
-    """What was written down. A file that cannot be read is put aside, and nothing is known then.
+def load_history(file: Path, *, max_tasks: int) -> DashboardState:
+    """Read a saved history. An unreadable file is renamed to `.unreadable`.
 
     Args:
-        file: where it was written down.
-        most: how many tasks are kept.
+        file: the file.
+        max_tasks: how many of the newest tasks to load and to hold.
+
+    Returns:
+        The state; an empty one if there is no readable file.
     """
     try:
-        return _state(json.loads(file.read_bytes()), most)
+        return _state(json.loads(file.read_bytes()), max_tasks)
     except FileNotFoundError:
-        return ShownState(max_tasks_in_memory=most)
+        return DashboardState(max_tasks_in_memory=max_tasks)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as exc:
-        aside = file.with_suffix(".unreadable")
-        _log.error("the history %s cannot be read (%s); it is put aside as %s", file, type(exc).__name__, aside.name)
-        file.replace(aside)
-        return ShownState(max_tasks_in_memory=most)
+        backup = file.with_suffix(".unreadable")
+        _log.error("the history %s cannot be read (%s); renamed it to %s", file, type(exc).__name__, backup.name)
+        file.replace(backup)
+        return DashboardState(max_tasks_in_memory=max_tasks)
 
 
-def _fields(task: ShownTask) -> dict[str, Any]:
-    told = {name: getattr(task, name) for name in task._fields if name not in _RELATIONS}
-    worker = told.pop("worker")
-    told["worker"] = worker.hostname if worker is not None else None
-    return {name: value for name, value in told.items() if value is not None}
+def _fields(task: DashboardTask) -> dict[str, Any]:
+    values = {name: getattr(task, name) for name in task._fields if name not in _RELATIONS}
+    worker = values.pop("worker")
+    values["worker"] = worker.hostname if worker is not None else None
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _state(told: dict[str, Any], most: int) -> ShownState:
-    state = ShownState(max_tasks_in_memory=most)
-    tasks = told["tasks"][-most:]
-    named = {fields.get("worker") for fields in tasks}  # of each start of a worker there is one more
-    for fields in told["workers"]:
+def _state(document: dict[str, Any], max_tasks: int) -> DashboardState:
+    state = DashboardState(max_tasks_in_memory=max_tasks)
+    tasks = document["tasks"][-max_tasks:]
+    named = {fields.get("worker") for fields in tasks}  # each start of a worker adds a name: load only those in use
+    for fields in document["workers"]:
         if fields["hostname"] in named:
             state.get_or_create_worker(**fields)
     for fields in tasks:
         name = fields.pop("worker", None)
-        task = state.tasks[fields["uuid"]] = ShownTask(cluster_state=state, **fields)
+        task = state.tasks[fields["uuid"]] = DashboardTask(cluster_state=state, **fields)
         if name is not None:
             task.worker, _ = state.get_or_create_worker(name)
-        state.know(task)
-    for worker, counts in told["counter"].items():
+        state.index(task)
+    for worker, counts in document["counter"].items():
         if worker in named:
             state.counter[worker].update(counts)
     return state

@@ -1,4 +1,4 @@
-"""The dashboard in this process: what `fbs flower` runs."""
+"""Run the dashboard in this process (`fbs flower`)."""
 
 from __future__ import annotations
 
@@ -10,53 +10,53 @@ from fbs_worker.core.errors import UsageError
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.sockets import LOOPBACK, listen_error, url_of
 from fbs_worker.jobs.app import check, make_app
-from fbs_worker.ops.dashboard.auth import Door
+from fbs_worker.ops.dashboard.auth import BasicAuth
 from fbs_worker.ops.dashboard.flower_app import Dashboard
 from fbs_worker.ops.local.processes import file_lock
 from fbs_worker.ops.local.stack import make_home
 
 
-def run_dashboard(settings: Settings, *, tell: Callable[[str], None]) -> None:
-    """Run the dashboard in this process until it is told to stop (SIGTERM, SIGINT, SIGHUP).
+def run_dashboard(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
+    """Run the dashboard until SIGTERM, SIGINT or SIGHUP.
 
     Args:
-        settings: what it works with; FBS_HOME holds its history.
-        tell: is told its address once it takes requests.
+        settings: the settings; FBS_HOME holds its history.
+        on_ready: called with its URL once it accepts requests.
 
     Raises:
-        SettingsError: it has no password, cannot listen where it should, or another setting is not valid.
+        SettingsError: no password is set, the address or port cannot be bound, or another setting is invalid.
         UsageError: another dashboard keeps its history in the same folder.
-        QueueUnreachable: Redis does not answer; nothing is started then.
+        QueueUnreachable: Redis does not answer; nothing was started.
     """
-    door = Door(settings.fbs_flower_user, settings.fbs_flower_password.get_secret_value())
+    auth = BasicAuth(settings.fbs_flower_user, settings.fbs_flower_password.get_secret_value())
     folder = make_home(settings) / "flower"
     folder.mkdir(exist_ok=True, mode=0o700)
     app = make_app(settings)
     check(app)
-    app.set_current()  # Flower asks the process's application for results and for the time zone
-    app.conf.include = ()  # it shows jobs and has none of its own
+    app.set_current()  # Flower reads results and the time zone from the current application
+    app.conf.include = ()  # it runs no tasks
     app.log.setup(loglevel="INFO", redirect_stdouts=False)
-    for name in ("tornado.access", "flower.inspector"):  # each request, and each time that no worker answers
+    for name in ("tornado.access", "flower.inspector"):  # a line per request, and per inspection without workers
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         with file_lock(folder / "lock", wait=False):
-            _serve(Dashboard(app, door=door, file=folder / "history.json"), settings, tell)
+            _serve(Dashboard(app, auth=auth, file=folder / "history.json"), settings, on_ready)
     except BlockingIOError:
         raise UsageError(
             f"Another dashboard runs with the folder {folder}.", hint="Use that one, or set FBS_HOME to another folder."
         ) from None
 
 
-def _serve(dashboard: Dashboard, settings: Settings, tell: Callable[[str], None]) -> None:
+def _serve(dashboard: Dashboard, settings: Settings, on_ready: Callable[[str], None]) -> None:
     address = settings.fbs_flower_address or LOOPBACK
     try:
         port = dashboard.listen(address, settings.fbs_flower_port)
     except OSError as exc:
         raise listen_error("The dashboard", address, settings.fbs_flower_port, exc, setting="FBS_FLOWER") from exc
     loop = dashboard.io_loop
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.asyncio_loop.add_signal_handler(number, loop.stop)
-    loop.add_callback(tell, url_of(address, port))
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.asyncio_loop.add_signal_handler(signum, loop.stop)
+    loop.add_callback(on_ready, url_of(address, port))
     try:
         dashboard.start()
     finally:

@@ -1,4 +1,4 @@
-"""The dashboard's pages: Flower's own, some of them with a little more."""
+"""Templates of the dashboard: overrides of Flower's, else Flower's own."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from typing import Final
 
 from tornado.template import BaseLoader, Template
 
-_OURS: Final = Path(__file__).with_name("templates")
+_OVERRIDES: Final = Path(__file__).with_name("templates")
 _FLOWER: Final = "flower/"
 
 
-class Pages(BaseLoader):
-    """Finds a page among ours, else among Flower's; `flower/NAME` is Flower's in any case.
+class TemplateLoader(BaseLoader):
+    """Load a template from `templates/`, else from Flower; `flower/NAME` always loads Flower's.
 
     Args:
-        flower: the folder of Flower's pages.
+        flower: the folder of Flower's templates.
     """
 
     def __init__(self, flower: Path) -> None:
         super().__init__()
         self._flower = flower
 
-    def resolve_path(self, name: str, parent_path: str | None = None) -> str:  # noqa: ARG002 -- there are no folders
-        """The name under which a page is kept; Tornado asks."""
+    def resolve_path(self, name: str, parent_path: str | None = None) -> str:  # noqa: ARG002 -- the signature is Tornado's
+        """Return the name unchanged; there are no subfolders."""
         return name
 
     def _create_template(self, name: str) -> Template:
-        ours = _OURS / name
-        path = ours if ours.is_file() else self._flower / name.removeprefix(_FLOWER)
+        override = _OVERRIDES / name
+        path = override if override.is_file() else self._flower / name.removeprefix(_FLOWER)
         return Template(path.read_bytes(), name=name, loader=self)
