@@ -1,12 +1,12 @@
-"""How solutions are: one in every detail, or all of them at a glance. Asked directly, no worker is needed.
+"""Status of solutions: one in detail, or all in a table. Read directly from the databases, without a worker.
 
-The address book says which solutions there are and where; each one's own row says the same from its side. Where the
-two differ, or tables that a solution owns are gone, it has drifted.
+The registry lists the solutions and their databases; the manifest in each solution's own database says the same from
+its side. A solution has drifted when the two differ or when tables that it owns are missing.
 
-    active        set up, and both sides agree
-    inactive      not set up completely: a set-up or a drop is under way, or was cut off
-    drifted       the sides do not agree; a set-up mends it
-    unreachable   its database cannot be asked
+    active        set up, registry and manifest agree
+    inactive      not set up completely: a setup or a drop is running or was interrupted
+    drifted       registry, manifest or tables differ; a setup repairs it
+    unreachable   its database does not answer
 """
 
 from __future__ import annotations
@@ -20,45 +20,53 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, Final
 
+from fbs_worker.catalogue.model import SectionStatus
+from fbs_worker.catalogue.store import Catalogue
 from fbs_worker.core.database_config import DatabaseConfig
-from fbs_worker.core.errors import FBSError
-from fbs_worker.core.fanout import bounded_connection, database_timeout, fan_out
+from fbs_worker.core.errors import DatabaseBusy, FBSError
+from fbs_worker.core.fanout import fan_out, bounded_connection, database_timeout
+from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.jobs.store import JobState, JobStore
-from fbs_worker.ops.status_queries import Counted, LongLook, Look, look_at, look_long_at
 from fbs_worker.scheduling.entries import Plan
 from fbs_worker.scheduling.reconcile import refresh_every
 from fbs_worker.scheduling.service import planned, what_beat_knows
+from fbs_worker.schema.create import table_sizes
+from fbs_worker.schema.definition import Definition
+from fbs_worker.schema.inspector import relations
+from fbs_worker.schema.system_tables import system_tables
+from fbs_worker.solutions.records import read_rows, table_name
 from fbs_worker.solutions.registry import AddressBook, DamagedRow, SolutionRecord, home_database
+from fbs_worker.solutions.target import plan_migration, wanted
 
 LIST_SECONDS: Final = 5.0
-"""How long `list` waits for databases, all of them together."""
+"""Time limit of `list` for all databases together."""
 
 STATUS_SECONDS: Final = 30.0
-"""How long `status` waits for one database: it counts rows."""
+"""Time limit of `status` for its one database: it counts rows."""
 
 _CONNECT_SECONDS: Final = 3
-_LOOK_SECONDS: Final = 4.0
-_LONG_LOOK_SECONDS: Final = 25.0
+_SUMMARY_SECONDS: Final = 4.0
+_DETAIL_SECONDS: Final = 25.0
 
 _PER_CONNECTION: Final = 50
-"""How many solutions of one database are looked at over one connection."""
+"""How many solutions of one database are inspected over one connection."""
 
-_MOST_JOBS: Final = 1_000
+_MAX_JOBS: Final = 1_000
 
-_JOBS: Final = "jobs"
-"""Redis's place among the servers that are asked."""
+_REDIS: Final = "redis"
+"""Key of Redis among the servers of a fan-out."""
 
-_NO_JOBS_IN_TIME: Final = "Which jobs run is not known: Redis did not answer in time."
+_JOBS_TIMED_OUT: Final = "Active jobs are not known: Redis did not answer in time."
 
 _UNFINISHED: Final = (JobState.RUNNING, JobState.RETRYING, JobState.QUEUED, JobState.LOST)
 
-_SET_UP_AGAIN: Final = "Run `fbs setup` again with its configuration; that mends it."
+_REPAIR: Final = "Run `fbs setup` again with the same configuration to repair it."
 
 
 class OverallStatus(StrEnum):
-    """How a solution is, in a word."""
+    """The status of a solution."""
 
     ACTIVE = "active"
     INACTIVE = "inactive"
@@ -67,13 +75,13 @@ class OverallStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """How a solution is, and why.
+class Assessment:
+    """The status of a solution with its reason.
 
     Attributes:
-        status: in a word.
-        reason: one line; empty when it is active.
-        hint: what to do, one line; empty when it is active.
+        status: the status.
+        reason: one line; empty when the solution is active.
+        hint: what to do, one line; empty when the solution is active.
     """
 
     status: OverallStatus
@@ -81,8 +89,8 @@ class Verdict:
     hint: str = ""
 
     @classmethod
-    def of_error(cls, exc: FBSError) -> Verdict:
-        """The database could not be asked."""
+    def of_error(cls, exc: FBSError) -> Assessment:
+        """Unreachable, with the error as the reason."""
         return cls(status=OverallStatus.UNREACHABLE, reason=exc.message, hint=exc.hint)
 
     def to_dict(self) -> dict[str, str]:
@@ -90,98 +98,144 @@ class Verdict:
         return {"overall_status": str(self.status), "reason": self.reason, "hint": self.hint}
 
 
-def judge(entry: SolutionRecord, look: Look, *, jobs: Sequence[Mapping[str, Any]] = ()) -> Verdict:
-    """How a solution is, from both sides. Pure.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A solution's database, inspected by a few cheap queries.
+
+    Attributes:
+        manifest: the solution's manifest; None where there is none.
+        missing: tables that the solution owns and that do not exist.
+        counts: active discoveries of its domain per type.
+    """
+
+    manifest: SolutionRecord | DamagedRow | None
+    missing: tuple[str, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def last_refresh(self) -> dict[str, Any] | None:
+        """The last refresh according to the manifest; None if there was none."""
+        return self.manifest.last_refresh if isinstance(self.manifest, SolutionRecord) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detail:
+    """A solution's database, inspected completely.
+
+    Attributes:
+        summary: the result of the cheap queries.
+        database: `size` in bytes and `server_version`.
+        tables: `table`, `kind` (system, business or mirrored), `rows` and `bytes` of each.
+        denied: the sections of the last read of Odoo that were not complete.
+        pending: how the tables differ from the definition; a migration applies it.
+        drift: manual changes, which a migration leaves alone.
+        notes: what could not be inspected, and why.
+    """
+
+    summary: Summary
+    database: Mapping[str, Any]
+    tables: Sequence[Mapping[str, Any]] = ()
+    denied: Sequence[Mapping[str, Any]] = ()
+    pending: Sequence[str] = ()
+    drift: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+
+def assess(entry: SolutionRecord, summary: Summary, *, jobs: Sequence[Mapping[str, Any]] = ()) -> Assessment:
+    """Compare a registry entry with the solution's database. Pure.
 
     Args:
-        entry: what the address book says.
-        look: what its database says.
-        jobs: the jobs that work on it now, as `JobRecord.to_dict`.
+        entry: the entry in the registry.
+        summary: the inspected database.
+        jobs: the solution's active jobs, as `JobRecord.to_dict`.
+
+    Returns:
+        The status and its reason.
     """
-    name, own = entry.solution_name, look.own
-    if isinstance(own, DamagedRow):
-        return Verdict(status=OverallStatus.DRIFTED, reason=own.error.message, hint=own.error.hint)
-    busy = next((job for job in jobs if job["state"] == JobState.RUNNING and job["action"] != "refresh"), None)
-    if not entry.is_active and busy is not None:
-        return Verdict(
+    name, manifest = entry.solution_name, summary.manifest
+    if isinstance(manifest, DamagedRow):
+        return Assessment(status=OverallStatus.DRIFTED, reason=manifest.error.message, hint=manifest.error.hint)
+    running = next((job for job in jobs if job["state"] == JobState.RUNNING and job["action"] != "refresh"), None)
+    if not entry.is_active and running is not None:
+        return Assessment(
             status=OverallStatus.INACTIVE,
-            reason=f"A job changes it at this moment ({busy['action']}).",
-            hint=f"Follow it: fbs jobs watch {busy['id']}",
+            reason=f"A running job changes it ({running['action']}).",
+            hint=f"Follow it: fbs jobs watch {running['id']}",
         )
-    if own is None:
+    if manifest is None:
         if not entry.is_active:
-            return Verdict(
+            return Assessment(
                 status=OverallStatus.INACTIVE,
-                reason="Its set-up or its drop was not completed.",
-                hint=f"Run `fbs setup` again, or `fbs drop {name}` to take it away.",
+                reason="Its setup or drop was not completed.",
+                hint=f"Run `fbs setup` again, or `fbs drop {name}` to remove it.",
             )
-        return Verdict(
+        return Assessment(
             status=OverallStatus.DRIFTED,
-            reason=f"The database {entry.database.name!r} does not know it: {entry.table_prefix}solution_schemas has no"
-            " row for it.",
-            hint=_SET_UP_AGAIN,
+            reason=f"The database {entry.database.name!r} has no manifest of it: {entry.table_prefix}solution_schemas"
+            " has no row for it.",
+            hint=_REPAIR,
         )
-    differing = _differing(entry, own)
-    if differing and not _differing(replace(entry, is_active=True), own):
-        return Verdict(
+    differences = _differences(entry, manifest)
+    if differences and not _differences(replace(entry, is_active=True), manifest):
+        return Assessment(
             status=OverallStatus.DRIFTED,
-            reason="A job that changed it was cut off, or is under way.",
-            hint=f"Run that job again: `fbs migrate --solution-name {name}` or `fbs setup`; either mends it.",
+            reason="A job that changes it was interrupted or is still running.",
+            hint=f"Run that job again: `fbs migrate --solution-name {name}` or `fbs setup`; either repairs it.",
         )
-    if differing:
-        return Verdict(
+    if differences:
+        return Assessment(
             status=OverallStatus.DRIFTED,
-            reason=f"The address book and the database do not agree: {'; '.join(differing)}.",
-            hint=_SET_UP_AGAIN,
+            reason=f"Registry and database differ: {'; '.join(differences)}.",
+            hint=_REPAIR,
         )
     if not entry.is_active:
-        return Verdict(status=OverallStatus.INACTIVE, reason="It is switched off.", hint=_SET_UP_AGAIN)
-    if look.missing:
-        return Verdict(
+        return Assessment(status=OverallStatus.INACTIVE, reason="It is marked as inactive.", hint=_REPAIR)
+    if summary.missing:
+        return Assessment(
             status=OverallStatus.DRIFTED,
-            reason=f"Tables that belong to it are gone: {', '.join(look.missing)}.",
-            hint=_SET_UP_AGAIN,
+            reason=f"Tables of it are missing: {', '.join(summary.missing)}.",
+            hint=_REPAIR,
         )
-    return Verdict(status=OverallStatus.ACTIVE)
+    return Assessment(status=OverallStatus.ACTIVE)
 
 
 def solution_status(settings: Settings, name: str) -> dict[str, Any]:
-    """A solution in every detail.
+    """Inspect one solution in detail.
 
     Args:
         settings: the home database, the keys and Redis; after `effective_settings`.
         name: the solution's name.
 
     Returns:
-        JSON-ready, without a secret: `solution` (its name), `overall_status`, `reason`, `hint`, `config` (what the
-        address book says), `database` (`place`, `size` in bytes, `server_version`), `tables` (`table`, `kind`, `rows`,
-        `bytes`), `discoveries` (active ones per type), `sections_denied`, `last_refresh` (`at`, `report`, …; None where
-        there was none), `schedule` (when it is refreshed; see `schedules.planned`), `pending` (how tables differ from
-        the definition), `drift` (what was changed by hand and stays so), `jobs` (those that wait or run) and `notes`
-        (what could not be looked at, or cannot be done yet). Of a database that cannot be reached there is what the
-        address book knows.
+        JSON-ready, without secrets: `solution` (its name), `overall_status`, `reason`, `hint`, `config` (the registry
+        entry), `database` (`place`, `size` in bytes, `server_version`), `tables` (`table`, `kind`, `rows`, `bytes`),
+        `discoveries` (active ones per type), `sections_denied`, `last_refresh` (`at`, `report`, …; None if there was
+        none), `schedule` (when it is refreshed; see `scheduling.service.planned`), `pending` (how the tables differ
+        from the definition), `drift` (manual changes), `jobs` (the active ones) and `notes` (what could not be
+        inspected or cannot be done yet). If the database is unreachable, only the registry's values are filled.
 
     Raises:
-        SolutionNotFound: there is none of that name.
+        SolutionNotFound: the registry has no solution of that name.
         SettingsError: no home database is set.
-        SecretError: a key is not one.
-        DatabaseError, DatabaseUnreachable: of the home database.
+        SecretError: a key in FBS_SECRET_KEYS is invalid.
+        DatabaseError: the home database rejected a query.
+        DatabaseUnreachable: the home database does not answer.
     """
     vault = Vault.from_text(settings.fbs_secret_keys.get_secret_value())
-    with _book(settings, vault, seconds=STATUS_SECONDS) as book:
-        entry = book.get(name)
-    asks: list[_Ask] = [
-        (_server(entry.database), partial(_long_look, entry, vault)),
-        (_JOBS, partial(_jobs, settings)),
-        (_JOBS, partial(what_beat_knows, settings, name)),
+    with _registry(settings, vault, seconds=STATUS_SECONDS) as registry:
+        entry = registry.get(name)
+    calls: list[_Call] = [
+        (_server(entry.database), partial(_detail, entry, vault)),
+        (_REDIS, partial(_active_jobs, settings)),
+        (_REDIS, partial(what_beat_knows, settings, name)),
     ]
-    found, jobs, beat = fan_out(asks, seconds=STATUS_SECONDS)
-    working = jobs if isinstance(jobs, _Jobs) else _Jobs(note=_NO_JOBS_IN_TIME)
-    ours = working.of(name)
-    notes = [working.note] if working.note else []
-    own = found.look.own if isinstance(found, LongLook) else None
+    detail, jobs, beat = fan_out(calls, seconds=STATUS_SECONDS)
+    active = jobs if isinstance(jobs, _ActiveJobs) else _ActiveJobs(note=_JOBS_TIMED_OUT)
+    own_jobs = active.of(name)
+    notes = [active.note] if active.note else []
+    manifest = detail.summary.manifest if isinstance(detail, Detail) else None
     plan, refreshed = beat if isinstance(beat, tuple) else (None, None)
-    told: dict[str, Any] = {
+    status: dict[str, Any] = {
         "solution": name,
         "config": entry.redacted(),
         "database": {"place": entry.database.address(), "size": None, "server_version": None},
@@ -190,59 +244,60 @@ def solution_status(settings: Settings, name: str) -> dict[str, Any]:
         "sections_denied": [],
         "last_refresh": None,
         "schedule": planned(
-            own if isinstance(own, SolutionRecord) else entry, refresh_every(settings), plan, refreshed
+            manifest if isinstance(manifest, SolutionRecord) else entry, refresh_every(settings), plan, refreshed
         ),
         "pending": [],
         "drift": [],
-        "jobs": ours,
+        "jobs": own_jobs,
         "notes": notes,
     }
-    if not isinstance(found, LongLook):
-        error = found if isinstance(found, FBSError) else database_timeout(entry.database, STATUS_SECONDS)
-        return {**told, **Verdict.of_error(error).to_dict()}
+    if not isinstance(detail, Detail):
+        error = detail if isinstance(detail, FBSError) else database_timeout(entry.database, STATUS_SECONDS)
+        return {**status, **Assessment.of_error(error).to_dict()}
     return {
-        **told,
-        **judge(entry, found.look, jobs=ours).to_dict(),
-        "database": {**told["database"], **found.database},
-        "tables": list(found.tables),
-        "discoveries": dict(found.look.counts),
-        "sections_denied": list(found.denied),
-        "last_refresh": found.look.last_refresh,
-        "pending": list(found.pending),
-        "drift": list(found.drift),
-        "notes": [*found.notes, *notes],
+        **status,
+        **assess(entry, detail.summary, jobs=own_jobs).to_dict(),
+        "database": {**status["database"], **detail.database},
+        "tables": list(detail.tables),
+        "discoveries": dict(detail.summary.counts),
+        "sections_denied": list(detail.denied),
+        "last_refresh": detail.summary.last_refresh,
+        "pending": list(detail.pending),
+        "drift": list(detail.drift),
+        "notes": [*detail.notes, *notes],
     }
 
 
 def list_solutions(settings: Settings) -> dict[str, Any]:
-    """All solutions at a glance; one whose database is down or hangs holds none of the others up.
+    """Summarise all solutions; an unreachable or hanging database does not delay the others.
 
     Args:
         settings: as for `solution_status`.
 
     Returns:
-        JSON-ready, without a secret: `home` (where the address book is), `solutions` (by name: `solution`, `domain`,
-        `database`, `table_prefix`, `business_prefix`, `overall_status`, `reason`, `hint`, `discoveries`,
-        `last_refresh` (when), `jobs` (how many wait or run)), `counts` (how many are in each status) and `notes`.
+        JSON-ready, without secrets: `home` (address of the registry's database), `solutions` (by name: `solution`,
+        `domain`, `database`, `table_prefix`, `business_prefix`, `overall_status`, `reason`, `hint`, `discoveries`,
+        `last_refresh` (timestamp), `jobs` (number of active ones)), `counts` (solutions per status) and `notes`.
 
     Raises:
         SettingsError: no home database is set.
-        SecretError: a key is not one.
-        DatabaseError, DatabaseUnreachable: of the home database.
+        SecretError: a key in FBS_SECRET_KEYS is invalid.
+        DatabaseError: the home database rejected a query.
+        DatabaseUnreachable: the home database does not answer.
     """
     vault = Vault.from_text(settings.fbs_secret_keys.get_secret_value())
-    with _book(settings, vault, seconds=LIST_SECONDS) as book:
-        entries = book.entries()
+    with _registry(settings, vault, seconds=LIST_SECONDS) as registry:
+        entries = registry.entries()
     records = [entry for entry in entries if isinstance(entry, SolutionRecord)]
-    looks, jobs = _look_at_all(records, settings, vault)
+    summaries, jobs = _summarise_all(records, settings, vault)
     solutions = []
     for entry in entries:
-        ours = jobs.of(entry.solution_name)
+        own_jobs = jobs.of(entry.solution_name)
         if isinstance(entry, DamagedRow):
-            solutions.append(_damaged(entry, ours))
+            solutions.append(_damaged_row(entry, own_jobs))
         else:
-            solutions.append(_glance(entry, looks[entry.solution_name], ours))
-    counted = Counter(told["overall_status"] for told in solutions)
+            solutions.append(_solution_row(entry, summaries[entry.solution_name], own_jobs))
+    counted = Counter(solution["overall_status"] for solution in solutions)
     return {
         "home": home_database(settings).address(),
         "solutions": solutions,
@@ -252,24 +307,26 @@ def list_solutions(settings: Settings) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Jobs:
-    """The jobs that wait or run, as `JobRecord.to_dict`; `note` says why they are not known."""
+class _ActiveJobs:
+    """Active jobs, as `JobRecord.to_dict`; `note` says why they could not be read."""
 
     by_solution: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     note: str = ""
 
     def of(self, name: str) -> list[dict[str, Any]]:
-        """Those of one solution."""
         return self.by_solution.get(name, [])
 
 
-_Looks = dict[str, Look | FBSError]
-_BeatKnows = tuple[Plan | None, datetime | None]
-_Ask = tuple[Hashable, Callable[[], LongLook | FBSError | _Jobs | _Looks | _BeatKnows]]
+_Summaries = dict[str, Summary | FBSError]
+_ScheduleState = tuple[Plan | None, datetime | None]
+_Call = tuple[Hashable, Callable[[], Detail | FBSError | _ActiveJobs | _Summaries | _ScheduleState]]
+
+_Counts = dict[tuple[str, str], Mapping[str, int]]
+"""Table prefix and domain → active discoveries per type: solutions may share a catalogue."""
 
 
 @contextmanager
-def _book(settings: Settings, vault: Vault, *, seconds: float) -> Iterator[AddressBook]:
+def _registry(settings: Settings, vault: Vault, *, seconds: float) -> Iterator[AddressBook]:
     home = home_database(settings).resolved(vault, allow_plain=True)
     with bounded_connection(home, connect_seconds=_CONNECT_SECONDS, seconds=seconds) as connection:
         yield AddressBook(connection, table_prefix=settings.fbs_table_prefix, vault=vault)
@@ -279,113 +336,204 @@ def _server(database: DatabaseConfig) -> Hashable:
     return database.host, database.port
 
 
-def _long_look(entry: SolutionRecord, vault: Vault) -> LongLook | FBSError:
+def _detail(entry: SolutionRecord, vault: Vault) -> Detail | FBSError:
     try:
         database = entry.database.resolved(vault)
-        with bounded_connection(database, connect_seconds=_CONNECT_SECONDS, seconds=_LONG_LOOK_SECONDS) as connection:
-            return look_long_at(connection, entry)
+        with bounded_connection(database, connect_seconds=_CONNECT_SECONDS, seconds=_DETAIL_SECONDS) as connection:
+            return _inspect(connection, entry)
     except FBSError as exc:
         return exc
 
 
-def _look_at_all(records: Sequence[SolutionRecord], settings: Settings, vault: Vault) -> tuple[_Looks, _Jobs]:
-    """Look at all solutions; those of one database share connections."""
-    looks: _Looks = {}
-    together: dict[DatabaseConfig, list[SolutionRecord]] = {}
+def _summarise_all(
+    records: Sequence[SolutionRecord], settings: Settings, vault: Vault
+) -> tuple[_Summaries, _ActiveJobs]:
+    """Summarise all solutions; those of one database share connections."""
+    summaries: _Summaries = {}
+    by_database: dict[DatabaseConfig, list[SolutionRecord]] = {}
     for record in records:
         try:
-            together.setdefault(record.database.resolved(vault), []).append(record)
+            by_database.setdefault(record.database.resolved(vault), []).append(record)
         except FBSError as exc:
-            looks[record.solution_name] = exc
-    shares = [
-        (database, several[begin : begin + _PER_CONNECTION])
-        for database, several in together.items()
-        for begin in range(0, len(several), _PER_CONNECTION)
+            summaries[record.solution_name] = exc
+    batches = [
+        (database, group[begin : begin + _PER_CONNECTION])
+        for database, group in by_database.items()
+        for begin in range(0, len(group), _PER_CONNECTION)
     ]
-    asks: list[_Ask] = [(_server(database), partial(_looks, database, several)) for database, several in shares]
-    asks.append((_JOBS, partial(_jobs, settings)))
-    *found, jobs = fan_out(asks, seconds=LIST_SECONDS)
-    for (database, several), told in zip(shares, found, strict=True):
+    calls: list[_Call] = [
+        (_server(database), partial(_summarise_batch, database, batch)) for database, batch in batches
+    ]
+    calls.append((_REDIS, partial(_active_jobs, settings)))
+    *results, jobs = fan_out(calls, seconds=LIST_SECONDS)
+    for (database, batch), result in zip(batches, results, strict=True):
         late = database_timeout(database, LIST_SECONDS)
-        given = told if isinstance(told, dict) else {}
-        looks |= {record.solution_name: given.get(record.solution_name, late) for record in several}
-    return looks, jobs if isinstance(jobs, _Jobs) else _Jobs(note=_NO_JOBS_IN_TIME)
+        received = result if isinstance(result, dict) else {}
+        summaries |= {record.solution_name: received.get(record.solution_name, late) for record in batch}
+    return summaries, jobs if isinstance(jobs, _ActiveJobs) else _ActiveJobs(note=_JOBS_TIMED_OUT)
 
 
-def _looks(database: DatabaseConfig, records: Sequence[SolutionRecord]) -> _Looks:
-    found: _Looks = {}
+def _summarise_batch(database: DatabaseConfig, records: Sequence[SolutionRecord]) -> _Summaries:
+    results: _Summaries = {}
     try:
-        with bounded_connection(database, connect_seconds=_CONNECT_SECONDS, seconds=_LOOK_SECONDS) as connection:
-            counted: Counted = {}
+        with bounded_connection(database, connect_seconds=_CONNECT_SECONDS, seconds=_SUMMARY_SECONDS) as connection:
+            counts: _Counts = {}
             for record in records:
                 try:
-                    found[record.solution_name] = look_at(connection, record, counted=counted)
+                    results[record.solution_name] = _summarise(connection, record, counts=counts)
                 except FBSError as exc:
                     if connection.closed:
                         raise
-                    found[record.solution_name] = exc
+                    results[record.solution_name] = exc
     except FBSError as exc:
-        found = {record.solution_name: found.get(record.solution_name, exc) for record in records}
-    return found
+        results = {record.solution_name: results.get(record.solution_name, exc) for record in records}
+    return results
 
 
-def _jobs(settings: Settings) -> _Jobs:
+def _summarise(connection: Connection, entry: SolutionRecord, *, counts: _Counts | None = None) -> Summary:
+    """Inspect one solution by a few cheap queries.
+
+    Args:
+        connection: to its database, outside of a transaction.
+        entry: the entry in the registry.
+        counts: cache of the catalogues counted over this connection; extended here.
+    """
+    with errors_translated(connection), connection, connection.cursor() as cursor:
+        rows = read_rows(cursor, table_name(entry.table_prefix), name=entry.solution_name, own=True)
+        manifest = rows[0] if rows else None
+        owned = manifest.owned if isinstance(manifest, SolutionRecord) else frozenset[str]()
+        existing = relations(connection, owned) if owned else {}
+    missing = sorted(name for name in owned if name not in existing or not existing[name].is_table)
+    counts, key = {} if counts is None else counts, (entry.table_prefix, entry.domain)
+    if key not in counts:
+        counts[key] = Catalogue(connection, table_prefix=entry.table_prefix).unchanged_report(entry.domain).counts
+    return Summary(manifest=manifest, missing=tuple(missing), counts=counts[key])
+
+
+def _inspect(connection: Connection, entry: SolutionRecord) -> Detail:
+    summary = _summarise(connection, entry)
+    record = summary.manifest if isinstance(summary.manifest, SolutionRecord) else entry
+    notes: list[str] = []
+    with errors_translated(connection), connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_database_size(current_database()), current_setting('server_version')")
+        size, version = cursor.fetchone() or (None, None)
+    changes: tuple[str, ...] = ()
+    drift: tuple[str, ...] = ()
+    definition = None
+    try:
+        with errors_translated(connection), connection, connection.cursor() as cursor:
+            target = wanted(cursor, record)
+            definition = target.definition
+            plan = plan_migration(cursor, record, target)
+            changes, drift = plan.changes, plan.drift
+            notes += plan.notes
+    except FBSError as exc:
+        _raise_if_closed(connection, exc)
+        notes.append(f"Differences from the definition are not known: {exc.message}")
+    denied = _denied_sections(connection, record)
+    tables: list[dict[str, Any]] = []
+    try:  # last: counting may use up the remaining time
+        with errors_translated(connection), connection:
+            tables = _tables(connection, record, definition)
+    except DatabaseBusy as exc:
+        _raise_if_closed(connection, exc)
+        notes.append(f"Rows and sizes are not known: counting took too long ({exc.message})")
+    return Detail(
+        summary=summary,
+        database={"size": size, "server_version": version},
+        tables=tables,
+        denied=denied,
+        pending=changes,
+        drift=drift,
+        notes=notes,
+    )
+
+
+def _raise_if_closed(connection: Connection, exc: FBSError) -> None:
+    if connection.closed:
+        raise exc
+
+
+def _tables(connection: Connection, record: SolutionRecord, definition: Definition | None) -> list[dict[str, Any]]:
+    kinds = {str(table.name): "system" for table in system_tables(record.table_prefix)}
+    defined = () if definition is None else definition.table_names
+    business = [name for name in defined if name in record.owned]
+    business += sorted(record.owned - set(business))
+    kinds |= {name: "mirrored" if _is_mirrored(name, record) else "business" for name in business}
+    return [{**sizes, "kind": kinds[sizes["table"]]} for sizes in table_sizes(connection, kinds)]
+
+
+def _is_mirrored(name: str, record: SolutionRecord) -> bool:
+    """The table of a mirrored model, or a link table of one."""
+    return any(name == table or name.startswith(f"{table}__") for table in record.mirrored.values())
+
+
+def _denied_sections(connection: Connection, record: SolutionRecord) -> list[dict[str, Any]]:
+    last = Catalogue(connection, table_prefix=record.table_prefix).last_snapshot(record.domain)
+    sections = last.sections if last else ()
+    return [section.to_dict() for section in sections if section.status is not SectionStatus.COMPLETE]
+
+
+def _active_jobs(settings: Settings) -> _ActiveJobs:
     by_solution: dict[str, list[dict[str, Any]]] = {}
     try:
         with JobStore(settings.fbs_redis_url, ttl=settings.fbs_job_ttl) as store:
             for state in _UNFINISHED:
-                for job in store.list(_MOST_JOBS, state):
+                for job in store.list(_MAX_JOBS, state):
                     if job.solution:
                         by_solution.setdefault(job.solution, []).append(job.to_dict())
     except FBSError as exc:
-        return _Jobs(note=f"Which jobs run is not known: {exc.message}")
-    return _Jobs(by_solution=by_solution)
+        return _ActiveJobs(note=f"Active jobs are not known: {exc.message}")
+    return _ActiveJobs(by_solution=by_solution)
 
 
-def _glance(entry: SolutionRecord, look: Look | FBSError, jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    if isinstance(look, Look):
-        verdict, counts, last = judge(entry, look, jobs=jobs), dict(look.counts), look.last_refresh or {}
+def _solution_row(
+    entry: SolutionRecord, summary: Summary | FBSError, jobs: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    if isinstance(summary, Summary):
+        assessment = assess(entry, summary, jobs=jobs)
+        counts, last = dict(summary.counts), summary.last_refresh or {}
     else:
-        verdict, counts, last = Verdict.of_error(look), {}, {}
+        assessment, counts, last = Assessment.of_error(summary), {}, {}
     return {
         "solution": entry.solution_name,
         "domain": entry.domain,
         "database": entry.database.redacted(),
         "table_prefix": entry.table_prefix,
         "business_prefix": entry.business_prefix,
-        **verdict.to_dict(),
+        **assessment.to_dict(),
         "discoveries": counts,
         "last_refresh": last.get("at"),
         "jobs": len(jobs),
     }
 
 
-def _damaged(entry: DamagedRow, jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    verdict = Verdict(status=OverallStatus.DRIFTED, reason=entry.error.message, hint=entry.error.hint)
+def _damaged_row(entry: DamagedRow, jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    assessment = Assessment(status=OverallStatus.DRIFTED, reason=entry.error.message, hint=entry.error.hint)
     return {
         "solution": entry.solution_name,
         "domain": None,
         "database": None,
         "table_prefix": None,
         "business_prefix": None,
-        **verdict.to_dict(),
+        **assessment.to_dict(),
         "discoveries": {},
         "last_refresh": None,
         "jobs": len(jobs),
     }
 
 
-def _differing(entry: SolutionRecord, own: SolutionRecord) -> list[str]:
-    """What address book and own row do not agree on, one phrase each; passwords are not compared."""
-    sides = [_told(entry), _told(own)]
+def _differences(entry: SolutionRecord, manifest: SolutionRecord) -> list[str]:
+    """One phrase per difference between registry and manifest; passwords are not compared."""
+    registered, recorded = _comparable(entry), _comparable(manifest)
     return [
-        f"{name} is {sides[0][name]!r} there and {sides[1][name]!r} here"
-        for name in sides[0]
-        if sides[0][name] != sides[1][name]
+        f"{name} is {registered[name]!r} in the registry and {recorded[name]!r} in the database"
+        for name in registered
+        if registered[name] != recorded[name]
     ]
 
 
-def _told(record: SolutionRecord) -> dict[str, Any]:
+def _comparable(record: SolutionRecord) -> dict[str, Any]:
     return {
         "domain": record.domain,
         "database": record.database.address(),

@@ -1,4 +1,4 @@
-"""Status and list, on solutions that are well and on such whose sides do not agree."""
+"""Status and list of active, drifted, inactive and damaged solutions."""
 
 from __future__ import annotations
 
@@ -26,61 +26,71 @@ def made(settings: MakeSettings, postgres: EmbeddedPostgres) -> Iterator[MadeSol
         yield solutions
 
 
-def test_a_solution_that_is_well(made: MadeSolutions) -> None:
+def test_an_active_solution(made: MadeSolutions) -> None:
     place = made.database()
     made.solution(place=place, mirror=("sale.order",), incomplete=("views",))
     run(place, "INSERT INTO rental_property (property_name, rent_amount) VALUES ('a', 1), ('b', 2)")
-    told = solution_status(made.settings, "fayvad")
-    check_no_secret(told)
-    assert (told["solution"], told["overall_status"], told["reason"], told["hint"]) == ("fayvad", "active", "", "")
-    assert told["config"]["database_config"] == {**place.redacted(), "password": "***"}
-    assert told["database"]["place"] == place.address()
-    assert told["database"]["size"] > 1_000_000
-    assert told["database"]["server_version"].startswith("18")
-    tables = {one["table"]: (one["kind"], one["rows"]) for one in told["tables"]}
+    result = solution_status(made.settings, "fayvad")
+    check_no_secret(result)
+    assert (result["solution"], result["overall_status"], result["reason"], result["hint"]) == (
+        "fayvad",
+        "active",
+        "",
+        "",
+    )
+    assert result["config"]["database_config"] == {**place.redacted(), "password": "***"}
+    assert result["database"]["place"] == place.address()
+    assert result["database"]["size"] > 1_000_000
+    assert result["database"]["server_version"].startswith("18")
+    tables = {one["table"]: (one["kind"], one["rows"]) for one in result["tables"]}
     assert tables["fbs_discoveries"] == ("system", 3)
     assert tables["rental_property"] == ("business", 2)
     assert tables["rental_sale_order"] == ("mirrored", 0)
     assert len(tables) == 6 + 5 + 1
-    assert all(one["bytes"] > 0 for one in told["tables"])
-    assert told["discoveries"] == {"model": 2, "module": 1}
-    assert [section["name"] for section in told["sections_denied"]] == ["views"]
-    assert told["last_refresh"] == REFRESH
-    assert told["pending"] == []
-    assert told["jobs"] == []
-    assert told["notes"] == []
+    assert all(one["bytes"] > 0 for one in result["tables"])
+    assert result["discoveries"] == {"model": 2, "module": 1}
+    assert [section["name"] for section in result["sections_denied"]] == ["views"]
+    assert result["last_refresh"] == REFRESH
+    assert result["pending"] == []
+    assert result["jobs"] == []
+    assert result["notes"] == []
 
 
-def test_after_a_set_up_of_ours(made: MadeSolutions, settings: MakeSettings, database: DatabaseConfig) -> None:
-    """The job itself, a recorded Odoo: what it writes is what is looked at here."""
+def test_after_a_setup_job(made: MadeSolutions, settings: MakeSettings, database: DatabaseConfig) -> None:
+    """Run the real job on a recorded Odoo, then inspect its tables."""
     given, place = settings(odoo_url=ODOO), made.database()
     for name, where in (("home_shop", database), ("shop", place)):
         config = config_of(where, name, domain="ecommerce", mirror=["sale.order"], business_prefix="shop_")
         run_in_process("fbs.setup", config, settings=given)
-        told = solution_status(given, name)
-        check_no_secret(told)
-        assert PASSWORD not in json.dumps(told)
-        assert (told["overall_status"], told["reason"], told["pending"], told["notes"]) == ("active", "", [], [])
-        assert told["config"]["mirrored"] == {"sale.order": "shop_sale_order"}
-        assert set(told["discoveries"]) == {"module", "model", "workflow", "bi_feature"}
-        assert told["last_refresh"]["report"]["counts"] == told["discoveries"]
-        tables = {one["table"]: one for one in told["tables"]}
+        result = solution_status(given, name)
+        check_no_secret(result)
+        assert PASSWORD not in json.dumps(result)
+        assert (result["overall_status"], result["reason"], result["pending"], result["notes"]) == (
+            "active",
+            "",
+            [],
+            [],
+        )
+        assert result["config"]["mirrored"] == {"sale.order": "shop_sale_order"}
+        assert set(result["discoveries"]) == {"module", "model", "workflow", "bi_feature"}
+        assert result["last_refresh"]["report"]["counts"] == result["discoveries"]
+        tables = {one["table"]: one for one in result["tables"]}
         assert tables["shop_sale_order"]["kind"] == "mirrored"
-        assert tables["fbs_workflow_definitions"]["rows"] == told["discoveries"]["workflow"]
+        assert tables["fbs_workflow_definitions"]["rows"] == result["discoveries"]["workflow"]
     told_all = list_solutions(given)
     assert told_all["counts"]["active"] == 2
     run_in_process("fbs.drop", {"solution_name": "shop"}, settings=given)
     assert list(made.at_once()) == ["home_shop"]
 
 
-def test_one_that_lives_in_the_home_database(made: MadeSolutions) -> None:
+def test_a_solution_in_the_home_database(made: MadeSolutions) -> None:
     made.solution()
-    told = solution_status(made.settings, "fayvad")
-    assert told["overall_status"] == "active"
-    assert told["last_refresh"] == REFRESH
+    result = solution_status(made.settings, "fayvad")
+    assert result["overall_status"] == "active"
+    assert result["last_refresh"] == REFRESH
 
 
-def test_a_name_that_nobody_has(made: MadeSolutions, settings: MakeSettings) -> None:
+def test_an_unknown_name(made: MadeSolutions, settings: MakeSettings) -> None:
     with pytest.raises(SolutionNotFound):
         solution_status(made.settings, "fayvad")
     made.solution()
@@ -93,34 +103,34 @@ def test_a_name_that_nobody_has(made: MadeSolutions, settings: MakeSettings) -> 
         list_solutions(settings(fbs_database_url=""))
 
 
-def test_pending_changes_are_told(made: MadeSolutions, database: DatabaseConfig) -> None:
+def test_pending_changes_are_reported(made: MadeSolutions, database: DatabaseConfig) -> None:
     made.solution(mirror=("sale.order",))
     run(database, "ALTER TABLE rental_property DROP COLUMN city")
-    told = solution_status(made.settings, "fayvad")
-    assert told["overall_status"] == "active"
-    assert len(told["pending"]) == 1
-    assert "city" in told["pending"][0]
+    result = solution_status(made.settings, "fayvad")
+    assert result["overall_status"] == "active"
+    assert len(result["pending"]) == 1
+    assert "city" in result["pending"][0]
     run(database, "UPDATE fbs_discoveries SET is_active = FALSE WHERE name = 'sale.order'")
-    told = solution_status(made.settings, "fayvad")
-    assert any("rental_sale_order: the table is no longer part" in line for line in told["pending"])
-    assert any("sale.order is not in the catalogue" in line for line in told["notes"])
+    result = solution_status(made.settings, "fayvad")
+    assert any("rental_sale_order: the table is no longer part" in line for line in result["pending"])
+    assert any("sale.order is not in the catalogue" in line for line in result["notes"])
 
 
-def test_what_cannot_be_known_is_a_note(made: MadeSolutions, settings: MakeSettings, database: DatabaseConfig) -> None:
+def test_missing_information_is_a_note(made: MadeSolutions, settings: MakeSettings, database: DatabaseConfig) -> None:
     made.solution()
     for redis_url, words in (("", "No Redis is set"), ("redis://127.0.0.1:1/0", "does not answer")):
-        told = solution_status(settings(fbs_redis_url=redis_url), "fayvad")
-        assert told["overall_status"] == "active"
-        assert words in told["notes"][0]
+        result = solution_status(settings(fbs_redis_url=redis_url), "fayvad")
+        assert result["overall_status"] == "active"
+        assert words in result["notes"][0]
         assert words in list_solutions(settings(fbs_redis_url=redis_url))["notes"][0]
     run(database, "UPDATE fbs_solution_schemas SET domain = 'gone'")
-    told = solution_status(made.settings, "fayvad")
-    assert told["overall_status"] == "active"
-    assert "'gone'" in told["notes"][0]
-    assert told["tables"]
+    result = solution_status(made.settings, "fayvad")
+    assert result["overall_status"] == "active"
+    assert "'gone'" in result["notes"][0]
+    assert result["tables"]
 
 
-def test_running_jobs_are_told(made: MadeSolutions, redis_url: str) -> None:
+def test_active_jobs_are_listed(made: MadeSolutions, redis_url: str) -> None:
     entry = made.solution()
     with JobStore(redis_url, ttl=60) as jobs:
         jobs.create("waits", action="refresh", solution="fayvad")
@@ -130,13 +140,13 @@ def test_running_jobs_are_told(made: MadeSolutions, redis_url: str) -> None:
         jobs.create("ended", action="setup", solution="fayvad")
         claim = jobs.start("ended", action="setup", solution="fayvad")
         jobs.mark_succeeded("ended", claim.attempt, {})
-        told = solution_status(made.settings, "fayvad")
-        assert {(job["id"], job["state"]) for job in told["jobs"]} == {("waits", "queued"), ("runs", "running")}
+        result = solution_status(made.settings, "fayvad")
+        assert {(job["id"], job["state"]) for job in result["jobs"]} == {("waits", "queued"), ("runs", "running")}
         assert made.at_once()["fayvad"]["jobs"] == 2
         made.put(replace(entry, is_active=False))
-        told = solution_status(made.settings, "fayvad")
-        assert told["overall_status"] == "inactive"
-        assert "drop" in told["reason"]
+        result = solution_status(made.settings, "fayvad")
+        assert result["overall_status"] == "inactive"
+        assert "drop" in result["reason"]
 
 
 ON_BOTH_SIDES = {
@@ -164,7 +174,7 @@ IN_THE_OWN_ROW = {
         *(("own", assignment, words) for assignment, words in {**ON_BOTH_SIDES, **IN_THE_OWN_ROW}.items()),
     ],
 )
-def test_what_drifts_apart_is_noticed(
+def test_drift_is_detected(
     made: MadeSolutions,
     side: str,
     assignment: str,
@@ -173,52 +183,52 @@ def test_what_drifts_apart_is_noticed(
     place = made.database()
     made.solution(place=place)
     run(place if side == "own" else made.home, f"UPDATE fbs_solution_schemas SET {assignment}")
-    told = solution_status(made.settings, "fayvad")
-    check_no_secret(told)
-    assert told["overall_status"] == "drifted"
-    assert words in told["reason"]
-    assert told["hint"]
+    result = solution_status(made.settings, "fayvad")
+    check_no_secret(result)
+    assert result["overall_status"] == "drifted"
+    assert words in result["reason"]
+    assert result["hint"]
     (glance,) = list_solutions(made.settings)["solutions"]
     assert {key: glance[key] for key in ("overall_status", "reason", "hint")} == {
-        key: told[key] for key in ("overall_status", "reason", "hint")
+        key: result[key] for key in ("overall_status", "reason", "hint")
     }
 
 
-def test_an_own_row_that_was_deleted_and_tables_that_are_gone(made: MadeSolutions) -> None:
+def test_a_deleted_manifest_and_missing_tables(made: MadeSolutions) -> None:
     place = made.database()
     made.solution(place=place)
     run(place, "DROP TABLE rental_payment")
-    told = solution_status(made.settings, "fayvad")
-    assert (told["overall_status"], "rental_payment" in told["reason"]) == ("drifted", True)
-    assert any("rental_payment" in line for line in told["pending"])
+    result = solution_status(made.settings, "fayvad")
+    assert (result["overall_status"], "rental_payment" in result["reason"]) == ("drifted", True)
+    assert any("rental_payment" in line for line in result["pending"])
     run(place, "DELETE FROM fbs_solution_schemas")
-    told = solution_status(made.settings, "fayvad")
-    assert (told["overall_status"], "fbs_solution_schemas" in told["reason"]) == ("drifted", True)
+    result = solution_status(made.settings, "fayvad")
+    assert (result["overall_status"], "fbs_solution_schemas" in result["reason"]) == ("drifted", True)
     run(place, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-    told = solution_status(made.settings, "fayvad")
-    assert told["overall_status"] == "drifted"
-    assert told["tables"] == []
+    result = solution_status(made.settings, "fayvad")
+    assert result["overall_status"] == "drifted"
+    assert result["tables"] == []
     assert made.at_once()["fayvad"]["overall_status"] == "drifted"
 
 
-def test_a_set_up_that_was_cut_off(made: MadeSolutions) -> None:
+def test_an_interrupted_setup(made: MadeSolutions) -> None:
     place = made.database()
     made.solution(place=place)
     run(made.home, "UPDATE fbs_solution_schemas SET is_active = FALSE")
     assert solution_status(made.settings, "fayvad")["overall_status"] == "drifted"
     run(place, "DELETE FROM fbs_solution_schemas")
-    told = solution_status(made.settings, "fayvad")
-    assert told["overall_status"] == "inactive"
-    assert "fbs setup" in told["hint"]
+    result = solution_status(made.settings, "fayvad")
+    assert result["overall_status"] == "inactive"
+    assert "fbs setup" in result["hint"]
 
 
-def test_an_entry_that_somebody_broke(made: MadeSolutions) -> None:
+def test_a_damaged_entry(made: MadeSolutions) -> None:
     made.solution("broken")
     made.solution("whole", business="whole_")
     run(made.home, "UPDATE fbs_solution_schemas SET database_name = '' WHERE solution_name = 'broken'")
     with pytest.raises(DatabaseError, match="damaged"):
         solution_status(made.settings, "broken")
-    told = made.at_once()
-    assert told["broken"]["overall_status"] == "drifted"
-    assert "damaged" in told["broken"]["reason"]
-    assert told["whole"]["overall_status"] == "active"
+    result = made.at_once()
+    assert result["broken"]["overall_status"] == "drifted"
+    assert "damaged" in result["broken"]["reason"]
+    assert result["whole"]["overall_status"] == "active"

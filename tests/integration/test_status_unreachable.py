@@ -1,4 +1,4 @@
-"""Status and list while databases are gone, refuse, hang, or are many."""
+"""Status and list while databases are missing, reject the login, hang, or are many."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ def test_a_database_that_was_dropped(made: MadeSolutions, postgres: EmbeddedPost
     place = made.database()
     made.solution(place=place)
     postgres.drop_database(place.name)
-    told = solution_status(made.settings, "fayvad")
-    check_no_secret(told)
-    assert told["overall_status"] == "unreachable"
-    assert place.name in told["reason"]
-    assert "CREATE DATABASE" in told["hint"]
-    assert told["config"]["database_config"]["name"] == place.name
-    assert (told["tables"], told["pending"], told["last_refresh"]) == ([], [], None)
-    assert made.at_once()["fayvad"]["reason"] == told["reason"]
+    result = solution_status(made.settings, "fayvad")
+    check_no_secret(result)
+    assert result["overall_status"] == "unreachable"
+    assert place.name in result["reason"]
+    assert "CREATE DATABASE" in result["hint"]
+    assert result["config"]["database_config"]["name"] == place.name
+    assert (result["tables"], result["pending"], result["last_refresh"]) == ([], [], None)
+    assert made.at_once()["fayvad"]["reason"] == result["reason"]
 
 
 def test_a_password_that_cannot_be_opened(made: MadeSolutions, settings: MakeSettings) -> None:
     made.solution("sealed")
-    told = solution_status(settings(fbs_secret_keys=new_key()), "sealed")
-    assert told["overall_status"] == "unreachable"
-    assert "none of the keys" in told["reason"]
+    result = solution_status(settings(fbs_secret_keys=new_key()), "sealed")
+    assert result["overall_status"] == "unreachable"
+    assert "none of the keys" in result["reason"]
     assert list_solutions(settings(fbs_secret_keys=""))["counts"]["unreachable"] == 1
 
 
@@ -70,11 +70,11 @@ def test_list_without_solutions(made: MadeSolutions) -> None:
     }
 
 
-def test_list_answers_in_time_whatever_is_down(
+def test_list_returns_in_time_while_servers_are_down(
     made: MadeSolutions,
     postgres: EmbeddedPostgres,
 ) -> None:
-    """Side by side: well, elsewhere, dropped, refused, a closed port, a server that says nothing, a locked table."""
+    """Together: active, dropped, login rejected, a closed port, a silent server, a locked table."""
     place, dropped, locked = made.database(), made.database(), made.database()
     made.solution("home")
     well = made.solution("well", place=place)
@@ -90,7 +90,7 @@ def test_list_answers_in_time_whatever_is_down(
         cursor.execute("LOCK TABLE fbs_solution_schemas")
         strange: dict[str, dict[str, Any]] = {
             "closed": {"host": "127.0.0.1", "port": 1},
-            "nobody": {"user": "nobody_here"},
+            "stranger": {"user": "no_such_role"},
             **{
                 f"mute{number}": {"name": f"d{number}", "host": "127.0.0.1", "port": mute.getsockname()[1]}
                 for number in range(12)
@@ -99,21 +99,21 @@ def test_list_answers_in_time_whatever_is_down(
         for name, where in strange.items():
             made.put(replace(well, solution_name=name, database=well.database.model_copy(update=where)))
         began = time.monotonic()
-        told = list_solutions(made.settings)
+        result = list_solutions(made.settings)
         assert time.monotonic() - began < LIST_SECONDS + 3
-    check_no_secret(told)
-    found = {one["solution"]: one for one in told["solutions"]}
+    check_no_secret(result)
+    found = {one["solution"]: one for one in result["solutions"]}
     assert {name: one["overall_status"] for name, one in found.items() if one["overall_status"] != "unreachable"} == {
         "home": "active",
         "well": "active",
         "hr": "active",
     }
     assert list(found) == sorted(found)
-    assert told["counts"] == {"active": 3, "inactive": 0, "drifted": 0, "unreachable": 2 + len(strange)}
+    assert result["counts"] == {"active": 3, "inactive": 0, "drifted": 0, "unreachable": 2 + len(strange)}
     for name, words in {
         "dropped": "has no database",
         "closed": "No connection",
-        "nobody": "refused the login",
+        "stranger": "refused the login",
         "mute0": "No connection",
         "locked": "Another session",
     }.items():
@@ -126,34 +126,34 @@ def test_list_answers_in_time_whatever_is_down(
     assert found["locked"]["discoveries"] == {}
 
 
-def test_a_server_that_stops_in_mid_answer_is_cut_off(
+def test_a_server_that_stops_mid_answer_is_cut_off(
     made: MadeSolutions, database: DatabaseConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made.solution()
-    # the server's own limit is out of the way: only the cut is left
+    # disable the server's own limit, so that only the shutdown of the socket is left
     monkeypatch.setattr(fanout, "_SESSION", "SELECT %(limit)s, %(read_only)s")
-    monkeypatch.setattr(status, "_LONG_LOOK_SECONDS", 0.5)
-    monkeypatch.setattr(status, "_LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(status, "_DETAIL_SECONDS", 0.5)
+    monkeypatch.setattr(status, "_SUMMARY_SECONDS", 0.5)
     with closing(connect(database)) as holder, holder.cursor() as cursor:
         cursor.execute("LOCK TABLE fbs_snapshots, fbs_discoveries")
-        for told in (solution_status(made.settings, "fayvad"), list_solutions(made.settings)["solutions"][0]):
-            assert told["overall_status"] == "unreachable"
-            assert "did not answer within 0.5 seconds" in told["reason"]
+        for result in (solution_status(made.settings, "fayvad"), list_solutions(made.settings)["solutions"][0]):
+            assert result["overall_status"] == "unreachable"
+            assert "did not answer within 0.5 seconds" in result["reason"]
 
 
-def test_counting_that_takes_too_long_hides_nothing_else(made: MadeSolutions, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_counting_leaves_the_rest_of_the_status(made: MadeSolutions, monkeypatch: pytest.MonkeyPatch) -> None:
     place = made.database()
     made.solution(place=place)
-    monkeypatch.setattr(status, "_LONG_LOOK_SECONDS", 3.0)
+    monkeypatch.setattr(status, "_DETAIL_SECONDS", 3.0)
     with closing(connect(place)) as holder, holder.cursor() as cursor:
         cursor.execute("LOCK TABLE rental_property")
-        told = solution_status(made.settings, "fayvad")
-    assert told["overall_status"] == "active"
-    assert told["tables"] == []
-    differences, rows = told["notes"]
-    assert differences.startswith("What differs from the definition is not known:")
+        result = solution_status(made.settings, "fayvad")
+    assert result["overall_status"] == "active"
+    assert result["tables"] == []
+    differences, rows = result["notes"]
+    assert differences.startswith("Differences from the definition are not known:")
     assert "counting took too long" in rows
-    assert told["discoveries"]
+    assert result["discoveries"]
 
 
 def test_many_solutions_of_one_database_share_connections(
@@ -175,10 +175,10 @@ def test_many_solutions_of_one_database_share_connections(
         return bounded_connection(database, **given)
 
     monkeypatch.setattr(status, "bounded_connection", counted)
-    told = list_solutions(made.settings)
-    assert told["counts"]["active"] == 120
+    result = list_solutions(made.settings)
+    assert result["counts"]["active"] == 120
     assert sorted(config.name for config in opened) == sorted([made.home.name, *[place.name] * 3])
-    assert [one["solution"] for one in told["solutions"]] == [f"s{number:03}" for number in range(120)]
+    assert [one["solution"] for one in result["solutions"]] == [f"s{number:03}" for number in range(120)]
 
 
 def test_nothing_is_written(made: MadeSolutions, database: DatabaseConfig) -> None:

@@ -1,4 +1,4 @@
-"""How a solution is judged from both sides, and asking many servers in bounded time."""
+"""Assessment of a solution from registry and database; fan-out to many servers in bounded time."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ import pytest
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseError, DatabaseMissing
 from fbs_worker.core.fanout import PER_SERVER, fan_out
-from fbs_worker.ops.status import OverallStatus, Verdict, judge
-from fbs_worker.ops.status_queries import Look
+from fbs_worker.ops.status import Assessment, OverallStatus, Summary, assess
 from fbs_worker.solutions.registry import DamagedRow, SolutionRecord
 
 DEFINITION: dict[str, Any] = {"version": 1, "tables": ["b", "a"], "mirrored": {"x.y": "x_y"}, "odoo": "default"}
@@ -33,24 +32,24 @@ def changed(**definition: Any) -> SolutionRecord:
     return replace(ENTRY, schema_definition={**DEFINITION, **definition})
 
 
-def test_two_sides_that_agree_are_active() -> None:
-    own = changed(last_refresh={"at": "now"}, source={"url": "u"}, tables=["a", "b"])
-    assert judge(ENTRY, Look(own=own)) == Verdict(status=OverallStatus.ACTIVE)
+def test_agreeing_registry_and_manifest_are_active() -> None:
+    manifest = changed(last_refresh={"at": "now"}, source={"url": "u"}, tables=["a", "b"])
+    assert assess(ENTRY, Summary(manifest=manifest)) == Assessment(status=OverallStatus.ACTIVE)
 
 
 @pytest.mark.parametrize(
-    ("own", "reason"),
+    ("manifest", "reason"),
     [
-        (replace(ENTRY, domain="hr"), "domain is 'rental' there and 'hr' here"),
-        (replace(ENTRY, table_prefix="x_"), "table_prefix is 'fbs_' there and 'x_' here"),
-        (replace(ENTRY, business_prefix=""), "business_prefix is 'rental_' there and '' here"),
-        (replace(ENTRY, is_active=False), "is_active is True there and False here"),
-        (changed(odoo="erp"), "odoo is 'default' there and 'erp' here"),
-        (changed(tables=["a"]), "tables is 'a, b' there and 'a' here"),
-        (changed(mirrored={}), "mirrored is 'x.y' there and '' here"),
+        (replace(ENTRY, domain="hr"), "domain is 'rental' in the registry and 'hr' in the database"),
+        (replace(ENTRY, table_prefix="x_"), "table_prefix is 'fbs_' in the registry and 'x_' in the database"),
+        (replace(ENTRY, business_prefix=""), "business_prefix is 'rental_' in the registry and '' in the database"),
+        (replace(ENTRY, is_active=False), "is_active is True in the registry and False in the database"),
+        (changed(odoo="erp"), "odoo is 'default' in the registry and 'erp' in the database"),
+        (changed(tables=["a"]), "tables is 'a, b' in the registry and 'a' in the database"),
+        (changed(mirrored={}), "mirrored is 'x.y' in the registry and '' in the database"),
         *(
-            (replace(ENTRY, database=ENTRY.database.model_copy(update={field: value})), told)
-            for field, value, told in (
+            (replace(ENTRY, database=ENTRY.database.model_copy(update={field: value})), address)
+            for field, value, address in (
                 ("name", "e", "u@h:5432/e"),
                 ("user", "v", "v@h:5432/d"),
                 ("host", "i", "u@i:5432/d"),
@@ -59,76 +58,73 @@ def test_two_sides_that_agree_are_active() -> None:
         ),
     ],
 )
-def test_whatever_differs_is_drift(own: SolutionRecord, reason: str) -> None:
-    verdict = judge(ENTRY, Look(own=own))
-    assert verdict.status is OverallStatus.DRIFTED
-    assert reason in verdict.reason
-    assert "fbs setup" in verdict.hint
+def test_each_difference_is_drift(manifest: SolutionRecord, reason: str) -> None:
+    result = assess(ENTRY, Summary(manifest=manifest))
+    assert result.status is OverallStatus.DRIFTED
+    assert reason in result.reason
+    assert "fbs setup" in result.hint
 
 
-def test_everything_that_differs_is_told() -> None:
-    verdict = judge(ENTRY, Look(own=replace(ENTRY, domain="hr", is_active=False)))
-    assert "domain is" in verdict.reason
-    assert "is_active is" in verdict.reason
+def test_all_differences_are_reported() -> None:
+    result = assess(ENTRY, Summary(manifest=replace(ENTRY, domain="hr", is_active=False)))
+    assert "domain is" in result.reason
+    assert "is_active is" in result.reason
 
 
-def test_what_is_missing_there() -> None:
-    verdict = judge(ENTRY, Look(own=None))
-    assert verdict.status is OverallStatus.DRIFTED
-    assert "'d'" in verdict.reason
-    assert "fbs_solution_schemas" in verdict.reason
-    verdict = judge(ENTRY, Look(own=ENTRY, missing=("a", "b")))
-    assert verdict.status is OverallStatus.DRIFTED
-    assert "a, b" in verdict.reason
+def test_missing_or_damaged_manifest_and_missing_tables() -> None:
+    result = assess(ENTRY, Summary(manifest=None))
+    assert result.status is OverallStatus.DRIFTED
+    assert "'d'" in result.reason
+    assert "fbs_solution_schemas" in result.reason
+    result = assess(ENTRY, Summary(manifest=ENTRY, missing=("a", "b")))
+    assert result.status is OverallStatus.DRIFTED
+    assert "a, b" in result.reason
     damaged = DamagedRow(solution_name="fayvad", error=DatabaseError("It is damaged.", hint="Mend it."))
-    assert judge(ENTRY, Look(own=damaged)) == Verdict(
+    assert assess(ENTRY, Summary(manifest=damaged)) == Assessment(
         status=OverallStatus.DRIFTED, reason="It is damaged.", hint="Mend it."
     )
 
 
-def test_what_was_not_completed_is_inactive() -> None:
+def test_an_incomplete_setup_is_inactive() -> None:
     entry = replace(ENTRY, is_active=False)
-    for look in (Look(own=None), Look(own=entry)):
-        verdict = judge(entry, look)
-        assert verdict.status is OverallStatus.INACTIVE
-        assert verdict.reason
-        assert "fbs setup" in verdict.hint
+    for summary in (Summary(manifest=None), Summary(manifest=entry)):
+        result = assess(entry, summary)
+        assert result.status is OverallStatus.INACTIVE
+        assert result.reason
+        assert "fbs setup" in result.hint
 
 
-@pytest.mark.parametrize("own", [None, ENTRY])
-def test_what_a_job_works_on_is_inactive_and_says_so(own: SolutionRecord | None) -> None:
-    verdict = judge(replace(ENTRY, is_active=False), Look(own=own), jobs=[SETUP])
-    assert verdict.status is OverallStatus.INACTIVE
-    assert "setup" in verdict.reason
-    assert "fbs jobs watch 1" in verdict.hint
+@pytest.mark.parametrize("manifest", [None, ENTRY])
+def test_a_solution_changed_by_a_running_job_is_inactive(manifest: SolutionRecord | None) -> None:
+    result = assess(replace(ENTRY, is_active=False), Summary(manifest=manifest), jobs=[SETUP])
+    assert result.status is OverallStatus.INACTIVE
+    assert "setup" in result.reason
+    assert "fbs jobs watch 1" in result.hint
 
 
 @pytest.mark.parametrize("job", [{**SETUP, "state": "queued"}, {**SETUP, "action": "refresh"}])
-def test_other_jobs_change_no_verdict(job: dict[str, Any]) -> None:
-    assert judge(ENTRY, Look(own=ENTRY), jobs=[job]).status is OverallStatus.ACTIVE
-    assert judge(replace(ENTRY, is_active=False), Look(own=ENTRY), jobs=[job]).status is OverallStatus.DRIFTED
+def test_other_jobs_change_no_status(job: dict[str, Any]) -> None:
+    assert assess(ENTRY, Summary(manifest=ENTRY), jobs=[job]).status is OverallStatus.ACTIVE
+    assert assess(replace(ENTRY, is_active=False), Summary(manifest=ENTRY), jobs=[job]).status is OverallStatus.DRIFTED
 
 
 def test_a_running_job_does_not_hide_drift() -> None:
-    assert judge(ENTRY, Look(own=None), jobs=[SETUP]).status is OverallStatus.DRIFTED
+    assert assess(ENTRY, Summary(manifest=None), jobs=[SETUP]).status is OverallStatus.DRIFTED
 
 
 def test_an_error_is_unreachable() -> None:
-    verdict = Verdict.of_error(DatabaseMissing("Gone.", hint="Make it."))
-    assert verdict.to_dict() == {"overall_status": "unreachable", "reason": "Gone.", "hint": "Make it."}
+    result = Assessment.of_error(DatabaseMissing("Gone.", hint="Make it."))
+    assert result.to_dict() == {"overall_status": "unreachable", "reason": "Gone.", "hint": "Make it."}
 
 
-# ------------------------------------------------------------------------------------------------------------- fan_out
-
-
-def test_results_come_in_the_order_of_the_questions() -> None:
+def test_results_come_in_the_order_of_the_calls() -> None:
     asks = [(number % 3, partial(int, number)) for number in range(50)]
     assert fan_out(asks, seconds=30) == list(range(50))
     assert fan_out(asks) == list(range(50))
     assert fan_out([], seconds=1) == []
 
 
-def test_what_hangs_is_not_waited_for() -> None:
+def test_a_hanging_call_is_not_waited_for() -> None:
     release = threading.Event()
     ended = threading.Semaphore(0)
 
@@ -150,7 +146,7 @@ def test_what_hangs_is_not_waited_for() -> None:
     assert not ended.acquire(timeout=0.05)  # nothing more was begun
 
 
-def test_a_server_gets_only_so_many_questions_at_a_time() -> None:
+def test_calls_per_server_are_limited() -> None:
     lock = threading.Lock()
     at_once, most = 0, 0
 
@@ -168,7 +164,7 @@ def test_a_server_gets_only_so_many_questions_at_a_time() -> None:
     assert most <= PER_SERVER
 
 
-def test_an_error_comes_through() -> None:
+def test_an_error_is_raised() -> None:
     def fail() -> int:
         raise ZeroDivisionError
 
