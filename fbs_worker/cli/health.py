@@ -1,13 +1,16 @@
-"""`fbs health`: whether everything that jobs need works."""
+"""`fbs health`: check everything that jobs need."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from fbs_worker.cli.options import Format, current_settings
 from fbs_worker.cli.output import OutputFormat, Table, print_blocks, print_error, print_json
+
+_STATUS: Final = {"fine": "ok"}
+"""Words of the table; JSON has the values of `Health`."""
 
 
 def health(
@@ -16,7 +19,7 @@ def health(
         typer.Option(
             "--worker",
             envvar="FBS_WORKER",
-            help="Only this worker, by its `fbs worker --name` on this machine, or NAME@host.",
+            help="Check only this worker: its `fbs worker --name` on this host, or NAME@host.",
         ),
     ] = None,
     timeout: Annotated[
@@ -24,9 +27,10 @@ def health(
     ] = 10.0,
     output_format: Format = OutputFormat.TEXT,
 ) -> None:
-    """Look at Redis, the home database, and whether jobs are taken.
+    """Check Redis, the home database and the workers.
 
-    A probe goes through each queue as a job would. Exit code 0: all is fine, or the workers are busy; 3: it is not.
+    A probe passes through each queue as a job would. Exit code 0: all checks passed, or the workers are busy; 3: a
+    check failed.
     """
     from fbs_worker.ops.health import check_health
 
@@ -34,8 +38,8 @@ def health(
     if output_format is OutputFormat.JSON:
         print_json(report.to_dict())
     else:
-        rows = [(check.name, str(check.health), check.detail) for check in report.checks]
-        print_blocks([Table(title="Health", columns=("what", "how", "detail"), rows=rows)])
+        rows = [(check.name, _STATUS.get(check.health, str(check.health)), check.detail) for check in report.checks]
+        print_blocks([Table(title="Health", columns=("check", "status", "detail"), rows=rows)])
     if report.error is not None:
         print_error(report.error)
         raise typer.Exit(report.error.exit_code)

@@ -1,4 +1,4 @@
-"""`fbs metrics`: figures for Prometheus."""
+"""`fbs metrics`: metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from fbs_worker.cli.output import note, print_error
 
 def metrics(
     serve: Annotated[
-        bool, typer.Option("--serve", envvar="FBS_METRICS_SERVE", help="Answer Prometheus by HTTP until Ctrl-C.")
+        bool, typer.Option("--serve", envvar="FBS_METRICS_SERVE", help="Serve them by HTTP until Ctrl-C.")
     ] = False,
     address: Annotated[
         str,
         typer.Option(
             "--address",
             envvar="FBS_METRICS_ADDRESS",
-            help="The address to listen on; there is no password, so keep it inside.",
+            help="The address to listen on; unauthenticated, so keep it in a private network.",
         ),
     ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option("--port", envvar="FBS_METRICS_PORT", min=0, max=65535, help="The port; 0 for any.")
     ] = 9464,
 ) -> None:
-    """Print figures for Prometheus, or serve them.
+    """Print metrics for Prometheus, or serve them.
 
-    Jobs, durations, waits, calls to Odoo and rows, of all workers of the same Redis.
+    They count jobs, durations, waits, calls to Odoo and rows of all workers of this Redis.
     """
     from fbs_worker.cli.options import current_settings
     from fbs_worker.ops.metrics import metrics_text
@@ -40,6 +40,6 @@ def metrics(
     from fbs_worker.ops.local.processes import ending_signals
     from fbs_worker.ops.metrics_server import MetricsServer
 
-    with ending_signals(), MetricsServer(settings, address=address, port=port, tell=print_error) as server:
-        note(f"Figures are at {server.url}")
+    with ending_signals(), MetricsServer(settings, address=address, port=port, on_error=print_error) as server:
+        note(f"Metrics are at {server.url}")
         server.serve_forever()

@@ -1,8 +1,8 @@
-"""Whether everything that jobs need works: Redis, the broker, the home database, and somebody who takes jobs.
+"""Health check of what jobs need: Redis, the broker, the home database, and workers that consume the queues.
 
-The last is found out by doing: a probe goes through each queue as a job would (`fbs_worker.jobs.probes`). Where nobody
-answers in time, the workers' signs of life (`fbs_worker.jobs.workers`) tell the one case that is no trouble: those that
-take from this queue are there and have no slot free, or get on with what waits before the probe.
+Workers are checked end to end: a probe message passes through each queue as a job would (`fbs_worker.jobs.probes`). If
+no worker answers in time, the workers' heartbeats (`fbs_worker.jobs.workers`) distinguish a busy queue, whose workers
+use all slots or consume the messages ahead of the probe, from a broken one.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from fbs_worker.jobs.workers import WorkerHeartbeat, WorkerRegistry
 
 _CONNECT_SECONDS: Final = 2
 _MARGIN_SECONDS: Final = 5.0
-"""What a server that hangs may take until that is told, besides the time for the probes."""
+"""Time limit for a hanging server, in addition to the time for the probes."""
 
 _START: Final = "Start one: fbs worker (or everything: fbs up)"
-_OVERLOADED: Final = "Look whether that server, or this machine, is overloaded."
-_RESTART: Final = "Restart it; its log may tell what it waits for."
+_OVERLOADED: Final = "Check whether that server or this machine is overloaded."
+_RESTART: Final = "Restart it; its log may show what blocks it."
 
 
 class Unhealthy(UnreachableError):
@@ -44,7 +44,7 @@ class Unhealthy(UnreachableError):
 
 
 class Health(StrEnum):
-    """How something is. UNKNOWN: it could not be asked, because of something else that has failed."""
+    """Result of a check. UNKNOWN: it was not possible, because a check before it failed."""
 
     FINE = "fine"
     BUSY = "busy"
@@ -54,14 +54,14 @@ class Health(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One thing that was looked at.
+    """One checked component.
 
     Attributes:
-        name: what, e.g. `redis` or `fbs.discovery`.
-        health: how it is.
-        detail: one line for a person; what is wrong if it has failed.
-        hint: what to do then.
-        facts: the figures behind it, JSON-ready.
+        name: the component, e.g. `redis` or `fbs.discovery`.
+        health: its health.
+        detail: one line for a person; the error if it failed.
+        hint: what to do if it failed.
+        facts: the measurements behind it, JSON-ready.
     """
 
     name: str
@@ -72,17 +72,17 @@ class Check:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        told = {"name": self.name, "health": str(self.health), "detail": self.detail, "hint": self.hint}
-        return {**told, **(self.facts or {})}
+        values = {"name": self.name, "health": str(self.health), "detail": self.detail, "hint": self.hint}
+        return {**values, **(self.facts or {})}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthReport:
-    """What was found.
+    """The result of all checks.
 
     Attributes:
-        checks: each thing that was looked at.
-        workers: the workers that give signs of life, or did within the last minute.
+        checks: the checked components.
+        workers: the workers with a heartbeat within the last minute.
     """
 
     checks: tuple[Check, ...]
@@ -90,13 +90,14 @@ class HealthReport:
 
     @property
     def health(self) -> Health:
-        """That of the whole: the worst of the parts."""
-        found = {check.health for check in self.checks}
-        return next((health for health in (Health.FAILED, Health.UNKNOWN, Health.BUSY) if health in found), Health.FINE)
+        """Overall health: the worst of the checks."""
+        results = {check.health for check in self.checks}
+        by_severity = (Health.FAILED, Health.UNKNOWN, Health.BUSY)
+        return next((health for health in by_severity if health in results), Health.FINE)
 
     @property
     def error(self) -> Unhealthy | None:
-        """What is wrong first of all; None when nothing is."""
+        """The first failed check as an error; None if none failed."""
         failed = [check for check in self.checks if check.health is Health.FAILED]
         return Unhealthy(failed[0].detail, hint=failed[0].hint, check=failed[0].name) if failed else None
 
@@ -111,35 +112,38 @@ class HealthReport:
 
 
 def check_health(settings: Settings, *, worker: str | None = None, seconds: float = 10.0) -> HealthReport:
-    """Look at everything that jobs need, or at one worker.
+    """Check everything that jobs need, or one worker.
 
     Args:
-        settings: what to look at.
-        worker: only this one, and what it takes its jobs from; `NAME@host`, or `NAME` on this host.
-        seconds: how long to wait for the answers to the probes; all in all it takes a few seconds more at most.
+        settings: the settings of Redis, the broker and the home database.
+        worker: check only this worker and Redis; `NAME@host`, or `NAME` on this host.
+        seconds: how long to wait for the answers to the probes; the whole check takes at most a few seconds more.
+
+    Returns:
+        The report; a failed component is part of it.
 
     Raises:
-        SettingsError: a setting is missing or not valid.
+        SettingsError: a setting is missing or invalid.
     """
     queue.check_url(settings.fbs_redis_url)
     app = make_app(settings, results=False)
     names = [worker if "@" in worker else nodename(worker, gethostname())] if worker else list(QUEUES)
-    looks = [("redis", lambda: _look_at_queues(app, names, one=worker is not None, seconds=seconds))]
+    calls = [("redis", lambda: _check_queues(app, names, one=worker is not None, seconds=seconds))]
     if settings.fbs_database_url and worker is None:
         database = DatabaseConfig.from_url(settings.fbs_database_url)
-        looks.append(("home database", lambda: ([_look_at_database(database, seconds=min(seconds, 5.0))], [])))
+        calls.append(("home database", lambda: ([_check_database(database, seconds=min(seconds, 5.0))], [])))
     limit = seconds + _MARGIN_SECONDS
     checks: list[Check] = []
     workers: list[WorkerHeartbeat] = []
-    for (name, _), found in zip(looks, fan_out(looks, seconds=limit), strict=True):
-        late = UnreachableError(f"The check of {name} did not end within {limit:g} seconds.", hint=_OVERLOADED)
-        told = found or (_failed(name, late, names if name == "redis" else []), [])
-        checks += told[0]
-        workers += told[1]
+    for (name, _), result in zip(calls, fan_out(calls, seconds=limit), strict=True):
+        late = UnreachableError(f"The check of {name} timed out after {limit:g} seconds.", hint=_OVERLOADED)
+        done, heartbeats = result or (_failed(name, late, names if name == "redis" else []), [])
+        checks += done
+        workers += heartbeats
     return HealthReport(checks=tuple(checks), workers=tuple(workers))
 
 
-def judge(
+def assess_consumers(
     name: str,
     answer: ProbeReply | None,
     *,
@@ -149,16 +153,19 @@ def judge(
     oldest: float | None = None,
     one: bool = False,
 ) -> Check:
-    """Judge a queue, or one worker, after a probe.
+    """Assess the consumers of a queue, or one worker, after a probe.
 
     Args:
         name: the queue's name, or the worker's.
         answer: the answer to the probe; None if there was none.
-        before: the workers' signs of life from before the probe.
-        after: those from the end of the wait.
-        backlog: what waits in the queue.
-        oldest: for how many seconds the next one has waited, if known.
-        one: it is about one worker.
+        before: the workers' heartbeats before the probe.
+        after: the workers' heartbeats at the end of the wait.
+        backlog: the messages in the queue.
+        oldest: age of the next message in seconds, if known.
+        one: `name` is a worker's.
+
+    Returns:
+        FINE if the probe was answered, BUSY if a worker is full or consumes other messages, else FAILED.
     """
     wait = f"; {backlog.waiting} waiting" if backlog.waiting else ""
     wait += f", the next for {oldest:.0f} s" if oldest is not None else ""
@@ -169,49 +176,49 @@ def judge(
         "answer_seconds": round(answer.seconds, 4) if answer else None,
     }
     if answer is not None:
-        words = f"{answer.worker} answers within {answer.seconds * 1000:.0f} ms{wait}"
-        return Check(name=name, health=Health.FINE, detail=words, facts=facts)
-    taken = {sign.name: sign.taken for sign in before}
-    there = sorted(
-        (sign for sign in after if (sign.name == name if one else name in sign.queues)), key=lambda sign: sign.age
+        detail = f"{answer.worker} answers within {answer.seconds * 1000:.0f} ms{wait}"
+        return Check(name=name, health=Health.FINE, detail=detail, facts=facts)
+    taken = {heartbeat.name: heartbeat.taken for heartbeat in before}
+    consumers = sorted(
+        (heartbeat for heartbeat in after if (heartbeat.name == name if one else name in heartbeat.queues)), key=lambda heartbeat: heartbeat.age
     )
-    alive = [sign for sign in there if sign.alive]
-    at_work = [sign for sign in alive if sign.saturated or sign.taken > taken.get(sign.name, sign.taken)]
-    if at_work:
-        words = ", ".join(f"{sign.name} runs {sign.running} of {sign.slots}" for sign in at_work)
-        return Check(name=name, health=Health.BUSY, detail=f"{words}{wait}", facts=facts)
-    nobody = f"Worker {name} takes no jobs" if one else f"Nobody takes jobs from {name}"
-    why, hint = _trouble(name, there, [sign for sign in after if sign.alive], one=one)
-    return Check(name=name, health=Health.FAILED, detail=f"{nobody}: {why}{wait}.", hint=hint, facts=facts)
+    alive = [heartbeat for heartbeat in consumers if heartbeat.alive]
+    busy = [heartbeat for heartbeat in alive if heartbeat.saturated or heartbeat.taken > taken.get(heartbeat.name, heartbeat.taken)]
+    if busy:
+        detail = ", ".join(f"{heartbeat.name} runs {heartbeat.running} of {heartbeat.slots}" for heartbeat in busy)
+        return Check(name=name, health=Health.BUSY, detail=f"{detail}{wait}", facts=facts)
+    problem = f"Worker {name} consumes no jobs" if one else f"No worker consumes the queue {name}"
+    reason, hint = _diagnose(name, consumers, [heartbeat for heartbeat in after if heartbeat.alive], one=one)
+    return Check(name=name, health=Health.FAILED, detail=f"{problem}: {reason}{wait}.", hint=hint, facts=facts)
 
 
-def _trouble(
-    name: str, there: Sequence[WorkerHeartbeat], others: Sequence[WorkerHeartbeat], *, one: bool
+def _diagnose(
+    name: str, consumers: Sequence[WorkerHeartbeat], others: Sequence[WorkerHeartbeat], *, one: bool
 ) -> tuple[str, str]:
-    """Why nobody answers, and what to do."""
-    if there:
-        sign = there[0]
-        who = "it" if one else sign.name
-        if sign.alive:
-            free = f"{sign.slots - sign.running} of {sign.slots} slots"
-            return f"{who} is there with {free} free, but takes nothing", _RESTART
-        return f"{who} has given no sign of life for {sign.age:.0f} s", _RESTART
+    """Reason and hint for a probe without an answer."""
+    if consumers:
+        heartbeat = consumers[0]
+        subject = "it" if one else heartbeat.name
+        if heartbeat.alive:
+            free = f"{heartbeat.slots - heartbeat.running} of {heartbeat.slots} slots"
+            return f"{subject} is running with {free} free, but consumes no messages", _RESTART
+        return f"{subject} has sent no heartbeat for {heartbeat.age:.0f} s", _RESTART
     if one:
-        return "it is not there", f"Start it: fbs worker --name {name.partition('@')[0]}"
+        return "it is not running", f"Start it: fbs worker --name {name.partition('@')[0]}"
     if others:
-        taking = ", ".join(f"{sign.name} takes {' and '.join(sign.queues)}" for sign in others)
-        return f"only others ({taking})", f"Start a worker for it: fbs worker --queues {name}"
-    return "no worker is there", _START
+        consumed = ", ".join(f"{heartbeat.name} consumes {' and '.join(heartbeat.queues)}" for heartbeat in others)
+        return f"only other queues are consumed ({consumed})", f"Start a worker for it: fbs worker --queues {name}"
+    return "no worker is running", _START
 
 
-def _look_at_queues(
+def _check_queues(
     app: FBSCelery, names: Sequence[str], *, one: bool, seconds: float
 ) -> tuple[list[Check], list[WorkerHeartbeat]]:
-    """Redis, the broker where it is another, and the queues (or the one worker) of these names."""
+    """Check Redis, a separate broker, and the queues (or the one worker) of these names."""
     done: list[Check] = []
     settings = app.settings
     try:
-        with WorkerRegistry(settings.fbs_redis_url) as presence, app, closing(app.jobs), Queues(app) as queues:
+        with WorkerRegistry(settings.fbs_redis_url) as registry, app, closing(app.jobs), Queues(app) as queues:
             began = time.monotonic()
             app.jobs.ping()
             done.append(_fine("redis", queue.address(settings.fbs_redis_url), began))
@@ -219,30 +226,31 @@ def _look_at_queues(
                 began = time.monotonic()
                 queues.connect()
                 done.append(_fine("broker", app.broker.address, began))
-            before = presence.workers()
-            places = {name: worker_queue(name) if one else app.amqp.queues[name] for name in names}
-            answers = probe(app, places.values(), seconds=seconds)
-            after = presence.workers()
-            judged = []
-            for name, place in places.items():
-                backlog = queues.backlog(place.name)
-                oldest = _wait_of(app, backlog.next_id, now=presence.now())
-                signs = {"before": before, "after": after}
-                judged.append(judge(name, answers.get(place.name), **signs, backlog=backlog, oldest=oldest, one=one))
-            return done + judged, [sign for sign in after if not one or sign.name in names]
+            before = registry.workers()
+            probed = {name: worker_queue(name) if one else app.amqp.queues[name] for name in names}
+            answers = probe(app, probed.values(), seconds=seconds)
+            after = registry.workers()
+            assessed = []
+            for name, target in probed.items():
+                backlog = queues.backlog(target.name)
+                oldest = _age_of_job(app, backlog.next_id, now=registry.now())
+                heartbeats = {"before": before, "after": after}
+                answer = answers.get(target.name)
+                assessed.append(assess_consumers(name, answer, **heartbeats, backlog=backlog, oldest=oldest, one=one))
+            return done + assessed, [heartbeat for heartbeat in after if not one or heartbeat.name in names]
     except FBSError as exc:
         return done + _failed("broker" if done else "redis", exc, names), []
 
 
-def _failed(name: str, error: FBSError, others: Sequence[str]) -> list[Check]:
-    """One that has failed, and those that could not be asked for that."""
-    unknown = f"could not be asked, for {name} has failed"
-    left = [Check(name=other, health=Health.UNKNOWN, detail=unknown) for other in others]
-    return [Check(name=name, health=Health.FAILED, detail=error.message, hint=error.hint), *left]
+def _failed(name: str, error: FBSError, dependent: Sequence[str]) -> list[Check]:
+    """The failed check, and UNKNOWN for those that depend on it."""
+    unknown = f"not checked: {name} has failed"
+    rest = [Check(name=other, health=Health.UNKNOWN, detail=unknown) for other in dependent]
+    return [Check(name=name, health=Health.FAILED, detail=error.message, hint=error.hint), *rest]
 
 
-def _wait_of(app: FBSCelery, job_id: str | None, *, now: datetime) -> float | None:
-    """For how many seconds a job has waited; None for what is not a job."""
+def _age_of_job(app: FBSCelery, job_id: str | None, *, now: datetime) -> float | None:
+    """Seconds that a job has waited; None if the message is not a job's."""
     if job_id is None:
         return None
     try:
@@ -252,7 +260,7 @@ def _wait_of(app: FBSCelery, job_id: str | None, *, now: datetime) -> float | No
     return (now - (record.heartbeat_at or record.created_at)).total_seconds()
 
 
-def _look_at_database(database: DatabaseConfig, *, seconds: float) -> Check:
+def _check_database(database: DatabaseConfig, *, seconds: float) -> Check:
     name = "home database"
     began = time.monotonic()
     try:
@@ -266,7 +274,7 @@ def _look_at_database(database: DatabaseConfig, *, seconds: float) -> Check:
     return _fine(name, database.address(), began)
 
 
-def _fine(name: str, place: str, began: float) -> Check:
+def _fine(name: str, address: str, began: float) -> Check:
     seconds = time.monotonic() - began
     facts = {"answer_seconds": round(seconds, 4)}
-    return Check(name=name, health=Health.FINE, detail=f"{place} answers within {seconds * 1000:.0f} ms", facts=facts)
+    return Check(name=name, health=Health.FINE, detail=f"{address} answers within {seconds * 1000:.0f} ms", facts=facts)

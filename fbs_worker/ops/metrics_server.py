@@ -1,4 +1,4 @@
-"""Serves the figures to Prometheus, which asks for them by HTTP every few seconds."""
+"""HTTP server of the metrics, for Prometheus to scrape (`fbs metrics --serve`)."""
 
 from __future__ import annotations
 
@@ -18,40 +18,41 @@ _TEXT: Final = "text/plain; charset=utf-8"
 
 
 class MetricsServer(ThreadingHTTPServer):
-    """An HTTP server that answers `GET /metrics`, and nothing else.
+    """HTTP server with the single resource `GET /metrics`.
 
     Args:
-        settings: see `metrics_text`.
-        address: the address that it listens on.
-        port: the port; 0 for any that is free.
-        tell: is told why it could not answer, where it could not.
+        settings: the settings of Redis and the broker.
+        address: the address to listen on.
+        port: the port; 0 for any free one.
+        on_error: called with the error when a scrape fails.
 
     Raises:
-        UsageError: it cannot listen there.
+        UsageError: the address or port cannot be bound.
     """
 
-    daemon_threads = True  # who asks slowly does not keep it from ending
+    daemon_threads = True  # a slow client does not delay the shutdown
 
-    def __init__(self, settings: Settings, *, address: str, port: int, tell: Callable[[FBSError], None]) -> None:
+    def __init__(self, settings: Settings, *, address: str, port: int, on_error: Callable[[FBSError], None]) -> None:
         self.settings = settings
-        self.tell = tell
+        self.on_error = on_error
         self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
             super().__init__((address, port), _Handler)
         except (OSError, OverflowError) as exc:
             reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else "no such port"
             raise UsageError(
-                f"Nothing can listen on {address}, port {port}: {reason}.", hint="Choose others: --address, --port."
+                f"The metrics server cannot listen on {address}, port {port}: {reason}.",
+                hint="Choose another --address or --port.",
             ) from exc
 
     def server_bind(self) -> None:
-        """Take the address, without asking a name service for its name, as the parent does: that may hang."""
+        """Bind the socket without the parent's reverse DNS lookup, which may hang."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     @property
     def url(self) -> str:
-        """Where the figures are."""
+        """The URL of the metrics."""
         host, port = self.server_address[:2]
         name = f"[{host!s}]" if self.address_family == socket.AF_INET6 else str(host)
         return f"http://{name}:{port}{PATH}"
@@ -64,24 +65,24 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 30
 
     def do_GET(self) -> None:
-        """Answer with the figures; 503 and the reason where Redis does not answer."""
+        """Respond with the metrics, or with 503 and the reason if Redis does not answer."""
         if self.path.partition("?")[0] != PATH:
-            self._answer(HTTPStatus.NOT_FOUND, f"The figures are at {PATH}\n".encode(), _TEXT)
+            self._answer(HTTPStatus.NOT_FOUND, f"The metrics are at {PATH}\n".encode(), _TEXT)
             return
         try:
-            figures = metrics_text(self.server.settings)
+            text = metrics_text(self.server.settings)
         except FBSError as exc:
-            self.server.tell(exc)
+            self.server.on_error(exc)
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{exc.message}\n".encode(), _TEXT)
         else:
-            self._answer(HTTPStatus.OK, figures, CONTENT_TYPE)
+            self._answer(HTTPStatus.OK, text, CONTENT_TYPE)
 
     def do_HEAD(self) -> None:
-        """Answer as to `GET`, without the figures."""
+        """Respond as to `GET`, without the body."""
         self.do_GET()
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the parent's name for it
-        """Nothing: a line for each scrape would be noise."""
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the parent's signature
+        """Log nothing: a line per scrape would be noise."""
 
     def _answer(self, status: HTTPStatus, body: bytes, kind: str) -> None:
         self.send_response(status)

@@ -1,4 +1,4 @@
-"""Figures of a real Redis, printed and served."""
+"""Metrics of a real Redis, printed and served."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.conftest import MakeSettings
 from tests.support.job_worker import environment
 
 
-def figures(text: bytes) -> dict[str, Metric]:
+def parse(text: bytes) -> dict[str, Metric]:
     return {family.name: family for family in text_string_to_metric_families(text.decode())}
 
 
@@ -48,12 +48,12 @@ def started(jobs: JobStore, job_id: str, action: str) -> int:
     return jobs.start(job_id, action=action).attempt
 
 
-def test_what_jobs_do_is_counted(mine: Settings, jobs: JobStore) -> None:
+def test_jobs_are_counted(mine: Settings, jobs: JobStore) -> None:
     jobs.create("a1", action="discover")
     jobs.mark_succeeded("a2", started(jobs, "a2", "refresh"), {})
     jobs.mark_failed("a3", started(jobs, "a3", "refresh"), OdooTimeout("too long").to_dict())
     started(jobs, "a4", "setup")
-    found = figures(metrics_text(mine))
+    found = parse(metrics_text(mine))
     assert values(found["fbs_jobs"]) == {
         ("discover", "queued"): 1,
         ("refresh", "failed"): 1,
@@ -72,24 +72,24 @@ def test_what_jobs_do_is_counted(mine: Settings, jobs: JobStore) -> None:
     assert 0 <= values(found["fbs_job_oldest_wait_seconds"])[("discover",)] < 10
 
 
-def test_what_waits_in_the_queues_is_counted(mine: Settings) -> None:
+def test_queued_messages_are_counted(mine: Settings) -> None:
     with make_app(mine, results=False) as app:
         app.send_task("fbs.refresh", kwargs={"solution_name": "x"})
         app.send_task("fbs.refresh", kwargs={"solution_name": "y"})
-    found = figures(metrics_text(mine))
+    found = parse(metrics_text(mine))
     assert values(found["fbs_queue_length"]) == {("fbs.discovery",): 2, ("fbs.schema",): 0}
     assert values(found["fbs_broker_up"]) == {(): 1}
 
 
-def test_a_broker_that_is_away_takes_no_other_figure_away(mine: Settings) -> None:
-    found = figures(metrics_text(mine.model_copy(update={"fbs_broker_url": "redis://127.0.0.1:1/0"})))
+def test_an_unreachable_broker_hides_no_other_metric(mine: Settings) -> None:
+    found = parse(metrics_text(mine.model_copy(update={"fbs_broker_url": "redis://127.0.0.1:1/0"})))
     assert values(found["fbs_broker_up"]) == {(): 0}
     assert values(found["fbs_workers"]) == {(): 0}
 
 
 @contextmanager
-def serving(settings: Settings, told: list[FBSError]) -> Iterator[HTTPConnection]:
-    with MetricsServer(settings, address="127.0.0.1", port=0, tell=told.append) as server:
+def serving(settings: Settings, errors: list[FBSError]) -> Iterator[HTTPConnection]:
+    with MetricsServer(settings, address="127.0.0.1", port=0, on_error=errors.append) as server:
         thread = Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         connection = HTTPConnection("127.0.0.1", server.server_port, timeout=20)
@@ -101,50 +101,50 @@ def serving(settings: Settings, told: list[FBSError]) -> Iterator[HTTPConnection
             thread.join(20)
 
 
-def test_figures_are_served(mine: Settings) -> None:
+def test_metrics_are_served(mine: Settings) -> None:
     with serving(mine, []) as connection:
         connection.request("GET", "/metrics?x=1")
         answer = connection.getresponse()
         assert (answer.status, answer.headers["Content-Type"]) == (200, CONTENT_TYPE)
-        assert "fbs_jobs" in figures(answer.read())
+        assert "fbs_jobs" in parse(answer.read())
         connection.request("HEAD", "/metrics")
         answer = connection.getresponse()
         assert (answer.status, answer.read()) == (200, b"")
         connection.request("GET", "/")
         answer = connection.getresponse()
-        assert (answer.status, answer.read()) == (404, b"The figures are at /metrics\n")
+        assert (answer.status, answer.read()) == (404, b"The metrics are at /metrics\n")
         connection.request("POST", "/metrics")
         assert connection.getresponse().status == 501
 
 
-def test_a_redis_that_is_away_is_said_and_passes(mine: Settings) -> None:
-    told: list[FBSError] = []
+def test_an_unreachable_redis_is_a_503(mine: Settings) -> None:
+    errors: list[FBSError] = []
     gone = mine.model_copy(update={"fbs_redis_url": "redis://:vErY-secret@127.0.0.1:1/0"})
-    with serving(gone, told) as connection:
+    with serving(gone, errors) as connection:
         connection.request("GET", "/metrics")
         answer = connection.getresponse()
         assert (answer.status, answer.read()) == (503, b"Redis at 127.0.0.1:1 does not answer.\n")
-    assert [exc.code for exc in told] == ["queue_unreachable"]
+    assert [exc.code for exc in errors] == ["queue_unreachable"]
 
 
-def test_a_port_that_is_taken_is_said(mine: Settings) -> None:
-    with MetricsServer(mine, address="127.0.0.1", port=0, tell=lambda _: None) as server:
+def test_a_port_in_use_is_an_error(mine: Settings) -> None:
+    with MetricsServer(mine, address="127.0.0.1", port=0, on_error=lambda _: None) as server:
         assert server.url == f"http://127.0.0.1:{server.server_port}/metrics"
         with pytest.raises(UsageError, match=f"port {server.server_port}: Address already in use"):
-            MetricsServer(mine, address="127.0.0.1", port=server.server_port, tell=lambda _: None)
+            MetricsServer(mine, address="127.0.0.1", port=server.server_port, on_error=lambda _: None)
 
 
 def test_the_command_prints_or_serves(mine: Settings) -> None:
     command = [sys.executable, "-m", "fbs_worker.cli", "metrics"]
     printed = subprocess.run(command, env=environment(mine), capture_output=True, check=True, timeout=30)
-    assert "fbs_jobs" in figures(printed.stdout)
+    assert "fbs_jobs" in parse(printed.stdout)
     assert printed.stderr == b""
     with subprocess.Popen(
         [*command, "--serve", "--port", "0"], env=environment(mine), stderr=subprocess.PIPE, text=True
     ) as server:
         assert server.stderr is not None
         line = server.stderr.readline()
-        assert line.startswith("Figures are at http://127.0.0.1:")
+        assert line.startswith("Metrics are at http://127.0.0.1:")
         connection = HTTPConnection(line.split("/")[2], timeout=20)
         connection.request("GET", "/metrics")
         assert connection.getresponse().status == 200

@@ -1,4 +1,4 @@
-"""Figures for Prometheus, made from what workers counted and from how things stand."""
+"""Prometheus metrics from the workers' counters and the present state."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fbs_worker.jobs.model import BUCKETS, JobRecord
 from fbs_worker.jobs.workers import WorkerHeartbeat
-from fbs_worker.ops.metrics import Standings, families
+from fbs_worker.ops.metrics import MetricsSnapshot, families
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-class Made:
-    """What prometheus_client writes out."""
+class Snapshot:
+    """Collector of fixed values for prometheus_client."""
 
-    def __init__(self, now: Standings) -> None:
+    def __init__(self, now: MetricsSnapshot) -> None:
         self.now = now
 
     def collect(self) -> Sequence[Metric]:
         return list(families(self.now))
 
 
-def told(
-    figures: Mapping[str, str] | None = None,
+def exported(
+    counters: Mapping[str, str] | None = None,
     *,
     open_jobs: Sequence[JobRecord] = (),
     workers: Sequence[WorkerHeartbeat] = (),
     waiting: Mapping[str, int] | None = None,
 ) -> dict[str, Metric]:
-    """The figures, written out and read back as Prometheus reads them."""
-    now = Standings(figures=figures or {}, at=NOW, open_jobs=open_jobs, workers=workers, waiting=waiting)
-    text = generate_latest(Made(now)).decode()
+    """The metrics in text format, parsed as Prometheus parses them."""
+    now = MetricsSnapshot(counters=counters or {}, at=NOW, open_jobs=open_jobs, workers=workers, waiting=waiting)
+    text = generate_latest(Snapshot(now)).decode()
     read = list(text_string_to_metric_families(text))
     assert len({family.name for family in read}) == len(read)
     return {family.name: family for family in read}
@@ -56,8 +56,8 @@ def worker(*, age: float = 0.0) -> WorkerHeartbeat:
     return WorkerHeartbeat(name="a@b", queues=("fbs.discovery",), slots=4, running=3, taken=9, age=age)
 
 
-def test_every_figure_has_its_kind_and_its_help() -> None:
-    found = told()
+def test_every_metric_has_a_type_and_a_help_text() -> None:
+    found = exported()
     assert all(family.documentation for family in found.values())
     assert {name: family.type for name, family in found.items()} == {
         "fbs_jobs": "counter",
@@ -78,8 +78,8 @@ def test_every_figure_has_its_kind_and_its_help() -> None:
     }
 
 
-def test_counters_have_what_workers_counted() -> None:
-    found = told(
+def test_counters_have_the_workers_counts() -> None:
+    found = exported(
         {
             "jobs|refresh|succeeded": "12",
             "jobs|refresh|failed": "1",
@@ -99,9 +99,9 @@ def test_counters_have_what_workers_counted() -> None:
     assert values(found["fbs_odoo_call_failures"], "server") == {('a"b\\c:80',): 3}
 
 
-def test_histograms_add_up() -> None:
+def test_histograms_are_cumulative() -> None:
     last = len(BUCKETS)
-    found = told(
+    found = exported(
         {
             "wait|refresh|0": "3",
             "wait|refresh|2": "1",
@@ -121,8 +121,8 @@ def test_histograms_add_up() -> None:
     assert found["fbs_job_duration_seconds"].samples == []
 
 
-def test_unfinished_jobs_are_counted_as_they_stand() -> None:
-    found = told(
+def test_unfinished_jobs_are_counted_by_state() -> None:
+    found = exported(
         open_jobs=[
             job("queued", seconds=5),
             job("queued", seconds=90),
@@ -140,15 +140,15 @@ def test_unfinished_jobs_are_counted_as_they_stand() -> None:
     assert values(found["fbs_job_oldest_wait_seconds"], "action") == {("refresh",): 90, ("setup",): 7}
 
 
-def test_workers_and_queues_are_told() -> None:
-    found = told(workers=[worker(), worker(age=50)], waiting={"fbs.discovery": 3, "fbs.schema": 0})
+def test_workers_and_queues_are_exported() -> None:
+    found = exported(workers=[worker(), worker(age=50)], waiting={"fbs.discovery": 3, "fbs.schema": 0})
     counts = {name: values(found[f"fbs_{name}"])[()] for name in ("workers", "worker_slots", "worker_slots_used")}
     assert counts == {"workers": 1, "worker_slots": 4, "worker_slots_used": 3}
     assert values(found["fbs_broker_up"])[()] == 1
     assert values(found["fbs_queue_length"], "queue") == {("fbs.discovery",): 3, ("fbs.schema",): 0}
 
 
-def test_a_broker_that_is_away_is_a_figure() -> None:
-    found = told(waiting=None)
+def test_an_unreachable_broker_is_a_metric() -> None:
+    found = exported(waiting=None)
     assert values(found["fbs_broker_up"])[()] == 0
     assert found["fbs_queue_length"].samples == []
