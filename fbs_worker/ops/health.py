@@ -128,7 +128,7 @@ def check_health(settings: Settings, *, worker: str | None = None, seconds: floa
     queue.check_url(settings.fbs_redis_url)
     app = make_app(settings, results=False)
     names = [worker if "@" in worker else nodename(worker, gethostname())] if worker else list(QUEUES)
-    calls = [("redis", lambda: _check_queues(app, names, one=worker is not None, seconds=seconds))]
+    calls = [("redis", lambda: _check_queues(app, names, single=worker is not None, seconds=seconds))]
     if settings.fbs_database_url and worker is None:
         database = DatabaseConfig.from_url(settings.fbs_database_url)
         calls.append(("home database", lambda: ([_check_database(database, seconds=min(seconds, 5.0))], [])))
@@ -151,7 +151,7 @@ def assess_consumers(
     after: Sequence[WorkerHeartbeat],
     backlog: Backlog,
     oldest: float | None = None,
-    one: bool = False,
+    single: bool = False,
 ) -> Check:
     """Assess the consumers of a queue, or one worker, after a probe.
 
@@ -162,7 +162,7 @@ def assess_consumers(
         after: the workers' heartbeats at the end of the wait.
         backlog: the messages in the queue.
         oldest: age of the next message in seconds, if known.
-        one: `name` is a worker's.
+        single: `name` is a worker's.
 
     Returns:
         FINE if the probe was answered, BUSY if a worker is full or consumes other messages, else FAILED.
@@ -178,43 +178,44 @@ def assess_consumers(
     if answer is not None:
         detail = f"{answer.worker} answers within {answer.seconds * 1000:.0f} ms{wait}"
         return Check(name=name, health=Health.FINE, detail=detail, facts=facts)
-    taken = {heartbeat.name: heartbeat.taken for heartbeat in before}
+    taken = {worker.name: worker.taken for worker in before}
     consumers = sorted(
-        (heartbeat for heartbeat in after if (heartbeat.name == name if one else name in heartbeat.queues)), key=lambda heartbeat: heartbeat.age
+        (worker for worker in after if (worker.name == name if single else name in worker.queues)),
+        key=lambda worker: worker.age,
     )
-    alive = [heartbeat for heartbeat in consumers if heartbeat.alive]
-    busy = [heartbeat for heartbeat in alive if heartbeat.saturated or heartbeat.taken > taken.get(heartbeat.name, heartbeat.taken)]
+    alive = [worker for worker in consumers if worker.alive]
+    busy = [worker for worker in alive if worker.saturated or worker.taken > taken.get(worker.name, worker.taken)]
     if busy:
-        detail = ", ".join(f"{heartbeat.name} runs {heartbeat.running} of {heartbeat.slots}" for heartbeat in busy)
+        detail = ", ".join(f"{worker.name} runs {worker.running} of {worker.slots}" for worker in busy)
         return Check(name=name, health=Health.BUSY, detail=f"{detail}{wait}", facts=facts)
-    problem = f"Worker {name} consumes no jobs" if one else f"No worker consumes the queue {name}"
-    reason, hint = _diagnose(name, consumers, [heartbeat for heartbeat in after if heartbeat.alive], one=one)
+    problem = f"Worker {name} consumes no jobs" if single else f"No worker consumes the queue {name}"
+    reason, hint = _diagnose(name, consumers, [worker for worker in after if worker.alive], single=single)
     return Check(name=name, health=Health.FAILED, detail=f"{problem}: {reason}{wait}.", hint=hint, facts=facts)
 
 
 def _diagnose(
-    name: str, consumers: Sequence[WorkerHeartbeat], others: Sequence[WorkerHeartbeat], *, one: bool
+    name: str, consumers: Sequence[WorkerHeartbeat], others: Sequence[WorkerHeartbeat], *, single: bool
 ) -> tuple[str, str]:
     """Reason and hint for a probe without an answer."""
     if consumers:
-        heartbeat = consumers[0]
-        subject = "it" if one else heartbeat.name
-        if heartbeat.alive:
-            free = f"{heartbeat.slots - heartbeat.running} of {heartbeat.slots} slots"
+        worker = consumers[0]
+        subject = "it" if single else worker.name
+        if worker.alive:
+            free = f"{worker.slots - worker.running} of {worker.slots} slots"
             return f"{subject} is running with {free} free, but consumes no messages", _RESTART
-        return f"{subject} has sent no heartbeat for {heartbeat.age:.0f} s", _RESTART
-    if one:
+        return f"{subject} has sent no heartbeat for {worker.age:.0f} s", _RESTART
+    if single:
         return "it is not running", f"Start it: fbs worker --name {name.partition('@')[0]}"
     if others:
-        consumed = ", ".join(f"{heartbeat.name} consumes {' and '.join(heartbeat.queues)}" for heartbeat in others)
+        consumed = ", ".join(f"{worker.name} consumes {' and '.join(worker.queues)}" for worker in others)
         return f"only other queues are consumed ({consumed})", f"Start a worker for it: fbs worker --queues {name}"
     return "no worker is running", _START
 
 
 def _check_queues(
-    app: FBSCelery, names: Sequence[str], *, one: bool, seconds: float
+    app: FBSCelery, names: Sequence[str], *, single: bool, seconds: float
 ) -> tuple[list[Check], list[WorkerHeartbeat]]:
-    """Check Redis, a separate broker, and the queues (or the one worker) of these names."""
+    """Check Redis, a separate broker, and the queues (or the single worker) of these names."""
     done: list[Check] = []
     settings = app.settings
     try:
@@ -227,7 +228,7 @@ def _check_queues(
                 queues.connect()
                 done.append(_fine("broker", app.broker.address, began))
             before = registry.workers()
-            probed = {name: worker_queue(name) if one else app.amqp.queues[name] for name in names}
+            probed = {name: worker_queue(name) if single else app.amqp.queues[name] for name in names}
             answers = probe(app, probed.values(), seconds=seconds)
             after = registry.workers()
             assessed = []
@@ -236,8 +237,10 @@ def _check_queues(
                 oldest = _age_of_job(app, backlog.next_id, now=registry.now())
                 heartbeats = {"before": before, "after": after}
                 answer = answers.get(target.name)
-                assessed.append(assess_consumers(name, answer, **heartbeats, backlog=backlog, oldest=oldest, one=one))
-            return done + assessed, [heartbeat for heartbeat in after if not one or heartbeat.name in names]
+                assessed.append(
+                    assess_consumers(name, answer, **heartbeats, backlog=backlog, oldest=oldest, single=single)
+                )
+            return done + assessed, [worker for worker in after if not single or worker.name in names]
     except FBSError as exc:
         return done + _failed("broker" if done else "redis", exc, names), []
 

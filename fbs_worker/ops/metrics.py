@@ -34,7 +34,6 @@ from fbs_worker.jobs.app import make_app
 from fbs_worker.jobs.config import QUEUES
 from fbs_worker.jobs.model import BUCKETS, JobRecord, JobState
 from fbs_worker.jobs.queues import Queues
-
 from fbs_worker.jobs.store import METRICS_KEY, JobReader
 from fbs_worker.jobs.workers import WorkerHeartbeat, WorkerRegistry
 from fbs_worker.scheduling.entries import LOCK

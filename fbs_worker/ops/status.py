@@ -24,7 +24,7 @@ from fbs_worker.catalogue.model import SectionStatus
 from fbs_worker.catalogue.store import Catalogue
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseBusy, FBSError
-from fbs_worker.core.fanout import fan_out, bounded_connection, database_timeout
+from fbs_worker.core.fanout import bounded_connection, database_timeout, fan_out
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault

@@ -66,7 +66,7 @@ def test_a_queue_without_an_answer(after: list[WorkerHeartbeat], health: Health,
     ],
 )
 def test_a_worker_that_does_not_answer(after: list[WorkerHeartbeat], health: Health, words: str) -> None:
-    check = assess_consumers("one@host", None, before=[], after=after[:1], backlog=EMPTY, one=True)
+    check = assess_consumers("one@host", None, before=[], after=after[:1], backlog=EMPTY, single=True)
     assert check.health is health
     assert check.detail.endswith(words)
 
