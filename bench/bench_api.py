@@ -163,7 +163,7 @@ class _Bench:
         self._port = int(told.split(" are at ")[1].split()[0].rpartition(":")[2])
 
     def _fill(self) -> None:
-        app = make_app(self._settings, inline=NullProgress())
+        app = make_app(self._settings, in_process=NullProgress())
         app.loader.import_default_modules()
         places = {"many": (self._postgres.config("many"), SOLUTIONS), "few": (self._postgres.config("few"), 1)}
         for name, (database, count) in places.items():

@@ -55,7 +55,7 @@ class _Bench:
         self._psql = postgres_binaries() / "psql"
         self._file = folder / "statements.sql"
         settings = Settings(fbs_database_url=database_url(server.config("home")), fbs_home=folder / "home")
-        self._app = make_app(settings, inline=NullProgress())
+        self._app = make_app(settings, in_process=NullProgress())
         self._app.loader.import_default_modules()
 
     def fresh(self, name: str = "bench") -> DatabaseConfig:

@@ -42,7 +42,7 @@ def discover_task(
     Args:
         odoo_expected: the Odoo that the caller means, to be refused where this worker's connection leads elsewhere.
     """
-    if not self.inline:
+    if not self.in_process:
         refuse_plain_password(database_config)
     request = DiscoverRequest.parse(
         domain=domain,

@@ -19,6 +19,6 @@ def probe(self: Task) -> None:
         UsageError: it does not run in a worker of fbs-worker's.
         QueueUnreachable: Redis does not answer.
     """
-    if not isinstance(self.app, FBSCelery) or self.app.inline is not None:
+    if not isinstance(self.app, FBSCelery) or self.app.in_process is not None:
         raise UsageError("A probe is answered by a worker alone.", hint="`fbs health` sends probes.")
     send_reply(self.app.settings, self.request.id, self.request.hostname)

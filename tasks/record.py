@@ -27,7 +27,7 @@ def record_task(self: JobTask, *, path: str, odoo: str = DEFAULT_CONNECTION) -> 
         RefusedError: it came through the queue.
         FBSError: whatever went wrong.
     """
-    if not self.inline:
+    if not self.in_process:
         raise RefusedError("A recording is written on the caller's own machine.", hint="Use `fbs record FILE`.")
     self.progress.step("connect")
     connection = self.settings.odoo(odoo)

@@ -63,7 +63,7 @@ def setup_task(
     Args:
         odoo_expected: the Odoo that the caller means, to be refused where this worker's connection leads elsewhere.
     """
-    if not self.inline:
+    if not self.in_process:
         refuse_plain_password(database_config)
         refuse_plain_password(config.get("database_config") if isinstance(config, Mapping) else None)
     request = SetupRequest.parse(

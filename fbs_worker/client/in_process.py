@@ -30,7 +30,7 @@ def run_in_process(
     """
     from fbs_worker.jobs.app import make_app
 
-    app = make_app(settings, inline=progress or NullProgress())
+    app = make_app(settings, in_process=progress or NullProgress())
     app.loader.import_default_modules()
     task = app.tasks.get(task_name)
     if task is None:

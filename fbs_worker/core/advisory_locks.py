@@ -1,8 +1,8 @@
-"""One job at a time on a solution: an advisory lock in its database.
+"""Advisory locks and bounded lock waits: one job at a time per solution.
 
-The lock belongs to the session, so the server gives it back when the worker dies, whatever it was doing. It is held by
-the very connection that does the work: should that be lost, lock and transaction end together. (A pooler that hands
-one connection to several sessions in turn breaks such locks; PgBouncer's `pool_mode=session` does not.)
+The solution lock is a session-level advisory lock in the solution's database, so PostgreSQL releases it when the worker
+dies. The connection that holds it also does the work: if the connection is lost, lock and transaction end together.
+Pooling in transaction mode breaks session-level locks; PgBouncer needs `pool_mode=session`.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from fbs_worker.core.errors import DatabaseUnreachable
 from fbs_worker.core.postgres import Connection, errors_translated
 
 POLL_SECONDS: Final = 0.1
-"""How often a waiting job asks for the lock, and whether it was cancelled meanwhile."""
+"""Interval at which a waiting job tries the lock and checks for cancellation."""
 
 LOCK_TIMEOUT: Final = 60.0
-"""Seconds to wait for a lock of a table, a row or a transaction of another session."""
+"""Seconds to wait for a table, row or transaction lock of another session."""
 
 TRANSACTION_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 
 TRANSACTION_SETTINGS: Final = "SELECT set_config('lock_timeout', %s, TRUE), set_config('TimeZone', 'UTC', TRUE)"
-"""For this transaction: how long to wait for a lock, and that NOW() means the same for every client."""
+"""Transaction-local: lock_timeout, and UTC so that NOW() does not depend on the client."""
 
 _TRY: Final = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
 _UNLOCK: Final = "SELECT pg_advisory_unlock(hashtextextended(%s, 0))"
 
-# a key of 64 bits shows in pg_locks as its two halves, with objsubid 1 (PostgreSQL's documentation of pg_locks)
+# pg_locks shows a 64-bit key as its two halves, with objsubid 1 (PostgreSQL's documentation of pg_locks)
 _HOLDER: Final = """
 SELECT coalesce(nullif(a.application_name, ''), 'another session') || ' (process ' || l.pid || ')'
 FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
@@ -47,53 +47,55 @@ def solution_lock(
     connection: Connection,
     solution_name: str,
     *,
-    waiting: Callable[[str], None],
-    cancelled: Callable[[], None],
+    on_wait: Callable[[str], None],
+    check_cancelled: Callable[[], None],
 ) -> Iterator[None]:
-    """Hold the lock of a solution for the `with` block, whatever transactions begin and end in it.
+    """Hold the lock of a solution for the `with` block, across transactions.
 
-    It asks again and again rather than waiting in the server: there each look at `cancelled` would end in an error in
-    the server's log.
+    The lock is polled rather than awaited in the server: cancelling a wait there would log an error in the server's
+    log.
 
     Args:
-        connection: to the solution's database, outside of a transaction; it does the work, too.
-        solution_name: whose lock.
-        waiting: told who holds the lock, in words for a person, once and again when that changes.
-        cancelled: asked while waiting; raises JobCancelled to give up.
+        connection: to the solution's database, outside of a transaction; the same one that does the work.
+        solution_name: the solution to lock.
+        on_wait: called with a description of the session that holds the lock, once and after each change of holder.
+        check_cancelled: called while waiting; raises JobCancelled to stop.
 
     Raises:
-        DatabaseUnreachable, DatabaseError: as their names say.
-        JobCancelled: raised by `cancelled`.
+        DatabaseUnreachable: the connection failed.
+        DatabaseError: PostgreSQL rejected a statement.
+        JobCancelled: raised by `check_cancelled`.
     """
     key = f"fbs:solution:{solution_name}"
-    told = ""
-    while not _ask(connection, _TRY, key):
-        holder = _ask(connection, _HOLDER, key)
-        if isinstance(holder, str) and holder != told:  # None: it was given back in between
-            told = holder
-            waiting(holder)
-        cancelled()
+    reported = ""
+    while not _query_value(connection, _TRY, key):
+        holder = _query_value(connection, _HOLDER, key)
+        if isinstance(holder, str) and holder != reported:  # None: released in between
+            reported = holder
+            on_wait(holder)
+        check_cancelled()
         time.sleep(POLL_SECONDS)
     try:
         yield
     finally:
-        # a connection that is gone has given the lock back already
+        # a lost connection has released the lock already
         with suppress(DatabaseUnreachable):
             if not connection.closed:
                 with errors_translated(connection):
                     connection.rollback()
-                _ask(connection, _UNLOCK, key)
+                _query_value(connection, _UNLOCK, key)
 
 
 def set_lock_timeout(connection: Connection, *, lock_timeout: float = LOCK_TIMEOUT) -> None:
-    """Let no transaction of a session wait for ever.
+    """Set lock_timeout for all transactions of a session.
 
     Args:
         connection: the session, outside of a transaction.
         lock_timeout: seconds to wait for each lock.
 
     Raises:
-        DatabaseUnreachable, DatabaseError: as their names say.
+        DatabaseUnreachable: the connection failed.
+        DatabaseError: PostgreSQL rejected the statement.
     """
     with errors_translated(connection), connection, connection.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, FALSE)", (f"{round(lock_timeout * 1000)}ms",))
@@ -101,15 +103,16 @@ def set_lock_timeout(connection: Connection, *, lock_timeout: float = LOCK_TIMEO
 
 @contextmanager
 def transaction(connection: Connection, *, lock_timeout: float = LOCK_TIMEOUT) -> Iterator[Cursor]:
-    """A transaction that does not wait for ever and tells the time in UTC, as the catalogue's own ones.
+    """Run a transaction with a lock_timeout and the time zone UTC, as the catalogue does.
 
     Args:
         connection: outside of a transaction.
         lock_timeout: seconds to wait for each lock.
 
     Raises:
-        DatabaseBusy: another session holds a lock for longer than that.
-        DatabaseUnreachable, DatabaseError: as their names say.
+        DatabaseBusy: another session held a lock for longer than the time-out.
+        DatabaseUnreachable: the connection failed.
+        DatabaseError: PostgreSQL rejected a statement.
     """
     with errors_translated(connection), connection, connection.cursor() as cursor:
         cursor.execute(TRANSACTION_SETTINGS, (f"{round(lock_timeout * 1000)}ms",))
@@ -117,31 +120,33 @@ def transaction(connection: Connection, *, lock_timeout: float = LOCK_TIMEOUT) -
 
 
 def transaction_lock(connection: Connection, name: str) -> None:
-    """Wait for a lock that the caller's transaction holds to its end.
+    """Acquire an advisory lock until the end of the caller's transaction.
 
     Args:
-        connection: whose transaction.
-        name: what is locked, in this database.
+        connection: in the transaction.
+        name: the name of the lock, unique within the database.
 
     Raises:
-        DatabaseBusy: another session holds it for longer than the transaction's lock time-out.
-        DatabaseUnreachable, DatabaseError: as their names say.
+        DatabaseBusy: another session held it for longer than the transaction's lock_timeout.
+        DatabaseUnreachable: the connection failed.
+        DatabaseError: PostgreSQL rejected the statement.
     """
     with errors_translated(connection), connection.cursor() as cursor:
         cursor.execute(TRANSACTION_LOCK, (f"fbs:{name}",))
 
 
 def lock_tables(connection: Connection, tables: Iterable[str]) -> None:
-    """Keep everyone else from tables until the caller's transaction ends, so that what is counted is what is dropped.
+    """Lock tables exclusively until the caller's transaction ends, so that the rows counted are the rows dropped.
 
     Args:
-        connection: whose transaction.
-        tables: their names, locked in this order; those that are not there, or are no tables, are passed over.
+        connection: in the transaction.
+        tables: names, locked in this order; missing names and other relations are skipped.
 
     Raises:
-        DatabaseBusy: other sessions use one of them for longer than the lock time-out.
-        DatabaseRightsMissing: the user may not.
-        DatabaseUnreachable, DatabaseError: as their names say.
+        DatabaseBusy: another session used a table for longer than lock_timeout.
+        DatabaseRightsMissing: the user may not lock a table.
+        DatabaseUnreachable: the connection failed.
+        DatabaseError: PostgreSQL rejected a statement.
     """
     with errors_translated(connection), connection.cursor() as cursor:
         for name in map(sql.Identifier, tables):
@@ -149,13 +154,13 @@ def lock_tables(connection: Connection, tables: Iterable[str]) -> None:
             cursor.execute(
                 "SELECT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(%s) AND relkind IN ('r', 'p'))", (quoted,)
             )
-            found = cursor.fetchone()
-            if found and found[0]:
+            row = cursor.fetchone()
+            if row and row[0]:
                 cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(name))
 
 
-def _ask(connection: Connection, statement: str, key: str) -> object:
-    """One value, in a transaction of its own: none is held open while waiting."""
+def _query_value(connection: Connection, statement: str, key: str) -> object:
+    """Run a query in a transaction of its own, so that none stays open while waiting."""
     with errors_translated(connection), connection, connection.cursor() as cursor:
         cursor.execute(statement, (key,))
         row = cursor.fetchone()

@@ -1,7 +1,7 @@
-"""Which PostgreSQL database: a validated value object.
+"""Address and credentials of a PostgreSQL database: a validated value object.
 
-It is built from input of a person or another program: any mistake is a UsageError that names the field. A password
-never shows in `repr`, in an error, or in `redacted()`.
+Invalid input raises a UsageError that names the field. A password never shows in `repr`, in an error, or in
+`redacted()`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DEFAULT_PORT: Final = 5432
 
 
 class ValidatedConfig(BaseModel):
-    """A value object whose every mistake is a UsageError that names the field, never the value."""
+    """Base of validated value objects: invalid input raises a UsageError that names the field, never the value."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -37,10 +37,10 @@ class DatabaseConfig(ValidatedConfig):
 
     Attributes:
         name: the database's name.
-        user: the role; empty leaves it to libpq (the operating system's user).
-        password: that role's password, plain or as a reference that `opened` resolves; empty when none is needed.
+        user: the role; empty for libpq's default (the operating system's user).
+        password: the role's password, plain, encrypted or as a reference; `resolved` decrypts it. Empty for none.
         host: a name, an address, or the absolute folder of a Unix socket.
-        port: 1 to 65535; a number, or text that is one.
+        port: 1 to 65535, as a number or decimal text.
 
     Raises:
         UsageError: a field is missing, unknown or not valid; the message names it.
@@ -54,46 +54,44 @@ class DatabaseConfig(ValidatedConfig):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None) -> Self:
-        """Build one from a dictionary such as `{'name': …, 'user': …, 'port': '5432'}`.
+        """Parse a dictionary such as `{'name': …, 'user': …, 'port': '5432'}`.
 
         Args:
-            values: what was given; None and empty text count as not given.
-            defaults: what to take for fields that were not given, e.g. host, port, user and password of the settings.
+            values: the input; None and empty text count as missing.
+            defaults: values of missing fields, e.g. host, port, user and password of the settings.
 
         Raises:
             UsageError: a field is missing, unknown or not valid.
         """
         if not isinstance(values, Mapping):
-            raise UsageError(
-                "database_config is not a dictionary.", hint="Give it name, user, password, host and port."
-            )
-        given = {key: value for key, value in values.items() if value is not None and value != ""}
-        return cls.model_validate({**(defaults or {}), **given})
+            raise UsageError("database_config is not a dictionary.", hint="Pass name, user, password, host and port.")
+        present = {key: value for key, value in values.items() if value is not None and value != ""}
+        return cls.model_validate({**(defaults or {}), **present})
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """Build one from `postgresql://user:password@host:port/name` (percent-encoded where needed).
+        """Parse `postgresql://user:password@host:port/name` (percent-encoded where needed).
 
-        A Unix socket's folder is the host, percent-encoded, or `?host=/folder`.
+        The folder of a Unix socket is the percent-encoded host, or `?host=/folder`.
 
         Raises:
-            UsageError: the URL is not one; the message does not repeat it, for the password's sake.
+            UsageError: the URL is not valid; the message does not repeat it, because it may hold a password.
         """
         hint = "Write it as postgresql://user:password@host:port/name."
         try:
             parts = urlsplit(url)
             port = parts.port
         except ValueError:
-            raise UsageError("The database URL cannot be read.", hint=hint) from None
+            raise UsageError("The database URL cannot be parsed.", hint=hint) from None
         if parts.scheme not in {"postgresql", "postgres"}:
             raise UsageError("The database URL does not begin with postgresql://.", hint=hint)
         host = unquote(parts.hostname or "")
-        if "%2f" in parts.netloc.lower():  # hostname is lower-cased, which a folder's name must not be
+        if "%2f" in parts.netloc.lower():  # urlsplit lower-cases hostname, and folder names are case-sensitive
             host = unquote(parts.netloc.rpartition("@")[2].rpartition(":")[0] or parts.netloc.rpartition("@")[2])
         for pair in filter(None, parts.query.split("&")):
             key, _, value = pair.partition("=")
             if key != "host":
-                raise UsageError(f"The database URL has an option that is not known: {key!r}.", hint=hint)
+                raise UsageError(f"The database URL has an unknown option: {key!r}.", hint=hint)
             host = unquote(value)
         values = {
             "name": unquote(parts.path.removeprefix("/")),
@@ -106,16 +104,16 @@ class DatabaseConfig(ValidatedConfig):
 
     @property
     def uses_socket(self) -> bool:
-        """The host is the folder of a Unix socket."""
+        """Whether the host is the folder of a Unix socket."""
         return self.host.startswith("/")
 
     def address(self) -> str:
-        """Where it is, for a person: `user@host:port/name`, without the password."""
-        place = f"{self.host}:{self.port}/{self.name}"
-        return f"{self.user}@{place}" if self.user else place
+        """Return `user@host:port/name` for display, without the password."""
+        location = f"{self.host}:{self.port}/{self.name}"
+        return f"{self.user}@{location}" if self.user else location
 
     def redacted(self) -> dict[str, Any]:
-        """JSON-ready for display: whether there is a password, not which."""
+        """Return a JSON-ready dictionary for display, with `***` for a password."""
         return {
             "name": self.name,
             "user": self.user,
@@ -125,14 +123,14 @@ class DatabaseConfig(ValidatedConfig):
         }
 
     def resolved(self, vault: Vault, *, allow_plain: bool = False) -> Self:
-        """The same database with its password resolved.
+        """Return the same configuration with its password decrypted or looked up.
 
         Args:
-            vault: opens sealed passwords and references.
-            allow_plain: a password that is not a reference may be used as it is.
+            vault: decrypts passwords and resolves references.
+            allow_plain: accept a password that is neither encrypted nor a reference.
 
         Raises:
-            SecretError: the password cannot be opened, or is plain where that is refused.
+            SecretError: the password cannot be resolved, or is plain and `allow_plain` is False.
         """
         secret = self.password.get_secret_value()
         if not secret:
@@ -140,10 +138,10 @@ class DatabaseConfig(ValidatedConfig):
         return self.model_copy(update={"password": SecretStr(vault.resolve(secret, allow_plain=allow_plain))})
 
     def to_message(self, vault: Vault) -> dict[str, Any]:
-        """JSON-ready for a queue: a plain password is sealed, a reference travels as it is.
+        """Return a JSON-ready dictionary for a message: a plain password is encrypted, a reference stays.
 
         Raises:
-            SecretError: a plain password, and no key to seal it with.
+            SecretError: the password is plain and FBS_SECRET_KEYS is not set.
         """
         secret = self.password.get_secret_value()
         if secret and not vault.is_reference(secret):
@@ -160,7 +158,7 @@ def _usage_error(model: type[BaseModel], exc: ValidationError) -> UsageError:
     match first["type"]:
         case "missing":
             return UsageError(
-                f"{label} is missing.", hint=f"Give {label} (on the command line: {option}).", field=label
+                f"{label} is missing.", hint=f"Pass {label} (on the command line: {option}).", field=label
             )
         case "extra_forbidden":
             return UsageError(f"{label} is not known.", hint=f"Known are: {known}.", field=label)

@@ -1,43 +1,43 @@
-"""Every error that a user of fbs-worker can meet, as one tree.
+"""The errors of fbs-worker, as one tree.
 
     FBSError
-    ├── UsageError                 something the caller gave is not valid            exit 2
+    ├── UsageError                 invalid input                                     exit 2
     │   ├── SolutionNotFound       no solution has that name
     │   ├── SettingsError          … in the environment or the settings
-    │   └── SecretError            … a password that may not or cannot be used
-    ├── UnreachableError           a server that does not answer; a retry can help   exit 3
+    │   └── SecretError            … a password that cannot or must not be used
+    ├── UnreachableError           a server does not answer; retryable               exit 3
     │   ├── OdooUnreachable
     │   │   ├── OdooTimeout
-    │   │   └── OdooCircuitOpen        too many calls failed: none is made for a while
+    │   │   └── OdooCircuitOpen    too many calls failed: circuit breaker open
     │   ├── DatabaseUnreachable
     │   └── QueueUnreachable
-    ├── OdooError                  Odoo answered, but not with what was asked for    exit 1
+    ├── OdooError                  Odoo answered with an error                       exit 1
     │   ├── OdooLoginRefused
     │   ├── OdooDatabaseMissing
     │   ├── OdooAccessDenied
     │   ├── OdooModelMissing
     │   ├── OdooCallFailed
-    │   ├── OdooServerError        5xx from the server or a proxy; a retry can help
+    │   ├── OdooServerError        5xx from the server or a proxy; retryable
     │   └── OdooBadAnswer          HTML of a proxy, not JSON
-    │       └── OdooAnswerCutShort   a retry can help
+    │       └── OdooAnswerCutShort   retryable
     ├── RecordingError             a recording that is missing, damaged or not a recording
     ├── DatabaseError              PostgreSQL answered with an error                 exit 1
-    │   ├── DatabaseBusy           lock time-out or deadlock; a retry can help
+    │   ├── DatabaseBusy           lock time-out or deadlock; retryable
     │   ├── DatabaseLoginRefused
     │   ├── DatabaseMissing
     │   └── DatabaseRightsMissing
-    ├── RefusedError               asked for, possible, but not safe                 exit 4
-    │   ├── ForeignTableError      a table of that name that FBS did not make
+    ├── RefusedError               possible, but not safe                            exit 4
+    │   ├── ForeignTableError      a table of that name that FBS did not create
     │   ├── SolutionConflict       two solutions would share a table or a catalogue
-    │   └── TablesNotEmpty           tables that hold rows would be dropped
+    │   └── TablesNotEmpty         tables that hold rows would be dropped
     └── JobError                                                                     exit 1
         ├── JobNotFound
         ├── JobFailed
         ├── JobCancelled
-        └── InternalError          a mistake of fbs-worker itself
+        └── InternalError          a bug in fbs-worker
 
-Each error carries what is wrong (its message, one line), what to do (`hint`, one line), a stable `code` for programs
-and whether a retry can help (`retryable`): only that decides a retry. None of them ever holds a secret.
+Each error has a message (what is wrong, one line), a `hint` (what to do, one line), a stable `code` for programs and a
+`retryable` flag, which alone decides whether a job is retried. No error holds a secret.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class FBSError(Exception):
     Args:
         message: what is wrong, in one line, without a secret.
         hint: what to do about it, in one line.
-        context: facts about the failure, JSON-ready, without a secret; they travel with a job's record.
+        context: facts about the failure, JSON-ready, without a secret; stored in the job's record.
     """
 
     code: ClassVar[str] = "error"
@@ -77,16 +77,16 @@ class FBSError(Exception):
         return (_rebuild, (type(self), self.message, self.hint, self.context))
 
     def to_dict(self) -> dict[str, Any]:
-        """The error as it is kept in a job's record and printed as JSON."""
-        told: dict[str, Any] = {
+        """Return the error as stored in a job's record and printed as JSON."""
+        payload: dict[str, Any] = {
             "code": self.code,
             "message": self.message,
             "hint": self.hint,
             "retryable": self.retryable,
         }
         if self.context:
-            told["context"] = self.context
-        return told
+            payload["context"] = self.context
+        return payload
 
 
 def _rebuild(kind: type[FBSError], message: str, hint: str, context: dict[str, Any]) -> FBSError:
@@ -94,7 +94,7 @@ def _rebuild(kind: type[FBSError], message: str, hint: str, context: dict[str, A
 
 
 class UsageError(FBSError):
-    """Something the caller gave is not valid."""
+    """The input is not valid."""
 
     code = "usage"
     exit_code = EXIT_USAGE
@@ -113,13 +113,13 @@ class SettingsError(UsageError):
 
 
 class SecretError(UsageError):
-    """A password that may not be used as it was given, or that cannot be opened."""
+    """A password that must not be used in this form, or that cannot be decrypted."""
 
     code = "secret"
 
 
 class UnreachableError(FBSError):
-    """A server that does not answer."""
+    """A server does not answer."""
 
     code = "unreachable"
     retryable = True
@@ -139,16 +139,16 @@ class OdooTimeout(OdooUnreachable):
 
 
 class OdooCircuitOpen(OdooUnreachable):
-    """The Odoo server failed repeatedly: the circuit is open and no call is made.
+    """The circuit breaker is open: too many consecutive calls to the Odoo server failed, and this one was not sent.
 
-    `context["retry_after"]` holds the seconds until the next call may be made.
+    `context["retry_after"]` is the remaining time in seconds.
     """
 
     code = "odoo_resting"
 
     @property
     def retry_after(self) -> float:
-        """Seconds until a call may be made again."""
+        """Seconds until the next call is allowed."""
         return float(self.context["retry_after"])
 
 
@@ -165,7 +165,7 @@ class QueueUnreachable(UnreachableError):
 
 
 class OdooError(FBSError):
-    """Odoo answered, but not with what was asked for."""
+    """Odoo answered with an error."""
 
     code = "odoo"
 
@@ -183,9 +183,9 @@ class OdooDatabaseMissing(OdooError):
 
 
 class OdooAccessDenied(OdooError):
-    """The user may not read what was asked for.
+    """The user may not read the model.
 
-    `context["groups"]` names the groups that would help, as far as Odoo said.
+    `context["groups"]` holds the groups with access, if Odoo's message names them.
     """
 
     code = "odoo_access_denied"
@@ -204,27 +204,27 @@ class OdooCallFailed(OdooError):
 
 
 class OdooServerError(OdooError):
-    """A status of 500 or above, from the server or from a proxy before it."""
+    """HTTP status 500 or above, from the server or a reverse proxy."""
 
     code = "odoo_server_error"
     retryable = True
 
 
 class OdooBadAnswer(OdooError):
-    """What came back is not what Odoo sends: HTML of a proxy, or not JSON."""
+    """The response is not one of Odoo: HTML of a proxy, or not JSON."""
 
     code = "odoo_bad_answer"
 
 
 class OdooAnswerCutShort(OdooBadAnswer):
-    """The connection ended before the answer did."""
+    """The connection ended before the response was complete."""
 
     code = "odoo_answer_cut_short"
     retryable = True
 
 
 class RecordingError(FBSError):
-    """A recording that is missing, damaged, not a recording, or lacks what is asked of it."""
+    """A recording is missing, damaged, not a recording, or lacks the requested data."""
 
     code = "recording"
     exit_code = EXIT_USAGE
@@ -244,7 +244,7 @@ class DatabaseBusy(DatabaseError):
 
 
 class DatabaseLoginRefused(DatabaseError):
-    """PostgreSQL refused the user or the password."""
+    """PostgreSQL rejected the user or the password."""
 
     code = "database_login_refused"
 
@@ -256,26 +256,26 @@ class DatabaseMissing(DatabaseError):
 
 
 class DatabaseRightsMissing(DatabaseError):
-    """The database user may not do what is needed."""
+    """The database user lacks a privilege."""
 
     code = "database_rights_missing"
 
 
 class RefusedError(FBSError):
-    """What was asked for is possible, but not safe."""
+    """The operation is possible, but not safe."""
 
     code = "refused"
     exit_code = EXIT_REFUSED
 
 
 class ForeignTableError(RefusedError):
-    """A table of that name is there already, and FBS did not make it."""
+    """A table of that name exists, and FBS did not create it."""
 
     code = "foreign_table"
 
 
 class SolutionConflict(RefusedError):
-    """Two solutions would share a table, or read different Odoos into the same catalogue."""
+    """Two solutions would share a table, or read different Odoo servers into the same catalogue."""
 
     code = "solution_conflict"
 
@@ -287,7 +287,7 @@ class TablesNotEmpty(RefusedError):
 
 
 class JobError(FBSError):
-    """Something about a job."""
+    """Base of the errors about jobs."""
 
     code = "job"
 
@@ -300,7 +300,7 @@ class JobNotFound(JobError):
 
 
 class JobFailed(JobError):
-    """A job that was waited for has failed; `context["error"]` holds its error."""
+    """The awaited job failed; `context["error"]` holds its error."""
 
     code = "job_failed"
 
@@ -312,6 +312,6 @@ class JobCancelled(JobError):
 
 
 class InternalError(JobError):
-    """A mistake in this program, or in a library that it uses."""
+    """A bug in fbs-worker or in a library."""
 
     code = "internal"

@@ -1,8 +1,8 @@
-"""Look into several databases at once, in bounded time: one that hangs does not hold up the others.
+"""Bounded fan-out: query several databases concurrently, so that an unresponsive one does not delay the others.
 
-libpq bounds how long connecting takes, PostgreSQL how long a statement takes. Neither helps against a server that has
-stopped in mid-answer: there the connection is cut off. What nothing can end (a name server that does not answer) goes
-on in a thread of its own, which is no longer waited for.
+libpq bounds the time to connect (connect_timeout), PostgreSQL the time of a statement (statement_timeout). Neither
+helps against a server that stops in the middle of a response: there the socket is shut down. A call that cannot be
+interrupted (name resolution) continues in its daemon thread, and its result is dropped.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fbs_worker.core.errors import DatabaseUnreachable
 from fbs_worker.core.postgres import Connection, connect, errors_translated
 
 PER_SERVER: Final = 4
-"""How many connections to one server are opened at a time."""
+"""Maximum number of concurrent connections to one server."""
 
 _SESSION: Final = """
 SELECT set_config('statement_timeout', %(limit)s, FALSE), set_config('lock_timeout', %(lock)s, FALSE),
@@ -32,107 +32,105 @@ SELECT set_config('statement_timeout', %(limit)s, FALSE), set_config('lock_timeo
 _T = TypeVar("_T")
 
 
-def fan_out(asks: Sequence[tuple[Hashable, Callable[[], _T]]], *, seconds: float | None = None) -> list[_T | None]:
-    """Run functions in threads, a few at a time for each server.
+def fan_out(calls: Sequence[tuple[Hashable, Callable[[], _T]]], *, seconds: float | None = None) -> list[_T | None]:
+    """Call functions in threads, at most `PER_SERVER` at a time for each server.
 
     Args:
-        asks: each with the server that it is for.
-        seconds: how long to wait for all of them together; None for as long as it takes.
+        calls: pairs of the server and the function.
+        seconds: how long to wait for all results together; None for no limit.
 
     Returns:
-        What they returned, in their order; None for those that have not returned in time.
+        The results in the order of `calls`; None for a call that has not returned in time.
 
     Raises:
-        Exception: what one of them raised.
+        Exception: the first exception that a call raised.
     """
-    waiting: dict[Hashable, deque[int]] = {}
-    for number, (server, _) in enumerate(asks):
-        waiting.setdefault(server, deque()).append(number)
-    crew = _ThreadPool(asks)
-    for numbers in waiting.values():
+    pending: dict[Hashable, deque[int]] = {}
+    for number, (server, _) in enumerate(calls):
+        pending.setdefault(server, deque()).append(number)
+    pool = _ThreadPool(calls)
+    for numbers in pending.values():
         for _ in range(min(PER_SERVER, len(numbers))):
-            threading.Thread(target=crew.work, args=(numbers,), daemon=True).start()
-    return crew.results(None if seconds is None else time.monotonic() + seconds)
+            threading.Thread(target=pool.work, args=(numbers,), daemon=True).start()
+    return pool.results(None if seconds is None else time.monotonic() + seconds)
 
 
 class _ThreadPool(Generic[_T]):
-    """The threads of one `fan_out`."""
-
-    def __init__(self, asks: Sequence[tuple[Hashable, Callable[[], _T]]]) -> None:
-        self._asks = asks
-        self._over = threading.Event()
+    def __init__(self, calls: Sequence[tuple[Hashable, Callable[[], _T]]]) -> None:
+        self._calls = calls
+        self._stopped = threading.Event()
         self._done: queue.SimpleQueue[tuple[int, _T | None, BaseException | None]] = queue.SimpleQueue()
 
     def work(self, numbers: deque[int]) -> None:
-        while not self._over.is_set():
+        while not self._stopped.is_set():
             try:
                 number = numbers.popleft()
             except IndexError:
                 return
             try:
-                self._done.put((number, self._asks[number][1](), None))
-            except BaseException as exc:  # noqa: BLE001 -- raised again by whoever waits
+                self._done.put((number, self._calls[number][1](), None))
+            except BaseException as exc:  # noqa: BLE001 -- re-raised by results()
                 self._done.put((number, None, exc))
 
     def results(self, until: float | None) -> list[_T | None]:
-        found: list[_T | None] = [None] * len(self._asks)
+        results: list[_T | None] = [None] * len(self._calls)
         try:
-            for _ in self._asks:
+            for _ in self._calls:
                 left = None if until is None else max(0.0, until - time.monotonic())
                 number, result, error = self._done.get(timeout=left)
                 if error is not None:
                     raise error
-                found[number] = result
+                results[number] = result
         except queue.Empty:
             pass
         finally:
-            self._over.set()
-        return found
+            self._stopped.set()
+        return results
 
 
 @contextmanager
 def bounded_connection(
     database: DatabaseConfig, *, connect_seconds: int, seconds: float, read_only: bool = True
 ) -> Iterator[Connection]:
-    """A connection that ends in time, whatever the server does.
+    """Open a connection whose total lifetime is bounded, even if the server stops responding.
 
     Args:
-        database: which one, its password opened.
-        connect_seconds: how long connecting may take; libpq takes 2 at least, and as long again for each further
-            address of the host.
-        seconds: how long everything after that may take, each statement as well.
-        read_only: nothing can be written.
+        database: the database, with a resolved password.
+        connect_seconds: time to connect; libpq waits at least 2, and as long for each further address of the host.
+        seconds: time for everything after that, and for each statement.
+        read_only: set default_transaction_read_only.
 
     Raises:
-        DatabaseUnreachable: also when it did not answer in time.
-        DatabaseError: as its name says; DatabaseBusy when a statement takes too long.
+        DatabaseUnreachable: the connection failed, or the time is over.
+        DatabaseBusy: a statement or a lock took too long.
+        DatabaseError: PostgreSQL rejected a statement.
     """
     with (
         closing(connect(database, application_name="fbs-worker look", connect_timeout=connect_seconds)) as connection,
-        _cut_off(connection, database, seconds),
+        _shutdown_after(connection, database, seconds),
     ):
         with errors_translated(database), connection, connection.cursor() as cursor:
-            # the server gives up a little earlier: it can say for what it waited
+            # the server's time-out ends a little earlier, because its error names what it waited for
             limit = max(1, round(seconds * 900))
-            lock = limit // 3 if read_only else limit  # two looks at a locked table leave time for the rest
-            given = {"limit": f"{limit}ms", "lock": f"{lock}ms", "read_only": "on" if read_only else "off"}
-            cursor.execute(_SESSION, given)
+            lock = limit // 3 if read_only else limit  # leave time for other queries after two lock time-outs
+            parameters = {"limit": f"{limit}ms", "lock": f"{lock}ms", "read_only": "on" if read_only else "off"}
+            cursor.execute(_SESSION, parameters)
         yield connection
 
 
 @contextmanager
-def _cut_off(connection: Connection, database: DatabaseConfig, seconds: float) -> Iterator[None]:
-    """End a connection after a time: the thread that waits for its answer gets an error then."""
+def _shutdown_after(connection: Connection, database: DatabaseConfig, seconds: float) -> Iterator[None]:
+    """Shut the connection's socket down after a time, so that the thread that waits on it gets an error."""
     fired = threading.Event()
-    # a copy: should the connection be closed and its number be given to another, that one is not hit
+    # duplicate the descriptor: if the connection is closed, its number may be reused by another socket
     with socket.socket(fileno=os.dup(connection.fileno())) as handle:
 
-        def cut() -> None:
+        def shut_down() -> None:
             fired.set()
-            with suppress(OSError):  # it has ended by itself
+            with suppress(OSError):  # disconnected already
                 handle.shutdown(socket.SHUT_RDWR)
 
-        timer = threading.Timer(seconds, cut)
+        timer = threading.Timer(seconds, shut_down)
         timer.daemon = True
         timer.start()
         try:
@@ -147,7 +145,7 @@ def _cut_off(connection: Connection, database: DatabaseConfig, seconds: float) -
 
 
 def database_timeout(database: DatabaseConfig, seconds: float) -> DatabaseUnreachable:
-    """The error for a database that has not answered in time."""
+    """Build the error for a database that did not answer in time."""
     return DatabaseUnreachable(
         f"PostgreSQL at {database.address()} did not answer within {seconds:g} seconds.",
         hint="Check that it runs and can be reached from here, and whether it is overloaded.",

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator
 DEFAULT_TABLE_PREFIX: Final = "fbs_"
 
 MAX_IDENTIFIER_BYTES: Final = 63
-"""PostgreSQL's NAMEDATALEN - 1: longer names would be cut by the server, silently."""
+"""PostgreSQL's NAMEDATALEN - 1: the server truncates longer names silently."""
 
 _PREFIX = re.compile(r"[a-z_][a-z0-9_]*")
 _DOMAIN = re.compile(r"[a-z][a-z0-9_-]*")
@@ -18,19 +18,20 @@ _SOLUTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _MODEL = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z0-9_]+)*")
 _ODOO = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_PORT_RANGE: Final = "use a number from 1 to 65535"
 
 
 def check_prefix(value: str) -> str:
-    """A prefix of table names.
+    """Validate a prefix of table names.
 
     Args:
-        value: what should be one: small letters, digits and `_`, not first a digit, at most 20 characters.
+        value: lower-case letters, digits and `_`, not beginning with a digit, at most 20 characters.
 
     Raises:
-        ValueError: it is not.
+        ValueError: the prefix is not valid.
     """
     if not _PREFIX.fullmatch(value) or len(value) > 20:
-        raise ValueError("it wants small letters, digits and _, no digit first, at most 20 characters")
+        raise ValueError("use lower-case letters, digits and _, no digit first, at most 20 characters")
     return value
 
 
@@ -40,17 +41,17 @@ def _optional_prefix(value: str) -> str:
 
 def check_identifier(value: str) -> str:
     if not value or _CONTROL.search(value) or len(value.encode()) > MAX_IDENTIFIER_BYTES:
-        raise ValueError(f"it wants 1 to {MAX_IDENTIFIER_BYTES} bytes without control characters")
+        raise ValueError(f"use 1 to {MAX_IDENTIFIER_BYTES} bytes without control characters")
     return value
 
 
 def _host(value: str) -> str:
     if not value or _CONTROL.search(value):
-        raise ValueError("it wants a name, an address or the folder of a Unix socket")
+        raise ValueError("use a host name, an address or the folder of a Unix socket")
     if value.startswith("/"):
         return value
     if re.search(r"[\s,/@]", value):
-        raise ValueError("it wants one name, address or absolute folder, without a port or a scheme")
+        raise ValueError("use one host name, address or absolute folder, without a port or a scheme")
     return value
 
 
@@ -59,30 +60,30 @@ def _port(value: object) -> object:
     if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,6}\s*", value):
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError("it wants a number from 1 to 65535")  # noqa: TRY004 -- pydantic gathers ValueError only
+        raise ValueError(_PORT_RANGE)  # noqa: TRY004 -- pydantic collects ValueError only
     return value
 
 
 def _port_range(value: int) -> int:
     if not 1 <= value <= 65535:
-        raise ValueError("it wants a number from 1 to 65535")
+        raise ValueError(_PORT_RANGE)
     return value
 
 
-def _matching(pattern: re.Pattern[str], most: int, wants: str) -> AfterValidator:
+def _matching(pattern: re.Pattern[str], max_length: int, message: str) -> AfterValidator:
     def check(value: str) -> str:
-        if len(value) > most or not pattern.fullmatch(value):
-            raise ValueError(wants)
+        if len(value) > max_length or not pattern.fullmatch(value):
+            raise ValueError(message)
         return value
 
     return AfterValidator(check)
 
 
 def sorted_models(value: object) -> object:
-    """Sorted, each once: the same wish is the same value."""
+    """Sort and deduplicate a list of model names, so that equal requests compare equal."""
     if isinstance(value, list | tuple | set | frozenset) and all(isinstance(item, str) for item in value):
         return tuple(sorted(set(value)))
-    raise ValueError("it wants a list of model names, e.g. sale.order")
+    raise ValueError("use a list of model names, e.g. sale.order")
 
 
 Identifier = Annotated[str, AfterValidator(check_identifier)]
@@ -90,9 +91,9 @@ Host = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, BeforeValidator(_port), AfterValidator(_port_range)]
 Prefix = Annotated[str, AfterValidator(check_prefix)]
 OptionalPrefix = Annotated[str, AfterValidator(_optional_prefix)]
-DomainName = Annotated[str, _matching(_DOMAIN, 100, "it wants small letters, digits, _ and -, at most 100 characters")]
+DomainName = Annotated[str, _matching(_DOMAIN, 100, "use lower-case letters, digits, _ and -, at most 100 characters")]
 SolutionName = Annotated[
-    str, _matching(_SOLUTION, 100, "it wants letters, digits, _, . and -, a letter or digit first, at most 100")
+    str, _matching(_SOLUTION, 100, "use letters, digits, _, . and -, a letter or digit first, at most 100")
 ]
-OdooName = Annotated[str, _matching(_ODOO, 100, "it wants letters, digits, _ and -, at most 100 characters")]
-ModelName = Annotated[str, _matching(_MODEL, 100, "it wants names such as sale.order, at most 100 characters each")]
+OdooName = Annotated[str, _matching(_ODOO, 100, "use letters, digits, _ and -, at most 100 characters")]
+ModelName = Annotated[str, _matching(_MODEL, 100, "use names such as sale.order, at most 100 characters each")]

@@ -1,7 +1,7 @@
-"""PostgreSQL through psycopg2: open a connection, and turn the driver's errors into ours.
+"""psycopg2 adapter: open connections and translate the driver's errors to FBSErrors.
 
-This is the only place that knows psycopg2's errors. The map goes by SQLSTATE (PostgreSQL's documentation, appendix A);
-psycopg2 gives none for a connection that fails, so there libpq's text decides.
+Errors are mapped by SQLSTATE (PostgreSQL's documentation, appendix A). psycopg2 sets none for a failed connection, so
+these are classified by libpq's text.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _SQLSTATES: Final[dict[str, type[FBSError]]] = {
     "28": DatabaseLoginRefused,  # invalid authorization
     "40": DatabaseBusy,  # transaction rollback: deadlock, serialisation failure
     # conditions
-    "25P03": DatabaseUnreachable,  # idle in transaction for too long: the server hung up
-    "25P04": DatabaseUnreachable,  # the same, transaction time-out
+    "25P03": DatabaseUnreachable,  # idle in transaction session time-out: disconnected
+    "25P04": DatabaseUnreachable,  # transaction time-out: disconnected
     "3D000": DatabaseMissing,  # invalid catalog name
     "42501": DatabaseRightsMissing,  # insufficient privilege
     "53300": DatabaseUnreachable,  # too many connections
@@ -60,8 +60,8 @@ _TEXTS: Final[tuple[tuple[re.Pattern[str], type[FBSError]], ...]] = tuple(
     )
 )
 
-# libpq puts two blanks after the severity of what the server said, in every language; its own texts have none
-_SERVER_SAID = re.compile(r"(?:failed: |^)\S+:  (?P<said>.+)", re.DOTALL)
+# libpq puts two blanks after the severity of a server message, in every language; its own messages have none
+_SERVER_MESSAGE = re.compile(r"(?:failed: |^)\S+:  (?P<text>.+)", re.DOTALL)
 _LIBPQ_PREFIX = re.compile(r'^connection to server (at|on socket) "[^"]*"(?: \([^)]*\))?(?:, port \d+)? failed: ?')
 
 
@@ -69,18 +69,18 @@ def connect(config: DatabaseConfig, *, application_name: str = "fbs-worker", con
     """Open a connection.
 
     Args:
-        config: which database, as whom; its password already opened.
-        application_name: what `pg_stat_activity` shows.
-        connect_timeout: seconds that connecting may take.
+        config: the database and role, with a resolved password.
+        application_name: shown in `pg_stat_activity`.
+        connect_timeout: time to connect, in seconds.
 
     Returns:
-        A psycopg2 connection in its usual mode (a transaction begins with the first statement).
+        A psycopg2 connection in its default mode (a transaction begins with the first statement).
 
     Raises:
-        DatabaseUnreachable: nobody answers there, or the server takes no more connections.
-        DatabaseLoginRefused: the role or its password is refused.
-        DatabaseMissing: there is no such database; the hint tells how to make it.
-        DatabaseRightsMissing: the role may not connect to it.
+        DatabaseUnreachable: the server does not answer, or accepts no more connections.
+        DatabaseLoginRefused: the server rejects the role or its password.
+        DatabaseMissing: the database does not exist; the hint shows how to create it.
+        DatabaseRightsMissing: the role has no CONNECT privilege.
     """
     with errors_translated(config):
         return psycopg2.connect(
@@ -92,7 +92,7 @@ def connect(config: DatabaseConfig, *, application_name: str = "fbs-worker", con
             application_name=application_name,
             connect_timeout=connect_timeout,
             client_encoding="UTF8",
-            # a worker may wait long for Odoo between two rows: notice a dead peer within about a minute
+            # a worker may wait long for Odoo between two rows: detect a dead peer within about a minute
             keepalives=1,
             keepalives_idle=30,
             keepalives_interval=10,
@@ -101,7 +101,7 @@ def connect(config: DatabaseConfig, *, application_name: str = "fbs-worker", con
 
 
 def config_of(connection: Connection) -> DatabaseConfig | None:
-    """Where a connection leads, without its password; None once it is closed."""
+    """Return the address of a connection, without a password; None if it is closed."""
     if connection.closed:
         return None
     info = connection.info
@@ -109,31 +109,35 @@ def config_of(connection: Connection) -> DatabaseConfig | None:
 
 
 @contextmanager
-def errors_translated(place: DatabaseConfig | Connection) -> Iterator[None]:
-    """Raise FBSErrors in the place of psycopg2's.
+def errors_translated(database: DatabaseConfig | Connection) -> Iterator[None]:
+    """Translate psycopg2's errors to FBSErrors.
 
     Args:
-        place: the database that is spoken to, for the messages.
+        database: the database, for the messages.
+
+    Raises:
+        DatabaseUnreachable: the connection failed or was lost.
+        DatabaseError: PostgreSQL answered with an error; see `translate` for the subclasses.
     """
-    where = place if isinstance(place, DatabaseConfig) else config_of(place)
+    config = database if isinstance(database, DatabaseConfig) else config_of(database)
     try:
         yield
     except psycopg2.Error as exc:
-        raise translate(exc, where) from exc
+        raise translate(exc, config) from exc
 
 
-def translate(exc: psycopg2.Error, place: DatabaseConfig | None = None) -> FBSError:
-    """The FBSError for an error of psycopg2.
+def translate(exc: psycopg2.Error, config: DatabaseConfig | None = None) -> FBSError:
+    """Return the FBSError for an error of psycopg2.
 
     Args:
-        exc: the error; its text holds no password, libpq never repeats one.
-        place: which database, for message and hint.
+        exc: the error; libpq never repeats a password in its text.
+        config: the database, for message and hint.
     """
-    said = _said(exc)
+    reason = _reason(exc)
     kind = _kind(exc)
-    where = place.address() if place else "the database"
+    address = config.address() if config else "the database"
     context = {"sqlstate": exc.pgcode} if exc.pgcode else {}
-    return kind(_message(kind, where, place, said), hint=_hint(kind, exc.pgcode, place, said), **context)
+    return kind(_message(kind, address, config, reason), hint=_hint(kind, exc.pgcode, config, reason), **context)
 
 
 def _kind(exc: psycopg2.Error) -> type[FBSError]:
@@ -144,64 +148,64 @@ def _kind(exc: psycopg2.Error) -> type[FBSError]:
         if pattern.search(text):
             return kind
     if isinstance(exc, psycopg2.OperationalError):
-        return DatabaseError if _SERVER_SAID.search(text) else DatabaseUnreachable
+        return DatabaseError if _SERVER_MESSAGE.search(text) else DatabaseUnreachable
     # psycopg2 reports a connection lost in mid-query under several classes
     return DatabaseUnreachable if re.search(r"closed|no message from the libpq|lost|SSL", text) else DatabaseError
 
 
-def _said(exc: psycopg2.Error) -> str:
-    """What went wrong in the server's or libpq's words, one line, without detail (which may show a row's values)."""
+def _reason(exc: psycopg2.Error) -> str:
+    """Return the server's or libpq's message, one line, without the detail (which may show a row's values)."""
     if exc.pgcode and exc.diag.message_primary:
         return exc.diag.message_primary
     text = _LIBPQ_PREFIX.sub("", str(exc).strip())
-    found = _SERVER_SAID.search(text)
-    lines = (found["said"] if found else text).splitlines()
+    match = _SERVER_MESSAGE.search(text)
+    lines = (match["text"] if match else text).splitlines()
     return (lines[0] if lines else type(exc).__name__).strip().rstrip(".")
 
 
-def _message(kind: type[FBSError], where: str, place: DatabaseConfig | None, said: str) -> str:
-    if kind is DatabaseMissing and place:
-        return f"PostgreSQL at {place.host}:{place.port} has no database {place.name!r}."
-    what = {
-        DatabaseUnreachable: f"No connection to PostgreSQL at {where}",
-        DatabaseLoginRefused: f"PostgreSQL refused the login at {where}",
+def _message(kind: type[FBSError], address: str, config: DatabaseConfig | None, reason: str) -> str:
+    if kind is DatabaseMissing and config:
+        return f"PostgreSQL at {config.host}:{config.port} has no database {config.name!r}."
+    summary = {
+        DatabaseUnreachable: f"No connection to PostgreSQL at {address}",
+        DatabaseLoginRefused: f"PostgreSQL rejected the login at {address}",
         DatabaseMissing: "PostgreSQL has no such database",
-        DatabaseRightsMissing: f"The database user lacks a right at {where}",
-        DatabaseBusy: f"Another session holds what is needed at {where}",
-    }.get(kind, f"PostgreSQL reported an error at {where}")
-    return f"{what}: {said}."
+        DatabaseRightsMissing: f"The database user lacks a privilege at {address}",
+        DatabaseBusy: f"Blocked by another session at {address}",
+    }.get(kind, f"PostgreSQL reported an error at {address}")
+    return f"{summary}: {reason}."
 
 
-def _hint(kind: type[FBSError], sqlstate: str | None, place: DatabaseConfig | None, said: str) -> str:
-    user = _quoted(place.user) if place and place.user else "the user"
-    name = _quoted(place.name) if place else "the database"
+def _hint(kind: type[FBSError], sqlstate: str | None, config: DatabaseConfig | None, reason: str) -> str:
+    user = _quoted(config.user) if config and config.user else "the user"
+    name = _quoted(config.name) if config else "the database"
     hints: dict[type[FBSError], str] = {
         DatabaseUnreachable: "Check host and port and that PostgreSQL runs there; `fbs up` starts one on this machine.",
         DatabaseLoginRefused: "Check the user and the password (--database-user, --database-password).",
-        DatabaseMissing: f"Create it: {_createdb(place)}" if place else "Create it with createdb, or check its name.",
+        DatabaseMissing: f"Create it: {_createdb(config)}" if config else "Create it with createdb, or check its name.",
         DatabaseRightsMissing: f"As its owner: GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {name} TO {user};",
-        DatabaseBusy: "Try again once the other session is done; pg_stat_activity shows who it is.",
+        DatabaseBusy: "Try again once the other session is done; pg_stat_activity shows it.",
     }
-    if kind is DatabaseUnreachable and (sqlstate == "53300" or re.search("connection slots|too many", said)):
-        return "Wait until others are done, or raise max_connections there."
-    if kind is DatabaseRightsMissing and (schema := re.search(r"for schema (\S+)", said)):
+    if kind is DatabaseUnreachable and (sqlstate == "53300" or re.search("connection slots|too many", reason)):
+        return "Wait until connections are free, or raise max_connections there."
+    if kind is DatabaseRightsMissing and (schema := re.search(r"for schema (\S+)", reason)):
         return f"As its owner: GRANT USAGE, CREATE ON SCHEMA {_quoted(schema[1])} TO {user};"
-    if kind is DatabaseRightsMissing and re.search(r"for (table|relation|sequence)|must be owner", said):
-        return "Connect as the user that made the tables, or give this one another --table-prefix."
+    if kind is DatabaseRightsMissing and re.search(r"for (table|relation|sequence)|must be owner", reason):
+        return "Connect as the owner of the tables, or use another --table-prefix."
     if sqlstate in {"22P05", "22021"}:
-        return "The database wants the encoding UTF8: createdb --encoding=UTF8 --template=template0."
+        return "The database needs the encoding UTF8: createdb --encoding=UTF8 --template=template0."
     if sqlstate == "25006":
-        return "This is a read-only server (a standby?): give the address of the primary."
-    if sqlstate == "53200" and "shared memory" in said:
-        return "So many tables at once want more locks: raise max_locks_per_transaction there, and restart it."
+        return "This is a read-only server (a standby?): use the address of the primary."
+    if sqlstate == "53200" and "shared memory" in reason:
+        return "The transaction needs more locks: raise max_locks_per_transaction, and restart PostgreSQL."
     if sqlstate in {"53100", "53200"}:
         return "The server ran out of disk space or memory: make room there."
-    return hints.get(kind, "The server's own log tells more.")
+    return hints.get(kind, "The PostgreSQL log has the details.")
 
 
-def _createdb(place: DatabaseConfig) -> str:
-    owner = f" OWNER {_quoted(place.user)}" if place.user else ""
-    return f"psql -h {place.host} -p {place.port} -d postgres -c 'CREATE DATABASE {_quoted(place.name)}{owner}'"
+def _createdb(config: DatabaseConfig) -> str:
+    owner = f" OWNER {_quoted(config.user)}" if config.user else ""
+    return f"psql -h {config.host} -p {config.port} -d postgres -c 'CREATE DATABASE {_quoted(config.name)}{owner}'"
 
 
 def _quoted(name: Any) -> str:

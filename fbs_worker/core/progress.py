@@ -1,7 +1,7 @@
-"""Progress as an interface: a job tells its steps, whoever follows decides what to do with them.
+"""Progress interface: a job reports its steps, an implementation records, prints or ignores them.
 
-`Progress` is also where a job learns that it was cancelled: `step` and `advance` raise JobCancelled then, so that a
-job stops at its next step and rolls back.
+It is also the point of cancellation: `step` and `advance` raise JobCancelled once the job is to stop, so that a job
+stops at its next step and rolls back.
 """
 
 from __future__ import annotations
@@ -13,30 +13,34 @@ class Progress(Protocol):
     """Receives the steps of a job."""
 
     def step(self, name: str, *, total: int | None = None, message: str = "") -> None:
-        """A new step begins.
+        """Report the beginning of a step.
 
         Args:
             name: the step's name, e.g. `fields`.
-            total: how many units the step will take (rows, models), if known.
+            total: the number of units of the step (rows, models), if known.
             message: one line for a person.
 
         Raises:
-            JobCancelled: someone asked for the job to stop.
+            JobCancelled: cancellation was requested.
         """
 
     def advance(self, units: int = 1, *, message: str = "") -> None:
-        """Some units of the current step are done. Cheap enough to be called per row.
+        """Report units of the current step as done. Implementations are cheap enough for a call per row.
+
+        Args:
+            units: the number of units done since the last call.
+            message: one line for a person.
 
         Raises:
-            JobCancelled: someone asked for the job to stop.
+            JobCancelled: cancellation was requested.
         """
 
 
 class NullProgress:
-    """Progress that nobody follows."""
+    """Progress that ignores all reports."""
 
     def step(self, name: str, *, total: int | None = None, message: str = "") -> None:
-        """Nothing to tell."""
+        """Do nothing."""
 
     def advance(self, units: int = 1, *, message: str = "") -> None:
-        """Nothing to tell."""
+        """Do nothing."""

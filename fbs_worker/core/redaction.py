@@ -1,7 +1,7 @@
-"""Takes secrets out of words that are about to be logged: a net below code that keeps them out already.
+"""Redact secrets in text before it is logged: a second line of defence behind code that does not log them.
 
-Libraries log what they are given: a worker that does not know a task logs its whole message, a driver repeats the URL
-that it could not reach.
+Libraries log their input: a Celery worker logs the whole message of an unregistered task, a driver repeats the URL of a
+failed connection.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from fbs_worker.core.vault import Vault
 
 _STARS: Final = "***"
 
-_SHORTEST: Final = 4
-"""A shorter secret is in too many words by chance."""
+_MIN_LENGTH: Final = 4
+"""A shorter secret is not redacted: it occurs in too many texts by chance."""
 
-_UNMISTAKABLE: Final = 8
-"""A shorter secret is taken out only where it is a word of its own."""
+_SUBSTRING_LENGTH: Final = 8
+"""A shorter secret is redacted only as a whole word."""
 
 _QUOTED: Final = r"""\\*(?P<quote>["'])(?:\\+.|(?!(?P=quote)).)*(?:(?P=quote)|$)"""
-"""Up to the same quote, or to the end of words that were cut; what a backslash precedes does not end it."""
+"""Up to the same quote, or to the end of truncated text; a quote after a backslash does not end it."""
 
 _NAMED: Final = re.compile(
     rf"""(?P<name>[\w-]*(?:password|passwd|pwd|api_?key|secret|secret_keys?)\\*["']?\s*[:=]\s*)"""
@@ -36,38 +36,38 @@ _AUTHORISED: Final = re.compile(
     r"""(?P<name>authorization\\*["']?\s*[:=]\s*\\*["']?(?:basic|bearer)?\s*)[^\s"'\\,]+""", re.IGNORECASE
 )
 _IN_A_URL: Final = re.compile(r"""(?P<name>[a-z][a-z0-9+.-]*://[^\s/:@"']*:)(?!\*+@)[^\s/"']+(?=@)""", re.IGNORECASE)
-_SEALED: Final = re.compile(r"(?P<name>sealed:)[\w=-]+")
-_SHAPES: Final = (_IN_A_URL, _NAMED, _AUTHORISED, _SEALED)
+_ENCRYPTED: Final = re.compile(r"(?P<name>sealed:)[\w=-]+")
+_PATTERNS: Final = (_IN_A_URL, _NAMED, _AUTHORISED, _ENCRYPTED)
 
 
 class Redactor:
-    """Words without secrets: neither those that are known, nor what looks like one by what stands before it.
+    """Replaces known secrets, and values that look like secrets by their name or position, with stars.
 
     Args:
-        secrets: those that are known.
+        secrets: the known secrets.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = sorted({secret for secret in secrets if len(secret) >= _SHORTEST}, key=len, reverse=True)
+        known = sorted({secret for secret in secrets if len(secret) >= _MIN_LENGTH}, key=len, reverse=True)
         self._known = re.compile("|".join(map(_pattern, known))) if known else None
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """One that knows every secret of these settings."""
+    def from_settings(cls, settings: Settings) -> Self:
+        """Create a redactor of all secrets in the settings."""
         return cls(_secrets(settings))
 
-    def __call__(self, words: str) -> str:
-        """The words with stars in the place of secrets."""
+    def __call__(self, text: str) -> str:
+        """Return the text with its secrets replaced."""
         if self._known is not None:
-            words = self._known.sub(_STARS, words)
-        for shape in _SHAPES:
-            words = shape.sub(rf"\g<name>{_STARS}", words)
-        return words
+            text = self._known.sub(_STARS, text)
+        for pattern in _PATTERNS:
+            text = pattern.sub(rf"\g<name>{_STARS}", text)
+        return text
 
 
 def _pattern(secret: str) -> str:
     plain = re.escape(secret)
-    return plain if len(secret) >= _UNMISTAKABLE else rf"(?<!\w){plain}(?!\w)"
+    return plain if len(secret) >= _SUBSTRING_LENGTH else rf"(?<!\w){plain}(?!\w)"
 
 
 def _secrets(value: Any) -> Iterator[str]:
@@ -76,7 +76,7 @@ def _secrets(value: Any) -> Iterator[str]:
             secret = value.get_secret_value()
             if not Vault.is_reference(secret):
                 yield secret
-                yield from (part.strip() for part in secret.split(","))  # FBS_SECRET_KEYS are several
+                yield from (part.strip() for part in secret.split(","))  # FBS_SECRET_KEYS is a list
         case str() if "://" in value:
             password = _password_of(value)
             yield password
@@ -92,5 +92,5 @@ def _secrets(value: Any) -> Iterator[str]:
 def _password_of(url: str) -> str:
     try:
         return urlsplit(url).password or ""
-    except ValueError:  # it is no URL; whoever needs one says so
+    except ValueError:  # not a URL: validated elsewhere
         return ""

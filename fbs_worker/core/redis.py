@@ -1,7 +1,7 @@
-"""Redis: how this project connects to it, and its errors in our words.
+"""redis-py adapter: open clients with bounded time-outs and translate the library's errors to FBSErrors.
 
-Every connection gives up within seconds: a command to a Redis that is away or hangs ends in QueueUnreachable, it never
-waits for the server to come back.
+A command to a Redis that is down or hangs raises QueueUnreachable within seconds; no command waits for the server to
+come back.
 """
 
 from __future__ import annotations
@@ -27,47 +27,47 @@ from fbs_worker.core.errors import JobError, QueueUnreachable, SettingsError
 
 CONNECT_SECONDS: Final = 2.0
 ANSWER_SECONDS: Final = 4.0
-"""Together with two quick retries of a lost connection, a dead Redis is told within about five seconds."""
+"""With the two quick retries of a lost connection, a dead Redis is reported within about five seconds."""
 
 HOW_TO_START: Final = "Start one with `fbs up`, or set FBS_REDIS_URL to a Redis that runs."
 _URL_HINT: Final = "Write FBS_REDIS_URL as redis://[:password@]host:port/db (rediss:// for TLS)."
 
 
 def check_url(url: str) -> str:
-    """The URL of a Redis, if it is one.
+    """Validate the URL of a Redis and return it.
 
     Args:
         url: `redis://[:password@]host:port/db`, or `rediss://…` for TLS.
 
     Raises:
-        SettingsError: it is missing or cannot be read; the message does not repeat it, for the password's sake.
+        SettingsError: the URL is missing or not valid; the message does not repeat it, because it may hold a password.
     """
     if not url:
-        raise SettingsError("No Redis is set.", hint=HOW_TO_START)
+        raise SettingsError("FBS_REDIS_URL is not set.", hint=HOW_TO_START)
     try:
         parts = urlsplit(url)
         known = parts.scheme in {"redis", "rediss"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         known = False
     if not known or not (parts.path.strip("/") or "0").isdecimal():
-        raise SettingsError("FBS_REDIS_URL is not the URL of a Redis.", hint=_URL_HINT)
+        raise SettingsError("FBS_REDIS_URL is not a valid Redis URL.", hint=_URL_HINT)
     return url
 
 
 def address(url: str) -> str:
-    """`host:port` of a Redis URL, for a person: neither user nor password."""
+    """Return `host:port` of a Redis URL for display, without user and password."""
     parts = urlsplit(url)
     return f"{parts.hostname}:{parts.port or 6379}"
 
 
 def connect(url: str) -> redis.Redis:
-    """A client of that Redis; the connection itself is made with the first command.
+    """Create a client; it connects with the first command.
 
     Args:
-        url: see `check_url`.
+        url: `redis://[:password@]host:port/db`, or `rediss://…` for TLS.
 
     Raises:
-        SettingsError: the URL is not one.
+        SettingsError: the URL is missing or not valid.
     """
     return redis.Redis.from_url(
         check_url(url),
@@ -76,33 +76,33 @@ def connect(url: str) -> redis.Redis:
         socket_timeout=ANSWER_SECONDS,
         socket_keepalive=True,
         health_check_interval=30,
-        protocol=2,  # one shape of answers, whatever the version of the library prefers
+        protocol=2,  # RESP2: the same replies with every version of redis-py
         retry=Retry(ExponentialBackoff(cap=0.4, base=0.1), 2, supported_errors=(RedisConnectionError,)),
     )
 
 
 @contextmanager
 def errors_translated(address: str) -> Iterator[None]:
-    """Tells the Redis library's errors in our words.
+    """Translate redis-py's errors to FBSErrors.
 
     Args:
-        address: the server's `address`.
+        address: the server's `host:port`, for the messages.
 
     Raises:
-        SettingsError: the server refuses the user or the password.
-        QueueUnreachable: it does not answer.
-        JobError: it answers with an error, e.g. that its memory is full.
+        SettingsError: the server rejects the user or the password.
+        QueueUnreachable: the server does not answer.
+        JobError: the server answers with an error, e.g. OOM.
     """
     try:
         yield
     except (AuthenticationError, AuthorizationError, NoPermissionError) as exc:
-        raise SettingsError(f"Redis at {address} refuses the user or the password.", hint=_URL_HINT) from exc
+        raise SettingsError(f"Redis at {address} rejects the user or the password.", hint=_URL_HINT) from exc
     except (RedisConnectionError, RedisTimeout) as exc:
         raise QueueUnreachable(f"Redis at {address} does not answer.", hint=HOW_TO_START) from exc
     except RedisError as exc:
-        # The server's own words may repeat a command's arguments; the first of them names the kind of error.
+        # an error reply may repeat a command's arguments; its first word is the error code
         kind = str(exc).partition(" ")[0][:40] or type(exc).__name__
         raise JobError(
             f"Redis at {address} answered with an error: {type(exc).__name__} ({kind}).",
-            hint="Look into the log of Redis.",
+            hint="Check the log of Redis.",
         ) from exc

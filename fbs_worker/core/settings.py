@@ -1,9 +1,9 @@
-"""Every setting of fbs-worker, read once from the environment.
+"""The settings of fbs-worker, read once from the environment.
 
-Each setting NAME has a twin NAME_FILE, which names a file that holds its value: containers get their secrets so.
+Each setting NAME has a twin NAME_FILE: the path of a file that holds its value, e.g. a container secret.
 
-Nothing reads the environment at import: `get_settings()` does, the first time it is called, and everything else is
-given a `Settings` or a value from one.
+No module reads the environment at import: `get_settings()` reads it on its first call, and other code receives a
+`Settings` or a value of it.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class OdooConnection(BaseModel):
 
     Attributes:
         url: `http://host:port`, `https://host`, or `recording:FILE`.
-        db: the Odoo database's name.
+        db: the name of the Odoo database.
         user: the login; not needed with an API key on JSON-2.
         password: the password; exclusive with `api_key`.
         api_key: an API key (Odoo 14 and later).
-        protocol: which transport to use; `auto` decides from the server's version and the credentials.
-        timeout: seconds that one call may take.
+        protocol: the transport; `auto` selects it by the server's version and the credentials.
+        timeout: maximum duration of one call, in seconds.
         lang: the language of labels, e.g. `en_US`.
     """
 
@@ -54,18 +54,18 @@ class OdooConnection(BaseModel):
 
 
 class Settings(BaseSettings):
-    """The settings. Each attribute's environment twin is its name in capitals."""
+    """The settings. Each attribute is read from the environment variable of its name in upper case."""
 
     model_config = SettingsConfigDict(env_nested_delimiter="__", extra="ignore", frozen=True, case_sensitive=False)
 
-    odoo_url: str = Field(default="", description="Odoo's address: http://host:port, https://host or recording:FILE")
-    odoo_db: str = Field(default="", description="Odoo's database")
-    odoo_user: str = Field(default="", description="Odoo's user (login)")
-    odoo_password: SecretStr = Field(default=SecretStr(""), description="that user's password")
-    odoo_api_key: SecretStr = Field(default=SecretStr(""), description="an API key, in the password's place")
+    odoo_url: str = Field(default="", description="address of Odoo: http://host:port, https://host or recording:FILE")
+    odoo_db: str = Field(default="", description="database of Odoo")
+    odoo_user: str = Field(default="", description="user of Odoo (login)")
+    odoo_password: SecretStr = Field(default=SecretStr(""), description="password of that user")
+    odoo_api_key: SecretStr = Field(default=SecretStr(""), description="API key, instead of the password")
     odoo_protocol: Protocol = Field(default="auto", description="auto, odoorpc or json2")
-    odoo_timeout: float = Field(default=120.0, gt=0, description="seconds that one call to Odoo may take")
-    odoo_lang: str = Field(default="en_US", description="language of the labels that are read")
+    odoo_timeout: float = Field(default=120.0, gt=0, description="time-out of one call to Odoo, in seconds")
+    odoo_lang: str = Field(default="en_US", description="language of the labels to read")
     fbs_odoo: dict[str, OdooConnection] = Field(
         default_factory=dict, description="further Odoo servers: FBS_ODOO__<NAME>__URL, …__DB, …__USER, …"
     )
@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     fbs_redis_url: str = Field(default="", description="Redis: redis://[:password@]host:port/db")
     fbs_database_url: str = Field(default="", description="the home database: postgresql://user:password@host/db")
     fbs_secret_keys: SecretStr = Field(
-        default=SecretStr(""), description="Fernet keys, comma-separated: the first seals, all open"
+        default=SecretStr(""), description="Fernet keys, comma-separated: the first encrypts, all decrypt"
     )
     fbs_home: Path = Field(
         default=Path("~/.local/share/fbs-worker"), description="folder of `fbs up`: data, keys and process ids"
@@ -83,38 +83,38 @@ class Settings(BaseSettings):
     fbs_business_prefix: str = Field(default="", description="prefix of the business tables")
     fbs_auto_create_tables: bool = Field(default=True, description="whether a set-up may create tables")
     fbs_enable_migrations: bool = Field(default=True, description="whether a migration may change tables")
-    fbs_default_database_name: str = Field(default="", description="a solution's database where none is named")
-    fbs_default_database_host: str = Field(default="localhost", description="host where none is given")
-    fbs_default_database_port: int = Field(default=5432, description="port where none is given")
-    fbs_default_database_user: str = Field(default="", description="user where none is given")
+    fbs_default_database_name: str = Field(default="", description="default database of a solution")
+    fbs_default_database_host: str = Field(default="localhost", description="default host of that database")
+    fbs_default_database_port: int = Field(default=5432, description="default port of that database")
+    fbs_default_database_user: str = Field(default="", description="default user of that database")
     fbs_default_database_password: SecretStr = Field(
-        default=SecretStr(""), description="password where none is given; env:NAME and file:PATH are references"
+        default=SecretStr(""), description="default password of that database; env:NAME and file:PATH are references"
     )
 
-    fbs_page_size: int = Field(default=20_000, ge=100, description="rows of Odoo per call")
+    fbs_page_size: int = Field(default=20_000, ge=100, description="rows per call to Odoo")
     fbs_full_after: int = Field(
-        default=86_400, ge=0, description="seconds after which a refresh reads everything though nothing seems changed"
+        default=86_400, ge=0, description="seconds after which a refresh reads everything, even if nothing changed"
     )
-    fbs_job_ttl: int = Field(default=604_800, ge=60, description="seconds that a finished job's record is kept")
-    fbs_job_time_limit: int = Field(default=3_000, ge=10, description="seconds that one run of a job may take")
+    fbs_job_ttl: int = Field(default=604_800, ge=60, description="seconds until the record of a finished job expires")
+    fbs_job_time_limit: int = Field(default=3_000, ge=10, description="time limit of one run of a job, in seconds")
     fbs_visibility_timeout: int = Field(
-        default=3_600, ge=20, description="seconds after which Redis hands a job that was not acknowledged on"
+        default=3_600, ge=20, description="seconds after which Redis redelivers an unacknowledged message"
     )
-    fbs_max_retries: int = Field(default=5, ge=0, description="retries of a job whose error may pass")
+    fbs_max_retries: int = Field(default=5, ge=0, description="retries of a job after a temporary error")
     fbs_broker_url: str = Field(
-        default="", description="broker of the jobs' messages where it is not that Redis: amqp://… or sentinel://…"
+        default="", description="broker of the job messages if it is not that Redis: amqp://… or sentinel://…"
     )
 
-    fbs_odoo_max_calls: int = Field(default=4, ge=1, description="calls at once to one Odoo, over all workers")
+    fbs_odoo_max_calls: int = Field(default=4, ge=1, description="concurrent calls to one Odoo, over all workers")
     fbs_odoo_max_failures: int = Field(
-        default=5, ge=1, description="failures of one Odoo in a row after which jobs for it wait"
+        default=5, ge=1, description="consecutive failures of one Odoo that open its circuit breaker"
     )
     fbs_odoo_pause: float = Field(
-        default=30.0, gt=0, description="seconds that jobs wait for such an Odoo; doubles while it goes on failing"
+        default=30.0, gt=0, description="seconds that the circuit breaker stays open; doubles with each failed trial"
     )
 
     fbs_refresh_every: str = Field(
-        default="", description="how often solutions without a schedule of their own are refreshed, e.g. 6h"
+        default="", description="refresh interval of solutions without a schedule of their own, e.g. 6h"
     )
 
     fbs_flower_user: str = Field(default="fbs", description="user of the dashboard")
@@ -125,18 +125,18 @@ class Settings(BaseSettings):
     fbs_api_address: str = Field(default="127.0.0.1", description="address that the HTTP API listens on")
     fbs_api_port: int = Field(default=8000, ge=0, le=65535, description="port of the HTTP API")
     fbs_api_tokens: SecretStr = Field(
-        default=SecretStr(""), description="who may use the HTTP API: name:scope:sha256, as `fbs new-token` prints them"
+        default=SecretStr(""), description="tokens of the HTTP API: name:scope:sha256, as `fbs new-token` prints them"
     )
-    fbs_api_max_body: int = Field(default=1_048_576, ge=1_024, description="bytes that a request's body may have")
-    fbs_api_rate: int = Field(default=600, ge=0, description="requests of one caller per minute; 0: any number")
+    fbs_api_max_body: int = Field(default=1_048_576, ge=1_024, description="maximum size of a request body, in bytes")
+    fbs_api_rate: int = Field(default=600, ge=0, description="requests per minute and client; 0: no limit")
     fbs_api_proxies: str = Field(
-        default="", description="addresses and networks of proxies whose X-Forwarded-For and -Proto are believed"
+        default="", description="trusted proxies (addresses, networks) for X-Forwarded-For and X-Forwarded-Proto"
     )
     fbs_allowed_hosts: str = Field(
-        default="", description="hosts of databases that callers of the HTTP API may name: names, addresses, networks"
+        default="", description="database hosts that clients of the HTTP API may use: names, addresses, networks"
     )
 
-    fbs_log_format: Literal["text", "json"] = Field(default="text", description="text, or json: one object a line")
+    fbs_log_format: Literal["text", "json"] = Field(default="text", description="text, or json: one object per line")
 
     @classmethod
     def settings_customise_sources(
@@ -146,17 +146,17 @@ class Settings(BaseSettings):
         *_others: PydanticBaseSettingsSource,
         **_named: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What is given to the constructor, then the environment and the files that it names."""
+        """Return the sources: constructor arguments, then the environment with the files that it names."""
         return init_settings, _EnvironmentAndFiles(settings_cls)
 
     def odoo(self, name: str = DEFAULT_CONNECTION) -> OdooConnection:
-        """The Odoo connection of that name.
+        """Return the Odoo connection of a name.
 
         Args:
             name: `default` for the `ODOO_…` settings, else a name from `FBS_ODOO__<NAME>__…`.
 
         Raises:
-            SettingsError: there is none of that name, or it has no URL.
+            SettingsError: no connection has that name, or it has no URL.
         """
         if name == DEFAULT_CONNECTION:
             connection = OdooConnection(
@@ -171,26 +171,26 @@ class Settings(BaseSettings):
             )
             if not connection.url:
                 raise SettingsError(
-                    "No Odoo server is set.",
+                    "ODOO_URL is not set.",
                     hint="Set ODOO_URL, ODOO_DB, ODOO_USER and ODOO_PASSWORD (or ODOO_API_KEY).",
                 )
             return connection
-        found = self.fbs_odoo.get(name.lower())
-        if found is None or not found.url:
+        named = self.fbs_odoo.get(name.lower())
+        if named is None or not named.url:
             known = ", ".join(sorted(self.fbs_odoo)) or "none"
             raise SettingsError(
                 f"No Odoo connection is called {name!r} (known: {known}).",
                 hint=f"Set FBS_ODOO__{name.upper()}__URL and its DB, USER, PASSWORD or API_KEY.",
             )
-        return found
+        return named
 
     def home(self) -> Path:
-        """The folder of `fbs up`, absolute."""
+        """Return the absolute folder of `fbs up`."""
         return self.fbs_home.expanduser().absolute()
 
 
 class _EnvironmentAndFiles(EnvSettingsSource):
-    """The environment, with the content of the files that `NAME_FILE` names in the place of `NAME`."""
+    """The environment, with `NAME_FILE` replaced by `NAME` and the content of the file."""
 
     def __init__(self, settings_cls: type[BaseSettings]) -> None:
         super().__init__(settings_cls)
@@ -198,42 +198,42 @@ class _EnvironmentAndFiles(EnvSettingsSource):
 
 
 def _with_files(environment: Mapping[str, str | None], settings_cls: type[BaseSettings]) -> dict[str, str | None]:
-    """The environment with `NAME_FILE` read as `NAME`; names are in small letters.
+    """Replace each `NAME_FILE` by `NAME` and the content of the file; names are in lower case.
 
     Raises:
         SettingsError: a file cannot be read, or both `NAME` and `NAME_FILE` are set.
     """
-    told = dict(environment)
+    values = dict(environment)
     for twin, path in environment.items():
         name = twin.removesuffix(_FILE)
         if name == twin or name.partition("__")[0] not in settings_cls.model_fields:
             continue
-        del told[twin]
+        del values[twin]
         if not path:
             continue
         if environment.get(name):
             raise SettingsError(
                 f"Both {name.upper()} and {twin.upper()} are set.",
-                hint=f"Set one of them; {twin.upper()} names a file.",
+                hint=f"Set one of them; {twin.upper()} is the path of a file.",
             )
         try:
-            told[name] = read_secret(path)
+            values[name] = read_secret(path)
         except UnreadableSecret as exc:
             raise SettingsError(
-                f"The file {path!r} that {twin.upper()} names {exc}.", hint="Check its path and its rights."
+                f"The file {path!r} of {twin.upper()} {exc}.", hint="Check its path and its permissions."
             ) from None
-    return told
+    return values
 
 
 def load_settings() -> Settings:
-    """Read the settings from the environment now.
+    """Read the settings from the environment.
 
     Raises:
-        SettingsError: one is not valid; the message names it, never its value.
+        SettingsError: a setting is not valid; the message names it, never its value.
     """
     try:
         return Settings()
-    except UnreadableSetting:  # the only one that is read as JSON
+    except UnreadableSetting:  # FBS_ODOO is the only setting in JSON
         raise SettingsError(
             "The setting FBS_ODOO is not valid: it is not JSON.", hint="Set FBS_ODOO__<NAME>__URL and the like instead."
         ) from None
@@ -245,9 +245,9 @@ def load_settings() -> Settings:
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The settings of this process, read at the first call.
+    """Return the settings of this process, read on the first call.
 
     Raises:
-        SettingsError: one is not valid.
+        SettingsError: a setting is not valid.
     """
     return load_settings()

@@ -1,4 +1,4 @@
-"""Where a server of ours listens: the dashboard, the HTTP API."""
+"""Listening addresses of the servers: the dashboard and the HTTP API."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from typing import Final
 from fbs_worker.core.errors import SettingsError
 
 LOOPBACK: Final = "127.0.0.1"
-"""Where a server listens that is not told otherwise."""
+"""The default address to listen on."""
 
 
 def is_loopback(address: str) -> bool:
-    """Whether this is this machine's own address, or a name that always means it."""
+    """Return whether an address is a loopback address or a name of one (localhost)."""
     host = address.strip("[]").rstrip(".").lower()
     with suppress(ValueError):
-        found = ipaddress.ip_address(host)
-        mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-        return (mapped or found).is_loopback
+        ip = ipaddress.ip_address(host)
+        mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+        return (mapped or ip).is_loopback
     return host == "localhost" or host.endswith(".localhost")
 
 
 def url_of(address: str, port: int) -> str:
-    """The address of a server as a browser takes it."""
+    """Return the HTTP URL of a server."""
     return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 
-def listen_error(what: str, address: str, port: int, exc: OSError | OverflowError, *, setting: str) -> SettingsError:
-    """Why a server cannot listen where it should.
+def listen_error(server: str, address: str, port: int, exc: OSError | OverflowError, *, setting: str) -> SettingsError:
+    """Build the error for a server that cannot listen on its address.
 
     Args:
-        what: the server, e.g. `The API`.
-        address: where it should listen.
-        port: on which port.
-        exc: what the operating system said.
-        setting: how the settings of both begin, e.g. `FBS_API`.
+        server: the server, e.g. `The API`.
+        address: the address to listen on.
+        port: the port.
+        exc: the error of the operating system.
+        setting: the common prefix of both settings, e.g. `FBS_API`.
     """
     if isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE:
         return SettingsError(
-            f"Port {port} of {address} is taken.", hint=f"Set {setting}_PORT to another one; 0 takes any that is free."
+            f"Port {port} of {address} is in use.", hint=f"Set {setting}_PORT to another one; 0 selects a free one."
         )
     reason = (exc.strerror or os.strerror(exc.errno or 0)) if isinstance(exc, OSError) else "no such port"
     return SettingsError(
-        f"{what} cannot listen on {address}, port {port}: {reason}.",
+        f"{server} cannot listen on {address}, port {port}: {reason}.",
         hint=f"Correct {setting}_ADDRESS or {setting}_PORT.",
     )

@@ -1,8 +1,8 @@
-"""Secrets that travel: sealed with Fernet, or as references to where the secret lies.
+"""Secrets in messages and rows: encrypted with Fernet, or as references that the worker resolves.
 
-    sealed:gAAAA…      opened with one of FBS_SECRET_KEYS (the first seals, all open)
-    env:NAME           the environment variable NAME of the process that opens it
-    file:PATH          the file's content, one trailing newline left out
+    sealed:gAAAA…      Fernet token, decrypted with one of FBS_SECRET_KEYS (the first encrypts, all decrypt)
+    env:NAME           environment variable NAME of the process that resolves it
+    file:PATH          content of the file, without one trailing newline
 
 No error of this module shows a secret, a token or a key.
 """
@@ -22,20 +22,20 @@ ENCRYPTED: Final = "sealed:"
 ENV: Final = "env:"
 FILE: Final = "file:"
 
-_KEY_HINT = "Set FBS_SECRET_KEYS to the same keys everywhere; `fbs new-key` makes one."
+_KEY_HINT = "Set FBS_SECRET_KEYS to the same keys everywhere; `fbs new-key` creates one."
 
 
 def new_key() -> str:
-    """A fresh key for FBS_SECRET_KEYS."""
+    """Generate a key for FBS_SECRET_KEYS."""
     return Fernet.generate_key().decode("ascii")
 
 
 class Vault:
-    """Seals secrets and opens what was sealed or referred to.
+    """Encrypts secrets, decrypts them, and resolves references.
 
     Args:
-        keys: Fernet keys, the newest first: it seals, all of them open. Without any, only references work.
-        environment: what `env:NAME` reads; the process's own, at the time of opening, if None.
+        keys: Fernet keys, newest first: the first encrypts, all decrypt. Without keys only references work.
+        environment: the variables for `env:NAME`; None for the process environment at the time of the call.
 
     Raises:
         SecretError: a key is not a Fernet key.
@@ -48,14 +48,14 @@ class Vault:
                 fernets.append(Fernet(key))
             except ValueError:
                 raise SecretError(
-                    f"Key {position} of FBS_SECRET_KEYS is not a Fernet key.", hint="`fbs new-key` makes one."
+                    f"Key {position} of FBS_SECRET_KEYS is not a Fernet key.", hint="`fbs new-key` creates one."
                 ) from None
         self._fernet = MultiFernet(fernets) if fernets else None
         self._environment = environment
 
     @classmethod
     def from_text(cls, keys: str) -> Self:
-        """A vault with the keys of FBS_SECRET_KEYS.
+        """Create a vault with the keys of FBS_SECRET_KEYS.
 
         Args:
             keys: comma-separated Fernet keys; may be empty.
@@ -70,11 +70,11 @@ class Vault:
 
     @staticmethod
     def is_reference(text: str) -> bool:
-        """Whether it is sealed or a reference, so that it may travel as it is."""
+        """Return whether the text is encrypted or a reference, so that it may be stored or sent."""
         return text.startswith((ENCRYPTED, ENV, FILE))
 
     def encrypt(self, secret: str) -> str:
-        """Seal a secret.
+        """Encrypt a secret with the first key.
 
         Returns:
             `sealed:` and a Fernet token.
@@ -85,17 +85,17 @@ class Vault:
         return ENCRYPTED + self._keys().encrypt(secret.encode()).decode("ascii")
 
     def resolve(self, text: str, *, allow_plain: bool = False) -> str:
-        """The secret that is meant by `sealed:…`, `env:NAME` or `file:PATH`.
+        """Return the secret of `sealed:…`, `env:NAME` or `file:PATH`.
 
         Args:
-            text: the sealed secret or reference.
-            allow_plain: text that is none of them is the secret itself; else it is refused.
+            text: the encrypted secret or reference.
+            allow_plain: return any other text unchanged, instead of raising.
 
         Raises:
-            SecretError: it cannot be opened, or is plain where that is refused.
+            SecretError: decryption failed, the variable or file is missing, or the text is plain.
         """
         if text.startswith(ENCRYPTED):
-            return self._unseal(text)
+            return self._decrypt(text)
         if text.startswith(ENV):
             return self._from_environment(text.removeprefix(ENV))
         if text.startswith(FILE):
@@ -103,54 +103,54 @@ class Vault:
         if allow_plain:
             return text
         raise SecretError(
-            "A plain password is refused here.",
-            hint="Seal it with FBS_SECRET_KEYS, or refer to it: env:NAME or file:PATH.",
+            "A plain password is not accepted here.",
+            hint="Encrypt it with FBS_SECRET_KEYS, or use a reference: env:NAME or file:PATH.",
         )
 
     def reencrypt(self, text: str) -> str:
-        """Seal a sealed secret anew with the first key, so that older keys can be taken away.
+        """Encrypt a secret again with the first key, so that older keys can be removed.
 
         Args:
-            text: a sealed secret; a reference comes back as it is.
+            text: an encrypted secret; a reference is returned unchanged.
 
         Raises:
-            SecretError: it cannot be opened, or is plain.
+            SecretError: decryption failed, or the text is plain.
         """
         if text.startswith(ENCRYPTED):
-            return self.encrypt(self._unseal(text))
+            return self.encrypt(self._decrypt(text))
         if self.is_reference(text):
             return text
-        raise SecretError("A plain password cannot be sealed anew.", hint="Seal it first.")
+        raise SecretError("A plain password cannot be re-encrypted.", hint="Encrypt it first.")
 
     def _keys(self) -> MultiFernet:
         if self._fernet is None:
-            raise SecretError("No key to seal or open secrets with is set.", hint=_KEY_HINT)
+            raise SecretError("FBS_SECRET_KEYS is not set: secrets cannot be encrypted or decrypted.", hint=_KEY_HINT)
         return self._fernet
 
-    def _unseal(self, text: str) -> str:
+    def _decrypt(self, text: str) -> str:
         try:
             return self._keys().decrypt(text.removeprefix(ENCRYPTED)).decode()
         except (InvalidToken, ValueError):  # ValueError: a token that is not ASCII
             raise SecretError(
-                "A sealed password cannot be opened: none of the keys fits, or it was damaged.", hint=_KEY_HINT
+                "An encrypted password cannot be decrypted: no key matches, or the token is damaged.", hint=_KEY_HINT
             ) from None
 
     def _from_environment(self, name: str) -> str:
         value = (os.environ if self._environment is None else self._environment).get(name, "")
         if not value:
             raise SecretError(
-                f"The environment variable {name!r} that a password refers to is not set.",
-                hint="Set it where the worker runs.",
+                f"The environment variable {name!r} of a password reference is not set.",
+                hint="Set it for the worker.",
             )
         return value
 
 
 def _from_file(path: str) -> str:
-    hint = "Check the path and the file's rights where the worker runs."
+    hint = "Check the path and the file's permissions on the worker's machine."
     try:
         secret = read_secret(path)
     except UnreadableSecret as exc:
-        raise SecretError(f"The file {path!r} that a password refers to {exc}.", hint=hint) from None
+        raise SecretError(f"The file {path!r} of a password reference {exc}.", hint=hint) from None
     if not secret:
-        raise SecretError(f"The file {path!r} that a password refers to is empty.", hint=hint)
+        raise SecretError(f"The file {path!r} of a password reference is empty.", hint=hint)
     return secret

@@ -44,18 +44,18 @@ class FBSCelery(Celery):  # type: ignore[misc]  # Celery has no types
     Args:
         settings: what it works with; the process's own, read when first needed, if None.
         results: keep the results of tasks for `AsyncResult`; who only enqueues jobs reads their records instead.
-        inline: apply tasks in this process and tell their progress there: no Redis, no record.
+        in_process: apply tasks in this process and tell their progress there: no Redis, no record.
     """
 
     log_cls = "fbs_worker.jobs.worker.logging:WorkerLogging"
 
     def __init__(
-        self, settings: Settings | None = None, *, results: bool = True, inline: Progress | None = None
+        self, settings: Settings | None = None, *, results: bool = True, in_process: Progress | None = None
     ) -> None:
         super().__init__("fbs_worker", set_as_current=False)
         self._given_settings = settings
         self._results = results
-        self.inline = inline
+        self.in_process = in_process
         self.add_defaults(self._defaults)
         self.steps["consumer"].update(_STEPS)
 
@@ -142,7 +142,7 @@ class FBSCelery(Celery):  # type: ignore[misc]  # Celery has no types
         return Outbox(self, database=int(urlsplit(self.settings.fbs_redis_url).path.strip("/") or 0))
 
     def _defaults(self) -> dict[str, Any]:
-        if self.inline is not None:
+        if self.in_process is not None:
             return inline_configuration()
         try:
             told = configuration(self.settings)
@@ -153,15 +153,15 @@ class FBSCelery(Celery):  # type: ignore[misc]  # Celery has no types
         return told if self._results else {**told, "result_backend": None}
 
 
-def make_app(settings: Settings, *, results: bool = True, inline: Progress | None = None) -> FBSCelery:
+def make_app(settings: Settings, *, results: bool = True, in_process: Progress | None = None) -> FBSCelery:
     """An application with these settings.
 
     Args:
         settings: what it works with.
         results: see `FBSCelery`.
-        inline: see `FBSCelery`.
+        in_process: see `FBSCelery`.
     """
-    return FBSCelery(settings, results=results, inline=inline)
+    return FBSCelery(settings, results=results, in_process=in_process)
 
 
 def redacted_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def schedule_lock(home: Connection, name: str) -> Iterator[None]:
         if asked * POLL_SECONDS > _LOCK_SECONDS:
             raise DatabaseBusy(f"The schedule of {name!r} is being changed by {holder}.", hint="Try again later.")
 
-    with solution_lock(home, f"schedule:{name}", waiting=waiting, cancelled=patience):
+    with solution_lock(home, f"schedule:{name}", on_wait=waiting, check_cancelled=patience):
         yield
 
 

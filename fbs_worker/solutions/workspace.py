@@ -218,8 +218,8 @@ def to_oneself(database: DatabaseConfig, name: str, *, action: str, progress: Pr
         solution_lock(
             connection,
             name,
-            waiting=lambda who: progress.step("wait", message=f"waiting for {who}"),
-            cancelled=lambda: progress.advance(0),
+            on_wait=lambda who: progress.step("wait", message=f"waiting for {who}"),
+            check_cancelled=lambda: progress.advance(0),
         ),
     ):
         yield connection

@@ -105,7 +105,7 @@ def test_with_json_stdout_is_json_alone(fbs: CommandLine, recording: str) -> Non
 def test_an_error_as_json(fbs: CommandLine) -> None:
     told = fbs("discover", "--domain", "hr", "--inline", "--output-format", "json", code=2)
     assert json.loads(told.stdout)["error"]["code"] == "settings"
-    assert told.stderr.startswith("error: No Odoo server is set.")
+    assert told.stderr.startswith("error: ODOO_URL is not set.")
 
 
 def test_a_discovery_is_kept_in_a_database_and_the_second_finds_nothing_new(

@@ -164,7 +164,7 @@ def test_a_password_is_sealed_before_anything_is_stored(stack: CommandLine, guar
 def test_without_a_key_a_plain_password_is_refused(fbs: CommandLine, redis_url: str, database: DatabaseConfig) -> None:
     setup = ("setup", "--solution-name", "x", "--domain", "hr", "--database-name", "d", "--database-password", PASSWORD)
     told = fbs(*setup, code=2, FBS_REDIS_URL=redis_url, FBS_DATABASE_URL=f"postgresql:///{database.name}")
-    assert told.stderr.startswith("error: No key to seal or open secrets with is set.")
+    assert told.stderr.startswith("error: FBS_SECRET_KEYS is not set: secrets cannot be encrypted or decrypted.")
     assert PASSWORD not in told.stdout + told.stderr
     assert fbs("jobs", "list", FBS_REDIS_URL=redis_url).stdout == "There are no jobs.\n"
 

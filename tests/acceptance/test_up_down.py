@@ -61,7 +61,7 @@ def test_a_round_trip(fbs: CommandLine, recording: str) -> None:
     assert fbs.left_running() == ""
     assert find_stack(fbs.home) is None
     assert "Nothing runs" in fbs("down").stdout
-    assert fbs("jobs", "list", code=2).stderr.startswith("error: No Redis is set.")
+    assert fbs("jobs", "list", code=2).stderr.startswith("error: FBS_REDIS_URL is not set.")
 
     fbs("up", "--no-beat", "--no-flower", "--no-api", ODOO_URL=recording)
     assert result["job"] in fbs("jobs", "list").stdout, "the queue's records outlive the stack"
@@ -92,7 +92,7 @@ def test_up_mends_a_stack_that_lost_a_part(fbs: CommandLine) -> None:
 
     setup = ("setup", "--solution-name", "demo", "--domain", "rental", "--database-name", "fbs")
     error, hint = fbs(*setup, code=2, ODOO_URL="http://odoo.example").stderr.splitlines()[-2:]
-    assert error == "error: No Odoo server is set."
+    assert error == "error: ODOO_URL is not set."
     assert "The worker has the settings of its start" in hint
     assert fbs("list").stdout == "There are no solutions. Set one up: fbs setup\n"
     fbs("down")

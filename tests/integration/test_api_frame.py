@@ -141,7 +141,7 @@ def test_a_key_of_fbs_that_is_changed_keeps_what_was_made(settings: MakeSettings
 @pytest.mark.parametrize(("given", "name"), [
     ({"fbs_api_tokens": "ci:write:x"}, "FBS_API_TOKENS"),
     ({"fbs_allowed_hosts": "10.0.0.0/99"}, "FBS_ALLOWED_HOSTS"),
-    ({"fbs_redis_url": ""}, "No Redis is set"),
+    ({"fbs_redis_url": ""}, "FBS_REDIS_URL is not set"),
 ])  # fmt: skip
 def test_settings_that_are_not_valid_are_told_at_the_start(settings: MakeSettings, given: Any, name: str) -> None:
     with pytest.raises(SettingsError, match=name):

@@ -283,7 +283,7 @@ def test_solutions_without_a_schedule_of_their_own(
     ("overrides", "error", "words"),
     [
         ({"fbs_redis_url": "redis://127.0.0.1:1/0"}, QueueUnreachable, "does not answer"),
-        ({"fbs_redis_url": ""}, SettingsError, "No Redis is set"),
+        ({"fbs_redis_url": ""}, SettingsError, "FBS_REDIS_URL is not set"),
         ({"fbs_database_url": ""}, SettingsError, "No home database is set"),
         ({"fbs_refresh_every": "5 apples"}, SettingsError, "FBS_REFRESH_EVERY is not valid: '5 apples'"),
     ],

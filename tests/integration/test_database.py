@@ -394,5 +394,5 @@ def test_two_sessions_make_the_tables_at_once(database: DatabaseConfig) -> None:
 
 
 def test_a_prefix_that_is_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="small letters"):
+    with pytest.raises(ValueError, match="lower-case letters"):
         system_tables('x"; DROP TABLE y; --')

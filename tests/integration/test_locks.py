@@ -56,7 +56,10 @@ class Impatient:
 
 def free(connection: Connection, name: str) -> bool:
     impatient = Impatient(1)
-    with suppress(JobCancelled), solution_lock(connection, name, waiting=nobody_minds, cancelled=impatient.cancelled):
+    with (
+        suppress(JobCancelled),
+        solution_lock(connection, name, on_wait=nobody_minds, check_cancelled=impatient.cancelled),
+    ):
         return True
     return False
 
@@ -67,11 +70,11 @@ def nobody_minds(holder: str) -> None:
 
 def test_one_at_a_time_and_whoever_waits_knows_for_whom(connection: Connection, other: Connection) -> None:
     impatient = Impatient(3)
-    with solution_lock(connection, "shop", waiting=nobody, cancelled=never):
+    with solution_lock(connection, "shop", on_wait=nobody, check_cancelled=never):
         assert connection.get_transaction_status() == TRANSACTION_STATUS_IDLE
         with (
             pytest.raises(JobCancelled),
-            solution_lock(other, "shop", waiting=impatient.told.append, cancelled=impatient.cancelled),
+            solution_lock(other, "shop", on_wait=impatient.told.append, check_cancelled=impatient.cancelled),
         ):
             raise AssertionError("two hold it")
         assert impatient.told == [f"the-holder (process {connection.info.backend_pid})"]
@@ -86,11 +89,11 @@ def test_it_is_passed_on_to_who_waits(connection: Connection, other: Connection)
     waits, got = threading.Event(), threading.Event()
 
     def wait() -> None:
-        with solution_lock(other, "shop", waiting=lambda _: waits.set(), cancelled=never):
+        with solution_lock(other, "shop", on_wait=lambda _: waits.set(), check_cancelled=never):
             got.set()
 
     thread = threading.Thread(target=wait)
-    with solution_lock(connection, "shop", waiting=nobody, cancelled=never):
+    with solution_lock(connection, "shop", on_wait=nobody, check_cancelled=never):
         thread.start()
         assert waits.wait(PATIENCE)
         assert not got.is_set()
@@ -101,7 +104,7 @@ def test_it_is_passed_on_to_who_waits(connection: Connection, other: Connection)
 def test_a_failure_gives_it_back(connection: Connection, other: Connection) -> None:
     def fail_halfway() -> None:
         with (
-            solution_lock(connection, "shop", waiting=nobody, cancelled=never),
+            solution_lock(connection, "shop", on_wait=nobody, check_cancelled=never),
             transaction(connection) as cursor,
         ):
             cursor.execute("CREATE TABLE half (id integer)")
@@ -117,7 +120,7 @@ def test_a_failure_gives_it_back(connection: Connection, other: Connection) -> N
 
 def test_a_connection_that_is_lost_has_given_it_back(connection: Connection, other: Connection) -> None:
     def lose_it() -> None:
-        with solution_lock(connection, "shop", waiting=nobody, cancelled=never):
+        with solution_lock(connection, "shop", on_wait=nobody, check_cancelled=never):
             with transaction(other) as cursor:
                 cursor.execute("SELECT pg_terminate_backend(%s, 10000)", (connection.info.backend_pid,))
             with transaction(connection) as cursor:
@@ -126,7 +129,7 @@ def test_a_connection_that_is_lost_has_given_it_back(connection: Connection, oth
     with pytest.raises(DatabaseUnreachable):
         lose_it()
     assert free(other, "shop")
-    with solution_lock(other, "shop", waiting=nobody, cancelled=never):
+    with solution_lock(other, "shop", on_wait=nobody, check_cancelled=never):
         other.close()  # whoever closes it in the block has given it back
 
 
@@ -136,7 +139,7 @@ from fbs_worker.core.postgres import connect
 from fbs_worker.core.advisory_locks import solution_lock
 from fbs_worker.core.database_config import DatabaseConfig
 config = DatabaseConfig.model_validate_json(sys.argv[1])
-with solution_lock(connect(config, application_name="doomed"), "shop", waiting=print, cancelled=lambda: None):
+with solution_lock(connect(config, application_name="doomed"), "shop", on_wait=print, check_cancelled=lambda: None):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -156,7 +159,7 @@ def test_a_worker_that_is_killed_holds_nothing(database: DatabaseConfig, other: 
             told.append(who)
             os.kill(holder.pid, signal.SIGKILL)
 
-        with solution_lock(other, "shop", waiting=waiting, cancelled=never):
+        with solution_lock(other, "shop", on_wait=waiting, check_cancelled=never):
             assert len(told) == 1
             assert told[0].startswith("doomed (process ")
 

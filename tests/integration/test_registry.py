@@ -177,7 +177,7 @@ def test_a_password_must_fit_once_it_is_sealed(book: AddressBook, length: int, f
 
 
 def test_a_plain_password_needs_a_key(connection: Connection) -> None:
-    with pytest.raises(SecretError, match="No key"):
+    with pytest.raises(SecretError, match="FBS_SECRET_KEYS is not set"):
         AddressBook(connection, vault=Vault()).put(record())
 
 

@@ -192,7 +192,7 @@ def test_rows_of_others_in_the_same_table_are_left_alone(place: Place) -> None:
 
 def test_what_it_needs(place: Place) -> None:
     assert place.rotate(NEW) == {**NOTHING, "complete": True}
-    with pytest.raises(SecretError, match="No key"):
+    with pytest.raises(SecretError, match="FBS_SECRET_KEYS is not set"):
         place.rotate("")
     with pytest.raises(SecretError, match="Key 2"):
         place.rotate(NEW, "s3cr3t")

@@ -133,7 +133,7 @@ def test_a_set_up_waits_for_its_turn_and_can_be_cancelled_meanwhile(made: Settin
     steps = Waiting()
     with (
         closing(connect(target, application_name="fbs-worker refresh shop")) as holder,
-        solution_lock(holder, "shop", waiting=lambda _: None, cancelled=lambda: None),
+        solution_lock(holder, "shop", on_wait=lambda _: None, check_cancelled=lambda: None),
         pytest.raises(JobCancelled),
     ):
         set_up(config_of(target), made, steps)
@@ -193,7 +193,7 @@ def test_a_job_that_waits_in_a_worker_tells_for_whom_and_is_cancelled(
     start_worker(made)
     with (
         closing(connect(target, application_name="fbs-worker migrate shop")) as holder,
-        solution_lock(holder, "shop", waiting=lambda _: None, cancelled=lambda: None),
+        solution_lock(holder, "shop", on_wait=lambda _: None, check_cancelled=lambda: None),
         Client(settings=made) as client,
     ):
         job = client.setup(config_of(target))

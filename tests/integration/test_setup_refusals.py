@@ -74,7 +74,7 @@ def test_what_is_not_valid_is_refused_before_any_connection(made: Settings, give
 
 def test_a_password_that_cannot_be_kept_is_refused_before_any_connection(made: Settings) -> None:
     nowhere = DatabaseConfig(name="shop", host="127.0.0.1", port=1)
-    with pytest.raises(SecretError, match="No key"):
+    with pytest.raises(SecretError, match="FBS_SECRET_KEYS is not set"):
         set_up(config_of(nowhere), made.model_copy(update={"fbs_secret_keys": SecretStr("")}))
     with pytest.raises(SecretError, match="FBS_NOT_SET"):
         set_up(config_of(nowhere, password="env:FBS_NOT_SET"), made)

@@ -118,7 +118,7 @@ def test_pending_changes_are_reported(made: MadeSolutions, database: DatabaseCon
 
 def test_missing_information_is_a_note(made: MadeSolutions, settings: MakeSettings, database: DatabaseConfig) -> None:
     made.solution()
-    for redis_url, words in (("", "No Redis is set"), ("redis://127.0.0.1:1/0", "does not answer")):
+    for redis_url, words in (("", "FBS_REDIS_URL is not set"), ("redis://127.0.0.1:1/0", "does not answer")):
         result = solution_status(settings(fbs_redis_url=redis_url), "fayvad")
         assert result["overall_status"] == "active"
         assert words in result["notes"][0]

@@ -49,7 +49,7 @@ def test_a_password_that_cannot_be_opened(made: MadeSolutions, settings: MakeSet
     made.solution("sealed")
     result = solution_status(settings(fbs_secret_keys=new_key()), "sealed")
     assert result["overall_status"] == "unreachable"
-    assert "none of the keys" in result["reason"]
+    assert "no key matches" in result["reason"]
     assert list_solutions(settings(fbs_secret_keys=""))["counts"]["unreachable"] == 1
 
 
@@ -113,9 +113,9 @@ def test_list_returns_in_time_while_servers_are_down(
     for name, words in {
         "dropped": "has no database",
         "closed": "No connection",
-        "stranger": "refused the login",
+        "stranger": "rejected the login",
         "mute0": "No connection",
-        "locked": "Another session",
+        "locked": "Blocked by another session",
     }.items():
         assert words in found[name]["reason"]
         assert found[name]["hint"]

@@ -88,7 +88,7 @@ def test_a_command_of_celery_s_own_without_settings_says_so_in_two_lines(command
         check=False,
     )
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr.splitlines() == ["No Redis is set.", queue.HOW_TO_START]
+    assert ended.stderr.splitlines() == ["FBS_REDIS_URL is not set.", queue.HOW_TO_START]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_worker_without_redis_says_so_and_ends(command: list[str], nobody: str
 def test_a_wrong_password_of_redis_is_told(redis_server: EmbeddedRedis) -> None:
     place = redis_server.url.rpartition("@")[2]
     client = Client(f"redis://:wrong-password@{place}", settings=Settings())
-    with pytest.raises(SettingsError, match="refuses") as caught:
+    with pytest.raises(SettingsError, match="rejects") as caught:
         client.jobs()
     assert "wrong-password" not in str(caught.value) + caught.value.hint
 

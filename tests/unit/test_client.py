@@ -85,7 +85,7 @@ def test_what_is_not_valid_is_never_enqueued(given: dict[str, Any], error: type[
 
 
 def test_without_an_address_it_says_how_to_get_one() -> None:
-    with pytest.raises(SettingsError, match="No Redis is set") as caught:
+    with pytest.raises(SettingsError, match="FBS_REDIS_URL is not set") as caught:
         Client(settings=Settings()).jobs()
     assert "fbs up" in caught.value.hint
 

@@ -141,7 +141,7 @@ def test_what_looks_like_a_secret_is_taken_out(words: str) -> None:
         "Task fbs.refresh[6f0c] succeeded in 0.4s: {'report': {'counts': {}}}",
         "Connected to redis://:**@127.0.0.1:6379/0",
         "Odoo refuses the password of reader@example.com at https://odoo.example.com.",
-        "A plain password is refused here.",
+        "A plain password is not accepted here.",
         "http://odoo:8069/jsonrpc answered with 502, a mail went to me@example.com",
         "Seal it with FBS_SECRET_KEYS, or refer to it: env:NAME or file:PATH.",
     ],
@@ -161,7 +161,7 @@ def test_the_secrets_of_the_settings_are_known_wherever_they_stand() -> None:
             "fbs_odoo": {"staging": {"url": "https://x", "api_key": "staging-api-key"}},
         }
     )
-    redact = Redactor.of(settings)
+    redact = Redactor.from_settings(settings)
     words = "hunter2 first-key-of-two second-key-of-two redis-pass redis%2Dpass staging-api-key"
     assert redact(words) == " ".join(["***"] * 6)
     assert redact("hunter23, abcdef, env:RENTAL") == "hunter23, abcdef, env:RENTAL"

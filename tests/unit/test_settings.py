@@ -73,7 +73,7 @@ def test_a_value_and_a_file_exclude_each_other(secret: Path, monkeypatch: pytest
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FBS_REDIS_URL_FILE", str(tmp_path / "missing"))
-    with pytest.raises(SettingsError, match=r"missing' that FBS_REDIS_URL_FILE names cannot be read: No such file"):
+    with pytest.raises(SettingsError, match=r"missing' of FBS_REDIS_URL_FILE cannot be read: No such file"):
         load_settings()
 
 

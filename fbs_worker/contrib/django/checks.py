@@ -70,7 +70,10 @@ def _check_prefixes(settings: Settings) -> None:
 
 def _missing(settings: Settings) -> Iterator[tuple[str, str]]:
     if not settings.fbs_redis_url:
-        yield "No Redis is set: no job can be enqueued.", "Set redis_url in FBS_CONFIG, or start one with `fbs up`."
+        yield (
+            "FBS_REDIS_URL is not set: no job can be enqueued.",
+            "Set redis_url in FBS_CONFIG, or start one with `fbs up`.",
+        )
     if not settings.fbs_database_url:
         yield (
             "No home database is set: no solution can be found.",

@@ -132,7 +132,7 @@ class WorkerLogging(Logging):  # type: ignore[misc]  # Celery has no types
 
     def __init__(self, app: Any) -> None:
         super().__init__(app)
-        self._redact = Redactor.of(app.settings)
+        self._redact = Redactor.from_settings(app.settings)
         self._json = JSONFormatter(self._redact) if app.settings.fbs_log_format == "json" else None
 
     def setup_logging_subsystem(self, loglevel: int | str | None = None, *args: Any, **kwargs: Any) -> Any:

@@ -126,9 +126,9 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
         return cast("Progress", self.request.fbs_progress)
 
     @property
-    def inline(self) -> bool:
+    def in_process(self) -> bool:
         """Applied in the caller's own process: its arguments have not travelled."""
-        return self._fbs.inline is not None
+        return self._fbs.in_process is not None
 
     @property
     def _fbs(self) -> FBSCelery:
@@ -140,7 +140,7 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Run the task as a job; Celery calls it."""
-        inline = self._fbs.inline
+        inline = self._fbs.in_process
         if inline is None:
             return self._run_recorded(args, kwargs)
         self.request.fbs_progress = inline

@@ -94,8 +94,8 @@ def apply(
     with solution_lock(
         connection,
         plan.solution,
-        waiting=lambda who: progress.step("wait", message=f"waiting for {who}"),
-        cancelled=lambda: progress.advance(0),
+        on_wait=lambda who: progress.step("wait", message=f"waiting for {who}"),
+        check_cancelled=lambda: progress.advance(0),
     ):
         if replan is not None:
             refuse_stale(plan, replan())

@@ -50,7 +50,7 @@ class Dashboard(Flower):  # type: ignore[misc]  # Flower has no types
     def __init__(self, app: FBSCelery, *, auth: BasicAuth, file: Path) -> None:
         self._auth = auth
         self._flower_auth_header = basic_auth_header("fbs", _configure())
-        redact = Redactor.of(app.settings)
+        redact = Redactor.from_settings(app.settings)
         loop = IOLoop.current()
         history = History(app, file=file, redact=redact, io_loop=loop, max_tasks=MAX_TASKS)
         loader = TemplateLoader(Path(flower_settings["template_path"]))
