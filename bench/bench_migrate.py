@@ -32,7 +32,7 @@ from sqlalchemy.sql.elements import quoted_name
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.domains import Domain
-from fbs_worker.migration.plan.planner import made_of, make_plan
+from fbs_worker.migration.plan.planner import applied_schema, make_plan
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.schema import create
 from fbs_worker.schema.definition import Definition, define
@@ -100,7 +100,7 @@ class _Bench:
         with connection, connection.cursor() as cursor:
             cursor.execute("ANALYZE")
         self._connection = connection
-        self._made, self._owned = made_of(first), first.table_names
+        self._made, self._owned = applied_schema(first), first.table_names
         self._engine = sqlalchemy.create_engine("postgresql+psycopg2://", creator=lambda: connect(database))
 
     def close(self) -> None:
@@ -110,7 +110,7 @@ class _Bench:
         """Ours; the number of statements."""
         with self._connection:
             planned = make_plan(
-                self._connection, solution="bench", definition=wanted, made=self._made, owned=self._owned
+                self._connection, solution="bench", definition=wanted, last_applied=self._made, owned=self._owned
             )
         return len(planned.steps)
 

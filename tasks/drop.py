@@ -15,7 +15,7 @@ from fbs_worker.core.postgres import Connection
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.worker.task import JobTask
-from fbs_worker.migration.model.archive import kept_tables
+from fbs_worker.migration.model.archive import list_archives
 from fbs_worker.schema import create
 from fbs_worker.schema.inspector import LOCK_TABLES, relations
 from fbs_worker.schema.system_tables import system_tables
@@ -154,7 +154,7 @@ def _plan(cursor: Cursor, home: Home, known: SolutionRecord, own: SolutionRecord
     if own is None:
         # its set-up was cut off, or its row was deleted: without it nothing says that a table of that name is FBS's
         return _Plan(kept=tuple(sorted(relations(connection, known.owned))))
-    retired = {kept.name for kept in kept_tables(cursor, prefix, solution=own.solution_name)}
+    retired = {kept.name for kept in list_archives(cursor, prefix, solution=own.solution_name)}
     rows = create.rows_in(connection, sorted(own.owned | retired))
     system = [str(table.name) for table in system_tables(prefix)]
     there = [name for name in system if name in relations(connection, system)]

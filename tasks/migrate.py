@@ -19,11 +19,10 @@ from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.jobs.worker.task import JobTask
-from fbs_worker.migration.apply.executor import apply
-from fbs_worker.migration.apply.journal import Row, Undoes, history, unfinished
-from fbs_worker.migration.apply.result import Applied
+from fbs_worker.migration.apply.executor import Applied, apply
+from fbs_worker.migration.apply.journal import JournalRow, Reversal, history, is_unfinished
 from fbs_worker.migration.model.plan import Plan, Step
-from fbs_worker.migration.undo.planner import plan_undo
+from fbs_worker.migration.undo import plan_undo
 from fbs_worker.schema.inspector import relations
 from fbs_worker.solutions.migrate_request import MigrateRequest
 from fbs_worker.solutions.registry import OwnRow, SolutionRecord
@@ -118,7 +117,7 @@ def migrate(request: MigrateRequest, *, settings: Settings, progress: Progress) 
         "enabled": settings.fbs_enable_migrations,
         "applied": applied.to_dict() if applied else None,
         "undoes": run.reverted,
-        "cannot": list(run.cannot),
+        "cannot": list(run.not_reverted),
         "seconds": round(time.monotonic() - began, 3),
     }
 
@@ -134,8 +133,8 @@ class _Migration:
         plan: what is to be done, once that is known.
         mirrored: the models that are mirrored afterwards, each with its table.
         reverted: of an undo: the migration that it reverts.
-        undoes: of an undo: what each statement reverts.
-        cannot: of an undo: what it does not revert.
+        reversals: of an undo: the row that each statement reverts.
+        not_reverted: of an undo: changes that it does not revert, one line each.
     """
 
     request: MigrateRequest
@@ -148,8 +147,8 @@ class _Migration:
     plan: Plan = field(init=False)
     mirrored: Mapping[str, str] = field(init=False)
     reverted: str | None = None
-    undoes: tuple[Undoes, ...] = ()
-    cannot: tuple[str, ...] = ()
+    reversals: tuple[Reversal, ...] = ()
+    not_reverted: tuple[str, ...] = ()
 
     def look(self, others: Sequence[SolutionRecord]) -> None:
         """Find the plan, and see that it is the one that was asked for.
@@ -171,7 +170,7 @@ class _Migration:
         asked = self.request.fingerprint
         if not asked or asked == self.plan.fingerprint or self._goes_on(rows, asked):
             return
-        if not _asked_for(rows, asked) or unfinished(rows):
+        if not _asked_for(rows, asked) or is_unfinished(rows):
             raise RefusedError(
                 f"The plan {asked} does not fit the database any more; nothing was changed.",
                 hint=f"Look at the new one, {self.plan.fingerprint}: fbs migrate --solution-name"
@@ -184,23 +183,23 @@ class _Migration:
         """Run the statements, and see that both rows of the solution say what has come about."""
         allowed = self.request.allow
         with self._true_entry():
-            if self.plan.steps and not self.plan.to_be_allowed(allowed):
+            if self.plan.steps and not self.plan.unallowed_hazards(allowed):
                 self.entry.under_way(self.own, own=self.own)
             applied = apply(
                 self.connection,
                 self.plan,
                 table_prefix=self.own.table_prefix,
                 allowed=allowed,
-                settle=self.settle,
+                write_manifest=self.write_manifest,
                 before=self._before(),
-                undoes=self.undoes,
+                reversals=self.reversals,
                 progress=self.progress,
             )
         self._say_so()
         return applied
 
-    def settle(self, cursor: Cursor, *, done: Sequence[Step], finished: bool) -> None:
-        """Write into the solution's own row what it owns by now; see `migration.applied.Settle`.
+    def write_manifest(self, cursor: Cursor, *, done: Sequence[Step], finished: bool) -> None:
+        """Write into the solution's own row what it owns by now; see `ManifestWriter`.
 
         What FBS has made of a table is written at the end. Until then what was made is known to be as before, or, of a
         table that is new, not known: either way the next plan finds what is left to do.
@@ -213,38 +212,43 @@ class _Migration:
         shape = own.shape
         if finished:
             told |= {"tables": sorted(owned & set(self.plan.tables)), "mirrored": dict(self.mirrored)}
-            shape = dict(self.plan.shape)
+            shape = dict(self.plan.schema)
         told["shape"] = {name: made for name, made in shape.items() if name in told["tables"]}
         OwnRow.write(cursor.connection, replace(own, schema_definition=told), self.vault)
 
     # ------------------------------------------------------------------------------------------------------- innards
 
-    def _look_back(self, rows: Sequence[Row]) -> None:
+    def _look_back(self, rows: Sequence[JournalRow]) -> None:
         """Plan the undo; one that was done already, and is asked for once more, has nothing left to do."""
         own, asked = self.own, self.request.fingerprint
         self.mirrored = own.mirrored
-        if asked and rows and rows[-1].is_undo and not unfinished(rows) and _asked_for(rows, asked):
+        if asked and rows and rows[-1].is_undo and not is_unfinished(rows) and _asked_for(rows, asked):
             self.reverted = str(rows[-1].facts["of"])
             self._done(f"The plan {asked} has been applied already.")
             return
         found = plan_undo(self.connection, solution=own.solution_name, table_prefix=own.table_prefix)
-        self.plan, self.undoes, self.cannot, self.reverted = found.plan, found.undoes, found.cannot, found.run
+        self.plan, self.reversals, self.not_reverted, self.reverted = (
+            found.plan,
+            found.reversals,
+            found.not_reverted,
+            found.run,
+        )
         self.mirrored = found.before.get("mirrored", own.mirrored)
         if not found.before:  # written by someone else: what is owned stays as it is
-            self.plan = replace(found.plan, tables=tuple(sorted(own.owned)), shape=own.shape)
+            self.plan = replace(found.plan, tables=tuple(sorted(own.owned)), schema=own.shape)
 
     def _done(self, note: str) -> None:
         """There is nothing left to do of what was asked for, but to see that the address book says so."""
         own = self.own
         tables = tuple(sorted(own.owned))
-        self.plan = Plan(solution=own.solution_name, steps=(), notes=(note,), tables=tables, shape=own.shape)
+        self.plan = Plan(solution=own.solution_name, steps=(), notes=(note,), tables=tables, schema=own.shape)
 
-    def _goes_on(self, rows: Sequence[Row], asked: str) -> bool:
+    def _goes_on(self, rows: Sequence[JournalRow], asked: str) -> bool:
         """Whether what is planned now is what is left of the plan that was asked for, which was cut off."""
         if not _asked_for(rows, asked):
             return False
         known = {row.statement for row in rows if row.run == rows[-1].run}
-        return self.plan.empty or (unfinished(rows) and {step.sql for step in self.plan.steps} <= known)
+        return self.plan.empty or (is_unfinished(rows) and {step.sql for step in self.plan.steps} <= known)
 
     def _before(self) -> dict[str, Any]:
         own = self.own
@@ -268,7 +272,7 @@ class _Migration:
         self.entry.done(replace(now, database=self.known.database))
 
 
-def _asked_for(rows: Sequence[Row], fingerprint: str) -> bool:
+def _asked_for(rows: Sequence[JournalRow], fingerprint: str) -> bool:
     """Whether the solution's last migration, or undo, was that plan."""
     mine = [row for row in rows if rows[-1].run and row.run == rows[-1].run]
     return any((row.facts.get("before") or {}).get("fingerprint") == fingerprint for row in mine)

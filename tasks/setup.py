@@ -19,7 +19,7 @@ from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import DEFAULT_CONNECTION, OdooConnection, Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.jobs.worker.task import JobTask
-from fbs_worker.migration.plan.planner import made_of
+from fbs_worker.migration.plan.planner import applied_schema
 from fbs_worker.schema import create
 from fbs_worker.schema.definition import Definition, define
 from fbs_worker.schema.inspector import LOCK_TABLES, check_may_create
@@ -260,7 +260,7 @@ class _SetUp:
         self._mirrored = {**(self.own.mirrored if self.own else {}), **definition.mirrored}
         self._tables = sorted({*definition.table_names, *(self.own.owned if self.own else ())})
         self.report = create.create(self.connection, definition, owned=self._mine(definition))
-        self._shape = {**(self.own.shape if self.own else {}), **made_of(definition, self.report.created)}
+        self._shape = {**(self.own.shape if self.own else {}), **applied_schema(definition, self.report.created)}
 
     def _register(self, _cursor: Cursor, refreshed: Refreshed | None) -> None:
         """At the end: write the solution's own row."""

@@ -13,7 +13,7 @@ from fbs_worker.cli.render_migrations import migrate_blocks, plan_blocks
 from fbs_worker.cli.run import Runner
 from fbs_worker.cli.solutions import Named, NameOption, one_solution
 from fbs_worker.core.errors import EXIT_REFUSED, RefusedError, UsageError
-from fbs_worker.migration.plan.apply_command import apply_command
+from fbs_worker.migration.model.plan import apply_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,7 +7,7 @@ from typing import Any
 
 from fbs_worker.cli.output import Block, Table
 from fbs_worker.cli.render import MOST_ROWS, more
-from fbs_worker.migration.plan.apply_command import apply_command
+from fbs_worker.migration.model.plan import apply_command
 
 
 def migrate_blocks(result: Mapping[str, Any]) -> list[Block]:

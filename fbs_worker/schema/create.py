@@ -18,12 +18,12 @@ from fbs_worker.schema.differ import differences
 from fbs_worker.schema.inspector import (
     LOCK_TABLES,
     Relation,
-    business_trouble,
+    business_conflict,
     check_may_create,
     foreign_error,
     keys,
     relations,
-    system_trouble,
+    system_conflict,
 )
 from fbs_worker.schema.system_tables import system_statements
 from fbs_worker.schema.table_stats import drop, rows_in, table_sizes
@@ -116,7 +116,7 @@ def check_foreign(connection: Connection, definition: Definition, *, owned: Coll
         DatabaseError, DatabaseUnreachable: as their names say.
     """
     with errors_translated(connection):
-        _check(definition, _look(connection, definition, owned), owned)
+        _check_conflicts(definition, _existing(connection, definition, owned), owned)
 
 
 def plan(connection: Connection, definition: Definition, *, owned: Collection[str]) -> Plan:
@@ -132,13 +132,13 @@ def plan(connection: Connection, definition: Definition, *, owned: Collection[st
         DatabaseError, DatabaseUnreachable: as their names say.
     """
     with errors_translated(connection):
-        found = _look(connection, definition, owned)
-        _check(definition, found, owned)
+        existing = _existing(connection, definition, owned)
+        _check_conflicts(definition, existing, owned)
         names = [*(str(table.name) for table in definition.system), *definition.table_names]
-        existing = tuple(name for name in names if name in found)
-        created = tuple(name for name in names if name not in found)
-        differing = _differences(connection, definition, found, owned)
-        report = SetupReport(created=created, existing=existing, pending=tuple(differing))
+        present = tuple(name for name in names if name in existing)
+        created = tuple(name for name in names if name not in existing)
+        differing = _differences(connection, definition, existing, owned)
+        report = SetupReport(created=created, existing=present, pending=tuple(differing))
         return Plan(definition=definition, report=report)
 
 
@@ -181,31 +181,37 @@ def pending(connection: Connection, definition: Definition, *, owned: Collection
         DatabaseError, DatabaseUnreachable: as their names say.
     """
     with errors_translated(connection):
-        found = _look(connection, definition, owned)
-        missing = [f"{name}: the table is missing" for name in definition.table_names if name not in found]
-        return (*missing, *_differences(connection, definition, found, owned))
+        existing = _existing(connection, definition, owned)
+        missing = [f"{name}: the table is missing" for name in definition.table_names if name not in existing]
+        return (*missing, *_differences(connection, definition, existing, owned))
 
 
-def _look(connection: Connection, definition: Definition, owned: Collection[str]) -> dict[str, Relation]:
+def _existing(connection: Connection, definition: Definition, owned: Collection[str]) -> dict[str, Relation]:
     system = (str(table.name) for table in definition.system)
     return relations(connection, {*system, *definition.table_names, *owned})
 
 
-def _check(definition: Definition, found: dict[str, Relation], owned: Collection[str]) -> None:
+def _check_conflicts(definition: Definition, existing: dict[str, Relation], owned: Collection[str]) -> None:
     system = {
-        str(table.name): system_trouble(table, found[table.name]) for table in definition.system if table.name in found
+        str(table.name): system_conflict(table, existing[table.name])
+        for table in definition.system
+        if table.name in existing
     }
-    business = {name: business_trouble(name, found[name], owned) for name in definition.table_names if name in found}
+    business = {
+        name: business_conflict(name, existing[name], owned) for name in definition.table_names if name in existing
+    }
     options = [
-        option for option, told in (("--table-prefix", system), ("--business-prefix", business)) if any(told.values())
+        option
+        for option, conflicts in (("--table-prefix", system), ("--business-prefix", business))
+        if any(conflicts.values())
     ]
     if options:
-        troubles = {name: trouble for name, trouble in {**system, **business}.items() if trouble}
-        raise foreign_error(troubles, " and another ".join(options))
+        named = {name: conflict for name, conflict in {**system, **business}.items() if conflict}
+        raise foreign_error(named, " and another ".join(options))
 
 
 def _differences(
-    connection: Connection, definition: Definition, found: dict[str, Relation], owned: Collection[str]
+    connection: Connection, definition: Definition, existing: dict[str, Relation], owned: Collection[str]
 ) -> list[str]:
-    there = [name for name in definition.table_names if name in found]
-    return differences(definition, found, keys(connection, there) if there else (), owned)
+    present = [name for name in definition.table_names if name in existing]
+    return differences(definition, existing, keys(connection, present) if present else (), owned)

@@ -28,11 +28,11 @@ def render(tables: Iterable[Table], *, only: Collection[str] | None = None) -> l
     statements: list[str] = []
     for table, constraints in _sorted(tables):
         if table is None:
-            made = [key for key in constraints if only is None or key.table.name in only]
-            statements.extend(str(AddConstraint(key).compile(dialect=DIALECT)) for key in made)
+            added = [key for key in constraints if only is None or key.table.name in only]
+            statements.extend(str(AddConstraint(key).compile(dialect=DIALECT)) for key in added)
         elif only is None or table.name in only:
-            inline = CreateTable(table, include_foreign_key_constraints=list(constraints))
-            statements.append(str(inline.compile(dialect=DIALECT)).strip())
+            statement = CreateTable(table, include_foreign_key_constraints=list(constraints))
+            statements.append(str(statement.compile(dialect=DIALECT)).strip())
             indexes = sorted(table.indexes, key=lambda index: (str(index.name), list(map(str, index.columns))))
             statements.extend(map(_index, indexes))
     return statements

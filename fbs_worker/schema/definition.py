@@ -169,10 +169,10 @@ def _check_unique(*claims: tuple[str, str]) -> None:
 def _add_entity(source: Table, name: quoted_name, metadata: MetaData, *, domain: Domain, prefix: str) -> None:
     """A domain's table under its real name, completed; its foreign keys come once all tables are there."""
     if any(key.name not in _EVERY_TABLE for key in source.primary_key):
-        _refuse(domain, source, "has a primary key of its own; leave it out, each gets `id`")
-    columns = [_copy(given, domain) for given in source.columns if given.name not in _EVERY_TABLE]
+        _reject(domain, source, "has a primary key of its own; leave it out, each gets `id`")
+    columns = [_copy_column(original, domain) for original in source.columns if original.name not in _EVERY_TABLE]
     table = Table(name, metadata, id_column(), *columns, time_column("created_at"), time_column("updated_at"))
-    for constraint in sorted(source.constraints, key=lambda given: (str(given.name), _column_names(given))):
+    for constraint in sorted(source.constraints, key=lambda original: (str(original.name), _column_names(original))):
         match constraint:
             case UniqueConstraint():
                 own = constraint.name and checked_name(f"{prefix}{constraint.name}", "constraint")
@@ -182,21 +182,23 @@ def _add_entity(source: Table, name: quoted_name, metadata: MetaData, *, domain:
                 table.append_constraint(CheckConstraint(constraint.sqltext, name=own))
     for index in source.indexes:
         if not all(isinstance(expression, Column) for expression in index.expressions):
-            _refuse(domain, source, f"has an index on an expression ({index.name}), which is not supported")
+            _reject(domain, source, f"has an index on an expression ({index.name}), which is not supported")
         own = checked_name(f"{prefix}{index.name}", "index")
-        on = [table.c[given.name] for given in index.columns]
+        on = [table.c[original.name] for original in index.columns]
         Index(own, *on, unique=index.unique, **index.dialect_kwargs)
 
 
 def _connect_entity(source: Table, table: Table, entities: Mapping[str, quoted_name], *, domain: Domain) -> None:
-    with_index = [given for given in table.constraints if isinstance(given, UniqueConstraint | PrimaryKeyConstraint)]
-    indexed = [_column_names(given) for given in (*table.indexes, *with_index)]
+    with_index = [
+        original for original in table.constraints if isinstance(original, UniqueConstraint | PrimaryKeyConstraint)
+    ]
+    indexed = [_column_names(original) for original in (*table.indexes, *with_index)]
     for constraint in sorted(source.foreign_key_constraints, key=_column_names):
         targets = []
         for element in constraint.elements:
             entity, target = _target(element)
             if entity not in entities or target not in (columns := table.metadata.tables[entities[entity]].c):
-                _refuse(domain, source, f"refers to {entity}.{target}, which is not in the domain")
+                _reject(domain, source, f"refers to {entity}.{target}, which is not in the domain")
             targets.append(columns[target])
         names = _column_names(constraint)
         table.append_constraint(
@@ -224,21 +226,23 @@ def _target(element: ForeignKey) -> tuple[str, str]:
         return str(exc.table_name), "id"
 
 
-def _copy(given: Column[Any], domain: Domain) -> Column[Any]:
-    default = given.server_default
-    if isinstance(given.type, Enum) and given.type.native_enum:
-        _refuse(domain, given.table, f"has a column of its own type ({given.name}), which is not supported")
+def _copy_column(original: Column[Any], domain: Domain) -> Column[Any]:
+    default = original.server_default
+    if isinstance(original.type, Enum) and original.type.native_enum:
+        _reject(domain, original.table, f"has a column of its own type ({original.name}), which is not supported")
     if default is not None and not isinstance(default, DefaultClause):
-        _refuse(domain, given.table, f"has a calculated column ({given.name}), which is not supported")
+        _reject(domain, original.table, f"has a calculated column ({original.name}), which is not supported")
     value = None if default is None else default.arg
-    return column(given.name, given.type, nullable=given.nullable, server_default=value)
+    return column(original.name, original.type, nullable=original.nullable, server_default=value)
 
 
-def _column_names(given: Constraint | Index) -> list[str]:
-    return [str(one.name) for one in given.columns] if isinstance(given, ColumnCollectionConstraint | Index) else []
+def _column_names(original: Constraint | Index) -> list[str]:
+    return (
+        [str(one.name) for one in original.columns] if isinstance(original, ColumnCollectionConstraint | Index) else []
+    )
 
 
-def _refuse(domain: Domain, table: Table, what: str) -> NoReturn:
+def _reject(domain: Domain, table: Table, what: str) -> NoReturn:
     raise SettingsError(
         f"The table {table.name!r} of the domain {domain.name!r} {what}.",
         hint="Correct the package that offers the domain.",

@@ -15,7 +15,7 @@ from fbs_worker.schema.inspector import Key, Relation
 
 
 def differences(
-    definition: Definition, found: Mapping[str, Relation], keys: Iterable[Key], owned: Collection[str]
+    definition: Definition, existing: Mapping[str, Relation], keys: Iterable[Key], owned: Collection[str]
 ) -> list[str]:
     """How the business tables in a database differ from what they are to be; those that are missing are not told.
 
@@ -30,37 +30,37 @@ def differences(
         by_table.setdefault(key.table, []).append(key)
     lines: list[str] = []
     for table in definition.tables:
-        if table.name in found:
-            lines += _of_columns(table, found[table.name])
-            lines += _of_keys(table, by_table.get(table.name, []))
-    gone = sorted(name for name in set(owned) - set(definition.table_names) if name in found)
+        if table.name in existing:
+            lines += _column_differences(table, existing[table.name])
+            lines += _key_differences(table, by_table.get(table.name, []))
+    gone = sorted(name for name in set(owned) - set(definition.table_names) if name in existing)
     return [*lines, *(f"{name}: the table is no longer part of the definition" for name in gone)]
 
 
-def _of_columns(table: Table, relation: Relation) -> Iterator[str]:
+def _column_differences(table: Table, relation: Relation) -> Iterator[str]:
     for column in table.columns:
-        wanted, not_null = type_of(column), not column.nullable
+        desired, not_null = type_of(column), not column.nullable
         if column.name not in relation.columns:
-            yield f"{table.name}: the column {column.name} ({wanted}) is missing"
+            yield f"{table.name}: the column {column.name} ({desired}) is missing"
             continue
         present, is_not_null = relation.columns[column.name]
-        if present != wanted:
-            yield f"{table.name}: the column {column.name} is {present}, not {wanted}"
+        if present != desired:
+            yield f"{table.name}: the column {column.name} is {present}, not {desired}"
         if is_not_null != not_null:
-            has, wants = ("NOT NULL", "NULL allowed") if is_not_null else ("NULL allowed", "NOT NULL")
-            yield f"{table.name}: the column {column.name} is {has}, not {wants}"
+            has, desired_null = ("NOT NULL", "NULL allowed") if is_not_null else ("NULL allowed", "NOT NULL")
+            yield f"{table.name}: the column {column.name} is {has}, not {desired_null}"
 
 
-def _of_keys(table: Table, keys: Iterable[Key]) -> Iterator[str]:
+def _key_differences(table: Table, keys: Iterable[Key]) -> Iterator[str]:
     present = {(key.kind, key.columns, key.target) for key in keys}
     unique = [key for kind, key, _ in present if kind in {"p", "u"}]
     indexes = [key for kind, key, _ in present if kind == "i"]
-    constraints = [given for given in table.constraints if isinstance(given, UniqueConstraint)]
-    wanted = [("unique key", tuple(str(column.name) for column in given.columns)) for given in constraints]
-    for what, columns in [("primary key", tuple(str(column.name) for column in table.primary_key)), *sorted(wanted)]:
+    constraints = [constraint for constraint in table.constraints if isinstance(constraint, UniqueConstraint)]
+    desired = [("unique key", tuple(str(column.name) for column in constraint.columns)) for constraint in constraints]
+    for what, columns in [("primary key", tuple(str(column.name) for column in table.primary_key)), *sorted(desired)]:
         if columns not in unique:
             yield f"{table.name}: the {what} ({', '.join(columns)}) is missing"
-    for foreign in sorted(table.foreign_key_constraints, key=lambda given: list(given.column_keys)):
+    for foreign in sorted(table.foreign_key_constraints, key=lambda constraint: list(constraint.column_keys)):
         columns = tuple(str(column.name) for column in foreign.columns)
         target = (str(foreign.referred_table.name), tuple(str(element.column.name) for element in foreign.elements))
         if ("f", columns, target) not in present:

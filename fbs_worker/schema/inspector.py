@@ -86,7 +86,7 @@ class Relation:
         return self.kind in {"r", "p"}
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """What it is, for a person."""
         return _KINDS.get(self.kind, "a table")
 
@@ -118,11 +118,11 @@ def relations(connection: Connection, names: Iterable[str]) -> dict[str, Relatio
     with connection.cursor() as cursor:
         cursor.execute(_RELATIONS, {"names": list(map(str, names))})
         rows = cursor.fetchall()
-    found: dict[str, Relation] = {}
+    result: dict[str, Relation] = {}
     for name, kind, columns in rows:
         facts = {column: (text, not_null) for column, (text, not_null) in (columns or {}).items()}
-        found.setdefault(name, Relation(kind=kind, columns=facts))
-    return found
+        result.setdefault(name, Relation(kind=kind, columns=facts))
+    return result
 
 
 def keys(connection: Connection, names: Iterable[str]) -> list[Key]:
@@ -154,15 +154,15 @@ def table_exists(connection: Connection, name: str) -> bool:
     return bool(row and row[0])
 
 
-def system_trouble(table: Table, found: Relation) -> str:
+def system_conflict(table: Table, relation: Relation) -> str:
     """Why a relation of a system table's name is not that system table; empty when it is.
 
     A system table is recognised by its columns: several solutions may share it.
     """
-    if not found.is_table:
-        return found.told
+    if not relation.is_table:
+        return relation.description
     expected = _types(table)
-    present = {name: text for name, (text, _) in found.columns.items()}
+    present = {name: text for name, (text, _) in relation.columns.items()}
     differing = sorted(name for name in expected.keys() | present.keys() if expected.get(name) != present.get(name))
     return f"other columns: {', '.join(differing)}" if differing else ""
 
@@ -172,25 +172,25 @@ def _types(table: Table) -> dict[str, str]:
     return {column.name: type_of(column) for column in table.columns}
 
 
-def business_trouble(name: str, found: Relation, owned: Collection[str]) -> str:
+def business_conflict(name: str, relation: Relation, owned: Collection[str]) -> str:
     """Why a relation of a business table's name is not that table; empty when it is: only those recorded are ours."""
-    if not found.is_table:
-        return found.told
+    if not relation.is_table:
+        return relation.description
     return "" if name in owned else "a table"
 
 
-def foreign_error(troubles: Mapping[str, str], options: str) -> ForeignTableError:
+def foreign_error(conflicts: Mapping[str, str], options: str) -> ForeignTableError:
     """The error that names everything that is in the way.
 
     Args:
         troubles: name → what is there.
         options: which options would avoid it.
     """
-    listed = ", ".join(f"{name!r} ({what})" for name, what in sorted(troubles.items()))
+    quoted_list = ", ".join(f"{name!r} ({what})" for name, what in sorted(conflicts.items()))
     return ForeignTableError(
-        f"The database has {listed} already, which FBS did not make; nothing was changed.",
+        f"The database has {quoted_list} already, which FBS did not make; nothing was changed.",
         hint=f"Choose another {options}, or rename what is there.",
-        tables=sorted(troubles),
+        tables=sorted(conflicts),
     )
 
 

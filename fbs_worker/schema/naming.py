@@ -36,8 +36,8 @@ def checked_name(name: str, what: str = "table") -> quoted_name:
     except UnicodeEncodeError:
         raise UsageError(f"The {what} name {name!r} is not valid Unicode text.", hint="Give it another name.") from None
     if not name or _CONTROL.search(name):
-        told = "has control characters" if name else "is empty"
-        raise UsageError(f"The {what} name {name!r} {told}.", hint="Give it another name.")
+        problem = "has control characters" if name else "is empty"
+        raise UsageError(f"The {what} name {name!r} {problem}.", hint="Give it another name.")
     if length > MAX_IDENTIFIER_BYTES:
         raise UsageError(
             f"The {what} name {name!r} has {length} bytes, PostgreSQL keeps {MAX_IDENTIFIER_BYTES}.", hint=_HINT

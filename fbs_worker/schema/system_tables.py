@@ -23,7 +23,7 @@ from fbs_worker.schema.inspector import (
     check_may_create,
     foreign_error,
     relations,
-    system_trouble,
+    system_conflict,
     table_exists,
 )
 from fbs_worker.schema.naming import checked_name, derived_name
@@ -193,13 +193,15 @@ def missing_tables(connection: Connection, prefix: str, tables: Sequence[Factory
         ForeignTableError: something of one of the names is there, and is not ours.
         DatabaseRightsMissing: tables are missing and the user may not create them.
     """
-    wanted = system_tables(prefix, tables)
-    found = relations(connection, (table.name for table in wanted))
-    troubles = {table.name: system_trouble(table, found[table.name]) for table in wanted if table.name in found}
-    foreign = {name: trouble for name, trouble in troubles.items() if trouble}
+    desired = system_tables(prefix, tables)
+    existing = relations(connection, (table.name for table in desired))
+    conflicts = {
+        table.name: system_conflict(table, existing[table.name]) for table in desired if table.name in existing
+    }
+    foreign = {name: conflict for name, conflict in conflicts.items() if conflict}
     if foreign:
         raise foreign_error(foreign, "--table-prefix")
-    missing = [table for table in wanted if table.name not in found]
+    missing = [table for table in desired if table.name not in existing]
     if missing:
         check_may_create(connection)
     return missing

@@ -46,7 +46,7 @@ def rows_in(connection: Connection, tables: Iterable[str]) -> dict[str, int]:
     Raises:
         DatabaseError, DatabaseUnreachable: as their names say.
     """
-    return {told["table"]: told["rows"] for told in table_sizes(connection, tables)}
+    return {stats["table"]: stats["rows"] for stats in table_sizes(connection, tables)}
 
 
 def table_sizes(connection: Connection, tables: Iterable[str]) -> list[dict[str, Any]]:
@@ -63,21 +63,21 @@ def table_sizes(connection: Connection, tables: Iterable[str]) -> list[dict[str,
         DatabaseError, DatabaseUnreachable: as their names say.
     """
     with errors_translated(connection), connection.cursor() as cursor:
-        there = _existing(connection, tables)
-        if not there:
+        existing = _existing(connection, tables)
+        if not existing:
             return []
         one = sql.SQL("SELECT {number}, (SELECT count(*) FROM {table}), pg_total_relation_size({name}::regclass)")
-        asked = [
+        queries = [
             one.format(
                 number=sql.Literal(number),
                 table=sql.Identifier(name),
                 name=sql.Literal(sql.Identifier(name).as_string(connection)),
             )
-            for number, name in enumerate(there)
+            for number, name in enumerate(existing)
         ]
-        cursor.execute(sql.SQL(" UNION ALL ").join(asked))
+        cursor.execute(sql.SQL(" UNION ALL ").join(queries))
         rows = sorted(cursor.fetchall())
-    return [{"table": there[number], "rows": count, "bytes": size} for number, count, size in rows]
+    return [{"table": existing[number], "rows": count, "bytes": size} for number, count, size in rows]
 
 
 def drop(connection: Connection, tables: Iterable[str]) -> tuple[str, ...]:
@@ -97,12 +97,12 @@ def drop(connection: Connection, tables: Iterable[str]) -> tuple[str, ...]:
     """
     with errors_translated(connection), connection.cursor() as cursor:
         cursor.execute(LOCK_TABLES)
-        there = _existing(connection, tables)
-        if not there:
+        existing = _existing(connection, tables)
+        if not existing:
             return ()
         # PostgreSQL refuses by itself what this overlooks: without CASCADE a DROP takes nothing else along
-        cursor.execute(_DEPENDENTS, {"names": there})
-        dependents = [told for (told,) in cursor.fetchall()]
+        cursor.execute(_DEPENDENTS, {"names": existing})
+        dependents = [dependent for (dependent,) in cursor.fetchall()]
         if dependents:
             more = f" and {len(dependents) - _SHOWN} more" if len(dependents) > _SHOWN else ""
             raise RefusedError(
@@ -111,12 +111,12 @@ def drop(connection: Connection, tables: Iterable[str]) -> tuple[str, ...]:
                 dependents=dependents,
             )
         # one statement: tables that refer to each other go together
-        names = sql.SQL(", ").join(map(sql.Identifier, there))
+        names = sql.SQL(", ").join(map(sql.Identifier, existing))
         cursor.execute(sql.SQL("DROP TABLE {}").format(names))
-    return tuple(there)
+    return tuple(existing)
 
 
 def _existing(connection: Connection, tables: Iterable[str]) -> list[str]:
-    asked = list(dict.fromkeys(tables))
-    found = relations(connection, asked)
-    return [name for name in asked if name in found and found[name].is_table]
+    names = list(dict.fromkeys(tables))
+    known = relations(connection, names)
+    return [name for name in names if name in known and known[name].is_table]

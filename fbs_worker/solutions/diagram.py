@@ -12,11 +12,11 @@ from fbs_worker.core.fanout import bounded_connection
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
-from fbs_worker.migration.diagram.model import Picture, picture_of
+from fbs_worker.migration.diagram.model import Diagram, build_diagram
 from fbs_worker.migration.diff.differ import compare
-from fbs_worker.migration.inspect.inspector import read
-from fbs_worker.migration.inspect.normalizer import settled
-from fbs_worker.migration.model.schema import from_json, shape_of
+from fbs_worker.migration.inspect.inspector import inspect_tables
+from fbs_worker.migration.inspect.normaliser import normalise
+from fbs_worker.migration.model.schema import from_json, schema_of
 from fbs_worker.solutions.registry import AddressBook, OwnRow, SolutionRecord, home_database
 from fbs_worker.solutions.target import wanted
 
@@ -24,7 +24,7 @@ _CONNECT_SECONDS: Final = 3
 _SECONDS: Final = 30.0
 
 
-def solution_picture(settings: Settings, name: str) -> Picture:
+def solution_picture(settings: Settings, name: str) -> Diagram:
     """What a picture of a solution shows: its business tables, their foreign keys, and what is to change.
 
     Args:
@@ -46,17 +46,17 @@ def solution_picture(settings: Settings, name: str) -> Picture:
         return _look(connection, own)
 
 
-def _look(connection: Connection, own: SolutionRecord) -> Picture:
+def _look(connection: Connection, own: SolutionRecord) -> Diagram:
     with errors_translated(connection), connection, connection.cursor() as cursor:
         aim = wanted(cursor, own)
-        shape, made = shape_of(aim.definition.tables), from_json(own.shape)
-        found = settled(connection, read(connection, {*shape, *own.owned}), (shape, made))
+        shape, made = schema_of(aim.definition.tables), from_json(own.shape)
+        found = normalise(connection, inspect_tables(connection, {*shape, *own.owned}), (shape, made))
     difference = compare(shape, made, found, owned=own.owned)
     ours = {name: table for name, table in found.tables.items() if name in own.owned}
-    return picture_of(
+    return build_diagram(
         f"{own.solution_name} ({own.domain})",
-        wanted=shape,
-        found=replace(found, tables=ours),
+        desired=shape,
+        actual=replace(found, tables=ours),
         difference=difference,
         mirrored=aim.mirrored.values(),
     )

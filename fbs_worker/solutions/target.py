@@ -101,7 +101,7 @@ def plan_migration(
         cursor.connection,
         solution=own.solution_name,
         definition=aim.definition,
-        made=own.shape,
+        last_applied=own.shape,
         owned=own.owned,
         renames=renames,
         restore=restore,

@@ -12,8 +12,8 @@ import pytest
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import connect
 from fbs_worker.migration.apply.executor import apply
-from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Plan, Retired, Step
-from fbs_worker.migration.undo.planner import plan_undo
+from fbs_worker.migration.model.plan import ArchiveTarget, Hazard, Lock, Mode, Plan, Step
+from fbs_worker.migration.undo import plan_undo
 from tests.support.migrating import EVERY_HAZARD, PREFIX, SOLUTION, plan_of, step
 from tests.support.solutions import rows, run
 
@@ -73,7 +73,7 @@ def one(sql: str, **more: object) -> Step:
 
 
 def plan() -> Plan:
-    alone = {"lock": Lock.SHARE_UPDATE_EXCLUSIVE, "mode": Mode.ALONE}
+    concurrent_lock = {"lock": Lock.SHARE_UPDATE_EXCLUSIVE, "mode": Mode.ALONE}
     drop = {"hazards": frozenset({Hazard.DELETES_DATA})}
     return plan_of(
         one('ALTER TABLE "r_event" ADD COLUMN "state" varchar(20)', undo='ALTER TABLE "r_event" DROP COLUMN "state"'),
@@ -85,9 +85,13 @@ def plan() -> Plan:
             lock=Lock.SHARE_ROW_EXCLUSIVE,
             undo='ALTER TABLE "r_event" DROP CONSTRAINT "tenant_fkey"',
         ),
-        one('ALTER TABLE "r_event" VALIDATE CONSTRAINT "state_check"', **alone),
-        one('ALTER TABLE "r_event" VALIDATE CONSTRAINT "tenant_fkey"', **alone),
-        one('CREATE INDEX CONCURRENTLY "by_state" ON "r_event" ("state")', undo='DROP INDEX "by_state"', **alone),
+        one('ALTER TABLE "r_event" VALIDATE CONSTRAINT "state_check"', **concurrent_lock),
+        one('ALTER TABLE "r_event" VALIDATE CONSTRAINT "tenant_fkey"', **concurrent_lock),
+        one(
+            'CREATE INDEX CONCURRENTLY "by_state" ON "r_event" ("state")',
+            undo='DROP INDEX "by_state"',
+            **concurrent_lock,
+        ),
         one(
             'ALTER TABLE "r_event" ALTER COLUMN "state" SET NOT NULL',
             undo='ALTER TABLE "r_event" ALTER COLUMN "state" DROP NOT NULL',
@@ -95,7 +99,7 @@ def plan() -> Plan:
         one('ALTER TABLE "r_event" DROP CONSTRAINT "state_check"'),
         one(
             'ALTER TABLE "r_event" DROP COLUMN "note"',
-            keeps=Retired(table="r_event", column="note", keep_in="fbs_retired_r_event__note"),
+            archive=ArchiveTarget(table="r_event", column="note", archive_table="fbs_retired_r_event__note"),
             **drop,
         ),
     )
@@ -140,8 +144,8 @@ def test_nobody_is_held_up(database: DatabaseConfig) -> None:
     def undo() -> None:
         with closing(connect(database)) as connection:
             found = plan_undo(connection, solution=SOLUTION, table_prefix=PREFIX)
-            assert found.cannot == ()
-            apply(connection, found.plan, table_prefix=PREFIX, allowed=EVERY_HAZARD, undoes=found.undoes)
+            assert found.not_reverted == ()
+            apply(connection, found.plan, table_prefix=PREFIX, allowed=EVERY_HAZARD, reversals=found.reversals)
 
     inserted = under_traffic(database, migrate)
     counts = "SELECT count(*), count(*) FILTER (WHERE state = 'open') FROM r_event"

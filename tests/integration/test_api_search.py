@@ -214,7 +214,7 @@ def test_a_database_of_before_gets_the_index_by_a_migration(connection: Connecti
     def plan() -> Any:
         with connection:
             return make_plan(
-                connection, solution="s", definition=definition, made={}, owned=owned, renames=(), restore=False
+                connection, solution="s", definition=definition, last_applied={}, owned=owned, renames=(), restore=False
             )
 
     assert plan().empty

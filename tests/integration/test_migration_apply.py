@@ -18,9 +18,9 @@ from fbs_worker.core.errors import DatabaseError, JobCancelled, RefusedError
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.progress import NullProgress
 from fbs_worker.migration.apply.executor import apply
-from fbs_worker.migration.apply.journal import unfinished
-from fbs_worker.migration.apply.lock_retry import Pace
-from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Retired, Step
+from fbs_worker.migration.apply.journal import is_unfinished
+from fbs_worker.migration.apply.lock_retry import LockPolicy
+from fbs_worker.migration.model.plan import ArchiveTarget, Hazard, Lock, Mode, Step
 from tests.support.migrating import (
     EVERY_HAZARD,
     PREFIX,
@@ -94,8 +94,8 @@ def test_everything_is_done_and_written_down(filled: DatabaseConfig) -> None:
     assert len(times) == len(WISHES)
     assert times == sorted(times)
     assert rows(filled, "SELECT count(*), count(state) FROM r_tenant") == [(120, 120)]
-    assert applied.kept == ("fbs_retired_r_tenant_note", "fbs_retired_r_old")
-    assert applied.to_dict()["kept"] == list(applied.kept)
+    assert applied.archives == ("fbs_retired_r_tenant_note", "fbs_retired_r_old")
+    assert applied.to_dict()["kept"] == list(applied.archives)
 
 
 def test_a_row_tells_people_why(filled: DatabaseConfig) -> None:
@@ -118,13 +118,13 @@ def test_rows_that_somebody_else_wrote_are_in_nobodys_way(filled: DatabaseConfig
     assert [row.facts for row in record_of(filled)][1:] == [{}, {}]
     migrate(filled, plan_of(LEASE))
     assert [row.status for row in record_of(filled)] == ["executed", "pending", "", "executed"]
-    assert not unfinished(record_of(filled))
+    assert not is_unfinished(record_of(filled))
 
 
 def test_nothing_to_do(filled: DatabaseConfig) -> None:
     settling = Settling()
     run(filled, "CREATE TABLE settled (count INTEGER, finished BOOLEAN)")
-    applied = migrate(filled, plan_of(), settle=settling)
+    applied = migrate(filled, plan_of(), write_manifest=settling)
     assert (applied.executed, settling.calls) == (0, [(0, True)])
     assert record_of(filled) == []
 
@@ -273,11 +273,11 @@ def test_an_invalid_index_is_cleaned_up_and_a_good_one_is_not(filled: DatabaseCo
 def test_a_statement_that_should_be_quick_and_is_not_is_stopped(filled: DatabaseConfig) -> None:
     slow = step("SELECT pg_sleep(30)", lock=Lock.ACCESS_EXCLUSIVE)
     with pytest.raises(DatabaseError, match="took longer than it may") as raised:
-        migrate(filled, plan_of(ADD, slow), pace=Pace(quick=0.2))
+        migrate(filled, plan_of(ADD, slow), policy=LockPolicy(short_statement=0.2))
     assert not raised.value.retryable
     assert [row.status for row in record_of(filled)] == ["pending", "failed"]
     allowed = step("SELECT pg_sleep(0.3)", hazards=frozenset({Hazard.LONG_LOCK}))
-    migrate(filled, plan_of(ADD, allowed), pace=Pace(quick=0.2))
+    migrate(filled, plan_of(ADD, allowed), policy=LockPolicy(short_statement=0.2))
 
 
 # the solution's own row
@@ -287,17 +287,17 @@ def test_own_row_and_tables_change_together(filled: DatabaseConfig) -> None:
     run(filled, "CREATE TABLE settled (count INTEGER, finished BOOLEAN)")
     settling = Settling()
     with pytest.raises(DatabaseError):
-        migrate(filled, plan_of(ADD, UNIQUE, LEASE, FAIL), settle=settling)
+        migrate(filled, plan_of(ADD, UNIQUE, LEASE, FAIL), write_manifest=settling)
     assert rows(filled, "SELECT * FROM settled") == [(1, False)]
     run(filled, "ALTER TABLE r_tenant ADD COLUMN age bigint")
-    migrate(filled, plan_of(LEASE, FAIL), settle=settling)
+    migrate(filled, plan_of(LEASE, FAIL), write_manifest=settling)
     assert rows(filled, "SELECT * FROM settled") == [(1, False), (2, True)]
 
 
 def test_the_end_is_told_after_a_statement_without_transaction(filled: DatabaseConfig) -> None:
     settling = Settling()
     run(filled, "CREATE TABLE settled (count INTEGER, finished BOOLEAN)")
-    migrate(filled, plan_of(ADD, UNIQUE), settle=settling)
+    migrate(filled, plan_of(ADD, UNIQUE), write_manifest=settling)
     assert rows(filled, "SELECT * FROM settled") == settling.calls == [(1, False), (2, True)]
 
 
@@ -319,7 +319,7 @@ def test_a_cancelled_migration_stops_between_two_statements_and_goes_on_later(fi
             table_prefix=PREFIX,
             allowed=EVERY_HAZARD,
             progress=Cancelled(after=1),
-            pace=QUICK,
+            policy=QUICK,
         )
     assert [row.status for row in record_of(filled)] == ["executed", "pending", "pending"]
     migrate(filled, plan_of(UNIQUE, LEASE))
@@ -348,7 +348,7 @@ def test_two_at_once(filled: DatabaseConfig) -> None:
                         table_prefix=PREFIX,
                         allowed=EVERY_HAZARD,
                         replan=lambda: plan_by_hand(connection),
-                        pace=QUICK,
+                        policy=QUICK,
                     ).executed
                 )
             except RefusedError as exc:
@@ -369,7 +369,7 @@ def test_the_session_is_as_before(filled: DatabaseConfig) -> None:
         set_lock_timeout(connection, lock_timeout=7)
         for plan in (plan_of(ADD, UNIQUE), plan_of(FAIL), plan_of(LEASE)):
             try:
-                apply(connection, plan, table_prefix=PREFIX, allowed=EVERY_HAZARD, pace=QUICK)
+                apply(connection, plan, table_prefix=PREFIX, allowed=EVERY_HAZARD, policy=QUICK)
             except DatabaseError:
                 assert plan.steps == (FAIL,)
             assert connection.get_transaction_status() == TRANSACTION_STATUS_IDLE
@@ -388,7 +388,7 @@ def test_signs_of_percent_and_odd_names(filled: DatabaseConfig) -> None:
     drop = step(
         """ALTER TABLE "100% ""mine"" " DROP COLUMN "a%s" """,
         name,
-        keeps=Retired(table=name, column="a%s", keep_in="fbs_retired_100%"),
+        archive=ArchiveTarget(table=name, column="a%s", archive_table="fbs_retired_100%"),
     )
     migrate(filled, plan_of(drop))
     assert rows(filled, 'SELECT * FROM "fbs_retired_100%"') == [(1, "x%")]

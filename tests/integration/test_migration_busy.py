@@ -14,7 +14,7 @@ from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseBusy, DatabaseError, JobCancelled
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.progress import NullProgress
-from fbs_worker.migration.apply.lock_retry import Pace
+from fbs_worker.migration.apply.lock_retry import LockPolicy
 from fbs_worker.migration.model.plan import Lock, Mode
 from tests.support.migrating import QUICK, TABLES, WISHES, migrate, plan_of, record_of, step
 from tests.support.solutions import rows, run
@@ -22,7 +22,7 @@ from tests.support.solutions import rows, run
 ADD = WISHES[0].step
 LEASE = step('ALTER TABLE "r_lease" ADD COLUMN "rent" numeric', "r_lease")
 INDEX = WISHES[9].step
-PATIENT = Pace(lock=0.1, patience=10.0, tries=400, pause=0.02, longest_pause=0.05)
+PATIENT = LockPolicy(lock=0.1, nonblocking_lock=10.0, attempts=400, backoff=0.02, max_backoff=0.05)
 WAIT = 30.0
 
 
@@ -58,7 +58,7 @@ class Told(NullProgress):
 def test_it_tries_again_until_the_table_is_free(filled: DatabaseConfig) -> None:
     with using(filled, "SELECT * FROM r_tenant") as reader:
         told = Told(reader.rollback)
-        applied = migrate(filled, plan_of(LEASE, ADD), pace=PATIENT, progress=told)
+        applied = migrate(filled, plan_of(LEASE, ADD), policy=PATIENT, progress=told)
     assert applied.executed == 2
     assert "r_lease, r_tenant is in use; try 2 of 400" in told.messages
     assert [row.status for row in record_of(filled)] == ["executed", "executed"]
@@ -70,7 +70,7 @@ def test_who_comes_meanwhile_is_not_held_up(filled: DatabaseConfig) -> None:
     with using(filled, "SELECT * FROM r_tenant") as reader, closing(connect(filled)) as other:
         told = Told(at="nothing")
         thread = threading.Thread(
-            target=migrate, args=[filled, plan_of(LEASE, ADD)], kwargs={"pace": PATIENT, "progress": told}
+            target=migrate, args=[filled, plan_of(LEASE, ADD)], kwargs={"policy": PATIENT, "progress": told}
         )
         thread.start()
         end = time.monotonic() + WAIT
@@ -90,7 +90,7 @@ def test_who_comes_meanwhile_is_not_held_up(filled: DatabaseConfig) -> None:
 def test_it_gives_up_says_who_is_there_and_has_not_failed(filled: DatabaseConfig) -> None:
     with using(filled, "SELECT * FROM r_tenant"):
         with pytest.raises(DatabaseBusy, match=r"r_tenant is in use by a-reader \(process \d+, idle in tran") as raised:
-            migrate(filled, plan_of(ADD), pace=QUICK)
+            migrate(filled, plan_of(ADD), policy=QUICK)
         assert raised.value.retryable
         assert len(raised.value.context["holders"]) == 1
     assert [row.status for row in record_of(filled)] == ["pending"]
@@ -103,15 +103,15 @@ def test_it_can_be_cancelled_while_it_waits(filled: DatabaseConfig) -> None:
         raise JobCancelled("Enough.")
 
     with using(filled, "SELECT * FROM r_tenant"), pytest.raises(JobCancelled):
-        migrate(filled, plan_of(ADD), pace=PATIENT, progress=Told(cancel))
+        migrate(filled, plan_of(ADD), policy=PATIENT, progress=Told(cancel))
     assert [row.status for row in record_of(filled)] == ["pending"]
 
 
 def test_an_index_that_waits_for_an_old_transaction(filled: DatabaseConfig) -> None:
     run(filled, "ALTER TABLE r_tenant ADD COLUMN state TEXT")
     with using(filled, "UPDATE r_tenant SET name = 'x' WHERE id = 1") as writer:
-        pace = Pace(alone=0.1, tries=400, pause=0.02, longest_pause=0.05)
-        migrate(filled, plan_of(INDEX), pace=pace, progress=Told(writer.rollback))
+        policy = LockPolicy(concurrent_lock=0.1, attempts=400, backoff=0.02, max_backoff=0.05)
+        migrate(filled, plan_of(INDEX), policy=policy, progress=Told(writer.rollback))
     assert rows(filled, "SELECT count(*) FILTER (WHERE indisvalid), count(*) FROM pg_index"
                 " WHERE indrelid = 'r_tenant'::regclass") == [(3, 3)]  # fmt: skip
 
@@ -119,7 +119,7 @@ def test_an_index_that_waits_for_an_old_transaction(filled: DatabaseConfig) -> N
 def test_it_does_not_leave_half_an_index_when_it_gives_up(filled: DatabaseConfig) -> None:
     run(filled, "ALTER TABLE r_tenant ADD COLUMN state TEXT")
     with using(filled, "UPDATE r_tenant SET name = 'x' WHERE id = 1"), pytest.raises(DatabaseBusy):
-        migrate(filled, plan_of(INDEX), pace=Pace(alone=0.1, tries=2, pause=0.01))
+        migrate(filled, plan_of(INDEX), policy=LockPolicy(concurrent_lock=0.1, attempts=2, backoff=0.01))
     migrate(filled, plan_of(INDEX))
     assert rows(filled, "SELECT count(*) FROM pg_index WHERE NOT indisvalid") == [(0,)]
     assert [row.status for row in record_of(filled)] == ["executed"]
@@ -133,7 +133,7 @@ def test_a_batch_waits_for_a_row_that_somebody_writes_to(filled: DatabaseConfig)
     )
     with using(filled, "UPDATE r_tenant SET name = 'x' WHERE id = 70") as writer:
         told = Told(writer.commit)
-        migrate(filled, plan_of(fill), pace=PATIENT, progress=told)
+        migrate(filled, plan_of(fill), policy=PATIENT, progress=told)
     assert "r_tenant: 50 rows" in told.messages
     assert rows(filled, "SELECT count(code), count(*) FILTER (WHERE name = 'x') FROM r_tenant") == [(0, 1)]
 
@@ -163,7 +163,7 @@ def test_a_deadlock_is_tried_again(filled: DatabaseConfig) -> None:
         began.set()
 
     told.advance = noticed  # type: ignore[method-assign]
-    migrate(filled, plan_of(first, hidden), pace=PATIENT, progress=told)
+    migrate(filled, plan_of(first, hidden), policy=PATIENT, progress=told)
     thread.join()
     other.close()
     assert [row.status for row in record_of(filled)] == ["executed", "executed"]

@@ -14,7 +14,7 @@ from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseUnreachable, RefusedError
 from fbs_worker.core.postgres import connect
 from fbs_worker.migration.apply.executor import apply
-from fbs_worker.migration.undo.planner import plan_undo
+from fbs_worker.migration.undo import plan_undo
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from tests.support.migrating import (
     EVERY_HAZARD,
@@ -66,11 +66,11 @@ class Sample:
 
 @pytest.fixture(scope="module")
 def sample(postgres: EmbeddedPostgres) -> Iterator[Sample]:
-    made = Sample(postgres)
+    sample = Sample(postgres)
     try:
-        yield made
+        yield sample
     finally:
-        made.close()
+        sample.close()
 
 
 def finished(database: DatabaseConfig, sample: Sample) -> None:
@@ -143,8 +143,8 @@ def undo(database: DatabaseConfig, kind: type[Cursor] | None = None) -> None:
         planned = plan_undo(connection, solution=SOLUTION, table_prefix=PREFIX)
         if kind is not None:
             connection.cursor_factory = kind
-        given = {"table_prefix": PREFIX, "allowed": EVERY_HAZARD, "pace": QUICK}
-        apply(connection, planned.plan, undoes=planned.undoes, **given)  # type: ignore[arg-type]
+        given = {"table_prefix": PREFIX, "allowed": EVERY_HAZARD, "policy": QUICK}
+        apply(connection, planned.plan, reversals=planned.reversals, **given)  # type: ignore[arg-type]
 
 
 def undone(sample: Sample, points: Iterable[int]) -> None:

@@ -14,16 +14,18 @@ from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseError
 from fbs_worker.core.postgres import connect
 from fbs_worker.migration.apply import archiver
-from fbs_worker.migration.apply.lock_retry import Pace
-from fbs_worker.migration.model.archive import Kept, kept_tables
-from fbs_worker.migration.model.plan import Lock, Retired, Step
+from fbs_worker.migration.apply.lock_retry import LockPolicy
+from fbs_worker.migration.model.archive import Archive, list_archives
+from fbs_worker.migration.model.plan import ArchiveTarget, Lock, Step
 from tests.support.migrating import PREFIX, SOLUTION, TABLES, migrate, plan_of, record_of, step
 from tests.support.solutions import rows, run, tables_of
 
-KEEP_NOTE = Retired(table="r_tenant", column="note", keep_in="fbs_retired_r_tenant_note")
-DROP_NOTE = step('ALTER TABLE "r_tenant" DROP COLUMN "note"', kind="drop_column", keeps=KEEP_NOTE)
-DROP_OLD = step('DROP TABLE "r_old"', "r_old", keeps=Retired(table="r_old", column=None, keep_in="fbs_retired_r_old"))
-AHEAD = Pace(copy_above=0)
+KEEP_NOTE = ArchiveTarget(table="r_tenant", column="note", archive_table="fbs_retired_r_tenant_note")
+DROP_NOTE = step('ALTER TABLE "r_tenant" DROP COLUMN "note"', kind="drop_column", archive=KEEP_NOTE)
+DROP_OLD = step(
+    'DROP TABLE "r_old"', "r_old", archive=ArchiveTarget(table="r_old", column=None, archive_table="fbs_retired_r_old")
+)
+AHEAD = LockPolicy(precopy_above=0)
 """Even a small table's values are copied before it is locked."""
 
 
@@ -33,20 +35,20 @@ def filled(database: DatabaseConfig) -> DatabaseConfig:
     return database
 
 
-def kept(database: DatabaseConfig) -> list[Kept]:
+def kept(database: DatabaseConfig) -> list[Archive]:
     with closing(connect(database)) as connection, connection, connection.cursor() as cursor:
-        return kept_tables(cursor, PREFIX, solution=SOLUTION)
+        return list_archives(cursor, PREFIX, solution=SOLUTION)
 
 
-@pytest.mark.parametrize("pace", [Pace(), AHEAD])
-def test_values_of_a_column(filled: DatabaseConfig, pace: Pace) -> None:
+@pytest.mark.parametrize("policy", [LockPolicy(), AHEAD])
+def test_values_of_a_column(filled: DatabaseConfig, policy: LockPolicy) -> None:
     run(filled, "UPDATE r_tenant SET note = NULL WHERE id > 100")
-    migrate(filled, plan_of(DROP_NOTE), pace=pace)
+    migrate(filled, plan_of(DROP_NOTE), policy=policy)
     assert rows(filled, "SELECT count(*), min(note), min(id), max(id) FROM fbs_retired_r_tenant_note") == [
         (100, "note 1", 1, 100)
     ]
     (found,) = kept(filled)
-    assert (found.told, found.key, found.type, found.complete) == ("r_tenant.note", ("id",), "text", True)
+    assert (found.label, found.key, found.type, found.complete) == ("r_tenant.note", ("id",), "text", True)
     ((kind, name, definition),) = found.lost
     assert (kind, name) == ("i", "r_tenant_note_idx")
     assert definition.startswith("CREATE INDEX r_tenant_note_idx ON public.r_tenant")
@@ -60,10 +62,10 @@ def test_what_is_written_while_a_copy_is_made_is_kept_as_well(
     writer = connect(filled)
     with writer.cursor() as cursor:
         cursor.execute("UPDATE r_tenant SET note = 'from before' WHERE id = 1")
-    copy_ahead = archiver.copy_ahead
+    precopy_column = archiver.precopy_column
 
     def copy_then_write(*given: Any) -> object:
-        copied = copy_ahead(*given)
+        copied = precopy_column(*given)
         with writer, writer.cursor() as cursor:  # its transaction is older than the copy, and ends after it
             cursor.execute("UPDATE r_tenant SET note = 'from before, too' WHERE id = 2")
         run(
@@ -78,8 +80,8 @@ def test_what_is_written_while_a_copy_is_made_is_kept_as_well(
         )
         return copied
 
-    monkeypatch.setattr(archiver, "copy_ahead", copy_then_write)
-    migrate(filled, plan_of(DROP_NOTE), pace=AHEAD)
+    monkeypatch.setattr(archiver, "precopy_column", copy_then_write)
+    migrate(filled, plan_of(DROP_NOTE), policy=AHEAD)
     writer.close()
     found = dict(rows(filled, "SELECT id, note FROM fbs_retired_r_tenant_note"))
     there = {number for (number,) in rows(filled, "SELECT id FROM r_tenant")}
@@ -89,33 +91,33 @@ def test_what_is_written_while_a_copy_is_made_is_kept_as_well(
     assert {number: note for number, note in found.items() if note is not None and number in there} == expected
 
 
-@pytest.mark.parametrize("pace", [Pace(), AHEAD])
+@pytest.mark.parametrize("policy", [LockPolicy(), AHEAD])
 def test_nobody_writes_between_keeping_and_deleting(
-    filled: DatabaseConfig, monkeypatch: pytest.MonkeyPatch, pace: Pace
+    filled: DatabaseConfig, monkeypatch: pytest.MonkeyPatch, policy: LockPolicy
 ) -> None:
     refused: list[str] = []
-    keep_column = archiver.keep_column
+    archive_column = archiver.archive_column
 
     def keep_then_write(*given: Any) -> object:
-        found = keep_column(*given)
+        found = archive_column(*given)
         with pytest.raises(LockNotAvailable) as raised:
             run(filled, "SET lock_timeout = '50ms'", "UPDATE r_tenant SET note = 'too late' WHERE id = 1")
         refused.append(str(raised.value))
         return found
 
-    monkeypatch.setattr(archiver, "keep_column", keep_then_write)
-    migrate(filled, plan_of(replace(DROP_NOTE, lock=Lock.NONE)), pace=pace)
+    monkeypatch.setattr(archiver, "archive_column", keep_then_write)
+    migrate(filled, plan_of(replace(DROP_NOTE, lock=Lock.NONE)), policy=policy)
     assert len(refused) == 1
 
 
 def test_a_copy_whose_migration_did_not_come_about_is_thrown_away(filled: DatabaseConfig) -> None:
     fails = step("SELECT 1 / 0")
     with pytest.raises(DatabaseError):
-        migrate(filled, plan_of(DROP_NOTE, fails), pace=AHEAD)
+        migrate(filled, plan_of(DROP_NOTE, fails), policy=AHEAD)
     assert "fbs_retired_r_tenant_note" not in tables_of(filled)
     with closing(connect(filled)) as connection, connection, connection.cursor() as cursor:
-        assert archiver.copy_ahead(cursor, KEEP_NOTE, SOLUTION)  # as one that was killed leaves it
-        archiver.throw_away_unfinished(cursor, PREFIX, "another solution")
+        assert archiver.precopy_column(cursor, KEEP_NOTE, SOLUTION)  # as one that was killed leaves it
+        archiver.drop_incomplete(cursor, PREFIX, "another solution")
     assert [found.complete for found in kept(filled)] == [False]
     migrate(filled, plan_of(DROP_NOTE))
     assert [found.complete for found in kept(filled)] == [True]
@@ -158,14 +160,14 @@ def test_a_table_is_put_by_as_it_was(filled: DatabaseConfig) -> None:
     ]
 
 
-@pytest.mark.parametrize("pace", [Pace(), AHEAD])
-def test_a_narrowed_column(filled: DatabaseConfig, pace: Pace) -> None:
+@pytest.mark.parametrize("policy", [LockPolicy(), AHEAD])
+def test_a_narrowed_column(filled: DatabaseConfig, policy: LockPolicy) -> None:
     """Only values that did not stay the same are kept, with what they became."""
     narrow = step(
         'ALTER TABLE "r_tenant" ALTER COLUMN "code" TYPE varchar(2) USING left("code", 2)',
-        keeps=Retired(table="r_tenant", column="code", keep_in="fbs_retired_r_tenant_code"),
+        archive=ArchiveTarget(table="r_tenant", column="code", archive_table="fbs_retired_r_tenant_code"),
     )
-    migrate(filled, plan_of(narrow), pace=pace)
+    migrate(filled, plan_of(narrow), policy=policy)
     assert rows(filled, "SELECT count(*), min(id) FROM fbs_retired_r_tenant_code") == [(111, 10)]
     assert rows(filled, "SELECT code, code_became FROM fbs_retired_r_tenant_code WHERE id = 77") == [("c77", "c7")]
     assert kept(filled)[0].became == "code_became"
@@ -176,9 +178,9 @@ def test_without_a_primary_key_whole_rows_are_kept(filled: DatabaseConfig) -> No
     drop = step(
         'ALTER TABLE "r_old" DROP COLUMN "said"',
         "r_old",
-        keeps=Retired(table="r_old", column="said", keep_in="fbs_retired_x"),
+        archive=ArchiveTarget(table="r_old", column="said", archive_table="fbs_retired_x"),
     )
-    migrate(filled, plan_of(drop), pace=AHEAD)
+    migrate(filled, plan_of(drop), policy=AHEAD)
     assert rows(filled, "SELECT * FROM fbs_retired_x ORDER BY id LIMIT 1") == [(1, 1, "s1")]
     assert kept(filled)[0].key == ()
 
@@ -192,7 +194,7 @@ def test_a_key_of_two_columns(filled: DatabaseConfig) -> None:
     drop = step(
         'ALTER TABLE r_link DROP COLUMN "its"',
         "r_link",
-        keeps=Retired(table="r_link", column="its", keep_in="fbs_retired_x"),
+        archive=ArchiveTarget(table="r_link", column="its", archive_table="fbs_retired_x"),
     )
     migrate(filled, plan_of(drop))
     assert rows(filled, "SELECT to_id, from_id, its::text FROM fbs_retired_x ORDER BY 1") == [

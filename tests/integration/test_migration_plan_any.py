@@ -108,10 +108,10 @@ def definition_of(schema: Schema) -> Definition:
             name: col if col.refers in {None, *schema} else Col(col.kind, col.required, col.default, col.key, None)
             for name, col in columns.items()
         }
-        made: list[Any] = [lambda name=name, col=col: col.column(name) for name, col in known.items()]
+        created: list[Any] = [lambda name=name, col=col: col.column(name) for name, col in known.items()]
         if "amount" in known and known["amount"].refers is None and known["amount"].kind < 6:
-            made.append(lambda: CheckConstraint("amount > -100"))
-        return made
+            created.append(lambda: CheckConstraint("amount > -100"))
+        return created
 
     return defined(*(table(name, *parts(columns)) for name, columns in schema.items()))
 

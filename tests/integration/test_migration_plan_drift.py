@@ -212,8 +212,8 @@ def test_a_solution_of_which_nothing_was_recorded(connection: Connection) -> Non
     assert needed(plan) == set()
     assert plan.drift == ()
     assert {"old", "mine"} <= {name for name, *_ in picture(connection)["r_t"][0]}
-    assert tables.made is not None
-    assert "old" not in tables.made["r_t"]["columns"]
+    assert tables.last_applied is not None
+    assert "old" not in tables.last_applied["r_t"]["columns"]
 
 
 # tables that go
@@ -236,7 +236,7 @@ def test_tables_that_go(connection: Connection, *, rows: bool) -> None:
     plan = tables.plan(after)
     assert needed(plan) == ({"DELETES_DATA"} if rows else set())
     drops = [step for step in plan.steps if step.kind == "drop_table"]
-    assert [step.keeps.keep_in if step.keeps else None for step in drops] == (
+    assert [step.archive.archive_table if step.archive else None for step in drops] == (
         ["fbs_retired_r_a", "fbs_retired_r_b"] if rows else [None, None]
     )
     tables.migrate(after)

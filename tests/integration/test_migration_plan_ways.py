@@ -383,6 +383,6 @@ def test_a_way_back_for_each_step_that_needs_one(connection: Connection) -> None
 @pytest.mark.parametrize("damaged", [{"r_t": {}}, {"r_t": {"columns": {"a": ["text"]}, "keys": []}}])
 def test_a_damaged_record_is_told(connection: Connection, damaged: dict[str, Any]) -> None:
     tables = Tables(connection, FIRST)
-    tables.made = damaged
+    tables.last_applied = damaged
     with pytest.raises(DatabaseError, match="is damaged"):
         tables.plan(FIRST)

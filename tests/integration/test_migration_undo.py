@@ -10,8 +10,8 @@ import pytest
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseError, RefusedError
 from fbs_worker.core.postgres import connect
-from fbs_worker.migration.model.plan import Hazard, Mode, Retired
-from fbs_worker.migration.undo.planner import Undo, plan_undo
+from fbs_worker.migration.model.plan import ArchiveTarget, Hazard, Mode
+from fbs_worker.migration.undo import Undo, plan_undo
 from tests.support.migrating import (
     EVERY_HAZARD,
     PREFIX,
@@ -32,7 +32,7 @@ NARROW_CODE = step(
     'ALTER TABLE "r_tenant" ALTER COLUMN "code" TYPE varchar(2) USING left("code", 2)',
     kind="retype_column",
     hazards=frozenset({Hazard.DELETES_DATA}),
-    keeps=Retired(table="r_tenant", column="code", keep_in="fbs_retired_r_tenant__code"),
+    archive=ArchiveTarget(table="r_tenant", column="code", archive_table="fbs_retired_r_tenant__code"),
 )
 
 
@@ -49,7 +49,7 @@ def planned(database: DatabaseConfig) -> Undo:
 
 def undo(database: DatabaseConfig, *, allowed: Any = EVERY_HAZARD) -> Undo:
     found = planned(database)
-    migrate(database, found.plan, undoes=found.undoes, allowed=allowed)
+    migrate(database, found.plan, reversals=found.reversals, allowed=allowed)
     return found
 
 
@@ -73,10 +73,10 @@ def test_everything_is_as_it_was(filled: DatabaseConfig) -> None:
     before = everything(filled)
     migrate(filled, before={"shape": {"r_tenant": "as it was"}, "tables": ["r_tenant"]})
     found = undo(filled)
-    assert found.cannot == ()
+    assert found.not_reverted == ()
     assert everything(filled) == before
     assert found.before == {"shape": {"r_tenant": "as it was"}, "tables": ["r_tenant"]}
-    assert (found.plan.shape, found.plan.tables) == ({"r_tenant": "as it was"}, ("r_tenant",))
+    assert (found.plan.schema, found.plan.tables) == ({"r_tenant": "as it was"}, ("r_tenant",))
     assert {row.status for row in record_of(filled)} == {"executed"}
     assert retired(filled) == ["fbs_retired_r_tenant__state"]  # rows were given its default
 
@@ -84,7 +84,7 @@ def test_everything_is_as_it_was(filled: DatabaseConfig) -> None:
 def test_what_was_written_since_goes_only_when_that_is_allowed_and_is_kept(filled: DatabaseConfig) -> None:
     create = step('CREATE TABLE "r_new" (id SERIAL PRIMARY KEY)', "r_new", has_rows=False, undo='DROP TABLE "r_new"')
     migrate(filled, plan_of(ADD_PHONE, create))
-    assert planned(filled).plan.to_be_allowed(()) == frozenset()
+    assert planned(filled).plan.unallowed_hazards(()) == frozenset()
     run(filled, "UPDATE r_tenant SET phone = '1' WHERE id = 7", "INSERT INTO r_new DEFAULT VALUES")
     with pytest.raises(RefusedError, match="DELETES_DATA"):
         undo(filled, allowed=())
@@ -97,7 +97,7 @@ def test_a_value_that_comes_while_it_is_undone_is_kept(filled: DatabaseConfig) -
     migrate(filled, plan_of(ADD_PHONE))
     found = planned(filled)
     run(filled, "UPDATE r_tenant SET phone = '1' WHERE id = 7")
-    migrate(filled, found.plan, undoes=found.undoes, allowed=())
+    migrate(filled, found.plan, reversals=found.reversals, allowed=())
     assert rows(filled, "SELECT * FROM fbs_retired_r_tenant__phone") == [(7, "1")]
 
 
@@ -116,7 +116,7 @@ def test_a_column_comes_back_with_its_values(filled: DatabaseConfig) -> None:
     )
     before = everything(filled)
     migrate(filled, plan_of(keys, DROP_NOTE))
-    assert undo(filled).cannot == ()
+    assert undo(filled).not_reverted == ()
     after = everything(filled)
     assert (after[0].keys(), after[1], after[2]) == (before[0].keys(), before[1], before[2])
     assert after[0]["r_tenant"] == before[0]["r_tenant"]
@@ -127,13 +127,13 @@ def test_rows_that_came_since(filled: DatabaseConfig) -> None:
     run(filled, "ALTER TABLE r_tenant ALTER note SET NOT NULL, ALTER code SET NOT NULL, ALTER code SET DEFAULT 'c?'")
     drop_code = step(
         'ALTER TABLE "r_tenant" DROP COLUMN "code"',
-        keeps=Retired(table="r_tenant", column="code", keep_in="fbs_retired_code"),
+        archive=ArchiveTarget(table="r_tenant", column="code", archive_table="fbs_retired_code"),
     )
     migrate(filled, plan_of(DROP_NOTE, drop_code))
     run(filled, "INSERT INTO r_tenant (id, name) VALUES (1000, 'new')", "DELETE FROM r_old")
     run(filled, "DELETE FROM r_tenant WHERE id = 3")
     found = undo(filled)
-    assert found.cannot == ("r_tenant.note was NOT NULL; 1 rows that came since have no value.",)
+    assert found.not_reverted == ("r_tenant.note was NOT NULL; 1 rows that came since have no value.",)
     assert rows(filled, "SELECT note, code FROM r_tenant WHERE id IN (1, 2, 1000) ORDER BY id") == [
         ("note 1", "c1"), ("note 2", "c2"), (None, "c?")
     ]  # fmt: skip
@@ -156,7 +156,7 @@ def test_a_narrowed_column_gets_its_values_back_but_for_those_written_since(fill
     before = dict(rows(filled, "SELECT id, code FROM r_tenant"))
     migrate(filled, plan_of(NARROW_CODE))
     run(filled, "UPDATE r_tenant SET code = 'x' WHERE id = 50", "UPDATE r_tenant SET name = 'y' WHERE id = 60")
-    assert undo(filled).cannot == ()
+    assert undo(filled).not_reverted == ()
     assert dict(rows(filled, "SELECT id, code FROM r_tenant")) == {**before, 50: "x"}
     assert rows(filled, "SELECT id, code FROM fbs_retired_r_tenant__code") == [(50, "c50")]
     assert rows(filled, "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attname = 'code'"
@@ -185,11 +185,11 @@ def test_types_that_lose_something(
     retype = step(
         f'ALTER TABLE "r_wide" ALTER COLUMN "{kept}" TYPE {narrow} {became}',
         "r_wide",
-        keeps=Retired(table="r_wide", column=kept, keep_in="fbs_retired_r_wide"),
+        archive=ArchiveTarget(table="r_wide", column=kept, archive_table="fbs_retired_r_wide"),
     )
     migrate(filled, plan_of(retype))
     assert rows(filled, "SELECT * FROM r_wide ORDER BY id") != before
-    assert undo(filled).cannot == ()
+    assert undo(filled).not_reverted == ()
     assert rows(filled, "SELECT * FROM r_wide ORDER BY id") == before
     assert retired(filled) == []
 
@@ -226,7 +226,7 @@ def test_keys_come_back(filled: DatabaseConfig) -> None:
     migrate(filled, plan_of(*(step(sql, undo=back) for sql, back in takes), lease, *unique))
     found = planned(filled)
     assert {one.mode for one in found.plan.steps} == {Mode.TRANSACTION, Mode.ALONE}
-    assert found.plan.to_be_allowed(()) == frozenset()
+    assert found.plan.unallowed_hazards(()) == frozenset()
     undo(filled, allowed=())
     assert everything(filled) == before
 
@@ -253,21 +253,21 @@ def test_what_it_cannot_it_says(filled: DatabaseConfig) -> None:
         "ALTER TABLE r_tenant DROP COLUMN phone",
     )
     found = undo(filled)
-    assert [line.partition(":")[0] for line in found.cannot] == [
+    assert [line.partition(":")[0] for line in found.not_reverted] == [
         "r_lease", "r_tenant", "There is a table r_old again; fbs_retired_r_old keeps the former one.", "r_tenant",
         "r_tenant",
     ]  # fmt: skip
-    told = "\n".join(found.cannot)
+    told = "\n".join(found.not_reverted)
     for why in ("no way back", "3 rows have no value now", "which is gone", "it is not what it was"):
         assert why in told
-    assert found.to_dict()["cannot"] == list(found.cannot)
+    assert found.to_dict()["cannot"] == list(found.not_reverted)
     assert found.plan.empty
 
 
 def test_a_column_that_is_there_again_as_another(filled: DatabaseConfig) -> None:
     migrate(filled, plan_of(DROP_NOTE))
     run(filled, "ALTER TABLE r_tenant ADD COLUMN note INTEGER")
-    assert planned(filled).cannot == (
+    assert planned(filled).not_reverted == (
         "r_tenant.note is there again, as integer; fbs_retired_r_tenant_note keeps the former values.",
     )
 
@@ -311,4 +311,4 @@ def test_a_system_table_stays(filled: DatabaseConfig) -> None:
     migrate(filled, plan_of(step(sql, "fbs_schema_migrations", mode=Mode.ALONE, undo='DROP INDEX "mine"')))
     found = planned(filled)
     assert found.plan.empty
-    assert "this version of FBS" in found.cannot[0]
+    assert "this version of FBS" in found.not_reverted[0]

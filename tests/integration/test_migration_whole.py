@@ -19,8 +19,8 @@ from fbs_worker.core.errors import RefusedError
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.migration.apply.executor import apply
 from fbs_worker.migration.model.plan import Step
-from fbs_worker.migration.plan.planner import made_of
-from fbs_worker.migration.undo.planner import plan_undo
+from fbs_worker.migration.plan.planner import applied_schema
+from fbs_worker.migration.undo import plan_undo
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from tests.integration.test_migration_plan import CASES, OTHER, A, col, to
 from tests.integration.test_migration_plan_any import SCHEMAS, Schema, definition_of, emptied, fill
@@ -77,16 +77,16 @@ def check(connection: Connection, name: str, *, rows: bool) -> None:
         tables.run("INSERT INTO r_o (name) VALUES ('one')", f"INSERT INTO r_t {given.values}")
     original = picture(connection), contents(tables)
     plan = tables.plan(after)
-    made = {"shape": tables.made, "tables": list(tables.owned)}
-    run = {"table_prefix": PREFIX, "allowed": EVERY_HAZARD, "pace": QUICK}
+    state = {"shape": tables.last_applied, "tables": list(tables.owned)}
+    run = {"table_prefix": PREFIX, "allowed": EVERY_HAZARD, "policy": QUICK}
     if rows and given.offending:
         with pytest.raises(RefusedError, match="Rows do not fit"):
-            apply(connection, plan, before=made, **run)  # type: ignore[arg-type]
+            apply(connection, plan, before=state, **run)  # type: ignore[arg-type]
         assert (picture(connection), contents(tables)) == original
         return
-    applied = apply(connection, plan, before=made, **run)  # type: ignore[arg-type]
+    applied = apply(connection, plan, before=state, **run)  # type: ignore[arg-type]
     assert applied.executed == len(plan.steps)
-    tables.owned, tables.made = plan.tables, dict(plan.shape)
+    tables.owned, tables.last_applied = plan.tables, dict(plan.schema)
     assert picture(connection) == wanted
     assert tables.plan(after).empty
     if rows and given.result is not None:
@@ -95,12 +95,12 @@ def check(connection: Connection, name: str, *, rows: bool) -> None:
     undo = plan_undo(connection, solution=SOLUTION, table_prefix=PREFIX)
     if rows and name in NO_WAY_BACK:
         assert undo.plan.empty
-        assert "no way back" in undo.cannot[0]
+        assert "no way back" in undo.not_reverted[0]
         return
-    assert undo.cannot == ()
-    apply(connection, undo.plan, undoes=undo.undoes, **run)  # type: ignore[arg-type]
+    assert undo.not_reverted == ()
+    apply(connection, undo.plan, reversals=undo.reversals, **run)  # type: ignore[arg-type]
     assert (picture(connection), contents(tables)) == original
-    tables.owned, tables.made = undo.plan.tables, dict(undo.plan.shape)
+    tables.owned, tables.last_applied = undo.plan.tables, dict(undo.plan.schema)
     assert tables.plan(before).empty
 
 
@@ -129,16 +129,16 @@ def there_and_back(connection: Connection, before: Schema, after: Schema, data: 
         emptied(tables, first)
         plan = tables.plan(second)
     original = picture(connection), contents(tables)
-    run = {"table_prefix": PREFIX, "allowed": EVERY_HAZARD, "pace": QUICK}
+    run = {"table_prefix": PREFIX, "allowed": EVERY_HAZARD, "policy": QUICK}
     apply(connection, plan, **run)  # type: ignore[arg-type]
-    tables.owned, tables.made = plan.tables, dict(plan.shape)
+    tables.owned, tables.last_applied = plan.tables, dict(plan.schema)
     assert plan.notes or tables.plan(second).steps == ()
     if plan.empty:
         return
     undo = plan_undo(connection, solution=SOLUTION, table_prefix=PREFIX)
-    apply(connection, undo.plan, undoes=undo.undoes, **run)  # type: ignore[arg-type]
-    event("not all comes back" if undo.cannot else "all comes back")
-    if not undo.cannot:
+    apply(connection, undo.plan, reversals=undo.reversals, **run)  # type: ignore[arg-type]
+    event("not all comes back" if undo.not_reverted else "all comes back")
+    if not undo.not_reverted:
         assert (plain(picture(connection)), contents(tables)) == (plain(original[0]), original[1])
 
 
@@ -181,9 +181,9 @@ class Owning:
     """Keeps what is the solution's in a table, in the transaction in which it becomes so."""
 
     def __call__(self, cursor: Cursor, *, done: Sequence[Step], finished: bool) -> None:
-        for made in done:
-            if made.kind == "create_table":
-                cursor.execute("INSERT INTO owned VALUES (%s) ON CONFLICT DO NOTHING", (made.table,))
+        for ran in done:
+            if ran.kind == "create_table":
+                cursor.execute("INSERT INTO owned VALUES (%s) ON CONFLICT DO NOTHING", (ran.table,))
 
 
 def go_on(database: DatabaseConfig, kind: type[Cursor] | None = None) -> None:
@@ -191,12 +191,12 @@ def go_on(database: DatabaseConfig, kind: type[Cursor] | None = None) -> None:
     with closing(connect(database, application_name="the-migration")) as connection:
         tables = Tables(connection, None)
         owned = tuple(name for (name,) in tables.run("SELECT name FROM owned ORDER BY name"))
-        tables.owned, tables.made = owned, made_of(BEFORE)
+        tables.owned, tables.last_applied = owned, applied_schema(BEFORE)
         plan = tables.plan(AFTER)
         assert tables.offending(plan) == {}
         if kind is not None:
             connection.cursor_factory = kind
-        apply(connection, plan, table_prefix=PREFIX, allowed=EVERY_HAZARD, settle=Owning(), pace=QUICK)
+        apply(connection, plan, table_prefix=PREFIX, allowed=EVERY_HAZARD, write_manifest=Owning(), policy=QUICK)
 
 
 @pytest.mark.faults

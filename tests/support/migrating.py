@@ -12,18 +12,19 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import connect
-from fbs_worker.migration.apply.executor import apply
-from fbs_worker.migration.apply.journal import Row, history
-from fbs_worker.migration.apply.lock_retry import Pace
-from fbs_worker.migration.apply.result import Applied
-from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Plan, Retired, Step
+from fbs_worker.migration.apply.executor import Applied, apply
+from fbs_worker.migration.apply.journal import JournalRow, history
+from fbs_worker.migration.apply.lock_retry import LockPolicy
+from fbs_worker.migration.model.plan import ArchiveTarget, Hazard, Lock, Mode, Plan, Step
 from tests.support.solutions import contents
 
 SOLUTION = "shop"
 PREFIX = "fbs_"
 EVERY_HAZARD = frozenset(Hazard)
 
-QUICK = Pace(lock=0.1, patience=5.0, alone=2.0, tries=4, pause=0.01, longest_pause=0.05, rest=0.0)
+QUICK = LockPolicy(
+    lock=0.1, nonblocking_lock=5.0, concurrent_lock=2.0, attempts=4, backoff=0.01, max_backoff=0.05, cooldown=0.0
+)
 """Tests do not wait longer than they have to."""
 
 COLUMN = "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('{}') AND attname = '{}')"
@@ -83,7 +84,7 @@ WISHES = (
             'ALTER TABLE "r_tenant" DROP COLUMN "note"',
             kind="drop_column",
             hazards=frozenset({Hazard.DELETES_DATA}),
-            keeps=Retired(table="r_tenant", column="note", keep_in="fbs_retired_r_tenant_note"),
+            archive=ArchiveTarget(table="r_tenant", column="note", archive_table="fbs_retired_r_tenant_note"),
         ),
         done=f"SELECT NOT ({COLUMN.format('r_tenant', 'note')})",
     ),
@@ -160,7 +161,7 @@ WISHES = (
             "r_old",
             kind="drop_table",
             hazards=frozenset({Hazard.DELETES_DATA}),
-            keeps=Retired(table="r_old", column=None, keep_in="fbs_retired_r_old"),
+            archive=ArchiveTarget(table="r_old", column=None, archive_table="fbs_retired_r_old"),
         ),
         done=f"SELECT NOT ({TABLE.format('r_old')})",
     ),
@@ -214,11 +215,11 @@ def migrate(database: DatabaseConfig, plan: Plan | None = None, **more: Any) -> 
     """Apply a plan, or what is left to do, over a connection of its own; everything is allowed."""
     with closing(connect(database, application_name="the-migration")) as connection:
         planned = plan or plan_by_hand(connection)
-        given = {"table_prefix": PREFIX, "allowed": EVERY_HAZARD, "pace": QUICK, **more}
+        given = {"table_prefix": PREFIX, "allowed": EVERY_HAZARD, "policy": QUICK, **more}
         return apply(connection, planned, **given)
 
 
-def record_of(database: DatabaseConfig) -> list[Row]:
+def record_of(database: DatabaseConfig) -> list[JournalRow]:
     """The rows of the solution."""
     with closing(connect(database)) as connection, connection, connection.cursor() as cursor:
         return history(cursor, PREFIX, SOLUTION)
@@ -251,4 +252,4 @@ def migrate_over(database: DatabaseConfig, kind: type[Cursor], plan: Plan | None
     with closing(connect(database, application_name="the-migration")) as connection:
         planned = plan or plan_by_hand(connection)
         connection.cursor_factory = kind
-        return apply(connection, planned, table_prefix=PREFIX, allowed=EVERY_HAZARD, pace=QUICK)
+        return apply(connection, planned, table_prefix=PREFIX, allowed=EVERY_HAZARD, policy=QUICK)

@@ -14,7 +14,7 @@ from fbs_worker.core.postgres import Connection
 from fbs_worker.domains import Domain
 from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Plan, Step
 from fbs_worker.migration.model.schema import canonical
-from fbs_worker.migration.plan.planner import made_of, make_plan
+from fbs_worker.migration.plan.planner import applied_schema, make_plan
 from fbs_worker.schema import create
 from fbs_worker.schema.ddl import render
 from fbs_worker.schema.definition import Definition, define
@@ -59,12 +59,12 @@ class Tables:
     def __init__(self, connection: Connection, definition: Definition | None, *, recorded: bool = True) -> None:
         self.connection = connection
         self.owned: tuple[str, ...] = ()
-        self.made: dict[str, Any] | None = None
+        self.last_applied: dict[str, Any] | None = None
         if definition is not None:
             with connection:
                 create.create(connection, definition, owned=())
             self.owned = definition.table_names
-            self.made = made_of(definition) if recorded else None
+            self.last_applied = applied_schema(definition) if recorded else None
 
     def run(self, *statements: str) -> list[tuple[Any, ...]]:
         """Statements in a transaction; the rows of the last one."""
@@ -82,7 +82,7 @@ class Tables:
                 self.connection,
                 solution="testing",
                 definition=definition,
-                made=self.made,
+                last_applied=self.last_applied,
                 owned=self.owned,
                 renames=renames,
                 restore=restore,
@@ -101,7 +101,7 @@ class Tables:
     def apply(self, plan: Plan) -> None:
         """Run a plan, and see that each step takes the lock that it names and rewrites only what it says."""
         self.apply_some(plan.steps)
-        self.owned, self.made = plan.tables, dict(plan.shape)
+        self.owned, self.last_applied = plan.tables, dict(plan.schema)
 
     def apply_some(self, steps: Iterable[Step]) -> None:
         """Run some steps; what is recorded stays, but that tables which are made are owned."""
@@ -114,8 +114,8 @@ class Tables:
             else:
                 for step in together:
                     self._alone(step)
-            made = {step.table for step in together if step.kind == "create_table"}
-            self.owned = tuple(sorted({*self.owned, *made}))
+            last_applied = {step.table for step in together if step.kind == "create_table"}
+            self.owned = tuple(sorted({*self.owned, *last_applied}))
 
     def migrate(self, definition: Definition, *renames: str, restore: bool = False) -> Plan:
         """Plan and apply; then the tables are as they are to be, and there is nothing left to plan."""
@@ -178,7 +178,7 @@ def hazards(plan: Plan) -> set[str]:
 
 def needed(plan: Plan, but: Collection[Hazard] = ()) -> set[str]:
     """The hazards that have to be allowed."""
-    return set(map(str, plan.to_be_allowed(but)))
+    return set(map(str, plan.unallowed_hazards(but)))
 
 
 _PICTURE = """

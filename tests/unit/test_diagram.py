@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 
 from fbs_worker.migration.diagram.mermaid import mermaid
 from fbs_worker.migration.diagram.model import (
+    Diagram,
+    DiagramColumn,
+    DiagramLink,
+    DiagramTable,
     Mark,
-    Picture,
-    PicturedColumn,
-    PicturedLink,
-    PicturedTable,
-    picture_of,
+    build_diagram,
     short,
 )
 from fbs_worker.migration.diagram.svg import svg
-from fbs_worker.migration.diff.changes import Change, Difference, What
+from fbs_worker.migration.diff.changes import Change, ChangeKind, Difference
 from fbs_worker.migration.diff.differ import compare
-from fbs_worker.migration.inspect.inspector import Found, FoundKey, FoundTable
-from fbs_worker.migration.model.schema import FOREIGN, PRIMARY, ColumnShape, KeyShape, Shape, TableShape
+from fbs_worker.migration.inspect.inspector import InspectedKey, InspectedSchema, InspectedTable
+from fbs_worker.migration.model.schema import FOREIGN, PRIMARY, ColumnSchema, KeySchema, Schema, TableSchema
 
 ENTITY = re.compile(r'    "[^"%\\\r\n]+" \{')
 ATTRIBUTE = re.compile(
@@ -34,98 +34,102 @@ ATTRIBUTE = re.compile(
 LINK = re.compile(r'    "[^"%\\\r\n]+" (\|\||\|o)--o\{ "[^"%\\\r\n]+" : "[^"%\\\r\n]*"')
 
 
-def columns(**types: str) -> dict[str, ColumnShape]:
-    return {"id": ColumnShape(type="integer", not_null=True), **{n: ColumnShape(type=t) for n, t in types.items()}}
+def columns(**types: str) -> dict[str, ColumnSchema]:
+    return {"id": ColumnSchema(type="integer", not_null=True), **{n: ColumnSchema(type=t) for n, t in types.items()}}
 
 
-def foreign(column: str, target: str) -> KeyShape:
-    return KeyShape(kind=FOREIGN, columns=(column,), target=(target, ("id",)))
+def foreign(column: str, target: str) -> KeySchema:
+    return KeySchema(kind=FOREIGN, columns=(column,), target=(target, ("id",)))
 
 
-KEY = KeyShape(kind=PRIMARY, columns=("id",))
+KEY = KeySchema(kind=PRIMARY, columns=("id",))
 
 
-def found_as(shape: Shape) -> Found:
+def found_as(schema: Schema) -> InspectedSchema:
     tables = {
-        name: FoundTable(
+        name: InspectedTable(
             columns=table.columns,
-            keys=tuple(FoundKey(shape=key, oid=number) for number, key in enumerate(table.keys)),
+            keys=tuple(InspectedKey(schema=key, oid=number) for number, key in enumerate(table.keys)),
         )
-        for name, table in shape.items()
+        for name, table in schema.items()
     }
-    return Found(tables=tables)
+    return InspectedSchema(tables=tables)
 
 
-def pictured(before: Shape, after: Shape, *, made: Shape | None = None, **more: Any) -> Picture:
+def pictured(before: Schema, after: Schema, *, applied: Schema | None = None, **more: Any) -> Diagram:
     there = found_as(before)
-    difference = compare(after, made or before, there, owned=before.keys())
-    return picture_of("shop", wanted=after, found=there, difference=difference, **more)
+    difference = compare(after, applied or before, there, owned=before.keys())
+    return build_diagram("shop", desired=after, actual=there, difference=difference, **more)
 
 
-def table(picture: Picture, name: str) -> PicturedTable:
-    return next(one for one in picture.tables if one.name == name)
+def table(diagram: Diagram, name: str) -> DiagramTable:
+    return next(one for one in diagram.tables if one.name == name)
 
 
-def column(picture: Picture, of: str, name: str) -> PicturedColumn:
-    return next(one for one in table(picture, of).columns if one.name == name)
+def column(diagram: Diagram, of: str, name: str) -> DiagramColumn:
+    return next(one for one in table(diagram, of).columns if one.name == name)
 
 
 BEFORE = {
-    "tenant": TableShape(columns=columns(name="character varying(50)"), keys=(KEY,)),
-    "lease": TableShape(columns=columns(tenant_id="integer", note="text"), keys=(KEY, foreign("tenant_id", "tenant"))),
-    "old": TableShape(columns=columns(), keys=(KEY,)),
+    "tenant": TableSchema(columns=columns(name="character varying(50)"), keys=(KEY,)),
+    "lease": TableSchema(columns=columns(tenant_id="integer", note="text"), keys=(KEY, foreign("tenant_id", "tenant"))),
+    "old": TableSchema(columns=columns(), keys=(KEY,)),
 }
 AFTER = {
-    "tenant": TableShape(columns=columns(name="text"), keys=(KEY,)),
-    "lease": TableShape(columns=columns(tenant_id="integer", since="date"), keys=(KEY, foreign("tenant_id", "tenant"))),
-    "payment": TableShape(columns=columns(lease_id="integer"), keys=(KEY, foreign("lease_id", "lease"))),
+    "tenant": TableSchema(columns=columns(name="text"), keys=(KEY,)),
+    "lease": TableSchema(
+        columns=columns(tenant_id="integer", since="date"), keys=(KEY, foreign("tenant_id", "tenant"))
+    ),
+    "payment": TableSchema(columns=columns(lease_id="integer"), keys=(KEY, foreign("lease_id", "lease"))),
 }
 
 
 def test_pending_changes_are_marked() -> None:
-    picture = pictured(BEFORE, AFTER, mirrored=["lease"])
-    assert [one.name for one in picture.tables] == ["lease", "old", "payment", "tenant"]
-    assert {one.name: one.mark for one in picture.tables if one.mark} == {"old": Mark.GONE, "payment": Mark.NEW}
-    assert table(picture, "lease").mirrored
-    assert column(picture, "tenant", "name").mark is Mark.CHANGED
-    assert (column(picture, "tenant", "name").type, column(picture, "tenant", "name").becomes) == (
+    diagram = pictured(BEFORE, AFTER, mirrored=["lease"])
+    assert [one.name for one in diagram.tables] == ["lease", "old", "payment", "tenant"]
+    assert {one.name: one.mark for one in diagram.tables if one.mark} == {"old": Mark.GONE, "payment": Mark.NEW}
+    assert table(diagram, "lease").mirrored
+    assert column(diagram, "tenant", "name").mark is Mark.CHANGED
+    assert (column(diagram, "tenant", "name").type, column(diagram, "tenant", "name").becomes) == (
         "varchar(50)",
         "text",
     )
-    assert column(picture, "lease", "since").mark is Mark.NEW
-    assert column(picture, "lease", "note").mark is Mark.GONE
-    assert column(picture, "lease", "tenant_id").flags == ("FK",)
-    assert column(picture, "payment", "id").flags == ("PK",)
-    links = {(link.source, link.target): link.mark for link in picture.links}
+    assert column(diagram, "lease", "since").mark is Mark.NEW
+    assert column(diagram, "lease", "note").mark is Mark.GONE
+    assert column(diagram, "lease", "tenant_id").flags == ("FK",)
+    assert column(diagram, "payment", "id").flags == ("PK",)
+    links = {(link.source, link.target): link.mark for link in diagram.links}
     assert links == {("lease", "tenant"): Mark.NONE, ("payment", "lease"): Mark.NEW}
-    drawn = svg(picture)
+    drawn = svg(diagram)
     for words in ("varchar(50) → text", "+ payment (new)", "- old (goes)", "~ name"):
         assert words in drawn
     assert "changed by hand" not in drawn
 
 
 def test_what_was_changed_by_hand_is_marked_so() -> None:
-    by_hand = {**BEFORE, "tenant": TableShape(columns={"id": BEFORE["tenant"].columns["id"]}, keys=(KEY,))}
+    by_hand = {**BEFORE, "tenant": TableSchema(columns={"id": BEFORE["tenant"].columns["id"]}, keys=(KEY,))}
     by_hand["lease"] = replace(BEFORE["lease"], keys=(KEY,))
-    picture = pictured(by_hand, BEFORE, made=BEFORE)
-    assert column(picture, "tenant", "name").mark is Mark.DRIFT
-    assert [link.mark for link in picture.links] == [Mark.DRIFT]
-    assert picture.marks == [Mark.DRIFT]
+    diagram = pictured(by_hand, BEFORE, applied=BEFORE)
+    assert column(diagram, "tenant", "name").mark is Mark.DRIFT
+    assert [link.mark for link in diagram.links] == [Mark.DRIFT]
+    assert diagram.marks == [Mark.DRIFT]
 
 
 def test_what_users_added_is_there_and_not_marked() -> None:
-    mine = {**BEFORE, "tenant": TableShape(columns=columns(name="character varying(50)", mine="text"), keys=(KEY,))}
-    picture = pictured(mine, BEFORE, made=BEFORE)
-    assert column(picture, "tenant", "mine").mark is Mark.NONE
-    assert picture.marks == []
-    assert "<svg" in svg(picture)
+    mine = {**BEFORE, "tenant": TableSchema(columns=columns(name="character varying(50)", mine="text"), keys=(KEY,))}
+    diagram = pictured(mine, BEFORE, applied=BEFORE)
+    assert column(diagram, "tenant", "mine").mark is Mark.NONE
+    assert diagram.marks == []
+    assert "<svg" in svg(diagram)
 
 
 def test_a_foreign_table_in_the_way_is_marked() -> None:
-    difference = Difference(changes=(Change(what=What.CREATE_TABLE, table="lease"),), blocked={"tenant": "a view"})
-    picture = picture_of("shop", wanted=AFTER, found=Found(), difference=difference)
-    assert table(picture, "tenant").mark is Mark.DRIFT
-    assert "a view" in table(picture, "tenant").told
+    difference = Difference(
+        changes=(Change(kind=ChangeKind.CREATE_TABLE, table="lease"),), blocked={"tenant": "a view"}
+    )
+    diagram = build_diagram("shop", desired=AFTER, actual=InspectedSchema(), difference=difference)
+    assert table(diagram, "tenant").mark is Mark.DRIFT
+    assert "a view" in table(diagram, "tenant").difference
 
 
 @pytest.mark.parametrize(
@@ -144,76 +148,76 @@ def test_types_are_short(kind: str, people_write: str) -> None:
 
 def test_a_circle_and_a_table_that_refers_to_itself_end() -> None:
     links = [("a", "b"), ("b", "c"), ("c", "a"), ("a", "a")]
-    picture = Picture(
+    diagram = Diagram(
         title="round",
-        tables=tuple(PicturedTable(name=name) for name in "abcd"),
-        links=tuple(PicturedLink(source=one, columns=("x",), target=other) for one, other in links),
+        tables=tuple(DiagramTable(name=name) for name in "abcd"),
+        links=tuple(DiagramLink(source=one, columns=("x",), target=other) for one, other in links),
     )
-    assert svg(picture).count("marker-end") == 4
+    assert svg(diagram).count("marker-end") == 4
 
 
 def test_boxes_do_not_overlap() -> None:
-    many = tuple(PicturedColumn(name=f"column_{number}", type="integer") for number in range(30))
+    many = tuple(DiagramColumn(name=f"column_{number}", type="integer") for number in range(30))
     names = [f"t{number}" for number in range(60)]
     links = [
-        PicturedLink(source=name, columns=("column_1",), target=names[number // 7])
+        DiagramLink(source=name, columns=("column_1",), target=names[number // 7])
         for number, name in enumerate(names[20:])
     ]
-    picture = Picture(
-        title="big", tables=tuple(PicturedTable(name=name, columns=many) for name in names), links=tuple(links)
+    diagram = Diagram(
+        title="big", tables=tuple(DiagramTable(name=name, columns=many) for name in names), links=tuple(links)
     )
-    tree = ElementTree.fromstring(svg(picture))
+    tree = ElementTree.fromstring(svg(diagram))
     frames = [one for one in tree.iter("{http://www.w3.org/2000/svg}rect") if one.get("rx") == "5"]
     boxes = [tuple(float(one.get(part, "")) for part in ("x", "y", "width", "height")) for one in frames]
     assert len(boxes) == 60
     for number, (x, y, width, height) in enumerate(boxes):
         for x2, y2, width2, height2 in boxes[number + 1 :]:
             assert x + width <= x2 or x2 + width2 <= x or y + height <= y2 or y2 + height2 <= y
-    assert "… 12 more columns" in svg(picture)
+    assert "… 12 more columns" in svg(diagram)
 
 
 WORDS = st.text(min_size=1, max_size=12)
 COLUMNS = st.builds(
-    PicturedColumn,
+    DiagramColumn,
     name=WORDS,
     type=WORDS,
     becomes=st.one_of(st.just(""), WORDS),
     flags=st.lists(st.sampled_from(["PK", "FK", "UK"]), unique=True).map(tuple),
     mark=st.sampled_from(Mark),
-    told=WORDS,
+    difference=WORDS,
 )
 
 
 @st.composite
-def pictures(draw: st.DrawFn) -> Picture:
+def pictures(draw: st.DrawFn) -> Diagram:
     names = draw(st.lists(WORDS, unique=True, min_size=1, max_size=6))
     tables = [
-        PicturedTable(
+        DiagramTable(
             name=name,
             columns=tuple(draw(st.lists(COLUMNS, max_size=4))),
             mirrored=draw(st.booleans()),
             mark=draw(st.sampled_from(Mark)),
-            told=draw(WORDS),
+            difference=draw(WORDS),
         )
         for name in names
     ]
     link = st.builds(
-        PicturedLink,
+        DiagramLink,
         source=st.sampled_from(names),
         target=st.sampled_from(names),
         columns=st.lists(WORDS, min_size=1, max_size=2).map(tuple),
         required=st.booleans(),
         mark=st.sampled_from(Mark),
     )
-    return Picture(title=draw(WORDS), tables=tuple(tables), links=tuple(draw(st.lists(link, max_size=6))))
+    return Diagram(title=draw(WORDS), tables=tuple(tables), links=tuple(draw(st.lists(link, max_size=6))))
 
 
 @settings(max_examples=60)
 @given(pictures())
-def test_whatever_the_names_are_both_are_well_formed(picture: Picture) -> None:
-    tree = ElementTree.fromstring(svg(picture))
+def test_whatever_the_names_are_both_are_well_formed(diagram: Diagram) -> None:
+    tree = ElementTree.fromstring(svg(diagram))
     assert tree.tag.endswith("svg")
-    lines = mermaid(picture).splitlines()
+    lines = mermaid(diagram).splitlines()
     assert lines[0] == lines[2] == "---"
     assert lines[3] == "erDiagram"
     for line in lines[4:]:

@@ -6,24 +6,24 @@ from typing import Any
 
 import pytest
 
-from fbs_worker.migration.diff.changes import Change, Difference, What, helper_check
+from fbs_worker.migration.diff.changes import Change, ChangeKind, Difference, not_null_check
 from fbs_worker.migration.diff.differ import compare
-from fbs_worker.migration.diff.renames import answers, possible
-from fbs_worker.migration.inspect.inspector import Found, FoundKey, FoundTable
-from fbs_worker.migration.model.schema import ColumnShape, KeyShape, TableShape
+from fbs_worker.migration.diff.renames import likely_renames, requested_renames
+from fbs_worker.migration.inspect.inspector import InspectedKey, InspectedSchema, InspectedTable
+from fbs_worker.migration.model.schema import ColumnSchema, KeySchema, TableSchema
 from fbs_worker.schema.inspector import Relation
 
-TEXT = ColumnShape(type="text")
-LONG = ColumnShape(type="character varying(50)")
-SHORT = ColumnShape(type="character varying(5)")
-NEEDED = ColumnShape(type="text", not_null=True)
-GIVEN = ColumnShape(type="text", default="'x'")
+TEXT = ColumnSchema(type="text")
+LONG = ColumnSchema(type="character varying(50)")
+SHORT = ColumnSchema(type="character varying(5)")
+NEEDED = ColumnSchema(type="text", not_null=True)
+GIVEN = ColumnSchema(type="text", default="'x'")
 
 
 def sides(
-    wanted: dict[str, ColumnShape] | None,
-    made: dict[str, ColumnShape] | None,
-    found: dict[str, ColumnShape] | None,
+    desired: dict[str, ColumnSchema] | None,
+    applied: dict[str, ColumnSchema] | None,
+    actual: dict[str, ColumnSchema] | None,
     *,
     restore: bool = False,
     owned: tuple[str, ...] = ("t",),
@@ -31,16 +31,16 @@ def sides(
 ) -> Difference:
     """The difference of one table's columns; None for no table."""
     return compare(
-        {} if wanted is None else {"t": TableShape(columns=wanted)},
-        {} if made is None else {"t": TableShape(columns=made)},
-        Found(tables={} if found is None else {"t": FoundTable(columns=found, **more)}),
+        {} if desired is None else {"t": TableSchema(columns=desired)},
+        {} if applied is None else {"t": TableSchema(columns=applied)},
+        InspectedSchema(tables={} if actual is None else {"t": InspectedTable(columns=actual, **more)}),
         owned=owned,
         restore=restore,
     )
 
 
 def told(changes: tuple[Change, ...]) -> list[str]:
-    return [f"{change.what}{' by hand' if change.drifted else ''}" for change in changes]
+    return [f"{change.kind}{' by hand' if change.drifted else ''}" for change in changes]
 
 
 # wanted, made, found: what changes, what is drift and stays
@@ -73,17 +73,17 @@ COLUMNS: dict[str, tuple[Any, Any, Any, list[str], list[str]]] = {
 def test_columns(name: str) -> None:
     *three, changes, drift = COLUMNS[name]
     columns = [{"id": TEXT, **({"c": one} if one else {})} for one in three]
-    found = sides(*columns)
-    assert (told(found.changes), told(found.drift)) == (changes, drift)
+    actual = sides(*columns)
+    assert (told(actual.changes), told(actual.drift)) == (changes, drift)
     taken_back = sides(*columns, restore=True)
-    assert told(taken_back.changes) == [*changes, *(f"{what} by hand" for what in drift)]
+    assert told(taken_back.changes) == [*changes, *(f"{kind} by hand" for kind in drift)]
     assert taken_back.drift == ()
 
 
 def test_without_a_record_what_differs_is_a_change() -> None:
-    found = sides({"a": LONG, "b": NEEDED, "c": TEXT}, None, {"a": SHORT, "b": TEXT, "mine": TEXT})
-    assert told(found.changes) == ["retype", "set_not_null", "add_column"]
-    assert found.drift == ()
+    actual = sides({"a": LONG, "b": NEEDED, "c": TEXT}, None, {"a": SHORT, "b": TEXT, "mine": TEXT})
+    assert told(actual.changes) == ["retype", "set_not_null", "add_column"]
+    assert actual.drift == ()
 
 
 def test_tables() -> None:
@@ -93,26 +93,26 @@ def test_tables() -> None:
     assert told(sides(None, {"a": TEXT}, None).changes) == []
     assert told(sides(None, None, {"a": TEXT}, owned=()).changes) == []
     assert sides({"a": TEXT}, None, {"a": TEXT}, owned=()).blocked == {"t": "a table"}
-    view = Found(others={"t": Relation(kind="v", columns={})})
-    blocked = compare({"t": TableShape(columns={})}, {}, view, owned=("t",))
+    view = InspectedSchema(others={"t": Relation(kind="v", columns={})})
+    blocked = compare({"t": TableSchema(columns={})}, {}, view, owned=("t",))
     assert (blocked.blocked, blocked.changes) == ({"t": "a view"}, ())
 
 
-def key(kind: str, *columns: str, **more: Any) -> KeyShape:
-    return KeyShape(kind=kind, columns=columns, **more)
+def key(kind: str, *columns: str, **more: Any) -> KeySchema:
+    return KeySchema(kind=kind, columns=columns, **more)
 
 
-def there(shape: KeyShape, **more: Any) -> FoundKey:
-    plain = shape.kind == "i" and not shape.detail
-    return FoundKey(shape=shape, oid=hash(shape) % 10_000, **{"plain": plain, **more})
+def there(schema: KeySchema, **more: Any) -> InspectedKey:
+    plain = schema.kind == "i" and not schema.detail
+    return InspectedKey(schema=schema, oid=hash(schema) % 10_000, **{"plain": plain, **more})
 
 
-def with_keys(wanted: list[KeyShape], made: list[KeyShape], found: list[FoundKey]) -> Difference:
+def with_keys(desired: list[KeySchema], applied: list[KeySchema], actual: list[InspectedKey]) -> Difference:
     columns = {"a": TEXT, "b": TEXT}
     return compare(
-        {"t": TableShape(columns=columns, keys=tuple(wanted))},
-        {"t": TableShape(columns=columns, keys=tuple(made))},
-        Found(tables={"t": FoundTable(columns=columns, keys=tuple(found))}),
+        {"t": TableSchema(columns=columns, keys=tuple(desired))},
+        {"t": TableSchema(columns=columns, keys=tuple(applied))},
+        InspectedSchema(tables={"t": InspectedTable(columns=columns, keys=tuple(actual))}),
         owned=("t",),
     )
 
@@ -121,8 +121,8 @@ A, AB, UNIQUE = key("i", "a"), key("i", "a", "b"), key("u", "a")
 TO, CASCADE = key("f", "a", target=("o", ("id",))), key("f", "a", target=("o", ("id",)), detail="ON DELETE CASCADE")
 BACKING = there(key("i", "a", detail="UNIQUE USING btree (a)", name="k"), plain=True, backing=True)
 NAMED = key("u", "a", name="k")
-HELPER = key("c", detail="a IS NOT NULL", name=helper_check("t", "a"))
-KEYS: dict[str, tuple[list[KeyShape], list[KeyShape], list[FoundKey], list[str], list[str]]] = {
+HELPER = key("c", detail="a IS NOT NULL", name=not_null_check("t", "a"))
+KEYS: dict[str, tuple[list[KeySchema], list[KeySchema], list[InspectedKey], list[str], list[str]]] = {
     "new": ([A], [], [], ["add_key"], []),
     "gone": ([], [A], [there(A)], ["drop_key"], []),
     "of a user": ([], [], [there(A), there(UNIQUE), there(TO)], [], []),
@@ -141,56 +141,56 @@ KEYS: dict[str, tuple[list[KeyShape], list[KeyShape], list[FoundKey], list[str],
 
 @pytest.mark.parametrize("name", KEYS)
 def test_keys(name: str) -> None:
-    wanted, made, present, changes, drift = KEYS[name]
-    found = with_keys(wanted, made, present)
-    assert (told(found.changes), told(found.drift)) == (changes, drift)
+    desired, applied, present, changes, drift = KEYS[name]
+    actual = with_keys(desired, applied, present)
+    assert (told(actual.changes), told(actual.drift)) == (changes, drift)
 
 
 def test_of_two_alike_the_one_with_a_usual_name_goes() -> None:
     mine, ours = there(key("i", "a", name="mine")), there(key("i", "a", name="t_a_idx"), plain=True)
     (change,) = with_keys([], [A], [mine, ours]).changes
-    assert change.found is ours
+    assert change.actual is ours
 
 
 def test_a_column_that_was_being_filled_goes_on() -> None:
-    found = sides({"a": GIVEN}, {}, {"a": GIVEN}, filling=frozenset("a"))
-    assert told(found.changes) == ["fill_column"]
-    other = sides({"a": LONG}, {}, {"a": TEXT}, filling=frozenset("a"))
+    actual = sides({"a": GIVEN}, {}, {"a": GIVEN}, backfilling=frozenset("a"))
+    assert told(actual.changes) == ["fill_column"]
+    other = sides({"a": LONG}, {}, {"a": TEXT}, backfilling=frozenset("a"))
     assert told(other.changes) == ["fill_column", "retype"]  # it is FBS's, whatever the record says
 
 
 def test_a_foreign_key_is_taken_off_while_an_end_gets_another_type() -> None:
-    refers = KeyShape(kind="f", columns=("a",), target=("o", ("k",)))
-    wanted = {
-        "o": TableShape(columns={"k": TEXT}),
-        "t": TableShape(columns={"a": TEXT}, keys=(refers,)),
+    refers = KeySchema(kind="f", columns=("a",), target=("o", ("k",)))
+    desired = {
+        "o": TableSchema(columns={"k": TEXT}),
+        "t": TableSchema(columns={"a": TEXT}, keys=(refers,)),
     }
-    made = {
-        "o": TableShape(columns={"k": ColumnShape(type="integer")}),
-        "t": TableShape(columns={"a": ColumnShape(type="integer")}, keys=(refers,)),
+    applied = {
+        "o": TableSchema(columns={"k": ColumnSchema(type="integer")}),
+        "t": TableSchema(columns={"a": ColumnSchema(type="integer")}, keys=(refers,)),
     }
-    found = Found(
+    actual = InspectedSchema(
         tables={
-            "o": FoundTable(columns=made["o"].columns),
-            "t": FoundTable(columns=made["t"].columns, keys=(there(refers),)),
+            "o": InspectedTable(columns=applied["o"].columns),
+            "t": InspectedTable(columns=applied["t"].columns, keys=(there(refers),)),
         }
     )
-    changes = compare(wanted, made, found, owned=("o", "t")).changes
+    changes = compare(desired, applied, actual, owned=("o", "t")).changes
     assert told(changes) == ["retype", "retype", "drop_key", "add_key"]
 
 
 # renames
 
 
-def _going(**columns: ColumnShape) -> list[Change]:
-    return [Change(what=What.DROP_COLUMN, table="t", column=name, before=kind) for name, kind in columns.items()]
+def _going(**columns: ColumnSchema) -> list[Change]:
+    return [Change(kind=ChangeKind.DROP_COLUMN, table="t", column=name, before=kind) for name, kind in columns.items()]
 
 
-def _coming(**columns: ColumnShape) -> list[Change]:
-    return [Change(what=What.ADD_COLUMN, table="t", column=name, after=kind) for name, kind in columns.items()]
+def _coming(**columns: ColumnSchema) -> list[Change]:
+    return [Change(kind=ChangeKind.ADD_COLUMN, table="t", column=name, after=kind) for name, kind in columns.items()]
 
 
-NUMBER = ColumnShape(type="integer")
+NUMBER = ColumnSchema(type="integer")
 
 
 @pytest.mark.parametrize(
@@ -206,14 +206,14 @@ NUMBER = ColumnShape(type="integer")
     ],
 )
 def test_columns_that_may_have_been_renamed(
-    going: dict[str, ColumnShape], coming: dict[str, ColumnShape], expected: dict[str, str]
+    going: dict[str, ColumnSchema], coming: dict[str, ColumnSchema], expected: dict[str, str]
 ) -> None:
     difference = Difference(changes=(*_going(**going), *_coming(**coming)))
-    assert possible(difference, {"t"}) == {("t", old): new for old, new in expected.items()}
-    assert possible(difference, ()) == {}
+    assert likely_renames(difference, {"t"}) == {("t", old): new for old, new in expected.items()}
+    assert likely_renames(difference, ()) == {}
 
 
 def test_a_table_with_points_in_its_name_can_be_named() -> None:
-    wanted = {name: TableShape(columns={"new": TEXT}) for name in ("a", "a.b")}
-    found = Found(tables={"a.b": FoundTable(columns={"old": TEXT})})
-    assert answers(["a.b.old=new"], wanted, found) == {("a.b", "old"): "new"}
+    desired = {name: TableSchema(columns={"new": TEXT}) for name in ("a", "a.b")}
+    actual = InspectedSchema(tables={"a.b": InspectedTable(columns={"old": TEXT})})
+    assert requested_renames(["a.b.old=new"], desired, actual) == {("a.b", "old"): "new"}

@@ -8,8 +8,8 @@ from fbs_worker.core.errors import DatabaseBusy, DatabaseError, FBSError, Refuse
 from fbs_worker.migration.apply import journal
 from fbs_worker.migration.apply.executor import _groups
 from fbs_worker.migration.apply.lock_retry import strongest
-from fbs_worker.migration.apply.preflight import told_of
-from fbs_worker.migration.inspect.snapshot import Look, changed
+from fbs_worker.migration.apply.preflight import statement_error
+from fbs_worker.migration.inspect.snapshot import TableSnapshot, snapshot_changes
 from fbs_worker.migration.model.plan import Lock, Mode, Step
 
 
@@ -28,7 +28,7 @@ def step(mode: Mode = Mode.TRANSACTION) -> Step:
     ],
 )
 def test_what_is_written_is_read(statement: str, facts: dict[str, object]) -> None:
-    written = journal._written(statement, facts)
+    written = journal._render(statement, facts)
     assert journal._read(written) == (statement, facts)
     assert written.startswith(statement)
 
@@ -38,8 +38,8 @@ def test_what_others_wrote_has_no_facts(written: str) -> None:
     assert journal._read(written) == (written, {})
 
 
-def row(number: int, status: str, run: str = "a", **facts: object) -> journal.Row:
-    return journal.Row(
+def row(number: int, status: str, run: str = "a", **facts: object) -> journal.JournalRow:
+    return journal.JournalRow(
         number=number,
         kind="x",
         table="t",
@@ -62,8 +62,8 @@ def row(number: int, status: str, run: str = "a", **facts: object) -> journal.Ro
         ([row(1, "failed", closed=True)], False),
     ],
 )
-def test_whether_one_was_cut_off(rows: list[journal.Row], expected: bool) -> None:
-    assert journal.unfinished(rows) is expected
+def test_whether_one_was_cut_off(rows: list[journal.JournalRow], expected: bool) -> None:
+    assert journal.is_unfinished(rows) is expected
 
 
 def test_neighbours_in_a_transaction_run_together() -> None:
@@ -94,7 +94,7 @@ INTEGER, TEXT = ("integer", None), ("text", "'x'")
     ],
 )
 def test_what_a_statement_made(before: dict[str, object], after: dict[str, object], expected: object) -> None:
-    assert changed(Look(columns=before), Look(columns=after)) == expected  # type: ignore[arg-type]
+    assert snapshot_changes(TableSnapshot(columns=before), TableSnapshot(columns=after)) == expected  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -102,12 +102,12 @@ def test_what_a_statement_made(before: dict[str, object], after: dict[str, objec
     [("2BP01", RefusedError, "stand on it"), ("23505", DatabaseError, "plan again"), ("42703", DatabaseError, "look")],
 )
 def test_an_error_says_how_far_it_came(sqlstate: str, kind: type[FBSError], hint: str) -> None:
-    told = told_of(DatabaseError("No.", hint="look", sqlstate=sqlstate), step(), done=1, total=3)
+    told = statement_error(DatabaseError("No.", hint="look", sqlstate=sqlstate), step(), done=1, total=3)
     assert type(told) is kind
     assert told.message == "r_tenant: add column failed: No. 1 of 3 statements have run, and stay."
     assert hint in told.hint
     assert told.context == {
         "sqlstate": sqlstate, "statement": "SELECT 1", "table": "r_tenant", "executed": 1, "total": 3
     }  # fmt: skip
-    busy = told_of(DatabaseBusy("Busy."), step(), done=0, total=3)
+    busy = statement_error(DatabaseBusy("Busy."), step(), done=0, total=3)
     assert (busy.message, busy.retryable) == ("r_tenant: add column failed: Busy.", True)

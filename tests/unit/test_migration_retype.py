@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from fbs_worker.migration.model.type_conversion import Type, conversion, parsed
+from fbs_worker.migration.model.type_conversion import Type, conversion, parse_type
 
 TYPES = {
     "character varying(50)": Type(base="character varying", numbers=(50,)),
@@ -21,7 +21,7 @@ TYPES = {
 
 @pytest.mark.parametrize("written", TYPES)
 def test_types_are_taken_apart(written: str) -> None:
-    assert parsed(written) == TYPES[written]
+    assert parse_type(written) == TYPES[written]
 
 
 # before, after: rewrites, may fail, loses values
@@ -64,19 +64,19 @@ CASES = {
 def test_what_may_happen_to_values(types: tuple[str, str]) -> None:
     found = conversion(*types, '"c"')
     assert (found.rewrites, found.may_fail, found.lossy) == CASES[types]
-    assert bool(found.fails) == found.may_fail
-    assert not (found.lossy and found.back)
+    assert bool(found.fails_where) == found.may_fail
+    assert not (found.lossy and found.reverse)
 
 
 @pytest.mark.parametrize(("before", "after"), list(product(TYPES, TYPES)))
 def test_nothing_is_cut_off_without_a_word(before: str, after: str) -> None:
     """A cast to a limited text would do so; what PostgreSQL does by itself refuses."""
     found = conversion(before, after, '"c"')
-    assert found.implied or "::character varying(" not in found.value
+    assert found.implicit or "::character varying(" not in found.value
 
 
 def test_an_older_server_cannot_be_asked_what_a_text_spells() -> None:
     found = conversion("text", "integer", '"c"', server_version=150_004)
-    assert (found.may_fail, found.fails) == (True, "")
+    assert (found.may_fail, found.fails_where) == (True, "")
     # what can be told by comparing is asked everywhere
-    assert conversion("bigint", "integer", '"c"', server_version=150_004).fails
+    assert conversion("bigint", "integer", '"c"', server_version=150_004).fails_where

@@ -10,14 +10,14 @@ from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, Meta
 from fbs_worker.core.errors import DatabaseError
 from fbs_worker.migration.model.schema import (
     SERIAL,
-    ColumnShape,
-    KeyShape,
-    TableShape,
+    ColumnSchema,
+    KeySchema,
+    TableSchema,
     canonical,
     from_json,
     is_volatile,
     renamed,
-    shape_of,
+    schema_of,
     to_json,
 )
 from tests.support.rental_tables import rental
@@ -25,8 +25,8 @@ from tests.support.rental_tables import rental
 
 def test_a_shape_survives_json() -> None:
     definition = rental(sale__order={"note": {"type": "text", "stored": True}})
-    shape = shape_of([*definition.system, *definition.tables])
-    assert from_json(to_json(shape)) == shape
+    schema = schema_of([*definition.system, *definition.tables])
+    assert from_json(to_json(schema)) == schema
 
 
 def test_what_a_table_is_written_as() -> None:
@@ -42,7 +42,7 @@ def test_what_a_table_is_written_as() -> None:
         Index("low", "name", postgresql_where=text("o_k > 1"), unique=True),
         Index("plain", "name", "o_k"),
     )
-    assert to_json(shape_of([table])) == {
+    assert to_json(schema_of([table])) == {
         "t": {
             "columns": {
                 "id": ["integer", True, SERIAL],
@@ -132,14 +132,14 @@ def test_defaults_that_may_differ_from_row_to_row(default: str) -> None:
 
 
 def test_columns_called_otherwise() -> None:
-    shape = {
-        "o": TableShape(columns={"k": ColumnShape(type="integer")}, keys=(KeyShape(kind="u", columns=("k",)),)),
-        "t": TableShape(
-            columns={"k": ColumnShape(type="integer")},
-            keys=(KeyShape(kind="f", columns=("k",), target=("o", ("k",))),),
+    schema = {
+        "o": TableSchema(columns={"k": ColumnSchema(type="integer")}, keys=(KeySchema(kind="u", columns=("k",)),)),
+        "t": TableSchema(
+            columns={"k": ColumnSchema(type="integer")},
+            keys=(KeySchema(kind="f", columns=("k",), target=("o", ("k",))),),
         ),
     }
-    after = renamed(shape, {("o", "k"): "number"})
+    after = renamed(schema, {("o", "k"): "number"})
     assert list(after["o"].columns) == ["number"]
     assert after["o"].keys[0].columns == ("number",)
     assert list(after["t"].columns) == ["k"]
@@ -147,7 +147,7 @@ def test_columns_called_otherwise() -> None:
 
 
 def test_names_do_not_tell_keys_apart() -> None:
-    first = KeyShape(kind="u", columns=("a",), name="one")
-    assert first == KeyShape(kind="u", columns=("a",), name="two")
-    assert first.told() == "unique key (a)"
-    assert shape_of([Table("t", MetaData(), Column("a", Text))])["t"].keys == ()
+    first = KeySchema(kind="u", columns=("a",), name="one")
+    assert first == KeySchema(kind="u", columns=("a",), name="two")
+    assert first.label() == "unique key (a)"
+    assert schema_of([Table("t", MetaData(), Column("a", Text))])["t"].keys == ()

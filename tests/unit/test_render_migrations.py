@@ -7,8 +7,7 @@ from typing import Any
 from fbs_worker.cli.output import plain_lines
 from fbs_worker.cli.render_migrations import migrate_blocks, plan_blocks
 from fbs_worker.cli.render_solutions import result_blocks
-from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Plan, Retired, Step
-from fbs_worker.migration.plan.apply_command import apply_command
+from fbs_worker.migration.model.plan import ArchiveTarget, Hazard, Lock, Mode, Plan, Step, apply_command
 
 STEPS = (
     Step(
@@ -21,7 +20,7 @@ STEPS = (
         reason="sale.order.old is gone",
         hazards=frozenset({Hazard.DELETES_DATA}),
         has_rows=True,
-        keeps=Retired(table="r_lease", column="old", keep_in="fbs_retired_r_lease__old"),
+        archive=ArchiveTarget(table="r_lease", column="old", archive_table="fbs_retired_r_lease__old"),
     ),
     Step(
         sql="CREATE INDEX CONCURRENTLY i ON r_lease (note)",

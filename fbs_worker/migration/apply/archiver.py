@@ -17,9 +17,9 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.core.errors import DatabaseError
-from fbs_worker.migration.inspect.snapshot import keys_of
-from fbs_worker.migration.model.archive import Kept, kept_tables, names_of, same_rows, write_comment
-from fbs_worker.migration.model.plan import Retired
+from fbs_worker.migration.inspect.snapshot import table_keys
+from fbs_worker.migration.model.archive import Archive, archive_names, join_condition, list_archives, write_comment
+from fbs_worker.migration.model.plan import ArchiveTarget
 from fbs_worker.schema.inspector import table_exists
 from fbs_worker.schema.naming import derived_name
 
@@ -62,7 +62,7 @@ ORDER BY 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ahead:
+class Precopy:
     """A copy of a column's values that was made before anything is locked.
 
     Attributes:
@@ -70,11 +70,11 @@ class Ahead:
         since: the oldest transaction whose rows it may lack.
     """
 
-    kept: Kept
+    archive: Archive
     since: str
 
 
-def throw_away_unfinished(cursor: Cursor, table_prefix: str, solution: str) -> None:
+def drop_incomplete(cursor: Cursor, table_prefix: str, solution: str) -> None:
     """Drop copies that were made ahead of a migration which did not come about: the values are still in their table.
 
     Args:
@@ -85,12 +85,12 @@ def throw_away_unfinished(cursor: Cursor, table_prefix: str, solution: str) -> N
     Raises:
         psycopg2.Error: to be translated by the caller.
     """
-    for kept in kept_tables(cursor, table_prefix, solution=solution):
-        if not kept.complete:
-            cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(kept.name)))
+    for archive in list_archives(cursor, table_prefix, solution=solution):
+        if not archive.complete:
+            cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(archive.name)))
 
 
-def copy_ahead(cursor: Cursor, retired: Retired, solution: str) -> Ahead | None:
+def precopy_column(cursor: Cursor, target: ArchiveTarget, solution: str) -> Precopy | None:
     """Copy a column's values before anything is locked.
 
     Args:
@@ -104,17 +104,17 @@ def copy_ahead(cursor: Cursor, retired: Retired, solution: str) -> Ahead | None:
     Raises:
         psycopg2.Error: to be translated by the caller.
     """
-    kept = _describe(cursor, retired, solution)
-    if not kept.key:
+    archive = _describe(cursor, target, solution)
+    if not archive.key:
         return None
     cursor.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text")
-    found = cursor.fetchone()
-    _copy(cursor, kept)
-    write_comment(cursor, replace(kept, complete=False))
-    return Ahead(kept=kept, since=found[0] if found else "0")
+    row = cursor.fetchone()
+    _copy(cursor, archive)
+    write_comment(cursor, replace(archive, complete=False))
+    return Precopy(archive=archive, since=row[0] if row else "0")
 
 
-def keep_column(cursor: Cursor, retired: Retired, solution: str, ahead: Ahead | None) -> Kept:
+def archive_column(cursor: Cursor, target: ArchiveTarget, solution: str, precopy: Precopy | None) -> Archive:
     """Keep a column's values, before the statement that takes them away.
 
     Args:
@@ -126,22 +126,22 @@ def keep_column(cursor: Cursor, retired: Retired, solution: str, ahead: Ahead | 
     Raises:
         psycopg2.Error: to be translated by the caller.
     """
-    if ahead is None:
-        kept = _describe(cursor, retired, solution)
-        _copy(cursor, kept)
+    if precopy is None:
+        archive = _describe(cursor, target, solution)
+        _copy(cursor, archive)
     else:
         # what goes with the column may have changed since
-        kept = replace(_describe(cursor, retired, solution), name=ahead.kept.name)
-        if (kept.key, kept.type) != (ahead.kept.key, ahead.kept.type):
+        archive = replace(_describe(cursor, target, solution), name=precopy.archive.name)
+        if (archive.key, archive.type) != (precopy.archive.key, precopy.archive.type):
             raise DatabaseError(
-                f"Somebody changed {kept.told} while its values were copied.", hint="Run the migration again."
+                f"Somebody changed {archive.label} while its values were copied.", hint="Run the migration again."
             )
-        _catch_up(cursor, kept, ahead.since)
-    write_comment(cursor, kept)
-    return kept
+        _copy_changed_rows(cursor, archive, precopy.since)
+    write_comment(cursor, archive)
+    return archive
 
 
-def keep_what_became(cursor: Cursor, kept: Kept) -> Kept:
+def record_converted_values(cursor: Cursor, archive: Archive) -> Archive:
     """After a column's type was narrowed: remember what each value became, and forget those that stayed the same.
 
     Args:
@@ -151,31 +151,31 @@ def keep_what_became(cursor: Cursor, kept: Kept) -> Kept:
     Raises:
         psycopg2.Error: to be translated by the caller.
     """
-    if kept.column is None or not kept.key:
-        return kept
-    cursor.execute(_COLUMN, (_regclass(cursor, kept.table), kept.column))
-    found = cursor.fetchone()
-    if found is None:  # it was dropped
-        return kept
-    became = f"{kept.column[:40]}_became"
-    while became in (*kept.key, kept.column):
+    if archive.column is None or not archive.key:
+        return archive
+    cursor.execute(_COLUMN, (_regclass(cursor, archive.table), archive.column))
+    row = cursor.fetchone()
+    if row is None:  # it was dropped
+        return archive
+    became = f"{archive.column[:40]}_became"
+    while became in (*archive.key, archive.column):
         became += "_"
-    names = {"became": sql.Identifier(became), **names_of(kept)}
-    cursor.execute(sql.SQL("ALTER TABLE {keep} ADD COLUMN {became} {type}").format(type=sql.SQL(found[0]), **names))
+    names = {"became": sql.Identifier(became), **archive_names(archive)}
+    cursor.execute(sql.SQL("ALTER TABLE {keep} ADD COLUMN {became} {type}").format(type=sql.SQL(row[0]), **names))
     cursor.execute(
         sql.SQL("UPDATE {keep} k SET {became} = t.{column} FROM {table} t WHERE {same}").format(
-            same=same_rows(kept), **names
+            same=join_condition(archive), **names
         )
     )
     cursor.execute(
         sql.SQL("DELETE FROM {keep} WHERE {became}::text IS NOT DISTINCT FROM {column}::text").format(**names)
     )
-    changed = replace(kept, became=became)
+    changed = replace(archive, became=became)
     write_comment(cursor, changed)
     return changed
 
 
-def throw_away_empty(cursor: Cursor, kept: Kept) -> bool:
+def drop_if_empty(cursor: Cursor, archive: Archive) -> bool:
     """Drop a table that keeps no row.
 
     Args:
@@ -188,15 +188,15 @@ def throw_away_empty(cursor: Cursor, kept: Kept) -> bool:
     Raises:
         psycopg2.Error: to be translated by the caller.
     """
-    cursor.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(kept.name)))
-    found = cursor.fetchone()
-    if found and found[0]:
+    cursor.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(archive.name)))
+    row = cursor.fetchone()
+    if row and row[0]:
         return False
-    cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(kept.name)))
+    cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(archive.name)))
     return True
 
 
-def keep_table(cursor: Cursor, retired: Retired, solution: str, drop: str) -> tuple[Kept, list[str]]:
+def archive_whole_table(cursor: Cursor, target: ArchiveTarget, solution: str, drop: str) -> tuple[Archive, list[str]]:
     """Put a whole table by, in the place of dropping it.
 
     Args:
@@ -214,16 +214,16 @@ def keep_table(cursor: Cursor, retired: Retired, solution: str, drop: str) -> tu
     cursor.execute("SAVEPOINT fbs_drop")
     cursor.execute(drop)
     cursor.execute("ROLLBACK TO SAVEPOINT fbs_drop")
-    cursor.execute(_GOES_WITH_TABLE, (_regclass(cursor, retired.table),))
+    cursor.execute(_GOES_WITH_TABLE, (_regclass(cursor, target.table),))
     lost = tuple(("f", name, definition) for name, definition in cursor.fetchall())
-    cursor.execute(_NAMED_WITH_TABLE, {"table": _regclass(cursor, retired.table)})
+    cursor.execute(_NAMED_WITH_TABLE, {"table": _regclass(cursor, target.table)})
     named = cursor.fetchall()
-    name = _free_name(cursor, retired.keep_in)
+    name = _free_name(cursor, target.archive_table)
     renamed = tuple(
         (kind, str(derived_name(f"{name}_{number}", "_seq" if kind == "S" else "_idx")), before)
         for number, (before, kind) in enumerate(named)
     )
-    table, keep = sql.Identifier(retired.table), sql.Identifier(name)
+    table, keep = sql.Identifier(target.table), sql.Identifier(name)
     statements = [
         *(
             sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(table, sql.Identifier(constraint))
@@ -235,9 +235,9 @@ def keep_table(cursor: Cursor, retired: Retired, solution: str, drop: str) -> tu
     written = [statement.as_string(cursor) for statement in statements]
     for statement in written:
         cursor.execute(statement)
-    kept = Kept(name=name, solution=solution, table=retired.table, column=None, lost=lost, renamed=renamed)
-    write_comment(cursor, kept)
-    return kept, written
+    archive = Archive(name=name, solution=solution, table=target.table, column=None, lost=lost, renamed=renamed)
+    write_comment(cursor, archive)
+    return archive, written
 
 
 def _rename(kind: str, before: str, now: str) -> sql.Composed:
@@ -245,53 +245,55 @@ def _rename(kind: str, before: str, now: str) -> sql.Composed:
     return sql.SQL("ALTER {} {} RENAME TO {}").format(what, sql.Identifier(before), sql.Identifier(now))
 
 
-def _describe(cursor: Cursor, retired: Retired, solution: str) -> Kept:
-    table, column = _regclass(cursor, retired.table), retired.column
+def _describe(cursor: Cursor, target: ArchiveTarget, solution: str) -> Archive:
+    table, column = _regclass(cursor, target.table), target.column
     cursor.execute(_COLUMN, (table, column))
-    found = cursor.fetchone()
-    if found is None or column is None:
-        raise DatabaseError(f"{retired.table}.{column} is not there any more.", hint="Plan the migration again.")
+    row = cursor.fetchone()
+    if row is None or column is None:
+        raise DatabaseError(f"{target.table}.{column} is not there any more.", hint="Plan the migration again.")
     cursor.execute(_KEY, (table,))
     key = tuple(name for (name,) in cursor.fetchall())
     cursor.execute(_GOES_WITH_COLUMN, {"table": table, "column": column})
-    going = {name for (name,) in cursor.fetchall()}
-    lost = tuple(key for key in keys_of(cursor, retired.table) if key[1] in going)
-    return Kept(
-        name=_free_name(cursor, retired.keep_in),
+    dropped = {name for (name,) in cursor.fetchall()}
+    lost = tuple(key for key in table_keys(cursor, target.table) if key[1] in dropped)
+    return Archive(
+        name=_free_name(cursor, target.archive_table),
         solution=solution,
-        table=retired.table,
+        table=target.table,
         column=column,
         key=key if column not in key else (),
-        type=found[0],
-        not_null=found[1],
-        default=found[2],
+        type=row[0],
+        not_null=row[1],
+        default=row[2],
         lost=lost,
     )
 
 
-def _copy(cursor: Cursor, kept: Kept) -> None:
+def _copy(cursor: Cursor, archive: Archive) -> None:
     """Rows without a value are left out; without a key whole rows are kept."""
-    names = names_of(kept)
-    columns = sql.SQL(", ").join(map(sql.Identifier, (*kept.key, str(kept.column)))) if kept.key else sql.SQL("*")
+    names = archive_names(archive)
+    columns = (
+        sql.SQL(", ").join(map(sql.Identifier, (*archive.key, str(archive.column)))) if archive.key else sql.SQL("*")
+    )
     cursor.execute(
         sql.SQL("CREATE TABLE {keep} AS SELECT {columns} FROM {table} WHERE {column} IS NOT NULL").format(
             columns=columns, **names
         )
     )
-    if kept.key:
-        key = sql.SQL(", ").join(map(sql.Identifier, kept.key))
+    if archive.key:
+        key = sql.SQL(", ").join(map(sql.Identifier, archive.key))
         cursor.execute(sql.SQL("ALTER TABLE {keep} ADD PRIMARY KEY ({key})").format(keep=names["keep"], key=key))
 
 
-def _catch_up(cursor: Cursor, kept: Kept, since: str) -> None:
+def _copy_changed_rows(cursor: Cursor, archive: Archive, since: str) -> None:
     """Take over rows that were written since a copy; rows deleted since are of no use to anyone."""
-    columns = sql.SQL(", ").join(map(sql.Identifier, (*kept.key, str(kept.column))))
-    key = sql.SQL(", ").join(map(sql.Identifier, kept.key))
+    columns = sql.SQL(", ").join(map(sql.Identifier, (*archive.key, str(archive.column))))
+    key = sql.SQL(", ").join(map(sql.Identifier, archive.key))
     cursor.execute(
         sql.SQL(
             "INSERT INTO {keep} ({columns}) SELECT {columns} FROM {table} WHERE age(xmin) <= age({since}::xid)"
             " ON CONFLICT ({key}) DO UPDATE SET {column} = EXCLUDED.{column}"
-        ).format(columns=columns, key=key, since=sql.Literal(since), **names_of(kept))
+        ).format(columns=columns, key=key, since=sql.Literal(since), **archive_names(archive))
     )
 
 

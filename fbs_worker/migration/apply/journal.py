@@ -34,7 +34,7 @@ _FACTS: Final = "\n-- fbs: "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class JournalRow:
     """A statement that ran, failed, or is to run.
 
     Attributes:
@@ -71,7 +71,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Undoes:
+class Reversal:
     """What a step of an undo reverts.
 
     Attributes:
@@ -125,7 +125,7 @@ def ensure_table(connection: Connection, table_prefix: str) -> bool:
         return ensure_tables(connection, table_prefix, (schema_migrations_table,))
 
 
-def history(cursor: Cursor, table_prefix: str, solution: str) -> list[Row]:
+def history(cursor: Cursor, table_prefix: str, solution: str) -> list[JournalRow]:
     """The rows of a solution, the oldest first; none where there is no table.
 
     Args:
@@ -149,7 +149,7 @@ def history(cursor: Cursor, table_prefix: str, solution: str) -> list[Row]:
     return list(map(_row, cursor.fetchall()))
 
 
-def unfinished(rows: Sequence[Row]) -> bool:
+def is_unfinished(rows: Sequence[JournalRow]) -> bool:
     """Whether a solution's last migration was cut off, or failed.
 
     Args:
@@ -159,7 +159,7 @@ def unfinished(rows: Sequence[Row]) -> bool:
     return failed_last or any(row.status == PENDING and row.run for row in rows)
 
 
-def take_up(cursor: Cursor, table_prefix: str, solution: str, planned: Collection[str], *, undo: bool) -> str:
+def resume(cursor: Cursor, table_prefix: str, solution: str, planned: Collection[str], *, undo: bool) -> str:
     """Clear up behind a migration that was cut off.
 
     Rows of statements that never began are taken away: the plan, made from the database as it is, has those that are
@@ -186,18 +186,18 @@ def take_up(cursor: Cursor, table_prefix: str, solution: str, planned: Collectio
         follows_failure = position > 0 and rows[position - 1].status == FAILED
         began = first.facts.get("mode") != Mode.TRANSACTION and not follows_failure
         if began and first.statement not in planned:
-            told = Entry(number=first.number, statement=first.statement, facts=first.facts)
-            _mark(cursor, table_prefix, told, EXECUTED)
+            updated = Entry(number=first.number, statement=first.statement, facts=first.facts)
+            _update(cursor, table_prefix, updated, EXECUTED)
             left = left[1:]
         cursor.execute(
             sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(sql.Identifier(migrations_table(table_prefix))),
             ([row.number for row in left],),
         )
-    goes_on = unfinished(rows) and rows[-1].run and undo == rows[-1].is_undo
+    goes_on = is_unfinished(rows) and rows[-1].run and undo == rows[-1].is_undo
     return rows[-1].run if goes_on else uuid.uuid4().hex[:12]
 
 
-def begin(
+def write_pending(
     cursor: Cursor,
     table_prefix: str,
     solution: str,
@@ -205,7 +205,7 @@ def begin(
     *,
     run: str,
     before: Mapping[str, Any] | None = None,
-    undoes: Sequence[Undoes] = (),
+    reversals: Sequence[Reversal] = (),
 ) -> list[Entry]:
     """Write what is to run.
 
@@ -224,18 +224,18 @@ def begin(
     Raises:
         psycopg2.Error: to be translated by the caller.
     """
-    every: list[dict[str, Any]] = []
+    all_facts: list[dict[str, Any]] = []
     for number, step in enumerate(steps):
         facts = {
             "run": run,
             "mode": str(step.mode),
             "hazards": sorted(map(str, step.hazards & MUST_BE_ALLOWED)),
             "undo": step.undo,
-            **(_told(undoes[number]) if undoes else {}),
+            **(_reversal_facts(reversals[number]) if reversals else {}),
             "before": before if number == 0 else None,
             "reason": step.reason,
         }
-        every.append({key: value for key, value in facts.items() if value})
+        all_facts.append({key: value for key, value in facts.items() if value})
     if not steps:
         return []
     numbers = execute_values(
@@ -244,19 +244,19 @@ def begin(
             "INSERT INTO {} (solution_name, migration_type, table_name, sql_statement, status) VALUES %s RETURNING id"
         ).format(sql.Identifier(migrations_table(table_prefix))),
         [
-            (solution, step.kind, step.table, _written(step.sql, facts), PENDING)
-            for step, facts in zip(steps, every, strict=True)
+            (solution, step.kind, step.table, _render(step.sql, facts), PENDING)
+            for step, facts in zip(steps, all_facts, strict=True)
         ],
         page_size=len(steps),
         fetch=True,
     )
     return [
         Entry(number=number, statement=step.sql, facts=facts)
-        for (number,), step, facts in zip(numbers, steps, every, strict=True)
+        for (number,), step, facts in zip(numbers, steps, all_facts, strict=True)
     ]
 
 
-def executed(cursor: Cursor, table_prefix: str, entry: Entry, *, ran: str = "", **found: Any) -> None:
+def mark_executed(cursor: Cursor, table_prefix: str, entry: Entry, *, ran: str = "", **more: Any) -> None:
     """A statement has run.
 
     Args:
@@ -269,12 +269,12 @@ def executed(cursor: Cursor, table_prefix: str, entry: Entry, *, ran: str = "", 
     Raises:
         psycopg2.Error: to be translated by the caller.
     """
-    facts = {**entry.facts, **{key: value for key, value in found.items() if value}}
-    told = Entry(number=entry.number, statement=ran or entry.statement, facts=facts)
-    _mark(cursor, table_prefix, told, EXECUTED)
+    facts = {**entry.facts, **{key: value for key, value in more.items() if value}}
+    updated = Entry(number=entry.number, statement=ran or entry.statement, facts=facts)
+    _update(cursor, table_prefix, updated, EXECUTED)
 
 
-def failed(cursor: Cursor, table_prefix: str, entry: Entry, why: str) -> None:
+def mark_failed(cursor: Cursor, table_prefix: str, entry: Entry, why: str) -> None:
     """A statement has failed, and what it did is rolled back.
 
     Args:
@@ -286,11 +286,11 @@ def failed(cursor: Cursor, table_prefix: str, entry: Entry, why: str) -> None:
     Raises:
         psycopg2.Error: to be translated by the caller.
     """
-    told = Entry(number=entry.number, statement=entry.statement, facts={**entry.facts, "error": why})
-    _mark(cursor, table_prefix, told, FAILED)
+    updated = Entry(number=entry.number, statement=entry.statement, facts={**entry.facts, "error": why})
+    _update(cursor, table_prefix, updated, FAILED)
 
 
-def close(cursor: Cursor, table_prefix: str, solution: str) -> None:
+def close_failed(cursor: Cursor, table_prefix: str, solution: str) -> None:
     """Nothing is left to do: what failed last is no longer needed, and the next migration is one of its own.
 
     Args:
@@ -304,36 +304,36 @@ def close(cursor: Cursor, table_prefix: str, solution: str) -> None:
     rows = history(cursor, table_prefix, solution)
     if rows and rows[-1].status == FAILED:
         row = rows[-1]
-        told = Entry(number=row.number, statement=row.statement, facts={**row.facts, "closed": True})
-        _mark(cursor, table_prefix, told, FAILED)
+        updated = Entry(number=row.number, statement=row.statement, facts={**row.facts, "closed": True})
+        _update(cursor, table_prefix, updated, FAILED)
 
 
-def _mark(cursor: Cursor, table_prefix: str, entry: Entry, status: str) -> None:
+def _update(cursor: Cursor, table_prefix: str, entry: Entry, status: str) -> None:
     """The clock's time, not the transaction's: statements of one transaction stay apart."""
     cursor.execute(
         sql.SQL(
             "UPDATE {} SET status = %s, sql_statement = %s, executed_at = CASE WHEN %s THEN"
             " clock_timestamp() AT TIME ZONE 'UTC' END WHERE id = %s"
         ).format(sql.Identifier(migrations_table(table_prefix))),
-        (status, _written(entry.statement, entry.facts), status == EXECUTED, entry.number),
+        (status, _render(entry.statement, entry.facts), status == EXECUTED, entry.number),
     )
 
 
-def _told(undoes: Undoes) -> dict[str, Any]:
-    return {"undoes": undoes.row, "of": undoes.of, "reverted": undoes.reverted}
+def _reversal_facts(reversal: Reversal) -> dict[str, Any]:
+    return {"undoes": reversal.row, "of": reversal.of, "reverted": reversal.reverted}
 
 
-def _written(statement: str, facts: Mapping[str, Any]) -> str:
-    told = {key: value for key, value in facts.items() if key != "reason"}
+def _render(statement: str, facts: Mapping[str, Any]) -> str:
+    stored = {key: value for key, value in facts.items() if key != "reason"}
     reason = " ".join(str(facts.get("reason") or "").split())
     comment = f"\n-- {reason}" if reason else ""
-    return f"{statement}{comment}{_FACTS}{json.dumps(told)}"
+    return f"{statement}{comment}{_FACTS}{json.dumps(stored)}"
 
 
-def _row(found: tuple[Any, ...]) -> Row:
-    number, kind, table, written, status, executed_at = found
+def _row(row: tuple[Any, ...]) -> JournalRow:
+    number, kind, table, written, status, executed_at = row
     statement, facts = _read(written)
-    return Row(
+    return JournalRow(
         number=number,
         kind=kind,
         table=table,
@@ -346,9 +346,9 @@ def _row(found: tuple[Any, ...]) -> Row:
 
 def _read(written: str) -> tuple[str, dict[str, Any]]:
     """A row that somebody else wrote has no facts."""
-    statement, found, told = written.rpartition(_FACTS)
+    statement, marker, stored = written.rpartition(_FACTS)
     try:
-        facts = json.loads(told) if found else None
+        facts = json.loads(stored) if marker else None
     except ValueError:
         facts = None
     if not isinstance(facts, dict):

@@ -24,7 +24,7 @@ from fbs_worker.migration.model.plan import Lock
 
 T = TypeVar("T")
 
-_WAITED: Final = frozenset({"40001", "40P01", "55P03"})
+_RETRYABLE: Final = frozenset({"40001", "40P01", "55P03"})
 """Serialisation failure, deadlock, lock not available: over at the next try. A statement time-out (57014) is not."""
 
 _STRENGTH: Final = (
@@ -35,16 +35,16 @@ _STRENGTH: Final = (
     Lock.ACCESS_EXCLUSIVE,
 )
 
-HOLDS_UP: Final = frozenset({Lock.SHARE_ROW_EXCLUSIVE, Lock.ACCESS_EXCLUSIVE})
+BLOCKS_WRITERS: Final = frozenset({Lock.SHARE_ROW_EXCLUSIVE, Lock.ACCESS_EXCLUSIVE})
 """The locks that those who write queue behind, granted or not."""
 
-_LEAST: Final = 0.05
+_MIN_LOCK_TIMEOUT: Final = 0.05
 """Seconds that each lock is waited for when the time for all of them is over: a free one is got at once anyway."""
 
-_LOOK: Final = 0.5
+_POLL_SECONDS: Final = 0.5
 """Seconds between two looks whether the job was cancelled."""
 
-_HOLDERS: Final = """
+_BLOCKERS: Final = """
 SELECT DISTINCT coalesce(nullif(a.application_name, ''), 'a session') || ' (process ' || l.pid
     || coalesce(', ' || a.state, '') || coalesce(' for ' || round(extract(epoch FROM now() - a.xact_start)) || ' s', '')
     || ')'
@@ -55,7 +55,7 @@ WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_backend_pid()
 ORDER BY 1
 """
 
-_NOTICE_A_DEAD_CLIENT: Final = """
+_DETECT_DEAD_CLIENT: Final = """
 SELECT set_config(name, '2s', FALSE) FROM pg_settings
 WHERE name = 'client_connection_check_interval' AND version() !~* 'windows|mingw|msvc|visual'
 """
@@ -72,7 +72,7 @@ _SET_SESSION: Final = "SELECT set_config('lock_timeout', %s, FALSE), set_config(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class LockPolicy:
     """How long a migration waits and works at a time; all times in seconds.
 
     Attributes:
@@ -90,18 +90,18 @@ class Pace:
     """
 
     lock: float = 0.4
-    patience: float = 30.0
-    alone: float = 300.0
-    quick: float = 10.0
-    long: float = 2_700.0
-    tries: int = 12
-    pause: float = 0.1
-    longest_pause: float = 10.0
-    rest: float = 0.5
-    copy_above: int = 8_000_000
+    nonblocking_lock: float = 30.0
+    concurrent_lock: float = 300.0
+    short_statement: float = 10.0
+    long_statement: float = 2_700.0
+    attempts: int = 12
+    backoff: float = 0.1
+    max_backoff: float = 10.0
+    cooldown: float = 0.5
+    precopy_above: int = 8_000_000
 
 
-class Tries:
+class LockRetry:
     """Does what needs locks, again and again until nobody else holds them.
 
     Args:
@@ -110,9 +110,9 @@ class Tries:
         progress: told of each try that was in vain; raises JobCancelled to give up.
     """
 
-    def __init__(self, connection: Connection, pace: Pace, progress: Progress) -> None:
+    def __init__(self, connection: Connection, policy: LockPolicy, progress: Progress) -> None:
         self._connection = connection
-        self._pace = pace
+        self._policy = policy
         self._progress = progress
 
     def __call__(self, work: Callable[[], T], *, tables: Collection[str], what: str = "") -> T:
@@ -136,21 +136,21 @@ class Tries:
             try:
                 return work()
             except DatabaseBusy as exc:
-                if exc.context.get("sqlstate") not in _WAITED:
+                if exc.context.get("sqlstate") not in _RETRYABLE:
                     raise _too_long(exc) from exc
-                if number >= self._pace.tries:
+                if number >= self._policy.attempts:
                     raise self._in_use(names, tables, exc) from exc
-            self._progress.advance(0, message=f"{names} is in use; try {number} of {self._pace.tries}")
-            pause = min(self._pace.pause * 2 ** (number - 1), self._pace.longest_pause)
-            rest(random.uniform(0.5, 1.5) * pause, self._progress)  # noqa: S311 -- spreads tries, keeps no secret
+            self._progress.advance(0, message=f"{names} is in use; try {number} of {self._policy.attempts}")
+            backoff = min(self._policy.backoff * 2 ** (number - 1), self._policy.max_backoff)
+            cool_down(random.uniform(0.5, 1.5) * backoff, self._progress)  # noqa: S311 -- spreads tries, keeps no secret
 
     def _in_use(self, names: str, tables: Collection[str], exc: DatabaseBusy) -> DatabaseBusy:
-        users = holders(self._connection, tables)
-        by_whom = f" by {'; '.join(users)}" if users else ""
+        in_use_by = blockers(self._connection, tables)
+        by_whom = f" by {'; '.join(in_use_by)}" if in_use_by else ""
         return DatabaseBusy(
-            f"{names} is in use{by_whom}, at each of {self._pace.tries} tries.",
+            f"{names} is in use{by_whom}, at each of {self._policy.attempts} tries.",
             hint="Run it again once they are done; what has run until now stays.",
-            **{**exc.context, "holders": users},
+            **{**exc.context, "holders": in_use_by},
         )
 
 
@@ -162,7 +162,7 @@ def _too_long(exc: DatabaseBusy) -> DatabaseError:
     )
 
 
-def rest(seconds: float, progress: Progress) -> None:
+def cool_down(seconds: float, progress: Progress) -> None:
     """Let others have their turn.
 
     Args:
@@ -175,10 +175,10 @@ def rest(seconds: float, progress: Progress) -> None:
         left = end - time.monotonic()
         if left <= 0:
             return
-        time.sleep(min(left, _LOOK))
+        time.sleep(min(left, _POLL_SECONDS))
 
 
-def holders(connection: Connection, tables: Collection[str]) -> list[str]:
+def blockers(connection: Connection, tables: Collection[str]) -> list[str]:
     """Who uses tables just now, in words for a person.
 
     Args:
@@ -189,11 +189,11 @@ def holders(connection: Connection, tables: Collection[str]) -> list[str]:
         DatabaseError, DatabaseUnreachable: as their names say.
     """
     with transaction(connection) as cursor:
-        cursor.execute(_HOLDERS, (list(tables),))
-        return [str(told) for (told,) in cursor.fetchall()]
+        cursor.execute(_BLOCKERS, (list(tables),))
+        return [str(blocker) for (blocker,) in cursor.fetchall()]
 
 
-def notice_a_dead_client(connection: Connection) -> None:
+def detect_dead_client(connection: Connection) -> None:
     """Let the server end what this session does when its client is gone.
 
     Args:
@@ -203,10 +203,10 @@ def notice_a_dead_client(connection: Connection) -> None:
         DatabaseError, DatabaseUnreachable: as their names say.
     """
     with errors_translated(connection), connection, connection.cursor() as cursor:
-        cursor.execute(_NOTICE_A_DEAD_CLIENT)
+        cursor.execute(_DETECT_DEAD_CLIENT)
 
 
-def existing(cursor: Cursor, tables: Collection[str]) -> set[str]:
+def existing_tables(cursor: Cursor, tables: Collection[str]) -> set[str]:
     """Those tables that are there.
 
     Args:
@@ -217,7 +217,7 @@ def existing(cursor: Cursor, tables: Collection[str]) -> set[str]:
     return {name for (name,) in cursor.fetchall()}
 
 
-class Patience:
+class LockBudget:
     """The time that one try may still wait for locks that others queue behind.
 
     Args:
@@ -225,10 +225,10 @@ class Patience:
         pace: how long it is in all.
     """
 
-    def __init__(self, cursor: Cursor, pace: Pace) -> None:
+    def __init__(self, cursor: Cursor, policy: LockPolicy) -> None:
         self._cursor = cursor
-        self._pace = pace
-        self._end = time.monotonic() + pace.lock
+        self._policy = policy
+        self._end = time.monotonic() + policy.lock
 
     def lock(self, tables: Mapping[str, Lock]) -> None:
         """Lock tables before anything is done, in the order of their names; those that are not there are passed over.
@@ -236,10 +236,10 @@ class Patience:
         Args:
             tables: unquoted name → how.
         """
-        there = existing(self._cursor, [name for name, lock in tables.items() if lock is not Lock.NONE])
-        for name in sorted(there):
+        existing = existing_tables(self._cursor, [name for name, lock in tables.items() if lock is not Lock.NONE])
+        for name in sorted(existing):
             mode = sql.SQL(f"LOCK TABLE {{}} IN {tables[name]} MODE")
-            self._execute(mode.format(sql.Identifier(name)), self._pace.quick)
+            self._execute(mode.format(sql.Identifier(name)), self._policy.short_statement)
 
     def execute(self, statement: str, *, takes_long: bool) -> None:
         """Run a statement, which may need one more lock.
@@ -249,26 +249,26 @@ class Patience:
             takes_long: it is known to; its own time does not count as waiting.
         """
         began = time.monotonic()
-        self._execute(statement, self._pace.long if takes_long else self._pace.quick)
+        self._execute(statement, self._policy.long_statement if takes_long else self._policy.short_statement)
         if takes_long:
             self._end += time.monotonic() - began
 
     @contextmanager
-    def working(self) -> Iterator[None]:
+    def long_running(self) -> Iterator[None]:
         """What is done meanwhile may take long, and does not count as waiting."""
         began = time.monotonic()
-        self._cursor.execute(_SET_BOTH, (_ms(_LEAST), _ms(self._pace.long)))
+        self._cursor.execute(_SET_BOTH, (_ms(_MIN_LOCK_TIMEOUT), _ms(self._policy.long_statement)))
         yield
         self._end += time.monotonic() - began
 
     def _execute(self, statement: str | sql.Composed, statement_timeout: float) -> None:
-        lock_timeout = max(self._end - time.monotonic(), _LEAST)
+        lock_timeout = max(self._end - time.monotonic(), _MIN_LOCK_TIMEOUT)
         self._cursor.execute(_SET_BOTH, (_ms(lock_timeout), _ms(statement_timeout)))
         self._cursor.execute(statement)
 
 
 @contextmanager
-def bounded(connection: Connection, *, lock: float, statement: float) -> Iterator[Cursor]:
+def bounded_transaction(connection: Connection, *, lock: float, statement: float) -> Iterator[Cursor]:
     """A transaction with time-outs for locks and for statements.
 
     Args:
@@ -286,7 +286,7 @@ def bounded(connection: Connection, *, lock: float, statement: float) -> Iterato
 
 
 @contextmanager
-def without_transaction(connection: Connection, *, lock: float, statement: float) -> Iterator[Cursor]:
+def autocommit_cursor(connection: Connection, *, lock: float, statement: float) -> Iterator[Cursor]:
     """Each statement by itself, for those that PostgreSQL does not run in a transaction.
 
     Args:

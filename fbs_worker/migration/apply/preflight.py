@@ -12,13 +12,13 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.core.errors import FBSError, RefusedError
-from fbs_worker.migration.apply.lock_retry import existing
+from fbs_worker.migration.apply.lock_retry import existing_tables
 from fbs_worker.migration.model.plan import Hazard, Plan, Step
 
 _SHOWN: Final = 5
 
 
-def refuse(cursor: Cursor, plan: Plan, allowed: Collection[Hazard]) -> None:
+def check_plan(cursor: Cursor, plan: Plan, allowed: Collection[Hazard]) -> None:
     """See that a plan may be applied.
 
     Args:
@@ -30,11 +30,11 @@ def refuse(cursor: Cursor, plan: Plan, allowed: Collection[Hazard]) -> None:
         RefusedError: a hazard was not, or rows do not fit what is to come.
         psycopg2.Error: to be translated by the caller.
     """
-    _refuse_hazards(plan, allowed)
-    _refuse_rows(cursor, plan)
+    _check_hazards(plan, allowed)
+    _check_rows(cursor, plan)
 
 
-def refuse_stale(plan: Plan, now: Plan) -> None:
+def check_not_stale(plan: Plan, now: Plan) -> None:
     """See that a plan still fits the database.
 
     Args:
@@ -52,7 +52,7 @@ def refuse_stale(plan: Plan, now: Plan) -> None:
         )
 
 
-def refuse_filled(cursor: Cursor, table: str) -> None:
+def check_still_empty(cursor: Cursor, table: str) -> None:
     """See that a table which was empty when the plan was made still is, once nobody can write to it any more.
 
     Args:
@@ -63,11 +63,11 @@ def refuse_filled(cursor: Cursor, table: str) -> None:
         RefusedError: it has got rows.
         psycopg2.Error: to be translated by the caller.
     """
-    if not existing(cursor, [table]):
+    if not existing_tables(cursor, [table]):
         return
     cursor.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(table)))
-    found = cursor.fetchone()
-    if found and found[0]:
+    row = cursor.fetchone()
+    if row and row[0]:
         raise RefusedError(
             f"{table} was empty when the plan was made, and holds rows now.",
             hint="Plan again: with rows there is another way.",
@@ -75,7 +75,7 @@ def refuse_filled(cursor: Cursor, table: str) -> None:
         )
 
 
-def told_of(exc: FBSError, step: Step, *, done: int, total: int) -> FBSError:
+def statement_error(exc: FBSError, step: Step, *, done: int, total: int) -> FBSError:
     """An error that says which statement failed, and how far the migration came.
 
     Args:
@@ -97,38 +97,38 @@ def told_of(exc: FBSError, step: Step, *, done: int, total: int) -> FBSError:
     )
 
 
-def _refuse_hazards(plan: Plan, allowed: Collection[Hazard]) -> None:
-    missing = plan.to_be_allowed(allowed)
+def _check_hazards(plan: Plan, allowed: Collection[Hazard]) -> None:
+    missing = plan.unallowed_hazards(allowed)
     if not missing:
         return
     steps = [step for step in plan.steps if step.hazards & missing]
-    told = [f"{', '.join(sorted(step.hazards & missing))}: {step.sql} ({step.reason})" for step in steps]
-    more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
+    lines = [f"{', '.join(sorted(step.hazards & missing))}: {step.sql} ({step.reason})" for step in steps]
+    more = f"; and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
     hint = "Allow it by name: " + " ".join(f"--allow {hazard}" for hazard in sorted(missing))
     if Hazard.POSSIBLE_RENAME in missing and plan.questions:
         hint = f"{'; '.join(plan.questions[:_SHOWN])}. If not: {hint[0].lower()}{hint[1:]}"
     raise RefusedError(
-        f"The plan has hazards that were not allowed; nothing was changed. {'; '.join(told[:_SHOWN])}{more}.",
+        f"The plan has hazards that were not allowed; nothing was changed. {'; '.join(lines[:_SHOWN])}{more}.",
         hint=hint,
         hazards=sorted(map(str, missing)),
         steps=[step.to_dict() for step in steps],
     )
 
 
-def _refuse_rows(cursor: Cursor, plan: Plan) -> None:
-    troubles: list[dict[str, object]] = []
+def _check_rows(cursor: Cursor, plan: Plan) -> None:
+    offending: list[dict[str, object]] = []
     for step in plan.steps:
         if step.check is None:
             continue
         cursor.execute(step.check)
-        found = cursor.fetchone()
-        if found and found[0]:
-            troubles.append({"table": step.table, "rows": int(found[0]), "statement": step.sql, "reason": step.reason})
-    if troubles:
-        told = [f"{t['table']}: {t['rows']} for {t['statement']} ({t['reason']})" for t in troubles]
-        more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
+        row = cursor.fetchone()
+        if row and row[0]:
+            offending.append({"table": step.table, "rows": int(row[0]), "statement": step.sql, "reason": step.reason})
+    if offending:
+        lines = [f"{t['table']}: {t['rows']} for {t['statement']} ({t['reason']})" for t in offending]
+        more = f"; and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
         raise RefusedError(
-            f"Rows do not fit what is to come; nothing was changed. {'; '.join(told[:_SHOWN])}{more}.",
+            f"Rows do not fit what is to come; nothing was changed. {'; '.join(lines[:_SHOWN])}{more}.",
             hint="Correct or remove those rows, then plan again.",
-            rows=troubles,
+            rows=offending,
         )

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import re
 
-from fbs_worker.migration.diagram.model import CONTROLS, Picture, PicturedColumn
+from fbs_worker.migration.diagram.model import CONTROLS, Diagram, DiagramColumn
 
 
-def mermaid(picture: Picture) -> str:
+def mermaid(diagram: Diagram) -> str:
     """A picture as an entity relationship diagram of Mermaid (https://mermaid.js.org/syntax/entityRelationshipDiagram.html).
 
     Args:
         picture: what it shows.
     """
-    lines = ["---", f"title: {_quoted(picture.title)}", "---", "erDiagram"]
-    for table in picture.tables:
+    lines = ["---", f"title: {_quoted(diagram.title)}", "---", "erDiagram"]
+    for table in diagram.tables:
         lines.append(f"    {_quoted(_entity(table.name))} {{")
         lines += [f"        {_attribute(column)}" for column in table.columns]
         lines.append("    }")
         if table.mark:
-            lines.append(f"    %% {_entity(table.name)}: {_plain(table.told or table.mark)}")
-    for link in picture.links:
+            lines.append(f"    %% {_entity(table.name)}: {_plain(table.difference or table.mark)}")
+    for link in diagram.links:
         label = ", ".join(link.columns) + (f" ({link.mark})" if link.mark else "")
         many = "||--o{" if link.required else "|o--o{"
         lines.append(f"    {_quoted(_entity(link.target))} {many} {_quoted(_entity(link.source))} : {_quoted(label)}")
@@ -39,13 +39,13 @@ def _entity(name: str) -> str:
     return re.sub(r"[^\w .-]", "_", name)
 
 
-def _attribute(column: PicturedColumn) -> str:
+def _attribute(column: DiagramColumn) -> str:
     """Type and name are single words of letters, digits and a few signs."""
     words = [_word(column.type), _word(column.name)]
     if column.flags:
         words.append(", ".join(column.flags))
     if column.mark:
-        words.append(_quoted(f"{column.mark}: {column.told}"))
+        words.append(_quoted(f"{column.mark}: {column.difference}"))
     return " ".join(words)
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from fbs_worker.migration.diff.changes import Change, Difference, What
-from fbs_worker.migration.inspect.inspector import Found
-from fbs_worker.migration.model.schema import FOREIGN, PRIMARY, UNIQUE, ColumnShape, KeyShape, Shape
+from fbs_worker.migration.diff.changes import Change, ChangeKind, Difference
+from fbs_worker.migration.inspect.inspector import InspectedSchema
+from fbs_worker.migration.model.schema import FOREIGN, PRIMARY, UNIQUE, ColumnSchema, KeySchema, Schema
 
 CONTROLS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -26,7 +26,7 @@ class Mark(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PicturedColumn:
+class DiagramColumn:
     """A column.
 
     Attributes:
@@ -43,11 +43,11 @@ class PicturedColumn:
     becomes: str = ""
     flags: tuple[str, ...] = ()
     mark: Mark = Mark.NONE
-    told: str = ""
+    difference: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PicturedTable:
+class DiagramTable:
     """A table.
 
     Attributes:
@@ -59,14 +59,14 @@ class PicturedTable:
     """
 
     name: str
-    columns: tuple[PicturedColumn, ...] = ()
+    columns: tuple[DiagramColumn, ...] = ()
     mirrored: bool = False
     mark: Mark = Mark.NONE
-    told: str = ""
+    difference: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PicturedLink:
+class DiagramLink:
     """A foreign key.
 
     Attributes:
@@ -85,7 +85,7 @@ class PicturedLink:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
+class Diagram:
     """What a diagram shows.
 
     Attributes:
@@ -95,20 +95,20 @@ class Picture:
     """
 
     title: str
-    tables: tuple[PicturedTable, ...]
-    links: tuple[PicturedLink, ...] = ()
+    tables: tuple[DiagramTable, ...]
+    links: tuple[DiagramLink, ...] = ()
 
     @property
     def marks(self) -> list[Mark]:
         """Those that are in it."""
         columns = (column.mark for table in self.tables for column in table.columns)
-        there = {*(table.mark for table in self.tables), *columns, *(link.mark for link in self.links)}
-        return [mark for mark in Mark if mark and mark in there]
+        existing = {*(table.mark for table in self.tables), *columns, *(link.mark for link in self.links)}
+        return [mark for mark in Mark if mark and mark in existing]
 
 
-def picture_of(
-    title: str, *, wanted: Shape, found: Found, difference: Difference, mirrored: Collection[str] = ()
-) -> Picture:
+def build_diagram(
+    title: str, *, desired: Schema, actual: InspectedSchema, difference: Difference, mirrored: Collection[str] = ()
+) -> Diagram:
     """The picture of a solution's tables.
 
     Args:
@@ -118,56 +118,56 @@ def picture_of(
         difference: what is to change.
         mirrored: the tables of mirrored models.
     """
-    view = _View(wanted, found, difference)
+    view = _View(desired, actual, difference)
     tables = tuple(
-        PicturedTable(
+        DiagramTable(
             name=name,
             columns=tuple(view.columns(name)),
             mirrored=any(name == table or name.startswith(f"{table}__") for table in mirrored),
             mark=view.mark(name),
-            told=view.told(name),
+            difference=view.difference(name),
         )
-        for name in sorted({*wanted, *found.tables})
+        for name in sorted({*desired, *actual.tables})
     )
     names = {table.name for table in tables}
     links = [link for name in sorted(names) for link in view.links(name) if link.target in names]
-    return Picture(title=title, tables=tables, links=tuple(links))
+    return Diagram(title=title, tables=tables, links=tuple(links))
 
 
 class _View:
     """The three sides, asked about one table at a time."""
 
-    def __init__(self, wanted: Shape, found: Found, difference: Difference) -> None:
-        self._wanted = wanted
-        self._found = found
+    def __init__(self, desired: Schema, actual: InspectedSchema, difference: Difference) -> None:
+        self._desired = desired
+        self._actual = actual
         self._difference = difference
         self._changes = _by_table(difference.changes)
         self._drift = _by_table(difference.drift)
 
     def mark(self, table: str) -> Mark:
-        kinds = {change.what for change in self._changes.get(table, ())}
-        if What.CREATE_TABLE in kinds:
+        kinds = {change.kind for change in self._changes.get(table, ())}
+        if ChangeKind.CREATE_TABLE in kinds:
             return Mark.NEW
-        if What.DROP_TABLE in kinds:
+        if ChangeKind.DROP_TABLE in kinds:
             return Mark.GONE
         return Mark.DRIFT if table in self._difference.blocked else Mark.NONE
 
-    def told(self, table: str) -> str:
+    def difference(self, table: str) -> str:
         if table in self._difference.blocked:
             return f"{self._difference.blocked[table]} that FBS did not make is in the way"
-        aside = [change.told() for change in self._changes.get(table, ()) if not change.column]
-        return "; ".join(told.removeprefix(f"{table}: ") for told in aside)
+        others = [change.describe() for change in self._changes.get(table, ()) if not change.column]
+        return "; ".join(difference.removeprefix(f"{table}: ") for difference in others)
 
-    def columns(self, table: str) -> Iterator[PicturedColumn]:
-        there = self._found.tables.get(table)
-        shown: dict[str, ColumnShape] = dict(there.columns) if there is not None else {}
-        if there is None and table in self._wanted:
-            shown = dict(self._wanted[table].columns)
+    def columns(self, table: str) -> Iterator[DiagramColumn]:
+        existing = self._actual.tables.get(table)
+        shown: dict[str, ColumnSchema] = dict(existing.columns) if existing is not None else {}
+        if existing is None and table in self._desired:
+            shown = dict(self._desired[table].columns)
         marks: dict[str, tuple[Mark, str]] = {}
         retyped = {
             change.column: short(change.after.type)
             for change in self._changes.get(table, ())
-            if change.what is What.RETYPE and change.after is not None
+            if change.kind is ChangeKind.RETYPE and change.after is not None
         }
         for changes, by_hand in ((self._drift, True), (self._changes, False)):
             for change in changes.get(table, ()):
@@ -175,33 +175,37 @@ class _View:
                     continue
                 if change.after is not None:
                     shown.setdefault(change.column, change.after)
-                mark = Mark.DRIFT if by_hand else _MARKS.get(change.what, Mark.CHANGED)
+                mark = Mark.DRIFT if by_hand else _MARKS.get(change.kind, Mark.CHANGED)
                 before = marks.get(change.column, (mark, ""))[1]
-                told = change.told().partition(": ")[2]
-                marks[change.column] = mark, f"{before}; {told}" if before else told
+                difference = change.describe().partition(": ")[2]
+                marks[change.column] = mark, f"{before}; {difference}" if before else difference
         flags = self._flags(table)
         for name, column in shown.items():
-            mark, told = marks.get(name, (Mark.NONE, ""))
+            mark, difference = marks.get(name, (Mark.NONE, ""))
             kinds = tuple(flag for flag in ("PK", "FK", "UK") if name in flags[flag])
-            yield PicturedColumn(
+            yield DiagramColumn(
                 name=name,
                 type=short(column.type),
                 becomes=retyped.get(name, ""),
                 flags=kinds,
                 mark=mark,
-                told=told,
+                difference=difference,
             )
 
-    def links(self, table: str) -> Iterator[PicturedLink]:
+    def links(self, table: str) -> Iterator[DiagramLink]:
         changes = self._changes.get(table, ())
-        coming = {_ends(change.key): change.key for change in changes if change.what is What.ADD_KEY and change.key}
-        going = {_ends(change.found.shape) for change in changes if change.what is What.DROP_KEY and change.found}
+        coming = {
+            _ends(change.key): change.key for change in changes if change.kind is ChangeKind.ADD_KEY and change.key
+        }
+        going = {
+            _ends(change.actual.schema) for change in changes if change.kind is ChangeKind.DROP_KEY and change.actual
+        }
         missing = {
             _ends(change.key): change.key
             for change in self._drift.get(table, ())
-            if change.what is What.ADD_KEY and change.key
+            if change.kind is ChangeKind.ADD_KEY and change.key
         }
-        known = {_ends(key): key for key in self._keys(table, of_wanted=False)}
+        known = {_ends(key): key for key in self._keys(table, desired=False)}
         for ends, key in {**missing, **coming, **known}.items():
             if key.kind != FOREIGN or key.target is None:
                 continue
@@ -212,7 +216,7 @@ class _View:
                 mark = Mark.GONE
             elif ends in missing:
                 mark = Mark.DRIFT
-            yield PicturedLink(
+            yield DiagramLink(
                 source=table,
                 columns=key.columns,
                 target=key.target[0],
@@ -223,27 +227,30 @@ class _View:
     def _flags(self, table: str) -> Mapping[str, set[str]]:
         flags: dict[str, set[str]] = {"PK": set(), "FK": set(), "UK": set()}
         kinds = {PRIMARY: "PK", FOREIGN: "FK", UNIQUE: "UK"}
-        for key in self._keys(table, of_wanted=table not in self._found.tables):
+        for key in self._keys(table, desired=table not in self._actual.tables):
             if key.kind in kinds:
                 flags[kinds[key.kind]].update(key.columns)
         for change in self._changes.get(table, ()):
-            if change.what is What.ADD_KEY and change.key and change.key.kind in kinds:
+            if change.kind is ChangeKind.ADD_KEY and change.key and change.key.kind in kinds:
                 flags[kinds[change.key.kind]].update(change.key.columns)
         return flags
 
-    def _keys(self, table: str, *, of_wanted: bool) -> Iterable[KeyShape]:
-        if of_wanted:
-            return self._wanted[table].keys if table in self._wanted else ()
-        there = self._found.tables.get(table)
-        return [key.shape for key in there.keys] if there is not None else ()
+    def _keys(self, table: str, *, desired: bool) -> Iterable[KeySchema]:
+        if desired:
+            return self._desired[table].keys if table in self._desired else ()
+        existing = self._actual.tables.get(table)
+        return [key.schema for key in existing.keys] if existing is not None else ()
 
     def _required(self, table: str, columns: Iterable[str]) -> bool:
-        there = self._found.tables.get(table)
-        known = {**(self._wanted[table].columns if table in self._wanted else {}), **(there.columns if there else {})}
+        existing = self._actual.tables.get(table)
+        known = {
+            **(self._desired[table].columns if table in self._desired else {}),
+            **(existing.columns if existing else {}),
+        }
         return all(name in known and known[name].not_null for name in columns)
 
 
-_MARKS = {What.ADD_COLUMN: Mark.NEW, What.DROP_COLUMN: Mark.GONE}
+_MARKS = {ChangeKind.ADD_COLUMN: Mark.NEW, ChangeKind.DROP_COLUMN: Mark.GONE}
 
 _SHORT = {
     "character varying": "varchar",
@@ -267,11 +274,11 @@ def short(kind: str) -> str:
 
 
 def _by_table(changes: Iterable[Change]) -> dict[str, list[Change]]:
-    found: dict[str, list[Change]] = {}
+    result: dict[str, list[Change]] = {}
     for change in changes:
-        found.setdefault(change.table, []).append(change)
-    return found
+        result.setdefault(change.table, []).append(change)
+    return result
 
 
-def _ends(key: KeyShape) -> tuple[object, ...]:
+def _ends(key: KeySchema) -> tuple[object, ...]:
     return key.kind, key.columns, key.target

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-from fbs_worker.migration.diagram.model import CONTROLS, Mark, Picture, PicturedColumn, PicturedLink, PicturedTable
+from fbs_worker.migration.diagram.model import CONTROLS, Diagram, DiagramColumn, DiagramLink, DiagramTable, Mark
 
 _MOST_ROWS: Final = 18
 """Columns of a table that are drawn; keys and those that change come first."""
@@ -25,7 +25,7 @@ _ROW, _HEAD, _PAD = 18, 26, 10
 _GAP_X, _GAP_Y, _EDGE = 90, 26, 24
 _TALL: Final = 1000
 
-_INK: Final = {
+_COLOURS: Final = {
     Mark.NONE: ("#24292f", "#ffffff"),
     Mark.NEW: ("#116329", "#dafbe1"),
     Mark.GONE: ("#a40e26", "#ffebe9"),
@@ -37,27 +37,27 @@ _INK: Final = {
 _SIGNS: Final = {Mark.NONE: " ", Mark.NEW: "+", Mark.GONE: "-", Mark.CHANGED: "~", Mark.DRIFT: "!"}
 
 
-def svg(picture: Picture) -> str:
+def svg(diagram: Diagram) -> str:
     """A picture as a document of its own.
 
     Args:
         picture: what it shows.
     """
-    boxes = _Layout(picture).boxes()
+    boxes = _Layout(diagram).boxes()
     width = max((box.x + box.width for box in boxes.values()), default=400.0) + _GAP_X / 2
-    width = max(width, 420.0, 2 * _EDGE + 1.3 * _CHARACTER * len(picture.title))
+    width = max(width, 420.0, 2 * _EDGE + 1.3 * _CHARACTER * len(diagram.title))
     bottom = max((box.y + box.height for box in boxes.values()), default=80.0) + _EDGE
-    legend = list(_legend(picture.marks, bottom))
+    legend = list(_legend(diagram.marks, bottom))
     height = bottom + (24 if legend else 0)
     size = f'width="{width:.0f}" height="{height:.0f}"'
-    title = _text(picture.title)
+    title = _text(diagram.title)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" {size} {_FONT}>',
         f"<title>{title}</title>",
         f"<defs>{''.join(map(_arrow, Mark))}</defs>",
         f'<rect {size} fill="#f6f8fa"/>',
         f'<text x="{_EDGE}" y="{_EDGE + 6}" font-size="15" font-weight="bold" fill="#24292f">{title}</text>',
-        *(_line(link, boxes) for link in picture.links),
+        *(_line(link, boxes) for link in diagram.links),
         *(part for box in boxes.values() for part in box.drawn()),
         *legend,
         "</svg>",
@@ -72,8 +72,8 @@ def svg(picture: Picture) -> str:
 class _Box:
     """A table where it is drawn; px."""
 
-    table: PicturedTable
-    rows: tuple[PicturedColumn, ...]
+    table: DiagramTable
+    rows: tuple[DiagramColumn, ...]
     left_out: int
     x: float
     y: float
@@ -91,11 +91,13 @@ class _Box:
         return self.y + _HEAD / 2
 
     def drawn(self) -> Iterator[str]:
-        ink, paper = _INK[self.table.mark]
+        ink, paper = _COLOURS[self.table.mark]
         head = ink if self.table.mark else ("#57447f" if self.table.mirrored else "#1f4e79")
         dash = ' stroke-dasharray="5 3"' if self.table.mark else ""
-        told = f"{self.table.name}: {self.table.told or self.table.mark}" if self.table.mark else self.table.name
-        yield f"<g><title>{_text(told)}</title>"
+        difference = (
+            f"{self.table.name}: {self.table.difference or self.table.mark}" if self.table.mark else self.table.name
+        )
+        yield f"<g><title>{_text(difference)}</title>"
         yield (
             f'<rect x="{self.x:.1f}" y="{self.y:.1f}" width="{self.width:.1f}" height="{self.height:.1f}" rx="5"'
             f' fill="{paper}" stroke="{head}"{dash}/>'
@@ -117,11 +119,11 @@ class _Box:
         if self.left_out:
             yield f'<text x="{self.x + _PAD:.1f}" y="{y + 13:.1f}" fill="#6e7781">… {self.left_out} more columns</text>'
 
-    def _row(self, column: PicturedColumn, y: float) -> Iterator[str]:
-        ink, paper = _INK[column.mark]
+    def _row(self, column: DiagramColumn, y: float) -> Iterator[str]:
+        ink, paper = _COLOURS[column.mark]
         yield "<g>"
         if column.mark:
-            yield f"<title>{_text(f'{column.mark}: {column.told}')}</title>"
+            yield f"<title>{_text(f'{column.mark}: {column.difference}')}</title>"
             yield (
                 f'<rect x="{self.x + 1:.1f}" y="{y:.1f}" width="{self.width - 2:.1f}" height="{_ROW}" fill="{paper}"/>'
             )
@@ -138,10 +140,10 @@ class _Box:
 class _Layout:
     """Places the tables: in columns by the length of the way along foreign keys, referred ones on the left."""
 
-    def __init__(self, picture: Picture) -> None:
-        self._tables = {table.name: table for table in picture.tables}
+    def __init__(self, diagram: Diagram) -> None:
+        self._tables = {table.name: table for table in diagram.tables}
         self._targets: dict[str, set[str]] = {name: set() for name in self._tables}
-        for link in picture.links:
+        for link in diagram.links:
             if link.source != link.target:
                 self._targets[link.source].add(link.target)
         self._boxes: dict[str, _Box] = {}
@@ -234,22 +236,22 @@ class _Layout:
         return _Box(table=table, rows=rows, left_out=left_out, x=x, y=y, width=max(width, needed))
 
 
-def _shown(columns: Sequence[PicturedColumn]) -> tuple[PicturedColumn, ...]:
+def _shown(columns: Sequence[DiagramColumn]) -> tuple[DiagramColumn, ...]:
     """What is drawn of a table with many columns: all that change, keys, then others, in the table's order."""
     ranked = sorted(range(len(columns)), key=lambda at: (not columns[at].mark, not columns[at].flags, at))
     most = max(_MOST_ROWS, sum(1 for column in columns if column.mark))
     return tuple(columns[at] for at in sorted(ranked[:most]))
 
 
-def _type(column: PicturedColumn) -> str:
+def _type(column: DiagramColumn) -> str:
     return f"{column.type} → {column.becomes}" if column.becomes else column.type
 
 
-def _titled(table: PicturedTable) -> str:
+def _titled(table: DiagramTable) -> str:
     return f"{_SIGNS[table.mark]} {table.name} ({table.mark})" if table.mark else table.name
 
 
-def _line(link: PicturedLink, boxes: Mapping[str, _Box]) -> str:
+def _line(link: DiagramLink, boxes: Mapping[str, _Box]) -> str:
     """From the foreign key's row to the head of the table that it refers to."""
     source, target = boxes[link.source], boxes[link.target]
     begin, end = source.row_at(link.columns), target.y + _HEAD / 2
@@ -261,19 +263,19 @@ def _line(link: PicturedLink, boxes: Mapping[str, _Box]) -> str:
         x, to = source.x + source.width, target.x + target.width
         out = max(x, to) + 34
         path = f"M{x:.1f} {begin:.1f}C{out:.1f} {begin:.1f} {out:.1f} {end:.1f} {to + 7:.1f} {end:.1f}"
-    ink = _INK[link.mark][0] if link.mark else "#8c959f"
+    ink = _COLOURS[link.mark][0] if link.mark else "#8c959f"
     dash = ' stroke-dasharray="5 3"' if link.mark else ""
-    told = f"{link.source}.{', '.join(link.columns)} refers to {link.target}"
-    told += f" ({link.mark})" if link.mark else ""
+    difference = f"{link.source}.{', '.join(link.columns)} refers to {link.target}"
+    difference += f" ({link.mark})" if link.mark else ""
     marker = link.mark.name.lower()
     return (
         f'<path d="{path}" fill="none" stroke="{ink}" stroke-width="1.4"{dash} marker-end="url(#to-{marker})">'
-        f"<title>{_text(told)}</title></path>"
+        f"<title>{_text(difference)}</title></path>"
     )
 
 
 def _arrow(mark: Mark) -> str:
-    ink = _INK[mark][0] if mark else "#8c959f"
+    ink = _COLOURS[mark][0] if mark else "#8c959f"
     return (
         f'<marker id="to-{mark.name.lower()}" viewBox="0 0 8 8" refX="1" refY="4" markerWidth="8" markerHeight="8"'
         f' orient="auto" markerUnits="userSpaceOnUse"><path d="M0 0L8 4L0 8z" fill="{ink}"/></marker>'
@@ -283,7 +285,7 @@ def _arrow(mark: Mark) -> str:
 def _legend(marks: Iterable[Mark], y: float) -> Iterator[str]:
     x = float(_EDGE)
     for mark in marks:
-        ink, paper = _INK[mark]
+        ink, paper = _COLOURS[mark]
         words = f"{_SIGNS[mark]} {mark}"
         width = _CHARACTER * len(words) + 2 * _PAD
         shape = f'width="{width:.1f}" height="20" rx="4"'

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from fbs_worker.migration.inspect.inspector import FoundKey
-from fbs_worker.migration.model.schema import ColumnShape, KeyShape
+from fbs_worker.migration.inspect.inspector import InspectedKey
+from fbs_worker.migration.model.schema import ColumnSchema, KeySchema
 from fbs_worker.schema.naming import derived_name
 
 
-class What(StrEnum):
+class ChangeKind(StrEnum):
     """What changes."""
 
     CREATE_TABLE = "create_table"
@@ -43,45 +43,45 @@ class Change:
         drifted: it overwrites what somebody changed by hand.
     """
 
-    what: What
+    kind: ChangeKind
     table: str
     column: str = ""
-    before: ColumnShape | None = None
-    after: ColumnShape | None = None
-    key: KeyShape | None = None
-    found: FoundKey | None = None
+    before: ColumnSchema | None = None
+    after: ColumnSchema | None = None
+    key: KeySchema | None = None
+    actual: InspectedKey | None = None
     drifted: bool = False
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """How the table differs, one line for a person."""
-        return f"{self.table}: {self._told()}"
+        return f"{self.table}: {self._difference()}"
 
-    def _told(self) -> str:
+    def _difference(self) -> str:
         before, after, column = self.before, self.after, f"the column {self.column}"
-        match self.what:
-            case What.CREATE_TABLE:
+        match self.kind:
+            case ChangeKind.CREATE_TABLE:
                 return "the table is missing"
-            case What.DROP_TABLE:
+            case ChangeKind.DROP_TABLE:
                 return "the table is no longer part of the definition"
-            case What.ADD_COLUMN:
+            case ChangeKind.ADD_COLUMN:
                 return f"{column} ({after.type if after else ''}) is missing"
-            case What.FILL_COLUMN:
+            case ChangeKind.FILL_COLUMN:
                 return f"{column} has not got all of its values yet"
-            case What.DROP_COLUMN:
+            case ChangeKind.DROP_COLUMN:
                 return f"{column} is no longer part of the definition"
-            case What.RETYPE if before and after:
+            case ChangeKind.RETYPE if before and after:
                 return f"{column} is {before.type}, not {after.type}"
-            case What.SET_NOT_NULL:
+            case ChangeKind.SET_NOT_NULL:
                 return f"{column} is NULL allowed, not NOT NULL"
-            case What.DROP_NOT_NULL:
+            case ChangeKind.DROP_NOT_NULL:
                 return f"{column} is NOT NULL, not NULL allowed"
-            case What.DEFAULT if before and after:
+            case ChangeKind.DEFAULT if before and after:
                 return f"{column} has the default {before.default or 'NULL'}, not {after.default or 'NULL'}"
-            case What.ADD_KEY if self.key:
-                return f"the {self.key.told()} is missing"
-            case What.VALIDATE_KEY if self.key:
-                return f"the {self.key.told()} has not been validated"
-        return f"the {self.found.shape.told() if self.found else 'key'} is no longer part of the definition"
+            case ChangeKind.ADD_KEY if self.key:
+                return f"the {self.key.label()} is missing"
+            case ChangeKind.VALIDATE_KEY if self.key:
+                return f"the {self.key.label()} has not been validated"
+        return f"the {self.actual.schema.label() if self.actual else 'key'} is no longer part of the definition"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +99,6 @@ class Difference:
     blocked: Mapping[str, str] = field(default_factory=dict)
 
 
-def helper_check(table: str, column: str) -> str:
+def not_null_check(table: str, column: str) -> str:
     """The name of the check that proves that a column is never NULL, while it becomes NOT NULL."""
     return str(derived_name(f"{table}_{column}", "_fbs_not_null"))

@@ -11,42 +11,42 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
-from fbs_worker.migration.diff.changes import Change, Difference, What, helper_check
-from fbs_worker.migration.inspect.inspector import Found, FoundKey, FoundTable
+from fbs_worker.migration.diff.changes import Change, ChangeKind, Difference, not_null_check
+from fbs_worker.migration.inspect.inspector import InspectedKey, InspectedSchema, InspectedTable
 from fbs_worker.migration.model.schema import (
     CHECK,
     FOREIGN,
     INDEX,
     PRIMARY,
     SERIAL,
-    ColumnShape,
-    KeyShape,
-    Shape,
-    TableShape,
+    ColumnSchema,
+    KeySchema,
+    Schema,
+    TableSchema,
 )
 from fbs_worker.migration.model.type_conversion import conversion
 
 _ENDS: Final = ("_idx", "_key", "_fkey", "_pkey", "_check")
 
 
-def assumed(wanted: TableShape, found: FoundTable) -> TableShape:
+def baseline(desired: TableSchema, actual: InspectedTable) -> TableSchema:
     """What counts as made by FBS in a table of which nothing was recorded: what is wanted and there, as it is there.
 
     So nothing is dropped that cannot be known to be FBS's, and what differs is a change and not drift.
     """
     keys = []
-    for key in wanted.keys:
-        served = _serving(key, found.keys) or _sibling(key, found.keys)
-        if served is not None:
-            keys.append(served.shape if key.kind == FOREIGN else key)
-    columns = {name: found.columns[name] for name in wanted.columns if name in found.columns}
-    return TableShape(columns=columns, keys=tuple(keys))
+    for key in desired.keys:
+        matching = _matching_key(key, actual.keys) or _replaced_key(key, actual.keys)
+        if matching is not None:
+            keys.append(matching.schema if key.kind == FOREIGN else key)
+    columns = {name: actual.columns[name] for name in desired.columns if name in actual.columns}
+    return TableSchema(columns=columns, keys=tuple(keys))
 
 
 def compare(
-    wanted: Shape,
-    made: Shape,
-    found: Found,
+    desired: Schema,
+    applied: Schema,
+    actual: InspectedSchema,
     *,
     owned: Collection[str],
     system: Collection[str] = (),
@@ -64,49 +64,49 @@ def compare(
     """
     changes: list[Change] = []
     drift: list[Change] = []
-    blocked = _blocked(wanted, found, owned)
-    for name, table in wanted.items():
+    blocked = _blocked(desired, actual, owned)
+    for name, table in desired.items():
         if name in blocked:
             continue
-        there = found.tables.get(name)
-        if there is None:
-            changes.append(Change(what=What.CREATE_TABLE, table=name))
+        existing = actual.tables.get(name)
+        if existing is None:
+            changes.append(Change(kind=ChangeKind.CREATE_TABLE, table=name))
             foreign = [key for key in table.keys if key.kind == FOREIGN]
-            changes += [Change(what=What.ADD_KEY, table=name, key=key) for key in foreign]
+            changes += [Change(kind=ChangeKind.ADD_KEY, table=name, key=key) for key in foreign]
             continue
-        before = made.get(name) or assumed(table, there)
+        before = applied.get(name) or baseline(table, existing)
         if name in system:
-            before = TableShape(columns={}, keys=())
-        for change, by_hand in _table(name, table, before, there):
-            left = by_hand or (name in system and not _is_additive(change))
-            (drift if left else changes).append(change)
-    for name in sorted(set(owned) - wanted.keys()):
-        if name in found.tables:
-            changes += _dropped(name, made.get(name), found, gone=set(owned) - wanted.keys())
+            before = TableSchema(columns={}, keys=())
+        for change, only_drift in _compare_table(name, table, before, existing):
+            ignored = only_drift or (name in system and not _is_additive(change))
+            (drift if ignored else changes).append(change)
+    for name in sorted(set(owned) - desired.keys()):
+        if name in actual.tables:
+            changes += _drop_table(name, applied.get(name), actual, gone=set(owned) - desired.keys())
     if restore:
-        again = [change for change in drift if change.table not in system and not _is_serial(change)]
-        changes += [replace(change, drifted=True) for change in again]
-        drift = [change for change in drift if change not in again]
-    changes, drift = _promoted(changes, drift)
+        restored = [change for change in drift if change.table not in system and not _is_serial(change)]
+        changes += [replace(change, drifted=True) for change in restored]
+        drift = [change for change in drift if change not in restored]
+    changes, drift = _escalate_drift(changes, drift)
     changes = [change for change in changes if not _refers_to(change, blocked)]
-    return Difference(changes=tuple(_loosened(changes, wanted, found)), drift=tuple(drift), blocked=blocked)
+    return Difference(changes=tuple(_detach_keys(changes, desired, actual)), drift=tuple(drift), blocked=blocked)
 
 
-def _blocked(wanted: Shape, found: Found, owned: Collection[str]) -> dict[str, str]:
-    others = {name: found.others[name].told for name in wanted if name in found.others}
-    return others | {name: "a table" for name in wanted if name in found.tables and name not in owned}
+def _blocked(desired: Schema, actual: InspectedSchema, owned: Collection[str]) -> dict[str, str]:
+    others = {name: actual.others[name].description for name in desired if name in actual.others}
+    return others | {name: "a table" for name in desired if name in actual.tables and name not in owned}
 
 
 def _is_additive(change: Change) -> bool:
     """Whether it may happen to a system table: other solutions may use it, too."""
     if change.key is not None and change.key.kind == PRIMARY:
         return False
-    return change.what in {What.ADD_COLUMN, What.FILL_COLUMN, What.ADD_KEY, What.VALIDATE_KEY}
+    return change.kind in {ChangeKind.ADD_COLUMN, ChangeKind.FILL_COLUMN, ChangeKind.ADD_KEY, ChangeKind.VALIDATE_KEY}
 
 
 def _is_serial(change: Change) -> bool:
     """Whether a column is to count by itself again: from where on, nobody can tell."""
-    return change.what is What.DEFAULT and change.after is not None and change.after.default == SERIAL
+    return change.kind is ChangeKind.DEFAULT and change.after is not None and change.after.default == SERIAL
 
 
 def _refers_to(change: Change, blocked: Mapping[str, str]) -> bool:
@@ -116,166 +116,181 @@ def _refers_to(change: Change, blocked: Mapping[str, str]) -> bool:
 # ------------------------------------- one table: its changes, and whether each would do nothing but undo drift
 
 
-def _table(name: str, wanted: TableShape, made: TableShape, found: FoundTable) -> Iterator[tuple[Change, bool]]:
-    for column, after in wanted.columns.items():
-        yield from _column(name, column, after, made.columns.get(column), found)
-    dropped = {column for column in made.columns if column in found.columns and column not in wanted.columns}
-    for column in sorted(dropped):
-        before = found.columns[column]
-        by_hand = before.type != made.columns[column].type
-        yield Change(what=What.DROP_COLUMN, table=name, column=column, before=before, drifted=by_hand), False
-    yield from _keys(name, wanted, made, found, dropped)
-
-
-def _column(
-    table: str, column: str, wanted: ColumnShape, made: ColumnShape | None, found: FoundTable
+def _compare_table(
+    name: str, desired: TableSchema, applied: TableSchema, actual: InspectedTable
 ) -> Iterator[tuple[Change, bool]]:
-    before = found.columns.get(column)
+    for column, after in desired.columns.items():
+        yield from _compare_column(name, column, after, applied.columns.get(column), actual)
+    dropped = {column for column in applied.columns if column in actual.columns and column not in desired.columns}
+    for column in sorted(dropped):
+        before = actual.columns[column]
+        only_drift = before.type != applied.columns[column].type
+        yield Change(kind=ChangeKind.DROP_COLUMN, table=name, column=column, before=before, drifted=only_drift), False
+    yield from _compare_keys(name, desired, applied, actual, dropped)
+
+
+def _compare_column(
+    table: str, column: str, desired: ColumnSchema, applied: ColumnSchema | None, actual: InspectedTable
+) -> Iterator[tuple[Change, bool]]:
+    before = actual.columns.get(column)
     if before is None:
-        yield Change(what=What.ADD_COLUMN, table=table, column=column, after=wanted), made is not None
+        yield Change(kind=ChangeKind.ADD_COLUMN, table=table, column=column, after=desired), applied is not None
         return
 
-    def change(what: What, *, same_as_made: bool, was_made: bool) -> tuple[Change, bool]:
+    def make(kind: ChangeKind, *, actual_as_applied: bool, applied_as_desired: bool) -> tuple[Change, bool]:
         """Made as wanted: only somebody's hand is in between. Neither made nor wanted: it overwrites that."""
-        drifted = made is not None and not same_as_made and not was_made
-        by_hand = made is not None and was_made
-        told = Change(what=what, table=table, column=column, before=before, after=wanted, drifted=drifted)
-        return told, by_hand
+        drifted = applied is not None and not actual_as_applied and not applied_as_desired
+        only_drift = applied is not None and applied_as_desired
+        change = Change(kind=kind, table=table, column=column, before=before, after=desired, drifted=drifted)
+        return change, only_drift
 
-    filling = column in found.filling
-    if filling:
-        yield Change(what=What.FILL_COLUMN, table=table, column=column, before=before, after=wanted), False
-    if before.type != wanted.type:
-        kinds = (before.type == made.type, made.type == wanted.type) if made else (False, False)
-        told, by_hand = change(What.RETYPE, same_as_made=kinds[0], was_made=kinds[1])
+    backfilling = column in actual.backfilling
+    if backfilling:
+        yield Change(kind=ChangeKind.FILL_COLUMN, table=table, column=column, before=before, after=desired), False
+    if before.type != desired.type:
+        kinds = (before.type == applied.type, applied.type == desired.type) if applied else (False, False)
+        change, only_drift = make(ChangeKind.RETYPE, actual_as_applied=kinds[0], applied_as_desired=kinds[1])
         # a column of that name which FBS did not make, and which is something else
-        yield (replace(told, drifted=told.drifted or (made is None and not filling)), by_hand)
-    if not before.has_default_of(wanted):
-        same = made is not None and before.has_default_of(made)
-        told, by_hand = change(
-            What.DEFAULT, same_as_made=same, was_made=made is not None and made.has_default_of(wanted)
+        yield (replace(change, drifted=change.drifted or (applied is None and not backfilling)), only_drift)
+    if not before.has_same_default(desired):
+        same = applied is not None and before.has_same_default(applied)
+        change, only_drift = make(
+            ChangeKind.DEFAULT,
+            actual_as_applied=same,
+            applied_as_desired=applied is not None and applied.has_same_default(desired),
         )
-        yield told, by_hand or _is_serial(told)
-    if before.not_null != wanted.not_null:
-        what = What.SET_NOT_NULL if wanted.not_null else What.DROP_NOT_NULL
-        same = made is not None and before.not_null == made.not_null
-        yield change(what, same_as_made=same, was_made=made is not None and made.not_null == wanted.not_null)
+        yield change, only_drift or _is_serial(change)
+    if before.not_null != desired.not_null:
+        kind = ChangeKind.SET_NOT_NULL if desired.not_null else ChangeKind.DROP_NOT_NULL
+        same = applied is not None and before.not_null == applied.not_null
+        yield make(
+            kind,
+            actual_as_applied=same,
+            applied_as_desired=applied is not None and applied.not_null == desired.not_null,
+        )
 
 
-def _keys(
-    table: str, wanted: TableShape, made: TableShape, found: FoundTable, dropped: set[str]
+def _compare_keys(
+    table: str, desired: TableSchema, applied: TableSchema, actual: InspectedTable, dropped: set[str]
 ) -> Iterator[tuple[Change, bool]]:
-    left = [key for key in found.keys if dropped.isdisjoint(key.shape.columns)]
-    for former in made.keys:
-        going = None if former.identity in wanted.identities else _found(former, left)
+    remaining = [key for key in actual.keys if dropped.isdisjoint(key.schema.columns)]
+    for former in applied.keys:
+        going = None if former.identity in desired.identities else _applied_key(former, remaining)
         if going is not None:
-            left = _without(left, going)
-            yield Change(what=What.DROP_KEY, table=table, found=going), False
-    for helper in left:
-        if _is_left_over(table, helper, wanted, found):
-            yield Change(what=What.DROP_KEY, table=table, found=helper), False
-    for key in wanted.keys:
-        was_made = key.identity in made.identities
-        serving = _serving(key, left)
-        if serving is not None:
-            if not serving.valid:
-                yield Change(what=What.VALIDATE_KEY, table=table, key=key, found=serving), False
+            remaining = _without(remaining, going)
+            yield Change(kind=ChangeKind.DROP_KEY, table=table, actual=going), False
+    for helper in remaining:
+        if _is_leftover_check(table, helper, desired, actual):
+            yield Change(kind=ChangeKind.DROP_KEY, table=table, actual=helper), False
+    for key in desired.keys:
+        applied_as_desired = key.identity in applied.identities
+        matching = _matching_key(key, remaining)
+        if matching is not None:
+            if not matching.valid:
+                yield Change(kind=ChangeKind.VALIDATE_KEY, table=table, key=key, actual=matching), False
             continue
-        sibling = _sibling(key, left)
-        if sibling is not None:
-            left = _without(left, sibling)
-            yield Change(what=What.DROP_KEY, table=table, found=sibling, drifted=not was_made), was_made
-        yield Change(what=What.ADD_KEY, table=table, key=key), was_made
+        replaced = _replaced_key(key, remaining)
+        if replaced is not None:
+            remaining = _without(remaining, replaced)
+            yield (
+                Change(kind=ChangeKind.DROP_KEY, table=table, actual=replaced, drifted=not applied_as_desired),
+                applied_as_desired,
+            )
+        yield Change(kind=ChangeKind.ADD_KEY, table=table, key=key), applied_as_desired
 
 
-def _without(keys: Iterable[FoundKey], going: FoundKey) -> list[FoundKey]:
+def _without(keys: Iterable[InspectedKey], going: InspectedKey) -> list[InspectedKey]:
     """What is left once a key is gone, and the index that is part of it."""
-    return [key for key in keys if key != going and not (key.backing and key.shape.name == going.shape.name)]
+    return [key for key in keys if key != going and not (key.backing and key.schema.name == going.schema.name)]
 
 
-def _is_left_over(table: str, key: FoundKey, wanted: TableShape, found: FoundTable) -> bool:
+def _is_leftover_check(table: str, key: InspectedKey, desired: TableSchema, actual: InspectedTable) -> bool:
     """A check of ours that helped a column to become NOT NULL, which it is, or is no longer to be."""
-    if key.shape.kind != CHECK:
+    if key.schema.kind != CHECK:
         return False
     becoming = {
-        helper_check(table, name)
-        for name, column in wanted.columns.items()
-        if column.not_null and not (name in found.columns and found.columns[name].not_null)
+        not_null_check(table, name)
+        for name, column in desired.columns.items()
+        if column.not_null and not (name in actual.columns and actual.columns[name].not_null)
     }
-    ours = {helper_check(table, name) for name in (*wanted.columns, *found.columns)}
-    return key.shape.name in ours - becoming
+    ours = {not_null_check(table, name) for name in (*desired.columns, *actual.columns)}
+    return key.schema.name in ours - becoming
 
 
-def _serving(wanted: KeyShape, keys: Iterable[FoundKey]) -> FoundKey | None:
+def _matching_key(desired: KeySchema, keys: Iterable[InspectedKey]) -> InspectedKey | None:
     """What does a wanted key's work, if anything does."""
-    return next((key for key in keys if _serves(key, wanted)), None)
+    return next((key for key in keys if _matches(key, desired)), None)
 
 
-def _serves(key: FoundKey, wanted: KeyShape) -> bool:
-    shape = key.shape
-    if wanted.kind != INDEX:
-        return shape.identity == wanted.identity
-    if shape.kind != INDEX or not key.valid:
+def _matches(key: InspectedKey, desired: KeySchema) -> bool:
+    schema = key.schema
+    if desired.kind != INDEX:
+        return schema.identity == desired.identity
+    if schema.kind != INDEX or not key.valid:
         return False
-    if not wanted.detail:
-        return key.plain and shape.columns[: len(wanted.columns)] == wanted.columns
-    same_name = shape.name == wanted.name and shape.columns == wanted.columns and shape.is_unique == wanted.is_unique
-    return shape.identity == wanted.identity or same_name
+    if not desired.detail:
+        return key.plain and schema.columns[: len(desired.columns)] == desired.columns
+    same_name = (
+        schema.name == desired.name and schema.columns == desired.columns and schema.is_unique == desired.is_unique
+    )
+    return schema.identity == desired.identity or same_name
 
 
-def _sibling(wanted: KeyShape, keys: Iterable[FoundKey]) -> FoundKey | None:
+def _replaced_key(desired: KeySchema, keys: Iterable[InspectedKey]) -> InspectedKey | None:
     """What is in a wanted key's place: a foreign key to the same with other actions, another primary key."""
     for key in keys:
-        shape = key.shape
-        if shape.kind != wanted.kind or shape.identity == wanted.identity:
+        schema = key.schema
+        if schema.kind != desired.kind or schema.identity == desired.identity:
             continue
-        if wanted.kind == PRIMARY or (
-            wanted.kind == FOREIGN and (shape.columns, shape.target) == (wanted.columns, wanted.target)
+        if desired.kind == PRIMARY or (
+            desired.kind == FOREIGN and (schema.columns, schema.target) == (desired.columns, desired.target)
         ):
             return key
     return None
 
 
-def _found(made: KeyShape, keys: Iterable[FoundKey]) -> FoundKey | None:
+def _applied_key(applied: KeySchema, keys: Iterable[InspectedKey]) -> InspectedKey | None:
     """The very key that FBS made; of several like it the one with a name as FBS or PostgreSQL would give it."""
-    if made.kind == INDEX and made.detail:
-        return next((key for key in keys if _serves(key, made) and not key.backing), None)
-    same = [key for key in keys if key.shape.identity == made.identity and not key.backing]
-    same = [key for key in same if key.valid or made.kind != INDEX]
-    return next((key for key in same if key.shape.name.endswith(_ENDS)), same[0] if same else None)
+    if applied.kind == INDEX and applied.detail:
+        return next((key for key in keys if _matches(key, applied) and not key.backing), None)
+    same = [key for key in keys if key.schema.identity == applied.identity and not key.backing]
+    same = [key for key in same if key.valid or applied.kind != INDEX]
+    return next((key for key in same if key.schema.name.endswith(_ENDS)), same[0] if same else None)
 
 
 # ------------------------------------------------------------------------------------------------ between tables
 
 
-def _dropped(name: str, made: TableShape | None, found: Found, *, gone: Collection[str]) -> Iterator[Change]:
+def _drop_table(
+    name: str, applied: TableSchema | None, actual: InspectedSchema, *, gone: Collection[str]
+) -> Iterator[Change]:
     """A table goes, and first what ties it to others that go, which may tie it in turn."""
-    table = found.tables[name]
+    table = actual.tables[name]
     for key in table.keys:
-        target = key.shape.target
+        target = key.schema.target
         if target is not None and target[0] != name and target[0] in gone:
-            yield Change(what=What.DROP_KEY, table=name, found=key)
-    users = made is not None and any(column not in made.columns for column in table.columns)
-    yield Change(what=What.DROP_TABLE, table=name, drifted=users)
+            yield Change(kind=ChangeKind.DROP_KEY, table=name, actual=key)
+    has_user_columns = applied is not None and any(column not in applied.columns for column in table.columns)
+    yield Change(kind=ChangeKind.DROP_TABLE, table=name, drifted=has_user_columns)
 
 
-def _promoted(changes: list[Change], drift: list[Change]) -> tuple[list[Change], list[Change]]:
+def _escalate_drift(changes: list[Change], drift: list[Change]) -> tuple[list[Change], list[Change]]:
     """Drift that changes stand on is taken back with them: what a new key needs, the default of a column retyped."""
     while True:
-        needed = _needs(changes)
-        coming = [change for change in drift if needed & _gives(change)]
+        needed = _prerequisites(changes)
+        coming = [change for change in drift if needed & _provided(change)]
         if not coming:
             return changes, drift
         changes = [*changes, *(replace(change, drifted=True) for change in coming)]
         drift = [change for change in drift if change not in coming]
 
 
-def _needs(changes: Iterable[Change]) -> set[tuple[str, str, object]]:
+def _prerequisites(changes: Iterable[Change]) -> set[tuple[str, str, object]]:
     needed: set[tuple[str, str, object]] = set()
     for change in changes:
-        if change.what is What.RETYPE:
+        if change.kind is ChangeKind.RETYPE:
             needed.add((change.table, "default", change.column))
-        if change.what is What.ADD_KEY and change.key is not None:
+        if change.kind is ChangeKind.ADD_KEY and change.key is not None:
             needed |= {(change.table, "column", column) for column in change.key.columns}
             if change.key.target is not None:
                 target, columns = change.key.target
@@ -283,39 +298,41 @@ def _needs(changes: Iterable[Change]) -> set[tuple[str, str, object]]:
     return needed
 
 
-def _gives(change: Change) -> set[tuple[str, str, object]]:
-    if change.what is What.ADD_COLUMN:
+def _provided(change: Change) -> set[tuple[str, str, object]]:
+    if change.kind is ChangeKind.ADD_COLUMN:
         return {(change.table, "column", change.column)}
-    if change.what is What.DEFAULT and not _is_serial(change):
+    if change.kind is ChangeKind.DEFAULT and not _is_serial(change):
         return {(change.table, "default", change.column)}
-    if change.what is What.ADD_KEY and change.key is not None and change.key.is_unique:
+    if change.kind is ChangeKind.ADD_KEY and change.key is not None and change.key.is_unique:
         return {(change.table, "unique", change.key.columns)}
     return set()
 
 
-def _loosened(changes: Iterable[Change], wanted: Shape, found: Found) -> Iterator[Change]:
+def _detach_keys(changes: Iterable[Change], desired: Schema, actual: InspectedSchema) -> Iterator[Change]:
     """Foreign keys one end of which gets another type are taken off meanwhile."""
     known = list(changes)
     ends = {
         (change.table, change.column)
         for change in known
-        if change.what is What.RETYPE
+        if change.kind is ChangeKind.RETYPE
         and change.before
         and change.after
         and conversion(change.before.type, change.after.type, "").rewrites
     }
-    going = {change.found.oid for change in known if change.what is What.DROP_KEY and change.found}
+    going = {change.actual.oid for change in known if change.kind is ChangeKind.DROP_KEY and change.actual}
     yield from known
     if not ends:
         return
-    for name, table in found.tables.items():
-        if name not in wanted:
+    for name, table in actual.tables.items():
+        if name not in desired:
             continue
         for key in table.keys:
-            target = key.shape.target
+            target = key.schema.target
             if target is None or key.oid in going:
                 continue
-            tied = {(name, column) for column in key.shape.columns} | {(target[0], column) for column in target[1]}
-            if tied & ends and key.shape.identity in wanted[name].identities:
-                yield Change(what=What.DROP_KEY, table=name, found=key)
-                yield Change(what=What.ADD_KEY, table=name, key=key.shape)
+            ends_of_key = {(name, column) for column in key.schema.columns} | {
+                (target[0], column) for column in target[1]
+            }
+            if ends_of_key & ends and key.schema.identity in desired[name].identities:
+                yield Change(kind=ChangeKind.DROP_KEY, table=name, actual=key)
+                yield Change(kind=ChangeKind.ADD_KEY, table=name, key=key.schema)

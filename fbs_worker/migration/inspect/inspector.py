@@ -9,10 +9,19 @@ from typing import Any, Final
 from psycopg2 import sql
 
 from fbs_worker.core.postgres import Connection
-from fbs_worker.migration.model.schema import CHECK, FOREIGN, INDEX, SERIAL, ColumnShape, KeyShape, actions, renamed_key
+from fbs_worker.migration.model.schema import (
+    CHECK,
+    FOREIGN,
+    INDEX,
+    SERIAL,
+    ColumnSchema,
+    KeySchema,
+    actions,
+    renamed_key,
+)
 from fbs_worker.schema.inspector import Relation, relations
 
-FILLING: Final = "fbs: being filled"
+BACKFILL_COMMENT: Final = "fbs: being filled"
 """The comment on a column that a migration has added and whose rows it is still giving their values."""
 
 _COLUMNS: Final = """
@@ -53,7 +62,7 @@ WHERE i.indrelid = ANY(%(oids)s::oid[])
 ORDER BY i.indrelid, i.indexrelid
 """
 
-_STANDS_ON: Final = """
+_DEPENDENTS: Final = """
 SELECT DISTINCT c.relname, coalesce(a.attname, ''), pg_describe_object(d.classid, d.objid, d.objsubid)
 FROM pg_class c JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.deptype = 'n'
 LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid AND a.attnum > 0
@@ -73,7 +82,7 @@ _HIDDEN: Final = "?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoundKey:
+class InspectedKey:
     """A key, an index or a check that a table has.
 
     Attributes:
@@ -84,7 +93,7 @@ class FoundKey:
         backing: an index that is part of a primary key, a unique key or an exclusion constraint.
     """
 
-    shape: KeyShape
+    schema: KeySchema
     oid: int
     valid: bool = True
     plain: bool = False
@@ -92,7 +101,7 @@ class FoundKey:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoundTable:
+class InspectedTable:
     """A table that is there.
 
     Attributes:
@@ -102,14 +111,14 @@ class FoundTable:
         partitioned: it is a partitioned table.
     """
 
-    columns: Mapping[str, ColumnShape]
-    keys: tuple[FoundKey, ...] = ()
-    filling: frozenset[str] = frozenset()
+    columns: Mapping[str, ColumnSchema]
+    keys: tuple[InspectedKey, ...] = ()
+    backfilling: frozenset[str] = frozenset()
     partitioned: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class InspectedSchema:
     """What a database has under some names.
 
     Attributes:
@@ -117,17 +126,19 @@ class Found:
         others: what else has one of the names: views, types and so on.
     """
 
-    tables: Mapping[str, FoundTable] = field(default_factory=dict)
+    tables: Mapping[str, InspectedTable] = field(default_factory=dict)
     others: Mapping[str, Relation] = field(default_factory=dict)
 
-    def renamed(self, renames: Mapping[tuple[str, str], str]) -> Found:
+    def renamed(self, renames: Mapping[tuple[str, str], str]) -> InspectedSchema:
         """With columns called otherwise; see `shape.renamed`."""
         if not renames:
             return self
-        return replace(self, tables={name: _renamed(name, table, renames) for name, table in self.tables.items()})
+        return replace(
+            self, tables={name: _rename_columns(name, table, renames) for name, table in self.tables.items()}
+        )
 
 
-def read(connection: Connection, names: Iterable[str]) -> Found:
+def inspect_tables(connection: Connection, names: Iterable[str]) -> InspectedSchema:
     """What the session's search path has under these names.
 
     Args:
@@ -137,9 +148,9 @@ def read(connection: Connection, names: Iterable[str]) -> Found:
     Raises:
         psycopg2.Error: to be translated by the caller.
     """
-    asked = list(map(str, names))
+    queries = list(map(str, names))
     with connection.cursor() as cursor:
-        cursor.execute(_COLUMNS, {"names": asked, "filling": FILLING})
+        cursor.execute(_COLUMNS, {"names": queries, "filling": BACKFILL_COMMENT})
         tables = _tables(cursor.fetchall())
         oids = {"oids": list(tables)}
         cursor.execute(_CONSTRAINTS, oids)
@@ -148,12 +159,12 @@ def read(connection: Connection, names: Iterable[str]) -> Found:
         keys += [(row[0], _index(tables[row[0]], row)) for row in cursor.fetchall()]
     for oid, key in keys:
         tables[oid].keys.append(key)
-    found = {table.name: table.done() for table in tables.values()}
-    missing = [name for name in asked if name not in found]
-    return Found(tables=found, others=relations(connection, missing) if missing else {})
+    tables_by_name = {table.name: table.build() for table in tables.values()}
+    missing = [name for name in queries if name not in tables_by_name]
+    return InspectedSchema(tables=tables_by_name, others=relations(connection, missing) if missing else {})
 
 
-def filled(connection: Connection, tables: Collection[str]) -> frozenset[str]:
+def populated_tables(connection: Connection, tables: Collection[str]) -> frozenset[str]:
     """Which of these tables hold rows, in one round trip.
 
     Args:
@@ -166,13 +177,13 @@ def filled(connection: Connection, tables: Collection[str]) -> frozenset[str]:
     if not tables:
         return frozenset()
     one = sql.SQL("SELECT {literal} WHERE EXISTS (SELECT FROM {table})")
-    asked = [one.format(literal=sql.Literal(name), table=sql.Identifier(name)) for name in sorted(tables)]
+    queries = [one.format(literal=sql.Literal(name), table=sql.Identifier(name)) for name in sorted(tables)]
     with connection.cursor() as cursor:
-        cursor.execute(sql.SQL(" UNION ALL ").join(asked))
+        cursor.execute(sql.SQL(" UNION ALL ").join(queries))
         return frozenset(name for (name,) in cursor.fetchall())
 
 
-def taken(connection: Connection) -> frozenset[str]:
+def used_names(connection: Connection) -> frozenset[str]:
     """The names of tables, indexes, sequences and so on in the schemas of the search path.
 
     Args:
@@ -186,8 +197,8 @@ def taken(connection: Connection) -> frozenset[str]:
         return frozenset(name for (name,) in cursor.fetchall())
 
 
-def standing_on(
-    connection: Connection, tables: Collection[str], *, ours: Collection[str]
+def dependent_objects(
+    connection: Connection, tables: Collection[str], *, own_tables: Collection[str]
 ) -> list[tuple[str, str, str]]:
     """What of others stands on tables and their columns: table, column (empty for the table itself), what it is.
 
@@ -202,11 +213,11 @@ def standing_on(
     if not tables:
         return []
     with connection.cursor() as cursor:
-        cursor.execute(_STANDS_ON, {"names": list(tables), "ours": list(ours)})
+        cursor.execute(_DEPENDENTS, {"names": list(tables), "ours": list(own_tables)})
         return cursor.fetchall()
 
 
-def definitions(connection: Connection, keys: Iterable[FoundKey]) -> dict[int, str]:
+def key_definitions(connection: Connection, keys: Iterable[InspectedKey]) -> dict[int, str]:
     """What would make keys and indexes again: oid → the constraint's definition, or the statement for an index.
 
     Args:
@@ -216,16 +227,16 @@ def definitions(connection: Connection, keys: Iterable[FoundKey]) -> dict[int, s
     Raises:
         psycopg2.Error: to be translated by the caller.
     """
-    asked = list(keys)
-    if not asked:
+    queries = list(keys)
+    if not queries:
         return {}
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT oid, pg_get_constraintdef(oid) FROM pg_constraint WHERE oid = ANY(%s::oid[]) UNION ALL"
             " SELECT indexrelid, pg_get_indexdef(indexrelid) FROM pg_index WHERE indexrelid = ANY(%s::oid[])",
             (
-                [key.oid for key in asked if key.shape.kind != INDEX],
-                [key.oid for key in asked if key.shape.kind == INDEX],
+                [key.oid for key in queries if key.schema.kind != INDEX],
+                [key.oid for key in queries if key.schema.kind == INDEX],
             ),
         )
         return dict(cursor.fetchall())
@@ -241,26 +252,26 @@ class _Table:
     name: str
     partitioned: bool
     names: dict[int, str] = field(default_factory=dict)
-    columns: dict[str, ColumnShape] = field(default_factory=dict)
-    filling: set[str] = field(default_factory=set)
-    keys: list[FoundKey] = field(default_factory=list)
+    columns: dict[str, ColumnSchema] = field(default_factory=dict)
+    backfilling: set[str] = field(default_factory=set)
+    keys: list[InspectedKey] = field(default_factory=list)
 
-    def named(self, numbers: Iterable[int]) -> tuple[str, ...]:
+    def columns_at(self, numbers: Iterable[int]) -> tuple[str, ...]:
         """Columns by their numbers; what is no column (0: an expression) is left out."""
         return tuple(self.names[number] for number in numbers if number in self.names)
 
-    def done(self) -> FoundTable:
-        return FoundTable(
+    def build(self) -> InspectedTable:
+        return InspectedTable(
             columns=self.columns,
             keys=tuple(self.keys),
-            filling=frozenset(self.filling),
+            backfilling=frozenset(self.backfilling),
             partitioned=self.partitioned,
         )
 
 
 def _tables(rows: Iterable[tuple[Any, ...]]) -> dict[int, _Table]:
     tables: dict[int, _Table] = {}
-    for oid, name, kind, number, column, written, not_null, default, filling in rows:
+    for oid, name, kind, number, column, written, not_null, default, backfilling in rows:
         table = tables.get(oid)
         if table is None:
             table = tables[oid] = _Table(name=name, partitioned=kind == "p")
@@ -269,45 +280,45 @@ def _tables(rows: Iterable[tuple[Any, ...]]) -> dict[int, _Table]:
         if default is not None and default.startswith("nextval("):
             default = SERIAL  # noqa: PLW2901
         table.names[number] = column
-        table.columns[column] = ColumnShape(type=written, not_null=not_null, default=default)
-        if filling:
-            table.filling.add(column)
+        table.columns[column] = ColumnSchema(type=written, not_null=not_null, default=default)
+        if backfilling:
+            table.backfilling.add(column)
     return tables
 
 
-def _constraint(table: _Table, row: tuple[Any, ...]) -> FoundKey:
+def _constraint(table: _Table, row: tuple[Any, ...]) -> InspectedKey:
     _, oid, kind, name, numbers, valid, deferrable, deferred, on_delete, on_update, target, referred, check = row
-    columns = table.named(numbers or ())
+    columns = table.columns_at(numbers or ())
     detail = ""
     if kind == FOREIGN:
         deletes, updates = _ACTIONS.get(on_delete, ""), _ACTIONS.get(on_update, "")
         detail = actions(deletes, updates, deferrable=deferrable, deferred=deferred)
     elif kind == CHECK:
         columns, detail = (), check
-    shape = KeyShape(
+    schema = KeySchema(
         kind=kind,
         columns=columns,
         target=(target or _HIDDEN, tuple(referred)) if kind == FOREIGN else None,
         detail=detail,
         name=name,
     )
-    return FoundKey(shape=shape, oid=oid, valid=valid)
+    return InspectedKey(schema=schema, oid=oid, valid=valid)
 
 
-def _index(table: _Table, row: tuple[Any, ...]) -> FoundKey:
+def _index(table: _Table, row: tuple[Any, ...]) -> InspectedKey:
     _, oid, name, numbers, parts, unique, valid, plain, definition, backing = row
     detail = ""
     if definition is not None:
         detail = "USING" + definition.partition(" USING")[2]
         detail = f"UNIQUE {detail}" if unique else detail
-    shape = KeyShape(kind=INDEX, columns=table.named(numbers[:parts]), detail=detail, name=name)
-    return FoundKey(shape=shape, oid=oid, valid=valid, plain=plain, backing=backing)
+    schema = KeySchema(kind=INDEX, columns=table.columns_at(numbers[:parts]), detail=detail, name=name)
+    return InspectedKey(schema=schema, oid=oid, valid=valid, plain=plain, backing=backing)
 
 
-def _renamed(name: str, table: FoundTable, renames: Mapping[tuple[str, str], str]) -> FoundTable:
+def _rename_columns(name: str, table: InspectedTable, renames: Mapping[tuple[str, str], str]) -> InspectedTable:
     return replace(
         table,
         columns={renames.get((name, column), column): facts for column, facts in table.columns.items()},
-        keys=tuple(replace(key, shape=renamed_key(name, key.shape, renames)) for key in table.keys),
-        filling=frozenset(renames.get((name, column), column) for column in table.filling),
+        keys=tuple(replace(key, schema=renamed_key(name, key.schema, renames)) for key in table.keys),
+        backfilling=frozenset(renames.get((name, column), column) for column in table.backfilling),
     )

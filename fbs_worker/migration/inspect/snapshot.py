@@ -28,12 +28,12 @@ WHERE i.indrelid = to_regclass(%(table)s) AND NOT EXISTS (SELECT FROM pg_constra
 ORDER BY 1, 2
 """
 
-Key = tuple[str, str, str]
+KeyDefinition = tuple[str, str, str]
 """Kind (`p`, `u`, `f`, `c`, `i`), name and definition; that of a unique key is its index's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class TableSnapshot:
     """A table before or after a statement.
 
     Attributes:
@@ -42,10 +42,10 @@ class Look:
     """
 
     columns: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
-    keys: tuple[Key, ...] = ()
+    keys: tuple[KeyDefinition, ...] = ()
 
 
-def look(cursor: Cursor, step: Step) -> Look:
+def take_snapshot(cursor: Cursor, step: Step) -> TableSnapshot:
     """A step's table as it is.
 
     Args:
@@ -58,10 +58,10 @@ def look(cursor: Cursor, step: Step) -> Look:
     table = sql.Identifier(step.table).as_string(cursor)
     cursor.execute(_COLUMNS, (table,))
     columns = {name: (kind, default) for name, kind, default in cursor.fetchall()}
-    return Look(columns=columns, keys=keys_of(cursor, step.table) if " DROP COLUMN " in step.sql else ())
+    return TableSnapshot(columns=columns, keys=table_keys(cursor, step.table) if " DROP COLUMN " in step.sql else ())
 
 
-def keys_of(cursor: Cursor, table: str) -> tuple[Key, ...]:
+def table_keys(cursor: Cursor, table: str) -> tuple[KeyDefinition, ...]:
     """The constraints and indexes of a table.
 
     Args:
@@ -75,7 +75,7 @@ def keys_of(cursor: Cursor, table: str) -> tuple[Key, ...]:
     return tuple((kind, name, definition) for kind, name, definition in cursor.fetchall())
 
 
-def changed(before: Look, after: Look) -> dict[str, Any]:
+def snapshot_changes(before: TableSnapshot, after: TableSnapshot) -> dict[str, Any]:
     """The facts for the step's row.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-_KEPT: Final = """
+_ARCHIVES: Final = """
 SELECT c.relname, obj_description(c.oid, 'pg_class') FROM pg_class c
 WHERE starts_with(c.relname, %s) AND c.relkind = 'r' AND pg_table_is_visible(c.oid)
     AND obj_description(c.oid, 'pg_class') LIKE '{"fbs": "retired", %%'
@@ -19,7 +19,7 @@ ORDER BY c.relname
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class Archive:
     """A table that keeps what was taken away.
 
     Attributes:
@@ -52,12 +52,12 @@ class Kept:
     complete: bool = True
 
     @property
-    def told(self) -> str:
+    def label(self) -> str:
         """What it keeps, for a person."""
         return f"{self.table}.{self.column}" if self.column else self.table
 
 
-def kept_tables(cursor: Cursor, table_prefix: str, *, solution: str | None = None) -> list[Kept]:
+def list_archives(cursor: Cursor, table_prefix: str, *, solution: str | None = None) -> list[Archive]:
     """The tables that keep something, in the order of their names.
 
     Args:
@@ -68,40 +68,40 @@ def kept_tables(cursor: Cursor, table_prefix: str, *, solution: str | None = Non
     Raises:
         psycopg2.Error: to be translated by the caller.
     """
-    cursor.execute(_KEPT, (f"{table_prefix}retired_",))
-    found = [_read(name, comment) for name, comment in cursor.fetchall()]
-    return [kept for kept in found if kept is not None and solution in {None, kept.solution}]
+    cursor.execute(_ARCHIVES, (f"{table_prefix}retired_",))
+    archives = [_read(name, comment) for name, comment in cursor.fetchall()]
+    return [archive for archive in archives if archive is not None and solution in {None, archive.solution}]
 
 
-def names_of(kept: Kept) -> dict[str, sql.Identifier]:
+def archive_names(archive: Archive) -> dict[str, sql.Identifier]:
     """The names for statements about it: `keep`, `table`, `column`."""
     return {
-        "keep": sql.Identifier(kept.name),
-        "table": sql.Identifier(kept.table),
-        "column": sql.Identifier(str(kept.column)),
+        "keep": sql.Identifier(archive.name),
+        "table": sql.Identifier(archive.table),
+        "column": sql.Identifier(str(archive.column)),
     }
 
 
-def same_rows(kept: Kept) -> sql.Composed:
+def join_condition(archive: Archive) -> sql.Composed:
     """The condition that a row `k` of it speaks of a row `t` of the other table."""
-    return sql.SQL(" AND ").join(sql.SQL("k.{0} = t.{0}").format(sql.Identifier(name)) for name in kept.key)
+    return sql.SQL(" AND ").join(sql.SQL("k.{0} = t.{0}").format(sql.Identifier(name)) for name in archive.key)
 
 
-def write_comment(cursor: Cursor, kept: Kept) -> None:
+def write_comment(cursor: Cursor, archive: Archive) -> None:
     """Say in the comment of a table what it keeps."""
-    told: Mapping[str, Any] = {key: value for key, value in asdict(kept).items() if key != "name"}
+    facts: Mapping[str, Any] = {key: value for key, value in asdict(archive).items() if key != "name"}
     statement = sql.SQL("COMMENT ON TABLE {} IS {}").format(
-        sql.Identifier(kept.name), sql.Literal(json.dumps({"fbs": "retired", **told}))
+        sql.Identifier(archive.name), sql.Literal(json.dumps({"fbs": "retired", **facts}))
     )
     cursor.execute(statement)
 
 
-def _read(name: str, comment: str) -> Kept | None:
+def _read(name: str, comment: str) -> Archive | None:
     """None for a comment that is not ours after all."""
     try:
-        told = json.loads(comment)
-        del told["fbs"]
-        lists = {key: tuple(map(tuple, told[key])) for key in ("lost", "renamed")}
-        return Kept(**{**told, **lists, "name": name, "key": tuple(told["key"])})
+        facts = json.loads(comment)
+        del facts["fbs"]
+        lists = {key: tuple(map(tuple, facts[key])) for key in ("lost", "renamed")}
+        return Archive(**{**facts, **lists, "name": name, "key": tuple(facts["key"])})
     except (ValueError, TypeError, KeyError):
         return None

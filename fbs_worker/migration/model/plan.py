@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+import shlex
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -56,7 +57,7 @@ class Mode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retired:
+class ArchiveTarget:
     """What is kept before it is deleted, in a table of ours.
 
     Attributes:
@@ -67,7 +68,7 @@ class Retired:
 
     table: str
     column: str | None
-    keep_in: str
+    archive_table: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +99,7 @@ class Step:
     hazards: frozenset[Hazard] = frozenset()
     has_rows: bool = False
     mode: Mode = Mode.TRANSACTION
-    keeps: Retired | None = None
+    archive: ArchiveTarget | None = None
     undo: str | None = None
     check: str | None = None
     cleanup: str | None = None
@@ -114,7 +115,7 @@ class Step:
             "hazards": sorted(map(str, self.hazards)),
             "has_rows": self.has_rows,
             "mode": str(self.mode),
-            "keeps": self.keeps.keep_in if self.keeps else None,
+            "keeps": self.archive.archive_table if self.archive else None,
             "reversible": self.undo is not None,
         }
 
@@ -141,27 +142,27 @@ class Plan:
     notes: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
-    shape: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    schema: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def fingerprint(self) -> str:
         """Tells whether a plan is still the one that was shown: 16 hexadecimal digits over the steps."""
-        told = [[step.sql, sorted(map(str, step.hazards)), step.has_rows] for step in self.steps]
-        return hashlib.sha256(json.dumps([self.solution, told]).encode()).hexdigest()[:16]
+        steps = [[step.sql, sorted(map(str, step.hazards)), step.has_rows] for step in self.steps]
+        return hashlib.sha256(json.dumps([self.solution, steps]).encode()).hexdigest()[:16]
 
     @property
     def empty(self) -> bool:
         """There is nothing to do."""
         return not self.steps
 
-    def to_be_allowed(self, allowed: Collection[Hazard]) -> frozenset[Hazard]:
+    def unallowed_hazards(self, allowed: Collection[Hazard]) -> frozenset[Hazard]:
         """The hazards that stand in the way.
 
         Args:
             allowed: those that were allowed by name.
         """
-        there = frozenset(hazard for step in self.steps for hazard in step.hazards)
-        return (there & MUST_BE_ALLOWED) - frozenset(allowed)
+        present = frozenset(hazard for step in self.steps for hazard in step.hazards)
+        return (present & MUST_BE_ALLOWED) - frozenset(allowed)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -172,5 +173,18 @@ class Plan:
             "drift": list(self.drift),
             "questions": list(self.questions),
             "notes": list(self.notes),
-            "needs": sorted(map(str, self.to_be_allowed(()))),
+            "needs": sorted(map(str, self.unallowed_hazards(()))),
         }
+
+
+def apply_command(result: Mapping[str, Any], *, options: Sequence[str] = ()) -> str:
+    """The command line that applies a plan.
+
+    Args:
+        result: what a job with `plan_only` yielded.
+        options: those that the plan was made with.
+    """
+    allow = [word for hazard in result["needs"] for word in ("--allow", hazard)]
+    undo = ["--undo"] if result["undoes"] else []
+    words = ["fbs", "migrate", "--solution-name", result["solution"], *undo, "--apply", result["fingerprint"]]
+    return shlex.join([*words, *options, *allow])

@@ -47,7 +47,7 @@ _NOISE: Final = re.compile(r'[\s()"]+')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ColumnShape:
+class ColumnSchema:
     """A column.
 
     Attributes:
@@ -60,17 +60,17 @@ class ColumnShape:
     not_null: bool = False
     default: str | None = None
 
-    def has_default_of(self, other: ColumnShape) -> bool:
+    def has_same_default(self, other: ColumnSchema) -> bool:
         """Whether both have the same default, as far as the texts tell."""
         return canonical(self.default) == canonical(other.default)
 
-    def equals(self, other: ColumnShape) -> bool:
+    def equals(self, other: ColumnSchema) -> bool:
         """Whether both are the same."""
-        return self.type == other.type and self.not_null == other.not_null and self.has_default_of(other)
+        return self.type == other.type and self.not_null == other.not_null and self.has_same_default(other)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeyShape:
+class KeySchema:
     """A key, an index or a check of a table.
 
     Attributes:
@@ -98,21 +98,21 @@ class KeyShape:
         """No two rows may have the same values."""
         return self.kind in {PRIMARY, UNIQUE} or (self.kind == INDEX and self.detail.startswith("UNIQUE"))
 
-    def told(self) -> str:
+    def label(self) -> str:
         """What it is, for a person, e.g. `foreign key (tenant_id) to r_tenant`."""
         words = {PRIMARY: "primary key", UNIQUE: "unique key", FOREIGN: "foreign key", INDEX: "index on"}
         if self.kind == CHECK:
             return f"check ({self.detail})"
         if self.kind == INDEX and not self.columns:
             return f"index {self.name or self.detail}"  # on expressions
-        said = f"{words[self.kind]} ({', '.join(self.columns)})"
+        text = f"{words[self.kind]} ({', '.join(self.columns)})"
         if self.target is not None:
-            said += f" to {self.target[0]}"
-        return said
+            text += f" to {self.target[0]}"
+        return text
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableShape:
+class TableSchema:
     """A table.
 
     Attributes:
@@ -120,8 +120,8 @@ class TableShape:
         keys: its keys, indexes and checks.
     """
 
-    columns: Mapping[str, ColumnShape]
-    keys: tuple[KeyShape, ...] = ()
+    columns: Mapping[str, ColumnSchema]
+    keys: tuple[KeySchema, ...] = ()
 
     @cached_property
     def identities(self) -> frozenset[tuple[object, ...]]:
@@ -129,11 +129,11 @@ class TableShape:
         return frozenset(key.identity for key in self.keys)
 
 
-Shape = Mapping[str, TableShape]
+Schema = Mapping[str, TableSchema]
 """Tables by name."""
 
 
-def shape_of(tables: Iterable[Table]) -> dict[str, TableShape]:
+def schema_of(tables: Iterable[Table]) -> dict[str, TableSchema]:
     """The shape that tables are to have.
 
     Args:
@@ -142,24 +142,24 @@ def shape_of(tables: Iterable[Table]) -> dict[str, TableShape]:
     return {str(table.name): _table(table) for table in tables}
 
 
-def to_json(shape: Shape) -> dict[str, Any]:
+def to_json(schema: Schema) -> dict[str, Any]:
     """JSON-ready.
 
     Returns:
         Table → `columns` (name → `[type, not_null, default]`) and `keys` (each `[kind, columns, target]`, and its
         `detail` where it has one).
     """
-    return {name: _table_json(table) for name, table in sorted(shape.items())}
+    return {name: _table_json(table) for name, table in sorted(schema.items())}
 
 
-def from_json(told: Mapping[str, Any]) -> dict[str, TableShape]:
+def from_json(data: Mapping[str, Any]) -> dict[str, TableSchema]:
     """What `to_json` wrote.
 
     Raises:
         DatabaseError: somebody changed it.
     """
     try:
-        return {str(name): _table_from_json(table) for name, table in told.items()}
+        return {str(name): _table_from_json(table) for name, table in data.items()}
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as exc:
         raise DatabaseError(
             "The record of what FBS made for the solution is damaged: `shape` in its row is not what FBS keeps there.",
@@ -173,13 +173,13 @@ def canonical(expression: str | None) -> str | None:
     if expression is None or expression == SERIAL:
         return expression and "nextval()"  # which no expression has: brackets are taken off
     # outside of literals: no casts, blanks, brackets and quotes around names, lower case; a literal as its contents
-    told = [
-        found[1]
-        if (found := _LITERAL.fullmatch(part.removeprefix("E")))
+    parts = [
+        literal[1]
+        if (literal := _LITERAL.fullmatch(part.removeprefix("E")))
         else _NOISE.sub("", _CAST.sub("", part)).lower()
         for part in _PARTS.split(expression)
     ]
-    return "".join(told).replace("usingbtree", "")
+    return "".join(parts).replace("usingbtree", "")
 
 
 @lru_cache(maxsize=1024)
@@ -192,7 +192,7 @@ def is_volatile(default: str) -> bool:
     return default == SERIAL or _CONSTANT.fullmatch(_CAST.sub("", default)) is None
 
 
-def renamed(shape: Shape, renames: Mapping[tuple[str, str], str]) -> dict[str, TableShape]:
+def renamed(schema: Schema, renames: Mapping[tuple[str, str], str]) -> dict[str, TableSchema]:
     """A shape with columns called otherwise, foreign keys that refer to them included.
 
     Args:
@@ -200,11 +200,11 @@ def renamed(shape: Shape, renames: Mapping[tuple[str, str], str]) -> dict[str, T
         renames: table and column → the column's new name.
     """
     if not renames:
-        return dict(shape)
-    return {name: _renamed(name, table, renames) for name, table in shape.items()}
+        return dict(schema)
+    return {name: _renamed(name, table, renames) for name, table in schema.items()}
 
 
-def renamed_key(table: str, key: KeyShape, renames: Mapping[tuple[str, str], str]) -> KeyShape:
+def renamed_key(table: str, key: KeySchema, renames: Mapping[tuple[str, str], str]) -> KeySchema:
     """A key with columns called otherwise; arguments as for `renamed`."""
     columns = tuple(renames.get((table, name), name) for name in key.columns)
     target = key.target
@@ -213,45 +213,45 @@ def renamed_key(table: str, key: KeyShape, renames: Mapping[tuple[str, str], str
     return replace(key, columns=columns, target=target)
 
 
-def _renamed(name: str, table: TableShape, renames: Mapping[tuple[str, str], str]) -> TableShape:
+def _renamed(name: str, table: TableSchema, renames: Mapping[tuple[str, str], str]) -> TableSchema:
     columns = {renames.get((name, column), column): facts for column, facts in table.columns.items()}
-    return TableShape(columns=columns, keys=tuple(renamed_key(name, key, renames) for key in table.keys))
+    return TableSchema(columns=columns, keys=tuple(renamed_key(name, key, renames) for key in table.keys))
 
 
 # ------------------------------------------------------------------------------------------------- from SQLAlchemy
 
 
-def _table(table: Table) -> TableShape:
+def _table(table: Table) -> TableSchema:
     columns = {str(column.name): _column(table, column) for column in table.columns}
-    keys: list[KeyShape] = []
+    keys: list[KeySchema] = []
     if table.primary_key:
         named = tuple(str(column.name) for column in table.primary_key)
-        keys.append(KeyShape(kind=PRIMARY, columns=named, name=str(table.primary_key.name or "")))
+        keys.append(KeySchema(kind=PRIMARY, columns=named, name=str(table.primary_key.name or "")))
     for constraint in table.constraints:
         match constraint:
             case ForeignKeyConstraint():
                 keys.append(_foreign(constraint))
             case UniqueConstraint():
                 named = tuple(str(column.name) for column in constraint.columns)
-                keys.append(KeyShape(kind=UNIQUE, columns=named, name=str(constraint.name or "")))
+                keys.append(KeySchema(kind=UNIQUE, columns=named, name=str(constraint.name or "")))
             case CheckConstraint():
                 written = _COMPILER.sql_compiler.process(constraint.sqltext, include_table=False, literal_binds=True)
-                keys.append(KeyShape(kind=CHECK, detail=written, name=str(constraint.name or "")))
+                keys.append(KeySchema(kind=CHECK, detail=written, name=str(constraint.name or "")))
     keys += [_index(table, index) for index in table.indexes]
-    return TableShape(columns=columns, keys=tuple(sorted(keys, key=_order)))
+    return TableSchema(columns=columns, keys=tuple(sorted(keys, key=_order)))
 
 
-def _column(table: Table, column: Column[Any]) -> ColumnShape:
+def _column(table: Table, column: Column[Any]) -> ColumnSchema:
     if column is table.autoincrement_column and column.server_default is None:
-        return ColumnShape(type=type_of(column), not_null=True, default=SERIAL)
+        return ColumnSchema(type=type_of(column), not_null=True, default=SERIAL)
     default = _COMPILER.get_column_default_string(column)
-    return ColumnShape(type=type_of(column), not_null=not column.nullable, default=default)
+    return ColumnSchema(type=type_of(column), not_null=not column.nullable, default=default)
 
 
-def _foreign(constraint: ForeignKeyConstraint) -> KeyShape:
+def _foreign(constraint: ForeignKeyConstraint) -> KeySchema:
     columns = tuple(str(element.parent.name) for element in constraint.elements)
     referred = tuple(str(element.column.name) for element in constraint.elements)
-    return KeyShape(
+    return KeySchema(
         kind=FOREIGN,
         columns=columns,
         target=(str(constraint.referred_table.name), referred),
@@ -274,17 +274,17 @@ def actions(on_delete: str, on_update: str, *, deferrable: bool, deferred: bool)
         deferrable: it may be checked at the end of a transaction.
         deferred: it is, unless told otherwise.
     """
-    told = [
+    parts = [
         f"{event} {action.upper()}"
         for event, action in (("ON DELETE", on_delete), ("ON UPDATE", on_update))
         if action and action.upper() != "NO ACTION"
     ]
     if deferrable or deferred:
-        told.append("DEFERRABLE INITIALLY DEFERRED" if deferred else "DEFERRABLE")
-    return " ".join(told)
+        parts.append("DEFERRABLE INITIALLY DEFERRED" if deferred else "DEFERRABLE")
+    return " ".join(parts)
 
 
-def _index(table: Table, index: Index) -> KeyShape:
+def _index(table: Table, index: Index) -> KeySchema:
     columns = tuple(str(column.name) for column in index.columns)
     options = [value for known in index.dialect_options.values() for value in dict(known).values()]
     special = any(isinstance(value, ClauseElement) or value for value in options)  # a clause is neither true nor false
@@ -295,42 +295,42 @@ def _index(table: Table, index: Index) -> KeyShape:
     elif index.unique:
         detail = f"({', '.join(map(DIALECT.identifier_preparer.quote, columns))})"
     detail = f"UNIQUE {detail}" if index.unique else detail
-    return KeyShape(kind=INDEX, columns=columns, detail=detail, name=str(index.name or ""))
+    return KeySchema(kind=INDEX, columns=columns, detail=detail, name=str(index.name or ""))
 
 
-def _order(key: KeyShape) -> tuple[int, tuple[str, ...], str]:
+def _order(key: KeySchema) -> tuple[int, tuple[str, ...], str]:
     return (KINDS.index(key.kind), key.columns, key.detail)
 
 
 # ------------------------------------------------------------------------------------------------------------- JSON
 
 
-def _table_json(table: TableShape) -> dict[str, Any]:
+def _table_json(table: TableSchema) -> dict[str, Any]:
     return {
-        "columns": {name: [found.type, found.not_null, found.default] for name, found in table.columns.items()},
+        "columns": {name: [column.type, column.not_null, column.default] for name, column in table.columns.items()},
         "keys": [_key_json(key) for key in table.keys],
     }
 
 
-def _key_json(key: KeyShape) -> list[Any]:
+def _key_json(key: KeySchema) -> list[Any]:
     target = None if key.target is None else [key.target[0], list(key.target[1])]
-    told: list[Any] = [key.kind, list(key.columns), target]
-    return [*told, key.detail] if key.detail else told
+    data: list[Any] = [key.kind, list(key.columns), target]
+    return [*data, key.detail] if key.detail else data
 
 
-def _table_from_json(told: Mapping[str, Any]) -> TableShape:
+def _table_from_json(data: Mapping[str, Any]) -> TableSchema:
     columns = {
-        str(name): ColumnShape(type=_text(kind), not_null=bool(not_null), default=default and _text(default))
-        for name, (kind, not_null, default) in told["columns"].items()
+        str(name): ColumnSchema(type=_text(kind), not_null=bool(not_null), default=default and _text(default))
+        for name, (kind, not_null, default) in data["columns"].items()
     }
-    return TableShape(columns=columns, keys=tuple(map(_key_from_json, told["keys"])))
+    return TableSchema(columns=columns, keys=tuple(map(_key_from_json, data["keys"])))
 
 
-def _key_from_json(told: Sequence[Any]) -> KeyShape:
-    kind, columns, target, *rest = told
+def _key_from_json(data: Sequence[Any]) -> KeySchema:
+    kind, columns, target, *rest = data
     if kind not in KINDS:
         raise ValueError(kind)
-    return KeyShape(
+    return KeySchema(
         kind=kind,
         columns=tuple(map(_text, columns)),
         target=None if target is None else (_text(target[0]), tuple(map(_text, target[1]))),
@@ -338,7 +338,7 @@ def _key_from_json(told: Sequence[Any]) -> KeyShape:
     )
 
 
-def _text(told: object) -> str:
-    if not isinstance(told, str):
-        raise TypeError(told)
-    return told
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value

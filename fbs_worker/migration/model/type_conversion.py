@@ -83,22 +83,22 @@ class Conversion:
     """
 
     value: str
-    implied: bool = False
+    implicit: bool = False
     rewrites: bool = True
     may_fail: bool = False
-    fails: str = ""
+    fails_where: str = ""
     lossy: bool = False
-    back: str | None = None
+    reverse: str | None = None
 
 
 @lru_cache(maxsize=1024)
-def parsed(written: str) -> Type:
+def parse_type(written: str) -> Type:
     """A type as format_type() writes it, taken apart."""
-    found = _TYPE.fullmatch(written)
-    if found is None or found["array"]:
+    match = _TYPE.fullmatch(written)
+    if match is None or match["array"]:
         return Type(base=written)
-    numbers = tuple(map(int, found["numbers"].split(","))) if found["numbers"] else ()
-    return Type(base=f"{found['base']}{found['zone'] or ''}", numbers=numbers)
+    numbers = tuple(map(int, match["numbers"].split(","))) if match["numbers"] else ()
+    return Type(base=f"{match['base']}{match['zone'] or ''}", numbers=numbers)
 
 
 def conversion(before: str, after: str, column: str, *, server_version: int = INPUT_CHECK_SINCE) -> Conversion:
@@ -110,12 +110,12 @@ def conversion(before: str, after: str, column: str, *, server_version: int = IN
         column: the column, quoted.
         server_version: as libpq tells it, e.g. 180004: what can be asked about values depends on it.
     """
-    source, target = parsed(before), parsed(after)
+    source, target = parse_type(before), parse_type(after)
     for rule in _RULES:
         found = rule(source, target, column, after)
         if found is not None:
             return found
-    return _by_text(source, before, column, after, asks=server_version >= INPUT_CHECK_SINCE)
+    return _by_text(source, before, column, after, can_validate=server_version >= INPUT_CHECK_SINCE)
 
 
 # ----------------------------------------------------------------------- rules: None where one has nothing to say
@@ -127,28 +127,28 @@ def _text_to_text(source: Type, target: Type, column: str, after: str) -> Conver
     value = f"{column}::{after}"
     fixed = "character" in {source.base, target.base}
     if target.length is None or (source.length is not None and source.length <= target.length):
-        return Conversion(value=value, implied=True, rewrites=fixed, back=column)
-    fails = f"char_length({column}) > {target.length}"
-    return Conversion(value=value, implied=True, may_fail=True, fails=fails, back=column)
+        return Conversion(value=value, implicit=True, rewrites=fixed, reverse=column)
+    fails_where = f"char_length({column}) > {target.length}"
+    return Conversion(value=value, implicit=True, may_fail=True, fails_where=fails_where, reverse=column)
 
 
 def _number_to_number(source: Type, target: Type, column: str, after: str) -> Conversion | None:
     if not (source.is_number and target.is_number):
         return None
-    if source.base == target.base == "numeric" and _holds(target, source) and target.scale in {None, source.scale}:
-        return Conversion(value=f"{column}::{after}", implied=True, rewrites=False, back=column)
-    fails = "" if _holds(target, source) else _too_large(source, target, column)
+    if source.base == target.base == "numeric" and _fits(target, source) and target.scale in {None, source.scale}:
+        return Conversion(value=f"{column}::{after}", implicit=True, rewrites=False, reverse=column)
+    fails_where = "" if _fits(target, source) else _too_large(source, target, column)
     return Conversion(
         value=f"{column}::{after}",
-        implied=True,
-        may_fail=bool(fails),
-        fails=fails,
+        implicit=True,
+        may_fail=bool(fails_where),
+        fails_where=fails_where,
         lossy=_loses_digits(source, target),
-        back=None if _loses_digits(target, source) or _loses_digits(source, target) else column,
+        reverse=None if _loses_digits(target, source) or _loses_digits(source, target) else column,
     )
 
 
-def _holds(target: Type, source: Type) -> bool:
+def _fits(target: Type, source: Type) -> bool:
     """Whether no number is too large for the target."""
     if target.base in _INTEGERS and source.base in _INTEGERS:
         return _INTEGERS[target.base] >= _INTEGERS[source.base]
@@ -183,12 +183,12 @@ def _too_large(source: Type, target: Type, column: str) -> str:
     return f"abs({rounded}) >= 1e{target.whole_digits}::numeric AND {column}::numeric <> 'NaN'"
 
 
-def _truth(source: Type, target: Type, column: str, after: str) -> Conversion | None:
+def _boolean(source: Type, target: Type, column: str, after: str) -> Conversion | None:
     if source.base == "boolean" and target.is_number:
         number = f"{column}::integer"
         tight = target.whole_digits is not None and target.whole_digits < 1
         value = number if target.base == "integer" else f"{number}::{after}"
-        return Conversion(value=value, may_fail=tight, fails=column if tight else "")
+        return Conversion(value=value, may_fail=tight, fails_where=column if tight else "")
     if source.is_number and target.base == "boolean":
         return Conversion(value=f"{column} <> 0", lossy=True)
     return None
@@ -198,13 +198,13 @@ def _time_to_time(source: Type, target: Type, column: str, after: str) -> Conver
     if source.base == target.base and source.base in _TIMES:
         finer = not target.numbers or (bool(source.numbers) and source.numbers[0] <= target.numbers[0])
         if finer:
-            return Conversion(value=f"{column}::{after}", implied=True, rewrites=False, back=column)
-        return Conversion(value=f"{column}::{after}", implied=True, lossy=True)
+            return Conversion(value=f"{column}::{after}", implicit=True, rewrites=False, reverse=column)
+        return Conversion(value=f"{column}::{after}", implicit=True, lossy=True)
     if source.base in _TIMESTAMPS and target.base in _TIMESTAMPS:
         coarser = bool(target.numbers) and source.numbers != target.numbers
-        there = f"({column} AT TIME ZONE 'UTC')"
-        value = f"{there}::{after}" if target.numbers else there
-        return Conversion(value=value, lossy=coarser, back=None if coarser else f"{column} AT TIME ZONE 'UTC'")
+        at_utc = f"({column} AT TIME ZONE 'UTC')"
+        value = f"{at_utc}::{after}" if target.numbers else at_utc
+        return Conversion(value=value, lossy=coarser, reverse=None if coarser else f"{column} AT TIME ZONE 'UTC'")
     if source.base == "date" and target.base in _TIMESTAMPS:
         plain = f"{column}::timestamp without time zone"
         with_zone = target.base == "timestamp with time zone"
@@ -217,10 +217,10 @@ def _time_to_time(source: Type, target: Type, column: str, after: str) -> Conver
 
 def _json(source: Type, target: Type, column: str, after: str) -> Conversion | None:
     if source.base in _JSON and target.base in _JSON:
-        return Conversion(value=f"{column}::{after}", back=f"{column}::{source.base}")
+        return Conversion(value=f"{column}::{after}", reverse=f"{column}::{source.base}")
     if target.base in _JSON:
-        back = f"({column} #>> '{{}}')" if source.base in _TEXTS else f"({column} #>> '{{}}')::{source.base}"
-        return Conversion(value=f"to_{target.base}({column})", back=None if _rounds(source) else back)
+        reverse = f"({column} #>> '{{}}')" if source.base in _TEXTS else f"({column} #>> '{{}}')::{source.base}"
+        return Conversion(value=f"to_{target.base}({column})", reverse=None if _rounds(source) else reverse)
     return None
 
 
@@ -231,37 +231,37 @@ def _rounds(target: Type) -> bool:
 
 def _bytes(source: Type, target: Type, column: str, _: str) -> Conversion | None:
     if source.base in _TEXTS and target.base == "bytea":
-        return Conversion(value=f"convert_to({column}, 'UTF8')", back=f"convert_from({column}, 'UTF8')")
+        return Conversion(value=f"convert_to({column}, 'UTF8')", reverse=f"convert_from({column}, 'UTF8')")
     if source.base == "bytea" and target.base in _TEXTS:
-        return _as_text(f"encode({column}, 'base64')", target, back=f"decode({column}, 'base64')")
+        return _as_text(f"encode({column}, 'base64')", target, reverse=f"decode({column}, 'base64')")
     return None
 
 
 _RULES: Final[tuple[Callable[[Type, Type, str, str], Conversion | None], ...]] = (
     _text_to_text,
     _number_to_number,
-    _truth,
+    _boolean,
     _time_to_time,
     _json,
     _bytes,
 )
 
 
-def _by_text(source: Type, before: str, column: str, after: str, *, asks: bool) -> Conversion:
+def _by_text(source: Type, before: str, column: str, after: str, *, can_validate: bool) -> Conversion:
     """What two types have in common is how their values are written."""
-    target = parsed(after)
+    target = parse_type(after)
     written = f"({column} #>> '{{}}')" if source.base in _JSON else f"{column}::text"
     if target.base in _TEXTS:
         # the string "1" and the number 1 are written alike
-        back = None if source.base in _JSON or _rounds(source) else f"{column}::{before}"
-        return _as_text(written, target, back=back)
+        reverse = None if source.base in _JSON or _rounds(source) else f"{column}::{before}"
+        return _as_text(written, target, reverse=reverse)
     if source.base in _TEXTS:
         written = column
-    fails = f"NOT pg_input_is_valid({written}, '{after}')" if asks else ""
-    return Conversion(value=f"{written}::{after}", may_fail=True, fails=fails, lossy=True)
+    fails_where = f"NOT pg_input_is_valid({written}, '{after}')" if can_validate else ""
+    return Conversion(value=f"{written}::{after}", may_fail=True, fails_where=fails_where, lossy=True)
 
 
-def _as_text(written: str, target: Type, *, back: str | None) -> Conversion:
+def _as_text(written: str, target: Type, *, reverse: str | None) -> Conversion:
     """PostgreSQL refuses what is too long; a cast would cut it off without a word."""
-    fails = "" if target.length is None else f"char_length({written}) > {target.length}"
-    return Conversion(value=written, may_fail=bool(fails), fails=fails, back=back)
+    fails_where = "" if target.length is None else f"char_length({written}) > {target.length}"
+    return Conversion(value=written, may_fail=bool(fails_where), fails_where=fails_where, reverse=reverse)

@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
 
-from fbs_worker.migration.diff.changes import Change, What
-from fbs_worker.migration.inspect.inspector import Found
-from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Retired, Step
+from fbs_worker.migration.diff.changes import Change, ChangeKind
+from fbs_worker.migration.inspect.inspector import InspectedSchema
+from fbs_worker.migration.model.plan import ArchiveTarget, Hazard, Lock, Mode, Step
 from fbs_worker.migration.model.schema import (
     CHECK,
     INDEX,
     PRIMARY,
     SERIAL,
     UNIQUE,
-    KeyShape,
-    Shape,
+    KeySchema,
+    Schema,
     canonical,
     is_volatile,
 )
@@ -35,17 +35,17 @@ class Phase(IntEnum):
     """When a step runs. Neighbours that can share a transaction do; what deletes values comes last."""
 
     RENAME = 0
-    LOOSEN = 1
+    DROP_KEYS = 1
     CREATE = 2
     COLUMNS = 3
     KEYS = 4
     FILL = 5
     BUILD = 6
     ATTACH = 7
-    PROVE = 8
+    ADD_NOT_VALID = 8
     VALIDATE = 9
-    SETTLE = 10
-    SETTLE_KEYS = 11
+    FINISH_COLUMNS = 10
+    ADD_PRIMARY_KEYS = 11
     DROP_COLUMNS = 12
     DROP_TABLES = 13
 
@@ -58,18 +58,18 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def listed(names: Iterable[str]) -> str:
+def quoted_list(names: Iterable[str]) -> str:
     """Names as SQL, in brackets."""
     return f"({', '.join(map(quoted, names))})"
 
 
-def usual_name(table: str, key: KeyShape) -> str:
+def default_name(table: str, key: KeySchema) -> str:
     """What a key is called: its own name, or one like PostgreSQL would give it."""
     if key.name:
         return key.name
     if key.kind == CHECK:
-        told = hashlib.sha256(str(canonical(key.detail)).encode()).hexdigest()[:8]
-        return str(derived_name(f"{table}_{told}", "_check"))
+        digest = hashlib.sha256(str(canonical(key.detail)).encode()).hexdigest()[:8]
+        return str(derived_name(f"{table}_{digest}", "_check"))
     if key.kind == PRIMARY:
         return str(derived_name(table, "_pkey"))
     ends = {UNIQUE: "_key", INDEX: "_idx"}
@@ -77,7 +77,7 @@ def usual_name(table: str, key: KeyShape) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ground:
+class PlanningContext:
     """What the ways of changes stand on.
 
     Attributes:
@@ -95,23 +95,23 @@ class Ground:
         in_the_way: views and so on of others that stand on what goes or gets another type: table, column, what it is.
     """
 
-    wanted: Shape
-    found: Found
+    desired: Schema
+    actual: InspectedSchema
     changes: Sequence[Change]
     reasons: Reasons
     table_prefix: str
     renames: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    filled: frozenset[str] = frozenset()
-    taken: frozenset[str] = frozenset()
-    definitions: Mapping[int, str] = field(default_factory=dict)
+    populated: frozenset[str] = frozenset()
+    used_names: frozenset[str] = frozenset()
+    key_definitions: Mapping[int, str] = field(default_factory=dict)
     server_version: int = INPUT_CHECK_SINCE
     possible_renames: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    in_the_way: Sequence[tuple[str, str, str]] = ()
+    dependents: Sequence[tuple[str, str, str]] = ()
 
     def online(self, table: str) -> bool:
         """Whether a change to a table goes by steps that hold nobody up; PostgreSQL has none for partitioned tables."""
-        there = self.found.tables.get(table)
-        return there is not None and table in self.filled and not there.partitioned
+        actual_table = self.actual.tables.get(table)
+        return actual_table is not None and table in self.populated and not actual_table.partitioned
 
     def step(
         self,
@@ -123,7 +123,7 @@ class Ground:
         lock: Lock = Lock.ACCESS_EXCLUSIVE,
         mode: Mode = Mode.TRANSACTION,
         hazards: Collection[Hazard] = (),
-        keeps: Retired | None = None,
+        archive: ArchiveTarget | None = None,
         undo: str | None = None,
         check: str | None = None,
         cleanup: str | None = None,
@@ -136,9 +136,9 @@ class Ground:
             reason=self.reasons.of(change),
             lock=lock,
             hazards=frozenset(hazards) | (frozenset({Hazard.DRIFT}) if change.drifted else frozenset()),
-            has_rows=change.table in self.filled,
+            has_rows=change.table in self.populated,
             mode=mode,
-            keeps=keeps,
+            archive=archive,
             undo=undo,
             check=check,
             cleanup=cleanup,
@@ -157,36 +157,36 @@ class Ground:
         name = quoted(column or change.column)
         return conversion(before.type, after.type, name, server_version=self.server_version)
 
-    def keeping(self, table: str, column: str = "") -> str:
+    def archive_name(self, table: str, column: str = "") -> str:
         """The table of ours that keeps what is taken away."""
         whole = f"{table}__{column}" if column else table
         return str(derived_name(f"{self.table_prefix}retired_{whole}"))
 
-    def free_name(self, table: str, key: KeyShape) -> str:
+    def free_name(self, table: str, key: KeySchema) -> str:
         """A name for a key that nothing else has; an index that was cut off in the making gives its own away."""
-        usual = usual_name(table, key)
-        there = self.found.tables.get(table)
-        others = [found for found in there.keys if found.oid not in self._going] if there else []
+        usual = default_name(table, key)
+        actual = self.actual.tables.get(table)
+        others = [existing for existing in actual.keys if existing.oid not in self._dropped_oids] if actual else []
         # an index that is to become this key keeps its name; one that is invalid is dropped before it is built anew
-        given = {found.shape.name for found in others if is_built_for(found.shape, key, usual)}
+        reusable = {existing.schema.name for existing in others if is_prebuilt_index(existing.schema, key, usual)}
         if self.online(table):
-            invalid = [found.shape for found in others if found.shape.kind == INDEX and not found.valid]
-            given |= {shape.name for shape in invalid if shape.columns == key.columns}
-        names = {found.shape.name for found in others}
+            invalid = [existing.schema for existing in others if existing.schema.kind == INDEX and not existing.valid]
+            reusable |= {shape.name for shape in invalid if shape.columns == key.columns}
+        names = {existing.schema.name for existing in others}
         if key.kind in {PRIMARY, UNIQUE, INDEX}:
-            names |= self.taken - self._freed
+            names |= self.used_names - self._freed_names
         name, number = usual, 1
-        while name in names - given:
+        while name in names - reusable:
             number += 1
             name = str(derived_name(usual, f"_{number}"))
         return name
 
-    def comes_late(self, table: str, columns: tuple[str, ...]) -> bool:
+    def key_is_built_online(self, table: str, columns: tuple[str, ...]) -> bool:
         """Whether a unique key that a foreign key is to refer to is built beside the traffic first."""
         return self.online(table) and any(
             change.key is not None and change.key.is_unique and change.key.columns == columns
             for change in self.changes
-            if change.what is What.ADD_KEY and change.table == table
+            if change.kind is ChangeKind.ADD_KEY and change.table == table
         )
 
     def has_values(self, table: str, columns: Iterable[str]) -> bool:
@@ -194,9 +194,12 @@ class Ground:
         empty = {
             change.column
             for change in self.changes
-            if change.what is What.ADD_COLUMN and change.table == table and change.after and not change.after.default
+            if change.kind is ChangeKind.ADD_COLUMN
+            and change.table == table
+            and change.after
+            and not change.after.default
         }
-        return table in self.filled and empty.isdisjoint(columns)
+        return table in self.populated and empty.isdisjoint(columns)
 
     # ----------------------------------------------------------------------------------- questions to the rows of now
 
@@ -214,21 +217,21 @@ class Ground:
         if values is None or not self.has_values(table, columns):
             return None
         names = [f"c{number}" for number in range(len(columns))]
-        given = " AND ".join(f"{name} IS NOT NULL" for name in names)
+        not_null = " AND ".join(f"{name} IS NOT NULL" for name in names)
         return (
-            f"SELECT coalesce(sum(n), 0) FROM (SELECT count(*) AS n FROM ({values}) r WHERE {given}"  # noqa: S608
+            f"SELECT coalesce(sum(n), 0) FROM (SELECT count(*) AS n FROM ({values}) r WHERE {not_null}"  # noqa: S608
             f" GROUP BY {', '.join(names)} HAVING count(*) > 1) d"
         )
 
-    def count_orphans(self, table: str, key: KeyShape) -> str | None:
+    def count_orphans(self, table: str, key: KeySchema) -> str | None:
         """How many rows refer to none; None where there can be none, or they cannot be known."""
         values = self._values(table, key.columns)
         if values is None or key.target is None or not self.has_values(table, key.columns):
             return None
-        given = " AND ".join(f"r.c{number} IS NOT NULL" for number in range(len(key.columns)))
-        counted = f"SELECT count(*) FROM ({values}) r WHERE {given}"  # noqa: S608 -- they are quoted
+        not_null = " AND ".join(f"r.c{number} IS NOT NULL" for number in range(len(key.columns)))
+        counted = f"SELECT count(*) FROM ({values}) r WHERE {not_null}"  # noqa: S608 -- they are quoted
         target, referred = key.target
-        if target not in self.found.tables:
+        if target not in self.actual.tables:
             return counted
         others = self._values(target, referred)
         if others is None:
@@ -236,16 +239,16 @@ class Ground:
         same = " AND ".join(f"o.c{number} = r.c{number}" for number in range(len(key.columns)))
         return f"{counted} AND NOT EXISTS (SELECT FROM ({others}) o WHERE {same})"
 
-    def count_failing(self, table: str, expression: str) -> str | None:
+    def count_violations(self, table: str, expression: str) -> str | None:
         """How many rows a check refuses; None where it speaks of values that cannot be known."""
-        spoken = [column for column in self.wanted[table].columns if column in expression]
-        values = {column: self._value(table, column) for column in spoken}
+        mentioned = [column for column in self.desired[table].columns if column in expression]
+        values = {column: self._value(table, column) for column in mentioned}
         if None in values.values():
             return None
         if all(value == quoted(column) for column, value in values.items()):
             return self.count(table, f"NOT ({expression})")
-        told = ", ".join(f"{value} AS {quoted(column)}" for column, value in values.items())
-        rows = f"SELECT {told} FROM {quoted(table)}"  # noqa: S608 -- they are quoted
+        selected = ", ".join(f"{value} AS {quoted(column)}" for column, value in values.items())
+        rows = f"SELECT {selected} FROM {quoted(table)}"  # noqa: S608 -- they are quoted
         return f"SELECT count(*) FROM ({rows}) r WHERE NOT ({expression})"  # noqa: S608 -- the domain's own
 
     @cached_property
@@ -253,21 +256,23 @@ class Ground:
         return {(table, new): old for (table, old), new in self.renames.items()}
 
     @cached_property
-    def _going(self) -> frozenset[int]:
-        return frozenset(change.found.oid for change in self.changes if change.what is What.DROP_KEY and change.found)
+    def _dropped_oids(self) -> frozenset[int]:
+        return frozenset(
+            change.actual.oid for change in self.changes if change.kind is ChangeKind.DROP_KEY and change.actual
+        )
 
     @cached_property
-    def _freed(self) -> frozenset[str]:
+    def _freed_names(self) -> frozenset[str]:
         """Names of indexes that are dropped first."""
-        going = [change.found for change in self.changes if change.what is What.DROP_KEY and change.found]
-        return frozenset(found.shape.name for found in going)
+        going = [change.actual for change in self.changes if change.kind is ChangeKind.DROP_KEY and change.actual]
+        return frozenset(key.schema.name for key in going)
 
     def _values(self, table: str, columns: Sequence[str]) -> str | None:
         values = [self._value(table, column) for column in columns]
         if None in values:
             return None
-        told = ", ".join(f"{value} AS c{number}" for number, value in enumerate(values))
-        return f"SELECT {told} FROM {quoted(table)}"  # noqa: S608 -- they are quoted
+        selected = ", ".join(f"{value} AS c{number}" for number, value in enumerate(values))
+        return f"SELECT {selected} FROM {quoted(table)}"  # noqa: S608 -- they are quoted
 
     def _value(self, table: str, column: str) -> str | None:
         """What a column will hold, in terms of what is there now; None where that cannot be known.
@@ -277,12 +282,16 @@ class Ground:
         for change in self.changes:
             if change.table != table or change.column != column or change.after is None:
                 continue
-            if change.what is What.RETYPE:
-                found = self.conversion(change, self.old_name(table, column))
-                if not found.may_fail:
-                    return f"({found.value})"
-                return f"CASE WHEN NOT ({found.fails}) THEN {found.value} END" if found.fails else None
-            if change.what is What.ADD_COLUMN:
+            if change.kind is ChangeKind.RETYPE:
+                conversion = self.conversion(change, self.old_name(table, column))
+                if not conversion.may_fail:
+                    return f"({conversion.value})"
+                return (
+                    f"CASE WHEN NOT ({conversion.fails_where}) THEN {conversion.value} END"
+                    if conversion.fails_where
+                    else None
+                )
+            if change.kind is ChangeKind.ADD_COLUMN:
                 after = change.after
                 if after.default is None:
                     return f"NULL::{after.type}"
@@ -291,7 +300,7 @@ class Ground:
         return quoted(self.old_name(table, column))
 
 
-def is_built_for(index: KeyShape, key: KeyShape, name: str) -> bool:
+def is_prebuilt_index(index: KeySchema, key: KeySchema, name: str) -> bool:
     """Whether an index is one that was built to become a key, and did not yet."""
     plain = index.kind == INDEX and index.is_unique
     return plain and key.kind in {PRIMARY, UNIQUE} and index.columns == key.columns and index.name == name

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fbs_worker._version import __version__
-from fbs_worker.migration.diff.changes import Change, What
+from fbs_worker.migration.diff.changes import Change, ChangeKind
 from fbs_worker.schema.definition import Definition
 from fbs_worker.schema.mirror import RESERVED_COLUMNS
 
@@ -27,8 +27,8 @@ class Reasons:
 
     def of(self, change: Change) -> str:
         """Why a change is to be made."""
-        said = f"{self.subject(change.table, change.column or self._key_column(change))} {self._predicate(change)}"
-        return f"{said}; it was changed by hand" if change.drifted else said
+        text = f"{self.subject(change.table, change.column or self._key_column(change))} {self._predicate(change)}"
+        return f"{text}; it was changed by hand" if change.drifted else text
 
     def of_rename(self, table: str, old: str, new: str) -> str:
         """Why a column is renamed."""
@@ -38,20 +38,20 @@ class Reasons:
         """What is asked about a column that may have been renamed."""
         return f"{table}.{old} goes and {table}.{new} comes: if it was renamed, say --rename {table}.{old}={new}"
 
-    def of_waiting(self, table: str, column: str) -> str:
+    def of_nullable(self, table: str, column: str) -> str:
         """Why a new column is not NOT NULL yet."""
         return (
             f"{table}.{column}: {self.subject(table, column)} is required, and nothing tells what the rows that are"
             " there should have: it becomes NOT NULL with the next migration once they have values"
         )
 
-    def of_one_in_the_way(self, table: str, column: str, what: str) -> str:
+    def of_dependent(self, table: str, column: str, kind: str) -> str:
         """What stands on something that is to go or to get another type."""
-        return f"{table}{'.' if column else ''}{column}: {what} stands on it; drop that first, or PostgreSQL refuses"
+        return f"{table}{'.' if column else ''}{column}: {kind} stands on it; drop that first, or PostgreSQL refuses"
 
-    def of_kept_before(self, table: str, column: str, kept_in: str) -> str:
+    def of_archived(self, table: str, column: str, archive: str) -> str:
         """Where the values are of something that went before and comes back."""
-        return f"{table}{'.' if column else ''}{column}: the values that it had before are kept in {kept_in}"
+        return f"{table}{'.' if column else ''}{column}: the values that it had before are kept in {archive}"
 
     def subject(self, table: str, column: str = "") -> str:
         """Whose column or table it is, e.g. `sale.order.note of Odoo`."""
@@ -76,30 +76,30 @@ class Reasons:
         return "", ""
 
     def _key_column(self, change: Change) -> str:
-        key = change.key or (change.found.shape if change.found else None)
+        key = change.key or (change.actual.schema if change.actual else None)
         return key.columns[0] if key is not None and len(key.columns) == 1 else ""
 
     def _predicate(self, change: Change) -> str:
         after, gone = change.after, change.table not in self.definition.business.tables
-        match change.what:
-            case What.CREATE_TABLE | What.ADD_COLUMN:
+        match change.kind:
+            case ChangeKind.CREATE_TABLE | ChangeKind.ADD_COLUMN:
                 return "is to be there"
-            case What.FILL_COLUMN:
+            case ChangeKind.FILL_COLUMN:
                 return "has not got all of its values yet"
-            case What.RETYPE if after:
+            case ChangeKind.RETYPE if after:
                 return f"is {after.type} now"
-            case What.SET_NOT_NULL:
+            case ChangeKind.SET_NOT_NULL:
                 return "is required"
-            case What.DROP_NOT_NULL:
+            case ChangeKind.DROP_NOT_NULL:
                 return "is not required any more"
-            case What.DEFAULT if after:
+            case ChangeKind.DEFAULT if after:
                 return f"has the default {after.default}" if after.default else "has no default any more"
-            case What.ADD_KEY if change.key:
-                return f"has the {change.key.told()}"
-            case What.VALIDATE_KEY if change.key:
-                return f"has the {change.key.told()}, which is yet to be validated"
-            case What.DROP_KEY if change.found and not gone:
-                return f"has another than the {change.found.shape.told()}, or none"
+            case ChangeKind.ADD_KEY if change.key:
+                return f"has the {change.key.label()}"
+            case ChangeKind.VALIDATE_KEY if change.key:
+                return f"has the {change.key.label()}, which is yet to be validated"
+            case ChangeKind.DROP_KEY if change.actual and not gone:
+                return f"has another than the {change.actual.schema.label()}, or none"
         return "is not mirrored any more, or Odoo has it no more" if self._model(change.table)[0] else "is gone"
 
 

@@ -8,93 +8,480 @@ from typing import Final
 from sqlalchemy import Table
 from sqlalchemy.schema import CreateTable
 
-from fbs_worker.migration.diff.changes import Change, What
-from fbs_worker.migration.inspect.inspector import FoundKey
-from fbs_worker.migration.model.plan import Hazard, Retired, Step
-from fbs_worker.migration.model.schema import FOREIGN, INDEX
-from fbs_worker.migration.plan.columns import column_steps, declared
-from fbs_worker.migration.plan.constraints import key_steps
-from fbs_worker.migration.plan.context import Ground, Phase, Phased, quoted
+from fbs_worker.migration.diff.changes import Change, ChangeKind, not_null_check
+from fbs_worker.migration.inspect.inspector import BACKFILL_COMMENT, InspectedKey
+from fbs_worker.migration.model.plan import ArchiveTarget, Hazard, Lock, Mode, Step
+from fbs_worker.migration.model.schema import (
+    CHECK,
+    FOREIGN,
+    INDEX,
+    PRIMARY,
+    SERIAL,
+    ColumnSchema,
+    KeySchema,
+    is_volatile,
+)
+from fbs_worker.migration.plan.context import Phase, Phased, PlanningContext, is_prebuilt_index, quoted, quoted_list
 from fbs_worker.schema.columns import DIALECT
 
-_KEYS: Final = frozenset((What.ADD_KEY, What.VALIDATE_KEY, What.DROP_KEY))
+_KEYS: Final = frozenset((ChangeKind.ADD_KEY, ChangeKind.VALIDATE_KEY, ChangeKind.DROP_KEY))
 
 
-def steps(ground: Ground, tables: Mapping[str, Table]) -> tuple[Step, ...]:
+def plan_steps(context: PlanningContext, tables: Mapping[str, Table]) -> tuple[Step, ...]:
     """The steps of all changes.
 
     Args:
         ground: the changes, and what their ways stand on.
         tables: those that are wanted, for the DDL of those that are to be made.
     """
-    found = [*_renames(ground)]
-    for change in ground.changes:
-        if change.what is What.CREATE_TABLE:
-            found += _created(change, ground, tables[change.table])
-        elif change.what is What.DROP_TABLE:
-            found += _dropped(change, ground)
-        elif change.what in _KEYS:
-            found += key_steps(change, ground)
+    result = [*_rename_columns(context)]
+    for change in context.changes:
+        if change.kind is ChangeKind.CREATE_TABLE:
+            result += _create_table(change, context, tables[change.table])
+        elif change.kind is ChangeKind.DROP_TABLE:
+            result += _drop_table(change, context)
+        elif change.kind in _KEYS:
+            result += key_steps(change, context)
         else:
-            found += column_steps(change, ground)
+            result += column_steps(change, context)
     # foreign keys go before the keys that they refer to; what else is of one phase keeps its order
-    found.sort(key=lambda one: (one[0], one[1].kind != "drop_foreign_key"))
-    return tuple(step for _, step in found)
+    result.sort(key=lambda one: (one[0], one[1].kind != "drop_foreign_key"))
+    return tuple(step for _, step in result)
 
 
-def _renames(ground: Ground) -> Phased:
-    for (table, old), new in sorted(ground.renames.items()):
+def _rename_columns(context: PlanningContext) -> Phased:
+    for (table, old), new in sorted(context.renames.items()):
         yield (
             Phase.RENAME,
             Step(
                 sql=f"ALTER TABLE {quoted(table)} RENAME COLUMN {quoted(old)} TO {quoted(new)}",
                 kind="rename_column",
                 table=table,
-                reason=ground.reasons.of_rename(table, old, new),
-                has_rows=table in ground.filled,
+                reason=context.reasons.of_rename(table, old, new),
+                has_rows=table in context.populated,
                 undo=f"ALTER TABLE {quoted(table)} RENAME COLUMN {quoted(new)} TO {quoted(old)}",
             ),
         )
 
 
-def _created(change: Change, ground: Ground, table: Table) -> Phased:
+def _create_table(change: Change, context: PlanningContext, table: Table) -> Phased:
     """A new table and its indexes; its foreign keys are changes of their own, once all tables are there."""
     statement = str(CreateTable(table, include_foreign_key_constraints=[]).compile(dialect=DIALECT)).strip()
     undo = f"DROP TABLE {quoted(change.table)}"
-    yield ground.step(Phase.CREATE, change, "create_table", statement, undo=undo)
-    for key in ground.wanted[change.table].keys:
+    yield context.step(Phase.CREATE, change, "create_table", statement, undo=undo)
+    for key in context.desired[change.table].keys:
         if key.kind == INDEX:
-            yield from key_steps(Change(what=What.ADD_KEY, table=change.table, key=key), ground)
+            yield from key_steps(Change(kind=ChangeKind.ADD_KEY, table=change.table, key=key), context)
 
 
-def _dropped(change: Change, ground: Ground) -> Phased:
-    has_rows = change.table in ground.filled
-    keep_in = ground.keeping(change.table)
-    yield ground.step(
+def _drop_table(change: Change, context: PlanningContext) -> Phased:
+    has_rows = change.table in context.populated
+    archive_table = context.archive_name(change.table)
+    yield context.step(
         Phase.DROP_TABLES,
         change,
         "drop_table",
         f"DROP TABLE {quoted(change.table)}",
         hazards={Hazard.DELETES_DATA} if has_rows else (),
-        keeps=Retired(table=change.table, column=None, keep_in=keep_in) if has_rows else None,
-        undo=None if has_rows else _made_again(change.table, ground),
+        archive=ArchiveTarget(table=change.table, column=None, archive_table=archive_table) if has_rows else None,
+        undo=None if has_rows else _recreate_statements(change.table, context),
     )
 
 
-def _made_again(name: str, ground: Ground) -> str:
+def _recreate_statements(name: str, context: PlanningContext) -> str:
     """What would make an empty table as it is."""
-    table = ground.found.tables[name]
-    columns = [f"{quoted(column)} {declared(found)}" for column, found in table.columns.items()]
-    own = [key for key in table.keys if not key.backing and not _is_dropped_before(key, ground)]
+    table = context.actual.tables[name]
+    definitions = context.key_definitions
+    columns = [f"{quoted(column)} {declared(actual)}" for column, actual in table.columns.items()]
+    own = [key for key in table.keys if not key.backing and not _is_dropped_earlier(key, context)]
     constraints = [
-        f"CONSTRAINT {quoted(key.shape.name)} {ground.definitions[key.oid]}"
-        for key in sorted(own, key=lambda key: key.shape.kind == FOREIGN)
-        if key.shape.kind != INDEX and key.oid in ground.definitions
+        f"CONSTRAINT {quoted(key.schema.name)} {definitions[key.oid]}"
+        for key in sorted(own, key=lambda key: key.schema.kind == FOREIGN)
+        if key.schema.kind != INDEX and key.oid in definitions
     ]
-    indexes = [ground.definitions[key.oid] for key in own if key.shape.kind == INDEX and key.oid in ground.definitions]
+    indexes = [definitions[key.oid] for key in own if key.schema.kind == INDEX and key.oid in definitions]
     inside = ",\n\t".join([*columns, *constraints])
     return ";\n".join([f"CREATE TABLE {quoted(name)} (\n\t{inside}\n)", *indexes])
 
 
-def _is_dropped_before(key: FoundKey, ground: Ground) -> bool:
-    return any(change.found == key for change in ground.changes if change.what is What.DROP_KEY)
+def _is_dropped_earlier(key: InspectedKey, context: PlanningContext) -> bool:
+    return any(change.actual == key for change in context.changes if change.kind is ChangeKind.DROP_KEY)
+
+
+BATCH: Final = 5_000
+"""Rows that one statement of a backfill touches."""
+
+_SERIALS: Final = {"smallint": "SMALLSERIAL", "bigint": "BIGSERIAL"}
+
+
+def declared(column: ColumnSchema) -> str:
+    """A column's type, default and NOT NULL as SQL."""
+    if column.default == SERIAL:
+        return f"{_SERIALS.get(column.type, 'SERIAL')} NOT NULL"
+    default = f" DEFAULT {column.default}" if column.default is not None else ""
+    return f"{column.type}{default}{' NOT NULL' if column.not_null else ''}"
+
+
+def default_action(column: ColumnSchema) -> str:
+    """What ALTER COLUMN is told to give a column its default."""
+    return "DROP DEFAULT" if column.default is None else f"SET DEFAULT {column.default}"
+
+
+def stays_nullable(change: Change, context: PlanningContext) -> bool:
+    """Whether a new column that is required has to do without, until its rows have values."""
+    after = change.after
+    if change.kind is not ChangeKind.ADD_COLUMN or after is None or change.table not in context.populated:
+        return False
+    return after.not_null and (after.default is None or after.default.strip().upper() == "NULL")
+
+
+def column_steps(change: Change, context: PlanningContext) -> Phased:
+    """The steps of a change to a column."""
+    match change.kind:
+        case ChangeKind.ADD_COLUMN:
+            yield from _add_column(change, context)
+        case ChangeKind.FILL_COLUMN:
+            yield from _backfill(change, context)
+        case ChangeKind.RETYPE:
+            yield from _retype(change, context)
+        case ChangeKind.SET_NOT_NULL:
+            yield from _set_not_null(change, context)
+        case ChangeKind.DROP_NOT_NULL:
+            undo = _alter(change, "SET NOT NULL")
+            yield context.step(Phase.COLUMNS, change, "drop_not_null", _alter(change, "DROP NOT NULL"), undo=undo)
+        case ChangeKind.DEFAULT:
+            yield from _set_default(change, context)
+        case ChangeKind.DROP_COLUMN:
+            yield from _drop_column(change, context)
+
+
+def _alter(change: Change, *actions: str) -> str:
+    clauses = ", ".join(f"ALTER COLUMN {quoted(change.column)} {action}" for action in actions)
+    return f"ALTER TABLE {quoted(change.table)} {clauses}"
+
+
+def _add_column(change: Change, context: PlanningContext) -> Phased:
+    after = change.after
+    if after is None:
+        return
+    table, column = quoted(change.table), quoted(change.column)
+    undo = f"ALTER TABLE {table} DROP COLUMN {column}"
+    has_rows = change.table in context.populated
+    apart = has_rows and after.default is not None and after.default != SERIAL and is_volatile(after.default)
+    statement = f"ALTER TABLE {table} ADD COLUMN {column} {declared(after)}"
+    if apart:
+        statement = (
+            f"ALTER TABLE {table} ADD COLUMN {column} {after.type}, ALTER COLUMN {column} {default_action(after)}"
+        )
+    elif stays_nullable(change, context):
+        statement = f"ALTER TABLE {table} ADD COLUMN {column} {after.type}"
+    rewrites = {Hazard.REWRITES_TABLE, Hazard.LONG_LOCK} if has_rows and after.default == SERIAL else ()
+    yield context.step(Phase.COLUMNS, change, "add_column", statement, undo=undo, hazards=rewrites)
+    if apart:
+        yield context.step(
+            Phase.COLUMNS,
+            change,
+            "mark_column",
+            f"COMMENT ON COLUMN {table}.{column} IS '{BACKFILL_COMMENT}'",
+            lock=Lock.SHARE_UPDATE_EXCLUSIVE,
+        )
+        yield from _backfill(change, context)
+        if after.not_null:
+            yield from _set_not_null(change, context)
+
+
+def _backfill(change: Change, context: PlanningContext) -> Phased:
+    """Rows get their values in batches. Each takes rows that have none yet: where it was cut off does not matter."""
+    table, column, after = quoted(change.table), quoted(change.column), change.after
+    if change.table in context.populated and after is not None and after.default is not None:
+        actual = context.actual.tables[change.table]
+        primary = next((key.schema.columns for key in actual.keys if key.schema.kind == PRIMARY), ())
+        key = ", ".join(map(quoted, primary)) or "ctid"
+        some = f"SELECT {key} FROM {table} WHERE {column} IS NULL LIMIT {BATCH}"  # noqa: S608 -- names are quoted
+        # of an array PostgreSQL expects few values, and looks them up
+        these = f"({key}) IN ({some})" if len(primary) > 1 else f"{key} = ANY(ARRAY({some}))"
+        yield context.step(
+            Phase.FILL,
+            change,
+            "fill_column",
+            f"UPDATE {table} SET {column} = DEFAULT WHERE {these} AND {column} IS NULL",  # noqa: S608 -- see above
+            lock=Lock.ROW_EXCLUSIVE,
+            mode=Mode.BATCHES,
+        )
+    yield context.step(
+        Phase.FINISH_COLUMNS,
+        change,
+        "unmark_column",
+        f"COMMENT ON COLUMN {table}.{column} IS NULL",
+        lock=Lock.SHARE_UPDATE_EXCLUSIVE,
+    )
+
+
+def _retype(change: Change, context: PlanningContext) -> Phased:
+    before, after = change.before, change.after
+    if before is None or after is None:
+        return
+    conversion = context.conversion(change)
+    has_rows = change.table in context.populated
+    old = context.conversion(change, context.old_name(change.table, change.column))
+    hazards: set[Hazard] = set()
+    if has_rows:
+        hazards |= {Hazard.REWRITES_TABLE, Hazard.LONG_LOCK} if conversion.rewrites else set()
+        hazards |= {Hazard.MIGHT_FAIL_ON_DATA} if conversion.may_fail else set()
+        hazards |= {Hazard.DELETES_DATA} if conversion.lossy else set()
+    action = f"TYPE {after.type}" + ("" if conversion.implicit else f" USING {conversion.value}")
+    yield context.step(
+        Phase.COLUMNS,
+        change,
+        "retype_column",
+        _alter(change, *_with_default(action, before, after, rewrites=conversion.rewrites)),
+        hazards=hazards,
+        archive=_archive_target(change, context) if has_rows and conversion.lossy else None,
+        check=context.count(change.table, old.fails_where) if has_rows and old.fails_where else None,
+        undo=_undo_retype(change, before, after, reverse=conversion.reverse, rewrites=conversion.rewrites),
+    )
+
+
+def _with_default(action: str, before: ColumnSchema, after: ColumnSchema, *, rewrites: bool) -> list[str]:
+    """A default of another type is taken off, and given anew."""
+    if not rewrites or SERIAL in {before.default, after.default}:
+        return [action]
+    first = ["DROP DEFAULT"] if before.default is not None else []
+    return [*first, action, *([default_action(after)] if after.default is not None else [])]
+
+
+def _undo_retype(
+    change: Change, before: ColumnSchema, after: ColumnSchema, *, reverse: str | None, rewrites: bool
+) -> str | None:
+    if reverse is None:
+        return None
+    # PostgreSQL does by itself what needs no words
+    action = f"TYPE {before.type}" if reverse == quoted(change.column) else f"TYPE {before.type} USING {reverse}"
+    return _alter(change, *_with_default(action, after, before, rewrites=rewrites))
+
+
+def _set_not_null(change: Change, context: PlanningContext) -> Phased:
+    table, column = quoted(change.table), quoted(change.column)
+    undo = _alter(change, "DROP NOT NULL")
+    if change.table not in context.populated:
+        yield context.step(Phase.COLUMNS, change, "set_not_null", _alter(change, "SET NOT NULL"), undo=undo)
+        return
+    name = not_null_check(change.table, change.column)
+    actual = context.actual.tables[change.table]
+    helper = next((key for key in actual.keys if key.schema.name == name), None)
+    if helper is None:
+        sql = f"ALTER TABLE {table} ADD CONSTRAINT {quoted(name)} CHECK ({column} IS NOT NULL) NOT VALID"
+        yield context.step(Phase.ADD_NOT_VALID, change, "add_not_null_check", sql)
+    if helper is None or not helper.valid:
+        being_filled = change.kind is ChangeKind.ADD_COLUMN or change.column in actual.backfilling
+        old = quoted(context.old_name(change.table, change.column))
+        yield context.step(
+            Phase.VALIDATE,
+            change,
+            "validate_not_null_check",
+            f"ALTER TABLE {table} VALIDATE CONSTRAINT {quoted(name)}",
+            lock=Lock.SHARE_UPDATE_EXCLUSIVE,
+            mode=Mode.ALONE,
+            hazards=() if being_filled else {Hazard.MIGHT_FAIL_ON_DATA},
+            check=None if being_filled else context.count(change.table, f"{old} IS NULL"),
+        )
+    yield context.step(Phase.FINISH_COLUMNS, change, "set_not_null", _alter(change, "SET NOT NULL"), undo=undo)
+    # on its own: in one statement with SET NOT NULL, PostgreSQL would look at all rows
+    sql = f"ALTER TABLE {table} DROP CONSTRAINT {quoted(name)}"
+    yield context.step(Phase.FINISH_COLUMNS, change, "drop_not_null_check", sql)
+
+
+def _set_default(change: Change, context: PlanningContext) -> Phased:
+    before, after = change.before, change.after
+    retyped = any(
+        other.kind is ChangeKind.RETYPE
+        and (other.table, other.column) == (change.table, change.column)
+        and context.conversion(other).rewrites
+        for other in context.changes
+    )
+    if before is None or after is None or retyped:  # a new type takes its default along
+        return
+    actions, undo = [default_action(after)], _alter(change, default_action(before))
+    if before.default is not None and before.default.startswith("GENERATED"):
+        first = "DROP IDENTITY" if before.default.endswith("IDENTITY") else "DROP EXPRESSION"
+        actions, undo = [first, *(actions if after.default is not None else [])], ""
+    for action in actions:
+        kind = "drop_default" if action.startswith("DROP") else "set_default"
+        yield context.step(Phase.COLUMNS, change, kind, _alter(change, action), undo=undo or None)
+
+
+def _drop_column(change: Change, context: PlanningContext) -> Phased:
+    has_rows, before = change.table in context.populated, change.before
+    table, column = quoted(change.table), quoted(change.column)
+    hazards = {Hazard.DELETES_DATA} if has_rows else set()
+    new = context.possible_renames.get((change.table, change.column))
+    yield context.step(
+        Phase.DROP_COLUMNS,
+        change,
+        "drop_column",
+        f"ALTER TABLE {table} DROP COLUMN {column}",
+        hazards=hazards | ({Hazard.POSSIBLE_RENAME} if has_rows and new else set()),
+        archive=_archive_target(change, context) if has_rows else None,
+        undo=None if has_rows or before is None else f"ALTER TABLE {table} ADD COLUMN {column} {declared(before)}",
+    )
+
+
+def _archive_target(change: Change, context: PlanningContext) -> ArchiveTarget:
+    archive_table = context.archive_name(change.table, change.column)
+    return ArchiveTarget(table=change.table, column=change.column, archive_table=archive_table)
+
+
+_KINDS = {"p": "primary_key", "u": "unique_key", "f": "foreign_key", "i": "index", "c": "check"}
+
+
+def key_steps(change: Change, context: PlanningContext) -> Phased:
+    """The steps of a change to a key."""
+    key = change.key
+    match change.kind:
+        case ChangeKind.DROP_KEY:
+            yield from _drop_key(change, context)
+        case ChangeKind.VALIDATE_KEY if key and change.actual:
+            yield from _validate_constraint(change, context, key, change.actual.schema.name)
+        case ChangeKind.ADD_KEY if key and key.kind == INDEX:
+            yield from _create_index(change, context, key, context.free_name(change.table, key))
+        case ChangeKind.ADD_KEY if key and key.kind in {FOREIGN, CHECK}:
+            yield from _add_constraint(change, context, key)
+        case ChangeKind.ADD_KEY if key:
+            yield from _add_unique_key(change, context, key)
+
+
+def _create_index(change: Change, context: PlanningContext, key: KeySchema, name: str) -> Phased:
+    """An index; a unique one may be refused by the rows."""
+    table, undo = quoted(change.table), f"DROP INDEX {quoted(name)}"
+    tail = key.detail.removeprefix("UNIQUE ") or quoted_list(key.columns)
+    what, on = "UNIQUE INDEX" if key.is_unique else "INDEX", f"{quoted(name)} ON {table} {tail}"
+    has_rows = change.table in context.populated
+    of_all_rows = tail == quoted_list(key.columns)  # else it is about some of them, or about expressions
+    countable = has_rows and key.is_unique and of_all_rows
+    check = context.count_duplicates(change.table, key.columns) if countable else None
+    fails = _might_fail(change, context, key) if key.is_unique else set()
+    if not context.online(change.table):
+        yield context.step(
+            Phase.KEYS,
+            change,
+            "create_index",
+            f"CREATE {what} {on}",
+            lock=Lock.SHARE_ROW_EXCLUSIVE,  # SHARE would do; whoever writes is kept out by either
+            hazards=fails | _build_hazards(has_rows=has_rows),
+            check=check,
+            undo=undo,
+        )
+        return
+    yield context.step(
+        Phase.BUILD,
+        change,
+        "create_index",
+        f"CREATE {what} CONCURRENTLY {on}",
+        lock=Lock.SHARE_UPDATE_EXCLUSIVE,
+        mode=Mode.ALONE,
+        hazards=fails | {Hazard.INDEX_BUILD},
+        check=check,
+        undo=undo,
+        cleanup=f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(name)}",
+    )
+
+
+def _build_hazards(*, has_rows: bool) -> set[Hazard]:
+    """A partitioned table's index cannot be built beside the traffic."""
+    return {Hazard.INDEX_BUILD, Hazard.LONG_LOCK} if has_rows else set()
+
+
+def _might_fail(change: Change, context: PlanningContext, key: KeySchema) -> set[Hazard]:
+    return {Hazard.MIGHT_FAIL_ON_DATA} if context.has_values(change.table, key.columns) else set()
+
+
+def _add_unique_key(change: Change, context: PlanningContext, key: KeySchema) -> Phased:
+    name = context.free_name(change.table, key)
+    primary = key.kind == PRIMARY
+    words = "PRIMARY KEY" if primary else "UNIQUE"
+    add = f"ALTER TABLE {quoted(change.table)} ADD CONSTRAINT {quoted(name)} {words}"
+    undo = f"ALTER TABLE {quoted(change.table)} DROP CONSTRAINT {quoted(name)}"
+    actual = context.actual.tables[change.table]
+    built = any(
+        is_prebuilt_index(existing.schema, key, name) and existing.valid and existing.plain and not existing.backing
+        for existing in actual.keys
+    )
+    has_rows = change.table in context.populated
+    if not built and not context.online(change.table):
+        yield context.step(
+            Phase.KEYS,
+            change,
+            f"add_{_KINDS[key.kind]}",
+            f"{add} {quoted_list(key.columns)}",
+            hazards=_build_hazards(has_rows=has_rows) | _might_fail(change, context, key),
+            check=context.count_duplicates(change.table, key.columns) if has_rows else None,
+            undo=undo,
+        )
+        return
+    if not built:
+        index = KeySchema(kind=INDEX, columns=key.columns, detail=f"UNIQUE {quoted_list(key.columns)}")
+        yield from _create_index(change, context, index, name)
+    # a primary key's columns are NOT NULL before, or all rows would be looked at
+    phase = Phase.ADD_PRIMARY_KEYS if primary else Phase.ATTACH
+    yield context.step(phase, change, f"add_{_KINDS[key.kind]}", f"{add} USING INDEX {quoted(name)}", undo=undo)
+
+
+def _add_constraint(change: Change, context: PlanningContext, key: KeySchema) -> Phased:
+    name, table = context.free_name(change.table, key), quoted(change.table)
+    foreign = key.kind == FOREIGN
+    if foreign and key.target is not None:
+        words = (
+            f"FOREIGN KEY {quoted_list(key.columns)} REFERENCES {quoted(key.target[0])} {quoted_list(key.target[1])}"
+        )
+        words = f"{words} {key.detail}".rstrip()
+        late = context.key_is_built_online(*key.target)
+    else:
+        words, late = f"CHECK ({key.detail})", False
+    has_rows, online = change.table in context.populated, context.online(change.table)
+    at_once = has_rows and not online
+    yield context.step(
+        Phase.ADD_NOT_VALID if late or online else Phase.KEYS,
+        change,
+        f"add_{_KINDS[key.kind]}",
+        f"ALTER TABLE {table} ADD CONSTRAINT {quoted(name)} {words}{' NOT VALID' if online else ''}",
+        lock=Lock.SHARE_ROW_EXCLUSIVE if foreign else Lock.ACCESS_EXCLUSIVE,
+        hazards={Hazard.LONG_LOCK} | _might_fail(change, context, key) if at_once else (),
+        check=_count_violations(change, context, key) if at_once else None,
+        undo=f"ALTER TABLE {table} DROP CONSTRAINT {quoted(name)}",
+    )
+    if online:
+        yield from _validate_constraint(change, context, key, name)
+
+
+def _validate_constraint(change: Change, context: PlanningContext, key: KeySchema, name: str) -> Phased:
+    has_rows = change.table in context.populated
+    yield context.step(
+        Phase.VALIDATE,
+        change,
+        f"validate_{_KINDS[key.kind]}",
+        f"ALTER TABLE {quoted(change.table)} VALIDATE CONSTRAINT {quoted(name)}",
+        lock=Lock.SHARE_UPDATE_EXCLUSIVE,
+        mode=Mode.ALONE,
+        hazards=_might_fail(change, context, key),
+        check=_count_violations(change, context, key) if has_rows else None,
+    )
+
+
+def _count_violations(change: Change, context: PlanningContext, key: KeySchema) -> str | None:
+    if key.kind == FOREIGN:
+        return context.count_orphans(change.table, key)
+    return context.count_violations(change.table, key.detail)
+
+
+def _drop_key(change: Change, context: PlanningContext) -> Phased:
+    actual = change.actual
+    if actual is None:
+        return
+    table, name = quoted(change.table), quoted(actual.schema.name)
+    definition = context.key_definitions.get(actual.oid)
+    if actual.schema.kind == INDEX:
+        sql, undo = f"DROP INDEX {name}", definition
+    else:
+        sql = f"ALTER TABLE {table} DROP CONSTRAINT {name}"
+        undo = definition and f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition}"
+    yield context.step(Phase.DROP_KEYS, change, f"drop_{_KINDS[actual.schema.kind]}", sql, undo=undo)

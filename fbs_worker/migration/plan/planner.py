@@ -9,41 +9,48 @@ from typing import Any, Final
 from sqlalchemy import Table
 
 from fbs_worker.core.postgres import Connection, errors_translated
-from fbs_worker.migration.diff.changes import Change, Difference, What
+from fbs_worker.migration.diff.changes import Change, ChangeKind, Difference
 from fbs_worker.migration.diff.differ import compare
-from fbs_worker.migration.diff.renames import answers, possible
-from fbs_worker.migration.inspect.inspector import Found, FoundKey, definitions, filled, read, standing_on, taken
-from fbs_worker.migration.inspect.normalizer import settled
+from fbs_worker.migration.diff.renames import likely_renames, requested_renames
+from fbs_worker.migration.inspect.inspector import (
+    InspectedKey,
+    InspectedSchema,
+    dependent_objects,
+    inspect_tables,
+    key_definitions,
+    populated_tables,
+    used_names,
+)
+from fbs_worker.migration.inspect.normaliser import normalise
 from fbs_worker.migration.model.plan import Plan
 from fbs_worker.migration.model.schema import (
-    ColumnShape,
-    KeyShape,
-    Shape,
-    TableShape,
+    ColumnSchema,
+    KeySchema,
+    Schema,
+    TableSchema,
     from_json,
     renamed,
-    shape_of,
+    schema_of,
     to_json,
 )
-from fbs_worker.migration.plan.columns import waits
-from fbs_worker.migration.plan.context import Ground
+from fbs_worker.migration.plan.context import PlanningContext
 from fbs_worker.migration.plan.explain import Reasons
-from fbs_worker.migration.plan.operations import steps
+from fbs_worker.migration.plan.operations import plan_steps, stays_nullable
 from fbs_worker.schema.definition import Definition
 
-_NOTHING: Final = ColumnShape(type="")
-_STOOD_ON: Final = frozenset((What.RETYPE, What.DROP_COLUMN, What.DROP_TABLE))
+_NO_COLUMN: Final = ColumnSchema(type="")
+_BLOCKED_BY_DEPENDENTS: Final = frozenset((ChangeKind.RETYPE, ChangeKind.DROP_COLUMN, ChangeKind.DROP_TABLE))
 
 
-def made_of(definition: Definition, tables: Collection[str] | None = None) -> dict[str, Any]:
+def applied_schema(definition: Definition, tables: Collection[str] | None = None) -> dict[str, Any]:
     """What FBS makes, JSON-ready: for the `shape` of a solution's own row.
 
     Args:
         definition: the tables.
         tables: which of the business tables were made; None for all of them.
     """
-    made = (table for table in definition.tables if tables is None or table.name in tables)
-    return to_json(shape_of(made))
+    created = (table for table in definition.tables if tables is None or table.name in tables)
+    return to_json(schema_of(created))
 
 
 def make_plan(
@@ -51,7 +58,7 @@ def make_plan(
     *,
     solution: str,
     definition: Definition,
-    made: Mapping[str, Any] | None,
+    last_applied: Mapping[str, Any] | None,
     owned: Collection[str],
     renames: Sequence[str] = (),
     restore: bool = False,
@@ -77,141 +84,153 @@ def make_plan(
     """
     tables = {str(table.name): table for table in (*definition.system, *definition.tables)}
     system = frozenset(str(table.name) for table in definition.system)
-    wanted = shape_of(tables.values())
-    before = from_json(made or {})
+    desired = schema_of(tables.values())
+    recorded = from_json(last_applied or {})
     with errors_translated(connection):
-        found = read(connection, {*wanted, *owned})
-        found = settled(connection, found, (wanted, before))
-        ours = system | set(owned)
-        told = answers(renames, {name: wanted[name] for name in wanted if name in owned}, found)
-        found, before = found.renamed(told), renamed(before, told)
+        actual = inspect_tables(connection, {*desired, *owned})
+        actual = normalise(connection, actual, (desired, recorded))
+        own_tables = system | set(owned)
+        answered = requested_renames(renames, {name: desired[name] for name in desired if name in owned}, actual)
+        actual, recorded = actual.renamed(answered), renamed(recorded, answered)
         difference = compare(
-            wanted, before, found, owned=_recognised(ours, system, wanted, found), system=system, restore=restore
+            desired,
+            recorded,
+            actual,
+            owned=_recognise_own(own_tables, system, desired, actual),
+            system=system,
+            restore=restore,
         )
-        ground = Ground(
-            wanted=wanted,
-            found=found,
+        context = PlanningContext(
+            desired=desired,
+            actual=actual,
             changes=difference.changes,
-            renames=told,
+            renames=answered,
             reasons=Reasons(definition=definition, mirrored=mirrored or {}),
             table_prefix=definition.table_prefix,
             server_version=connection.info.server_version,
         )
-        ground = _explored(connection, ground, difference, ours)
-    return _plan(solution, ground, difference, tables, owned=frozenset(owned), system=system)
+        context = _add_facts(connection, context, difference, own_tables)
+    return _build_plan(solution, context, difference, tables, owned=frozenset(owned), system=system)
 
 
-def _recognised(ours: Collection[str], system: Collection[str], wanted: Shape, found: Found) -> frozenset[str]:
+def _recognise_own(
+    own_tables: Collection[str], system: Collection[str], desired: Schema, actual: InspectedSchema
+) -> frozenset[str]:
     """The tables that are ours: a system table has, for the greater part, the columns of this version or another."""
     foreign = set()
     for name in system:
-        there = found.tables.get(name)
-        if there is not None:
-            columns = wanted[name].columns
-            same = sum(there.columns.get(key, _NOTHING).type == columns[key].type for key in columns)
+        existing = actual.tables.get(name)
+        if existing is not None:
+            columns = desired[name].columns
+            same = sum(existing.columns.get(key, _NO_COLUMN).type == columns[key].type for key in columns)
             foreign |= {name} if 2 * same < len(columns) else set()
-    return frozenset(ours) - foreign
+    return frozenset(own_tables) - foreign
 
 
-def _explored(connection: Connection, ground: Ground, difference: Difference, ours: Collection[str]) -> Ground:
+def _add_facts(
+    connection: Connection, context: PlanningContext, difference: Difference, own_tables: Collection[str]
+) -> PlanningContext:
     """The facts that the ways of changes stand on; asked only about what changes."""
-    touched = {change.table for change in difference.changes} | {table for table, _ in ground.renames}
+    touched = {change.table for change in difference.changes} | {table for table, _ in context.renames}
     touched |= {change.key.target[0] for change in difference.changes if change.key and change.key.target}
-    rows = filled(connection, touched & ground.found.tables.keys())
-    moving = {(change.table, change.column) for change in difference.changes if change.what in _STOOD_ON}
-    standing = standing_on(connection, {table for table, _ in moving}, ours=ours)
+    populated = populated_tables(connection, touched & context.actual.tables.keys())
+    moving = {(change.table, change.column) for change in difference.changes if change.kind in _BLOCKED_BY_DEPENDENTS}
+    dependents = dependent_objects(connection, {table for table, _ in moving}, own_tables=own_tables)
     return replace(
-        ground,
-        in_the_way=[one for one in standing if one[:2] in moving or (one[0], "") in moving],
-        filled=rows,
-        taken=taken(connection) if difference.changes else frozenset(),
-        definitions=definitions(connection, _going(difference, ground.found)),
-        possible_renames=possible(difference, rows),
+        context,
+        dependents=[one for one in dependents if one[:2] in moving or (one[0], "") in moving],
+        populated=populated,
+        used_names=used_names(connection) if difference.changes else frozenset(),
+        key_definitions=key_definitions(connection, _dropped_keys(difference, context.actual)),
+        possible_renames=likely_renames(difference, populated),
     )
 
 
-def _plan(
+def _build_plan(
     solution: str,
-    ground: Ground,
+    context: PlanningContext,
     difference: Difference,
     tables: Mapping[str, Table],
     *,
     owned: frozenset[str],
     system: frozenset[str],
 ) -> Plan:
-    reasons = ground.reasons
-    waiting = [change for change in difference.changes if waits(change, ground)]
-    business = [name for name in ground.wanted if name not in system and name not in difference.blocked]
-    shape = {name: _shape_after(name, ground.wanted[name], waiting, difference) for name in business}
+    reasons = context.reasons
+    nullable = [change for change in difference.changes if stays_nullable(change, context)]
+    business = [name for name in context.desired if name not in system and name not in difference.blocked]
+    schema = {name: _schema_after(name, context.desired[name], nullable, difference) for name in business}
     return Plan(
         solution=solution,
-        steps=steps(ground, tables),
+        steps=plan_steps(context, tables),
         drift=tuple(_drift(difference, system)),
         questions=tuple(
-            reasons.of_possible_rename(table, old, new) for (table, old), new in sorted(ground.possible_renames.items())
+            reasons.of_possible_rename(table, old, new)
+            for (table, old), new in sorted(context.possible_renames.items())
         ),
         notes=(
-            *(reasons.of_waiting(change.table, change.column) for change in waiting),
-            *(reasons.of_one_in_the_way(*one) for one in ground.in_the_way),
-            *_kept_before(ground),
+            *(reasons.of_nullable(change.table, change.column) for change in nullable),
+            *(reasons.of_dependent(*one) for one in context.dependents),
+            *_archived_values(context),
         ),
-        changes=tuple(_told(difference, ground)),
+        changes=tuple(_describe_changes(difference, context)),
         tables=tuple(sorted({*business, *(owned & difference.blocked.keys())})),
-        shape=to_json(shape),
+        schema=to_json(schema),
     )
 
 
-def _kept_before(ground: Ground) -> Iterator[str]:
+def _archived_values(context: PlanningContext) -> Iterator[str]:
     """Of what comes back: where the values are that it had."""
-    for change in ground.changes:
-        if change.what in {What.CREATE_TABLE, What.ADD_COLUMN}:
-            name = ground.keeping(change.table, change.column)
-            if name in ground.taken:
-                yield ground.reasons.of_kept_before(change.table, change.column, name)
+    for change in context.changes:
+        if change.kind in {ChangeKind.CREATE_TABLE, ChangeKind.ADD_COLUMN}:
+            name = context.archive_name(change.table, change.column)
+            if name in context.used_names:
+                yield context.reasons.of_archived(change.table, change.column, name)
 
 
-def _shape_after(name: str, wanted: TableShape, waiting: Sequence[Change], difference: Difference) -> TableShape:
+def _schema_after(name: str, desired: TableSchema, nullable: Sequence[Change], difference: Difference) -> TableSchema:
     """What FBS will have made of a table: not all that is wanted can be made yet."""
-    loose = {change.column for change in waiting if change.table == name}
-    return TableShape(
+    nullable_columns = {change.column for change in nullable if change.table == name}
+    return TableSchema(
         columns={
-            column: replace(found, not_null=False) if column in loose else found
-            for column, found in wanted.columns.items()
+            column: replace(column_, not_null=False) if column in nullable_columns else column_
+            for column, column_ in desired.columns.items()
         },
-        keys=tuple(key for key in wanted.keys if not _refers_to(key, difference.blocked)),
+        keys=tuple(key for key in desired.keys if not _refers_to(key, difference.blocked)),
     )
 
 
-def _refers_to(key: KeyShape, tables: Collection[str]) -> bool:
+def _refers_to(key: KeySchema, tables: Collection[str]) -> bool:
     return key.target is not None and key.target[0] in tables
 
 
 def _drift(difference: Difference, system: Collection[str]) -> Iterator[str]:
-    for table, what in sorted(difference.blocked.items()):
-        yield f"{table}: {what} that FBS did not make is in the way; nothing is done about it"
+    for table, kind in sorted(difference.blocked.items()):
+        yield f"{table}: {kind} that FBS did not make is in the way; nothing is done about it"
     for change in difference.drift:
         why = "other solutions may use it" if change.table in system else "it was changed by hand"
-        yield f"{change.told()}; {why}, and it stays so"
+        yield f"{change.describe()}; {why}, and it stays so"
     for change in difference.changes:
         if change.drifted:
-            yield f"{change.told()}; it was changed by hand, and the plan overwrites that"
+            yield f"{change.describe()}; it was changed by hand, and the plan overwrites that"
 
 
-def _told(difference: Difference, ground: Ground) -> Iterator[str]:
+def _describe_changes(difference: Difference, context: PlanningContext) -> Iterator[str]:
     """The changes, one line each; what only serves another one is left out."""
-    new = {change.table for change in difference.changes if change.what is What.CREATE_TABLE}
+    new = {change.table for change in difference.changes if change.kind is ChangeKind.CREATE_TABLE}
     for change in difference.changes:
-        wanted = ground.wanted.get(change.table)
-        again = change.found is not None and wanted is not None and change.found.shape.identity in wanted.identities
-        aside = change.table in new and change.what is What.ADD_KEY
-        if not aside and not (again and change.what is What.DROP_KEY):
-            yield change.told()
+        desired = context.desired.get(change.table)
+        recreated = (
+            change.actual is not None and desired is not None and change.actual.schema.identity in desired.identities
+        )
+        implied = change.table in new and change.kind is ChangeKind.ADD_KEY
+        if not implied and not (recreated and change.kind is ChangeKind.DROP_KEY):
+            yield change.describe()
 
 
-def _going(difference: Difference, found: Found) -> Iterator[FoundKey]:
+def _dropped_keys(difference: Difference, actual: InspectedSchema) -> Iterator[InspectedKey]:
     """Keys that are dropped, those of tables that go included."""
     for change in difference.changes:
-        if change.found is not None and change.what is What.DROP_KEY:
-            yield change.found
-        elif change.what is What.DROP_TABLE:
-            yield from found.tables[change.table].keys
+        if change.actual is not None and change.kind is ChangeKind.DROP_KEY:
+            yield change.actual
+        elif change.kind is ChangeKind.DROP_TABLE:
+            yield from actual.tables[change.table].keys

@@ -12,7 +12,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from fbs_worker.jobs.model import JobEvent, JobRecord, JobState
-from fbs_worker.migration.plan.apply_command import apply_command
+from fbs_worker.migration.model.plan import apply_command
 from fbs_worker.web.pages.layout import both, frame_of, page_router
 
 router = page_router()

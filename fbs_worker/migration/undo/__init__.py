@@ -1,1 +1,0 @@
-"""Plan the way back from a recorded migration."""
