@@ -19,12 +19,12 @@ from urllib.parse import urlsplit
 
 from celery import Celery, signals
 from celery.exceptions import SecurityWarning
-from click import get_current_context
 
 from fbs_worker.core.errors import FBSError, QueueUnreachable, UsageError
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings, get_settings
 from fbs_worker.jobs.broker import Broker
+from fbs_worker.jobs.celery_compat.process import omit_banner, runs_celery_command
 from fbs_worker.jobs.config import DISCOVERY_QUEUE, ROUTES, configuration, inline_configuration
 from fbs_worker.jobs.deduplication import deduplication_key
 from fbs_worker.jobs.outbox import Outbox
@@ -147,7 +147,7 @@ class FBSCelery(Celery):  # type: ignore[misc]  # Celery has no types
         try:
             told = configuration(self.settings)
         except FBSError as exc:
-            if self._given_settings is None and get_current_context(silent=True) is not None:
+            if self._given_settings is None and runs_celery_command():
                 _end_plainly(exc)  # a command of Celery's own asked; it would show a trace
             raise
         return told if self._results else {**told, "result_backend": None}
@@ -216,7 +216,8 @@ def _check_before_start(*, instance: Any, **_signal: Any) -> None:
         warnings.filterwarnings("ignore", message="You're running the worker with superuser", category=SecurityWarning)
         try:
             check(instance.app)
-            instance.quiet = instance.quiet or instance.app.settings.fbs_log_format == "json"  # no banner
+            if instance.app.settings.fbs_log_format == "json":
+                omit_banner(instance)
         except FBSError as exc:
             _end_plainly(exc)
 

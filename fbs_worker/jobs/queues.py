@@ -11,17 +11,11 @@ import orjson
 from kombu.exceptions import OperationalError
 
 from fbs_worker.jobs.app import FBSCelery
+from fbs_worker.jobs.celery_compat.redis_channel import next_message, remove_message
 
 _RABBITMQ: Final = "amqp"
 _NOT_FOUND: Final = "404"
 _NEWEST: Final = 1000
-
-_WITHDRAW: Final = """
-for _, message in ipairs(redis.call('LRANGE', KEYS[1], 0, ARGV[2] - 1)) do
-  if string.find(message, ARGV[1], 1, true) then return redis.call('LREM', KEYS[1], 1, message) end
-end
-return 0
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +74,7 @@ class Queues:
                 return Backlog(waiting=0)
             if self._broker.kind == _RABBITMQ:
                 return Backlog(waiting=waiting)
-            with channel.conn_or_acquire() as client:
-                message = client.lindex(name, -1)  # messages go in on the left and are taken from the right
-            return Backlog(waiting=waiting, next_id=_task_id(message))
+            return Backlog(waiting=waiting, next_id=_task_id(next_message(channel, name)))
 
     def withdraw(self, name: str, task_id: str) -> None:
         """Take a message back that nobody has fetched yet, if it is among the newest 1,000.
@@ -95,8 +87,7 @@ class Queues:
         """
         with self._errors_translated(), self._connection.channel() as channel:
             if self._broker.kind != _RABBITMQ:
-                with channel.conn_or_acquire() as client:
-                    client.eval(_WITHDRAW, 1, name, task_id, _NEWEST)
+                remove_message(channel, name, task_id, newest=_NEWEST)
 
     @contextmanager
     def _errors_translated(self) -> Iterator[None]:

@@ -9,6 +9,7 @@ away; that of one that was killed goes by itself within a minute.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,6 +37,15 @@ redis.call('ZADD', KEYS[1], clock[1] * 1000 + math.floor(clock[2] / 1000), ARGV[
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', (clock[1] - ARGV[3]) * 1000)
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 """
+
+
+def worker_name(name: str) -> str:
+    """The name of a worker on this host, `NAME@host`.
+
+    Args:
+        name: `NAME`, or `NAME@host`, which stays as it is.
+    """
+    return name if "@" in name else f"{name}@{socket.gethostname()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from celery.utils.nodenames import gethostname, nodename
-
 from fbs_worker.core import redis as queue
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import FBSError, JobNotFound, UnreachableError
@@ -26,7 +24,7 @@ from fbs_worker.jobs.app import FBSCelery, make_app
 from fbs_worker.jobs.config import QUEUES
 from fbs_worker.jobs.probes import ProbeReply, probe, worker_queue
 from fbs_worker.jobs.queues import Backlog, Queues
-from fbs_worker.jobs.workers import WorkerHeartbeat, WorkerRegistry
+from fbs_worker.jobs.workers import WorkerHeartbeat, WorkerRegistry, worker_name
 
 _CONNECT_SECONDS: Final = 2
 _MARGIN_SECONDS: Final = 5.0
@@ -127,7 +125,7 @@ def check_health(settings: Settings, *, worker: str | None = None, seconds: floa
     """
     queue.check_url(settings.fbs_redis_url)
     app = make_app(settings, results=False)
-    names = [worker if "@" in worker else nodename(worker, gethostname())] if worker else list(QUEUES)
+    names = [worker_name(worker)] if worker else list(QUEUES)
     calls = [("redis", lambda: _check_queues(app, names, single=worker is not None, seconds=seconds))]
     if settings.fbs_database_url and worker is None:
         database = DatabaseConfig.from_url(settings.fbs_database_url)

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import pytest
 import redis
-from celery.utils.nodenames import gethostname
 
 from fbs_worker.cli.app import run
 from fbs_worker.client.client import Client
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.app import make_app
-from fbs_worker.jobs.workers import WorkerHeartbeat, WorkerRegistry
+from fbs_worker.jobs.workers import WorkerHeartbeat, WorkerRegistry, worker_name
 from fbs_worker.ops.health import Check, Health, HealthReport, check_health
 from fbs_worker.ops.local.embedded import EmbeddedRedis
 from fbs_worker.ops.local.programs import Program, settings_environment
@@ -73,7 +72,7 @@ def running(redis_server: EmbeddedRedis, run_folder: Path) -> Iterator[tuple[Set
 
 
 def name_of(worker: subprocess.Popen[bytes]) -> str:
-    return f"fbs-{worker.pid}@{gethostname()}"
+    return worker_name(f"fbs-{worker.pid}")
 
 
 @contextmanager
@@ -180,10 +179,8 @@ def test_a_worker_of_one_queue_answers_for_that_queue_alone(settings: MakeSettin
         checks = by_name(report)
         assert list(checks) == ["redis", "fbs.discovery", "fbs.schema", "home database"]
         assert [check.health for check in checks.values()] == ["fine", "fine", "failed", "fine"]
-        assert (
-            f"only other queues are consumed (reader@{gethostname()} consumes fbs.discovery)"
-            in checks["fbs.schema"].detail
-        )
+        other = f"only other queues are consumed ({worker_name('reader')} consumes fbs.discovery)"
+        assert other in checks["fbs.schema"].detail
         assert "--queues fbs.schema" in checks["fbs.schema"].hint
         assert checked(made, worker="reader", seconds=10).health is Health.FINE
         with closing(redis.Redis.from_url(made.fbs_redis_url)) as client:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from fbs_worker.jobs.celery_compat.redis_channel import headers_of
 from fbs_worker.jobs.model import JobState
 from fbs_worker.jobs.worker.reaper import UnackedMessage
 from fbs_worker.jobs.worker.task import rows_written
@@ -48,7 +49,7 @@ def test_a_message_is_given_back_when_nobody_works_on_its_job(
 )
 def test_what_kombu_keeps_is_read(headers: dict[str, str | None], due_at: float | None) -> None:
     kept = json.dumps([{"body": "", "headers": headers}, "", "fbs.schema"]).encode()
-    held = UnackedMessage.read("t", kept, taken_at=1.0, is_job=lambda name: name.startswith("fbs."))
+    held = UnackedMessage.read("t", headers_of(kept), taken_at=1.0, is_job=lambda name: name.startswith("fbs."))
     assert held == (None if due_at is None else UnackedMessage(tag="t", job_id="one", taken_at=1.0, due_at=due_at))
     assert datetime.fromtimestamp(NOW, tz=UTC).isoformat() == "2026-01-01T00:00:00+00:00"
 

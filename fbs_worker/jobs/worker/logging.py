@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from celery._state import get_current_task
-from celery.app.log import Logging
-from celery.utils.log import ColorFormatter, mlevel
+from celery import current_task
 
 from fbs_worker.core.redaction import Redactor
+from fbs_worker.jobs.celery_compat.process import LOGGER, LoggingSetup, replace_signal_output
 
 _QUIETEST: Final = {
     "odoorpc": logging.WARNING,  # at DEBUG it logs what it sends, passwords among it
@@ -123,7 +122,7 @@ class RedactingFormatter(logging.Formatter):
         return self._redact(self._lines.format(record))
 
 
-class WorkerLogging(Logging):  # type: ignore[misc]  # Celery has no types
+class WorkerLogging(LoggingSetup):
     """Celery's set-up of logging, with the settings' format.
 
     Args:
@@ -135,28 +134,16 @@ class WorkerLogging(Logging):  # type: ignore[misc]  # Celery has no types
         self._redact = Redactor.from_settings(app.settings)
         self._json = JSONFormatter(self._redact) if app.settings.fbs_log_format == "json" else None
 
-    def setup_logging_subsystem(self, loglevel: int | str | None = None, *args: Any, **kwargs: Any) -> Any:
-        """Set logging up, once per process; Celery's programs call it.
-
-        Args:
-            loglevel: the lowest level that is logged.
-            *args: see Celery's `Logging`.
-            **kwargs: see Celery's `Logging`.
-        """
-        asked: int = mlevel(loglevel or self.loglevel)
+    def before_setup(self, level: int) -> None:
+        """Keep loggers quiet that would show a secret, and write JSON lines where they are wanted."""
         for name, floor in _QUIETEST.items():
-            logging.getLogger(name).setLevel(max(floor, asked))
+            logging.getLogger(name).setLevel(max(floor, level))
         if self._json is not None:
             self._say_in_json(self._json)
-        return super().setup_logging_subsystem(loglevel, *args, **kwargs)
 
-    def setup_handlers(self, *args: Any, formatter: Any = ColorFormatter, **kwargs: Any) -> Any:
-        """Give a logger its handler; see Celery's `Logging`."""
-
-        def made(*words: Any, **more: Any) -> logging.Formatter:
-            return self._json or RedactingFormatter(formatter(*words, **more), self._redact)
-
-        return super().setup_handlers(*args, formatter=made, **kwargs)
+    def wrap(self, formatter: logging.Formatter) -> logging.Formatter:
+        """JSON lines, or Celery's lines without secrets."""
+        return self._json or RedactingFormatter(formatter, self._redact)
 
     @staticmethod
     def _say_in_json(lines: JSONFormatter) -> None:
@@ -164,15 +151,14 @@ class WorkerLogging(Logging):  # type: ignore[misc]  # Celery has no types
 
         It writes such words straight to a stream, for a handler must not wait for a lock that it interrupted; so do we.
         """
-        from celery.apps import worker
 
-        def say(words: str, _stream: object = None) -> None:
-            about = {"name": worker.__name__, "levelno": logging.WARNING, "levelname": "WARNING", "msg": str(words)}
+        def write(words: str) -> None:
+            about = {"name": LOGGER, "levelno": logging.WARNING, "levelname": "WARNING", "msg": words}
             line = lines.format(logging.makeLogRecord(about))
             if sys.__stderr__ is not None:
                 os.write(sys.__stderr__.fileno(), f"{line}\n".encode())
 
-        worker.safe_say = say
+        replace_signal_output(write)
 
 
 def _about(record: logging.LogRecord) -> dict[str, str]:
@@ -183,9 +169,8 @@ def _about(record: logging.LogRecord) -> dict[str, str]:
     data = getattr(record, "data", None)
     if isinstance(data, dict) and "id" in data and "name" in data:
         return {"job": str(data["id"]), "action": _action(data["name"])}
-    task = get_current_task()
-    if task is not None and task.request.id:
-        return {"job": task.request.id, "action": _action(task.name)}
+    if current_task and current_task.request.id:
+        return {"job": current_task.request.id, "action": _action(current_task.name)}
     return {}
 
 

@@ -9,7 +9,6 @@ time, whatever is delivered. (A broker that is not Redis hands on by itself when
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,12 +16,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from celery import bootsteps
-from kombu.transport.redis import Channel
 from redis.exceptions import RedisError
 
 from fbs_worker.core.errors import FBSError, JobError
 from fbs_worker.jobs.app import FBSCelery
+from fbs_worker.jobs.celery_compat.consumer import ConsumerStep, call_every, channel_of
+from fbs_worker.jobs.celery_compat.redis_channel import (
+    delivery_times,
+    is_redis,
+    queue_length,
+    requeue,
+    unacknowledged,
+)
 from fbs_worker.jobs.model import JobRecord, JobState
 from fbs_worker.jobs.store import JobStore
 from fbs_worker.jobs.worker.request import JOB_REQUEST
@@ -53,16 +58,17 @@ class UnackedMessage:
     due_at: float = 0.0
 
     @classmethod
-    def read(cls, tag: str, kept: bytes, *, taken_at: float, is_job: Callable[[str], bool]) -> UnackedMessage | None:
-        """What kombu keeps of a message; None where it is not a job's.
+    def read(
+        cls, tag: str, headers: Mapping[str, Any], *, taken_at: float, is_job: Callable[[str], bool]
+    ) -> UnackedMessage | None:
+        """An unacknowledged message; None where it is not a job's.
 
         Args:
             tag: its delivery tag.
-            kept: JSON: the message, its exchange and its routing key.
+            headers: its headers, as Celery's message protocol 2 names them.
             taken_at: see the attribute.
             is_job: whether the task of that name is a job.
         """
-        headers = json.loads(kept)[0].get("headers") or {}
         if not is_job(headers.get("task", "")):
             return None
         eta = headers.get("eta")
@@ -115,7 +121,7 @@ class Reaper:
         """
         if not self._jobs.acquire_reaper_lease(self.seconds * 0.8):
             return
-        if isinstance(self._channel, Channel):
+        if is_redis(self._channel):
             # the queues first: what leaves one in the meantime is seen among what is held
             idle = self._empty(self._queues)
             held = self._held()
@@ -134,7 +140,7 @@ class Reaper:
             state = states.get(message.job_id)
             if message.orphaned(state, now=now, at_once=self.seconds, stuck_after=self._jobs.stuck_after):
                 _log.warning("job %s: nobody works on it (%s); it is handed on", message.job_id, state or "new")
-                self._channel.qos.restore_by_tag(message.tag)
+                requeue(self._channel, message.tag)
 
     def _find_orphans(self, held: set[str]) -> None:
         """End the jobs that wait for ever: the queues are empty and nobody holds their messages, twice in a row.
@@ -153,28 +159,21 @@ class Reaper:
                 _log.warning("job %s: %s", record.id, error.message)
 
     def _held(self) -> list[UnackedMessage]:
-        with self._channel.conn_or_acquire() as client:
-            index = client.zrange(self._channel.unacked_index_key, 0, -1, withscores=True)
-            taken = {tag.decode(): score for tag, score in index}
-            unknown = [tag for tag in taken if tag not in self._read]
-            contents = client.hmget(self._channel.unacked_key, unknown) if unknown else []
+        taken = delivery_times(self._channel)
+        unknown = [tag for tag in taken if tag not in self._read]
         read = {tag: held for tag, held in self._read.items() if tag in taken}
-        for tag, kept in zip(unknown, contents, strict=True):
-            if kept is not None:  # else it was acknowledged since
-                read[tag] = UnackedMessage.read(tag, kept, taken_at=taken[tag], is_job=self._is_job)
+        for tag, headers in unacknowledged(self._channel, unknown).items():
+            read[tag] = UnackedMessage.read(tag, headers, taken_at=taken[tag], is_job=self._is_job)
         self._read = read
         found = ((held, taken[tag]) for tag, held in read.items() if held is not None)
         return [UnackedMessage(tag=h.tag, job_id=h.job_id, taken_at=at, due_at=h.due_at) for h, at in found]
 
     def _empty(self, queues: Iterable[str]) -> bool:
-        size = self._channel._size  # noqa: SLF001 -- the public way to ask declares the queue
-        return all(size(name) == 0 for name in queues)
+        return all(queue_length(self._channel, name) == 0 for name in queues)
 
 
-class ReaperStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
+class ReaperStep(ConsumerStep):
     """The keeper, as a part of each worker's main process."""
-
-    requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def __init__(self, consumer: Any, **options: Any) -> None:
         self._entry: Any = None
@@ -186,11 +185,11 @@ class ReaperStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has n
         if isinstance(app, FBSCelery):
             keeper = Reaper(
                 app.jobs,
-                consumer.task_consumer.channel,
+                channel_of(consumer),
                 queues=tuple(app.amqp.queues),
                 is_job=lambda name: _is_job(app.tasks, name),
             )
-            self._entry = consumer.timer.call_repeatedly(keeper.seconds, _quietly, (keeper,))
+            self._entry = call_every(consumer, keeper.seconds, _quietly, keeper)
 
     def stop(self, consumer: Any) -> None:  # noqa: ARG002 -- Celery's signature
         """The connection is lost, or the worker ends; Celery calls it."""

@@ -8,12 +8,12 @@ import warnings
 from typing import Final
 
 from celery.exceptions import SecurityWarning
-from celery.utils.nodenames import gethostname, nodename
 
 from fbs_worker.core.errors import EXIT_DONE, UsageError
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.app import check, make_app
 from fbs_worker.jobs.config import CELERY_QUEUE, QUEUES
+from fbs_worker.jobs.workers import worker_name
 
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -67,7 +67,7 @@ def run_worker(
         # Containers run as root; Celery's warning is about pickle, which is not accepted here.
         warnings.filterwarnings("ignore", message="You're running the worker with superuser", category=SecurityWarning)
         worker = app.Worker(
-            hostname=nodename(name or f"fbs-{os.getpid()}", gethostname()),
+            hostname=worker_name(name or f"fbs-{os.getpid()}"),
             concurrency=concurrency,
             loglevel=loglevel,
             queues=",".join(queues),

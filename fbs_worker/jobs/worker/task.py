@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, TypedDict, TypeVar, cast
 
 import orjson
-from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from celery import Signature, Task
-from celery.exceptions import Ignore, Reject, Retry
+from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded, TimeLimitExceeded
 from kombu.exceptions import OperationalError
 
 from fbs_worker.core.errors import (
