@@ -1,1 +1,1 @@
-"""The catalogue of discoveries: `fbs_discoveries` and the tables that are derived from it."""
+"""The catalogue of discoveries: `fbs_discoveries` and its derived tables."""

@@ -1,8 +1,8 @@
-"""Discoveries on their way into PostgreSQL: what fits, as JSON that jsonb takes, in COPY's binary format.
+"""Encode discoveries as rows in COPY's binary format, with JSON that jsonb accepts.
 
-Pure but for the iterator that it drains. The binary format needs no escaping, so there is no name or label that could
-break it; its layout is in PostgreSQL's documentation of COPY, jsonb's (a version byte 1, then the JSON text) in
-`jsonb_recv`. Text is UTF-8, as the connection is.
+Pure, except that it drains an iterator. The binary format needs no escaping, so no name or label can break it. Sources:
+PostgreSQL's documentation of COPY for the layout, `jsonb_recv` for jsonb (a version byte 1, then the JSON text). Text
+is UTF-8, the encoding of the connection.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_VERSION: Final = 20
 MAX_DOMAIN: Final = 100
 
 CHUNK_BYTES: Final = 256 * 1024
-"""How much is handed to the driver at once."""
+"""Minimum size of a chunk passed to the driver."""
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 _TRAILER = struct.pack("!h", -1)
@@ -38,7 +38,7 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 def to_json(value: Any) -> bytes:
-    """A value as JSON text that jsonb takes, its keys sorted.
+    """Encode a value as JSON text that jsonb accepts, with sorted keys.
 
     NUL and lone surrogates, which PostgreSQL cannot store, become U+FFFD; NaN and infinities become null.
     """
@@ -52,7 +52,7 @@ def to_json(value: Any) -> bytes:
 
 
 def is_storable(text: str) -> bool:
-    """Whether PostgreSQL can store a text: without NUL and lone surrogates."""
+    """Whether PostgreSQL can store a text: no NUL, no lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -75,20 +75,23 @@ def _storable(value: Any) -> Any:
 
 
 def misfit(discovery: Discovery, domain: str, types: frozenset[DiscoveryType]) -> str:
-    """Why a discovery cannot be saved as it is; empty when it can.
+    """Check whether a discovery fits its row.
 
     Args:
-        discovery: the one.
+        discovery: the discovery.
         domain: the snapshot's domain.
         types: the snapshot's types.
+
+    Returns:
+        The reason why it does not fit; empty when it does.
     """
     name, version = discovery.name, discovery.version or ""
     if not name:
         return "it has no name"
     if len(name) > MAX_NAME:
-        return f"its name has {len(name)} characters, {MAX_NAME} are possible"
+        return f"its name has {len(name)} characters; at most {MAX_NAME} fit"
     if len(version) > MAX_VERSION:
-        return f"its version {version[:60]!r} has {len(version)} characters, {MAX_VERSION} are possible"
+        return f"its version {version[:60]!r} has {len(version)} characters; at most {MAX_VERSION} fit"
     if not (is_storable(name) and is_storable(version)):
         return "its name or version has characters that PostgreSQL cannot store"
     if discovery.domain != domain:
@@ -99,14 +102,19 @@ def misfit(discovery: Discovery, domain: str, types: frozenset[DiscoveryType]) -
 
 
 class RowStream(io.RawIOBase):
-    """A file-like object that COPY … FROM STDIN (FORMAT binary) reads: draws from the iterator as it is read.
+    """File-like source for COPY … FROM STDIN (FORMAT binary) that encodes discoveries on demand.
 
-    An error of the iterator ends the stream; `raise_error` raises it then. (Were it raised in `read`, the driver
-    would send its text to the server's log and lose its class.)
+    An error of the iterator ends the stream; `raise_error` raises it afterwards. (Raised in `read`, the driver would
+    send its text to the server's log and lose its class.)
+
+    Args:
+        discoveries: drained while the driver reads.
+        domain: the snapshot's domain.
+        types: the snapshot's types.
 
     Attributes:
-        rows: how many rows went into the stream.
-        skipped: the discoveries that did not fit.
+        rows: number of encoded rows.
+        skipped: the discoveries that do not fit.
     """
 
     def __init__(self, discoveries: Iterable[Discovery], *, domain: str, types: frozenset[DiscoveryType]) -> None:
@@ -119,11 +127,11 @@ class RowStream(io.RawIOBase):
         self._error: BaseException | None = None
 
     def readable(self) -> bool:
-        """Yes."""
+        """Always true."""
         return True
 
-    def read(self, size: int = -1, /) -> bytes:  # noqa: ARG002 -- the driver takes chunks of any size
-        """The next chunk; empty at the end."""
+    def read(self, size: int = -1, /) -> bytes:  # noqa: ARG002 -- the driver accepts chunks of any size
+        """The next chunk; empty at the end of the stream."""
         try:
             return next(self._chunks, b"")
         except BaseException as exc:  # noqa: BLE001 -- raised again by raise_error
@@ -131,7 +139,7 @@ class RowStream(io.RawIOBase):
             return b""
 
     def raise_error(self) -> None:
-        """Raise what the iterator raised, if it did."""
+        """Raise the error of the iterator, if any."""
         if self._error is not None:
             raise self._error
 
@@ -154,7 +162,7 @@ class RowStream(io.RawIOBase):
 
 
 def encode_row(number: int, discovery: Discovery) -> bytes:
-    """One row of the temporary table: number, type, name, own version, metadata, schema_definition."""
+    """Encode a row of the temporary table: number, type, name, own version, metadata, schema_definition."""
     version = discovery.version
     if version is None and discovery.discovery_type is DiscoveryType.MODULE:
         version = FIRST_VERSION

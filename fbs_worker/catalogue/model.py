@@ -1,4 +1,4 @@
-"""What a read of Odoo yields, and what saving it changed: plain values, no I/O."""
+"""Values of the catalogue: discoveries and snapshots of a read, change reports of a save. No I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 
 class DiscoveryType(StrEnum):
-    """The four kinds of row in `fbs_discoveries`."""
+    """The types of rows in `fbs_discoveries`."""
 
     MODULE = "module"
     MODEL = "model"
@@ -28,11 +28,11 @@ SECTION_TYPES: Final[Mapping[str, tuple[DiscoveryType, ...]]] = {
     "reports": (DiscoveryType.BI_FEATURE,),
     "dashboards": (DiscoveryType.BI_FEATURE,),
 }
-"""The sections of a read, and the discovery types whose rows are made from each."""
+"""The sections of a read, and the discovery types derived from each."""
 
 
 class SectionStatus(StrEnum):
-    """How a part of a read ended."""
+    """Outcome of a section."""
 
     COMPLETE = "complete"
     PARTIAL = "partial"
@@ -41,14 +41,14 @@ class SectionStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """One part of a read of Odoo.
+    """Outcome of one section of a read.
 
     Attributes:
         name: e.g. `models`, `views`, `automations`.
-        status: how it ended.
-        rows: how many rows of Odoo were read for it.
-        needs: the Odoo group that would make it complete, when it is not.
-        detail: one line for a person on what is missing.
+        status: complete, partial or denied.
+        rows: number of rows read from Odoo.
+        needs: the Odoo group that grants the missing rights; empty when complete.
+        detail: one line on the missing part.
     """
 
     name: str
@@ -58,23 +58,23 @@ class Section:
     detail: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, empty values left out."""
-        told = {"name": self.name, "status": str(self.status), "rows": self.rows, "needs": self.needs}
-        told["detail"] = self.detail
-        return {key: value for key, value in told.items() if value != ""}
+        """JSON-ready, without empty values."""
+        values = {"name": self.name, "status": str(self.status), "rows": self.rows, "needs": self.needs}
+        values["detail"] = self.detail
+        return {key: value for key, value in values.items() if value != ""}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discovery:
-    """One thing that was found: a row of `fbs_discoveries` before it has a version number.
+    """A discovered module, model, workflow or BI feature: a row of `fbs_discoveries` without its version number.
 
     Attributes:
-        discovery_type: which of the four kinds.
-        domain: the business area it was read for.
-        name: the module's, model's, workflow's or BI feature's name, unique within type and domain.
-        version: Odoo's own version for a module; None for everything else (the catalogue counts those).
-        metadata: facts about the thing; `source` and, if its sections were not all complete, `incomplete` among them.
-        schema_definition: what it is made of; None for a module.
+        discovery_type: its type.
+        domain: the business domain of the read.
+        name: its name, unique within type and domain.
+        version: Odoo's version of a module; None for all other types, which the catalogue numbers.
+        metadata: descriptive facts, with `source` and, where a section was not complete, `incomplete`.
+        schema_definition: its structure; None for a module.
     """
 
     discovery_type: DiscoveryType
@@ -87,15 +87,15 @@ class Discovery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One thing that a saved snapshot changed.
+    """A discovery changed by a save.
 
     Attributes:
-        discovery_type: which kind of thing.
+        discovery_type: its type.
         name: its name.
-        version: its version now.
-        previous_version: its version before; None when it is new.
-        fields: dotted paths of what differs, sorted, e.g. `fields.amount_total.type`.
-        breaking: something was taken away, retyped or newly required.
+        version: its version after the save.
+        previous_version: its version before the save; None for a new discovery.
+        fields: dotted paths of the differences, sorted, e.g. `fields.amount_total.type`.
+        breaking: something was removed, retyped or newly required.
     """
 
     discovery_type: DiscoveryType
@@ -119,7 +119,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
-    """A thing that was found but does not fit its column; it is told, never cut."""
+    """A discovery that does not fit its column; reported, never truncated."""
 
     discovery_type: DiscoveryType
     name: str
@@ -132,18 +132,18 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeReport:
-    """What saving a snapshot changed.
+    """The changes of a save.
 
     Attributes:
-        domain: the business area.
-        added: things that were not there, or had vanished and are back.
-        removed: things that Odoo no longer has; their rows are inactive now.
-        changed: things of which a new version was written (a module of unchanged version: updated in place).
-        unchanged: how many things are as they were.
-        skipped: things that do not fit a column.
+        domain: the business domain.
+        added: new discoveries, and inactive ones that Odoo has again.
+        removed: discoveries that Odoo no longer has; their rows become inactive.
+        changed: discoveries with a new version (a module of unchanged version: updated in place).
+        unchanged: number of unchanged discoveries.
+        skipped: discoveries that do not fit a column.
         counts: active rows per discovery type after the save.
-        sections: how each part of the read ended.
-        read: False when the fingerprint said that nothing changed, and nothing was read.
+        sections: outcome of each section of the read.
+        read: false when nothing was read because the fingerprint was unchanged.
     """
 
     domain: str
@@ -158,7 +158,7 @@ class ChangeReport:
 
     @property
     def nothing_changed(self) -> bool:
-        """No row was written."""
+        """Whether the save wrote no row."""
         return not (self.added or self.removed or self.changed)
 
     def to_dict(self) -> dict[str, Any]:
@@ -177,15 +177,15 @@ class ChangeReport:
 
 
 class Snapshot(Protocol):
-    """One read of an Odoo, streamed: iterate it once, then ask for what is only known at the end.
+    """A streamed read of an Odoo: iterate it once, then read `sections` and `fingerprint`.
 
     Attributes:
-        domain: the business area it is for.
-        types: the discovery types that it covers; rows of other types are left alone by a save.
-        source: the Odoo that was read: `{"url": …, "database": …, "series": …}`, without credentials.
-        sections: how each part ended; complete only once the iteration has ended.
-        fingerprint: what a later refresh compares with; None before the iteration's end, or where the user's rights
-            do not allow one.
+        domain: the business domain.
+        types: the covered discovery types; a save does not touch rows of other types.
+        source: the Odoo server: `{"url": …, "database": …, "series": …}`, without credentials.
+        sections: outcome of each section; complete after the iteration.
+        fingerprint: input of a later refresh's comparison; None before the end of the iteration, or where the user's
+            rights do not allow one.
     """
 
     domain: str
@@ -202,9 +202,9 @@ class Snapshot(Protocol):
 
 
 def incomplete_types(sections: Sequence[Section]) -> frozenset[DiscoveryType]:
-    """The discovery types of which a section is not complete: what they lack may not be called gone."""
-    touched: set[DiscoveryType] = set()
+    """The discovery types with an incomplete section: a missing discovery of theirs may still exist in Odoo."""
+    types: set[DiscoveryType] = set()
     for section in sections:
         if section.status is not SectionStatus.COMPLETE:
-            touched.update(SECTION_TYPES.get(section.name, tuple(DiscoveryType)))
-    return frozenset(touched)
+            types.update(SECTION_TYPES.get(section.name, tuple(DiscoveryType)))
+    return frozenset(types)

@@ -1,4 +1,4 @@
-"""How the things of a catalogue hang together: what refers to a model, what else there is about it. Reads only."""
+"""Cross-references of the catalogue: referring fields, BI features of a model, models of a module. Read-only."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Any, Final
 from psycopg2 import sql
 
 from fbs_worker.catalogue.copy_rows import is_storable
-from fbs_worker.catalogue.pagination import asked
+from fbs_worker.catalogue.pagination import fetch_rows
 from fbs_worker.core.postgres import Connection
 
-MOST: Final = 500
-"""Rows of each answer at most."""
+MAX_REFERENCES: Final = 500
+"""Maximum rows of each result."""
 
 _REFERRING: Final = sql.SQL(
     """
-SELECT d.name, f.name, coalesce(f.told ->> 'label', ''), coalesce(f.told ->> 'type', '')
+SELECT d.name, f.name, coalesce(f.definition ->> 'label', ''), coalesce(f.definition ->> 'type', '')
 FROM {discoveries} d
 CROSS JOIN LATERAL jsonb_each(
     CASE jsonb_typeof(d.schema_definition -> 'fields')
         WHEN 'object' THEN d.schema_definition -> 'fields' ELSE '{{}}' END
-) AS f (name, told)
+) AS f (name, definition)
 WHERE d.domain = %(domain)s AND d.discovery_type = 'model' AND d.is_active
-    AND d.schema_definition @? %(path)s::jsonpath AND f.told ->> 'relation' = %(model)s
+    AND d.schema_definition @? %(path)s::jsonpath AND f.definition ->> 'relation' = %(model)s
 ORDER BY 1, 2 LIMIT %(limit)s
 """
 )
-"""The path is looked for before a row's fields are taken apart: most models refer to few others."""
+"""The path filters rows before their fields are expanded: most models refer to few others."""
 
 _KNOWN: Final = sql.SQL(
     """
@@ -60,9 +60,9 @@ class Reference:
     """A field that refers to a model.
 
     Attributes:
-        model: whose field it is.
+        model: the model that has the field.
         field: its name.
-        label: as people read it.
+        label: the label in Odoo.
         type: `many2one`, `one2many` or `many2many`.
     """
 
@@ -74,12 +74,12 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
-    """Something by its name.
+    """A discovery by name.
 
     Attributes:
         name: its name.
-        title: as people read it.
-        kind: what kind of it, in a word.
+        title: its title in Odoo.
+        kind: a BI feature's kind, or the relation of a model to a module (`defines`, `extends`).
     """
 
     name: str
@@ -87,16 +87,17 @@ class Named:
     kind: str
 
 
-class Links:
-    """How the active things of a domain hang together.
+class References:
+    """Cross-references between the active discoveries of a domain.
 
     Args:
-        connection: to the database.
-        table_prefix: the solution's.
-        domain: the business area.
+        connection: connection to the database.
+        table_prefix: the solution's table prefix.
+        domain: the business domain.
 
     Raises:
-        DatabaseError, DatabaseUnreachable: (every method) as their names say.
+        DatabaseUnreachable: (every method) the server cannot be reached or closed the connection.
+        DatabaseError: (every method) PostgreSQL reports any other error.
     """
 
     def __init__(self, connection: Connection, table_prefix: str, domain: str) -> None:
@@ -105,34 +106,39 @@ class Links:
         self._domain = domain
 
     def referring(self, model: str) -> Sequence[Reference]:
-        """The fields of all models that refer to this one."""
+        """The fields, of all models, that refer to a model."""
         if not is_storable(model):
             return []
         quoted = model.replace("\\", "\\\\").replace('"', '\\"')
         path = f'$.fields.* ? (@.relation == "{quoted}")'
-        rows = self._ask(_REFERRING, model=model, path=path)
+        rows = self._fetch(_REFERRING, model=model, path=path)
         return [Reference(model=row[0], field=row[1], label=row[2], type=row[3]) for row in rows]
 
     def known(self, names: Collection[str], *types: str) -> frozenset[tuple[str, str]]:
-        """Type and name of those among these names that the catalogue has.
+        """Filter names by existence in the catalogue.
 
         Args:
-            names: which.
+            names: names of discoveries.
             *types: discovery types.
+
+        Returns:
+            Type and name of each that exists.
         """
-        wanted = sorted(name for name in set(names) if is_storable(name))
-        return frozenset((kind, name) for kind, name in self._ask(_KNOWN, names=wanted, types=list(types)))
+        storable = sorted(name for name in set(names) if is_storable(name))
+        return frozenset((kind, name) for kind, name in self._fetch(_KNOWN, names=storable, types=list(types)))
 
     def features(self, model: str) -> Sequence[Named]:
-        """The BI features that show this model."""
-        rows = self._ask(_FEATURES, model=model) if is_storable(model) else []
+        """The BI features of a model."""
+        rows = self._fetch(_FEATURES, model=model) if is_storable(model) else []
         return [Named(name=name, title=title, kind=kind) for name, title, kind in rows]
 
     def models_of(self, module: str) -> Sequence[Named]:
         """The models that a module defines or extends."""
-        rows = self._ask(_OF_MODULE, module=module) if is_storable(module) else []
-        return [Named(name=name, title=title, kind="defines" if ours else "extends") for name, title, ours in rows]
+        rows = self._fetch(_OF_MODULE, module=module) if is_storable(module) else []
+        return [
+            Named(name=name, title=title, kind="defines" if defines else "extends") for name, title, defines in rows
+        ]
 
-    def _ask(self, statement: sql.SQL, **given: Any) -> list[tuple[Any, ...]]:
-        known = {"domain": self._domain, "limit": MOST, **given}
-        return asked(self._connection, statement.format(discoveries=self._table), known)
+    def _fetch(self, statement: sql.SQL, **parameters: Any) -> list[tuple[Any, ...]]:
+        given = {"domain": self._domain, "limit": MAX_REFERENCES, **parameters}
+        return fetch_rows(self._connection, statement.format(discoveries=self._table), given)

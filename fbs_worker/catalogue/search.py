@@ -1,40 +1,58 @@
-"""Searching a catalogue: modules, models, fields, workflows and BI features by the words of their names. Reads only.
+"""Full-text search of the catalogue: modules, models, fields, workflows and BI features by words. Read-only.
 
-Every word of a text must begin a word of what is found: `sale ord` finds `sale.order`, `partner` finds `partner_id`. A
-field is found by its name and its label, and by words of its model's name beside those: `order partner` finds the
-fields with a partner of `sale.order`. What bears exactly that name comes first, then the other things by their names,
-then fields by model and name.
+Every word of a text must begin a word of a hit: `sale ord` finds `sale.order`, `partner` finds `partner_id`. Fields
+match by name and label, and additionally by words of their model's name: `order partner` finds the partner fields of
+`sale.order`. Exact names come first, then other hits by name, then fields by model and name.
 
-The index of words (`schema.search`) finds the rows; where a database does not have it yet, a search only takes longer.
+The index of `schema.search_index` finds the rows; a database without the index is searched more slowly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
 
 from psycopg2 import sql
 
 from fbs_worker.catalogue.copy_rows import is_storable
-from fbs_worker.catalogue.pagination import MOST_ID, Page, asked, bad_cursor, checked_limit, cursor_of, cut, read_cursor
-from fbs_worker.catalogue.text_query import WORDS, query_of, words_of
+from fbs_worker.catalogue.pagination import (
+    MAX_ID,
+    Page,
+    bad_cursor,
+    checked_limit,
+    cut,
+    decode_cursor,
+    encode_cursor,
+    fetch_rows,
+)
 from fbs_worker.core.errors import UsageError
 from fbs_worker.core.postgres import Connection
-from fbs_worker.schema import search_index as words_of_rows
+from fbs_worker.schema import search_index
 
 Kind = Literal["module", "model", "field", "workflow", "bi_feature"]
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
-"""What can be found."""
+"""The kinds of hits."""
 
 FIELD: Final = "field"
 
-_DIVIDES: Final = "._-/:(),'&#\"<["
-"""What stands between words of names and labels, as far as it is worth its time."""
+MAX_WORDS: Final = 8
+"""Maximum words of a query; further words are ignored."""
 
-_MOST_MODELS: Final = 200
-"""Models whose fields are looked at for one page: a page takes as long for words that are everywhere."""
+TSQUERY: Final = "to_tsquery('simple'::regconfig, %(query)s)"
+"""SQL expression for a text of `tsquery_of`."""
+
+_MAX_TEXT: Final = 200
+
+_SEPARATORS_OF_TEXT: Final = re.compile("[^0-9A-Za-z\u0080-\U0010ffff]+")
+
+_SEPARATORS: Final = "._-/:(),'&#\"<["
+"""The usual separators of words in names and labels; rare ones are not worth the time."""
+
+_MAX_MODELS: Final = 200
+"""Maximum models whose fields are searched for one page: bounds the time of queries for frequent words."""
 
 _THINGS: Final = sql.SQL(
     """
@@ -42,7 +60,7 @@ SELECT name <> ALL (%(exactly)s) AS other, name, id,
     json_build_object('kind', discovery_type, 'id', id, 'name', name, 'title', metadata ->> 'title', 'version', version)
         ::text
 FROM {discoveries}
-WHERE {things} @@ {words} AND domain = %(domain)s AND is_active AND discovery_type = ANY(%(kinds)s)
+WHERE {things} @@ {query} AND domain = %(domain)s AND is_active AND discovery_type = ANY(%(kinds)s)
     AND (name <> ALL (%(exactly)s), name, id) > (%(other)s, %(name)s, %(id)s)
 ORDER BY 1, name, id LIMIT %(limit)s
 """
@@ -52,23 +70,24 @@ _FIELDS: Final = sql.SQL(
     """
 WITH models AS MATERIALIZED (
     SELECT id, name FROM {discoveries}
-    WHERE {fields} @@ {words} AND discovery_type = 'model' AND domain = %(domain)s AND is_active
+    WHERE {fields} @@ {query} AND discovery_type = 'model' AND domain = %(domain)s AND is_active
         AND (name, id) >= (%(name)s, %(id)s)
     ORDER BY name, id LIMIT %(models)s
 ), last AS (
     SELECT name, id FROM models ORDER BY name, id OFFSET %(models)s - 1
-), found AS (
-    SELECT m.name, m.id, f.field, f.told FROM models m
+), matches AS (
+    SELECT m.name, m.id, f.field, f.hit FROM models m
     JOIN {discoveries} d ON d.id = m.id
     CROSS JOIN LATERAL (
-        SELECT field, json_build_object('kind', 'field', 'model', m.name, 'field', field, 'label', told ->> 'label',
-            'type', told ->> 'type', 'relation', told ->> 'relation')::text AS told
+        SELECT field, json_build_object('kind', 'field', 'model', m.name, 'field', field,
+            'label', definition ->> 'label', 'type', definition ->> 'type',
+            'relation', definition ->> 'relation')::text AS hit
         FROM (
-            SELECT field, told, lower(translate(' ' || field || ' ' || coalesce(told ->> 'label', ''),
-                    %(divides)s, %(blanks)s)) AS own,
-                lower(translate(' ' || m.name, %(divides)s, %(blanks)s)) AS model
+            SELECT field, definition, lower(translate(' ' || field || ' ' || coalesce(definition ->> 'label', ''),
+                    %(separators)s, %(blanks)s)) AS own,
+                lower(translate(' ' || m.name, %(separators)s, %(blanks)s)) AS model
             FROM jsonb_each(CASE jsonb_typeof(d.schema_definition -> 'fields')
-                WHEN 'object' THEN d.schema_definition -> 'fields' ELSE '{{}}' END) AS fields (field, told)
+                WHEN 'object' THEN d.schema_definition -> 'fields' ELSE '{{}}' END) AS fields (field, definition)
             WHERE m.id <> %(id)s OR field > %(field)s
             OFFSET 0
         ) named WHERE {every} AND ({some})
@@ -76,20 +95,46 @@ WITH models AS MATERIALIZED (
     ) f
     ORDER BY m.name, m.id, f.field LIMIT %(limit)s
 )
-SELECT l.name, l.id, f.name, f.id, f.field, f.told FROM (SELECT) AS always
-LEFT JOIN last l ON TRUE LEFT JOIN found f ON TRUE ORDER BY f.name, f.id, f.field
+SELECT l.name, l.id, f.name, f.id, f.field, f.hit FROM (SELECT) AS always
+LEFT JOIN last l ON TRUE LEFT JOIN matches f ON TRUE ORDER BY f.name, f.id, f.field
 """
 )
-"""Each part is read in the order of the one before, so that the last LIMIT ends all the work."""
+"""Each part keeps the order of the previous one, so that the last LIMIT stops all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hits(Page):
-    """What was found.
+    """A page of hits.
 
-    Each row has its `kind`. A field's: `model`, `field` (its name), `label`, `type` and `relation`. The others':
-    `id`, `name`, `title` and `version`.
+    Each row has its `kind`. Fields have `model`, `field` (the name), `label`, `type` and `relation`; all other kinds
+    have `id`, `name`, `title` and `version`.
     """
+
+
+def words_of(text: str) -> Sequence[str]:
+    """Split a text into distinct lower-case words.
+
+    Args:
+        text: user input; every ASCII character other than letters and digits separates words.
+
+    Returns:
+        At most `MAX_WORDS` words, in their order.
+    """
+    readable = "".join(char for char in text[:_MAX_TEXT] if not "\ud800" <= char <= "\udfff")
+    words = (word for word in _SEPARATORS_OF_TEXT.split(readable.lower()) if word)
+    return tuple(dict.fromkeys(words))[:MAX_WORDS]
+
+
+def tsquery_of(text: str) -> str:
+    """Build the `to_tsquery` text that matches every word of a text as a prefix.
+
+    Args:
+        text: user input.
+
+    Returns:
+        The query; empty where the text has no words.
+    """
+    return " & ".join(f"'{word}':*" for word in words_of(text))
 
 
 def search(
@@ -102,63 +147,67 @@ def search(
     cursor: str = "",
     limit: int = 100,
 ) -> Hits:
-    """Find what has these words.
+    """Search the active discoveries of a domain.
 
     Args:
-        connection: to the database.
-        table_prefix: the solution's.
-        domain: the business area.
-        text: the words, as a person typed them.
-        kinds: what is looked for.
-        cursor: the one of the page before; empty for the first page.
-        limit: hits at most, 1 to 1,000. There may be fewer of them though more follow: `next` tells.
+        connection: connection to the database.
+        table_prefix: the solution's table prefix.
+        domain: the business domain.
+        text: user input.
+        kinds: filter by kind.
+        cursor: `next` of the previous page; empty for the first page.
+        limit: maximum hits, 1 to 1,000. A page may have fewer although more follow: only `next` marks the end.
+
+    Returns:
+        The page of hits; an empty one where the text has no words or the database has no catalogue.
 
     Raises:
         UsageError: the cursor, the limit or a kind is not valid.
-        DatabaseError, DatabaseUnreachable: as their names say.
+        DatabaseUnreachable: the server cannot be reached or closed the connection.
+        DatabaseError: PostgreSQL reports any other error.
     """
     unknown = sorted(set(kinds) - set(KINDS))
     if unknown:
-        raise UsageError("A kind to look for is not known.", hint=f"Known are: {', '.join(KINDS)}.")
+        raise UsageError("A kind to search for is not known.", hint=f"Use one of: {', '.join(KINDS)}.")
     words = words_of(text)
-    place = _Place.of(cursor)
+    position = _Position.of(cursor)
     left = checked_limit(limit)
     if not words:
         return Hits()
-    given = {
+    parameters = {
         "domain": domain,
-        "query": query_of(text),
-        "exactly": [text.strip().replace("\0", ""), *(sign.join(words) for sign in "._")],
-        "divides": _DIVIDES,
-        "blanks": " " * len(_DIVIDES),
+        "query": tsquery_of(text),
+        "exactly": [text.strip().replace("\0", ""), *(separator.join(words) for separator in "._")],
+        "separators": _SEPARATORS,
+        "blanks": " " * len(_SEPARATORS),
         **{f"word{number}": f" {word}" for number, word in enumerate(words)},
     }
     texts: list[str] = []
-    things = sorted(set(kinds) - {FIELD})
-    if things and not place.fields:
-        found = _things(connection, table_prefix, {**given, "kinds": things}, place, left)
-        texts += found.texts
-        left -= len(found.texts)
-        if found.next or FIELD not in kinds:
-            return Hits(texts=texts, next=found.next)
+    rows_of_own = sorted(set(kinds) - {FIELD})
+    if rows_of_own and not position.fields:
+        hits = _search_rows(connection, table_prefix, {**parameters, "kinds": rows_of_own}, position, left)
+        texts += hits.texts
+        left -= len(hits.texts)
+        if hits.next or FIELD not in kinds:
+            return Hits(texts=texts, next=hits.next)
         if not left:
-            return Hits(texts=texts, next=_Place(fields=True).cursor())
+            return Hits(texts=texts, next=_Position(fields=True).cursor())
     if FIELD not in kinds:
         return Hits(texts=texts)
-    place = place if place.fields else _Place(fields=True)
-    found = _fields(connection, table_prefix, {**given, "words": len(words)}, place, left)
-    return Hits(texts=[*texts, *found.texts], next=found.next)
+    position = position if position.fields else _Position(fields=True)
+    hits = _search_fields(connection, table_prefix, {**parameters, "words": len(words)}, position, left)
+    return Hits(texts=[*texts, *hits.texts], next=hits.next)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
-    """Where a page begins: after this one.
+class _Position:
+    """The last hit of a page: the next page starts after it.
 
     Attributes:
-        fields: among the fields; before those come the other things.
-        other: it does not bear exactly the name that is looked for.
+        fields: it is among the fields, which follow all other hits.
+        other: its name is not exactly the searched one.
         name: its name, or its model's.
-        id: its row's.
+        id: the id of its row.
         field: the field's name.
     """
 
@@ -169,11 +218,10 @@ class _Place:
     field: str = ""
 
     @classmethod
-    def of(cls, cursor: str) -> _Place:
-        """The place that a cursor stands for; the beginning where there is none."""
+    def of(cls, cursor: str) -> _Position:
         if not cursor:
             return cls()
-        match read_cursor(cursor):
+        match decode_cursor(cursor):
             case [bool(other), str(name), int(number)] if _is_possible(name, number):
                 return cls(other=other, name=name, id=number)
             case [str(name), int(number), str(field)] if _is_possible(name + field, number):
@@ -181,40 +229,45 @@ class _Place:
         raise bad_cursor()
 
     def cursor(self) -> str:
-        """What stands for it."""
-        return cursor_of([self.name, self.id, self.field] if self.fields else [self.other, self.name, self.id])
+        return encode_cursor([self.name, self.id, self.field] if self.fields else [self.other, self.name, self.id])
 
 
 def _is_possible(text: str, number: int) -> bool:
-    return is_storable(text) and -1 < number <= MOST_ID and not isinstance(number, bool)
+    return is_storable(text) and -1 < number <= MAX_ID and not isinstance(number, bool)
 
 
-def _things(connection: Connection, prefix: str, given: Mapping[str, Any], place: _Place, limit: int) -> Page:
+def _search_rows(
+    connection: Connection, prefix: str, parameters: Mapping[str, Any], position: _Position, limit: int
+) -> Page:
     statement = _THINGS.format(
-        discoveries=sql.Identifier(f"{prefix}discoveries"), things=sql.SQL(words_of_rows.THINGS), words=sql.SQL(WORDS)
+        discoveries=sql.Identifier(f"{prefix}discoveries"),
+        things=sql.SQL(search_index.THINGS),
+        query=sql.SQL(TSQUERY),
     )
-    after = {"other": place.other, "name": place.name, "id": place.id, "limit": limit + 1}
-    found = asked(connection, statement, {**given, **after})
-    return cut(found, limit, lambda row: _Place(other=row[0], name=row[1], id=row[2]).cursor())
+    after = {"other": position.other, "name": position.name, "id": position.id, "limit": limit + 1}
+    rows = fetch_rows(connection, statement, {**parameters, **after})
+    return cut(rows, limit, lambda row: _Position(other=row[0], name=row[1], id=row[2]).cursor())
 
 
-def _fields(connection: Connection, prefix: str, given: Mapping[str, Any], place: _Place, limit: int) -> Page:
-    own = [sql.SQL(f"strpos(own, %(word{number})s) > 0") for number in range(given["words"])]
+def _search_fields(
+    connection: Connection, prefix: str, parameters: Mapping[str, Any], position: _Position, limit: int
+) -> Page:
+    own = [sql.SQL(f"strpos(own, %(word{number})s) > 0") for number in range(parameters["words"])]
     either = [
         sql.SQL(f"(strpos(own, %(word{number})s) > 0 OR strpos(model, %(word{number})s) > 0)")
-        for number in range(given["words"])
+        for number in range(parameters["words"])
     ]
     statement = _FIELDS.format(
         discoveries=sql.Identifier(f"{prefix}discoveries"),
-        fields=sql.SQL(words_of_rows.FIELDS),
-        words=sql.SQL(WORDS),
+        fields=sql.SQL(search_index.FIELDS),
+        query=sql.SQL(TSQUERY),
         every=sql.SQL(" AND ").join(either),
         some=sql.SQL(" OR ").join(own),
     )
-    after = {"name": place.name, "id": place.id, "field": place.field, "models": _MOST_MODELS, "limit": limit + 1}
-    found = asked(connection, statement, {**given, **after})
-    hits = [row for row in found if row[-1] is not None]
-    told = cut(hits, limit, lambda row: _Place(fields=True, name=row[2], id=row[3], field=row[4]).cursor())
-    if told.next is None and found and found[0][0] is not None:  # there are models that were not looked at
-        return replace(told, next=_Place(fields=True, name=found[0][0], id=found[0][1] + 1).cursor())
-    return told
+    after = {"name": position.name, "id": position.id, "field": position.field, "models": _MAX_MODELS}
+    rows = fetch_rows(connection, statement, {**parameters, **after, "limit": limit + 1})
+    hits = [row for row in rows if row[-1] is not None]
+    page = cut(hits, limit, lambda row: _Position(fields=True, name=row[2], id=row[3], field=row[4]).cursor())
+    if page.next is None and rows and rows[0][0] is not None:  # further models follow the last one searched
+        return replace(page, next=_Position(fields=True, name=rows[0][0], id=rows[0][1] + 1).cursor())
+    return page

@@ -1,8 +1,8 @@
-"""The catalogue: `fbs_discoveries` in a database. Saves a snapshot, reads it, says what changed.
+"""The catalogue of one database (`fbs_discoveries`): save snapshots, read discoveries, report changes.
 
-A snapshot is saved in one transaction. It is streamed into a temporary table by COPY first (reading Odoo may take
-long, and no lock is held meanwhile), then compared and written by set-based statements under an advisory lock on
-table prefix and domain. Only what changed comes back to this process, in portions, to be compared by `versions`.
+A save is one transaction. COPY first streams the snapshot into a temporary table (reading Odoo may take long, so no
+lock is held), then set-based statements compare and write under an advisory lock on table prefix and domain. Only
+changed rows are fetched, in portions, for `versioning` to compare.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ import orjson
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.catalogue import sql as statements
-from fbs_worker.catalogue.copy_rows import MAX_DOMAIN, RowStream, to_json
+from fbs_worker.catalogue.copy_rows import MAX_DOMAIN, to_json
 from fbs_worker.catalogue.model import ChangeReport, DiscoveryType, Section, SectionStatus, Snapshot
-from fbs_worker.catalogue.writer import active_counts, compare_and_write
+from fbs_worker.catalogue.writer import active_counts, compare_and_write, prepare, receive
 from fbs_worker.core.advisory_locks import TRANSACTION_LOCK, TRANSACTION_SETTINGS
 from fbs_worker.core.errors import SolutionConflict, UsageError
 from fbs_worker.core.identifiers import DEFAULT_TABLE_PREFIX, check_prefix
@@ -33,18 +32,66 @@ LOCK_TIMEOUT: Final = 60.0
 
 _READ_ROWS = 500
 
+_LAST_SNAPSHOT: Final = sql.SQL(
+    """
+SELECT domain, types, source::text, fingerprint::text, sections::text, taken_at FROM {snapshots}
+WHERE domain = %(domain)s AND types @> %(types)s::jsonb
+ORDER BY taken_at DESC, id DESC LIMIT 1
+"""
+)
+
+_SNAPSHOT_OF_TYPES: Final = sql.SQL(
+    """
+SELECT id FROM {snapshots} WHERE domain = %(domain)s AND types = %(types)s::jsonb
+ORDER BY taken_at DESC, id DESC LIMIT 1
+"""
+)
+
+_TOUCH_SNAPSHOT: Final = sql.SQL(
+    """
+UPDATE {snapshots} SET source = %(source)s, fingerprint = %(fingerprint)s, sections = %(sections)s, taken_at = NOW()
+WHERE id = %(id)s
+"""
+)
+
+_INSERT_SNAPSHOT: Final = sql.SQL(
+    """
+INSERT INTO {snapshots} (domain, source, types, fingerprint, sections, changes)
+VALUES (%(domain)s, %(source)s, %(types)s, %(fingerprint)s, %(sections)s, %(changes)s)
+"""
+)
+
+_MODEL_DEFINITIONS: Final = sql.SQL(
+    """
+SELECT name, schema_definition::text FROM {discoveries}
+WHERE domain = %(domain)s AND discovery_type = 'model' AND is_active AND name = ANY(%(names)s) ORDER BY id
+"""
+)
+
+_READ: Final = sql.SQL(
+    """
+SELECT id, discovery_type, domain, name, version, metadata::text, schema_definition::text, is_active,
+    created_at, updated_at, discovered_at
+FROM {discoveries}
+WHERE id > %(after)s AND (%(domain)s::text IS NULL OR domain = %(domain)s)
+    AND (%(type)s::text IS NULL OR discovery_type = %(type)s)
+    AND (%(active)s::boolean IS NULL OR is_active = %(active)s)
+ORDER BY id LIMIT %(limit)s
+"""
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotRecord:
-    """What is remembered of a read of Odoo.
+    """A row of `<prefix>snapshots`: one read of Odoo.
 
     Attributes:
-        domain: the business area.
-        types: the discovery types that it covered.
-        source: the Odoo that was read.
-        fingerprint: what the next refresh compares with; None where the rights allowed none.
-        sections: how each part of the read ended.
-        taken_at: when Odoo was last read so, in UTC.
+        domain: the business domain.
+        types: the covered discovery types.
+        source: the Odoo server.
+        fingerprint: input of the next refresh's comparison; None where the user's rights allowed none.
+        sections: outcome of each section.
+        taken_at: time of the last read with this content, in UTC.
     """
 
     domain: str
@@ -57,7 +104,7 @@ class SnapshotRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDiscovery:
-    """A row of `fbs_discoveries`; times as PostgreSQL keeps them, without a zone."""
+    """A row of `fbs_discoveries`; times are naive, as PostgreSQL stores them."""
 
     id: int
     discovery_type: DiscoveryType
@@ -73,17 +120,17 @@ class StoredDiscovery:
 
 
 class Catalogue:
-    """The discoveries in one database under one table prefix.
+    """The discoveries of one database under one table prefix.
 
-    Each method is a transaction of its own on the connection; one that is open is committed with it.
+    Each method runs a transaction of its own on the connection; an open transaction is committed with it.
 
     Args:
-        connection: from `database.connect`; the caller closes it.
-        table_prefix: the solution's.
+        connection: from `core.postgres.connect`; the caller closes it.
+        table_prefix: the solution's table prefix.
         lock_timeout: seconds to wait for a lock of another session.
 
     Raises:
-        UsageError: that is not a valid prefix.
+        UsageError: the table prefix is not valid.
     """
 
     def __init__(
@@ -101,20 +148,24 @@ class Catalogue:
         self._lock_timeout = lock_timeout
 
     def last_snapshot(self, domain: str, *, types: Collection[DiscoveryType] = frozenset()) -> SnapshotRecord | None:
-        """The newest read of a domain; None where there is none, or no tables yet. Creates nothing.
+        """Read the newest snapshot of a domain. Creates no tables.
 
         Args:
-            domain: the business area.
-            types: discovery types that it must have covered.
+            domain: the business domain.
+            types: discovery types that it must cover.
+
+        Returns:
+            The snapshot; None where the database has none, or no tables yet.
 
         Raises:
-            DatabaseError, DatabaseUnreachable: as their names say.
+            DatabaseUnreachable: the server cannot be reached or closed the connection.
+            DatabaseError: PostgreSQL reports any other error.
         """
         with self._transaction() as cursor:
             if not table_exists(self._connection, f"{self._prefix}snapshots"):
                 return None
-            given = {"domain": domain, "types": _types_json(types)}
-            self._execute(cursor, statements.LAST_SNAPSHOT, given)
+            parameters = {"domain": domain, "types": _types_json(types)}
+            self._execute(cursor, _LAST_SNAPSHOT, parameters)
             row = cursor.fetchone()
         return _snapshot_record(row) if row else None
 
@@ -129,42 +180,43 @@ class Catalogue:
         """Save a snapshot in one transaction: all of it, or nothing.
 
         Args:
-            snapshot: is iterated once, while its rows stream into the database.
-            progress: receives the steps `compare` and `save`; when it raises JobCancelled, nothing is saved.
-            odoo_moved: what is kept was read from this same Odoo, under another address or database name.
-            within: called in the same transaction once everything is written; when it raises, nothing is saved.
+            snapshot: iterated once, while its rows stream into the database.
+            progress: receives the steps `compare` and `save`; nothing is saved when it raises JobCancelled.
+            odoo_moved: accept the snapshot of the same Odoo under another URL or database name.
+            within: called in the same transaction after all writes; nothing is saved when it raises.
 
         Returns:
-            What changed, sorted by type and name.
+            The changes, sorted by type and name.
 
         Raises:
             UsageError: the domain's name is too long.
-            SolutionConflict: what is kept was read from another Odoo.
-            ForeignTableError: a table of one of our names is there, and is not ours.
+            SolutionConflict: the catalogue of the domain was read from another Odoo.
+            ForeignTableError: a table of that name exists and was not created by FBS.
             DatabaseRightsMissing: the user may not create or write the tables.
-            DatabaseBusy: another session saves the same domain for longer than the lock time-out.
-            DatabaseError, DatabaseUnreachable: as their names say.
-            FBSError: whatever reading the snapshot, or `within`, raises.
+            DatabaseBusy: another session saved the same domain for longer than the lock timeout.
+            DatabaseUnreachable: the server cannot be reached or closed the connection.
+            DatabaseError: PostgreSQL reports any other error.
+            FBSError: reading the snapshot, or `within`, failed.
         """
         progress = progress or NullProgress()
         if len(snapshot.domain) > MAX_DOMAIN:
             raise UsageError(
-                f"The domain's name has {len(snapshot.domain)} characters, {MAX_DOMAIN} are possible.",
-                hint="Give the domain a shorter name.",
+                f"The domain's name has {len(snapshot.domain)} characters; at most {MAX_DOMAIN} fit.",
+                hint="Use a shorter name for the domain.",
             )
         with self._transaction() as cursor:
             cursor.execute(TRANSACTION_SETTINGS, (f"{round(self._lock_timeout * 1000)}ms",))
-            # what cannot work fails before the long read
+            # fail on another Odoo before the long read
             if not missing_tables(self._connection, self._prefix) and not odoo_moved:
                 self._check_source(cursor, snapshot)
-            stream = self._receive(cursor, snapshot)
+            stream = receive(cursor, snapshot)
             progress.step("compare", total=stream.rows)
             ensure_tables(self._connection, self._prefix)
             cursor.execute(TRANSACTION_LOCK, (f"fbs:catalogue:{self._prefix}:{snapshot.domain}",))
             if not odoo_moved:
-                self._check_source(cursor, snapshot)  # somebody may have saved meanwhile
+                self._check_source(cursor, snapshot)  # another session may have saved during the read
             report = compare_and_write(cursor, self._prefix, snapshot, stream, progress)
-            self._remember(cursor, snapshot, report)
+            self._record_snapshot(cursor, snapshot, report)
             if within is not None:
                 within(cursor, report)
         return report
@@ -172,15 +224,19 @@ class Catalogue:
     def unchanged_report(
         self, domain: str, *, sections: Sequence[Section] = (), types: Collection[DiscoveryType] = tuple(DiscoveryType)
     ) -> ChangeReport:
-        """The report of a refresh whose fingerprint said that there was nothing to read. Writes nothing.
+        """Report a refresh that read nothing because the fingerprint was unchanged. Writes nothing.
 
         Args:
-            domain: the business area.
-            sections: how each part of the last read ended.
-            types: the discovery types that were asked for.
+            domain: the business domain.
+            sections: outcome of each section of the last read.
+            types: the requested discovery types.
+
+        Returns:
+            A report with the current counts and `read` false.
 
         Raises:
-            DatabaseError, DatabaseUnreachable: as their names say.
+            DatabaseUnreachable: the server cannot be reached or closed the connection.
+            DatabaseError: PostgreSQL reports any other error.
         """
         counts: dict[str, int] = {}
         with self._transaction() as cursor:
@@ -198,68 +254,62 @@ class Catalogue:
         after: int = 0,
         limit: int | None = None,
     ) -> Iterator[StoredDiscovery]:
-        """The catalogue's rows in the order of their ids, read in portions.
+        """Iterate over rows ordered by id, fetched in portions.
 
         Args:
-            domain: only of this business area.
-            discovery_type: only of this type.
-            active: only active (True) or inactive (False) ones; None for both.
-            after: only rows whose id is above this one.
-            limit: at most so many rows.
+            domain: filter by business domain.
+            discovery_type: filter by type.
+            active: only active (True) or inactive (False) rows; None for both.
+            after: only rows with a greater id.
+            limit: maximum rows; None for all.
+
+        Yields:
+            The rows.
 
         Raises:
-            DatabaseError, DatabaseUnreachable: as their names say.
+            DatabaseUnreachable: the server cannot be reached or closed the connection.
+            DatabaseError: PostgreSQL reports any other error.
         """
-        left = limit
-        while left is None or left > 0:
-            portion = _READ_ROWS if left is None else min(left, _READ_ROWS)
-            given = {"domain": domain, "type": discovery_type, "active": active, "after": after, "limit": portion}
+        remaining = limit
+        while remaining is None or remaining > 0:
+            portion = _READ_ROWS if remaining is None else min(remaining, _READ_ROWS)
+            parameters = {"domain": domain, "type": discovery_type, "active": active, "after": after, "limit": portion}
             with self._transaction() as cursor:
                 if not table_exists(self._connection, f"{self._prefix}discoveries"):
                     return
-                self._execute(cursor, statements.READ, given)
+                self._execute(cursor, _READ, parameters)
                 rows = cursor.fetchall()
             yield from map(_stored_discovery, rows)
             if len(rows) < portion:
                 return
             after = rows[-1][0]
-            left = None if left is None else left - len(rows)
+            remaining = None if remaining is None else remaining - len(rows)
 
     @contextmanager
     def _transaction(self) -> Iterator[Cursor]:
         with errors_translated(self._connection), self._connection, closing(self._connection.cursor()) as cursor:
             yield cursor
 
-    def _execute(self, cursor: Cursor, statement: sql.SQL, given: Mapping[str, Any]) -> None:
-        cursor.execute(statements.prepare(statement, self._prefix), given)
+    def _execute(self, cursor: Cursor, statement: sql.SQL, parameters: Mapping[str, Any]) -> None:
+        cursor.execute(prepare(statement, self._prefix), parameters)
 
     def _check_source(self, cursor: Cursor, snapshot: Snapshot) -> None:
-        """Two Odoos in one catalogue would take each other's things away at every save."""
-        self._execute(cursor, statements.LAST_SNAPSHOT, {"domain": snapshot.domain, "types": _types_json(())})
+        """Reject the snapshot of another Odoo: each save would deactivate the discoveries of the other one."""
+        self._execute(cursor, _LAST_SNAPSHOT, {"domain": snapshot.domain, "types": _types_json(())})
         row = cursor.fetchone()
         if row is None:
             return
-        known, given = _odoo(_snapshot_record(row).source), _odoo(snapshot.source)
-        if known != given:
+        known, read = _odoo(_snapshot_record(row).source), _odoo(snapshot.source)
+        if known != read:
             raise SolutionConflict(
-                f"The catalogue of {snapshot.domain!r} in {self._prefix}discoveries is of {known}, not of {given}.",
-                hint="Give this one a table prefix of its own (--table-prefix); if that Odoo has moved: --odoo-moved.",
+                f"{self._prefix}discoveries has the catalogue of {snapshot.domain!r} of {known}, not of {read}.",
+                hint="Use another table prefix (--table-prefix); if that Odoo has moved, pass --odoo-moved.",
             )
 
-    def _receive(self, cursor: Cursor, snapshot: Snapshot) -> RowStream:
-        cursor.execute(statements.CREATE_INCOMING)
-        stream = RowStream(snapshot, domain=snapshot.domain, types=snapshot.types)
-        try:
-            cursor.copy_expert(statements.COPY_INCOMING, stream)
-        finally:
-            # what went wrong in the stream, not what PostgreSQL makes of a stream that breaks off
-            stream.raise_error()
-        return stream
-
-    def _remember(self, cursor: Cursor, snapshot: Snapshot, report: ChangeReport) -> None:
-        """One row per read that changed something; one that did not moves the last one's time and fingerprint."""
+    def _record_snapshot(self, cursor: Cursor, snapshot: Snapshot, report: ChangeReport) -> None:
+        """Insert a row per snapshot with changes; without changes, update time and fingerprint of the last one."""
         fingerprint = snapshot.fingerprint
-        given = {
+        parameters = {
             "domain": snapshot.domain,
             "source": _text(snapshot.source),
             "types": _types_json(snapshot.types),
@@ -267,41 +317,46 @@ class Catalogue:
             "sections": _text([section.to_dict() for section in snapshot.sections]),
         }
         if report.nothing_changed:
-            self._execute(cursor, statements.SNAPSHOT_OF_TYPES, given)
-            found = cursor.fetchone()
-            if found:
-                self._execute(cursor, statements.TOUCH_SNAPSHOT, {**given, "id": found[0]})
+            self._execute(cursor, _SNAPSHOT_OF_TYPES, parameters)
+            row = cursor.fetchone()
+            if row:
+                self._execute(cursor, _TOUCH_SNAPSHOT, {**parameters, "id": row[0]})
                 return
-        self._execute(cursor, statements.INSERT_SNAPSHOT, {**given, "changes": _text(report.to_dict())})
+        self._execute(cursor, _INSERT_SNAPSHOT, {**parameters, "changes": _text(report.to_dict())})
 
 
 def model_definitions(
     cursor: Cursor, table_prefix: str, domain: str, models: Collection[str]
 ) -> dict[str, dict[str, Any]]:
-    """The `schema_definition` of some active models; those that the catalogue does not have are left out.
+    """Read the `schema_definition` of active models.
 
     Args:
-        cursor: in a transaction of the caller's.
-        table_prefix: the solution's.
-        domain: the business area.
-        models: names, e.g. `sale.order`.
+        cursor: a cursor in the caller's transaction.
+        table_prefix: the solution's table prefix.
+        domain: the business domain.
+        models: model names, e.g. `sale.order`.
+
+    Returns:
+        Definition by name; models missing from the catalogue are left out.
 
     Raises:
-        DatabaseError, DatabaseUnreachable: as their names say.
+        DatabaseUnreachable: the server cannot be reached or closed the connection.
+        DatabaseError: PostgreSQL reports any other error.
     """
     with errors_translated(cursor.connection):
         if not models or not table_exists(cursor.connection, f"{table_prefix}discoveries"):
             return {}
-        given = {"domain": domain, "names": sorted(models)}
-        cursor.execute(statements.prepare(statements.MODEL_DEFINITIONS, table_prefix), given)
+        parameters = {"domain": domain, "names": sorted(models)}
+        cursor.execute(prepare(_MODEL_DEFINITIONS, table_prefix), parameters)
         return {name: orjson.loads(definition or "{}") for name, definition in cursor.fetchall()}
 
 
 def has_models(cursor: Cursor, table_prefix: str, domain: str) -> bool:
-    """Whether the catalogue knows any active model of a domain; arguments as for `model_definitions`.
+    """Whether the catalogue has an active model of a domain; arguments as for `model_definitions`.
 
     Raises:
-        DatabaseError, DatabaseUnreachable: as their names say.
+        DatabaseUnreachable: the server cannot be reached or closed the connection.
+        DatabaseError: PostgreSQL reports any other error.
     """
     with errors_translated(cursor.connection):
         if not table_exists(cursor.connection, f"{table_prefix}discoveries"):
@@ -310,7 +365,7 @@ def has_models(cursor: Cursor, table_prefix: str, domain: str) -> bool:
 
 
 def _odoo(source: Mapping[str, str]) -> str:
-    """Which Odoo it is: its series may change, it stays the same one."""
+    """Identity of an Odoo: URL and database, not the series, which changes with an upgrade."""
     return f"{source.get('url', '')} (database {source.get('database', '')})"
 
 

@@ -1,8 +1,7 @@
-"""The rule that numbers versions: what differs between two states of a thing, and whether it breaks who uses it.
+"""Version numbers of discoveries: compare two states, and derive the next version.
 
-Pure. Things are numbered from `1.0`: something added or relabelled moves the minor number; something taken away,
-retyped or newly required moves the major one. Metadata describes a thing without defining it: a difference there is
-told, but never breaks.
+Pure. Versions start at `1.0`. Additions and new labels increment the minor number; removals, other types and new
+requirements increment the major one. Metadata is descriptive: its differences are reported, but never breaking.
 """
 
 from __future__ import annotations
@@ -15,19 +14,19 @@ from typing import Any, Final
 FIRST_VERSION: Final = "1.0"
 
 IGNORED_METADATA: Final = frozenset({"source", "incomplete"})
-"""Where a thing was read from, and what the reader could not see: nothing about the thing itself."""
+"""Facts about the read, not about the discovery: its source and its incomplete sections."""
 
 _IDENTITY: Final = {"states": "value", "transitions": "button"}
-"""By which key the objects in a list are told apart; `name` where nothing else is said."""
+"""Identifying key of the objects in a list; `name` by default."""
 
 _COLLECTIONS: Final = frozenset({"fields"})
-"""Top-level objects whose keys are names of things, not attributes."""
+"""Top-level objects whose keys are names, not attributes."""
 
 _RETYPED: Final = frozenset({"type", "relation", "kind", "model", "state_field"})
-"""Attributes that say what a thing is: another value makes it another thing."""
+"""Attributes whose change is breaking."""
 
 _DESCRIPTIVE: Final = frozenset({"modules"})
-"""Lists that say where a thing comes from: nothing is lost when one entry goes."""
+"""Lists of origins: removing an entry is not breaking."""
 
 _VERSION = re.compile(r"([0-9]+)\.([0-9]+)")
 _ABSENT: Final = object()
@@ -35,11 +34,11 @@ _ABSENT: Final = object()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """What differs between two states of a thing.
+    """The differences between two states of a discovery.
 
     Attributes:
-        fields: dotted paths, sorted, e.g. `fields.amount_total.type`; those of the metadata begin with `metadata.`.
-        breaking: something was taken away, retyped or newly required.
+        fields: dotted paths, sorted, e.g. `fields.amount_total.type`; paths of the metadata start with `metadata.`.
+        breaking: something was removed, retyped or newly required.
     """
 
     fields: tuple[str, ...] = ()
@@ -50,38 +49,44 @@ class Difference:
 
 
 def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> Difference:
-    """What differs between two states of one thing.
+    """Compare two states of a discovery.
 
     Args:
-        old: its `metadata` and `schema_definition` before, as JSON values; each may be missing or None.
-        new: the same, now.
+        old: the previous `metadata` and `schema_definition`, as JSON values; each may be missing or None.
+        new: the new ones.
+
+    Returns:
+        The differences; falsy where there are none.
     """
-    told = dict(_mapping("", old.get("schema_definition") or {}, new.get("schema_definition") or {}, top=True))
-    breaking = any(told.values())
+    paths = dict(_mapping("", old.get("schema_definition") or {}, new.get("schema_definition") or {}, top=True))
+    breaking = any(paths.values())
     before, after = (
         {key: value for key, value in (state.get("metadata") or {}).items() if key not in IGNORED_METADATA}
         for state in (old, new)
     )
-    told.update(_mapping("metadata.", before, after, top=True))
-    return Difference(fields=tuple(sorted(told)), breaking=breaking)
+    paths.update(_mapping("metadata.", before, after, top=True))
+    return Difference(fields=tuple(sorted(paths)), breaking=breaking)
 
 
 def next_version(previous: str | None, *, breaking: bool) -> str:
-    """The version after a change.
+    """Derive the version after a change.
 
     Args:
-        previous: the latest version, `major.minor`; None where there is none yet.
-        breaking: something was taken away, retyped or newly required.
+        previous: the latest version, `major.minor`; None for a new discovery.
+        breaking: whether the change is breaking.
+
+    Returns:
+        The next version, `major.minor`.
 
     Raises:
-        ValueError: the previous version is not of that form.
+        ValueError: the previous version is not of the form `major.minor`.
     """
     if previous is None:
         return FIRST_VERSION
-    found = _VERSION.fullmatch(previous)
-    if found is None:
+    match = _VERSION.fullmatch(previous)
+    if match is None:
         raise ValueError(f"{previous!r} is not of the form major.minor")
-    major, minor = int(found[1]), int(found[2])
+    major, minor = int(match[1]), int(match[2])
     return f"{major + 1}.0" if breaking else f"{major}.{minor + 1}"
 
 
@@ -98,14 +103,14 @@ def _mapping(prefix: str, old: Mapping[str, Any], new: Mapping[str, Any], *, top
 
 
 def _value(path: str, attribute: str, old: Any, new: Any) -> Iterator[tuple[str, bool]]:
-    """The differences of one value; `attribute` is its name, empty for a member of a list."""
+    """Compare one value; `attribute` is its name, empty for a member of a list."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         yield from _mapping(f"{path}.", old, new, top=False)
     elif _each_is(list, old, new):
         before, after = (_by_identity(attribute, _or_empty(side, [])) for side in (old, new))
         yield from _members(path, before, after, descriptive=attribute in _DESCRIPTIVE)
         if [key for key in before if key in after] != [key for key in after if key in before]:
-            yield path, False  # the same things in another order
+            yield path, False  # the same members in another order
     elif type(old) is not type(new) or old != new:
         yield path, _breaks(attribute, old, new)
 
@@ -131,8 +136,8 @@ def _breaks(attribute: str, old: Any, new: Any) -> bool:
 
 
 def _by_identity(attribute: str, elements: Sequence[Any]) -> dict[str, Any]:
-    """A list's elements by what tells them apart, in the list's order; a second of the same name gets `#2`."""
-    found: dict[str, Any] = {}
+    """Map the elements of a list by identity, in order; a second element of the same name gets `#2`."""
+    elements_by_key: dict[str, Any] = {}
     for element in elements:
         if isinstance(element, Mapping):
             name, value = element.get(_IDENTITY.get(attribute, "name"), ""), element
@@ -142,15 +147,15 @@ def _by_identity(attribute: str, elements: Sequence[Any]) -> dict[str, Any]:
             name, value = element, element
         key = base = str(name)
         count = 1
-        while key in found:
+        while key in elements_by_key:
             count += 1
             key = f"{base}#{count}"
-        found[key] = value
-    return found
+        elements_by_key[key] = value
+    return elements_by_key
 
 
 def _each_is(kind: type, old: Any, new: Any) -> bool:
-    """Both are of that kind, or one is and the other is absent: an empty value is left out of a row."""
+    """Whether each side is of that kind or absent: rows leave out empty values."""
     return all(side is _ABSENT or isinstance(side, kind) for side in (old, new))
 
 

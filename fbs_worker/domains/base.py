@@ -1,4 +1,4 @@
-"""What a domain is: which of Odoo's modules it stands on, and which business tables it brings."""
+"""Definition of a domain: a selector of Odoo modules, and business tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def no_tables() -> MetaData:
-    """The tables of a domain that brings none."""
+    """The tables of a domain without business tables."""
     from sqlalchemy import MetaData
 
     return MetaData()
@@ -20,12 +20,12 @@ def no_tables() -> MetaData:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModuleSelector:
-    """Chooses the modules at the core of a domain.
+    """Selects the core modules of a domain.
 
     Attributes:
         names: globs over technical names, e.g. `sale*`.
         categories: globs over category paths, parts joined by ` / `, e.g. `Human Resources*`.
-        applications: every module that is an application, whatever its name, and the models that were made by hand.
+        applications: all modules that are applications, and models created in the user interface (`state` is `manual`).
     """
 
     names: tuple[str, ...] = ()
@@ -33,12 +33,15 @@ class ModuleSelector:
     applications: bool = False
 
     def matches(self, name: str, *, category: str = "", application: bool = False) -> bool:
-        """Whether a module belongs to the core of the domain.
+        """Whether a module is a core module of the domain.
 
         Args:
             name: the module's technical name.
             category: the path of its category, parts joined by ` / `.
-            application: whether Odoo lists it as an application.
+            application: whether the module is an application.
+
+        Returns:
+            True if any of the criteria matches.
         """
         if self.applications and application:
             return True
@@ -49,15 +52,15 @@ class ModuleSelector:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Domain:
-    """A business area.
+    """A business domain.
 
     Attributes:
         name: e.g. `rental`; at most 100 characters.
-        title: for people, e.g. `Rental`.
-        modules: which modules are at its core.
-        tables: makes its business tables, named without prefix, with their own columns only: `schema.definition` gives
-            each one `id`, `created_at` and `updated_at`, and an index for each foreign key. A function, so that what
-            only discovers need not import SQLAlchemy.
+        title: the displayed name, e.g. `Rental`.
+        modules: selects its core modules.
+        tables: creates its business tables, named without prefix, with their own columns only: `schema.definition`
+            adds `id`, `created_at`, `updated_at` and an index for each foreign key. A function, so that a discovery
+            does not import SQLAlchemy.
     """
 
     name: str

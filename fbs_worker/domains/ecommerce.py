@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def tables() -> MetaData:
-    """Products, customers and their orders."""
+    """Products, customers and orders."""
     from sqlalchemy import Boolean, Column, DateTime, ForeignKey, Integer, MetaData, Numeric, String, Table, Text, text
 
     metadata = MetaData()

@@ -1,4 +1,4 @@
-"""Generic: every application, and the models that people made by hand."""
+"""Generic: all applications, and models created in the user interface."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def tables() -> MetaData:
-    """Things of any type, and what happened to them."""
+    """Entities of any type, and their transactions."""
     from sqlalchemy import Boolean, Column, DateTime, ForeignKey, Integer, MetaData, Numeric, String, Table, Text, text
     from sqlalchemy.dialects.postgresql import JSONB
 

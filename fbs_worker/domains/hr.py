@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def tables() -> MetaData:
-    """Departments and employees, which refer to each other."""
+    """Departments and employees; each refers to the other."""
     from sqlalchemy import Boolean, Column, Date, ForeignKey, Integer, MetaData, Numeric, String, Table, Text, text
 
     metadata = MetaData()

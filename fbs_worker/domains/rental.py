@@ -1,4 +1,4 @@
-"""Rental: property, leases, and what renting stands on in Odoo."""
+"""Rental: properties, leases, and the Odoo modules that renting builds on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def tables() -> MetaData:
-    """Properties, their tenants, leases and payments, and what is to be repaired."""
+    """Properties, tenants, leases, payments and maintenance."""
     from sqlalchemy import Boolean, Column, Date, ForeignKey, Integer, MetaData, Numeric, String, Table, Text, text
     from sqlalchemy.dialects.postgresql import JSONB
 

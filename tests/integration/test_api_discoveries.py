@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 from fbs_worker.catalogue.model import DiscoveryType
-from fbs_worker.catalogue.pagination import one, page, snapshot, snapshots
+from fbs_worker.catalogue.queries import one, page, snapshot, snapshots
 from fbs_worker.catalogue.store import Catalogue
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import UsageError

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from fbs_worker.catalogue.model import Discovery
-from fbs_worker.catalogue.search import search
+from fbs_worker.catalogue.search import search, tsquery_of, words_of
 from fbs_worker.catalogue.store import Catalogue
-from fbs_worker.catalogue.text_query import query_of, words_of
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import UsageError
 from fbs_worker.core.postgres import Connection, connect
@@ -154,7 +153,7 @@ def test_pages_follow_each_other(either: Connection, limit: int) -> None:
 
 
 def test_words_that_are_everywhere_take_several_pages(either: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fbs_worker.catalogue.search._MOST_MODELS", 1)
+    monkeypatch.setattr("fbs_worker.catalogue.search._MAX_MODELS", 1)
     got, cursor, pages = [], "", 0
     while True:
         part = search(either, "fbs_", domain="rental", text="partner", kinds=["field"], cursor=cursor)
@@ -192,7 +191,7 @@ def test_long_and_many_words_do_no_harm(connection: Connection) -> None:
     assert found(connection, "big", kinds=["model"]) == ["model big.model"]
     assert found(connection, " ".join(f"w{number}" for number in range(1000))) == []
     assert len(words_of("a b c d e f g h i j")) == 8
-    assert query_of("it's <a>") == "'it':* & 's':* & 'a':*"
+    assert tsquery_of("it's <a>") == "'it':* & 's':* & 'a':*"
 
 
 def test_a_search_over_http(api_stage: ApiStage) -> None:

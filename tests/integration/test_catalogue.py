@@ -283,8 +283,8 @@ class TestWhatDoesNotFit:
             )
         )
         assert [(skip.name, skip.reason) for skip in report.skipped] == [
-            ("x" * 101, "its name has 101 characters, 100 are possible"),
-            ("m", f"its version '{'1' * 21}' has 21 characters, 20 are possible"),
+            ("x" * 101, "its name has 101 characters; at most 100 fit"),
+            ("m", f"its version '{'1' * 21}' has 21 characters; at most 20 fit"),
         ]
         assert [change.name for change in report.added] == ["sale.order", "x" * 100]
 

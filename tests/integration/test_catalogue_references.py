@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fbs_worker.catalogue.model import Discovery
-from fbs_worker.catalogue.references import MOST, Links, Named, Reference
+from fbs_worker.catalogue.references import MAX_REFERENCES, Named, Reference, References
 from fbs_worker.catalogue.store import Catalogue
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import Connection, connect
@@ -26,8 +26,8 @@ def connection(database: DatabaseConfig) -> Iterator[Connection]:
 
 
 @pytest.fixture
-def links(connection: Connection) -> Links:
-    return Links(connection, "fbs_", DOMAIN)
+def references(connection: Connection) -> References:
+    return References(connection, "fbs_", DOMAIN)
 
 
 def save(connection: Connection, *discoveries: Discovery) -> None:
@@ -47,50 +47,50 @@ def graph(name: str, model: str) -> Discovery:
     return replace(thing(FEATURE, name), schema_definition={"kind": "graph", "model": model})
 
 
-def test_what_refers_to_a_model(connection: Connection, links: Links) -> None:
+def test_what_refers_to_a_model(connection: Connection, references: References) -> None:
     save(connection, related("sale.order", partner="res.partner", user="res.users"), related("b", x="res.partner"))
-    assert links.referring("res.partner") == [
+    assert references.referring("res.partner") == [
         Reference(model="b", field="x", label="X", type="many2one"),
         Reference(model="sale.order", field="partner", label="Partner", type="many2one"),
     ]
-    assert links.referring("res.users")[0].field == "user"
-    assert links.referring("char") == []
+    assert references.referring("res.users")[0].field == "user"
+    assert references.referring("char") == []
 
 
 @pytest.mark.parametrize("name", [ODD, "x'y", "a.b", "%s %(model)s", "é"])
-def test_any_name_will_do(connection: Connection, links: Links, name: str) -> None:
+def test_any_name_will_do(connection: Connection, references: References, name: str) -> None:
     save(connection, related("sale.order", other=name))
-    assert [reference.field for reference in links.referring(name)] == ["other"]
-    assert links.known([name, "sale.order"], MODEL) == {("model", "sale.order")}
+    assert [reference.field for reference in references.referring(name)] == ["other"]
+    assert references.known([name, "sale.order"], MODEL) == {("model", "sale.order")}
 
 
 @pytest.mark.parametrize("name", ["", "\0", "\ud800"])
-def test_names_that_nothing_can_have(connection: Connection, links: Links, name: str) -> None:
+def test_names_that_nothing_can_have(connection: Connection, references: References, name: str) -> None:
     save(connection, related("sale.order"))
-    assert not links.referring(name)
-    assert not links.features(name)
-    assert not links.models_of(name)
-    assert not links.known([name], MODEL)
+    assert not references.referring(name)
+    assert not references.features(name)
+    assert not references.models_of(name)
+    assert not references.known([name], MODEL)
 
 
-def test_what_is_gone_refers_to_nothing(connection: Connection, links: Links) -> None:
+def test_what_is_gone_refers_to_nothing(connection: Connection, references: References) -> None:
     save(connection, related("a", x="c"), related("b", x="c"))
     save(connection, related("a", x="c"))
-    assert [reference.model for reference in links.referring("c")] == ["a"]
-    assert links.known(["a", "b"], MODEL) == {("model", "a")}
+    assert [reference.model for reference in references.referring("c")] == ["a"]
+    assert references.known(["a", "b"], MODEL) == {("model", "a")}
 
 
-def test_models_without_fields_are_in_nobodys_way(connection: Connection, links: Links) -> None:
+def test_models_without_fields_are_in_nobodys_way(connection: Connection, references: References) -> None:
     save(connection, thing(MODEL, "a"), thing(MODEL, "b", fields=["relation"]), thing(MODEL, "c", fields={"x": "y"}))
-    assert links.referring("y") == []
+    assert references.referring("y") == []
 
 
-def test_there_are_no_more_than_one_can_look_at(connection: Connection, links: Links) -> None:
-    save(connection, related("a", **{f"field_{number:04}": "b" for number in range(MOST + 1)}))
-    assert len(links.referring("b")) == MOST
+def test_there_are_no_more_than_one_can_look_at(connection: Connection, references: References) -> None:
+    save(connection, related("a", **{f"field_{number:04}": "b" for number in range(MAX_REFERENCES + 1)}))
+    assert len(references.referring("b")) == MAX_REFERENCES
 
 
-def test_what_shows_a_model_and_what_a_module_makes(connection: Connection, links: Links) -> None:
+def test_what_shows_a_model_and_what_a_module_makes(connection: Connection, references: References) -> None:
     save(
         connection,
         graph("sale.graph", "sale.order"),
@@ -100,14 +100,17 @@ def test_what_shows_a_model_and_what_a_module_makes(connection: Connection, link
         thing(WORKFLOW, "sale.order"),
         thing(MODULE, "sale", version="19.0"),
     )
-    assert links.features("sale.order") == [Named(name="sale.graph", title="Order", kind="graph")]
-    assert links.models_of("sale") == [Named(name="sale.order", title="Order", kind="defines")]
-    assert links.models_of("delivery") == [Named(name="sale.order", title="Order", kind="extends")]
-    assert links.known(["sale.order", "sale"], MODEL, WORKFLOW) == {("model", "sale.order"), ("workflow", "sale.order")}
+    assert references.features("sale.order") == [Named(name="sale.graph", title="Order", kind="graph")]
+    assert references.models_of("sale") == [Named(name="sale.order", title="Order", kind="defines")]
+    assert references.models_of("delivery") == [Named(name="sale.order", title="Order", kind="extends")]
+    assert references.known(["sale.order", "sale"], MODEL, WORKFLOW) == {
+        ("model", "sale.order"),
+        ("workflow", "sale.order"),
+    }
 
 
-def test_without_a_catalogue_there_is_nothing(links: Links) -> None:
-    assert not links.referring("a")
-    assert not links.known(["a"], MODEL)
-    assert not links.features("a")
-    assert not links.models_of("a")
+def test_without_a_catalogue_there_is_nothing(references: References) -> None:
+    assert not references.referring("a")
+    assert not references.known(["a"], MODEL)
+    assert not references.features("a")
+    assert not references.models_of("a")

@@ -291,9 +291,7 @@ def test_names_that_do_not_fit_are_told(connection: Connection) -> None:
     )
     for told in (workflows, dashboards):
         assert told["added"] == 1
-        assert told["skipped"] == [
-            {"name": f"rental.{long}", "reason": "its name has 101 characters, 100 are possible"}
-        ]
+        assert told["skipped"] == [{"name": f"rental.{long}", "reason": "its name has 101 characters; at most 100 fit"}]
     assert list(rows(connection)) == [f"rental.{fitting}"]
 
 

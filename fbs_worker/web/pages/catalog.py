@@ -11,9 +11,9 @@ from fastapi import Request
 from markupsafe import Markup
 from starlette.responses import Response
 
-from fbs_worker.catalogue import pagination, search
+from fbs_worker.catalogue import queries, search
 from fbs_worker.catalogue.model import DiscoveryType
-from fbs_worker.catalogue.references import MOST, Links
+from fbs_worker.catalogue.references import MAX_REFERENCES, References
 from fbs_worker.core.postgres import Connection
 from fbs_worker.solutions.registry import SolutionRecord
 from fbs_worker.web.api.errors import RouteNotFound
@@ -35,15 +35,13 @@ class _Place:
     connection: Connection
 
     @property
-    def links(self) -> Links:
-        return Links(self.connection, self.record.table_prefix, self.record.domain)
+    def links(self) -> References:
+        return References(self.connection, self.record.table_prefix, self.record.domain)
 
     def one(self, kind: DiscoveryType, name: str) -> dict[str, Any]:
         """A discovery; the error says so where there is none."""
         record = self.record
-        found = pagination.one(
-            self.connection, record.table_prefix, domain=record.domain, discovery_type=kind, name=name
-        )
+        found = queries.one(self.connection, record.table_prefix, domain=record.domain, discovery_type=kind, name=name)
         if found is None:
             what = kind.replace("_", " ")
             raise RouteNotFound(
@@ -81,7 +79,7 @@ def catalogue(request: Request, name: str) -> Response:
             rows, following = hits.rows, hits.next
         else:
             kind = kind if kind in list(DiscoveryType) else DiscoveryType.MODEL
-            page = pagination.page(
+            page = queries.page(
                 place.connection,
                 record.table_prefix,
                 domain=record.domain,
@@ -128,7 +126,7 @@ def model(request: Request, name: str, item: str) -> Response:
         known=known_models | {reference.model for reference in referring},
         has_workflow=(DiscoveryType.WORKFLOW, item) in known,
         referring=referring,
-        most=MOST,
+        most=MAX_REFERENCES,
         features=features,
     )
 

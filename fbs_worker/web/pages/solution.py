@@ -9,7 +9,7 @@ from fastapi import Request
 from markupsafe import Markup
 from starlette.responses import Response
 
-from fbs_worker.catalogue import pagination
+from fbs_worker.catalogue import queries
 from fbs_worker.core.errors import FBSError, UsageError
 from fbs_worker.jobs.model import JobRecord
 from fbs_worker.migration.diagram.svg import svg
@@ -59,7 +59,7 @@ def changes(request: Request, name: str) -> Response:
     places = request.app.state.places
     record = places.solution(name)
     with places.connection(record.database) as connection:
-        reads = pagination.snapshots(connection, record.table_prefix, record.domain, limit=_MOST_READS)
+        reads = queries.snapshots(connection, record.table_prefix, record.domain, limit=_MOST_READS)
     older, newer = _chosen(request, [read["id"] for read in reads])
     inside = [read for read in reversed(reads) if older < read["id"] <= newer]
     return frame_of(request).page(

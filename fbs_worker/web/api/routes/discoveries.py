@@ -11,7 +11,8 @@ from fastapi import APIRouter, Body, Path, Request
 from starlette.responses import Response
 
 from fbs_worker.catalogue.model import DiscoveryType
-from fbs_worker.catalogue.pagination import Page, page
+from fbs_worker.catalogue.pagination import Page
+from fbs_worker.catalogue.queries import page
 from fbs_worker.catalogue.search import KINDS, search
 from fbs_worker.client.handle import JobHandle
 from fbs_worker.core.database_config import DatabaseConfig
