@@ -30,7 +30,7 @@ def api(
     if not is_installed("api"):
         raise SettingsError("What the API needs is not installed.", hint='Install it: pip install "fbs-worker[api]"')
     from fbs_worker.core.sockets import LOOPBACK, is_loopback
-    from fbs_worker.ops.local.programs import tell_ready
+    from fbs_worker.ops.local.programs import notify_ready
     from fbs_worker.web.server import run_api
 
     given = {"fbs_api_address": address, "fbs_api_port": port}
@@ -41,6 +41,6 @@ def api(
         say(f"The API and its pages are at {url} for {who}.")
         if not is_loopback(settings.fbs_api_address or LOOPBACK):
             note("Others can reach it, and what they send travels unencrypted: put a proxy with TLS before it.")
-        tell_ready(ready_fd)
+        notify_ready(ready_fd)
 
     run_api(settings, tell=tell)

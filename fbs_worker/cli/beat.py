@@ -21,9 +21,9 @@ def beat(
     from celery.signals import beat_init
 
     from fbs_worker.cli.options import current_settings
-    from fbs_worker.ops.local.programs import tell_ready_at
+    from fbs_worker.ops.local.programs import notify_ready_on
     from fbs_worker.scheduling.beat import run_beat
 
     settings = current_settings()
-    tell_ready_at(beat_init, ready_fd)
+    notify_ready_on(beat_init, ready_fd)
     raise typer.Exit(run_beat(settings, loglevel=loglevel.upper()))

@@ -51,7 +51,7 @@ def _demo(domain: str, output_format: OutputFormat) -> tuple[Path, dict[str, Any
     from fbs_worker.core.errors import RefusedError
     from fbs_worker.core.settings import get_settings
     from fbs_worker.domains import load_domain
-    from fbs_worker.ops.local.processes import ending_signals, file_lock
+    from fbs_worker.ops.local.processes import exit_on_termination, file_lock
     from fbs_worker.ops.local.stack import make_home
 
     load_domain(domain)
@@ -60,7 +60,7 @@ def _demo(domain: str, output_format: OutputFormat) -> tuple[Path, dict[str, Any
     try:
         with file_lock(home / "demo.lock", wait=False):
             told_down(home, seconds=_WORKER_SECONDS)  # what a demo that was killed left running
-            with ending_signals():
+            with exit_on_termination():
                 return home, _run(domain, settings, output_format)
     except BlockingIOError:
         raise RefusedError("Another demo runs in this folder.", hint="Wait for its end, or set FBS_HOME.") from None
@@ -72,8 +72,8 @@ def _run(domain: str, settings: Settings, output_format: OutputFormat) -> dict[s
 
     home = settings.home()
     try:
-        info, started = stack.up(settings, programs=("worker",), tell=starting)
-        with Client(settings=info.filled(settings)) as client:
+        info, started = stack.up(settings, programs=("worker",), on_start=starting)
+        with Client(settings=info.fill(settings)) as client:
             database = {"name": info.database.name}
             job = client.discover(domain=domain, database_config=database, table_prefix=table_prefix(settings))
             with _given_up_without(started, job):

@@ -32,7 +32,7 @@ def flower(
         raise SettingsError("Flower is not installed.", hint='Install it: pip install "fbs-worker[flower]"')
     from fbs_worker.core.sockets import LOOPBACK, is_loopback
     from fbs_worker.ops.dashboard.run import run_dashboard
-    from fbs_worker.ops.local.programs import tell_ready
+    from fbs_worker.ops.local.programs import notify_ready
 
     given = {"fbs_flower_address": address, "fbs_flower_port": port}
     settings = current_settings().model_copy(update={name: value for name, value in given.items() if value is not None})
@@ -41,6 +41,6 @@ def flower(
         say(f"The dashboard is at {url} for {settings.fbs_flower_user} and FBS_FLOWER_PASSWORD.")
         if not is_loopback(settings.fbs_flower_address or LOOPBACK):
             note("Others can reach it, and what they type travels unencrypted: put a proxy with TLS before it.")
-        tell_ready(ready_fd)
+        notify_ready(ready_fd)
 
     run_dashboard(settings, on_ready=announce)

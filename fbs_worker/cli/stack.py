@@ -53,13 +53,13 @@ def up(
     """
     from fbs_worker.core.settings import get_settings
     from fbs_worker.ops.local import stack
-    from fbs_worker.ops.local.processes import ending_signals
+    from fbs_worker.ops.local.processes import exit_on_termination
 
     settings = get_settings()
-    with ending_signals():
+    with exit_on_termination():
         wanted = {"worker": True, "beat": beat, "flower": flower, "api": api}
         programs = [name for name, is_wanted in wanted.items() if is_wanted]
-        info, _ = stack.up(settings, concurrency=concurrency, programs=programs, tell=starting)
+        info, _ = stack.up(settings, concurrency=concurrency, programs=programs, on_start=starting)
         if not foreground:
             _tell(info, settings, output_format)
             return
@@ -113,11 +113,11 @@ def worker(
 
     from fbs_worker.cli.options import current_settings
     from fbs_worker.jobs.worker.run import run_worker
-    from fbs_worker.ops.local.programs import tell_ready_at
+    from fbs_worker.ops.local.programs import notify_ready_on
 
     settings = current_settings()
     taken = tuple(dict.fromkeys(word for part in queues.split(",") if (word := part.strip())))
-    tell_ready_at(worker_ready, ready_fd)
+    notify_ready_on(worker_ready, ready_fd)
     raise typer.Exit(run_worker(settings, name=name, queues=taken, concurrency=concurrency, loglevel=loglevel.upper()))
 
 
@@ -154,7 +154,7 @@ def _tell(info: StackInfo, settings: Settings, output_format: OutputFormat) -> N
         )
         return
     rows = [
-        (service.name, service.state, str(service.process.pid) if service.process else "", service.place)
+        (service.name, service.state, str(service.process.pid) if service.process else "", service.address)
         for service in info.services
     ]
     print_blocks([Table(title="Running", columns=("service", "state", "pid", "place"), rows=rows)])

@@ -113,7 +113,7 @@ def addresses(odoo: str, stack: StackInfo | None) -> Mapping[str, str]:
             '"port": "5432"': f'"port": "{place.port}"',
         }
         api = stack.service("api")
-        told |= {"http://127.0.0.1:8000": api.place} if api else {}
+        told |= {"http://127.0.0.1:8000": api.address} if api else {}
     return told
 
 

@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis from the wheels: they come up, are found again, survive being killed, and end."""
+"""Embedded PostgreSQL and Redis: start, find, crash recovery, stop."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def ask(config: DatabaseConfig, statement: str) -> object:
         connection.close()
 
 
-def test_postgres_keeps_what_it_was_told() -> None:
+def test_postgres_keeps_its_data() -> None:
     with short_folder() as folder:
         with EmbeddedPostgres.start(folder, durable=False) as server:
             assert server.create_database("shop")
@@ -63,7 +63,7 @@ def test_postgres_is_found_running_and_a_second_stop_does_nothing() -> None:
         server.stop()
 
 
-def test_postgres_killed_with_work_going_on_comes_back() -> None:
+def test_postgres_recovers_from_a_kill() -> None:
     with short_folder() as folder:
         server = EmbeddedPostgres.start(folder)
         ask(server.config(), "CREATE TABLE kept AS SELECT 1 AS one")
@@ -77,7 +77,7 @@ def test_postgres_killed_with_work_going_on_comes_back() -> None:
         server.stop()
 
 
-def test_postgres_is_not_fooled_by_a_pid_file_whose_number_another_process_has() -> None:
+def test_postgres_starts_despite_a_pid_file_with_a_reused_id() -> None:
     with short_folder() as folder:
         server = EmbeddedPostgres.start(folder, durable=False)
         server.stop()
@@ -96,7 +96,7 @@ def test_postgres_in_a_folder_with_a_path_too_long_for_a_socket() -> None:
             assert EmbeddedPostgres.start(folder).config() == server.config()
             assert Path(server.config().host).stat().st_mode & 0o777 == 0o700
         assert not Path(server.config().host).exists()
-        Path(server.config().host).mkdir(mode=0o755)  # somebody else was first: no socket goes in there
+        Path(server.config().host).mkdir(mode=0o755)  # another user's folder: it must not hold the socket
         try:
             with EmbeddedPostgres.start(folder, durable=False) as again:
                 assert again.config().host != server.config().host
@@ -106,7 +106,7 @@ def test_postgres_in_a_folder_with_a_path_too_long_for_a_socket() -> None:
             assert back.config() == server.config()
 
 
-def test_postgres_that_cannot_start_says_why() -> None:
+def test_a_failed_start_of_postgres_has_a_reason() -> None:
     with short_folder() as folder:
         EmbeddedPostgres.start(folder, durable=False).stop()
         (folder / "data" / "postgresql.conf").write_text("no_such_setting = 1\n")
@@ -147,7 +147,7 @@ def test_many_processes_starting_postgres_at_once_get_one_server() -> None:
         assert pids == {server.process.pid}
 
 
-def test_redis_keeps_what_it_was_told_and_hides_its_password() -> None:
+def test_redis_keeps_its_data_and_hides_its_password() -> None:
     with short_folder() as folder:
         with EmbeddedRedis.start(folder) as server:
             password = server.url.split(":")[2].split("@")[0]
@@ -167,7 +167,7 @@ def test_redis_keeps_what_it_was_told_and_hides_its_password() -> None:
             assert client.get("kept") == b"yes"
 
 
-def test_redis_is_found_running_and_after_a_kill_started_anew() -> None:
+def test_redis_is_found_running_and_restarts_after_a_kill() -> None:
     with short_folder() as folder:
         server = EmbeddedRedis.start(folder, durable=False)
         again = EmbeddedRedis.start(folder)
@@ -208,7 +208,7 @@ def test_without_the_wheels_the_hint_names_the_extra(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_process_is_told_from_another_with_its_number() -> None:
+def test_a_process_differs_from_another_with_its_id() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     ref = ProcessRef.of(child.pid)
     assert ref is not None

@@ -1,4 +1,4 @@
-"""The stack of one machine, piece by piece: what is found, what is filled in, what is ended and what is not."""
+"""The local stack: state file, filled settings, start and stop, signals and locks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fbs_worker.core.errors import JobError, QueueUnreachable
 from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.ops.local import stack
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.ops.local.processes import ProcessRef, ending_signals, file_lock, signals_held
+from fbs_worker.ops.local.processes import ProcessRef, exit_on_termination, file_lock, signals_deferred
 from fbs_worker.ops.local.programs import settings_environment, start_worker
 from fbs_worker.ops.local.state import Service, StackInfo, database_url, effective_settings, find_stack, write_stack
 from tests.support.servers import describe, processes_about
@@ -35,7 +35,7 @@ def info_of(home: Path, **changes: Any) -> StackInfo:
         redis_url="redis://:pw@127.0.0.1:7/0",
         database_url="postgresql://postgres@:5432/fbs?host=%2Fsockets",
         secret_keys="key",
-        services=(Service(name="worker", place="log", process=ProcessRef.of(os.getpid())),),
+        services=(Service(name="worker", address="log", process=ProcessRef.of(os.getpid())),),
     )
     return replace(info, **changes)
 
@@ -49,11 +49,11 @@ def info_of(home: Path, **changes: Any) -> StackInfo:
         DatabaseConfig(name="shop", host="/run/postgresql"),
     ],
 )
-def test_a_database_url_is_read_back(config: DatabaseConfig) -> None:
+def test_a_database_url_round_trip(config: DatabaseConfig) -> None:
     assert DatabaseConfig.from_url(database_url(config)) == config
 
 
-def test_settings_travel_whole_through_an_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_settings_survive_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     settings = Settings(
         odoo_url="http://odoo.example",
         odoo_password=SecretStr("se=cret"),
@@ -68,20 +68,20 @@ def test_settings_travel_whole_through_an_environment(monkeypatch: pytest.Monkey
     assert Settings() == settings
 
 
-def test_a_running_stack_fills_in_what_is_not_set(tmp_path: Path) -> None:
+def test_a_running_stack_fills_unset_settings(tmp_path: Path) -> None:
     write_stack(info_of(tmp_path))
-    told = effective_settings(Settings(fbs_home=tmp_path))
-    assert told.fbs_redis_url == "redis://:pw@127.0.0.1:7/0"
-    assert told.fbs_secret_keys.get_secret_value() == "key"
-    assert DatabaseConfig.from_url(told.fbs_database_url).host == "/sockets"
-    assert (told.fbs_default_database_host, told.fbs_default_database_user) == ("/sockets", "postgres")
+    settings = effective_settings(Settings(fbs_home=tmp_path))
+    assert settings.fbs_redis_url == "redis://:pw@127.0.0.1:7/0"
+    assert settings.fbs_secret_keys.get_secret_value() == "key"
+    assert DatabaseConfig.from_url(settings.fbs_database_url).host == "/sockets"
+    assert (settings.fbs_default_database_host, settings.fbs_default_database_user) == ("/sockets", "postgres")
 
-    told = effective_settings(Settings(fbs_home=tmp_path, fbs_redis_url="redis://mine:1/0"))
-    assert told.fbs_redis_url == "redis://mine:1/0"
-    told = effective_settings(Settings(fbs_home=tmp_path, fbs_default_database_host="db.example"))
-    assert (told.fbs_default_database_host, told.fbs_default_database_user) == ("db.example", "")
-    told = effective_settings(Settings(fbs_home=tmp_path, fbs_database_url="postgresql://db.example/x"))
-    assert told.fbs_default_database_host == "localhost"
+    settings = effective_settings(Settings(fbs_home=tmp_path, fbs_redis_url="redis://mine:1/0"))
+    assert settings.fbs_redis_url == "redis://mine:1/0"
+    settings = effective_settings(Settings(fbs_home=tmp_path, fbs_default_database_host="db.example"))
+    assert (settings.fbs_default_database_host, settings.fbs_default_database_user) == ("db.example", "")
+    settings = effective_settings(Settings(fbs_home=tmp_path, fbs_database_url="postgresql://db.example/x"))
+    assert settings.fbs_default_database_host == "localhost"
 
 
 def test_a_stack_shows_no_secret(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_stack_shows_no_secret(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["gone", "recycled", "never"])
-def test_a_stack_whose_worker_is_gone_is_none(tmp_path: Path, change: str) -> None:
+def test_a_stack_with_a_dead_worker_is_not_found(tmp_path: Path, change: str) -> None:
     process = ProcessRef.of(os.getpid())
     assert process is not None
     if change == "gone":
@@ -100,16 +100,16 @@ def test_a_stack_whose_worker_is_gone_is_none(tmp_path: Path, change: str) -> No
     if change == "recycled":
         process = replace(process, started="an earlier time")
     if change != "never":
-        write_stack(info_of(tmp_path, services=(Service(name="worker", place="", process=process),)))
+        write_stack(info_of(tmp_path, services=(Service(name="worker", address="", process=process),)))
     assert find_stack(tmp_path) is None
     assert effective_settings(Settings(fbs_home=tmp_path)).fbs_redis_url == ""
 
 
-def test_down_never_ends_a_process_that_got_the_number_of_one_of_ours(tmp_path: Path) -> None:
+def test_down_never_stops_a_process_with_a_reused_id(tmp_path: Path) -> None:
     bystander = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         process = ProcessRef(pid=bystander.pid, started="an earlier time")
-        write_stack(info_of(tmp_path, services=(Service(name="worker", place="", process=process),)))
+        write_stack(info_of(tmp_path, services=(Service(name="worker", address="", process=process),)))
         assert stack.down(tmp_path) == []
         assert bystander.poll() is None
         assert not (tmp_path / "stack.json").exists()
@@ -117,7 +117,7 @@ def test_down_never_ends_a_process_that_got_the_number_of_one_of_ours(tmp_path: 
         bystander.communicate()
 
 
-def test_with_servers_of_ones_own_only_a_worker_is_started_and_ended(
+def test_with_external_servers_only_the_worker_is_started_and_stopped(
     settings: MakeSettings, redis_server: EmbeddedRedis, postgres: EmbeddedPostgres
 ) -> None:
     ours = settings()
@@ -137,7 +137,7 @@ def test_with_servers_of_ones_own_only_a_worker_is_started_and_ended(
     assert not processes_about(ours.home())
 
 
-def test_what_was_started_is_stopped_when_a_later_part_fails(run_folder: Path) -> None:
+def test_started_parts_are_stopped_when_a_later_one_fails(run_folder: Path) -> None:
     home = run_folder / "half"
     with pytest.raises(QueueUnreachable):
         stack.up(Settings(fbs_home=home, fbs_redis_url="redis://127.0.0.1:1/0"))
@@ -160,18 +160,18 @@ def test_a_killed_worker_leaves_no_children(settings: MakeSettings, tmp_path: Pa
         time.sleep(0.02)
 
 
-def test_a_lock_that_is_taken_is_told_when_nobody_wants_to_wait(tmp_path: Path) -> None:
+def test_a_held_lock_raises_without_waiting(tmp_path: Path) -> None:
     with file_lock(tmp_path / "lock"), pytest.raises(BlockingIOError), file_lock(tmp_path / "lock", wait=False):
         pass
     with file_lock(tmp_path / "lock", wait=False):
         pass
 
 
-def test_a_signal_waits_until_what_must_not_stop_half_way_is_done() -> None:
+def test_a_signal_is_deferred_until_the_end_of_the_block() -> None:
     done = []
 
     def work(number: signal.Signals) -> None:
-        with ending_signals(), signals_held(), signals_held():
+        with exit_on_termination(), signals_deferred(), signals_deferred():
             signal.raise_signal(number)
             done.append(number)
 
@@ -183,7 +183,7 @@ def test_a_signal_waits_until_what_must_not_stop_half_way_is_done() -> None:
     assert done == [signal.SIGINT, signal.SIGTERM]
 
 
-def test_the_state_on_disk_is_json_for_people(tmp_path: Path) -> None:
+def test_the_state_file_is_indented_json(tmp_path: Path) -> None:
     write_stack(info_of(tmp_path))
-    told = json.loads((tmp_path / "stack.json").read_text())
-    assert told["services"][0]["process"]["pid"] == os.getpid()
+    document = json.loads((tmp_path / "stack.json").read_text())
+    assert document["services"][0]["process"]["pid"] == os.getpid()

@@ -1,7 +1,7 @@
-"""Operating system processes: know one again after its number was given away, and end it politely.
+"""Operating system processes: identify, signal, stop and lock.
 
-A process id alone is not an identity: the system hands it out again. A `ProcessRef` holds the time at which the process
-started as well, so that nothing but the process that was meant is ever signalled.
+A process id alone is no identity: the system reuses it. A `ProcessRef` also holds the start time of the process, so that
+a signal never reaches another process with the same id.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 POLL_SECONDS: Final = 0.02
-ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+TERMINATION_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PROC: Final = Path("/proc")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessRef:
-    """One process, this run of it.
+    """Identity of one process.
 
     Attributes:
-        pid: its number.
-        started: when it started, in the system's own words; compared, never parsed.
+        pid: the process id.
+        started: its start time, in the system's format; compared, never parsed.
     """
 
     pid: int
@@ -37,29 +37,29 @@ class ProcessRef:
 
     @classmethod
     def of(cls, pid: int) -> ProcessRef | None:
-        """The process that has this number now; None when there is none (a zombie counts as none)."""
-        started = _start_mark(pid)
+        """The running process with this id; None if there is none or it is a zombie."""
+        started = _start_time(pid)
         return None if started is None else cls(pid=pid, started=started)
 
     @property
     def alive(self) -> bool:
-        """This very process still runs."""
-        return _start_mark(self.pid) == self.started
+        """Whether this process still runs."""
+        return _start_time(self.pid) == self.started
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal, if the process is still this one."""
+        """Send a signal if the process still runs."""
         if self.alive:
-            with suppress(ProcessLookupError):  # it ended between the look and the signal: what was wanted
+            with suppress(ProcessLookupError):  # it ended after the check: nothing to signal
                 os.kill(self.pid, number)
 
     def wait(self, seconds: float) -> bool:
-        """Wait for its end, also when it is not a child of ours.
+        """Wait for its end; it need not be a child process.
 
         Args:
-            seconds: the most to wait.
+            seconds: the time limit.
 
         Returns:
-            It has ended.
+            True if it has ended.
         """
         deadline = time.monotonic() + seconds
         while self.alive:
@@ -69,10 +69,10 @@ class ProcessRef:
         return True
 
     def stop(self, steps: Sequence[tuple[signal.Signals, float]]) -> None:
-        """End it, growing less polite.
+        """Stop it with escalating signals.
 
         Args:
-            steps: signals, each with the seconds to wait for the end before the next; SIGKILL comes last by itself.
+            steps: signals, each with the seconds to wait before the next; SIGKILL follows the last one.
         """
         for number, seconds in steps:
             self.send(number)
@@ -82,7 +82,7 @@ class ProcessRef:
             self.send(signal.SIGKILL)
             self.wait(10)
         if ProcessRef.of(self.pid) is None:
-            # A number is not given away again while a group bears it: whoever is left there is a child without parent.
+            # An id is not reused while a process group has it, so the members left there are its orphaned children.
             with suppress(ProcessLookupError, PermissionError):  # none left; macOS: zombies only
                 os.killpg(self.pid, signal.SIGKILL)
 
@@ -92,21 +92,24 @@ class ProcessRef:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ProcessRef:
-        """Back from `to_dict`."""
+        """Inverse of `to_dict`."""
         return cls(pid=int(values["pid"]), started=str(values["started"]))
 
 
 def spawn(arguments: Sequence[str], *, output: IO[bytes], **options: Any) -> subprocess.Popen[bytes]:
-    """Start a process that may outlive this one: in a session of its own, which Ctrl-C in a terminal does not reach.
+    """Start a process that may outlive this one: in its own session, which Ctrl-C in a terminal does not reach.
 
-    It is reaped as soon as it ends, so that it never stays behind as a zombie.
+    A thread reaps it when it ends, so that it does not remain as a zombie.
 
     Args:
-        arguments: the program and its arguments; no secret, for every user of the machine can see them.
-        output: gets what it prints, errors too.
-        **options: further ones of `subprocess.Popen`.
+        arguments: the program and its arguments; never secrets, which every user of the machine could read.
+        output: receives stdout and stderr.
+        **options: further options of `subprocess.Popen`.
+
+    Returns:
+        The process.
     """
-    child = subprocess.Popen(  # noqa: S603 -- every caller gives its own arguments
+    child = subprocess.Popen(  # noqa: S603 -- callers pass fixed programs
         arguments,
         stdin=subprocess.DEVNULL,
         stdout=output,
@@ -119,7 +122,7 @@ def spawn(arguments: Sequence[str], *, output: IO[bytes], **options: Any) -> sub
 
 
 def command_line(pid: int) -> list[str]:
-    """The arguments that the process was started with; empty when it is gone or may not be looked at."""
+    """The arguments of a process; empty if it has ended or may not be inspected."""
     if _PROC.joinpath("self").exists():
         try:
             raw = _PROC.joinpath(str(pid), "cmdline").read_bytes()
@@ -130,11 +133,11 @@ def command_line(pid: int) -> list[str]:
 
 
 def last_line(log: Path, *, containing: str = "") -> str:
-    """The last line of a log that is not empty, for an error's message; empty when there is none.
+    """The last non-empty line of a log, for an error's message; empty if there is none.
 
     Args:
         log: the file.
-        containing: a word that the line must have.
+        containing: a string that the line must contain.
     """
     try:
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
@@ -145,14 +148,14 @@ def last_line(log: Path, *, containing: str = "") -> str:
 
 @contextmanager
 def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold a lock between processes while the block runs; the system lets go of it when the holder dies.
+    """Hold a lock between processes during the block; the system releases it when the holder dies.
 
     Args:
-        path: a file of its own, made where it is missing and left there.
-        wait: until it is free.
+        path: the lock file, created if missing and never removed.
+        wait: wait until the lock is free.
 
     Raises:
-        BlockingIOError: it is taken, and waiting was not wanted.
+        BlockingIOError: another process holds the lock and `wait` is False.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -163,17 +166,17 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def ending_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, clean-up included; for the main thread.
+def exit_on_termination() -> Iterator[None]:
+    """Raise SystemExit on SIGTERM and SIGHUP during the block, so that clean-up runs; for the main thread.
 
     Raises:
-        SystemExit: one of them came, with 128 and the signal's number as shells tell it.
+        SystemExit: one of them arrived; the code is 128 plus the signal's number, as in shells.
     """
 
-    def end(number: int, _frame: object) -> None:
+    def terminate(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, terminate) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
@@ -182,28 +185,30 @@ def ending_signals() -> Iterator[None]:
 
 
 @contextmanager
-def signals_held() -> Iterator[None]:
-    """Keep Ctrl-C and requests to end waiting while the block runs, and let them through after it.
+def signals_deferred() -> Iterator[None]:
+    """Defer SIGINT, SIGTERM and SIGHUP until the end of the block.
 
-    For what must not stop half-way: a process that was started but not noted yet, a clean-up. Outside the main thread
-    Python delivers no signal, so there is nothing to hold.
+    For critical sections: registering a started process, clean-up. Outside the main thread Python delivers no signals,
+    and the block runs unchanged.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    waiting: list[int] = []
-    before = {number: signal.signal(number, lambda got, _: waiting.append(got)) for number in ENDING_SIGNALS}
+    pending: list[int] = []
+    before = {
+        number: signal.signal(number, lambda arrived, _: pending.append(arrived)) for number in TERMINATION_SIGNALS
+    }
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        if waiting:
-            signal.raise_signal(waiting[0])
+        if pending:
+            signal.raise_signal(pending[0])
 
 
-def _start_mark(pid: int) -> str | None:
-    """Linux: boot id and clock ticks since boot, which a change of the wall clock leaves alone. Elsewhere: `ps`."""
+def _start_time(pid: int) -> str | None:
+    """Linux: boot id and clock ticks since boot, independent of the wall clock. Elsewhere: from `ps`."""
     if not _PROC.joinpath("self", "stat").exists():
         if _ps(pid, "stat").startswith("Z"):
             return None
@@ -213,13 +218,13 @@ def _start_mark(pid: int) -> str | None:
         boot = _PROC.joinpath("sys/kernel/random/boot_id").read_text().strip()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # proc(5): after the name, which may hold blanks and brackets, state is field 3 and the start time field 22.
+    # proc(5): after the name, which may contain blanks and brackets, the state is field 3 and the start time field 22.
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else f"{boot}/{fields[19]}"
 
 
 def _ps(pid: int, column: str) -> str:
-    told = subprocess.run(  # noqa: S603 -- fixed arguments
+    result = subprocess.run(  # noqa: S603 -- fixed arguments
         ["/bin/ps", "-o", f"{column}=", "-p", str(pid)], capture_output=True, text=True, check=False
     )
-    return told.stdout.strip()
+    return result.stdout.strip()

@@ -1,4 +1,4 @@
-"""Our own programs (worker, beat, dashboard) as processes: started with given settings, ended politely."""
+"""Long-running `fbs` commands (worker, beat, dashboard, API) as child processes."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from pydantic import BaseModel, SecretStr
 
 from fbs_worker.core.errors import JobError
 from fbs_worker.core.settings import Settings
-from fbs_worker.ops.local.processes import ProcessRef, last_line, signals_held, spawn
+from fbs_worker.ops.local.processes import ProcessRef, last_line, signals_deferred, spawn
 
 WARM_SECONDS: Final = 30.0
-"""How long a worker may finish what it is doing before its jobs are cut off (they run again later)."""
+"""How long a worker may finish its jobs before they are interrupted (they are redelivered later)."""
 
 START_SECONDS: Final = 60.0
-"""How long a program may take until it is ready."""
+"""How long a program may take to become ready."""
 
-_OURS: Final = ("ODOO_", "FBS_")
+_SETTINGS_PREFIXES: Final = ("ODOO_", "FBS_")
 _APPEND: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """A command of ours that runs until it is told to end: `fbs worker`, `fbs beat`, `fbs flower`.
+    """A running `fbs` command, e.g. `fbs worker` or `fbs beat`.
 
     Attributes:
         name: the command.
-        settings: what it works with.
+        settings: its settings.
         process: its main process.
-        log: where its output goes.
+        log: the file of its output.
     """
 
     name: str
@@ -46,39 +46,45 @@ class Program:
 
     @classmethod
     def spawn(cls, name: str, *arguments: str, settings: Settings, log: Path) -> Self:
-        """Start one; Ctrl-C in a terminal does not reach it.
+        """Start a command without waiting for it; Ctrl-C in a terminal does not reach it.
 
         Args:
             name: the command.
-            *arguments: the command's.
-            settings: handed over in the new process's environment, in place of any ODOO_… and FBS_… of ours.
-            log: gets its output, readable to its owner alone.
+            *arguments: its arguments.
+            settings: passed in its environment, in place of the ODOO_… and FBS_… variables of this process.
+            log: the file of its output, readable to its owner alone.
+
+        Returns:
+            The program.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(_OURS)}
-        ready, tell = os.pipe()
-        with os.fdopen(tell, "wb"), os.fdopen(os.open(log, _APPEND, 0o600), "ab") as output:
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(_SETTINGS_PREFIXES)}
+        ready, notify = os.pipe()
+        with os.fdopen(notify, "wb"), os.fdopen(os.open(log, _APPEND, 0o600), "ab") as output:
             child = spawn(
-                [sys.executable, "-P", "-m", "fbs_worker.cli", name, *arguments, f"--ready-fd={tell}"],
+                [sys.executable, "-P", "-m", "fbs_worker.cli", name, *arguments, f"--ready-fd={notify}"],
                 output=output,
                 env=inherited | settings_environment(settings),
-                pass_fds=[tell],
+                pass_fds=[notify],
             )
         process = ProcessRef.of(child.pid) or ProcessRef(pid=child.pid, started="ended at once")
         return cls(name=name, settings=settings, process=process, log=log, _ready=os.fdopen(ready, "rb"))
 
     @classmethod
     def start(cls, name: str, *arguments: str, settings: Settings, log: Path) -> Self:
-        """`spawn` one and wait until it is ready; it is ended again if it does not come to that.
+        """Start a command and wait until it is ready; stop it again on failure.
 
         Args:
-            name: see `spawn`, and the same for the others.
-            *arguments: see `spawn`.
-            settings: see `spawn`.
-            log: see `spawn`.
+            name: the command.
+            *arguments: its arguments.
+            settings: as for `spawn`.
+            log: the file of its output.
+
+        Returns:
+            The program.
 
         Raises:
-            JobError: it ended at its start, or was not ready in time; the message has its last words.
+            JobError: it ended at its start or was not ready in time; the message has the last line of its log.
         """
         program = cls.spawn(name, *arguments, settings=settings, log=log)
         try:
@@ -89,20 +95,20 @@ class Program:
         return program
 
     def wait_until_ready(self) -> None:
-        """Wait until it does its work: it says so through a pipe, which ends when the process does.
+        """Wait until the program reports through a pipe that it is ready; the pipe closes when the process ends.
 
         Raises:
-            JobError: it ended at its start, or was not ready in time; the message has its last words.
+            JobError: it ended at its start or was not ready in time; the message has the last line of its log.
         """
         with self._ready:
             readable, _, _ = select.select([self._ready], [], [], START_SECONDS)
             if not readable:
-                raise self._trouble(f"was not ready within {START_SECONDS:.0f} s")
+                raise self._error(f"was not ready within {START_SECONDS:.0f} s")
             if not self._ready.read(1):
-                raise self._trouble("ended at its start")
+                raise self._error("ended at its start")
 
     def stop(self, *, seconds: float = WARM_SECONDS) -> None:
-        """End it; see `stop_program`."""
+        """Stop it; see `stop_program`."""
         stop_program(self.process, seconds=seconds)
         self._ready.close()
 
@@ -112,81 +118,84 @@ class Program:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _trouble(self, what: str) -> JobError:
-        words = last_line(self.log, containing="error: ").removeprefix("error: ") or last_line(self.log)
-        return JobError(f"`fbs {self.name}` {what}: {words or 'its log is empty'}", hint=f"Its log is {self.log}")
+    def _error(self, problem: str) -> JobError:
+        reason = last_line(self.log, containing="error: ").removeprefix("error: ") or last_line(self.log)
+        return JobError(f"`fbs {self.name}` {problem}: {reason or 'its log is empty'}", hint=f"Its log is {self.log}")
 
 
-def tell_ready(ready_fd: int | None) -> None:
-    """Tell whoever started this program that it does its work; see `Program.wait_until_ready`.
+def notify_ready(ready_fd: int | None) -> None:
+    """Report to the parent process that this program is ready; see `Program.wait_until_ready`.
 
     Args:
-        ready_fd: the pipe's end, from the command's `--ready-fd`; None where nobody waits.
+        ready_fd: the write end of the pipe, from `--ready-fd`; None if no process waits.
     """
     if ready_fd is not None:
         os.write(ready_fd, b"!")
         os.close(ready_fd)
 
 
-def tell_ready_at(signal: Any, ready_fd: int | None) -> None:
-    """`tell_ready` when Celery gives a signal.
+def notify_ready_on(signal: Any, ready_fd: int | None) -> None:
+    """Call `notify_ready` when Celery sends a signal.
 
     Args:
-        signal: e.g. `celery.signals.worker_ready`.
-        ready_fd: see `tell_ready`.
+        signal: the signal, e.g. `celery.signals.worker_ready`.
+        ready_fd: the write end of the pipe; None if no process waits.
     """
 
     @signal.connect(weak=False)  # type: ignore[untyped-decorator]
-    def tell(**_: Any) -> None:
-        tell_ready(ready_fd)
+    def notify(**_: Any) -> None:
+        notify_ready(ready_fd)
 
 
 def start_worker(settings: Settings, *, log: Path, concurrency: int = 2) -> Program:
-    """Start a worker and wait until it takes jobs; see `Program.start`.
+    """Start a worker and wait until it consumes its queues.
 
     Args:
-        settings: what it works with.
-        log: gets its output.
+        settings: its settings.
+        log: the file of its output.
         concurrency: how many jobs it runs at a time.
 
+    Returns:
+        The program.
+
     Raises:
-        JobError: it ended at its start, or was not ready in time; the message has its last words.
+        JobError: it ended at its start or was not ready in time; the message has the last line of its log.
     """
     return Program.start("worker", f"--concurrency={concurrency}", settings=settings, log=log)
 
 
 def stop_program(process: ProcessRef, *, seconds: float = WARM_SECONDS) -> None:
-    """End a program: a worker takes no new job and finishes those it has, and is cut off when that takes too long.
+    """Stop a program by Celery's warm shutdown (SIGTERM), then the cold one (SIGQUIT).
 
-    Celery's page on workers: SIGTERM is the warm shutdown, SIGQUIT the cold one.
+    In the warm shutdown a worker takes no new jobs and finishes the running ones.
 
     Args:
         process: its main process.
-        seconds: how long it may take to finish.
+        seconds: the time limit of the warm shutdown.
     """
-    with signals_held():
+    with signals_deferred():
         process.stop([(signal.SIGTERM, seconds), (signal.SIGQUIT, 10.0)])
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:
-    """The environment from which another process reads these same settings. It holds their secrets."""
-    told = {}
+    """The environment variables from which another process reads the same settings. They contain secrets."""
+    variables = {}
     for name, described in Settings.model_fields.items():
         value = getattr(settings, name)
         if value != described.get_default(call_default_factory=True):
-            plain = _plain(value)
-            told[name.upper()] = plain if isinstance(plain, str) else json.dumps(plain)
-    return told
+            exported = _jsonable(value)
+            variables[name.upper()] = exported if isinstance(exported, str) else json.dumps(exported)
+    return variables
 
 
-def _plain(value: Any) -> Any:
+def _jsonable(value: Any) -> Any:
     match value:
         case SecretStr():
             return value.get_secret_value()
         case BaseModel():
-            return {name: _plain(getattr(value, name)) for name in type(value).model_fields}
+            return {name: _jsonable(getattr(value, name)) for name in type(value).model_fields}
         case dict():
-            return {key: _plain(item) for key, item in value.items()}
+            return {key: _jsonable(item) for key, item in value.items()}
         case Path():
             return str(value)
     return value

@@ -1,7 +1,7 @@
-"""The servers and programs of one machine: what `fbs up` starts and `fbs down` ends.
+"""Local stack: start (`fbs up`) and stop (`fbs down`) the servers and programs of one machine.
 
-Everything lies in one folder, FBS_HOME: `postgres/` and `redis/` with their data, the programs' logs, `secret.key`,
-`flower.password`, and `stack.json`, which says what runs. All of it is readable to its owner alone.
+All files are in one folder, FBS_HOME: `postgres/` and `redis/` with their data, the programs' logs, `secret.key`,
+`flower.password`, and `stack.json`, the state of the running stack. They are readable to their owner alone.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from fbs_worker.core.sockets import LOOPBACK, url_of
 from fbs_worker.core.vault import new_key
 from fbs_worker.jobs.config import CELERY_QUEUE, QUEUES
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.ops.local.processes import file_lock, signals_held
+from fbs_worker.ops.local.processes import file_lock, signals_deferred
 from fbs_worker.ops.local.programs import WARM_SECONDS, Program, settings_environment, stop_program
 from fbs_worker.ops.local.state import (
     Service,
     StackInfo,
     database_url,
-    filled_settings,
+    fill_settings,
     read_stack,
     state_file,
     write_private,
@@ -42,23 +42,23 @@ from fbs_worker.ops.local.state import (
 )
 
 HOME_DATABASE: Final = "fbs"
-"""The database that `fbs up` makes in the PostgreSQL that it starts."""
+"""The database that `fbs up` creates in the embedded PostgreSQL."""
 
 PROGRAMS: Final = ("worker", "beat", "flower", "api")
-"""Our own programs, in the order of their start; they end the other way round."""
+"""The `fbs` programs in the order of their start; they are stopped in reverse order."""
 
-NEEDS: Final = {"flower": ("flower",), "api": ("fastapi", "uvicorn", "jinja2", "python_multipart")}
-"""The libraries of a program that come with an extra of its name."""
+REQUIRED_MODULES: Final = {"flower": ("flower",), "api": ("fastapi", "uvicorn", "jinja2", "python_multipart")}
+"""Modules of a program that are installed by the extra of the same name."""
 
-_HOME_HINT: Final = "Set FBS_HOME to a folder of yours."
-_NO_OBSERVER: Final[Callable[[str], None]] = lambda _: None  # noqa: E731
+_HOME_HINT: Final = "Set FBS_HOME to a folder that you can write to."
+_IGNORE: Final[Callable[[str], None]] = lambda _: None  # noqa: E731
 
 
 def make_home(settings: Settings) -> Path:
-    """The folder of these settings, made where it is missing, readable to its owner alone.
+    """The home folder of these settings, created if missing, readable to its owner alone.
 
     Raises:
-        SettingsError: it cannot be made, or nothing can be written there.
+        SettingsError: the folder cannot be created or is not writable.
     """
     home = settings.home()
     try:
@@ -75,48 +75,51 @@ def up(
     *,
     concurrency: int = 2,
     programs: Sequence[str] = PROGRAMS,
-    tell: Callable[[str], None] = _NO_OBSERVER,
+    on_start: Callable[[str], None] = _IGNORE,
 ) -> tuple[StackInfo, list[Program]]:
-    """Start what is not running: PostgreSQL and Redis where none is set, and our own programs.
+    """Start the missing parts: embedded PostgreSQL and Redis unless configured, and the `fbs` programs.
 
     Args:
-        settings: where FBS_REDIS_URL or FBS_DATABASE_URL is set, that server is used and must answer.
+        settings: if FBS_REDIS_URL or FBS_DATABASE_URL is set, that server is used and must answer.
         concurrency: how many jobs the worker runs at a time.
-        programs: which of `PROGRAMS`; one whose extra is not installed is left out.
-        tell: is told in a word what is being started.
+        programs: a selection of `PROGRAMS`; one whose extra is not installed is skipped.
+        on_start: called with the name of each part before it is started.
 
     Returns:
         The running stack, and the programs that this call started.
 
     Raises:
-        FBSError: a part did not come up. What this call started is stopped again then.
+        FBSError: a part failed to start; the parts started by this call were stopped again.
     """
     home = make_home(settings)
-    with file_lock(home / "stack.lock"), _undone_on_failure() as undo:
-        tell("postgres")
+    with file_lock(home / "stack.lock"), _rollback_on_failure() as undo:
+        on_start("postgres")
         postgres, home_database_url = _postgres(settings, home, undo)
-        tell("redis")
+        on_start("redis")
         redis, redis_url = _redis(settings, home, undo)
-        keys = settings.fbs_secret_keys.get_secret_value() or _kept_secret(home / "secret.key", new_key)
-        effective = filled_settings(settings, redis_url, home_database_url, keys)
+        keys = settings.fbs_secret_keys.get_secret_value() or _persistent_secret(home / "secret.key", new_key)
+        effective = fill_settings(settings, redis_url, home_database_url, keys)
         before = read_stack(home)
-        moved = before is not None and (before.redis_url, before.database_url) != (redis_url, home_database_url)
-        running = _running(before, moved=moved)
+        servers_changed = before is not None and (before.redis_url, before.database_url) != (
+            redis_url,
+            home_database_url,
+        )
+        running = _running_programs(before, servers_changed=servers_changed)
         started = []
         for name in programs:
             if name in running or not is_installed(name):
                 continue
-            tell(name)
-            program, place = _start(
-                name, effective, home, undo, concurrency=concurrency, redis_is_ours=redis.process is not None
+            on_start(name)
+            program, address = _start(
+                name, effective, home, undo, concurrency=concurrency, own_redis=redis.process is not None
             )
             started.append(program)
-            running[name] = Service(name=name, place=place, process=program.process)
+            running[name] = Service(name=name, address=address, process=program.process)
         for program in started:
             program.wait_until_ready()
-        mark, odoo = _mark(effective), effective.odoo_url.rpartition("@")[2]
+        digest, odoo = _settings_digest(effective), effective.odoo_url.rpartition("@")[2]
         if before is not None and running["worker"].was_running:
-            mark, odoo = before.settings_mark, before.odoo
+            digest, odoo = before.settings_digest, before.odoo
         info = StackInfo(
             home=home,
             redis_url=redis_url,
@@ -124,26 +127,27 @@ def up(
             secret_keys=keys,
             services=(postgres, redis, *(running[name] for name in PROGRAMS if name in running)),
             odoo=odoo,
-            settings_mark=mark,
+            settings_digest=digest,
         )
         write_stack(info)
         return info, started
 
 
 def down(home: Path, *, seconds: float = WARM_SECONDS) -> list[str]:
-    """Stop what `up` started in this folder, and nothing else: the servers last, once the worker's jobs are done.
+    """Stop the parts that `up` started in this folder: programs first, then the servers.
 
     Args:
         home: the folder; see `Settings.home`.
-        seconds: how long the worker may finish its jobs before they are cut off (they run again after the next start).
+        seconds: how long the worker may finish its jobs before they are interrupted (they run again after the next
+            start).
 
     Returns:
-        The names of what was stopped.
+        The names of the stopped parts.
     """
     if not home.exists():
         return []
     stopped = []
-    with signals_held(), file_lock(home / "stack.lock"):
+    with signals_deferred(), file_lock(home / "stack.lock"):
         info = read_stack(home)
         for name in reversed(PROGRAMS):
             service = info.service(name) if info else None
@@ -160,26 +164,26 @@ def down(home: Path, *, seconds: float = WARM_SECONDS) -> list[str]:
 
 
 def is_installed(program: str) -> bool:
-    """Whether what this one of our programs needs is installed."""
-    return all(importlib.util.find_spec(library) for library in NEEDS.get(program, ()))
+    """Whether the modules of a program are installed."""
+    return all(importlib.util.find_spec(library) for library in REQUIRED_MODULES.get(program, ()))
 
 
 def has_current_settings(info: StackInfo, settings: Settings) -> bool:
-    """Whether the stack's worker was started with these settings."""
-    return info.settings_mark == _mark(info.filled(settings))
+    """Whether the worker of the stack was started with these settings."""
+    return info.settings_digest == _settings_digest(info.fill(settings))
 
 
 def flower_password_file(home: Path) -> Path:
-    """Where the dashboard's password is kept when none is set."""
+    """The file of the generated dashboard password, used when FBS_FLOWER_PASSWORD is not set."""
     return home / "flower.password"
 
 
-def _running(before: StackInfo | None, *, moved: bool) -> dict[str, Service]:
-    """The programs that still run; those that talk to servers which are gone are ended."""
+def _running_programs(before: StackInfo | None, *, servers_changed: bool) -> dict[str, Service]:
+    """The programs that still run; all are stopped if their servers changed."""
     running = {}
     for service in before.services if before else ():
         if service.name in PROGRAMS and service.process is not None:
-            if moved:
+            if servers_changed:
                 stop_program(service.process)
             elif service.process.alive:
                 running[service.name] = service
@@ -193,42 +197,42 @@ def _start(
     undo: list[Callable[[], None]],
     *,
     concurrency: int,
-    redis_is_ours: bool,
+    own_redis: bool,
 ) -> tuple[Program, str]:
-    """Start one of our programs; where it is, for a person, comes back as well."""
+    """Start one program; return it with its address, or its log file if it has none."""
     log = home / f"{name}.log"
-    place, arguments = str(log), []
+    address, arguments = str(log), []
     if name == "worker":
-        # a Redis that we have started is ours alone: what names no queue is meant for us, too
-        queues = (*QUEUES, CELERY_QUEUE) if redis_is_ours else QUEUES
+        # an embedded Redis has no other users: messages in the default queue are for this worker, too
+        queues = (*QUEUES, CELERY_QUEUE) if own_redis else QUEUES
         arguments = [f"--concurrency={concurrency}", f"--queues={','.join(queues)}"]
     if name == "flower":
-        settings = _for_flower(settings, home)
-        place = url_of(settings.fbs_flower_address, settings.fbs_flower_port)
+        settings = _flower_settings(settings, home)
+        address = url_of(settings.fbs_flower_address, settings.fbs_flower_port)
     if name == "api":
-        address = settings.fbs_api_address or LOOPBACK
-        port = _port(settings, "fbs_api_port", address)
-        settings = settings.model_copy(update={"fbs_api_address": address, "fbs_api_port": port})
-        place = url_of(address, port)
-    with signals_held():
+        host = settings.fbs_api_address or LOOPBACK
+        port = _port(settings, "fbs_api_port", host)
+        settings = settings.model_copy(update={"fbs_api_address": host, "fbs_api_port": port})
+        address = url_of(host, port)
+    with signals_deferred():
         program = Program.spawn(name, *arguments, settings=settings, log=log)
         undo.append(program.stop)
-    return program, place
+    return program, address
 
 
-def _for_flower(settings: Settings, home: Path) -> Settings:
-    """The dashboard's settings, with a password of its own where none is set."""
+def _flower_settings(settings: Settings, home: Path) -> Settings:
+    """The dashboard's settings, with a generated password if none is set."""
     address = settings.fbs_flower_address or LOOPBACK
     port = _port(settings, "fbs_flower_port", address)
     password = settings.fbs_flower_password.get_secret_value()
-    password = password or _kept_secret(flower_password_file(home), lambda: secrets.token_urlsafe(18))
+    password = password or _persistent_secret(flower_password_file(home), lambda: secrets.token_urlsafe(18))
     return settings.model_copy(
         update={"fbs_flower_address": address, "fbs_flower_port": port, "fbs_flower_password": SecretStr(password)}
     )
 
 
 def _port(settings: Settings, name: str, address: str) -> int:
-    """The port that is set; where none is and the usual one is taken, any that is free."""
+    """The configured port; else the default one, or any free one if it is taken."""
     port = int(getattr(settings, name))
     return port if name in settings.model_fields_set or _is_free(address, port) else _free_port(address)
 
@@ -242,8 +246,8 @@ def _is_free(address: str, port: int) -> bool:
 
 
 def _free_port(address: str) -> int:
-    with closing(_listening(address, 0)) as found:
-        return int(found.getsockname()[1])
+    with closing(_listening(address, 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def _listening(address: str, port: int) -> socket.socket:
@@ -251,13 +255,13 @@ def _listening(address: str, port: int) -> socket.socket:
 
 
 @contextmanager
-def _undone_on_failure() -> Iterator[list[Callable[[], None]]]:
-    """Runs what was noted, the latest first, if the block fails or is interrupted."""
+def _rollback_on_failure() -> Iterator[list[Callable[[], None]]]:
+    """Run the registered callbacks in reverse order if the block fails or is interrupted."""
     undo: list[Callable[[], None]] = []
     try:
         yield undo
     except BaseException:
-        with signals_held():
+        with signals_deferred():
             for step in reversed(undo):
                 step()
         raise
@@ -272,40 +276,39 @@ def _postgres(settings: Settings, home: Path, undo: list[Callable[[], None]]) ->
         config = DatabaseConfig.from_url(settings.fbs_database_url)
         database.connect(config).close()
         return Service(
-            name="postgres", place=config.address(), process=None, was_running=True
+            name="postgres", address=config.address(), process=None, was_running=True
         ), settings.fbs_database_url
-    with signals_held():
+    with signals_deferred():
         server = EmbeddedPostgres.start(home / "postgres")
         if not server.was_running:
             undo.append(server.stop)
     server.create_database(HOME_DATABASE)
     config = server.config(HOME_DATABASE)
-    place = config.address()
-    service = Service(name="postgres", place=place, process=server.process, was_running=server.was_running)
+    service = Service(name="postgres", address=config.address(), process=server.process, was_running=server.was_running)
     return service, database_url(config)
 
 
 def _redis(settings: Settings, home: Path, undo: list[Callable[[], None]]) -> tuple[Service, str]:
     if settings.fbs_redis_url:
-        place = queue.address(queue.check_url(settings.fbs_redis_url))
-        with queue.errors_translated(place), queue.connect(settings.fbs_redis_url) as client:
+        address = queue.address(queue.check_url(settings.fbs_redis_url))
+        with queue.errors_translated(address), queue.connect(settings.fbs_redis_url) as client:
             client.ping()
-        return Service(name="redis", place=place, process=None, was_running=True), settings.fbs_redis_url
-    with signals_held():
+        return Service(name="redis", address=address, process=None, was_running=True), settings.fbs_redis_url
+    with signals_deferred():
         server = EmbeddedRedis.start(home / "redis")
         if not server.was_running:
             undo.append(server.stop)
-    place = queue.address(server.url)
-    return Service(name="redis", place=place, process=server.process, was_running=server.was_running), server.url
+    address = queue.address(server.url)
+    return Service(name="redis", address=address, process=server.process, was_running=server.was_running), server.url
 
 
-def _kept_secret(path: Path, make: Callable[[], str]) -> str:
-    """A secret of this folder; it outlives `fbs down`, for what was sealed with it does too."""
+def _persistent_secret(path: Path, generate: Callable[[], str]) -> str:
+    """A generated secret in a file; it outlives `fbs down`, as the passwords encrypted with it do."""
     if not path.exists():
-        write_private(path, make() + "\n")
+        write_private(path, generate() + "\n")
     return path.read_text().strip()
 
 
-def _mark(settings: Settings) -> str:
+def _settings_digest(settings: Settings) -> str:
     text = json.dumps(settings_environment(settings), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

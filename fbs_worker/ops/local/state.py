@@ -1,6 +1,6 @@
-"""What runs on this machine, and how to reach it: the file `stack.json` in FBS_HOME, which `fbs up` writes.
+"""State of the local stack: the file `stack.json` in FBS_HOME, written by `fbs up` and read by the other commands.
 
-Other commands find the stack by it. It holds secrets, so it is readable to its owner alone.
+It contains secrets and is readable to its owner alone.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.processes import ProcessRef
 
 _STATE: Final = "stack.json"
-_COMFORTS: Final = ("beat", "flower", "api")
-"""Jobs run without them."""
+_OPTIONAL: Final = ("beat", "flower", "api")
+"""Programs that jobs do not need."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,19 +29,19 @@ class Service:
 
     Attributes:
         name: `postgres`, `redis`, `worker`, `beat`, `flower` or `api`.
-        place: where it is, for a person; no password in it.
-        process: its main process; None for a server that was there already and is not ours.
-        was_running: it ran before this `up`.
+        address: its address, for a person; without a password.
+        process: its main process; None for a configured server that `up` did not start.
+        was_running: it was already running before this `up`.
     """
 
     name: str
-    place: str
+    address: str
     process: ProcessRef | None
     was_running: bool = False
 
     @property
     def state(self) -> str:
-        """For a person: what `up` had to do with it."""
+        """How this `up` obtained it, for a person."""
         if self.process is None:
             return "not ours"
         return "ran already" if self.was_running else "started"
@@ -49,27 +49,27 @@ class Service:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         process = self.process.to_dict() if self.process else None
-        return {"name": self.name, "place": self.place, "process": process}
+        return {"name": self.name, "place": self.address, "process": process}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Service:
-        """Back from `to_dict`."""
+        """Inverse of `to_dict`."""
         process = ProcessRef.from_dict(values["process"]) if values["process"] else None
-        return cls(name=values["name"], place=values["place"], process=process, was_running=True)
+        return cls(name=values["name"], address=values["place"], process=process, was_running=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackInfo:
-    """A stack that runs.
+    """A running stack.
 
     Attributes:
         home: its folder.
-        redis_url: its queue.
-        database_url: its home database.
-        secret_keys: what passwords are sealed with.
+        redis_url: the URL of its Redis.
+        database_url: the URL of its home database.
+        secret_keys: the keys that encrypt passwords.
         services: its parts.
-        odoo: the Odoo that the worker reads, without credentials; empty when none is set.
-        settings_mark: tells whether the worker has the settings of now.
+        odoo: the Odoo of its worker, without credentials; empty if none is set.
+        settings_digest: hash of the settings that the worker was started with.
     """
 
     home: Path
@@ -78,53 +78,56 @@ class StackInfo:
     secret_keys: str = field(repr=False)
     services: tuple[Service, ...]
     odoo: str = ""
-    settings_mark: str = ""
+    settings_digest: str = ""
 
     @property
     def database(self) -> DatabaseConfig:
         """The home database."""
         return DatabaseConfig.from_url(self.database_url)
 
-    def filled(self, settings: Settings) -> Settings:
-        """The settings with what they lack taken from this stack; see `effective_settings`."""
-        return filled_settings(settings, self.redis_url, self.database_url, self.secret_keys)
+    def fill(self, settings: Settings) -> Settings:
+        """The settings, with unset ones taken from this stack; see `effective_settings`."""
+        return fill_settings(settings, self.redis_url, self.database_url, self.secret_keys)
 
     def service(self, name: str) -> Service | None:
-        """The part of that name, if it was started."""
+        """The part of that name; None if it was not started."""
         return next((service for service in self.services if service.name == name), None)
 
 
 def state_file(home: Path) -> Path:
-    """The file of a folder."""
+    """The state file in a home folder."""
     return home / _STATE
 
 
 def find_stack(home: Path) -> StackInfo | None:
-    """The stack of this folder, if it runs; None when there is none, or a part that jobs need is gone.
+    """Find the running stack of a folder.
 
     Args:
         home: the folder; see `Settings.home`.
+
+    Returns:
+        The stack; None if there is none, or a part that jobs need has ended.
     """
     info = read_stack(home)
     if info is None:
         return None
-    needed = [service for service in info.services if service.name not in _COMFORTS]
-    return None if any(service.process and not service.process.alive for service in needed) else info
+    required = [service for service in info.services if service.name not in _OPTIONAL]
+    return None if any(service.process and not service.process.alive for service in required) else info
 
 
 def effective_settings(settings: Settings) -> Settings:
-    """The settings with Redis, home database and keys of a running stack where they are not set.
+    """The settings, with unset Redis, home database and keys taken from a running stack.
 
-    Where the database comes from the stack, it also is the default place of other databases.
+    A database server from the stack is also the default server of other databases.
     """
     if settings.fbs_redis_url and settings.fbs_database_url and settings.fbs_secret_keys.get_secret_value():
         return settings
     info = find_stack(settings.home())
-    return settings if info is None else info.filled(settings)
+    return settings if info is None else info.fill(settings)
 
 
 def database_url(config: DatabaseConfig) -> str:
-    """The URL that `DatabaseConfig.from_url` reads back. It holds the password."""
+    """The URL of a database, with its password; inverse of `DatabaseConfig.from_url`."""
     user, password = quote(config.user, safe=""), quote(config.password.get_secret_value(), safe="")
     login = f"{user}:{password}@" if password else f"{user}@" if user else ""
     name = quote(config.name, safe="")
@@ -133,14 +136,17 @@ def database_url(config: DatabaseConfig) -> str:
     return f"postgresql://{login}{config.host}:{config.port}/{name}"
 
 
-def filled_settings(settings: Settings, redis_url: str, home_database_url: str, secret_keys: str) -> Settings:
-    """The settings, what they lack taken from here.
+def fill_settings(settings: Settings, redis_url: str, home_database_url: str, secret_keys: str) -> Settings:
+    """Fill in unset settings.
 
     Args:
-        settings: what was set.
-        redis_url: the queue.
-        home_database_url: the home database; its server is the default place of other databases, too.
-        secret_keys: what passwords are sealed with.
+        settings: the given settings.
+        redis_url: the URL of Redis.
+        home_database_url: the URL of the home database; its server becomes the default of other databases.
+        secret_keys: the keys that encrypt passwords.
+
+    Returns:
+        A copy of the settings.
     """
     update: dict[str, Any] = {}
     if not settings.fbs_redis_url:
@@ -150,47 +156,47 @@ def filled_settings(settings: Settings, redis_url: str, home_database_url: str, 
     if not settings.fbs_database_url:
         update["fbs_database_url"] = home_database_url
         if "fbs_default_database_host" not in settings.model_fields_set:
-            place = DatabaseConfig.from_url(home_database_url)
-            update["fbs_default_database_host"] = place.host
-            update["fbs_default_database_port"] = place.port
-            update["fbs_default_database_user"] = settings.fbs_default_database_user or place.user
+            home = DatabaseConfig.from_url(home_database_url)
+            update["fbs_default_database_host"] = home.host
+            update["fbs_default_database_port"] = home.port
+            update["fbs_default_database_user"] = settings.fbs_default_database_user or home.user
     return settings.model_copy(update=update)
 
 
 def read_stack(home: Path) -> StackInfo | None:
-    """What `fbs up` wrote in this folder, whether it still runs or not."""
+    """Read the state file of a folder, whether the stack still runs or not; None if there is none."""
     try:
-        told = json.loads(state_file(home).read_text())
+        document = json.loads(state_file(home).read_text())
     except FileNotFoundError:
         return None
     return StackInfo(
         home=home,
-        redis_url=told["redis_url"],
-        database_url=told["database_url"],
-        secret_keys=told["secret_keys"],
-        services=tuple(Service.from_dict(values) for values in told["services"]),
-        odoo=told.get("odoo", ""),  # a stack of an earlier version may still run
-        settings_mark=told["settings_mark"],
+        redis_url=document["redis_url"],
+        database_url=document["database_url"],
+        secret_keys=document["secret_keys"],
+        services=tuple(Service.from_dict(values) for values in document["services"]),
+        odoo=document.get("odoo", ""),  # a stack of an earlier version may still run
+        settings_digest=document["settings_mark"],
     )
 
 
 def write_stack(info: StackInfo) -> None:
-    """Write down what runs, for `read_stack`."""
-    told = {
+    """Write the state file of a stack."""
+    document = {
         "redis_url": info.redis_url,
         "database_url": info.database_url,
         "secret_keys": info.secret_keys,
         "services": [service.to_dict() for service in info.services],
         "odoo": info.odoo,
-        "settings_mark": info.settings_mark,
+        "settings_mark": info.settings_digest,
     }
-    write_private(state_file(info.home), json.dumps(told, indent=2) + "\n")
+    write_private(state_file(info.home), json.dumps(document, indent=2) + "\n")
 
 
 def write_private(path: Path, text: str) -> None:
-    """Whole or not at all, and readable to its owner alone from the first moment."""
-    fresh = path.with_name(path.name + ".new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    """Replace a file atomically, readable to its owner alone from its creation."""
+    temporary = path.with_name(path.name + ".new")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
-    fresh.rename(path)
+    temporary.rename(path)

