@@ -1,4 +1,4 @@
-"""What other applications use: enqueue jobs, follow them, wait for them, cancel them.
+"""Client of the job queue: enqueue jobs, follow them, wait for them and cancel them.
 
     client = Client("redis://localhost:6379/0")
     job = client.discover(domain="rental", database_config={"name": "rental_db", "user": "me", "password": "…"})
@@ -6,7 +6,7 @@
         print(event.step, event.percent)
     print(job.wait())
 
-It knows the tasks by their names alone, and what it needs is imported when it is first needed: importing it is light.
+Tasks are addressed by name, and dependencies are imported on first use, so importing this module is cheap.
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ __all__ = ["Client", "JobHandle", "outcome"]
 
 
 class Client:
-    """Enqueues jobs.
+    """Enqueues jobs and reads their records.
 
     Args:
-        redis_url: `redis://[:password@]host:port/db`; the settings' if None.
-        settings: what to work with; this process's own if None.
+        redis_url: `redis://[:password@]host:port/db`; FBS_REDIS_URL of the settings if None.
+        settings: the settings; those of this process if None.
+
+    Raises:
+        SettingsError: a setting is not valid.
     """
 
     def __init__(self, redis_url: str | None = None, *, settings: Settings | None = None) -> None:
@@ -49,8 +52,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Give the connections to Redis back."""
-        if "_app" in self.__dict__:  # it was used
+        """Close the connections to Redis and the broker."""
+        if "_app" in self.__dict__:  # created on first use
             self._app.jobs.close()
             self._app.close()
 
@@ -69,17 +72,17 @@ class Client:
 
         Args:
             domain: a domain's name, e.g. `rental`.
-            database_config: name, user, password, host and port of the database where the discoveries go, a plain
-                password is sealed; None to find without keeping.
-            table_prefix: prefix of the system tables; the settings' if None.
-            discovery_types: which; all if None.
-            full: read everything even though nothing seems changed.
-            odoo: the name of an Odoo connection of the worker's.
-            odoo_moved: what is kept was read from this same Odoo, under another address.
+            database_config: name, user, password, host and port of the database to write to; a plain password is
+                encrypted. None to return the discoveries without storing them.
+            table_prefix: prefix of the system tables; FBS_TABLE_PREFIX if None.
+            discovery_types: the types to discover; all if None.
+            full: read everything, even if nothing changed.
+            odoo: the name of an Odoo connection in the worker's settings.
+            odoo_moved: confirm that the stored discoveries are of the same Odoo under its former address.
 
         Raises:
-            UsageError: something of it is not valid.
-            SecretError: a plain password, and no key to seal it with.
+            UsageError: an argument is not valid.
+            SecretError: the password is plain and FBS_SECRET_KEYS is not set.
             QueueUnreachable: Redis does not answer.
         """
         from fbs_worker.solutions.requests import DiscoverRequest, expected_odoo
@@ -104,37 +107,37 @@ class Client:
         odoo_moved: bool = False,
         **flat: Any,
     ) -> JobHandle:
-        """Enqueue the set-up of a solution. Setting up again what is set up changes nothing.
+        """Enqueue the set-up of a solution. The set-up is idempotent.
 
         Args:
             config: the dictionary of a solution: `solution_name`, `domain`, `database_config`, `table_prefix`,
                 `business_prefix`, `refresh_discoveries`, `mirror` (Odoo models that get a business table each),
-                `odoo` (the name of an Odoo connection of the worker's); a plain password is sealed.
-            odoo_moved: what is kept was read from this same Odoo, under another address.
-            **flat: the keys of `config` by themselves; they count more.
+                `odoo` (the name of an Odoo connection in the worker's settings); a plain password is encrypted.
+            odoo_moved: confirm that the stored discoveries are of the same Odoo under its former address.
+            **flat: the keys of `config` as keywords; they override `config`.
 
         Raises:
-            UsageError: something of it is not valid.
-            SecretError: a plain password, and no key to seal it with.
+            UsageError: an argument is not valid.
+            SecretError: the password is plain and FBS_SECRET_KEYS is not set.
             QueueUnreachable: Redis does not answer.
         """
         from fbs_worker.solutions.requests import SetupRequest, expected_odoo
 
         request = SetupRequest.parse(config, odoo_moved=odoo_moved, settings=self._settings, **flat)
-        asked = request.config
-        message = request.to_message(self._vault, odoo_expected=expected_odoo(self._settings, asked.odoo))
-        return self._enqueue("fbs.setup", message, solution=asked.solution_name, domain=asked.domain)
+        solution = request.config
+        message = request.to_message(self._vault, odoo_expected=expected_odoo(self._settings, solution.odoo))
+        return self._enqueue("fbs.setup", message, solution=solution.solution_name, domain=solution.domain)
 
     def refresh(self, solution_name: str, *, full: bool = False, odoo_moved: bool = False) -> JobHandle:
-        """Enqueue a solution's refresh: read its Odoo again and record what changed.
+        """Enqueue a solution's refresh: read its Odoo again and record the changes.
 
         Args:
             solution_name: the solution's name.
-            full: read everything even though nothing seems changed.
-            odoo_moved: what is kept was read from this same Odoo, under another address.
+            full: read everything, even if nothing changed.
+            odoo_moved: confirm that the stored discoveries are of the same Odoo under its former address.
 
         Raises:
-            UsageError: something of it is not valid.
+            UsageError: an argument is not valid.
             QueueUnreachable: Redis does not answer.
         """
         from fbs_worker.solutions.requests import RefreshRequest
@@ -143,15 +146,15 @@ class Client:
         return self._enqueue("fbs.refresh", request.to_message(), solution=solution_name)
 
     def drop(self, solution_name: str, *, with_data: bool = False, dry_run: bool = False) -> JobHandle:
-        """Enqueue the removal of a solution: of the tables that were made for it, and of nothing else.
+        """Enqueue the removal of a solution: drop the tables created for it, and nothing else.
 
         Args:
             solution_name: the solution's name.
-            with_data: business tables go though they hold rows.
-            dry_run: only tell what would be done.
+            with_data: drop business tables even if they hold rows.
+            dry_run: only report the tables that would be dropped.
 
         Raises:
-            UsageError: something of it is not valid.
+            UsageError: an argument is not valid.
             QueueUnreachable: Redis does not answer.
         """
         from fbs_worker.solutions.requests import DropRequest
@@ -176,17 +179,17 @@ class Client:
 
         Args:
             solution_name: the solution's name.
-            plan_only: only tell what would be done.
-            fingerprint: apply this plan and no other, as one with `plan_only` told it; None for whichever it is.
-            allow: hazards that are allowed, e.g. `DELETES_DATA`; with others that need it nothing is changed.
-            renames: columns that were renamed, each `table.old=new`.
-            restore: what was changed by hand is to be as it was made, too.
-            mirror: further Odoo models that get a business table.
-            unmirror: mirrored models whose tables go.
-            undo: revert the last migration instead, as far as that loses nothing.
+            plan_only: only plan; change nothing.
+            fingerprint: apply the plan of this fingerprint (returned with `plan_only`) and no other; None for any.
+            allow: allowed hazards, e.g. `DELETES_DATA`; a plan with other hazards that need it is rejected.
+            renames: renamed columns, each `table.old=new`.
+            restore: revert drift, i.e. changes made by hand.
+            mirror: further Odoo models to mirror in a business table.
+            unmirror: mirrored models whose tables are dropped.
+            undo: revert the last migration, as far as this loses no data.
 
         Raises:
-            UsageError: something of it is not valid.
+            UsageError: an argument is not valid.
             QueueUnreachable: Redis does not answer.
         """
         from fbs_worker.solutions.migrate_request import MigrateRequest
@@ -205,10 +208,10 @@ class Client:
         return self._enqueue("fbs.migrate", request.to_message(), solution=solution_name)
 
     def refresh_due(self, every: str | None = None) -> JobHandle:
-        """Enqueue a job that enqueues the refreshes of solutions without a schedule of their own which are due.
+        """Enqueue a job that enqueues the due refreshes of solutions without a schedule of their own.
 
         Args:
-            every: how often each is to be refreshed, e.g. `6h`; the worker's FBS_REFRESH_EVERY if None.
+            every: the refresh interval, e.g. `6h`; the worker's FBS_REFRESH_EVERY if None.
 
         Raises:
             QueueUnreachable: Redis does not answer.
@@ -218,21 +221,22 @@ class Client:
     def set_schedule(
         self, solution_name: str, *, every: str | None = None, cron: str | None = None, timezone: str | None = None
     ) -> dict[str, Any]:
-        """Say when beat refreshes a solution, here and now; no worker is needed.
+        """Set the refresh schedule of a solution. Runs in this process; no worker is needed.
 
         Args:
             solution_name: the solution's name.
-            every: a length of time, e.g. `6h`, or
+            every: the interval, e.g. `6h`; exclusive with `cron`.
             cron: the five fields of crontab(5).
-            timezone: of cron's clock; UTC if None.
+            timezone: the time zone of `cron`; UTC if None.
 
         Returns:
-            What `fbs schedule set` tells as JSON.
+            The JSON of `fbs schedule set`.
 
         Raises:
-            UsageError: something of it is not valid.
-            SolutionNotFound: there is none of that name.
-            DatabaseError, DatabaseUnreachable: as their names say.
+            UsageError: an argument is not valid.
+            SolutionNotFound: no solution has that name.
+            DatabaseError: PostgreSQL answered with an error.
+            DatabaseUnreachable: the home database or the solution's does not answer.
         """
         from fbs_worker.scheduling.model import Schedule
         from fbs_worker.scheduling.service import set_schedule
@@ -240,54 +244,69 @@ class Client:
         return set_schedule(self._settings, solution_name, Schedule.parse(every=every, cron=cron, timezone=timezone))
 
     def remove_schedule(self, solution_name: str) -> dict[str, Any]:
-        """Refresh a solution by itself no longer; see `set_schedule`."""
+        """Remove the refresh schedule of a solution.
+
+        Args:
+            solution_name: the solution's name.
+
+        Returns:
+            The JSON of `fbs schedule remove`.
+
+        Raises:
+            SolutionNotFound: no solution has that name.
+            DatabaseError: PostgreSQL answered with an error.
+            DatabaseUnreachable: the home database or the solution's does not answer.
+        """
         from fbs_worker.scheduling.service import set_schedule
 
         return set_schedule(self._settings, solution_name, None)
 
     def schedules(self) -> dict[str, Any]:
-        """When which solution is refreshed by itself.
+        """List the refresh schedules.
 
         Raises:
-            SettingsError: no home database is set.
-            DatabaseError, DatabaseUnreachable: of the home database.
+            SettingsError: FBS_DATABASE_URL is not set.
+            DatabaseError: the home database answered with an error.
+            DatabaseUnreachable: the home database does not answer.
         """
         from fbs_worker.scheduling.service import list_schedules
 
         return list_schedules(self._settings)
 
     def status(self, solution_name: str) -> dict[str, Any]:
-        """How a solution is, asked here and now; no worker is needed.
+        """Return the status of a solution. Runs in this process; no worker is needed.
 
         Args:
             solution_name: the solution's name.
 
         Raises:
-            SolutionNotFound: there is none of that name.
-            SettingsError: no home database is set.
-            DatabaseError, DatabaseUnreachable: of the home database.
+            SolutionNotFound: no solution has that name.
+            SettingsError: FBS_DATABASE_URL is not set.
+            DatabaseError: the home database answered with an error.
+            DatabaseUnreachable: the home database does not answer.
         """
         from fbs_worker.ops.status import solution_status
 
         return solution_status(self._settings, solution_name)
 
     def list(self) -> dict[str, Any]:
-        """All solutions and how each is, asked here and now; no worker is needed.
+        """List the solutions with their status. Runs in this process; no worker is needed.
 
         Raises:
-            SettingsError: no home database is set.
-            DatabaseError, DatabaseUnreachable: of the home database.
+            SettingsError: FBS_DATABASE_URL is not set.
+            DatabaseError: the home database answered with an error.
+            DatabaseUnreachable: the home database does not answer.
         """
         from fbs_worker.ops.status import list_solutions
 
         return list_solutions(self._settings)
 
     def jobs(self, limit: int = 50, *, state: JobState | None = None) -> Sequence[JobRecord]:
-        """Jobs, the newest first.
+        """List jobs, newest first.
 
         Args:
-            limit: at most so many.
-            state: only those that are in this state.
+            limit: the maximum number of records.
+            state: only jobs in this state; None for all.
 
         Raises:
             QueueUnreachable: Redis does not answer.
@@ -295,10 +314,13 @@ class Client:
         return self._app.jobs.list(limit, state)
 
     def job(self, job_id: str) -> JobHandle:
-        """The job of that id.
+        """Return the handle of a job.
+
+        Args:
+            job_id: the job's id.
 
         Raises:
-            JobNotFound: there is none, or its record has expired.
+            JobNotFound: no job has that id, or its record has expired.
             QueueUnreachable: Redis does not answer.
         """
         self._app.jobs.get(job_id)

@@ -1,4 +1,4 @@
-"""One job, as whoever enqueued it holds it. Importing it is light."""
+"""Handle of an enqueued job: status, events, result and cancellation. Importing it is cheap."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class JobHandle:
-    """One job, as whoever enqueued it holds it.
+    """Handle of an enqueued job.
 
     Args:
         job_id: the job's id.
-        jobs: where its record is.
+        jobs: the job store.
     """
 
     def __init__(self, job_id: str, jobs: JobStore) -> None:
@@ -29,44 +29,41 @@ class JobHandle:
 
     @property
     def id(self) -> str:
-        """The job's id; Celery's `AsyncResult` knows it, too."""
+        """The job's id, which is also the id of Celery's `AsyncResult`."""
         return self._id
 
     def status(self) -> JobRecord:
-        """The job as it is now.
+        """Return the job's record.
 
         Raises:
-            JobNotFound: its record has expired.
+            JobNotFound: the record has expired.
             QueueUnreachable: Redis does not answer.
         """
         return self._jobs.get(self._id)
 
     def follow(self, *, from_start: bool = True) -> Iterator[JobEvent]:
-        """The job's events as they come; the last is its final state, or that it is lost.
+        """Yield the job's events as they occur; the last is its final state, or LOST.
 
         Args:
-            from_start: begin with those of the past.
+            from_start: begin with the recorded events; False to begin with new ones.
 
         Raises:
-            JobNotFound: its record has expired.
+            JobNotFound: the record has expired.
             QueueUnreachable: Redis does not answer.
         """
         return self._jobs.follow(self._id, from_start=from_start)
 
     def wait(self, timeout: float | None = None) -> dict[str, Any]:
-        """Wait until the job has ended.
+        """Wait until the job has finished, and return its result.
 
         Args:
-            timeout: seconds to wait at most; None to wait for as long as it takes.
-
-        Returns:
-            Its result.
+            timeout: seconds to wait at most; None for no limit.
 
         Raises:
-            JobFailed: it failed; `context["error"]` holds the error.
-            JobCancelled: it was cancelled.
-            JobError: it has not ended within the time, or its worker is lost.
-            JobNotFound: its record has expired.
+            JobFailed: the job failed; `context["error"]` holds its error.
+            JobCancelled: the job was cancelled.
+            JobError: the job has not finished in time, or its worker is lost.
+            JobNotFound: the record has expired.
             QueueUnreachable: Redis does not answer.
         """
         for _event in self._jobs.follow(self._id, from_start=False, timeout=timeout):
@@ -74,31 +71,28 @@ class JobHandle:
         return outcome(self.status())
 
     def cancel(self) -> JobState:
-        """Ask for the job to stop: at once if it waits, at its next step if it runs.
+        """Request cancellation: a waiting job is cancelled at once, a running one at its next step.
 
         Returns:
-            The state that it is in now.
+            The state after the request.
 
         Raises:
-            JobNotFound: its record has expired.
+            JobNotFound: the record has expired.
             QueueUnreachable: Redis does not answer.
         """
         return self._jobs.request_cancel(self._id)
 
 
 def outcome(record: JobRecord) -> dict[str, Any]:
-    """What a job that was waited for has yielded.
+    """Return the result of a finished job, or raise its error.
 
     Args:
         record: the job.
 
-    Returns:
-        Its result.
-
     Raises:
-        JobFailed: it failed; `context["error"]` holds the error.
-        JobCancelled: it was cancelled.
-        JobError: it has not ended.
+        JobFailed: the job failed; `context["error"]` holds its error.
+        JobCancelled: the job was cancelled.
+        JobError: the job has not finished, or is lost.
     """
     from fbs_worker.jobs.model import JobState
 
@@ -113,8 +107,8 @@ def outcome(record: JobRecord) -> dict[str, Any]:
             raise JobCancelled("The job was cancelled.")
         case JobState.LOST:
             raise JobError(
-                "The job's worker gives no sign of life.",
-                hint=f"The job is run again as soon as a worker is free: see that one runs. {watch}",
+                "The job is lost: its worker sends no heartbeats.",
+                hint=f"The job restarts as soon as a worker is free: check that one runs. {watch}",
             )
         case _:
-            raise JobError(f"The job has not ended yet: it is {record.state}.", hint=watch)
+            raise JobError(f"The job has not finished: it is {record.state}.", hint=watch)

@@ -1,4 +1,4 @@
-"""Apply a task in this process: the same task that a worker runs, without Redis, without a record."""
+"""Apply a task in this process: the same task as in a worker, without Redis and without a job record."""
 
 from __future__ import annotations
 
@@ -13,20 +13,17 @@ from fbs_worker.core.settings import Settings
 def run_in_process(
     task_name: str, kwargs: Mapping[str, Any], *, settings: Settings, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Apply a task and wait for its end; Ctrl-C ends it.
+    """Apply a task and return its result.
 
     Args:
         task_name: e.g. `fbs.discover`.
         kwargs: its keyword arguments; a password may be plain.
-        settings: what it works with.
-        progress: told its steps; may raise JobCancelled to end it.
-
-    Returns:
-        The task's result.
+        settings: the settings of the task.
+        progress: receives the steps; may raise JobCancelled to cancel the task.
 
     Raises:
         UsageError: no task has that name.
-        FBSError: whatever the task raises; it is not tried again.
+        FBSError: raised by the task, which is not retried.
     """
     from fbs_worker.jobs.app import make_app
 
@@ -34,5 +31,5 @@ def run_in_process(
     app.loader.import_default_modules()
     task = app.tasks.get(task_name)
     if task is None:
-        raise UsageError(f"There is no task {task_name!r}.", hint="Tasks are called fbs.discover, fbs.record, …")
+        raise UsageError(f"There is no task {task_name!r}.", hint="The tasks are fbs.discover, fbs.record, …")
     return cast("dict[str, Any]", task.apply(kwargs=dict(kwargs), throw=True).result)

@@ -1,11 +1,11 @@
-"""Everything that can be done with solutions, as calls that return when it is done.
+"""Blocking service for solutions: each call enqueues a job and waits for its result.
 
     service = IntegrationService()
     service.setup_solution({"solution_name": "fayvad_rentals", "domain": "rental", "database_config": {…}})
     service.get_solution_status(solution_name="fayvad_rentals")["overall_status"]
 
-The work is done by workers: each call enqueues a job and waits for its end. For applications that have better to do
-meanwhile there is `Client`, which gives the job itself. Importing this module is light.
+Workers run the jobs. `Client` has the same operations without waiting: it returns the job's handle. Importing this
+module is cheap.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from fbs_worker.core.settings import Settings
 
 WAIT_SECONDS: Final = 600.0
-"""How long a job is waited for where nothing else is said: without a worker it would be for ever."""
+"""Default time to wait for a job, because without a worker it never finishes."""
 
 
 def process_settings() -> Settings:
-    """This process's settings, what they lack taken from a stack that `fbs up` keeps running.
+    """Return this process's settings, completed with the addresses of a stack that `fbs up` started.
 
     Raises:
-        SettingsError: one is not valid.
+        SettingsError: a setting is not valid.
     """
     from fbs_worker.core.settings import get_settings
     from fbs_worker.ops.local.state import effective_settings
@@ -38,15 +38,15 @@ def process_settings() -> Settings:
 
 
 class IntegrationService:
-    """Does what is asked and waits until it is done.
+    """Runs operations on solutions as jobs and waits for their results.
 
-    A call connects when it needs to and leaves nothing open; within `with IntegrationService() as service:` the calls
-    share a connection. Threads may share one. Every error is an FBSError; one of a job has the job's id in
-    `context["job"]`, and JobFailed what the job failed with in `context["error"]`.
+    A call opens its own connection and closes it; within `with IntegrationService() as service:` the calls share one.
+    The service is thread-safe. Every error is an FBSError; an error of a job has the job's id in `context["job"]`, and
+    JobFailed the job's error in `context["error"]`.
 
     Args:
-        settings: what to work with; this process's own if None (in a Django project those of FBS_CONFIG).
-        timeout: seconds that a job is waited for; None for as long as it takes. The job goes on afterwards.
+        settings: the settings; those of this process if None (in a Django project those of FBS_CONFIG).
+        timeout: seconds to wait for a job; None for no limit. The job continues after the time-out.
 
     Raises:
         SettingsError: a setting is not valid.
@@ -55,16 +55,16 @@ class IntegrationService:
     _source: ClassVar[Callable[[], Settings]] = staticmethod(process_settings)
 
     def __init__(self, settings: Settings | None = None, *, timeout: float | None = WAIT_SECONDS) -> None:
-        self._settings = type(self)._source() if settings is None else settings  # noqa: SLF001 -- its own
+        self._settings = type(self)._source() if settings is None else settings  # noqa: SLF001 -- of this class
         self._timeout = timeout
         self._shared: Client | None = None
 
     @classmethod
     def set_settings_source(cls, source: Callable[[], Settings]) -> None:
-        """Say where services take their settings from that are given none: for frameworks that have a place for them.
+        """Set the default source of settings, for frameworks with settings of their own.
 
         Args:
-            source: called for each of them.
+            source: called for each service that is created without settings.
         """
         cls._source = staticmethod(source)
 
@@ -76,7 +76,7 @@ class IntegrationService:
         self.close()
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the shared connection."""
         if self._shared is not None:
             self._shared.close()
             self._shared = None
@@ -93,24 +93,29 @@ class IntegrationService:
         odoo_moved: bool = False,
         timeout: float | None = None,
     ) -> dict[str, Any]:
-        """Discover what an Odoo can do for a domain.
+        """Discover an Odoo for a domain.
 
         Args:
-            domain: see `Client.discover`, and the same for the others.
-            database_config: where the discoveries go; None to keep them nowhere.
-            table_prefix: see there.
-            discovery_types: see there.
-            full: see there.
-            odoo: see there.
-            odoo_moved: see there.
-            timeout: seconds to wait for this job, in place of the service's.
+            domain: a domain's name, e.g. `rental`.
+            database_config: name, user, password, host and port of the database to write to; a plain password is
+                encrypted. None to return the discoveries without storing them.
+            table_prefix: prefix of the system tables; FBS_TABLE_PREFIX if None.
+            discovery_types: the types to discover; all if None.
+            full: read everything, even if nothing changed.
+            odoo: the name of an Odoo connection in the worker's settings.
+            odoo_moved: confirm that the stored discoveries are of the same Odoo under its former address.
+            timeout: seconds to wait for this job; the service's default if None.
 
         Returns:
-            The job's result, with its id as `job`.
+            The job's result, with the job's id as `job`.
 
         Raises:
-            UsageError, SecretError, QueueUnreachable: nothing was enqueued; see `Client.discover`.
-            JobFailed, JobCancelled, JobError: what became of the job; see `JobHandle.wait`.
+            UsageError: an argument is not valid; nothing was enqueued.
+            SecretError: the password is plain and FBS_SECRET_KEYS is not set.
+            QueueUnreachable: Redis does not answer; nothing was enqueued.
+            JobFailed: the job failed; `context["error"]` holds its error.
+            JobCancelled: the job was cancelled.
+            JobError: the job has not finished in time, or its worker is lost.
         """
         with self._client() as client:
             job = client.discover(
@@ -132,37 +137,42 @@ class IntegrationService:
         timeout: float | None = None,
         **flat: Any,
     ) -> dict[str, Any]:
-        """Set a solution up. Setting up again what is set up changes nothing.
+        """Set a solution up. The set-up is idempotent.
 
         Args:
-            config: the dictionary of a solution; see `Client.setup`, and the same for the others.
-            odoo_moved: see there.
-            timeout: seconds to wait for this job, in place of the service's.
-            **flat: see there.
+            config: the dictionary of a solution, with the keys listed at `Client.setup`.
+            odoo_moved: confirm that the stored discoveries are of the same Odoo under its former address.
+            timeout: seconds to wait for this job; the service's default if None.
+            **flat: the keys of `config` as keywords; they override `config`.
 
         Returns:
-            The job's result, with its id as `job`.
+            The job's result, with the job's id as `job`.
 
         Raises:
-            UsageError, SecretError, QueueUnreachable: nothing was enqueued; see `Client.setup`.
-            JobFailed, JobCancelled, JobError: what became of the job; see `JobHandle.wait`.
+            UsageError: an argument is not valid; nothing was enqueued.
+            SecretError: the password is plain and FBS_SECRET_KEYS is not set.
+            QueueUnreachable: Redis does not answer; nothing was enqueued.
+            JobFailed: the job failed; `context["error"]` holds its error.
+            JobCancelled: the job was cancelled.
+            JobError: the job has not finished in time, or its worker is lost.
         """
         with self._client() as client:
             return self._result(client.setup(config, odoo_moved=odoo_moved, **flat), timeout)
 
     def get_solution_status(self, solution_name: str) -> dict[str, Any]:
-        """How a solution is, asked here and now; no worker is needed.
+        """Return the status of a solution. Runs in this process; no worker is needed.
 
         Args:
             solution_name: the solution's name.
 
         Returns:
-            `overall_status` and all that `fbs status --output-format json` tells.
+            `overall_status` and the other fields of `fbs status --output-format json`.
 
         Raises:
-            SolutionNotFound: there is none of that name.
-            SettingsError: no home database is set.
-            DatabaseError, DatabaseUnreachable: of the home database.
+            SolutionNotFound: no solution has that name.
+            SettingsError: FBS_DATABASE_URL is not set.
+            DatabaseError: the home database answered with an error.
+            DatabaseUnreachable: the home database does not answer.
         """
         with self._client() as client:
             return client.status(solution_name)
@@ -170,20 +180,23 @@ class IntegrationService:
     def refresh_solution_discoveries(
         self, solution_name: str, *, full: bool = False, odoo_moved: bool = False, timeout: float | None = None
     ) -> dict[str, Any]:
-        """Read a solution's Odoo again and record what changed.
+        """Read a solution's Odoo again and record the changes.
 
         Args:
-            solution_name: see `Client.refresh`, and the same for the others.
-            full: see there.
-            odoo_moved: see there.
-            timeout: seconds to wait for this job, in place of the service's.
+            solution_name: the solution's name.
+            full: read everything, even if nothing changed.
+            odoo_moved: confirm that the stored discoveries are of the same Odoo under its former address.
+            timeout: seconds to wait for this job; the service's default if None.
 
         Returns:
-            The job's result, with its id as `job`.
+            The job's result, with the job's id as `job`.
 
         Raises:
-            UsageError, QueueUnreachable: nothing was enqueued; see `Client.refresh`.
-            JobFailed, JobCancelled, JobError: what became of the job; see `JobHandle.wait`.
+            UsageError: an argument is not valid; nothing was enqueued.
+            QueueUnreachable: Redis does not answer; nothing was enqueued.
+            JobFailed: the job failed; `context["error"]` holds its error.
+            JobCancelled: the job was cancelled.
+            JobError: the job has not finished in time, or its worker is lost.
         """
         with self._client() as client:
             return self._result(client.refresh(solution_name, full=full, odoo_moved=odoo_moved), timeout)
@@ -202,32 +215,35 @@ class IntegrationService:
         undo: bool = False,
         timeout: float | None = None,
     ) -> dict[str, Any]:
-        """Make a solution's tables match their definition. Nobody is asked; what is dangerous wants to be allowed.
+        """Make a solution's tables match their definition, without confirmation; hazards must be allowed explicitly.
 
         Args:
-            solution_name: see `Client.migrate`, and the same for the others.
-            plan_only: only tell what would be done.
-            fingerprint: see there.
-            allow: see there.
-            renames: see there.
-            restore: see there.
-            mirror: see there.
-            unmirror: see there.
-            undo: see there.
-            timeout: seconds to wait for this job, in place of the service's.
+            solution_name: the solution's name.
+            plan_only: only plan; change nothing.
+            fingerprint: apply the plan of this fingerprint (returned with `plan_only`) and no other; None for any.
+            allow: allowed hazards, e.g. `DELETES_DATA`; a plan with other hazards that need it is rejected.
+            renames: renamed columns, each `table.old=new`.
+            restore: revert drift, i.e. changes made by hand.
+            mirror: further Odoo models to mirror in a business table.
+            unmirror: mirrored models whose tables are dropped.
+            undo: revert the last migration, as far as this loses no data.
+            timeout: seconds to wait for this job; the service's default if None.
 
         Returns:
-            The job's result, with its id as `job`.
+            The job's result, with the job's id as `job`.
 
         Raises:
-            RefusedError: migrations are switched off here, and it is not only to be planned.
-            UsageError, QueueUnreachable: nothing was enqueued; see `Client.migrate`.
-            JobFailed, JobCancelled, JobError: what became of the job; see `JobHandle.wait`.
+            RefusedError: FBS_ENABLE_MIGRATIONS is off, and `plan_only` is False.
+            UsageError: an argument is not valid; nothing was enqueued.
+            QueueUnreachable: Redis does not answer; nothing was enqueued.
+            JobFailed: the job failed; `context["error"]` holds its error.
+            JobCancelled: the job was cancelled.
+            JobError: the job has not finished in time, or its worker is lost.
         """
         if not (plan_only or self._settings.fbs_enable_migrations):
             raise RefusedError(
                 "Migrations are switched off here (FBS_ENABLE_MIGRATIONS, or enable_migrations of FBS_CONFIG).",
-                hint="Plan it only (plan_only, --plan), or switch them on.",
+                hint="Only plan (plan_only, --plan), or switch them on.",
             )
         with self._client() as client:
             job = client.migrate(
@@ -244,14 +260,15 @@ class IntegrationService:
             return self._result(job, timeout)
 
     def list_solutions(self) -> dict[str, Any]:
-        """All solutions and how each is, asked here and now; no worker is needed.
+        """List the solutions with their status. Runs in this process; no worker is needed.
 
         Returns:
-            `solutions` and all that `fbs list --output-format json` tells.
+            `solutions` and the other fields of `fbs list --output-format json`.
 
         Raises:
-            SettingsError: no home database is set.
-            DatabaseError, DatabaseUnreachable: of the home database.
+            SettingsError: FBS_DATABASE_URL is not set.
+            DatabaseError: the home database answered with an error.
+            DatabaseUnreachable: the home database does not answer.
         """
         with self._client() as client:
             return client.list()
@@ -259,36 +276,38 @@ class IntegrationService:
     def drop_solution(
         self, solution_name: str, *, with_data: bool = False, dry_run: bool = False, timeout: float | None = None
     ) -> dict[str, Any]:
-        """Take a solution away: the tables that were made for it, and nothing else. Nobody is asked.
+        """Drop a solution, without confirmation: the tables created for it, and nothing else.
 
         Args:
-            solution_name: see `Client.drop`, and the same for the others.
-            with_data: business tables go though they hold rows.
-            dry_run: only tell what would be done.
-            timeout: seconds to wait for this job, in place of the service's.
+            solution_name: the solution's name.
+            with_data: drop business tables even if they hold rows.
+            dry_run: only report the tables that would be dropped.
+            timeout: seconds to wait for this job; the service's default if None.
 
         Returns:
-            The job's result, with its id as `job`.
+            The job's result, with the job's id as `job`.
 
         Raises:
-            UsageError, QueueUnreachable: nothing was enqueued; see `Client.drop`.
-            JobFailed, JobCancelled, JobError: what became of the job; see `JobHandle.wait`.
+            UsageError: an argument is not valid; nothing was enqueued.
+            QueueUnreachable: Redis does not answer; nothing was enqueued.
+            JobFailed: the job failed; `context["error"]` holds its error.
+            JobCancelled: the job was cancelled.
+            JobError: the job has not finished in time, or its worker is lost.
         """
         with self._client() as client:
             return self._result(client.drop(solution_name, with_data=with_data, dry_run=dry_run), timeout)
 
     def wait_for(self, job: JobHandle, timeout: float | None) -> dict[str, Any]:
-        """Wait for a job's end. A subclass may wait in another way, e.g. show how it goes on.
+        """Wait for a job and return its result. A subclass may override it, e.g. to show the progress.
 
         Args:
             job: the job.
-            timeout: seconds to wait at most; None for as long as it takes.
-
-        Returns:
-            Its result.
+            timeout: seconds to wait at most; None for no limit.
 
         Raises:
-            JobFailed, JobCancelled, JobError: what became of the job; see `JobHandle.wait`.
+            JobFailed: the job failed; `context["error"]` holds its error.
+            JobCancelled: the job was cancelled.
+            JobError: the job has not finished in time, or its worker is lost.
         """
         return job.wait(timeout)
 

@@ -25,7 +25,7 @@ from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings, get_settings
 from fbs_worker.jobs.broker import Broker
 from fbs_worker.jobs.celery_compat.process import omit_banner, runs_celery_command
-from fbs_worker.jobs.config import DISCOVERY_QUEUE, ROUTES, configuration, inline_configuration
+from fbs_worker.jobs.config import DISCOVERY_QUEUE, ROUTES, configuration, in_process_configuration
 from fbs_worker.jobs.deduplication import deduplication_key
 from fbs_worker.jobs.outbox import Outbox
 from fbs_worker.jobs.store import JobStore
@@ -135,7 +135,7 @@ class FBSCelery(Celery):  # type: ignore[misc]  # Celery has no types
     @cached_property
     def broker(self) -> Broker:
         """Where its messages go."""
-        return Broker.of(self.settings)
+        return Broker.from_settings(self.settings)
 
     @cached_property
     def _outbox(self) -> Outbox:
@@ -143,7 +143,7 @@ class FBSCelery(Celery):  # type: ignore[misc]  # Celery has no types
 
     def _defaults(self) -> dict[str, Any]:
         if self.in_process is not None:
-            return inline_configuration()
+            return in_process_configuration()
         try:
             told = configuration(self.settings)
         except FBSError as exc:

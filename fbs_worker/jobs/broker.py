@@ -1,10 +1,10 @@
-"""Where the messages of jobs go: the Redis of their records, or a broker of its own.
+"""The message broker: the Redis of the job store, or a separate one.
 
     redis://[:password@]host:port/db, rediss://…                                    Redis
     sentinel://[:password@]host:26379;sentinel://host:26379/0?master_name=mymaster  Redis, found by its sentinels
     amqp://user:password@host:5672/vhost, amqps://…                                 RabbitMQ
 
-What a broker's library raises is told in our words; neither they nor `place` hold a user or a password.
+kombu's errors are translated to FBSErrors; neither these nor `address` hold a user or a password.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _HINT: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broker:
-    """A broker.
+    """The message broker of the Celery application.
 
     Attributes:
-        url: as Celery takes it; it holds the password.
-        kind: what it is.
-        is_job_store: it is the Redis of the jobs' records.
-        address: `host:port`, for a person.
-        options: kombu's options that follow from the URL.
+        url: Celery's broker_url, with the password.
+        kind: the transport.
+        is_job_store: whether it is the Redis of the job store.
+        address: `host:port`, for display.
+        options: kombu's transport options from the URL.
     """
 
     url: str = field(repr=False)
@@ -49,27 +49,28 @@ class Broker:
     options: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """The broker that the settings mean: FBS_BROKER_URL, else FBS_REDIS_URL.
+    def from_settings(cls, settings: Settings) -> Self:
+        """Return the broker of FBS_BROKER_URL, or else of FBS_REDIS_URL.
 
         Raises:
-            SettingsError: that is missing or cannot be read; the message does not repeat it, for the password's sake.
+            SettingsError: the URL is missing or not valid; the message does not repeat it, because it may hold a
+                password.
         """
-        records = queue.check_url(settings.fbs_redis_url)
-        url = settings.fbs_broker_url.strip() or records
-        if url == records:
+        job_store = queue.check_url(settings.fbs_redis_url)
+        url = settings.fbs_broker_url.strip() or job_store
+        if url == job_store:
             return cls(url=url, kind="redis", is_job_store=True, address=queue.address(url))
         try:
             return cls._parse(url)
         except ValueError:
-            raise SettingsError("FBS_BROKER_URL is not the URL of a broker.", hint=_HINT) from None
+            raise SettingsError("FBS_BROKER_URL is not a valid broker URL.", hint=_HINT) from None
 
     @contextmanager
     def errors_translated(self) -> Iterator[None]:
-        """Tells kombu's errors in our words.
+        """Translate kombu's errors to FBSErrors.
 
         Raises:
-            QueueUnreachable: it does not answer.
+            QueueUnreachable: the broker does not answer.
         """
         try:
             yield
@@ -103,7 +104,7 @@ class Broker:
         database = "".join({host.path.strip("/") for host in hosts}) or "0"
         if not database.isdecimal():
             raise ValueError(database)
-        # kombu takes user, password and database from the first one
+        # kombu reads user, password and database from the first URL
         first, *others = (f"{_SENTINEL}://{host.netloc}" for host in hosts)
         url = ";".join([f"{first}/{database}", *others])
         return cls(url=url, kind="sentinel", is_job_store=False, address=address, options={_MASTER: names[_MASTER][-1]})

@@ -1,4 +1,4 @@
-"""The configuration of Celery that the settings mean: queues, routes, limits, and how long anything may take."""
+"""The Celery configuration: queues, routes, time limits and time-outs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ SCHEMA_QUEUE: Final = "fbs.schema"
 QUEUES: Final = (DISCOVERY_QUEUE, SCHEMA_QUEUE)
 
 CELERY_QUEUE: Final = "celery"
-"""Where an application that names no queue sends. A worker takes from it only where it is told to: in a Redis that
-others use as well their own tasks wait there, and a worker that does not know a task drops it."""
+"""Celery's default queue. A worker consumes it only on request (`--queues`): other applications on the same Redis send
+their tasks to it, and a worker drops messages of tasks that it has not registered."""
 
 ROUTES: Final = {
     "fbs.discover": {"queue": DISCOVERY_QUEUE},
@@ -27,7 +27,7 @@ ROUTES: Final = {
     "fbs.migrate": {"queue": SCHEMA_QUEUE},
     "fbs.drop": {"queue": SCHEMA_QUEUE},
 }
-"""Reads of Odoo and changes of tables wait in different queues, so that each can have workers of its own."""
+"""Reads of Odoo and changes of tables use different queues, so that each can have workers of its own."""
 
 TASK_MODULES: Final = (
     "fbs_worker.tasks.discover",
@@ -39,41 +39,41 @@ TASK_MODULES: Final = (
     "fbs_worker.tasks.schedule",
     "fbs_worker.tasks.setup",
 )
-"""Where the tasks are, by name: nothing here imports them, the worker does when it starts."""
+"""The modules of the tasks. They are not imported here: the worker imports them when it starts."""
 
 _RETRY: Final = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
-"""How often who sends a message tries to connect; without a bound kombu tries for ever."""
+"""Connection retries of a producer; without a bound kombu retries for ever."""
 
 _TIME_LIMIT_GRACE: Final = 30
-"""Seconds that a job over its time limit has to clean up before its process is killed."""
+"""Seconds between the soft time limit, when a job cleans up, and the hard one, when its process is killed."""
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
-    """The configuration of Celery that these settings mean.
+    """Return the Celery configuration for the settings.
 
-    A job is acknowledged when it is done, so Redis hands one that its worker left behind on after the visibility
-    timeout. A job that may run longer than that would be handed on while it runs
+    Messages are acknowledged late, so Redis redelivers an unacknowledged message after the visibility timeout. A job
+    that runs longer would be redelivered while it runs
     (https://docs.celeryq.dev/en/stable/getting-started/backends-and-brokers/redis.html#visibility-timeout).
 
     Args:
-        settings: what it is made from.
+        settings: the settings.
 
     Raises:
-        SettingsError: Redis is not set, or the time limit does not lie below the visibility timeout.
+        SettingsError: FBS_REDIS_URL is not set, or the time limit is not below the visibility timeout.
     """
-    broker = Broker.of(settings)
+    broker = Broker.from_settings(settings)
     limit = settings.fbs_job_time_limit
     hard_limit = limit + max(1, min(_TIME_LIMIT_GRACE, limit // 10))
     if hard_limit >= settings.fbs_visibility_timeout:
         raise SettingsError(
-            f"A job may take {hard_limit} seconds, but Redis hands it on after {settings.fbs_visibility_timeout}.",
-            hint=f"Set FBS_VISIBILITY_TIMEOUT above {hard_limit}, or FBS_JOB_TIME_LIMIT lower.",
+            f"The time limit of a job is {hard_limit} s, not below FBS_VISIBILITY_TIMEOUT ({settings.fbs_visibility_timeout} s).",
+            hint=f"Set FBS_VISIBILITY_TIMEOUT above {hard_limit}, or lower FBS_JOB_TIME_LIMIT.",
         )
     return {
         "broker_url": broker.url,
         "broker_connection_timeout": queue.CONNECT_SECONDS,
         "broker_connection_retry_on_startup": True,
-        "broker_connection_max_retries": None,  # a worker that runs waits for Redis to come back
+        "broker_connection_max_retries": None,  # a running worker reconnects without limit
         "broker_transport_options": _transport_options(broker, settings),
         "result_backend": settings.fbs_redis_url,
         "result_expires": settings.fbs_job_ttl,
@@ -96,9 +96,9 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "task_soft_time_limit": limit,
         "task_time_limit": hard_limit,
         "task_send_sent_event": True,
-        "worker_send_task_events": True,  # what Flower shows
+        "worker_send_task_events": True,  # for Flower
         "worker_prefetch_multiplier": 1,
-        "worker_lost_wait": 2.0,  # seconds that a result of a process that died may still be on its way
+        "worker_lost_wait": 2.0,  # seconds to wait for the result of a process that died
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
         "enable_utc": True,
@@ -106,8 +106,8 @@ def configuration(settings: Settings) -> dict[str, Any]:
     }
 
 
-def inline_configuration() -> dict[str, Any]:
-    """That of an application that applies tasks in its own process."""
+def in_process_configuration() -> dict[str, Any]:
+    """Return the Celery configuration of an application that applies tasks in its own process."""
     return {
         "broker_url": "memory://",
         "accept_content": ["json"],
@@ -122,7 +122,7 @@ def _transport_options(broker: Broker, settings: Settings) -> dict[str, Any]:
     if broker.kind == "amqp":
         return {
             **_RETRY,
-            "confirm_publish": True,  # a message is sent once RabbitMQ has it
+            "confirm_publish": True,  # wait for RabbitMQ's publisher confirm
             "connect_timeout": queue.CONNECT_SECONDS,
             "write_timeout": queue.ANSWER_SECONDS,
         }

@@ -1,4 +1,4 @@
-"""When two jobs are the same: who asks for one that waits or runs already is given that."""
+"""Deduplication of jobs: two requests with the same key share one unfinished job."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PASSWORD: Final = "password"  # noqa: S105 -- the name of a field
 
 
 def deduplication_key(task: str, kwargs: Mapping[str, Any], *, secret_keys: str) -> str:
-    """What all jobs have in common that ask for the same: the task and its arguments.
+    """Return the key of a task with its arguments.
 
-    A password is sealed differently each time, so it counts by what it is; but a mere hash of one could be guessed at,
-    so it is one that only those can make who have the key. A reference counts as it is written.
+    Encryption gives a different token each time, so a password enters the key by its plain text: as an HMAC with the
+    secret key, because a plain hash could be guessed. A reference enters it as it is.
 
     Args:
         task: the task's name.
@@ -27,10 +27,10 @@ def deduplication_key(task: str, kwargs: Mapping[str, Any], *, secret_keys: str)
         secret_keys: FBS_SECRET_KEYS.
 
     Returns:
-        A hash, 64 hexadecimal digits.
+        A hash of 64 hexadecimal digits.
     """
-    told = {name: _comparable(name, value, secret_keys) for name, value in kwargs.items()}
-    return hashlib.sha256(orjson.dumps([task, told], option=orjson.OPT_SORT_KEYS)).hexdigest()
+    arguments = {name: _comparable(name, value, secret_keys) for name, value in kwargs.items()}
+    return hashlib.sha256(orjson.dumps([task, arguments], option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def _comparable(name: str, value: Any, secret_keys: str) -> Any:
@@ -49,6 +49,6 @@ def _password(text: str, secret_keys: str) -> str:
         return text if text.startswith(ENCRYPTED) else ""
     try:
         secret = Vault.from_text(secret_keys).resolve(text, allow_plain=True)
-    except SecretError:  # sealed with a key that is not here: like no other
+    except SecretError:  # encrypted with an unknown key: unique
         return text
     return hmac.new(key.encode(), secret.encode(), hashlib.sha256).hexdigest()

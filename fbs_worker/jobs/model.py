@@ -1,4 +1,4 @@
-"""What a job's record and its events are: plain values, no I/O."""
+"""Job records, events, states and claims: value objects without I/O."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ EventKind = Literal["state", "step", "progress", "message"]
 
 
 class JobState(StrEnum):
-    """Where a job stands.
+    """The state of a job.
 
-    LOST is never stored: a running job whose heartbeat is old reads so, until a worker takes it up again.
+    LOST is never stored: a running job reads as LOST while its heartbeat is too old, until a worker restarts it.
     """
 
     QUEUED = "queued"
@@ -29,41 +29,41 @@ class JobState(StrEnum):
 
     @property
     def finished(self) -> bool:
-        """It will not change any more."""
+        """Whether the state is final."""
         return self in FINISHED
 
 
 FINISHED: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 BUCKETS: Final = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600)
-"""Upper bounds, in seconds, of the buckets in which waits and durations of jobs are counted; one more has no bound."""
+"""Upper bounds, in seconds, of the histogram buckets of waits and durations; one more bucket is unbounded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecord:
-    """A job, as it was when it was read.
+    """A job as it was when it was read.
 
     Attributes:
-        id: the job's id, the Celery task's too.
-        action: what it does: the task's name without `fbs.`, e.g. `discover`.
-        solution: the solution that it is for; empty if none.
-        domain: the domain that it is for; empty if none.
-        state: where it stands.
-        step: the step that it is in, e.g. `fields`.
-        current: how many units of that step are done.
-        total: how many units the step has, if known.
-        message: one line for a person on what happens now.
-        created_at: when it was enqueued, UTC.
-        started_at: when a worker first took it up.
-        finished_at: when it ended.
-        heartbeat_at: when the worker last gave a sign of life.
-        attempts: how often a worker took it up.
-        result: what it yielded, once it has succeeded.
-        error: `FBSError.to_dict()` of what went wrong, while it waits for a retry and once it has failed.
-        queue: the name of the queue where it waits, or waited.
+        id: the job's id, which is also the Celery task's id.
+        action: the task's name without `fbs.`, e.g. `discover`.
+        solution: the solution that the job is for; empty if none.
+        domain: the domain that the job is for; empty if none.
+        state: the job's state.
+        step: the current step, e.g. `fields`.
+        current: the number of units of the step that are done.
+        total: the number of units of the step, if known.
+        message: one line for a person on the current activity.
+        created_at: when the job was enqueued, UTC.
+        started_at: when its first attempt began.
+        finished_at: when the job finished.
+        heartbeat_at: the last heartbeat.
+        attempts: the number of attempts that have begun.
+        result: the result of a job that succeeded.
+        error: `FBSError.to_dict()` of the failure, while the job waits for a retry and once it has failed.
+        queue: the name of the queue of its message.
         sent_at: when its message was sent.
-        worker: the name of the worker that runs it, or ran it last; empty before that.
-        waited_seconds: how long it was queued before a worker first took it up.
+        worker: the name of the worker of the last attempt; empty before the first.
+        waited_seconds: time from creation to the first attempt.
     """
 
     id: str
@@ -89,13 +89,13 @@ class JobRecord:
 
     @property
     def percent(self) -> int | None:
-        """How much of the current step is done, 0 to 100; None where that is not known."""
+        """Completion of the current step, 0 to 100; None if unknown."""
         if self.state is JobState.SUCCEEDED:
             return 100
         return percentage(self.current, self.total)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; times as UTC in ISO 8601."""
+        """Return a JSON-ready dictionary, with times as UTC in ISO 8601."""
         return {
             "id": self.id,
             "action": self.action,
@@ -120,54 +120,54 @@ class JobRecord:
         }
 
     @classmethod
-    def from_hash(cls, job_id: str, kept: Mapping[str, str], *, now: int, lost_after: float) -> Self:
-        """Read what the job scripts keep.
+    def from_hash(cls, job_id: str, fields: Mapping[str, str], *, now: int, lost_after: float) -> Self:
+        """Parse the Redis hash of a job.
 
         Args:
             job_id: the job's id.
-            kept: the fields of the Redis hash.
-            now: Redis's clock, milliseconds since 1970.
+            fields: the fields of the hash.
+            now: Redis's clock, in milliseconds since 1970.
             lost_after: seconds without a heartbeat after which a running job reads as lost.
         """
-        waited = _number(kept.get("waited"))
+        waited = _number(fields.get("waited"))
         return cls(
             id=job_id,
-            action=kept.get("action", ""),
-            solution=kept.get("solution", ""),
-            domain=kept.get("domain", ""),
-            state=state_of(kept["state"], kept.get("heartbeat_at"), now=now, lost_after=lost_after),
-            step=kept.get("step", ""),
-            current=int(kept.get("current") or 0),
-            total=_number(kept.get("total")),
-            message=kept.get("message", ""),
-            created_at=timestamp(int(kept["created_at"])),
-            started_at=_timestamp(kept.get("started_at")),
-            finished_at=_timestamp(kept.get("finished_at")),
-            heartbeat_at=_timestamp(kept.get("heartbeat_at")),
-            attempts=int(kept.get("attempts") or 0),
-            result=_json(kept.get("result")),
-            error=_json(kept.get("error")),
-            queue=kept.get("queue", ""),
-            sent_at=_timestamp(kept.get("sent_at")),
-            worker=kept.get("worker", ""),
+            action=fields.get("action", ""),
+            solution=fields.get("solution", ""),
+            domain=fields.get("domain", ""),
+            state=state_of(fields["state"], fields.get("heartbeat_at"), now=now, lost_after=lost_after),
+            step=fields.get("step", ""),
+            current=int(fields.get("current") or 0),
+            total=_number(fields.get("total")),
+            message=fields.get("message", ""),
+            created_at=timestamp(int(fields["created_at"])),
+            started_at=_timestamp(fields.get("started_at")),
+            finished_at=_timestamp(fields.get("finished_at")),
+            heartbeat_at=_timestamp(fields.get("heartbeat_at")),
+            attempts=int(fields.get("attempts") or 0),
+            result=_json(fields.get("result")),
+            error=_json(fields.get("error")),
+            queue=fields.get("queue", ""),
+            sent_at=_timestamp(fields.get("sent_at")),
+            worker=fields.get("worker", ""),
             waited_seconds=None if waited is None else waited / 1000,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobEvent:
-    """Something that happened to a job; state, step, current and total are those right after it.
+    """An event of a job, with the job's state and progress right after it.
 
     Attributes:
-        id: the event's place in the stream; ids of one job grow.
+        id: the id in the Redis stream; ids of one job increase.
         job_id: the job's id.
-        kind: a new state, a new step, progress within a step, or words alone.
-        state: where the job stood.
-        step: the step that it was in.
-        current: how many units of that step were done.
-        total: how many units the step has, if known.
+        kind: a new state, a new step, progress within a step, or a message.
+        state: the job's state.
+        step: the job's step.
+        current: the number of units of the step that were done.
+        total: the number of units of the step, if known.
         message: one line for a person.
-        at: when it happened, UTC.
+        at: when the event occurred, UTC.
     """
 
     id: str
@@ -182,16 +182,16 @@ class JobEvent:
 
     @property
     def percent(self) -> int | None:
-        """How much of the step was done, 0 to 100; None where that is not known."""
+        """Completion of the step, 0 to 100; None if unknown."""
         return percentage(self.current, self.total)
 
     @property
     def last(self) -> bool:
-        """Nothing follows: the job has ended, or is lost."""
+        """Whether it is the last event for now: the job has finished, or is lost."""
         return self.state.finished or self.state is JobState.LOST
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; the time as UTC in ISO 8601."""
+        """Return a JSON-ready dictionary, with the time as UTC in ISO 8601."""
         return {
             "id": self.id,
             "job_id": self.job_id,
@@ -206,23 +206,23 @@ class JobEvent:
         }
 
     @classmethod
-    def from_entry(cls, job_id: str, entry_id: str, kept: Mapping[str, str]) -> Self:
-        """Read an entry of a job's stream; its id begins with Redis's clock in milliseconds."""
+    def from_entry(cls, job_id: str, entry_id: str, fields: Mapping[str, str]) -> Self:
+        """Parse an entry of a job's stream; its id begins with Redis's clock in milliseconds."""
         return cls(
             id=entry_id,
             job_id=job_id,
-            kind=cast("EventKind", kept["kind"]),
-            state=JobState(kept["state"]),
-            step=kept.get("step", ""),
-            current=int(kept.get("current") or 0),
-            total=_number(kept.get("total")),
-            message=kept.get("message", ""),
+            kind=cast("EventKind", fields["kind"]),
+            state=JobState(fields["state"]),
+            step=fields.get("step", ""),
+            current=int(fields.get("current") or 0),
+            total=_number(fields.get("total")),
+            message=fields.get("message", ""),
             at=timestamp(int(entry_id.partition("-")[0])),
         )
 
     @classmethod
     def from_record(cls, record: JobRecord, *, event_id: str) -> Self:
-        """The state of a record as an event, where the stream itself does not tell it."""
+        """Build a state event from a record, for a state that the stream does not contain."""
         return cls(
             id=event_id,
             job_id=record.id,
@@ -237,7 +237,11 @@ class JobEvent:
 
 
 class LeaseStatus(StrEnum):
-    """What Redis says to the attempt that speaks for a job."""
+    """Whether an attempt still owns its job.
+
+    OURS: it does. STOP: it does, and cancellation is requested. STALE: another attempt has claimed the job, or the job
+    has finished.
+    """
 
     OURS = "ours"
     STOP = "stop"
@@ -246,12 +250,12 @@ class LeaseStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """The answer to a worker that wants to start a job.
+    """The reply to a worker that starts a job.
 
     Attributes:
-        state: RUNNING, or the state in which the job has ended already.
-        attempt: the number of this attempt, from 1.
-        waits: how many attempts before it only waited for a server to recover.
+        state: RUNNING, or the final state of a job that has finished.
+        attempt: the number of this attempt, from 1; the fencing token of its later calls.
+        waits: the number of earlier attempts that only waited for a server to recover.
         held_elsewhere: another attempt holds a valid lease.
     """
 
@@ -262,45 +266,45 @@ class Claim:
 
     @property
     def granted(self) -> bool:
-        """The job is the caller's to run."""
+        """Whether the caller is to run the job."""
         return self.state is JobState.RUNNING and not self.held_elsewhere
 
 
-def state_of(kept: str, heartbeat_at: str | None, *, now: int, lost_after: float) -> JobState:
-    """The state that a job reads as.
+def state_of(stored: str, heartbeat_at: str | None, *, now: int, lost_after: float) -> JobState:
+    """Return the state that a job reads as.
 
     Args:
-        kept: the state in its record.
-        heartbeat_at: the time of its last sign of life there.
-        now: Redis's clock, milliseconds since 1970, as that is.
-        lost_after: seconds without a sign of life after which a running job reads as lost.
+        stored: the state in the record.
+        heartbeat_at: the last heartbeat in the record, in milliseconds since 1970.
+        now: Redis's clock, in milliseconds since 1970.
+        lost_after: seconds without a heartbeat after which a running job reads as lost.
     """
-    state = JobState(kept)
+    state = JobState(stored)
     if state is JobState.RUNNING and now - int(heartbeat_at or 0) > lost_after * 1000:
         return JobState.LOST
     return state
 
 
 def percentage(current: int, total: int | None) -> int | None:
-    """Percent, rounded down, at most 100; None without a total."""
+    """Return the percentage, rounded down, at most 100; None without a total."""
     return min(100, 100 * current // total) if total else None
 
 
 def timestamp(milliseconds: int) -> datetime:
-    """A time of Redis's clock."""
+    """Convert a time of Redis's clock."""
     return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
 
 
-def _timestamp(kept: str | None) -> datetime | None:
-    return timestamp(int(kept)) if kept and kept != "0" else None  # 0: known to be gone
+def _timestamp(value: str | None) -> datetime | None:
+    return timestamp(int(value)) if value and value != "0" else None  # 0: set by mark_lost
 
 
-def _number(kept: str | None) -> int | None:
-    return int(kept) if kept else None
+def _number(value: str | None) -> int | None:
+    return int(value) if value else None
 
 
-def _json(kept: str | None) -> dict[str, Any] | None:
-    return orjson.loads(kept) if kept else None
+def _json(value: str | None) -> dict[str, Any] | None:
+    return orjson.loads(value) if value else None
 
 
 def _iso(time: datetime | None) -> str | None:

@@ -1,14 +1,13 @@
-"""The transitions of a job, as Lua that Redis runs in one go: nobody ever sees, or acts on, half of one.
+"""State transitions of a job as Lua scripts, which Redis executes atomically.
 
-Each script is given the same six keys (record, events, index, index of those that will expire, those that have not
-ended, figures) and begins its arguments with the job's id, the seconds that a finished job is kept, and the number of
-the attempt that speaks (empty: whoever). Times are Redis's own clock in milliseconds, so the clocks of workers and
-clients need not agree. The scripts read the clock and then write, which wants the replication of effects: the default
-since Redis 5 (https://redis.io/docs/latest/develop/programmability/eval-intro/#script-replication).
+Each script gets the same six keys (record, events, index, expiring, open, metrics), and its arguments begin with the
+job's id, the TTL of finished jobs in seconds, and the attempt number as a fencing token (empty: any attempt). Times are
+Redis's clock in milliseconds, so the clocks of workers and clients need not agree. The scripts read the clock and then
+write, which requires effects replication: the default since Redis 5
+(https://redis.io/docs/latest/develop/programmability/eval-intro/#script-replication).
 
-A job that has finished never changes again. A running job is changed only by the attempt that runs it now: a worker
-that was thought dead and taken over from is told so with its next word. A script whose answer was lost on its way may
-be sent again: what it did is not done twice.
+A finished job never changes. A running job is changed only by its current attempt: a stale attempt gets `superseded` as
+its reply. The scripts are idempotent, so that a call whose reply was lost may be repeated.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from fbs_worker.jobs.model import BUCKETS
 
 _PRELUDE: Final = (
     """
-local job, events, index, ending, open, figures = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local job, events, index, expiring, open, metrics = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local id, ttl, attempt = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local clock = redis.call('TIME')
 local now = clock[1] .. string.format('%03d', math.floor(clock[2] / 1000))
@@ -28,71 +27,71 @@ local bounds = {"""
     + ", ".join(map(str, BUCKETS))
     + """}
 
-local function count(figure, by)
-  redis.call('HINCRBY', figures, figure, by)
+local function count(metric, by)
+  redis.call('HINCRBY', metrics, metric, by)
 end
 
-local function count_seconds(figure, action, since)
+local function count_seconds(metric, action, since)
   local seconds = math.max(0, (now - since) / 1000)
-  local place = #bounds
+  local position = #bounds
   for number, bound in ipairs(bounds) do
     if seconds <= bound then
-      place = number - 1
+      position = number - 1
       break
     end
   end
-  local name = figure .. '|' .. action .. '|'
-  count(name .. place, 1)
+  local name = metric .. '|' .. action .. '|'
+  count(name .. position, 1)
   count(name .. 'count', 1)
-  redis.call('HINCRBYFLOAT', figures, name .. 'sum', string.format('%.3f', seconds))
+  redis.call('HINCRBYFLOAT', metrics, name .. 'sum', string.format('%.3f', seconds))
 end
 
-local function tell(kind)
-  local seen = redis.call('HMGET', job, 'state', 'step', 'current', 'total', 'message')
-  redis.call('XADD', events, 'MAXLEN', '~', 1000, '*', 'kind', kind, 'state', seen[1], 'step', seen[2] or '',
-             'current', seen[3] or '0', 'total', seen[4] or '', 'message', seen[5] or '')
+local function emit(kind)
+  local fields = redis.call('HMGET', job, 'state', 'step', 'current', 'total', 'message')
+  redis.call('XADD', events, 'MAXLEN', '~', 1000, '*', 'kind', kind, 'state', fields[1], 'step', fields[2] or '',
+             'current', fields[3] or '0', 'total', fields[4] or '', 'message', fields[5] or '')
 end
 
 local function enter(state, message)
-  local seen = redis.call('HMGET', job, 'action', 'started_at', 'same')
-  local action = seen[1] or ''
+  local fields = redis.call('HMGET', job, 'action', 'started_at', 'same')
+  local action = fields[1] or ''
   redis.call('HSET', job, 'state', state, 'message', message)
   count('changes', 1)
   count('jobs|' .. action .. '|' .. state, 1)
   if finished[state] then
     redis.call('HSET', job, 'finished_at', now)
     redis.call('HDEL', job, 'stop')
-    if seen[2] then count_seconds('duration', action, seen[2]) end
+    if fields[2] then count_seconds('duration', action, fields[2]) end
   end
-  tell('state')
+  emit('state')
   if finished[state] then
     redis.call('EXPIRE', job, ttl)
     redis.call('EXPIRE', events, ttl)
-    redis.call('ZADD', ending, clock[1] + ttl, id)
+    redis.call('ZADD', expiring, clock[1] + ttl, id)
     redis.call('SREM', open, id)
-    local same = seen[3] and 'fbs:same:' .. seen[3]
+    local same = fields[3] and 'fbs:same:' .. fields[3]
     if same and redis.call('GET', same) == id then redis.call('DEL', same) end
   end
   return state
 end
 
-local function make(action, solution, domain, queue)
+local function create(action, solution, domain, queue)
   redis.call('HSET', job, 'action', action, 'solution', solution, 'domain', domain, 'queue', queue, 'created_at', now,
              'attempts', 0)
   redis.call('ZADD', index, now, id)
   redis.call('SADD', open, id)
   enter('queued', '')
-  local gone = redis.call('ZRANGEBYSCORE', ending, '-inf', '(' .. clock[1], 'LIMIT', 0, 100)
-  if #gone > 0 then
-    redis.call('ZREM', ending, unpack(gone))
-    redis.call('ZREM', index, unpack(gone))
+  local expired = redis.call('ZRANGEBYSCORE', expiring, '-inf', '(' .. clock[1], 'LIMIT', 0, 100)
+  if #expired > 0 then
+    redis.call('ZREM', expiring, unpack(expired))
+    redis.call('ZREM', index, unpack(expired))
   end
 end
 
-local function standing()
-  local seen = redis.call('HMGET', job, 'state', 'attempts', 'stop')
-  if seen[1] ~= 'running' or (attempt ~= '' and seen[2] ~= attempt) then return 'superseded' end
-  return seen[3] and 'stop' or 'ours'
+local function lease_status()
+  local fields = redis.call('HMGET', job, 'state', 'attempts', 'stop')
+  if fields[1] ~= 'running' or (attempt ~= '' and fields[2] ~= attempt) then return 'superseded' end
+  return fields[3] and 'stop' or 'ours'
 end
 """
 )
@@ -102,31 +101,33 @@ CREATE: Final = (
     + """
 local queue, same, lost, unsent = ARGV[7], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
 
-local function stands_for_it(holder)
-  local seen = redis.call('HMGET', 'fbs:job:' .. holder, 'state', 'heartbeat_at', 'sent_at', 'created_at')
-  if not seen[1] or finished[seen[1]] then return false end
-  if seen[1] == 'running' then return now - seen[2] <= lost end
-  return seen[1] ~= 'queued' or seen[3] or now - seen[4] <= unsent
+local function is_active(owner)
+  local fields = redis.call('HMGET', 'fbs:job:' .. owner, 'state', 'heartbeat_at', 'sent_at', 'created_at')
+  if not fields[1] or finished[fields[1]] then return false end
+  if fields[1] == 'running' then return now - fields[2] <= lost end
+  return fields[1] ~= 'queued' or fields[3] or now - fields[4] <= unsent
 end
 
 if redis.call('EXISTS', job) == 1 then return id end
 if same ~= '' then
-  local holder = redis.call('GET', 'fbs:same:' .. same)
-  if holder and stands_for_it(holder) then return holder end
+  local owner = redis.call('GET', 'fbs:same:' .. same)
+  if owner and is_active(owner) then return owner end
   redis.call('SET', 'fbs:same:' .. same, id)
   redis.call('HSET', job, 'same', same)
 end
-make(ARGV[4], ARGV[5], ARGV[6], queue)
-for place = 11, #ARGV, 3 do
-  redis.call(ARGV[place], ARGV[place + 1], ARGV[place + 2])
+create(ARGV[4], ARGV[5], ARGV[6], queue)
+for position = 11, #ARGV, 3 do
+  redis.call(ARGV[position], ARGV[position + 1], ARGV[position + 2])
   redis.call('HSET', job, 'sent_at', now)
 end
 return id
 """
 )
-"""action, solution, domain, queue, what it is the same as (or nothing), milliseconds after which a running job is lost
-and a queued one was not sent, then what sends its message, if that is to be done here: command, key, content → the id
-of the job that stands for this: another's, if that is the same and has not ended."""
+"""Create a record, unless an active job has the same deduplication key.
+
+Arguments: action, solution, domain, queue, deduplication key (or empty), milliseconds after which a running job is lost
+and after which a queued one counts as not sent, then the commands that send the message (command, key, content).
+Returns the id of the active job."""
 
 MARK_SENT: Final = (
     _PRELUDE
@@ -134,7 +135,7 @@ MARK_SENT: Final = (
 if redis.call('EXISTS', job) == 1 then redis.call('HSETNX', job, 'sent_at', now) end
 """
 )
-"""The job's message has been sent."""
+"""Record that the job's message was sent."""
 
 REMOVE: Final = (
     _PRELUDE
@@ -144,27 +145,27 @@ if same and redis.call('GET', 'fbs:same:' .. same) == id then redis.call('DEL', 
 redis.call('DEL', job, events)
 count('changes', 1)
 redis.call('ZREM', index, id)
-redis.call('ZREM', ending, id)
+redis.call('ZREM', expiring, id)
 redis.call('SREM', open, id)
 """
 )
-"""Nothing is left of the record of a job that was never sent."""
+"""Delete the record of a job that was never sent."""
 
 START: Final = (
     _PRELUDE
     + """
 local worker, process, token, lost = ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[11])
-if redis.call('EXISTS', job) == 0 then make(ARGV[4], ARGV[5], ARGV[6], ARGV[7]) end
-local seen = redis.call('HMGET', job, 'state', 'attempts', 'waits', 'stop', 'heartbeat_at', 'token', 'action')
-local attempts, waits = tonumber(seen[2]), tonumber(seen[3] or 0)
-if finished[seen[1]] then return {seen[1], attempts, waits, 0} end
-if seen[1] == 'running' then
-  if token ~= '' and seen[6] == token then return {seen[1], attempts, waits, 0} end
-  if now - seen[5] <= lost then return {seen[1], attempts, waits, 1} end
+if redis.call('EXISTS', job) == 0 then create(ARGV[4], ARGV[5], ARGV[6], ARGV[7]) end
+local fields = redis.call('HMGET', job, 'state', 'attempts', 'waits', 'stop', 'heartbeat_at', 'token', 'action')
+local attempts, waits = tonumber(fields[2]), tonumber(fields[3] or 0)
+if finished[fields[1]] then return {fields[1], attempts, waits, 0} end
+if fields[1] == 'running' then
+  if token ~= '' and fields[6] == token then return {fields[1], attempts, waits, 0} end
+  if now - fields[5] <= lost then return {fields[1], attempts, waits, 1} end
 end
-if seen[4] then return {enter('cancelled', 'stopped on request'), attempts, waits, 0} end
-if seen[1] == 'running' then
-  count('losses|' .. seen[7], 1)
+if fields[4] then return {enter('cancelled', 'stopped on request'), attempts, waits, 0} end
+if fields[1] == 'running' then
+  count('losses|' .. fields[7], 1)
   if redis.call('HINCRBY', job, 'losses', 1) >= tonumber(ARGV[12]) then
     redis.call('HSET', job, 'error', ARGV[13])
     return {enter('failed', ARGV[14]), attempts, waits, 0}
@@ -173,7 +174,7 @@ end
 if redis.call('HSETNX', job, 'started_at', now) == 1 then
   local created = redis.call('HGET', job, 'created_at')
   redis.call('HSET', job, 'waited', now - created)
-  count_seconds('wait', seen[7], created)
+  count_seconds('wait', fields[7], created)
 end
 redis.call('HSETNX', job, 'sent_at', now)
 redis.call('HDEL', job, 'error')
@@ -183,86 +184,99 @@ attempts = redis.call('HINCRBY', job, 'attempts', 1)
 return {enter('running', ''), attempts, waits, 0}
 """
 )
-"""action, solution, domain, queue, worker, process, token of this claim, milliseconds after which a running job is
-lost, most losses, error and message for one loss too many → state, attempts, how many of them only waited, and whether
-another attempt holds the job and is alive."""
+"""Claim a job for a new attempt.
+
+Arguments: action, solution, domain, queue, worker, process, token of this claim, milliseconds after which a running job
+is lost, maximum number of losses, error and message if that is reached. Returns the state, the attempts, how many of
+them only waited, and 1 if another attempt holds a valid lease."""
 
 PROGRESS: Final = (
     _PRELUDE
     + """
-local stands = standing()
-if stands == 'superseded' then return stands end
+local lease = lease_status()
+if lease == 'superseded' then return lease end
 redis.call('HSET', job, 'heartbeat_at', now, 'step', ARGV[5], 'current', ARGV[6], 'total', ARGV[7], 'message', ARGV[8])
-tell(ARGV[4])
-return stands
+emit(ARGV[4])
+return lease
 """
 )
-"""kind, step, current, total, message → how the attempt stands."""
+"""Record progress and emit an event.
+
+Arguments: kind, step, current, total, message. Returns the lease status."""
 
 HEARTBEAT: Final = (
     _PRELUDE
     + """
-local stands = standing()
-if stands ~= 'superseded' then redis.call('HSET', job, 'heartbeat_at', now) end
-return stands
+local lease = lease_status()
+if lease ~= 'superseded' then redis.call('HSET', job, 'heartbeat_at', now) end
+return lease
 """
 )
-"""→ how the attempt stands."""
+"""Renew the lease. Returns the lease status."""
 
 MARK_LOST: Final = (
     _PRELUDE
     + """
-local seen = redis.call('HMGET', job, 'state', 'worker', 'process')
-if seen[1] ~= 'running' or seen[2] ~= ARGV[4] or seen[3] ~= ARGV[5] then return 0 end
+local fields = redis.call('HMGET', job, 'state', 'worker', 'process')
+if fields[1] ~= 'running' or fields[2] ~= ARGV[4] or fields[3] ~= ARGV[5] then return 0 end
 redis.call('HSET', job, 'heartbeat_at', 0)
 count('changes', 1)
 return 1
 """
 )
-"""worker, process → 1 if that process was running the job, which is lost now."""
+"""Mark a job as lost.
+
+Arguments: worker, process. Returns 1 if that process ran the job."""
 
 END_ATTEMPT: Final = (
     _PRELUDE
     + """
-local stands = standing()
-if stands == 'superseded' then return redis.call('HGET', job, 'state') end
-if stands == 'stop' and ARGV[4] == 'retrying' then return enter('cancelled', 'stopped on request') end
+local lease = lease_status()
+if lease == 'superseded' then return redis.call('HGET', job, 'state') end
+if lease == 'stop' and ARGV[4] == 'retrying' then return enter('cancelled', 'stopped on request') end
 if ARGV[5] ~= '' then redis.call('HSET', job, ARGV[5], ARGV[6]) end
 if tonumber(ARGV[8]) > 0 then redis.call('HINCRBY', job, 'waits', ARGV[8]) end
 if tonumber(ARGV[9]) > 0 then count('rows|' .. (redis.call('HGET', job, 'action') or ''), ARGV[9]) end
 return enter(ARGV[4], ARGV[7])
 """
 )
-"""state, field (result, error or none), its JSON, message, 1 for an attempt that only waited, rows that were written →
-the state that the job is in afterwards."""
+"""End an attempt in a new state.
+
+Arguments: state, field (result, error or none), its JSON, message, 1 for an attempt that only waited, number of rows
+written. Returns the state afterwards."""
 
 FAIL_ORPHANED: Final = (
     _PRELUDE
     + """
-local seen = redis.call('HMGET', job, 'state', 'attempts', 'heartbeat_at', 'created_at', 'sent_at')
-local state, silent = seen[1], tonumber(ARGV[4])
+local fields = redis.call('HMGET', job, 'state', 'attempts', 'heartbeat_at', 'created_at', 'sent_at')
+local state, silent = fields[1], tonumber(ARGV[4])
 if not state then redis.call('SREM', open, id) end
 if not state or finished[state] then return 0 end
-local since = math.max(tonumber(seen[3] or 0), tonumber(seen[5] or seen[4]))
-if seen[2] ~= ARGV[5] or now - since <= silent then return 0 end
+local since = math.max(tonumber(fields[3] or 0), tonumber(fields[5] or fields[4]))
+if fields[2] ~= ARGV[5] or now - since <= silent then return 0 end
 redis.call('HSET', job, 'error', ARGV[6])
 enter('failed', ARGV[7])
 return 1
 """
 )
-"""milliseconds without a sign of life, the attempts that were seen, error, message → 1 if the job has failed so."""
+"""Fail an orphaned job.
+
+Arguments: milliseconds without activity, the number of attempts in the record that was read, error, message. Returns 1
+if the job was failed."""
 
 REQUEST_CANCEL: Final = (
     _PRELUDE
     + """
-local seen = redis.call('HMGET', job, 'state', 'heartbeat_at')
-if not seen[1] or finished[seen[1]] then return seen[1] end
-if seen[1] == 'running' and now - seen[2] <= tonumber(ARGV[4]) then
+local fields = redis.call('HMGET', job, 'state', 'heartbeat_at')
+if not fields[1] or finished[fields[1]] then return fields[1] end
+if fields[1] == 'running' and now - fields[2] <= tonumber(ARGV[4]) then
   redis.call('HSET', job, 'stop', 1, 'message', 'asked to stop')
-  tell('message')
-  return seen[1]
+  emit('message')
+  return fields[1]
 end
 return enter('cancelled', 'stopped on request')
 """
 )
-"""milliseconds after which a running job is lost → the state that the job is in afterwards."""
+"""Request cancellation.
+
+Argument: milliseconds after which a running job is lost. Returns the state afterwards."""

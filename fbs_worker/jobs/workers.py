@@ -1,10 +1,10 @@
-"""Which workers there are: each gives a sign of life every few seconds, with what it does just now.
+"""Worker registry: each worker sends a heartbeat to Redis every few seconds, with its load.
 
-    fbs:workers          a sorted set: the workers' names by the time of their last sign
-    fbs:worker:<name>    that sign, as JSON
+    fbs:workers          sorted set: worker names by the time of their last heartbeat
+    fbs:worker:<name>    string: that heartbeat as JSON
 
-Times are Redis's own clock, so the clocks of workers and of who looks need not agree. A worker that ends takes its sign
-away; that of one that was killed goes by itself within a minute.
+Times are Redis's clock, so the clocks of workers and readers need not agree. A worker that ends deletes its entry; the
+entry of a killed worker expires within a minute.
 """
 
 from __future__ import annotations
@@ -20,17 +20,15 @@ import orjson
 from fbs_worker.core import redis as queue
 
 HEARTBEAT_SECONDS: Final = 2.0
-"""How often a worker gives a sign of life."""
+"""Interval of the heartbeats."""
 
 ALIVE_SECONDS: Final = 6.0
-"""A worker whose last sign is older than this is stuck, cut off from Redis, or dead."""
+"""A worker whose last heartbeat is older is stuck, cut off from Redis, or dead."""
 
-"""What makes a worker give them, for `app.steps["consumer"]`; a name, for nothing but a worker imports it."""
+_TTL_SECONDS: Final = 60
+_INDEX_KEY: Final = "fbs:workers"
 
-_KEPT_SECONDS: Final = 60
-_INDEX: Final = "fbs:workers"
-
-_TELL: Final = """
+_BEAT: Final = """
 local clock = redis.call('TIME')
 redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3])
 redis.call('ZADD', KEYS[1], clock[1] * 1000 + math.floor(clock[2] / 1000), ARGV[1])
@@ -50,15 +48,15 @@ def worker_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerHeartbeat:
-    """A worker's last sign of life.
+    """The last heartbeat of a worker.
 
     Attributes:
         name: the worker's name, `NAME@host`.
-        queues: the queues that it takes jobs from.
-        slots: how many jobs it can run at a time.
-        running: how many it runs.
-        taken: how many it has begun since it started, probes not counted; grows while it takes jobs.
-        age: seconds since the sign was given.
+        queues: the queues that it consumes.
+        slots: the number of its processes, i.e. of concurrent jobs.
+        running: the number of jobs that it runs.
+        taken: the number of jobs begun since its start, without probes.
+        age: seconds since the heartbeat.
     """
 
     name: str
@@ -70,16 +68,16 @@ class WorkerHeartbeat:
 
     @property
     def alive(self) -> bool:
-        """The worker's main loop goes round."""
+        """Whether the heartbeat is recent."""
         return self.age <= ALIVE_SECONDS
 
     @property
     def saturated(self) -> bool:
-        """It cannot take a further job now."""
+        """Whether all processes of the worker are busy."""
         return self.running >= self.slots
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return a JSON-ready dictionary."""
         return {
             "name": self.name,
             "queues": list(self.queues),
@@ -90,25 +88,30 @@ class WorkerHeartbeat:
         }
 
     @classmethod
-    def from_dict(cls, kept: Mapping[str, Any], *, age: float) -> Self:
-        """Back from `to_dict`, as old as it is now."""
-        return cls(**{**kept, "queues": tuple(kept["queues"]), "age": age})
+    def from_dict(cls, fields: Mapping[str, Any], *, age: float) -> Self:
+        """Parse the dictionary of `to_dict`.
+
+        Args:
+            fields: the dictionary.
+            age: seconds since the heartbeat, in place of the dictionary's.
+        """
+        return cls(**{**fields, "queues": tuple(fields["queues"]), "age": age})
 
 
 class WorkerRegistry:
-    """Where workers give their signs of life, and where to look for them.
+    """Writes and reads the heartbeats of workers.
 
     Args:
         redis_url: `redis://[:password@]host:port/db`.
 
     Raises:
-        SettingsError: the URL is not one. Every method raises QueueUnreachable when Redis does not answer.
+        SettingsError: the URL is not valid. Every method raises QueueUnreachable when Redis does not answer.
     """
 
     def __init__(self, redis_url: str) -> None:
         self._redis = queue.connect(redis_url)
         self._address = queue.address(redis_url)
-        self._tell = self._redis.register_script(_TELL)
+        self._beat = self._redis.register_script(_BEAT)
 
     def __enter__(self) -> Self:
         return self
@@ -117,42 +120,42 @@ class WorkerRegistry:
         self.close()
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection. The next call opens a new one."""
         self._redis.close()
 
-    def beat(self, sign: WorkerHeartbeat) -> None:
-        """Give a worker's sign of life."""
-        told = orjson.dumps(sign.to_dict()).decode()
+    def beat(self, heartbeat: WorkerHeartbeat) -> None:
+        """Store a worker's heartbeat."""
+        payload = orjson.dumps(heartbeat.to_dict()).decode()
         with queue.errors_translated(self._address):
-            self._tell(keys=[_INDEX, _key(sign.name)], args=[sign.name, told, _KEPT_SECONDS])
+            self._beat(keys=[_INDEX_KEY, _key(heartbeat.name)], args=[heartbeat.name, payload, _TTL_SECONDS])
 
     def remove(self, name: str) -> None:
-        """A worker ends: take its sign away."""
+        """Delete the entry of a worker that ends."""
         with queue.errors_translated(self._address), self._redis.pipeline() as pipe:
-            pipe.zrem(_INDEX, name)
+            pipe.zrem(_INDEX_KEY, name)
             pipe.delete(_key(name))
             pipe.execute()
 
     def now(self) -> datetime:
-        """Redis's clock, which all times of jobs and workers are of."""
+        """Return Redis's clock, the time base of jobs and workers."""
         with queue.errors_translated(self._address):
             seconds, micros = self._redis.time()
         return datetime.fromtimestamp(seconds + micros / 1e6, tz=UTC)
 
     def workers(self) -> Sequence[WorkerHeartbeat]:
-        """The last signs of all workers, by name; of those that were killed, too, for a minute."""
+        """List the last heartbeats by worker name; killed workers are included for a minute."""
         with queue.errors_translated(self._address):
-            told = cast("list[tuple[str, float]]", self._redis.zrange(_INDEX, 0, -1, withscores=True))
-            if not told:
+            entries = cast("list[tuple[str, float]]", self._redis.zrange(_INDEX_KEY, 0, -1, withscores=True))
+            if not entries:
                 return []
-            kept = cast("list[str | None]", self._redis.mget([_key(name) for name, _ in told]))
+            payloads = cast("list[str | None]", self._redis.mget([_key(name) for name, _ in entries]))
         now = self.now().timestamp()
-        found = [
-            WorkerHeartbeat.from_dict(orjson.loads(sign), age=max(0.0, now - at / 1000))
-            for (_, at), sign in zip(told, kept, strict=True)
-            if sign is not None
+        heartbeats = [
+            WorkerHeartbeat.from_dict(orjson.loads(payload), age=max(0.0, now - at / 1000))
+            for (_, at), payload in zip(entries, payloads, strict=True)
+            if payload is not None
         ]
-        return sorted(found, key=lambda sign: sign.name)
+        return sorted(heartbeats, key=lambda heartbeat: heartbeat.name)
 
 
 def _key(name: str) -> str:

@@ -324,7 +324,7 @@ def test_a_job_that_fails_says_which_and_why(place: Settings) -> None:
 
 def test_waiting_ends_and_the_job_goes_on(place: Settings, redis_url: str) -> None:
     away = place.model_copy(update={"fbs_redis_url": redis_url})  # no worker listens there
-    with pytest.raises(JobError, match="has not ended yet: it is queued") as caught:
+    with pytest.raises(JobError, match="has not finished: it is queued") as caught:
         IntegrationService(away, timeout=60).discover(domain="hr", timeout=0.1)
     assert caught.value.exit_code == EXIT_FAILED
     with Client(settings=away) as client:

@@ -142,7 +142,7 @@ def test_started_parts_are_stopped_when_a_later_one_fails(run_folder: Path) -> N
     with pytest.raises(QueueUnreachable):
         stack.up(Settings(fbs_home=home, fbs_redis_url="redis://127.0.0.1:1/0"))
     assert EmbeddedPostgres.find(home / "postgres") is None
-    with pytest.raises(JobError, match="`fbs worker` ended at its start: A job may take"):
+    with pytest.raises(JobError, match="`fbs worker` ended at its start: The time limit of a job"):
         stack.up(Settings(fbs_home=home, fbs_visibility_timeout=20), programs=("worker",))
     assert EmbeddedPostgres.find(home / "postgres") is None
     assert EmbeddedRedis.find(home / "redis") is None

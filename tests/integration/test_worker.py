@@ -252,7 +252,7 @@ def test_celery_s_events_tell_the_whole_story(client: Client, plain_celery: Cele
 
 def test_waiting_gives_up_after_its_timeout(client: Client, tmp_path: Path) -> None:
     job = send(client, "test.steps", gate=str(tmp_path / "gate"))
-    with pytest.raises(JobError, match="has not ended yet"):
+    with pytest.raises(JobError, match="has not finished"):
         job.wait(0.2)
     (tmp_path / "gate").touch()
     job.wait(PATIENCE)

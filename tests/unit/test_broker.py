@@ -34,7 +34,7 @@ def settings(url: str = "", **given: Any) -> Settings:
     ],
 )
 def test_a_broker(url: str, kind: str, place: str, is_job_store: bool) -> None:
-    broker = Broker.of(settings(url))
+    broker = Broker.from_settings(settings(url))
     assert (broker.kind, broker.address, broker.is_job_store) == (kind, place, is_job_store)
     assert "secret" not in repr(broker)
 

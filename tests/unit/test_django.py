@@ -139,7 +139,7 @@ def test_what_is_missing_is_a_warning() -> None:
         ({"zzz": 1}, NOT_VALID, "a key that is not known"),
         ({"page_size": 1}, NOT_VALID, "FBS_CONFIG['page_size'] is not valid"),
         ({"redis_url": f"http://:{SECRET}@x"}, WRONG_VALUE, "FBS_REDIS_URL is not a valid Redis URL"),
-        ({"broker_url": f"http://:{SECRET}@x"}, WRONG_VALUE, "FBS_BROKER_URL is not the URL of a broker"),
+        ({"broker_url": f"http://:{SECRET}@x"}, WRONG_VALUE, "FBS_BROKER_URL is not a valid broker URL"),
         ({"database_url": f"mysql://me:{SECRET}@x/y"}, WRONG_VALUE, "FBS_DATABASE_URL is not valid"),
         ({"secret_keys": SECRET}, WRONG_VALUE, "Key 1 of FBS_SECRET_KEYS is not a Fernet key"),
         ({"table_prefix": ""}, WRONG_VALUE, "table_prefix is not valid"),

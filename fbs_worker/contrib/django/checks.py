@@ -43,7 +43,7 @@ def _wrong(settings: Settings) -> Iterator[FBSError]:
 
     looks: list[tuple[bool, Callable[[], object]]] = [
         (bool(settings.fbs_redis_url), lambda: check_url(settings.fbs_redis_url)),
-        (bool(settings.fbs_broker_url), lambda: Broker.of(settings)),
+        (bool(settings.fbs_broker_url), lambda: Broker.from_settings(settings)),
         (bool(settings.fbs_database_url), lambda: home_database(settings)),
         (True, lambda: Vault.from_text(settings.fbs_secret_keys.get_secret_value())),
         (True, lambda: _check_prefixes(settings)),
