@@ -64,9 +64,10 @@ def configuration(settings: Settings) -> dict[str, Any]:
     broker = Broker.from_settings(settings)
     limit = settings.fbs_job_time_limit
     hard_limit = limit + max(1, min(_TIME_LIMIT_GRACE, limit // 10))
-    if hard_limit >= settings.fbs_visibility_timeout:
+    visibility_timeout = settings.fbs_visibility_timeout
+    if hard_limit >= visibility_timeout:
         raise SettingsError(
-            f"The time limit of a job is {hard_limit} s, not below FBS_VISIBILITY_TIMEOUT ({settings.fbs_visibility_timeout} s).",
+            f"The time limit of a job ({hard_limit} s) is not below FBS_VISIBILITY_TIMEOUT ({visibility_timeout} s).",
             hint=f"Set FBS_VISIBILITY_TIMEOUT above {hard_limit}, or lower FBS_JOB_TIME_LIMIT.",
         )
     return {
