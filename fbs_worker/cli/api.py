@@ -43,4 +43,4 @@ def api(
             note("Others can reach it, and what they send travels unencrypted: put a proxy with TLS before it.")
         notify_ready(ready_fd)
 
-    run_api(settings, tell=tell)
+    run_api(settings, on_ready=tell)

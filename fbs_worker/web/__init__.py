@@ -1,1 +1,1 @@
-"""The web application: HTTP API and pages."""
+"""Web application: HTTP API and HTML pages."""

@@ -1,4 +1,4 @@
-"""Serves the API from this process: what `fbs api` runs."""
+"""Serve the API with uvicorn in this process, for `fbs api`."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ from fbs_worker.core.sockets import LOOPBACK, is_loopback, listen_error, url_of
 from fbs_worker.jobs.app import make_app
 from fbs_worker.web.app import create_app
 
-END_SECONDS: Final = 5
-"""How long requests may go on after the server was told to end; what streams or waits ends at once."""
+SHUTDOWN_SECONDS: Final = 5
+"""Grace period of running requests on shutdown; long polls and event streams end at once."""
 
 _IDLE_SECONDS: Final = 30
 _BACKLOG: Final = 512
 
 
-def run_api(settings: Settings, *, tell: Callable[[str], None]) -> None:
-    """Serve the API until this process is told to stop (SIGTERM, SIGINT, SIGHUP).
+def run_api(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
+    """Serve the API until SIGTERM, SIGINT or SIGHUP.
 
     Args:
-        settings: what it works with.
-        tell: is told its address once it takes requests.
+        settings: the settings.
+        on_ready: called with the server's URL once it accepts requests.
 
     Raises:
-        SettingsError: it has no tokens and would be reachable from elsewhere, cannot listen where it should, or
-            another setting is not valid.
+        SettingsError: the address is not local and no token is configured, the server cannot listen there, or another
+            setting is not valid.
     """
     address = settings.fbs_api_address or LOOPBACK
     if not settings.fbs_api_tokens.get_secret_value().strip() and not is_loopback(address):
         raise SettingsError(
-            f"The API would answer others on {address}, but no token is set.",
+            f"The API would be reachable from other machines on {address}, but no token is set.",
             hint="Set FBS_API_TOKENS (`fbs new-token` makes one), or listen on 127.0.0.1.",
         )
     app = create_app(settings)
     make_app(settings, results=False).log.setup(loglevel="INFO", redirect_stdouts=False)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # each start and end of it is told by us
-    with closing(_listen(address, settings.fbs_api_port)) as taken:
-        asyncio.run(_serve(app, settings, taken, tell))
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # `fbs api` reports start and end
+    with closing(_listen(address, settings.fbs_api_port)) as listener:
+        asyncio.run(_serve(app, settings, listener, on_ready))
 
 
-async def _serve(app: FastAPI, settings: Settings, taken: socket.socket, tell: Callable[[str], None]) -> None:
+async def _serve(app: FastAPI, settings: Settings, listener: socket.socket, on_ready: Callable[[str], None]) -> None:
     proxies = [part.strip() for part in settings.fbs_api_proxies.split(",") if part.strip()]
     config = uvicorn.Config(
         app,
@@ -62,35 +62,35 @@ async def _serve(app: FastAPI, settings: Settings, taken: socket.socket, tell: C
         proxy_headers=bool(proxies),
         forwarded_allow_ips=proxies,
         timeout_keep_alive=_IDLE_SECONDS,
-        timeout_graceful_shutdown=END_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
-    server = _Server(config, ready=lambda: tell(_url(taken)))
+    server = _Server(config, on_ready=lambda: on_ready(_url(listener)))
     loop = asyncio.get_running_loop()
 
-    def end() -> None:
+    def shut_down() -> None:
         app.state.closing.set()
         server.should_exit = True
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, end)
-    await server.serve(sockets=[taken])
+        loop.add_signal_handler(number, shut_down)
+    await server.serve(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn's server; it says when it takes requests, and leaves signals to us.
+    """Uvicorn's server with a start-up callback, and without signal handlers of its own.
 
     Args:
-        config: uvicorn's.
-        ready: is called when it takes requests.
+        config: uvicorn's configuration.
+        on_ready: called once the server accepts requests.
     """
 
-    def __init__(self, config: uvicorn.Config, *, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, *, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._ready()
+        self._on_ready()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -100,15 +100,15 @@ class _Server(uvicorn.Server):
 def _listen(address: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        taken = socket.create_server((address.strip("[]"), port), family=family, backlog=_BACKLOG)
+        listener = socket.create_server((address.strip("[]"), port), family=family, backlog=_BACKLOG)
     except (OSError, OverflowError) as exc:
         raise listen_error("The API", address, port, exc, setting="FBS_API") from exc
-    # what is accepted has it, too: asyncio sees to that only for sockets of its own making, and each answer would wait
-    # for the other side's delayed acknowledgement (40 ms)
-    taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return taken
+    # accepted sockets inherit it: asyncio sets it only on sockets of its own, and without it each response would wait
+    # for the client's delayed acknowledgement (40 ms)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
-def _url(taken: socket.socket) -> str:
-    host, port = taken.getsockname()[:2]
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
     return url_of(host, port)

@@ -82,10 +82,10 @@ def test_it_ends_when_it_is_told_to(served: CommandLine, number: signal.Signals)
 @pytest.mark.parametrize(
     ("variables", "error"),
     [
-        ({"FBS_API_ADDRESS": "0.0.0.0"}, "The API would answer others on 0.0.0.0, but no token is set."),
+        ({"FBS_API_ADDRESS": "0.0.0.0"}, "The API would be reachable from other machines on 0.0.0.0, but no token is set."),
         ({"FBS_API_TOKENS": "ci:write:nope"}, "Entry 1 of FBS_API_TOKENS is not name:scope:hash."),
         ({"FBS_API_ADDRESS": "192.0.2.1", "FBS_API_TOKENS": f"ci:read:{'0' * 64}"}, "The API cannot listen on 192.0.2.1"),
-        ({"FBS_ALLOWED_HOSTS": "10.0.0.0/99"}, "FBS_ALLOWED_HOSTS has no network '10.0.0.0/99'."),
+        ({"FBS_ALLOWED_HOSTS": "10.0.0.0/99"}, "'10.0.0.0/99' in FBS_ALLOWED_HOSTS is not a network."),
     ],
 )  # fmt: skip
 def test_what_keeps_it_from_starting_is_told(served: CommandLine, variables: dict[str, str], error: str) -> None:

@@ -56,7 +56,7 @@ def app(settings: MakeSettings) -> Iterator[FastAPI]:
     """The API in this process."""
     made = create_app(settings(fbs_api_rate=0))
     yield made
-    for part in (made.state.client, made.state.places, made.state.idempotency):
+    for part in (made.state.client, made.state.databases, made.state.idempotency):
         part.close()
 
 

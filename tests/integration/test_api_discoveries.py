@@ -37,7 +37,7 @@ def connection(database: DatabaseConfig) -> Iterator[Connection]:
 def app(settings: MakeSettings) -> Iterator[FastAPI]:
     made = create_app(settings(fbs_api_rate=0))
     yield made
-    for part in (made.state.client, made.state.places, made.state.idempotency):
+    for part in (made.state.client, made.state.databases, made.state.idempotency):
         part.close()
 
 
@@ -239,7 +239,7 @@ def test_a_locked_catalogue_does_not_hold_up_for_ever(
     app: FastAPI, asking: Asking, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(connection, model("name", name="sale.order"))
-    monkeypatch.setattr(app.state.places._connections, "_seconds", 1.0)
+    monkeypatch.setattr(app.state.databases._pools, "_seconds", 1.0)
     with connection.cursor() as cursor:
         cursor.execute("LOCK TABLE fbs_discoveries")
     began = time.monotonic()

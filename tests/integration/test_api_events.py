@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from fbs_worker.jobs.store import JobStore
 from fbs_worker.web.api import sse
-from fbs_worker.web.api.long_poll import Waiting
+from fbs_worker.web.api.long_poll import JobWaiters
 from fbs_worker.web.api.response_models import EventBody
 from tests.conftest import MakeSettings
 from tests.support.api_server import WRITER, api_server, bearer
@@ -103,21 +103,21 @@ def _next_event(lines: Iterator[str]) -> dict[str, Any]:
 
 
 def test_silence_is_broken(asking: Asking, store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "EVERY_SECONDS", 1)
+    monkeypatch.setattr(sse, "KEEPALIVE_SECONDS", 1)
     store.create("job-1", action="discover")
     threading.Timer(2.5, lambda: store.request_cancel("job-1")).start()
     text = asking.get(EVENTS).text
-    assert ": still here\n\n" in text
+    assert ": keep-alive\n\n" in text
     assert [one["state"] for one in read(text)] == ["queued", "cancelled"]
 
 
 def test_only_so_many_follow_and_each_gives_its_place_back(app: FastAPI, asking: Asking, store: JobStore) -> None:
     run_through(store)
-    places = app.state.places
-    places.waiting = Waiting(places.jobs, most=1)
+    databases = app.state.databases
+    databases.waiters = JobWaiters(databases.jobs, limit=1)
     for _ in range(3):
         assert asking.get(EVENTS).status_code == 200
-    with places.waiting.place():
+    with databases.waiters.slot():
         refused = asking.get(EVENTS)
         assert (refused.status_code, refused.json()["code"]) == (503, "too_busy")
 

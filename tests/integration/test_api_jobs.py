@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fbs_worker.core.errors import OdooAccessDenied, OdooTimeout, SolutionConflict
 from fbs_worker.jobs.store import JobStore
 from fbs_worker.web.api.errors import TooBusy
-from fbs_worker.web.api.long_poll import Waiting
+from fbs_worker.web.api.long_poll import JobWaiters
 from fbs_worker.web.api.response_models import JobAnswer, JobsAnswer
 from tests.support.asgi import Asking
 
@@ -148,11 +148,11 @@ def test_a_wait_has_its_limits(asking: Asking, store: JobStore, wait: str) -> No
 
 
 def test_only_so_many_wait(app: FastAPI, asking: Asking, store: JobStore) -> None:
-    places = app.state.places
-    places.waiting = Waiting(places.jobs, most=1)
-    with places.waiting.place():
+    databases = app.state.databases
+    databases.waiters = JobWaiters(databases.jobs, limit=1)
+    with databases.waiters.slot():
         with pytest.raises(TooBusy):
-            places.waiting.enter()
+            databases.waiters.acquire()
         refused = asking.post(f"{HR}?wait=30")
         assert (refused.status_code, refused.json()["code"]) == (503, "too_busy")
         assert refused.headers["retry-after"]
@@ -168,7 +168,7 @@ def test_a_server_that_ends_lets_nobody_wait(app: FastAPI, asking: Asking, store
     began = time.monotonic()
     assert asking.post(f"{HR}?wait=60").status_code == 202
     assert time.monotonic() - began < 10
-    with closing(app.state.places.jobs.watch(store.open()[0].id)) as events:
+    with closing(app.state.databases.jobs.watch(store.open()[0].id)) as events:
         assert next(events) is not None
 
 
@@ -176,7 +176,7 @@ def test_who_has_gone_is_not_waited_for(app: FastAPI, store: JobStore) -> None:
     """A client that hangs up: its place is free within seconds."""
     gone = asyncio.run(_asked_and_gone(app))
     assert gone < 10
-    app.state.places.waiting.enter()
+    app.state.databases.waiters.acquire()
     assert len(store.open()) == 1
 
 

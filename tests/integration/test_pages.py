@@ -342,7 +342,7 @@ def test_nobody_foresaw_it(site: Ground, monkeypatch: pytest.MonkeyPatch, caplog
 
     monkeypatch.setattr(user.app.state.client, "list", broken)
     page = user.get("/", status=500)
-    assert "mistake in fbs-worker" in words(page)
+    assert "this is a bug in fbs-worker" in words(page)
     assert "hunter2" not in page.text_content()
     assert "the page / failed" in caplog.text
 

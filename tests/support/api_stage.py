@@ -75,6 +75,6 @@ def open_stage(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, folder: 
             try:
                 yield ApiStage(settings=settings, app=app, asking=Asking(app=app), client=client, target=target)
             finally:
-                app.state.places.close()
+                app.state.databases.close()
                 app.state.client.close()
                 app.state.idempotency.close()

@@ -15,8 +15,8 @@ from fbs_worker.web.api import errors as http
 from fbs_worker.web.api.problems import (
     STATUS,
     Problem,
-    error_of,
-    kind_of,
+    error_class,
+    error_from_dict,
     problem_response,
     problem_responses,
     status_of,
@@ -122,8 +122,8 @@ def test_each_error_becomes_a_problem(kind: type[FBSError]) -> None:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_an_error_comes_back_from_a_jobs_record(kind: type[FBSError]) -> None:
     error = kind("Something is wrong.", hint="Do something.", **CONTEXT)
-    again = error_of(error.to_dict())
-    assert type(again) is kind_of(kind.code)
+    again = error_from_dict(error.to_dict())
+    assert type(again) is error_class(kind.code)
     assert again.to_dict() == error.to_dict()
 
 
@@ -133,8 +133,10 @@ def test_codes_are_each_ones_own() -> None:
 
 
 def test_a_record_with_a_code_that_is_not_known_is_our_mistake() -> None:
-    assert type(error_of({"code": "from the future", "message": "x"})) is core.InternalError
-    assert error_of({"code": "usage", "context": {"message": "x", "hint": "y", "field": "z"}}).context == {"field": "z"}
+    assert type(error_from_dict({"code": "from the future", "message": "x"})) is core.InternalError
+    assert error_from_dict({"code": "usage", "context": {"message": "x", "hint": "y", "field": "z"}}).context == {
+        "field": "z"
+    }
 
 
 def test_it_tells_when_to_try_again() -> None:

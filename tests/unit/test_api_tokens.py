@@ -21,19 +21,19 @@ def test_whoever_has_a_token_is_known_and_nobody_else() -> None:
     text = f"# who\n{Entry.of(reader, name='look', scope='read')},\n {Entry.of(writer, name='ci', scope='write')} \n"
     tokens = Tokens.parse(text)
     assert tokens
-    look, ci = tokens.caller(reader), tokens.caller(writer)
+    look, ci = tokens.authenticate(reader), tokens.authenticate(writer)
     assert look is not None
     assert (look.name, look.scopes) == ("look", frozenset({"read"}))
     assert ci is not None
     assert (ci.name, ci.scopes) == ("ci", frozenset({"read", "write"}))
     assert tokens.by_id(ci.token_id) == ci
     for other in (new_token(), "", reader[:-1], f"{reader}x", "tökén"):
-        assert tokens.caller(other) is None
+        assert tokens.authenticate(other) is None
 
 
 def test_an_entry_that_is_gone_or_changed_is_nobody_any_more() -> None:
     token = new_token()
-    before = Entry.of(token, name="ci", scope="write").caller
+    before = Entry.of(token, name="ci", scope="write").principal
     for now in (
         Entry.of(token, name="ci", scope="read"),
         Entry.of(token, name="other", scope="write"),
@@ -44,13 +44,13 @@ def test_an_entry_that_is_gone_or_changed_is_nobody_any_more() -> None:
 
 def test_a_hash_of_something_weak_lets_nobody_in() -> None:
     tokens = Tokens([Entry.of("secret", name="ci", scope="write")])
-    assert tokens.caller("secret") is None
+    assert tokens.authenticate("secret") is None
 
 
 def test_two_tokens_may_have_one_name_while_one_takes_the_others_place() -> None:
     old, new = new_token(), new_token()
     tokens = Tokens([Entry.of(old, name="ci", scope="read"), Entry.of(new, name="ci", scope="read")])
-    found = [tokens.caller(token) for token in (old, new)]
+    found = [tokens.authenticate(token) for token in (old, new)]
     assert [caller.name for caller in found if caller] == ["ci", "ci"]
     assert found[0] != found[1]
 
@@ -75,7 +75,7 @@ def test_what_is_no_entry_is_told_by_its_number_alone(entry: str) -> None:
 @pytest.mark.parametrize("entry", ["{}", "ci:write:{}", "ci:{}"])
 def test_a_token_itself_in_the_settings_is_refused_and_not_repeated(entry: str) -> None:
     token = new_token()
-    with pytest.raises(SettingsError, match="holds a token itself") as told:
+    with pytest.raises(SettingsError, match="contains a token instead of its hash") as told:
         Tokens.parse(entry.format(token))
     assert token not in str(told.value.to_dict())
 
@@ -91,4 +91,4 @@ def test_an_entry_that_could_not_be_read_back_is_not_made(name: str, scope: str)
 def test_a_hash_does_not_show() -> None:
     entry = Entry.of(new_token(), name="ci", scope="read")
     assert entry.hash not in repr(entry)
-    assert entry.hash[:8] not in entry.caller.token_id
+    assert entry.hash[:8] not in entry.principal.token_id

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fbs_worker.catalogue.model import Change, ChangeReport, DiscoveryType
-from fbs_worker.web.pages.changes import Net, between
+from fbs_worker.web.pages.changes import NetChange, summarise_changes
 
 
 def report(
@@ -22,8 +22,8 @@ def change(name: str = "sale.order", version: str = "1.0", before: str | None = 
     )
 
 
-def net(*reports: dict[str, Any]) -> list[Net]:
-    told = between(reports, most=100)
+def net(*reports: dict[str, Any]) -> list[NetChange]:
+    told = summarise_changes(reports, most=100)
     return [one for changes in told.shown.values() for one in changes]
 
 
@@ -33,23 +33,23 @@ def test_one_refresh_is_as_it_was() -> None:
         changed=[change("b", "1.1", "1.0", "fields.x")],
         removed=[change("c", "2.0", "2.0")],
     )
-    told = between([one], most=100)
+    told = summarise_changes([one], most=100)
     assert told.counts == {"added": 1, "changed": 1, "removed": 1}
     assert told.shown["changed"][0].fields == ("fields.x",)
     assert told.shown["removed"][0].name == "c"
 
 
 def test_what_comes_and_goes_is_nothing() -> None:
-    assert between([report(added=[change()]), report(removed=[change()])], most=9).nothing
-    assert between([], most=9).nothing
-    assert between([{}], most=9).nothing
+    assert summarise_changes([report(added=[change()]), report(removed=[change()])], most=9).nothing
+    assert summarise_changes([], most=9).nothing
+    assert summarise_changes([{}], most=9).nothing
 
 
 def test_what_came_and_changed_came() -> None:
     told = net(
         report(added=[change()]), report(changed=[change("sale.order", "2.0", "1.0", "fields.x", breaking=True)])
     )
-    assert told == [Net(kind="added", type="model", name="sale.order", version="2.0")]
+    assert told == [NetChange(kind="added", type="model", name="sale.order", version="2.0")]
 
 
 def test_two_changes_are_one() -> None:
@@ -58,7 +58,7 @@ def test_two_changes_are_one() -> None:
         report(changed=[change("m", "2.1", "2.0", "fields.b")]),
     )
     assert told == [
-        Net(kind="changed", type="model", name="m", version="2.1", previous="1.0", fields=("fields.a", "fields.b"), breaking=True)
+        NetChange(kind="changed", type="model", name="m", version="2.1", previous="1.0", fields=("fields.a", "fields.b"), breaking=True)
     ]  # fmt: skip
 
 
@@ -80,6 +80,6 @@ def test_breaking_ones_come_first_then_by_type() -> None:
         change("y", "1.1", "1.0"),
         change("x", "2.0", "1.0", breaking=True, kind=feature),
     ]
-    told = between([report(changed=changed)], most=3)
+    told = summarise_changes([report(changed=changed)], most=3)
     assert [one.name for one in told.shown["changed"]] == ["x", "z", "y"]
     assert told.counts["changed"] == 4

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fbs_worker.jobs.model import EventKind, JobEvent, JobState
-from fbs_worker.web.pages.catalog import fields_of, matching
+from fbs_worker.web.pages.catalogue import fields_of, matching
 from fbs_worker.web.pages.jobs import steps_of
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from fbs_worker.core.settings import Settings
 from fbs_worker.web.api.auth import SESSION_COOKIE
-from fbs_worker.web.api.tokens import LOCAL, Caller, Entry, Tokens, new_token
+from fbs_worker.web.api.tokens import LOCAL, Entry, Principal, Tokens, new_token
 from fbs_worker.web.pages.login import safe_path
 from fbs_worker.web.pages.session import SECONDS, Sessions
 
@@ -28,13 +28,13 @@ class Clock:
         return self.now
 
 
-def begun(sessions: Sessions, caller: Caller = READER.caller, *, https: bool = False) -> SimpleCookie:
+def begun(sessions: Sessions, caller: Principal = READER.principal, *, https: bool = False) -> SimpleCookie:
     answer = Response()
     sessions.begin(answer, caller, https=https)
     return SimpleCookie(answer.headers["set-cookie"])
 
 
-def cookie(sessions: Sessions, caller: Caller = READER.caller) -> str:
+def cookie(sessions: Sessions, caller: Principal = READER.principal) -> str:
     return begun(sessions, caller)[SESSION_COOKIE].value
 
 
@@ -46,8 +46,8 @@ def request(value: str = "") -> Request:
 def test_a_session_is_its_callers() -> None:
     sessions = Sessions(BOTH)
     assert sessions.needed
-    assert sessions.caller(cookie(sessions)) == READER.caller
-    assert sessions.caller(cookie(sessions, WRITER.caller)) == WRITER.caller
+    assert sessions.principal(cookie(sessions)) == READER.principal
+    assert sessions.principal(cookie(sessions, WRITER.principal)) == WRITER.principal
 
 
 def test_the_cookie_holds_no_token_and_is_for_us_alone() -> None:
@@ -68,16 +68,16 @@ def test_it_ends() -> None:
     sessions = Sessions(BOTH, clock=clock)
     value = cookie(sessions)
     clock.now += SECONDS - 1
-    assert sessions.caller(value) == READER.caller
+    assert sessions.principal(value) == READER.principal
     clock.now += 1
-    assert sessions.caller(value) is None
+    assert sessions.principal(value) is None
 
 
 @pytest.mark.parametrize("left", [Tokens([WRITER]), Tokens([Entry(name="read", scope="write", hash=READER.hash)])])
 def test_it_ends_with_its_token(left: Tokens) -> None:
     key = b"k" * 32
     value = cookie(Sessions(BOTH, keys=[key]))
-    assert Sessions(left, keys=[key]).caller(value) is None
+    assert Sessions(left, keys=[key]).principal(value) is None
 
 
 def test_who_cannot_sign_has_none() -> None:
@@ -92,13 +92,13 @@ def test_who_cannot_sign_has_none() -> None:
         body,
         f"{body}.",
         f"{body}.{signature[:-1]}",
-        f"{version}.{WRITER.caller.token_id}.{ends}.{nonce}.{signature}",
-        f"{version}.{READER.caller.token_id}.9{ends}.{nonce}.{signature}",
+        f"{version}.{WRITER.principal.token_id}.{ends}.{nonce}.{signature}",
+        f"{version}.{READER.principal.token_id}.9{ends}.{nonce}.{signature}",
         f"{body}.{'é' * 10}",
         "x" * 5_000,
         cookie(Sessions(BOTH)),
     ):
-        assert sessions.caller(made) is None
+        assert sessions.principal(made) is None
 
 
 def test_a_form_is_bound_to_its_session() -> None:
@@ -125,7 +125,7 @@ def test_keys_can_be_changed() -> None:
     old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
     made = [Sessions.of(Settings(fbs_secret_keys=SecretStr(keys)), BOTH) for keys in (old, f"{new},{old}", new)]
     value = cookie(made[0])
-    assert [sessions.caller(value) for sessions in made] == [READER.caller, READER.caller, None]
+    assert [sessions.principal(value) for sessions in made] == [READER.principal, READER.principal, None]
     form = made[0].form_token(request(value))
     assert [sessions.is_form_token(request(value), form) for sessions in made] == [True, True, False]
 

@@ -1,14 +1,14 @@
-"""Who may: every request passes here before anything else looks at it.
+"""Authentication and authorisation: the outermost ASGI middleware, and the scopes that routes require.
 
-Everything asks for a token, `/api/v1/openapi.json`, health and figures too; a page sends who has none to `/login`. What
-is open is what one needs to log in: `OPEN`. Routes then say what they need by `require_read` or `require_write`, and
-find who asks in `caller_of`.
+Every path needs a token, `/api/v1/openapi.json`, health and metrics included; `PUBLIC_PATHS`, which the log-in needs,
+are the exception. A page without a session redirects to `/login`. Routes declare their scope by `require_read` or
+`require_write` and get the authenticated `Principal` from `principal_of`.
 
-A session (a cookie that the pages give for a token) opens the pages, and the events of a job to their live parts; it
-never opens another path of the API. The pages say whose a cookie is (`app.state.session_caller`), and how a person is
-told of a refusal (`app.state.error_page`).
+A session cookie, which the pages issue for a token, authenticates the pages and the event streams of jobs, never
+another path of the API. The pages register how to resolve a cookie (`app.state.session_principal`) and how to render an
+error (`app.state.error_page`).
 
-Where no token is set, whoever is on this machine is the caller `local` and may do everything.
+Without configured tokens, every request from this machine runs as the principal `local`, with all scopes.
 """
 
 from __future__ import annotations
@@ -28,39 +28,53 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fbs_worker.core.errors import FBSError
 from fbs_worker.core.settings import Settings
-from fbs_worker.web.api.csrf import SAFE_METHODS, check_local, check_site
+from fbs_worker.web.api.csrf import SAFE_METHODS, check_local, check_origin
 from fbs_worker.web.api.errors import MediaTypeWrong, NotAuthenticated, ScopeMissing, TooManyRequests
-from fbs_worker.web.api.problems import problem_response, unexpected
-from fbs_worker.web.api.rate_limit import WRONG_TOKENS_PER_MINUTE, Limiter, announced_length, counted, too_large
-from fbs_worker.web.api.tokens import LOCAL, READ, WRITE, Caller, Tokens
+from fbs_worker.web.api.problems import problem_response, unexpected_error
+from fbs_worker.web.api.rate_limit import (
+    WRONG_TOKENS_PER_MINUTE,
+    RateLimiter,
+    body_too_large,
+    content_length,
+    limited_body,
+)
+from fbs_worker.web.api.tokens import LOCAL, READ, WRITE, Principal, Tokens
 
-__all__ = ["SESSION_COOKIE", "Caller", "Guard", "caller_of", "check_token", "require_read", "require_write"]
+__all__ = [
+    "SESSION_COOKIE",
+    "AccessMiddleware",
+    "Principal",
+    "check_token",
+    "principal_of",
+    "require_read",
+    "require_write",
+]
 
 SESSION_COOKIE: Final = "fbs_session"
 
 API: Final = "/api/"
 METRICS: Final = ("/metrics", "/metrics/")
 LOGIN: Final = "/login"
-OPEN: Final = ("/login", "/login/", "/static/")
-"""Paths that need no token; the last one with all that lies under it."""
+PUBLIC_PATHS: Final = ("/login", "/login/", "/static/")
+"""Paths that need no token; the last one is a prefix."""
 
-SessionCaller = Callable[[str], Caller | None]
-"""Whose session a cookie's value stands for; None when it is none, or none any more."""
+SessionPrincipal = Callable[[str], Principal | None]
+"""Resolve a session cookie's value; None if it is invalid or expired."""
 
 ErrorPage = Callable[[Request, FBSError], Response]
-"""An error as a page."""
+"""Render an error as an HTML page."""
 
 _EVENTS: Final = re.compile(r"/api/v1/jobs/[^/]+/events/?")
 _JSON: Final = re.compile(rb"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE | re.DOTALL)
-_HOW: Final = "Send a token: Authorization: Bearer fbs_…; `fbs new-token` makes one."
-_NO_TOKEN: Final = "This needs a token."  # noqa: S105 -- words
+_TOKEN_HINT: Final = "Send a token: Authorization: Bearer fbs_…; `fbs new-token` makes one."  # noqa: S105 -- a hint
+_NO_TOKEN: Final = "This needs a token."  # noqa: S105 -- a message
 _DEFAULT_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cache-control", b"no-store"),
 )
-"""What each answer says where it does not say it otherwise."""
+"""Response headers, unless the response sets its own."""
 
 _log = logging.getLogger(__name__)
 _bearer = HTTPBearer(
@@ -71,126 +85,137 @@ _bearer = HTTPBearer(
 )
 
 
-def caller_of(connection: HTTPConnection) -> Caller:
-    """Who sends this request.
+def principal_of(connection: HTTPConnection) -> Principal:
+    """The principal that `AccessMiddleware` authenticated for this request.
 
     Raises:
-        NotAuthenticated: nobody who is known: it is on an open path.
+        NotAuthenticated: the request has none, which only happens on a public path.
     """
-    caller: Caller | None = connection.scope["state"].get("caller")
-    if caller is None:
-        raise NotAuthenticated(_NO_TOKEN, hint=_HOW)
-    return caller
+    principal: Principal | None = connection.scope["state"].get("principal")
+    if principal is None:
+        raise NotAuthenticated(_NO_TOKEN, hint=_TOKEN_HINT)
+    return principal
 
 
-def check_token(connection: HTTPConnection, token: str) -> Caller:
-    """Who holds a token that somebody gave in another way than by the header: the log-in of the pages.
+def check_token(connection: HTTPConnection, token: str) -> Principal:
+    """Authenticate a token that arrived outside the Authorization header, as in the log-in form.
 
     Args:
-        connection: the request.
-        token: what was given.
+        connection: the request; wrong tokens count against its address.
+        token: the token as submitted.
 
     Raises:
-        NotAuthenticated: nobody holds it.
-        TooManyRequests: nobody does, and this address has tried too many.
+        NotAuthenticated: the token is not configured.
+        TooManyRequests: the token is not configured, and this address exceeded its limit of wrong tokens.
     """
     state = connection.app.state
-    return _holder(state.tokens, state.wrong_tokens, token, connection.client.host if connection.client else None)
+    client = connection.client.host if connection.client else None
+    return _authenticate(state.tokens, state.wrong_tokens, token, client)
 
 
-async def require_read(request: Request, _: Annotated[Any, Security(_bearer, scopes=[READ])]) -> Caller:
-    """A route's dependency: whoever asks may read."""
+async def require_read(request: Request, _: Annotated[Any, Security(_bearer, scopes=[READ])]) -> Principal:
+    """FastAPI dependency: require the scope `read`.
+
+    Raises:
+        NotAuthenticated: the request has no principal.
+        ScopeMissing: its token lacks the scope.
+    """
     return _with_scope(request, READ)
 
 
-async def require_write(request: Request, _: Annotated[Any, Security(_bearer, scopes=[WRITE])]) -> Caller:
-    """A route's dependency: whoever asks may write."""
+async def require_write(request: Request, _: Annotated[Any, Security(_bearer, scopes=[WRITE])]) -> Principal:
+    """FastAPI dependency: require the scope `write`.
+
+    Raises:
+        NotAuthenticated: the request has no principal.
+        ScopeMissing: its token lacks the scope.
+    """
     return _with_scope(request, WRITE)
 
 
-class Guard:
-    """The first of the application's middlewares: who asks, how often, with how much, and what every answer says.
+class AccessMiddleware:
+    """Outermost ASGI middleware: authentication, rate limit, body limit, security headers, audit log of writes.
 
     Args:
-        app: what lies behind.
-        settings: the limits.
-        tokens: who may.
-        wrong_tokens: counts wrong tokens per address.
+        app: the wrapped application.
+        settings: FBS_API_RATE and FBS_API_MAX_BODY.
+        tokens: the configured tokens.
+        wrong_tokens: limits wrong tokens per client address.
     """
 
-    def __init__(self, app: ASGIApp, *, settings: Settings, tokens: Tokens, wrong_tokens: Limiter) -> None:
+    def __init__(self, app: ASGIApp, *, settings: Settings, tokens: Tokens, wrong_tokens: RateLimiter) -> None:
         self._app = app
         self._tokens = tokens
         self._wrong_tokens = wrong_tokens
-        self._requests = Limiter(settings.fbs_api_rate)
-        self._most = settings.fbs_api_max_body
+        self._requests = RateLimiter(settings.fbs_api_rate)
+        self._max_body = settings.fbs_api_max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or refuse it."""
+        """Pass a request on, or answer it with an error or a redirect to the log-in."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         began = time.monotonic()
-        answer = _Answer(send)
-        caller: Caller | None = None
+        sender = _HeaderSender(send)
+        principal: Principal | None = None
         try:
             headers = dict(scope["headers"])
-            caller = self._caller(scope, headers)
-            scope.setdefault("state", {})["caller"] = caller
-            if caller is None and not _is_open(scope["path"]):
-                await _to_login(scope, headers)(scope, receive, answer.send)
+            principal = self._principal(scope, headers)
+            scope.setdefault("state", {})["principal"] = principal
+            if principal is None and not _is_public(scope["path"]):
+                await _login_redirect(scope, headers)(scope, receive, sender.send)
                 return
-            if caller is not None:
-                self._requests.take(caller.name)
+            if principal is not None:
+                self._requests.take(principal.name)
             self._check_body(scope, headers)
-            await self._app(scope, counted(receive, self._most), answer.send)
+            await self._app(scope, limited_body(receive, self._max_body), sender.send)
         except FBSError as exc:
-            await _refusal(scope, exc)(scope, receive, answer.send)
+            await _error_response(scope, exc)(scope, receive, sender.send)
         except Exception:
             _log.exception("%s %s failed", scope["method"], scope["path"])
-            if answer.status:  # half of it is sent: the server closes the connection, so that nobody takes it for whole
+            if sender.status:  # partly sent: the server has to close the connection, or it would pass for complete
                 raise
-            await _refusal(scope, unexpected())(scope, receive, answer.send)
+            await _error_response(scope, unexpected_error())(scope, receive, sender.send)
         finally:
-            if caller is not None and scope["method"] not in SAFE_METHODS:
+            if principal is not None and scope["method"] not in SAFE_METHODS:
                 spent = (time.monotonic() - began) * 1000
-                words = "%s: %s %s %d, %.0f ms"
-                _log.info(words, caller.name, scope["method"], quote(scope["path"]), answer.status, spent)
+                template = "%s: %s %s %d, %.0f ms"
+                _log.info(template, principal.name, scope["method"], quote(scope["path"]), sender.status, spent)
 
-    def _caller(self, scope: Scope, headers: dict[bytes, bytes]) -> Caller | None:
-        """Who asks; None for nobody who is known, where that may be answered by a page."""
+    def _principal(self, scope: Scope, headers: dict[bytes, bytes]) -> Principal | None:
+        """Authenticate a request; None if it has no session on a path that a page may answer."""
         path, method = scope["path"], scope["method"]
         page = not _is_api(path)
         client = scope["client"][0] if scope.get("client") else None
         if not self._tokens:
             check_local(headers, client)
-            check_site(headers, method, page=page)
+            check_origin(headers, method, page=page)
             return LOCAL
-        given = headers.get(b"authorization")
-        if given is not None:
-            kind, _, token = given.decode("latin-1").partition(" ")
-            if kind.lower() != "bearer":
-                raise NotAuthenticated("Only bearer tokens are known.", hint=_HOW)
-            return _holder(self._tokens, self._wrong_tokens, token.strip(), client)
+        authorization = headers.get(b"authorization")
+        if authorization is not None:
+            scheme, _, token = authorization.decode("latin-1").partition(" ")
+            if scheme.lower() != "bearer":
+                raise NotAuthenticated("Only bearer tokens are supported.", hint=_TOKEN_HINT)
+            return _authenticate(self._tokens, self._wrong_tokens, token.strip(), client)
         if page or (method == "GET" and _EVENTS.fullmatch(path)):
-            check_site(headers, method, page=page)
-            found = _session(scope, headers)
-            if found is not None or page:
-                return found
-        raise NotAuthenticated(_NO_TOKEN, hint=_HOW)
+            check_origin(headers, method, page=page)
+            principal = _session_principal(scope, headers)
+            if principal is not None or page:
+                return principal
+        raise NotAuthenticated(_NO_TOKEN, hint=_TOKEN_HINT)
 
     def _check_body(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
-        length = announced_length(headers)
-        if length > self._most:
-            raise too_large(self._most)
+        length = content_length(headers)
+        if length > self._max_body:
+            raise body_too_large(self._max_body)
         if not (length or b"transfer-encoding" in headers) or not scope["path"].startswith(API):
             return
         if not _JSON.fullmatch(headers.get(b"content-type", b"").strip()):
-            raise MediaTypeWrong("The body is not said to be JSON.", hint="Send Content-Type: application/json.")
+            raise MediaTypeWrong("The body's media type is not JSON.", hint="Send Content-Type: application/json.")
 
 
-class _Answer:
-    """An answer on its way: gets the headers that every answer has, and is asked for its status."""
+class _HeaderSender:
+    """Add the default headers to a response, and record its status."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -200,8 +225,8 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = list(message.get("headers", ()))
-            there = {name.lower() for name, _ in headers}
-            message = {**message, "headers": headers + [item for item in _DEFAULT_HEADERS if item[0] not in there]}
+            present = {name.lower() for name, _ in headers}
+            message = {**message, "headers": headers + [item for item in _DEFAULT_HEADERS if item[0] not in present]}
         await self._send(message)
 
 
@@ -209,57 +234,58 @@ def _is_api(path: str) -> bool:
     return path.startswith(API) or path in METRICS
 
 
-def _is_open(path: str) -> bool:
-    return path in OPEN or path.startswith(OPEN[-1])
+def _is_public(path: str) -> bool:
+    return path in PUBLIC_PATHS or path.startswith(PUBLIC_PATHS[-1])
 
 
-def _with_scope(request: Request, scope: str) -> Caller:
-    caller = caller_of(request)
-    if scope not in caller.scopes:
+def _with_scope(request: Request, scope: str) -> Principal:
+    principal = principal_of(request)
+    if scope not in principal.scopes:
+        scopes = ", ".join(sorted(principal.scopes))
         raise ScopeMissing(
-            f"This needs a token with the scope {scope}; {caller.name} has only: {', '.join(sorted(caller.scopes))}.",
+            f"This needs a token with the scope {scope}; {principal.name} has only: {scopes}.",
             hint=f"Use another token; `fbs new-token --scope {scope}` makes one.",
             scope=scope,
         )
-    return caller
+    return principal
 
 
-def _holder(tokens: Tokens, wrong: Limiter, token: str, client: str | None) -> Caller:
-    caller = tokens.caller(token)
-    if caller is not None:
-        return caller
+def _authenticate(tokens: Tokens, wrong: RateLimiter, token: str, client: str | None) -> Principal:
+    principal = tokens.authenticate(token)
+    if principal is not None:
+        return principal
     try:
         wrong.take(client or "")
     except TooManyRequests as exc:
         raise TooManyRequests(
-            f"More than {WRONG_TOKENS_PER_MINUTE} wrong tokens within a minute.", hint=_HOW, **exc.context
+            f"More than {WRONG_TOKENS_PER_MINUTE} wrong tokens within a minute.", hint=_TOKEN_HINT, **exc.context
         ) from None
-    _log.warning("refused %s: the token is not known", client)
-    raise NotAuthenticated("This token is not known.", hint=_HOW, given=True)
+    _log.warning("rejected a request from %s: unknown token", client)
+    raise NotAuthenticated("This token is not known.", hint=_TOKEN_HINT, given=True)
 
 
-def _session(scope: Scope, headers: dict[bytes, bytes]) -> Caller | None:
-    whose: SessionCaller | None = getattr(scope["app"].state, "session_caller", None)
+def _session_principal(scope: Scope, headers: dict[bytes, bytes]) -> Principal | None:
+    resolve: SessionPrincipal | None = getattr(scope["app"].state, "session_principal", None)
     cookie = cookie_parser(headers.get(b"cookie", b"").decode("latin-1")).get(SESSION_COOKIE)
-    return whose(cookie) if whose is not None and cookie else None
+    return resolve(cookie) if resolve is not None and cookie else None
 
 
-def _refusal(scope: Scope, error: FBSError) -> Response:
-    """A refusal in the words of whoever is refused: a page for a person, a problem for a program."""
-    show: ErrorPage | None = getattr(scope["app"].state, "error_page", None)
+def _error_response(scope: Scope, error: FBSError) -> Response:
+    """Answer with a page if a browser asked for one, else with a problem document."""
+    error_page: ErrorPage | None = getattr(scope["app"].state, "error_page", None)
     request = Request(scope)
-    wants_page = not _is_api(scope["path"]) and "text/html" in request.headers.get("accept", "")
-    if show is None or not wants_page or isinstance(error, NotAuthenticated):
+    accepts_page = not _is_api(scope["path"]) and "text/html" in request.headers.get("accept", "")
+    if error_page is None or not accepts_page or isinstance(error, NotAuthenticated):
         return problem_response(error, instance=scope["path"])
-    return show(request, error)
+    return error_page(request, error)
 
 
-def _to_login(scope: Scope, headers: dict[bytes, bytes]) -> Response:
-    """Sends a person to the log-in, and from there back to the page that was asked for."""
+def _login_redirect(scope: Scope, headers: dict[bytes, bytes]) -> Response:
+    """Redirect to the log-in, which leads back to the requested page."""
     target = LOGIN
     if scope["method"] in SAFE_METHODS:
         query = scope.get("query_string", b"").decode("latin-1")
         target += "?next=" + quote(scope["path"] + (f"?{query}" if query else ""), safe="")
-    if b"hx-request" in headers:  # htmx follows a redirect unseen, and would put the log-in into a part of the page
+    if b"hx-request" in headers:  # htmx follows a redirect silently, and would swap the log-in into a part of the page
         return Response(status_code=401, headers={"HX-Redirect": LOGIN, "WWW-Authenticate": "Bearer"})
     return Response(status_code=303, headers={"Location": target})

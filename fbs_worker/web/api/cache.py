@@ -1,8 +1,8 @@
-"""Answers that are dear to make, kept for a moment.
+"""Short-lived response cache with request coalescing.
 
-How solutions are is asked of many databases, and PostgreSQL writes long pages. So an answer is kept for two seconds at
-most, everybody who asks the same at the same time gets the same one, and a job that comes into another state makes all
-of them void at once: Redis counts those changes, and is asked for that count every time.
+An overview queries many databases, and PostgreSQL renders long pages as JSON: both are expensive. A response is cached
+for at most two seconds, concurrent requests for the same key share one computation, and a job that changes its state
+invalidates everything at once: Redis keeps a counter of those changes, which each lookup reads.
 """
 
 from __future__ import annotations
@@ -18,164 +18,166 @@ from anyio import CapacityLimiter, to_thread
 
 from fbs_worker.core.errors import QueueUnreachable
 
-SECONDS: Final = 2.0
-"""How long an answer is kept at most."""
+TTL_SECONDS: Final = 2.0
+"""Maximum age of a cached response, in seconds."""
 
-MOST: Final = 1_000
-"""How many answers are kept."""
+MAX_ENTRIES: Final = 1_000
+"""Maximum number of cached responses."""
 
-MOST_BYTES: Final = 64 * 2**20
-"""How many bytes they may have together."""
+MAX_BYTES: Final = 64 * 2**20
+"""Maximum total size of the cached responses that are bytes."""
 
-THREADS: Final = 16
-"""How many answers are made at a time."""
+MAX_THREADS: Final = 16
+"""Maximum number of responses computed at a time."""
 
 _T = TypeVar("_T")
 
 
-class Shared(Generic[_T]):
-    """One question at a time for everybody who has it: whoever asks gets what was found after they asked.
+class Coalescer(Generic[_T]):
+    """Coalesce concurrent calls: a caller gets the result of a call that started after its own request.
 
     Args:
-        ask: finds it.
+        call: the coalesced call; at most one runs at a time.
     """
 
-    def __init__(self, ask: Callable[[], Awaitable[_T]]) -> None:
-        self._ask = ask
-        self._now: asyncio.Task[_T] | None = None
+    def __init__(self, call: Callable[[], Awaitable[_T]]) -> None:
+        self._call = call
+        self._current: asyncio.Task[_T] | None = None
         self._next: asyncio.Task[_T] | None = None
 
     async def get(self) -> _T:
-        """What is so now."""
+        """Return the result of the next call, shared by all that wait for it.
+
+        Raises:
+            Exception: whatever the call raises.
+        """
         if self._next is None or self._next.done():
-            self._next = asyncio.create_task(self._after(self._now))
+            self._next = asyncio.create_task(self._after(self._current))
         return await asyncio.shield(self._next)
 
     async def _after(self, before: asyncio.Task[_T] | None) -> _T:
         if before is not None and not before.done():
             await asyncio.wait([before])
-        self._now, self._next = self._next, None
-        return await self._ask()
+        self._current, self._next = self._next, None
+        return await self._call()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Kept:
-    """An answer that is there or on its way.
+class _Entry:
+    """A response that is computed or being computed.
 
     Attributes:
-        mark: how many changes there had been when it was begun.
-        until: when it is too old (monotonic).
-        answer: it.
+        version: the change counter when the computation began.
+        expires: when it expires (monotonic seconds).
+        response: the computation.
     """
 
-    mark: str
-    until: float
-    answer: asyncio.Task[Any]
+    version: str
+    expires: float
+    response: asyncio.Task[Any]
 
     @property
     def is_stale(self) -> bool:
-        """It is there and too old, or it will never be there."""
-        if not self.answer.done():
+        if not self.response.done():
             return False
-        return self.answer.cancelled() or self.answer.exception() is not None or time.monotonic() > self.until
+        return self.response.cancelled() or self.response.exception() is not None or time.monotonic() > self.expires
 
 
-class Fresh:
-    """Keeps answers for a moment.
+class ResponseCache:
+    """Cache responses by key, until they expire or the version changes.
 
     Args:
-        changes: gives a mark that is another one whenever something has changed; it may wait for a server.
-        seconds: how long an answer is kept at most.
-        threads: how many answers are made at a time.
-        most: how many answers are kept.
-        most_bytes: how many bytes all answers that are bytes may have together.
+        read_version: returns a version that differs after every change; it may block on a server.
+        seconds: maximum age of a response.
+        threads: maximum number of computations at a time.
+        max_entries: maximum number of responses.
+        max_bytes: maximum total size of the responses that are bytes.
     """
 
     def __init__(
         self,
-        changes: Callable[[], str],
+        read_version: Callable[[], str],
         *,
-        seconds: float = SECONDS,
-        threads: int = THREADS,
-        most: int = MOST,
-        most_bytes: int = MOST_BYTES,
+        seconds: float = TTL_SECONDS,
+        threads: int = MAX_THREADS,
+        max_entries: int = MAX_ENTRIES,
+        max_bytes: int = MAX_BYTES,
     ) -> None:
-        self._changes = changes
+        self._read_version = read_version
         self._seconds = seconds
-        self._most = most
-        self._most_bytes = most_bytes
-        self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._sizes: dict[Hashable, int] = {}
         self._bytes = 0
-        self._marks: Shared[str] = Shared(self._mark)
+        self._versions: Coalescer[str] = Coalescer(self._current_version)
         self._threads = CapacityLimiter(threads)
         self._one_thread = CapacityLimiter(1)
-        self._blind_until = 0.0
+        self._version_unknown_until = 0.0
 
-    async def mark(self) -> str:
-        """What is so now: another one whenever something has changed, the same from before to after a request's look.
+    async def version(self) -> str:
+        """Return the current version; empty while it cannot be read, so that only age expires responses.
 
-        Where the changes cannot be asked for it is empty, and time alone decides.
+        A version that was read before a request's query and equals the one after it proves that nothing changed.
         """
-        return await self._marks.get()
+        return await self._versions.get()
 
-    async def get(self, key: Hashable, make: Callable[[], _T], *, mark: str | None = None) -> _T:
-        """The answer to a question.
+    async def get(self, key: Hashable, compute: Callable[[], _T], *, version: str | None = None) -> _T:
+        """Return the cached response for a key, computing it if it is missing or stale.
 
         Args:
-            key: the question.
-            make: finds the answer; it runs in a thread.
-            mark: as it is now, where the caller has asked for it already.
+            key: identifies the request.
+            compute: computes the response; it runs in a thread.
+            version: the current version, if the caller has read it already.
 
         Raises:
-            Exception: what `make` raises; that is not kept.
+            Exception: whatever `compute` raises; that is not cached.
         """
-        now = await self.mark() if mark is None else mark
-        kept = self._kept.get(key)
-        if kept is None or kept.mark != now or kept.is_stale:
-            kept = self._begin(key, now, asyncio.create_task(self._made(make)))
-        found: _T = await asyncio.shield(kept.answer)
-        return found
+        current = await self.version() if version is None else version
+        entry = self._entries.get(key)
+        if entry is None or entry.version != current or entry.is_stale:
+            entry = self._add(key, current, asyncio.create_task(self._run(compute)))
+        response: _T = await asyncio.shield(entry.response)
+        return response
 
-    def _begin(self, key: Hashable, mark: str, answer: asyncio.Task[Any]) -> _Kept:
-        kept = _Kept(mark=mark, until=time.monotonic() + self._seconds, answer=answer)
-        if key in self._kept:
-            self._forget(key)
-        self._kept[key] = kept
-        self._make_room()
-        answer.add_done_callback(lambda _: self._arrived(key, kept))
-        return kept
+    def _add(self, key: Hashable, version: str, response: asyncio.Task[Any]) -> _Entry:
+        entry = _Entry(version=version, expires=time.monotonic() + self._seconds, response=response)
+        if key in self._entries:
+            self._remove(key)
+        self._entries[key] = entry
+        self._evict()
+        response.add_done_callback(lambda _: self._completed(key, entry))
+        return entry
 
-    def _arrived(self, key: Hashable, kept: _Kept) -> None:
-        """Whoever waited for it may have gone: what went wrong is nobody's then."""
-        if kept.answer.cancelled() or kept.answer.exception() is not None:
+    def _completed(self, key: Hashable, entry: _Entry) -> None:
+        # reading the exception also marks it as retrieved: every request for it may have been cancelled
+        if entry.response.cancelled() or entry.response.exception() is not None:
             return
-        found = kept.answer.result()
-        if self._kept.get(key) is kept and isinstance(found, bytes):
-            self._sizes[key] = len(found)
-            self._bytes += len(found)
-            self._make_room()
+        response = entry.response.result()
+        if self._entries.get(key) is entry and isinstance(response, bytes):
+            self._sizes[key] = len(response)
+            self._bytes += len(response)
+            self._evict()
 
-    def _make_room(self) -> None:
-        """The oldest go: those that are too old anyway, and those that are too many."""
-        while self._kept:
-            key, oldest = next(iter(self._kept.items()))
-            if not oldest.is_stale and len(self._kept) <= self._most and self._bytes <= self._most_bytes:
+    def _evict(self) -> None:
+        while self._entries:
+            key, oldest = next(iter(self._entries.items()))
+            if not oldest.is_stale and len(self._entries) <= self._max_entries and self._bytes <= self._max_bytes:
                 return
-            self._forget(key)
+            self._remove(key)
 
-    def _forget(self, key: Hashable) -> None:
-        del self._kept[key]
+    def _remove(self, key: Hashable) -> None:
+        del self._entries[key]
         self._bytes -= self._sizes.pop(key, 0)
 
-    async def _made(self, make: Callable[[], _T]) -> _T:
-        return await to_thread.run_sync(make, limiter=self._threads)
+    async def _run(self, compute: Callable[[], _T]) -> _T:
+        return await to_thread.run_sync(compute, limiter=self._threads)
 
-    async def _mark(self) -> str:
-        if time.monotonic() < self._blind_until:
+    async def _current_version(self) -> str:
+        if time.monotonic() < self._version_unknown_until:
             return ""
         try:
-            return await to_thread.run_sync(self._changes, limiter=self._one_thread)
-        except QueueUnreachable:  # asking again and again would hold everybody up
-            self._blind_until = time.monotonic() + self._seconds
+            return await to_thread.run_sync(self._read_version, limiter=self._one_thread)
+        except QueueUnreachable:  # each further attempt would delay every request by its timeout
+            self._version_unknown_until = time.monotonic() + self._seconds
             return ""

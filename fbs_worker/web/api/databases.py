@@ -1,4 +1,4 @@
-"""Where solutions are and how to ask their databases; the API and the pages share it. Threads may share it, too."""
+"""Resolve solutions to their databases, and query those read-only; shared by the API and the pages."""
 
 from __future__ import annotations
 
@@ -13,48 +13,47 @@ from fbs_worker.core.vault import Vault
 from fbs_worker.jobs.store import JobReader
 from fbs_worker.solutions.records import SolutionRecord
 from fbs_worker.solutions.registry import AddressBook, home_database
-from fbs_worker.web.api.cache import Fresh
-from fbs_worker.web.api.long_poll import Waiting
-from fbs_worker.web.api.pool import Connections
+from fbs_worker.web.api.cache import ResponseCache
+from fbs_worker.web.api.long_poll import JobWaiters
+from fbs_worker.web.api.pool import ConnectionPools
 
 
-class Places:
-    """The solutions, and connections to databases. All of it only reads.
+class DatabaseResolver:
+    """Look solutions up in the registry, and pool connections to their databases. Read-only, thread-safe.
 
     Args:
-        settings: the home database, the keys and Redis.
+        settings: the home database, the encryption keys and Redis.
 
     Attributes:
-        jobs: the records of jobs.
-        fresh: answers from one database that are kept for a moment.
-        overviews: answers from many databases.
-        waiting: who waits for jobs.
+        jobs: the read side of the job store.
+        cache: responses that need one database.
+        overview_cache: responses that need many databases.
+        waiters: the requests that wait for jobs.
 
     Raises:
-        SettingsError: no Redis is set.
+        SettingsError: FBS_REDIS_URL is not set.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.jobs = JobReader(settings.fbs_redis_url)
-        self.fresh = Fresh(self.jobs.change_counter)
-        self.overviews = Fresh(
-            self.jobs.change_counter
-        )  # with threads of its own: databases that hang hold them for long
-        self.waiting = Waiting(self.jobs)
+        self.cache = ResponseCache(self.jobs.change_counter)
+        self.overview_cache = ResponseCache(self.jobs.change_counter)  # own threads: unresponsive databases block them
+        self.waiters = JobWaiters(self.jobs)
         self._settings = settings
-        self._connections = Connections()
+        self._pools = ConnectionPools()
 
     def solution(self, name: str) -> SolutionRecord:
-        """What the address book says of a solution.
+        """Return a solution's row of the registry.
 
         Args:
             name: the solution's name.
 
         Raises:
-            SolutionNotFound: there is none of that name.
-            SettingsError: no home database is set.
-            SecretError: a key is not one.
-            DatabaseError, DatabaseUnreachable: of the home database.
+            SolutionNotFound: the registry has no solution of that name.
+            SettingsError: FBS_DATABASE_URL is not set or not valid.
+            SecretError: a key of FBS_SECRET_KEYS is not valid.
+            DatabaseError: the home database rejects the query.
+            DatabaseUnreachable: the home database does not respond.
         """
         with self.connection(self.home) as connection:
             return AddressBook(connection, table_prefix=self._settings.fbs_table_prefix, vault=self._vault).get(name)
@@ -64,30 +63,32 @@ class Places:
         """The home database.
 
         Raises:
-            SettingsError: none is set.
+            SettingsError: FBS_DATABASE_URL is not set or not valid.
         """
         return home_database(self._settings)
 
     @contextmanager
     def connection(self, database: DatabaseConfig) -> Iterator[Connection]:
-        """A connection for one question, in autocommit; it can only read, and it ends in time.
+        """Borrow a pooled connection for one query: autocommit, read-only, with a statement timeout.
 
         Args:
-            database: which one, its password as a solution keeps it; or `home`.
+            database: the database, with its password as the registry stores it; or `home`.
 
         Raises:
-            SecretError: its password cannot be opened.
-            DatabaseError, DatabaseUnreachable: as their names say.
+            SecretError: the password cannot be decrypted.
+            DatabaseBusy: no connection became available in time.
+            DatabaseError: the database rejects the connection or the query.
+            DatabaseUnreachable: the database does not respond in time.
         """
-        with self._connections.use(database, self._opened) as connection:
+        with self._pools.use(database, self._decrypted) as connection:
             yield connection
 
     def close(self) -> None:
-        """Give all connections back."""
-        self._connections.close()
+        """Close all connections."""
+        self._pools.close()
         self.jobs.close()
 
-    def _opened(self, database: DatabaseConfig) -> DatabaseConfig:
+    def _decrypted(self, database: DatabaseConfig) -> DatabaseConfig:
         return database.resolved(self._vault, allow_plain=database is self.__dict__.get("home"))
 
     @cached_property

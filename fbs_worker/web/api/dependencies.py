@@ -1,16 +1,20 @@
-"""What callers name: solutions, and databases."""
+"""What routes share on the way in: registration, the parts of the application, solutions and databases by name."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, Protocol, TypeVar
 
-from fastapi import Path
+from fastapi import Depends, Path
 from pydantic import SecretStr
+from starlette.requests import Request
 
+from fbs_worker.client.client import Client
 from fbs_worker.core.settings import Settings
 from fbs_worker.solutions.records import SolutionRecord
 from fbs_worker.solutions.requests import with_defaults
-from fbs_worker.web.api.databases import Places
+from fbs_worker.web.api.auth import require_read, require_write
+from fbs_worker.web.api.databases import DatabaseResolver
 from fbs_worker.web.api.host_allowlist import check_database
 from fbs_worker.web.api.request_models import SOLUTION_NAME, DatabaseBody
 
@@ -18,34 +22,82 @@ SolutionPath = Annotated[
     str, Path(pattern=SOLUTION_NAME, max_length=100, description="the solution's name", examples=["fayvad_rentals"])
 ]
 
+_Endpoint = TypeVar("_Endpoint", bound=Callable[..., Any])
 
-async def solution_of(places: Places, name: str, *, mark: str | None = None) -> SolutionRecord:
-    """What the address book says of a solution; kept for a moment, as long as no job changes anything.
+
+class _EndpointDecorator(Protocol):
+    """A decorator that returns the endpoint unchanged."""
+
+    def __call__(self, endpoint: _Endpoint, /) -> _Endpoint: ...
+
+
+def route(
+    register: Callable[..., Callable[[Any], Any]], path: str, *, write: bool = False, **options: Any
+) -> _EndpointDecorator:
+    """Register an endpoint with and without a trailing slash: a redirect would lose a POST's body.
 
     Args:
-        places: knows it.
+        register: the router's method, e.g. `router.get`.
+        path: the path with a trailing slash, as the OpenAPI document lists it.
+        write: require a token with the scope `write` instead of `read`.
+        **options: further options for `register`.
+    """
+    scope = [Depends(require_write if write else require_read)]
+
+    def decorate(endpoint: _Endpoint) -> _Endpoint:
+        register(path, dependencies=scope, **options)(endpoint)
+        register(path.rstrip("/"), dependencies=scope, include_in_schema=False, response_model=None)(endpoint)
+        return endpoint
+
+    return decorate
+
+
+def databases_of(request: Request) -> DatabaseResolver:
+    """The application's solutions and connections."""
+    databases: DatabaseResolver = request.app.state.databases
+    return databases
+
+
+def client_of(request: Request) -> Client:
+    """The application's client, which enqueues jobs."""
+    client: Client = request.app.state.client
+    return client
+
+
+def settings_of(request: Request) -> Settings:
+    """The application's settings."""
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+async def cached_solution(databases: DatabaseResolver, name: str, *, version: str | None = None) -> SolutionRecord:
+    """Return a solution's row of the registry, cached while no job changes its state.
+
+    Args:
+        databases: reads the registry.
         name: the solution's name.
-        mark: as for `Fresh.get`.
+        version: see `ResponseCache.get`.
 
     Raises:
-        SolutionNotFound: there is none of that name.
-        DatabaseError, DatabaseUnreachable: of the home database.
+        SolutionNotFound: the registry has no solution of that name.
+        DatabaseError: the home database rejects the query.
+        DatabaseUnreachable: the home database does not respond.
     """
-    return await places.fresh.get(("solution", name), lambda: places.solution(name), mark=mark)
+    return await databases.cache.get(("solution", name), lambda: databases.solution(name), version=version)
 
 
 def checked_database(body: DatabaseBody, settings: Settings) -> dict[str, Any]:
-    """A database that a caller names, as a client takes it, its host one that callers may name.
+    """Convert a requested database to the client's arguments, its host checked against the allowlist.
 
     Args:
-        body: what the caller sent.
-        settings: where what is missing comes from, and which hosts are allowed.
+        body: the database as requested.
+        settings: the defaults of omitted values, and FBS_ALLOWED_HOSTS.
 
     Raises:
-        HostRefused: the host is not one of those, or not for that password.
-        UsageError: something else is not valid.
+        HostRefused: the host is not allowed, or not with that password.
+        UsageError: another value is not valid.
     """
-    given = body.model_dump(exclude_none=True)
-    if isinstance(given.get("password"), SecretStr):
-        given["password"] = given["password"].get_secret_value()
-    return {**given, "host": check_database(with_defaults(given, settings), settings)}
+    requested = body.model_dump(exclude_none=True)
+    if isinstance(requested.get("password"), SecretStr):
+        requested["password"] = requested["password"].get_secret_value()
+    return {**requested, "host": check_database(with_defaults(requested, settings), settings)}

@@ -1,21 +1,21 @@
-"""What only HTTP can meet: who may not, what is too much, what was asked in the wrong way.
+"""Errors that only the HTTP API raises.
 
 FBSError
-├── NotAuthenticated           no token, or one that is not known                401
-├── ScopeMissing               the token is good for less                        403
+├── NotAuthenticated           no token, or an unknown one                       401
+├── ScopeMissing               the token lacks the required scope                403
 ├── CrossSite                  a browser asks on behalf of another site          403
-├── NotLocal                   without tokens, only this machine is answered     403
-├── HostRefused                a database host that callers may not name         403
-├── RouteNotFound              nothing is at that path                           404
-├── MethodNotAllowed           there is something, but not for that method       405
+├── NotLocal                   without tokens, only this machine has access      403
+├── HostRefused                a database host outside of the allowlist          403
+├── RouteNotFound              no route has that path                            404
+├── MethodNotAllowed           the path's routes have other methods              405
 ├── BodyTooLarge                                                                 413
 ├── MediaTypeWrong             a body that is not JSON                           415
-├── TooManyRequests            a retry can help                                  429
-├── TooBusy                    this server can wait for no more jobs at once; a retry can help   503
+├── TooManyRequests            rate limit exceeded; retryable                    429
+├── TooBusy                    too many requests wait for jobs; retryable        503
 ├── UsageError
 │   └── IdempotencyMismatch    the key was used for another request              422
 └── RefusedError
-    └── IdempotencyInProgress  the same request is being answered just now       409
+    └── IdempotencyInProgress  the first request with the key is in progress     409
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from fbs_worker.core.errors import FBSError, RefusedError, UsageError
 
 
 class NotAuthenticated(FBSError):
-    """No token, or one that is not known."""
+    """No token, or an unknown one."""
 
     code = "not_authenticated"
 
 
 class ScopeMissing(FBSError):
-    """The token is known, but good for less; `context["scope"]` names what is needed."""
+    """The token lacks the required scope; `context["scope"]` names it."""
 
     code = "scope_missing"
 
@@ -42,50 +42,50 @@ class CrossSite(FBSError):
 
 
 class NotLocal(FBSError):
-    """Without any token set, only this machine is answered."""
+    """Without tokens, only this machine has access."""
 
     code = "not_local"
 
 
 class HostRefused(FBSError):
-    """A database host that callers may not name."""
+    """The database host is not on the allowlist."""
 
     code = "host_refused"
 
 
 class RouteNotFound(FBSError):
-    """Nothing is at that path."""
+    """No route has that path."""
 
     code = "not_found"
 
 
 class MethodNotAllowed(FBSError):
-    """Something is at that path, but not for that method."""
+    """The path does not support that method."""
 
     code = "method_not_allowed"
 
 
 class BodyTooLarge(FBSError):
-    """The body has more bytes than allowed."""
+    """The body exceeds the size limit."""
 
     code = "body_too_large"
 
 
 class MediaTypeWrong(FBSError):
-    """The body is not said to be JSON."""
+    """The body's media type is not JSON."""
 
     code = "media_type"
 
 
 class TooManyRequests(FBSError):
-    """More requests than one caller may send; `context["retry_after"]` tells for how many seconds to wait."""
+    """The rate limit is exceeded; `context["retry_after"]` is the delay in seconds."""
 
     code = "too_many_requests"
     retryable = True
 
 
 class TooBusy(FBSError):
-    """This server waits for as many jobs, and tells of as many, as it can."""
+    """The server cannot wait for further jobs or stream further events."""
 
     code = "too_busy"
     retryable = True
@@ -98,7 +98,7 @@ class IdempotencyMismatch(UsageError):
 
 
 class IdempotencyInProgress(RefusedError):
-    """The first request with this Idempotency-Key has not been answered yet."""
+    """The first request with this Idempotency-Key is still in progress."""
 
     code = "idempotency_in_progress"
     retryable = True

@@ -1,9 +1,9 @@
-"""Which database servers a caller of the API may name.
+"""Allowlist of the database hosts that a caller of the API may name.
 
-Who may enqueue a job could else use the workers to reach into a network where they themselves cannot: a host is
-looked up here and checked against FBS_ALLOWED_HOSTS. Where a network allows it, the address that was checked is what
-travels on, so that the name cannot mean another one later (DNS rebinding). Addresses of cloud metadata services are
-refused whatever is allowed: who reaches them has the machine's own rights.
+Without it, jobs would let a caller reach networks that only the workers can reach (SSRF). Each host is resolved and
+checked against FBS_ALLOWED_HOSTS. A host that is allowed by its network is replaced by the checked address, so that its
+name cannot resolve to another one later (DNS rebinding). Addresses of cloud metadata services are blocked regardless of
+the allowlist: they return the machine's own credentials.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fbs_worker.web.api.errors import HostRefused
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-NEVER: Final[tuple[Network, ...]] = tuple(
+BLOCKED_NETWORKS: Final[tuple[Network, ...]] = tuple(
     ipaddress.ip_network(text)
     for text in (
         "169.254.0.0/16",  # link-local, with the metadata services of AWS, Azure, Google, …
@@ -37,23 +37,23 @@ NEVER: Final[tuple[Network, ...]] = tuple(
         "192.0.0.192/32",  # Oracle
     )
 )
-"""Refused whatever is allowed."""
+"""Blocked regardless of FBS_ALLOWED_HOSTS."""
 
-_TRANSLATED: Final = ipaddress.IPv6Network("64:ff9b::/96")
-"""NAT64 (RFC 6052): an IPv4 address in the last four bytes."""
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+"""RFC 6052: the last four bytes are an IPv4 address."""
 
-_OLD_COMPATIBLE: Final = ipaddress.IPv6Network("::/96")
-_HINT: Final = "Ask whoever runs this server to add it to FBS_ALLOWED_HOSTS."
-_WANTS: Final = "It wants names, addresses and networks, divided by commas."
+_IPV4_COMPATIBLE: Final = ipaddress.IPv6Network("::/96")
+_HINT: Final = "Ask the operator of this server to add it to FBS_ALLOWED_HOSTS."
+_FORMAT_HINT: Final = "Use names, addresses and networks, separated by commas."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hosts:
+class HostAllowlist:
     """The hosts that callers may name.
 
     Attributes:
-        names: hosts as they are named, in small letters; folders of Unix sockets as they are.
-        networks: networks; an address is one of itself.
+        names: host names and addresses in lower case; folders of Unix sockets verbatim.
+        networks: networks; a single address is a network of one.
     """
 
     names: frozenset[str]
@@ -61,90 +61,93 @@ class Hosts:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Those of FBS_ALLOWED_HOSTS, else those that the settings name; the default host is always among them.
+        """Parse FBS_ALLOWED_HOSTS; if it is empty, allow the hosts of the other settings.
+
+        The default database host is always allowed.
 
         Raises:
-            SettingsError: FBS_ALLOWED_HOSTS cannot be read.
+            SettingsError: FBS_ALLOWED_HOSTS is not valid.
         """
-        given = [part.strip() for part in settings.fbs_allowed_hosts.replace("\n", ",").split(",")]
-        named = [part for part in given if part] or list(_hosts_of(settings))
-        names, networks = {_normal(settings.fbs_default_database_host)}, []
-        for host in named:
+        entries = [part.strip() for part in settings.fbs_allowed_hosts.replace("\n", ",").split(",")]
+        allowed = [part for part in entries if part] or list(_configured_hosts(settings))
+        names, networks = {_normalise(settings.fbs_default_database_host)}, []
+        for host in allowed:
             if "/" in host and not host.startswith("/"):
                 try:
                     networks.append(ipaddress.ip_network(host, strict=False))
                 except ValueError:
-                    raise SettingsError(f"FBS_ALLOWED_HOSTS has no network {host!r}.", hint=_WANTS) from None
+                    raise SettingsError(f"{host!r} in FBS_ALLOWED_HOSTS is not a network.", hint=_FORMAT_HINT) from None
                 continue
             with suppress(ValueError):
                 networks.append(ipaddress.ip_network(host.strip("[]")))
-            names.add(_normal(host))
+            names.add(_normalise(host))
         return cls(names=frozenset(names), networks=tuple(networks))
 
     def check(self, host: str) -> str:
-        """See whether a caller may name this host; it is looked up, which may take seconds.
+        """Check a host against the allowlist. This resolves its name, which may take seconds.
 
         Args:
             host: a name, an address or the folder of a Unix socket.
 
         Returns:
-            What to connect to: the host as it was named, if that name is allowed; the address that was checked, if
-            it is allowed through that.
+            The host to connect to: verbatim if the name itself is allowed, the checked address if its network is.
 
         Raises:
-            HostRefused: it is not allowed.
+            HostRefused: the host is not allowed.
         """
         if host.startswith(("/", "@")):
             if host not in self.names:
-                raise HostRefused("Callers may not name this socket folder.", hint=_HINT)
+                raise HostRefused("This socket folder is not allowed.", hint=_HINT)
             return host
-        addresses = _look_up(host)
-        if any(meant in network for address in addresses for meant in _meanings(address) for network in NEVER):
-            raise HostRefused("This host is a metadata or link-local address.", hint="It is never allowed.")
-        if self.trusts(host):
+        addresses = _resolve(host)
+        variants = (variant for address in addresses for variant in _with_embedded(address))
+        if any(variant in network for variant in variants for network in BLOCKED_NETWORKS):
+            raise HostRefused(
+                "This host has a metadata or link-local address.", hint="Such an address is never allowed."
+            )
+        if self.is_named(host):
             return host
         if addresses and all(self._allows(address) for address in addresses):
             return str(addresses[0])
-        raise HostRefused("Callers may not name this database host.", hint=_HINT)
+        raise HostRefused("This database host is not allowed.", hint=_HINT)
 
-    def trusts(self, host: str) -> bool:
-        """Whether this very host is allowed, not only a network that it lies in."""
-        return _normal(host) in self.names
+    def is_named(self, host: str) -> bool:
+        """Whether the host itself is allowed, not only its network."""
+        return _normalise(host) in self.names
 
     def _allows(self, address: Address) -> bool:
         return any(address in network for network in self.networks)
 
 
 def check_database(database: DatabaseConfig, settings: Settings) -> str:
-    """See whether a caller may name this database; see `Hosts.check`.
+    """Check a requested database's host, and whether its password may be sent there.
 
-    A password that is not the caller's own (a reference, or the settings' default) is sent only to a host that is
-    allowed as it was named: in a network that is allowed, a caller may have a server that asks for it.
+    A password that the server adds (a reference, or the settings' default) is sent only to a host that is allowed by
+    name: in an allowed network, a caller may run a server that collects it.
 
     Args:
-        database: what the caller named, what was missing filled in from the settings.
-        settings: what is allowed.
+        database: the requested database, completed from the settings.
+        settings: FBS_ALLOWED_HOSTS, and the default password.
 
     Returns:
-        The host to connect to.
+        The host to connect to; see `HostAllowlist.check`.
 
     Raises:
-        HostRefused: it is not allowed, or not with this password.
+        HostRefused: the host is not allowed, or not with this password.
     """
-    hosts, password = Hosts.of(settings), database.password.get_secret_value()
-    host = hosts.check(database.host)
+    allowlist, password = HostAllowlist.of(settings), database.password.get_secret_value()
+    host = allowlist.check(database.host)
     default = settings.fbs_default_database_password.get_secret_value()
-    if password and not hosts.trusts(database.host) and (Vault.is_reference(password) or password == default):
+    if password and not allowlist.is_named(database.host) and (Vault.is_reference(password) or password == default):
         raise HostRefused(
-            "This host is allowed by its network alone: a password that the server knows is not sent there.",
-            hint="Send the password itself, or ask whoever runs this server to add the host to FBS_ALLOWED_HOSTS.",
+            "This host is allowed by its network alone: the server does not send a password of its own there.",
+            hint="Send the password itself, or ask the operator of this server to add the host to FBS_ALLOWED_HOSTS.",
         )
     return host
 
 
-def _hosts_of(settings: Settings) -> Iterable[str]:
-    """The hosts that the settings name."""
-    with suppress(UsageError):  # whoever needs the database says what is wrong with its URL
+def _configured_hosts(settings: Settings) -> Iterable[str]:
+    with suppress(UsageError):  # reported by the code that needs the database
         yield DatabaseConfig.from_url(settings.fbs_database_url).host
     for url in (settings.odoo_url, *(connection.url for connection in settings.fbs_odoo.values())):
         with suppress(ValueError):
@@ -153,31 +156,31 @@ def _hosts_of(settings: Settings) -> Iterable[str]:
                 yield host
 
 
-def _normal(host: str) -> str:
+def _normalise(host: str) -> str:
     return host if host.startswith(("/", "@")) else host.strip("[]").rstrip(".").lower()
 
 
-def _look_up(host: str) -> list[Address]:
-    """The addresses of a name, or of an address in any spelling that connecting understands; none where it has none."""
+def _resolve(host: str) -> list[Address]:
+    """Resolve a name, or an address in any notation that `connect` accepts; empty if it does not resolve."""
     try:
-        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
+        results = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError, ValueError):
         return []
-    texts = dict.fromkeys(str(place[4][0]).partition("%")[0] for place in found)
+    texts = dict.fromkeys(str(result[4][0]).partition("%")[0] for result in results)
     return [_unmapped(ipaddress.ip_address(text)) for text in texts]
 
 
 def _unmapped(address: Address) -> Address:
-    """The IPv4 address that is connected to where an IPv6 address merely spells it (`::ffff:127.0.0.1`)."""
+    """The IPv4 address of an IPv4-mapped IPv6 address (`::ffff:127.0.0.1`)."""
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
 
 
-def _meanings(address: Address) -> Iterator[Address]:
-    """The address, and the IPv4 address that a tunnel or a translator would make of it."""
+def _with_embedded(address: Address) -> Iterator[Address]:
+    """The address, and the IPv4 addresses to which a tunnel or a translator would send its packets."""
     yield address
     if isinstance(address, ipaddress.IPv6Address):
-        if address in _TRANSLATED or address in _OLD_COMPATIBLE:
+        if address in _NAT64 or address in _IPV4_COMPATIBLE:
             yield ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if address.sixtofour:
             yield address.sixtofour

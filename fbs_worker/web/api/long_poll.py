@@ -1,4 +1,4 @@
-"""Requests that wait for a job, or tell of it as it goes. They have threads of their own: there are only so many."""
+"""Long polling: requests that wait for a job or stream its events, limited in number, on threads of their own."""
 
 from __future__ import annotations
 
@@ -13,61 +13,65 @@ from fbs_worker.jobs.model import JobEvent
 from fbs_worker.jobs.store import JobReader
 from fbs_worker.web.api.errors import TooBusy
 
-MOST: Final = 64
-"""Requests that wait at a time."""
+MAX_WAITERS: Final = 64
+"""Maximum number of requests that wait at a time."""
 
 _END: Final = object()
 
 
-class Waiting:
-    """Who waits for jobs.
+class JobWaiters:
+    """The requests that wait for jobs.
 
     Args:
-        jobs: their records.
-        most: how many may wait at a time.
+        jobs: the read side of the job store.
+        limit: maximum number of requests that wait at a time.
     """
 
-    def __init__(self, jobs: JobReader, *, most: int = MOST) -> None:
+    def __init__(self, jobs: JobReader, *, limit: int = MAX_WAITERS) -> None:
         self._jobs = jobs
-        self._most = most
-        self._threads = CapacityLimiter(most)
-        self._there = 0
+        self._limit = limit
+        self._threads = CapacityLimiter(limit)
+        self._active = 0
 
-    def enter(self) -> None:
-        """Take a place; give it back with `leave`.
+    def acquire(self) -> None:
+        """Take a slot, to be returned by `release`.
 
         Raises:
-            TooBusy: there is none left.
+            TooBusy: all slots are in use.
         """
-        if self._there >= self._most:
+        if self._active >= self._limit:
             raise TooBusy(
-                f"{self._most} requests wait for jobs already.", hint="Ask for the job now and then instead of waiting."
+                f"{self._limit} requests wait for jobs already.", hint="Poll the job instead of waiting for it."
             )
-        self._there += 1
+        self._active += 1
 
-    def leave(self) -> None:
-        """Give a place back."""
-        self._there -= 1
+    def release(self) -> None:
+        """Return a slot."""
+        self._active -= 1
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """A place for as long as it lasts; see `enter`."""
-        self.enter()
+    def slot(self) -> Iterator[None]:
+        """Hold a slot during the block.
+
+        Raises:
+            TooBusy: all slots are in use.
+        """
+        self.acquire()
         try:
             yield
         finally:
-            self.leave()
+            self.release()
 
     async def events(
         self, request: Request, job_id: str, *, after: str | None, timeout: float | None = None
     ) -> AsyncGenerator[JobEvent | None]:
-        """The events of a job; see `JobReader.watch`. They end, too, when whoever asked has gone or the server ends.
+        """Yield a job's events as `JobReader.watch` does, until the client disconnects or the server shuts down.
 
         Args:
-            request: who asks.
+            request: the waiting request.
             job_id: the job's id.
-            after: as for `JobReader.watch`, and the same for the others.
-            timeout: see `after`.
+            after: the id of the last event to skip; see `JobReader.watch`.
+            timeout: seconds after which the events end; None for no limit.
         """
         events = self._jobs.watch(job_id, after=after, timeout=timeout)
         try:
@@ -81,13 +85,13 @@ class Waiting:
         finally:
             events.close()
 
-    async def until_ended(self, request: Request, job_id: str, seconds: float) -> None:
-        """Wait for the end of a job; see `events`.
+    async def wait_until_finished(self, request: Request, job_id: str, seconds: float) -> None:
+        """Wait until a job has finished, the client disconnects or the server shuts down.
 
         Args:
-            request: who asks.
+            request: the waiting request.
             job_id: the job's id.
-            seconds: how long at most.
+            seconds: maximum time to wait.
         """
         async with aclosing(self.events(request, job_id, after="", timeout=seconds)) as events:
             async for event in events:

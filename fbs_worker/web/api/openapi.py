@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI gathers from the routes, and the errors that any of them can meet."""
+"""The OpenAPI document: FastAPI's own, completed with the errors that any operation can return."""
 
 from __future__ import annotations
 
@@ -15,27 +15,31 @@ from fbs_worker.web.api.problems import MEDIA_TYPE, FieldProblem, Problem, probl
 PATH: Final = "/api/v1/openapi.json"
 
 DESCRIPTION: Final = """\
-Reads what an Odoo server can do into PostgreSQL, and sets up business tables beside it, as jobs that anyone can watch.
+Discovers the modules, models, workflows and BI features of an Odoo server into PostgreSQL, and sets up business tables,
+as background jobs.
 
-**Tokens.** Send `Authorization: Bearer fbs_…`. Where the server has none set, it answers the machine it runs on.
+**Tokens.** Send `Authorization: Bearer fbs_…`. A server without configured tokens answers only its own machine.
 
-**Jobs.** Work is answered with `202` and the job; follow `links`, or wait for its end with `?wait=30` (seconds): then
-`200` has the result, or the problem says what it failed with. A request that is sent again with the same
-`Idempotency-Key` gives the same job.
+**Jobs.** An operation that enqueues a job returns `202` with the job; follow its `links`, or wait for it with
+`?wait=30` (seconds): then `200` has the result, or a problem document the job's error. A repeated request with the same
+`Idempotency-Key` returns the same job.
 
-**Errors** are problem details (RFC 9457) with a stable `code` and a `hint` what to do.
+**Errors** are problem details (RFC 9457) with a stable `code` and a `hint`.
 
-**Paths** may be written without the slash at their end.
+**Paths** work without the trailing slash, too.
 """
 
 TAGS: Final = [
-    {"name": "solutions", "description": "One named use of a domain in one database each."},
-    {"name": "discoveries", "description": "What an Odoo server can do: modules, models, workflows, BI features."},
-    {"name": "jobs", "description": "Work that was asked for: where it stands, and its events."},
-    {"name": "service", "description": "Whether everything works, and figures."},
+    {"name": "solutions", "description": "A solution is a named use of a domain in one database."},
+    {
+        "name": "discoveries",
+        "description": "What was discovered in an Odoo server: modules, models, workflows, BI features.",
+    },
+    {"name": "jobs", "description": "Background jobs: state, progress, events, cancellation."},
+    {"name": "service", "description": "Health and metrics."},
 ]
 
-_EVERYWHERE: Final[tuple[type[FBSError], ...]] = (
+_COMMON_ERRORS: Final[tuple[type[FBSError], ...]] = (
     http.NotAuthenticated,
     http.ScopeMissing,
     http.CrossSite,
@@ -43,17 +47,17 @@ _EVERYWHERE: Final[tuple[type[FBSError], ...]] = (
     http.TooManyRequests,
     InternalError,
 )
-_WITH_BODY: Final[tuple[type[FBSError], ...]] = (http.BodyTooLarge, http.MediaTypeWrong, UsageError)
+_BODY_ERRORS: Final[tuple[type[FBSError], ...]] = (http.BodyTooLarge, http.MediaTypeWrong, UsageError)
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
-_OF_FASTAPI: Final = ("HTTPValidationError", "ValidationError")
+_FASTAPI_SCHEMAS: Final = ("HTTPValidationError", "ValidationError")
 _SCHEMAS: Final = "#/components/schemas/{model}"
 
 
-def make_document(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of the application.
+def build_document(app: FastAPI) -> dict[str, Any]:
+    """Build the OpenAPI 3.1 document.
 
     Args:
-        app: it has all its routes.
+        app: the application, with all its routes.
     """
     document = get_openapi(
         title=app.title,
@@ -68,7 +72,7 @@ def make_document(app: FastAPI) -> dict[str, Any]:
             if method in _METHODS:
                 _complete(operation)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    for name in _OF_FASTAPI:
+    for name in _FASTAPI_SCHEMAS:
         schemas.pop(name, None)
     _, definitions = models_json_schema(
         [(Problem, "serialization"), (FieldProblem, "serialization")], ref_template=_SCHEMAS
@@ -79,19 +83,16 @@ def make_document(app: FastAPI) -> dict[str, Any]:
 
 
 def _complete(operation: dict[str, Any]) -> None:
-    """Add the errors that any operation, or any with a body or parameters, can meet."""
+    """Add the errors that any operation, or any with a body or parameters, can return."""
     responses = operation["responses"]
-    kinds = _EVERYWHERE
+    kinds = _COMMON_ERRORS
     if "requestBody" in operation:
-        kinds += _WITH_BODY
+        kinds += _BODY_ERRORS
     elif operation.get("parameters"):
         kinds += (UsageError,)
     if MEDIA_TYPE not in responses.get("422", {}).get("content", {}):
-        responses.pop("422", None)  # FastAPI's own shape of it
-    for status, told in problem_responses(*kinds).items():
-        there = responses.setdefault(str(status), told)
-        there["content"][MEDIA_TYPE]["examples"] = {
-            **told["content"][MEDIA_TYPE]["examples"],
-            **there["content"][MEDIA_TYPE].get("examples", {}),
-        }
+        responses.pop("422", None)  # FastAPI's HTTPValidationError
+    for status, response in problem_responses(*kinds).items():
+        content = responses.setdefault(str(status), response)["content"][MEDIA_TYPE]
+        content["examples"] = {**response["content"][MEDIA_TYPE]["examples"], **content.get("examples", {})}
     operation["responses"] = dict(sorted(responses.items()))

@@ -1,7 +1,7 @@
-"""Connections to databases that are kept open, a few for each: opening one takes longer than most questions.
+"""Connection pools, a few connections per database: connecting takes longer than most queries.
 
-They can only read, and each question ends in time: PostgreSQL gives up on a statement by itself, and where the server
-has stopped in mid-answer the connection is cut off, as `fbs_worker.core.fanout` does it for single looks.
+Connections are read-only, and each query has a deadline: PostgreSQL cancels a statement after `statement_timeout`, and
+a watchdog shuts the socket down if the server stops responding, as `fbs_worker.core.fanout` does for single queries.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from fbs_worker.core.errors import DatabaseBusy, DatabaseUnreachable
 from fbs_worker.core.fanout import database_timeout
 from fbs_worker.core.postgres import Connection, connect, errors_translated
 
-MOST: Final = 8
-"""Connections to one database."""
+MAX_CONNECTIONS: Final = 8
+"""Maximum number of connections to one database."""
 
-SECONDS: Final = 20.0
-"""How long one question may take, and how long to wait for a connection that is free."""
+QUERY_SECONDS: Final = 20.0
+"""Deadline of one query, and maximum time to wait for a free connection."""
 
 _IDLE_SECONDS: Final = 60.0
 _CONNECT_SECONDS: Final = 3
-_LOOK_SECONDS: Final = 1.0
+_WATCHDOG_SECONDS: Final = 1.0
 
 _SESSION: Final = """
 SELECT set_config('statement_timeout', %(limit)s, FALSE), set_config('lock_timeout', %(lock)s, FALSE),
@@ -40,36 +40,36 @@ SELECT set_config('statement_timeout', %(limit)s, FALSE), set_config('lock_timeo
 
 
 @dataclass(kw_only=True)
-class _Kept:
-    """A connection that is open.
+class _PooledConnection:
+    """An open connection.
 
     Attributes:
-        connection: it.
-        handle: a copy of its socket, to cut it off whatever it does.
-        since: when it was given out, or came back (monotonic).
-        cut: it took too long and was cut off.
+        connection: the connection.
+        handle: a duplicate of its socket, which another thread can shut down.
+        since: when it was last borrowed or returned (monotonic seconds).
+        aborted: it exceeded the deadline and was shut down.
     """
 
     connection: Connection
     handle: socket.socket
     since: float
-    cut: bool = False
+    aborted: bool = False
 
     def close(self) -> None:
         self.handle.close()
         self.connection.close()
 
     def is_alive(self) -> bool:
-        """Nothing has come from the server that nobody asked for: that would be its farewell."""
+        """An idle connection is readable only if the server has closed it."""
         if self.connection.closed:
             return False
         poll = select.poll()
         poll.register(self.handle, select.POLLIN)
         return not poll.poll(0)
 
-    def cut_off(self) -> None:
-        self.cut = True
-        with suppress(OSError):  # it has ended by itself
+    def abort(self) -> None:
+        self.aborted = True
+        with suppress(OSError):  # closed already
             self.handle.shutdown(socket.SHUT_RDWR)
 
 
@@ -78,145 +78,157 @@ class _Pool:
     """The connections to one database.
 
     Attributes:
-        places: how many more may be open.
-        idle: those that wait to be used, the last one that was used at the end.
-        used: those that are used now.
+        slots: how many further connections may be borrowed.
+        idle: idle connections, the most recently used one last.
+        busy: borrowed connections.
     """
 
-    places: threading.BoundedSemaphore
-    idle: list[_Kept] = field(default_factory=list)
-    used: list[_Kept] = field(default_factory=list)
+    slots: threading.BoundedSemaphore
+    idle: list[_PooledConnection] = field(default_factory=list)
+    busy: list[_PooledConnection] = field(default_factory=list)
 
 
-class Connections:
-    """Connections to any number of databases. Threads may share it.
+class ConnectionPools:
+    """A pool of connections per database. Thread-safe.
 
     Args:
-        most: how many to one database.
-        seconds: how long one question may take.
-        idle_seconds: how long one is kept that nobody uses.
+        max_connections: maximum number of connections to one database.
+        seconds: deadline of one query.
+        idle_seconds: how long an idle connection stays open.
     """
 
-    def __init__(self, *, most: int = MOST, seconds: float = SECONDS, idle_seconds: float = _IDLE_SECONDS) -> None:
-        self._most = most
+    def __init__(
+        self,
+        *,
+        max_connections: int = MAX_CONNECTIONS,
+        seconds: float = QUERY_SECONDS,
+        idle_seconds: float = _IDLE_SECONDS,
+    ) -> None:
+        self._max_connections = max_connections
         self._seconds = seconds
         self._idle_seconds = idle_seconds
         self._pools: dict[DatabaseConfig, _Pool] = {}
         self._lock = threading.Lock()
-        self._over = threading.Event()
-        self._watch: threading.Thread | None = None
+        self._closed = threading.Event()
+        self._watchdog: threading.Thread | None = None
 
     @contextmanager
-    def use(self, database: DatabaseConfig, opened: Callable[[DatabaseConfig], DatabaseConfig]) -> Iterator[Connection]:
-        """A connection for one question, in autocommit: a statement sees what is there when it begins.
+    def use(
+        self, database: DatabaseConfig, decrypt: Callable[[DatabaseConfig], DatabaseConfig]
+    ) -> Iterator[Connection]:
+        """Borrow a connection for one query, in autocommit: each statement sees the data as of its start.
 
         Args:
-            database: which one.
-            opened: gives it with its password opened; only asked when a connection has to be made.
+            database: the database.
+            decrypt: returns it with its password decrypted; only called to connect.
 
         Raises:
-            FBSError: what `opened` raises.
-            DatabaseBusy: all of them are in use for longer than a question may take.
-            DatabaseUnreachable: also when it did not answer in time.
-            DatabaseError: as its name says.
+            FBSError: whatever `decrypt` raises.
+            DatabaseBusy: no connection became free before the deadline.
+            DatabaseUnreachable: the server does not respond, or not before the deadline.
+            DatabaseError: the server rejects the connection or the query.
         """
         pool = self._pool(database)
-        if not pool.places.acquire(timeout=self._seconds):
+        if not pool.slots.acquire(timeout=self._seconds):
             raise DatabaseBusy(
-                f"All {self._most} connections to {database.address()} are in use.", hint="Try again in a moment."
+                f"All {self._max_connections} connections to {database.address()} are in use.",
+                hint="Try again in a few seconds.",
             )
         try:
-            kept = self._taken(pool) or self._opened(pool, opened(database))
+            pooled = self._borrow(pool) or self._connect(pool, decrypt(database))
             try:
-                yield kept.connection
+                yield pooled.connection
             except DatabaseUnreachable as exc:
-                if kept.cut:
+                if pooled.aborted:
                     raise database_timeout(database, self._seconds) from exc
                 raise
             finally:
-                self._back(pool, kept)
+                self._return(pool, pooled)
         finally:
-            pool.places.release()
+            pool.slots.release()
 
     def close(self) -> None:
-        """Close all that nobody uses, and the others as they come back."""
-        self._over.set()
+        """Close the idle connections now, and the others when they are returned."""
+        self._closed.set()
         with self._lock:
-            idle = [kept for pool in self._pools.values() for kept in pool.idle]
+            idle = [pooled for pool in self._pools.values() for pooled in pool.idle]
             for pool in self._pools.values():
                 pool.idle.clear()
-        for kept in idle:
-            kept.close()
-        if self._watch is not None:
-            self._watch.join()
+        for pooled in idle:
+            pooled.close()
+        if self._watchdog is not None:
+            self._watchdog.join()
 
     def _pool(self, database: DatabaseConfig) -> _Pool:
         with self._lock:
-            if self._watch is None and not self._over.is_set():
-                self._watch = threading.Thread(target=self._look, name="fbs-connections", daemon=True)
-                self._watch.start()
+            if self._watchdog is None and not self._closed.is_set():
+                self._watchdog = threading.Thread(target=self._watch, name="fbs-connections", daemon=True)
+                self._watchdog.start()
             pool = self._pools.get(database)
             if pool is None:
-                pool = self._pools[database] = _Pool(places=threading.BoundedSemaphore(self._most))
+                pool = self._pools[database] = _Pool(slots=threading.BoundedSemaphore(self._max_connections))
             return pool
 
-    def _taken(self, pool: _Pool) -> _Kept | None:
-        """One that waits, if it still lives."""
+    def _borrow(self, pool: _Pool) -> _PooledConnection | None:
         while True:
             with self._lock:
                 if not pool.idle:
                     return None
-                kept = pool.idle.pop()
-                kept.since = time.monotonic()
-                pool.used.append(kept)
-            if kept.is_alive():
-                return kept
+                pooled = pool.idle.pop()
+                pooled.since = time.monotonic()
+                pool.busy.append(pooled)
+            if pooled.is_alive():
+                return pooled
             with self._lock:
-                pool.used.remove(kept)
-            kept.close()
+                pool.busy.remove(pooled)
+            pooled.close()
 
-    def _opened(self, pool: _Pool, database: DatabaseConfig) -> _Kept:
+    def _connect(self, pool: _Pool, database: DatabaseConfig) -> _PooledConnection:
         connection = connect(database, application_name="fbs-worker api", connect_timeout=_CONNECT_SECONDS)
-        kept = _Kept(
+        pooled = _PooledConnection(
             connection=connection,
             handle=socket.socket(fileno=os.dup(connection.fileno())),
             since=time.monotonic(),
         )
         with self._lock:
-            pool.used.append(kept)
+            pool.busy.append(pooled)
         try:
             connection.autocommit = True
-            limit = round(self._seconds * 900)  # the server gives up a little earlier: it can say for what it waited
+            limit = round(self._seconds * 900)  # before the watchdog: the server's error names what it waited for
             with errors_translated(database), closing(connection.cursor()) as cursor:
                 cursor.execute(_SESSION, {"limit": f"{limit}ms", "lock": f"{limit // 3}ms"})
         except BaseException:
             with self._lock:
-                pool.used.remove(kept)
-            kept.close()
+                pool.busy.remove(pooled)
+            pooled.close()
             raise
-        return kept
+        return pooled
 
-    def _back(self, pool: _Pool, kept: _Kept) -> None:
-        connection = kept.connection
-        fit = not kept.cut and not connection.closed and connection.info.transaction_status == TRANSACTION_STATUS_IDLE
+    def _return(self, pool: _Pool, pooled: _PooledConnection) -> None:
+        connection = pooled.connection
+        reusable = (
+            not pooled.aborted
+            and not connection.closed
+            and connection.info.transaction_status == TRANSACTION_STATUS_IDLE
+        )
         with self._lock:
-            pool.used.remove(kept)
-            if fit and not self._over.is_set():
-                kept.since = time.monotonic()
-                pool.idle.append(kept)
+            pool.busy.remove(pooled)
+            if reusable and not self._closed.is_set():
+                pooled.since = time.monotonic()
+                pool.idle.append(pooled)
                 return
-        kept.close()
+        pooled.close()
 
-    def _look(self) -> None:
-        """Cut off what takes too long, close what nobody uses."""
-        while not self._over.wait(min(_LOOK_SECONDS, self._seconds / 4)):
+    def _watch(self) -> None:
+        """Watchdog: abort queries past the deadline, close connections that are idle for too long."""
+        while not self._closed.wait(min(_WATCHDOG_SECONDS, self._seconds / 4)):
             now = time.monotonic()
             with self._lock:
                 for pool in self._pools.values():
-                    late = [kept for kept in pool.used if now - kept.since > self._seconds]
-                    for kept in late:
-                        kept.cut_off()
-                    old = [kept for kept in pool.idle if now - kept.since > self._idle_seconds]
-                    pool.idle = [kept for kept in pool.idle if kept not in old]
-                    for kept in old:
-                        kept.close()
+                    for pooled in pool.busy:
+                        if now - pooled.since > self._seconds:
+                            pooled.abort()
+                    expired = [pooled for pooled in pool.idle if now - pooled.since > self._idle_seconds]
+                    pool.idle = [pooled for pooled in pool.idle if pooled not in expired]
+                    for pooled in expired:
+                        pooled.close()

@@ -1,6 +1,6 @@
 """Errors as problem details (RFC 9457): `application/problem+json`, with the project's codes and hints.
 
-A problem never repeats a value that was sent: values may be secrets.
+A problem never repeats a submitted value: it may be a secret.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fbs_worker.web.api.rate_limit import BodyTooLong
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE: Final = "urn:fbs-worker:error:"
-"""A problem's `type` is this and its code."""
+"""Prefix of a problem's `type`; the code follows."""
 
 STATUS: Final[Mapping[type[FBSError], int]] = {
     FBSError: 500,
@@ -55,72 +55,72 @@ STATUS: Final[Mapping[type[FBSError], int]] = {
     http.TooManyRequests: 429,
     http.TooBusy: 503,
 }
-"""The status of each error; one that is not named here has its parent's."""
+"""HTTP status per error class; a class that is not listed has its parent's."""
 
 SCHEMA: Final = "#/components/schemas/Problem"
-"""Where the OpenAPI document describes `Problem`."""
+"""Reference to `Problem` in the OpenAPI document."""
 
 RETRY_SECONDS: Final = 5
-"""What Retry-After says where the error knows no better."""
+"""Value of Retry-After for an error without `retry_after` in its context."""
 
-_LONGEST_NAME: Final = 100
+_MAX_NAME: Final = 100
 _METHODS: Final = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _REALM: Final = 'Bearer realm="fbs-worker"'
-_REPORT: Final = "Report it with what the server's log says."
+_REPORT: Final = "Report it, with the traceback from the server's log."
 
 
 class FieldProblem(BaseModel):
-    """One thing in a request that is not valid."""
+    """An invalid value in a request."""
 
     model_config = ConfigDict(extra="forbid")
 
-    place: str = Field(description="where it is: body, query, path, header or cookie", examples=["body"])
+    place: str = Field(description="location: body, query, path, header or cookie", examples=["body"])
     pointer: str = Field(
-        description="which value: a JSON pointer (RFC 6901) in the body, else the parameter's name",
+        description="JSON pointer (RFC 6901) into the body, else the parameter's name",
         examples=["/database_config/port"],
     )
-    detail: str = Field(description="what is wrong with it", examples=["Input should be a valid integer"])
+    detail: str = Field(description="why the value is not valid", examples=["Input should be a valid integer"])
 
 
 class Problem(BaseModel):
-    """Why a request was not done (RFC 9457)."""
+    """A problem document (RFC 9457)."""
 
     model_config = ConfigDict(extra="forbid")
 
-    type: str = Field(description="the kind of problem, as a URI: `urn:fbs-worker:error:` and the code")
-    title: str = Field(description="the kind of problem, in words")
+    type: str = Field(description="the problem type as a URI: `urn:fbs-worker:error:` and the code")
+    title: str = Field(description="the problem type as text")
     status: int = Field(description="the HTTP status", ge=400, le=599)
-    detail: str = Field(description="what is wrong, in one line")
-    hint: str = Field(default="", description="what to do about it, in one line")
-    code: str = Field(description="the kind of problem, for programs")
-    retryable: bool = Field(default=False, description="whether the same request can succeed later")
-    instance: str = Field(description="the path that was asked for")
-    errors: list[FieldProblem] | None = Field(default=None, description="each value that is not valid")
-    context: dict[str, Any] | None = Field(default=None, description="facts about it")
-    job: dict[str, Any] | None = Field(default=None, description="the job that failed, where one was waited for")
+    detail: str = Field(description="the error message")
+    hint: str = Field(default="", description="how to fix it")
+    code: str = Field(description="the error code")
+    retryable: bool = Field(default=False, description="whether a retry can succeed")
+    instance: str = Field(description="the request's path")
+    errors: list[FieldProblem] | None = Field(default=None, description="the invalid values")
+    context: dict[str, Any] | None = Field(default=None, description="details of the error")
+    job: dict[str, Any] | None = Field(default=None, description="the failed job, if the request waited for one")
 
 
 def status_of(error: FBSError) -> int:
-    """The HTTP status of an error."""
+    """Return the HTTP status of an error."""
     return _status(type(error))
 
 
-def kind_of(code: str) -> type[FBSError]:
-    """The class of error that has this code; InternalError where none has."""
+def error_class(code: str) -> type[FBSError]:
+    """Return the error class with this code; InternalError if the code is unknown."""
     return next((kind for kind in _kinds(FBSError) if kind.code == code), InternalError)
 
 
-def error_of(told: Mapping[str, Any]) -> FBSError:
-    """The error that a job's record tells of, as an exception again.
+def error_from_dict(data: Mapping[str, Any]) -> FBSError:
+    """Reconstruct an error from a job's record.
 
     Args:
-        told: what `FBSError.to_dict` gave.
+        data: the result of `FBSError.to_dict`.
     """
-    kind = kind_of(str(told.get("code", "")))
+    kind = error_class(str(data.get("code", "")))
     context = {
-        name: value for name, value in dict(told.get("context") or {}).items() if name not in {"message", "hint"}
+        name: value for name, value in dict(data.get("context") or {}).items() if name not in {"message", "hint"}
     }
-    return kind(str(told.get("message", "")), hint=str(told.get("hint", "")), **context)
+    return kind(str(data.get("message", "")), hint=str(data.get("hint", "")), **context)
 
 
 def problem_response(
@@ -131,17 +131,17 @@ def problem_response(
     job: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The answer that tells of an error.
+    """Render an error as a problem document.
 
     Args:
-        error: what went wrong.
-        instance: the path that was asked for.
-        errors: each value that is not valid: `place`, `pointer` and `detail`.
-        job: the job's record, if the error is that of a job that was waited for.
+        error: the error.
+        instance: the request's path.
+        errors: the invalid values: `place`, `pointer` and `detail` of each.
+        job: the failed job's record, if the request waited for one.
         headers: further headers.
     """
     status = status_of(error)
-    told: dict[str, Any] = {
+    problem: dict[str, Any] = {
         "type": TYPE + error.code,
         "title": title_of(type(error)),
         "status": status,
@@ -152,9 +152,9 @@ def problem_response(
         "instance": quote(instance, safe="/:@!$&'()*+,;=~-._"),
     }
     extra = {"errors": errors, "context": error.context, "job": job}
-    told |= {name: value for name, value in extra.items() if value}
+    problem |= {name: value for name, value in extra.items() if value}
     return Response(
-        orjson.dumps(told, default=str, option=orjson.OPT_NON_STR_KEYS),
+        orjson.dumps(problem, default=str, option=orjson.OPT_NON_STR_KEYS),
         status_code=status,
         media_type=MEDIA_TYPE,
         headers={"Cache-Control": "no-store", **headers_of(error, status), **(headers or {})},
@@ -162,15 +162,15 @@ def problem_response(
 
 
 def title_of(kind: type[FBSError]) -> str:
-    """The kind of error in words: its class's first line."""
+    """Return an error class's title: the first clause of its docstring."""
     return (kind.__doc__ or kind.__name__).strip().partition("\n")[0].partition(";")[0].rstrip(".")
 
 
 def problem_responses(*kinds: type[FBSError]) -> dict[int | str, dict[str, Any]]:
-    """What an operation's `responses=` says of its errors; `openapi` adds those that every operation has.
+    """Describe an operation's errors for its `responses=`; `openapi` adds those that every operation can return.
 
     Args:
-        *kinds: the errors that it can meet besides.
+        *kinds: the error classes.
     """
     examples: dict[int, dict[str, Any]] = {}
     for kind in kinds:
@@ -178,32 +178,32 @@ def problem_responses(*kinds: type[FBSError]) -> dict[int | str, dict[str, Any]]
     return {
         status: {
             "description": HTTPStatus(status).phrase,
-            "content": {MEDIA_TYPE: {"schema": {"$ref": SCHEMA}, "examples": dict(sorted(told.items()))}},
+            "content": {MEDIA_TYPE: {"schema": {"$ref": SCHEMA}, "examples": dict(sorted(by_code.items()))}},
         }
-        for status, told in sorted(examples.items())
+        for status, by_code in sorted(examples.items())
     }
 
 
-async def on_error(request: Request, exc: Exception) -> Response:
-    """Answer to an FBSError that a route raised."""
+async def handle_error(request: Request, exc: Exception) -> Response:
+    """Exception handler: render an FBSError of a route."""
     if not isinstance(exc, FBSError):
         raise exc
     return problem_response(exc, instance=request.url.path)
 
 
-async def on_invalid(request: Request, exc: Exception) -> Response:
-    """Answer to a request that is not as its route wants it; no value of it is repeated."""
+async def handle_validation_error(request: Request, exc: Exception) -> Response:
+    """Exception handler: render a validation error, without the submitted values."""
     if not isinstance(exc, RequestValidationError):
         raise exc
-    errors = [_field(told) for told in exc.errors()]
+    errors = [_field_problem(error) for error in exc.errors()]
     first = errors[0]
-    place = first["pointer"].lstrip("/").replace("/", ".") or f"the {first['place']}"
-    error = UsageError(f"{place} is not valid: {first['detail']}.", hint="See /api/v1/openapi.json for what is wanted.")
+    location = first["pointer"].lstrip("/").replace("/", ".") or f"the {first['place']}"
+    error = UsageError(f"{location} is not valid: {first['detail']}.", hint="See /api/v1/openapi.json for its schema.")
     return problem_response(error, instance=request.url.path, errors=errors)
 
 
-async def on_http_exception(request: Request, exc: Exception) -> Response:
-    """Answer to what the framework refuses by itself: an unknown path, a method that is not there, a bad body."""
+async def handle_http_exception(request: Request, exc: Exception) -> Response:
+    """Exception handler: render an HTTPException of the framework: unknown path, wrong method, unreadable body."""
     if not isinstance(exc, HTTPException):
         raise exc
     path, method = request.url.path, request.method
@@ -212,21 +212,21 @@ async def on_http_exception(request: Request, exc: Exception) -> Response:
         return problem_response(exc.error, instance=path)
     match exc.status_code:
         case 404:
-            error = http.RouteNotFound("Nothing is at this path.", hint="See /api/v1/openapi.json for what there is.")
+            error = http.RouteNotFound("No route has this path.", hint="See /api/v1/openapi.json for all paths.")
         case 405:
             allowed = ", ".join(_methods(request))
-            error = http.MethodNotAllowed(f"{method} cannot be done here.", hint=f"What can: {allowed}.")
+            error = http.MethodNotAllowed(f"This path does not support {method}.", hint=f"Supported: {allowed}.")
             return problem_response(error, instance=path, headers={"Allow": allowed})
         case status if status < 500:
-            error = UsageError("The request cannot be read.", hint="Send JSON in UTF-8.")
+            error = UsageError("The request cannot be parsed.", hint="Send JSON in UTF-8.")
         case _:
-            error = InternalError("The request could not be answered.", hint=_REPORT)
+            error = InternalError("The request failed.", hint=_REPORT)
     return problem_response(error, instance=path, headers=exc.headers)
 
 
-def unexpected() -> InternalError:
-    """What is told of an exception that nobody foresaw; the log has it whole."""
-    return InternalError("This is a mistake in fbs-worker.", hint=_REPORT)
+def unexpected_error() -> InternalError:
+    """The error that is reported for an unexpected exception; its traceback goes to the log."""
+    return InternalError("An internal error occurred: this is a bug in fbs-worker.", hint=_REPORT)
 
 
 def _status(kind: type[FBSError]) -> int:
@@ -240,18 +240,18 @@ def _kinds(kind: type[FBSError]) -> Iterable[type[FBSError]]:
 
 
 def _methods(request: Request) -> list[str]:
-    """What can be done at the request's path; the framework tells of the first route there alone."""
+    """The methods of all routes with the request's path; Starlette's `Allow` names those of the first route only."""
     routes = request.app.routes
-    asked = {method: {**request.scope, "method": method} for method in _METHODS}
-    return [name for name, scope in asked.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
+    scopes = {method: {**request.scope, "method": method} for method in _METHODS}
+    return [name for name, scope in scopes.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
 
 
 def headers_of(error: FBSError, status: int) -> dict[str, str]:
-    """What an error's answer says in its headers: when to try again, which token is wanted.
+    """Return an error's headers: Retry-After or WWW-Authenticate.
 
     Args:
-        error: what went wrong.
-        status: the answer's.
+        error: the error.
+        status: the response's status.
     """
     if status in {429, 503}:
         seconds = error.context.get("retry_after", RETRY_SECONDS)
@@ -263,10 +263,10 @@ def headers_of(error: FBSError, status: int) -> dict[str, str]:
     return {}
 
 
-def _field(told: Mapping[str, Any]) -> dict[str, str]:
-    place, *path = (str(part)[:_LONGEST_NAME] for part in told["loc"])
-    detail = str(told["msg"]).removeprefix("Value error, ").rstrip(".")
-    if told["type"] == "json_invalid":
+def _field_problem(error: Mapping[str, Any]) -> dict[str, str]:
+    place, *path = (str(part)[:_MAX_NAME] for part in error["loc"])
+    detail = str(error["msg"]).removeprefix("Value error, ").rstrip(".")
+    if error["type"] == "json_invalid":
         return {"place": "body", "pointer": "", "detail": "it is not JSON"}
     if place != "body":
         return {"place": place, "pointer": path[0] if path else "", "detail": detail}
@@ -283,7 +283,7 @@ def _example(kind: type[FBSError]) -> dict[str, Any]:
             "title": title_of(kind),
             "status": status,
             "detail": f"{title_of(kind)}.",
-            "hint": "What to do about it.",
+            "hint": "How to fix it.",
             "code": kind.code,
             "retryable": kind.retryable,
             "instance": "/api/v1/…",

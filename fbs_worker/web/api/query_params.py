@@ -1,4 +1,4 @@
-"""What stands after the `?`, read by a model: FastAPI's own way takes as long as all the rest of a request."""
+"""Parse the query string by a pydantic model: FastAPI's own parsing takes as long as the rest of a request."""
 
 from __future__ import annotations
 
@@ -12,52 +12,52 @@ from starlette.requests import Request
 _Query = TypeVar("_Query", bound=BaseModel)
 
 
-def query_of(request: Request, model: type[_Query]) -> _Query:
-    """What a request asks for.
+def parse_query(request: Request, model: type[_Query]) -> _Query:
+    """Parse a request's query string.
 
     Args:
         request: the request.
-        model: what it may ask for; a field that is a list may be given more than once, of others the last counts.
+        model: the parameters; one of a list type may be repeated, of any other the last value counts.
 
     Raises:
-        RequestValidationError: that is not valid.
+        RequestValidationError: a parameter is unknown, missing or not valid.
     """
-    given = request.query_params
-    lists = _lists(model)
+    params = request.query_params
+    lists = _list_fields(model)
     try:
-        return model.model_validate({name: given.getlist(name) if name in lists else given[name] for name in given})
+        return model.model_validate({name: params.getlist(name) if name in lists else params[name] for name in params})
     except ValidationError as exc:
-        told = exc.errors(include_url=False, include_input=False)
-        raise RequestValidationError([{**error, "loc": ("query", *error["loc"])} for error in told]) from None
+        errors = exc.errors(include_url=False, include_input=False)
+        raise RequestValidationError([{**error, "loc": ("query", *error["loc"])} for error in errors]) from None
 
 
-def query_told(model: type[BaseModel]) -> dict[str, Any]:
-    """What the OpenAPI document says of a model's fields, for a route's `openapi_extra`.
+def query_parameters(model: type[BaseModel]) -> dict[str, Any]:
+    """Describe a model's fields as OpenAPI parameters, for a route's `openapi_extra`.
 
     Args:
-        model: see `query_of`.
+        model: the parameters; see `parse_query`.
     """
     schema = model.model_json_schema()
-    return {"parameters": [_parameter(name, told, schema) for name, told in schema["properties"].items()]}
+    return {"parameters": [_parameter(name, field, schema) for name, field in schema["properties"].items()]}
 
 
-def _parameter(name: str, told: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    what = {key: value for key, value in told.items() if key not in {"description", "title"}}
-    choices = [choice for choice in what.pop("anyOf", ()) if choice != {"type": "null"}]
+def _parameter(name: str, field: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    inlined = {key: value for key, value in field.items() if key not in {"description", "title"}}
+    choices = [choice for choice in inlined.pop("anyOf", ()) if choice != {"type": "null"}]
     if choices:
-        what = {**choices[0], **{key: value for key, value in what.items() if (key, value) != ("default", None)}}
-    if "$ref" in what:
-        meant = schema["$defs"][what.pop("$ref").rpartition("/")[2]]
-        what = {**{key: value for key, value in meant.items() if key in {"enum", "type"}}, **what}
+        inlined = {**choices[0], **{key: value for key, value in inlined.items() if (key, value) != ("default", None)}}
+    if "$ref" in inlined:
+        definition = schema["$defs"][inlined.pop("$ref").rpartition("/")[2]]
+        inlined = {**{key: value for key, value in definition.items() if key in {"enum", "type"}}, **inlined}
     return {
         "name": name,
         "in": "query",
         "required": name in schema.get("required", ()),
-        "description": told.get("description", ""),
-        "schema": what,
+        "description": field.get("description", ""),
+        "schema": inlined,
     }
 
 
 @cache
-def _lists(model: type[BaseModel]) -> frozenset[str]:
+def _list_fields(model: type[BaseModel]) -> frozenset[str]:
     return frozenset(name for name, field in model.model_fields.items() if get_origin(field.annotation) is list)

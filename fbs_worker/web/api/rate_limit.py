@@ -1,6 +1,6 @@
-"""How much one caller may ask for: requests a minute, wrong tokens a minute, bytes of a body.
+"""Rate limits per principal or address, and the size limit of bodies.
 
-The counts are this process's own. A bucket of tokens per caller: it holds a minute's worth, so a burst passes.
+Token bucket per key, in this process: a bucket holds a minute's worth, so bursts pass.
 """
 
 from __future__ import annotations
@@ -16,98 +16,97 @@ from starlette.types import Message, Receive
 from fbs_worker.web.api.errors import BodyTooLarge, TooManyRequests
 
 WRONG_TOKENS_PER_MINUTE: Final = 20
-"""So many wrong tokens of one address are looked into; a right one is let in all the same."""
+"""Limit of wrong tokens per address; right ones are accepted even after that."""
 
-_MOST_BUCKETS: Final = 10_000
+_MAX_BUCKETS: Final = 10_000
 _MINUTE: Final = 60.0
 
 
-class Limiter:
-    """Counts requests per key.
+class RateLimiter:
+    """Limit requests per key and minute.
 
     Args:
-        per_minute: how many; 0 for any number.
-        clock: seconds that only grow.
+        per_minute: the limit; 0 for none.
+        clock: monotonic seconds.
     """
 
     def __init__(self, per_minute: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most = float(per_minute)
+        self._capacity = float(per_minute)
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, key: str) -> None:
-        """Count one.
+        """Count one request.
 
         Args:
-            key: whose.
+            key: the bucket.
 
         Raises:
-            TooManyRequests: it is one too many; `context["retry_after"]` has the seconds until the next.
+            TooManyRequests: the limit is exceeded; `context["retry_after"]` has the seconds until the next is allowed.
         """
-        if not self._most:
+        if not self._capacity:
             return
         now = self._clock()
-        left, at = self._buckets.pop(key, (self._most, now))
-        left = min(self._most, left + (now - at) * self._most / _MINUTE)
+        left, at = self._buckets.pop(key, (self._capacity, now))
+        left = min(self._capacity, left + (now - at) * self._capacity / _MINUTE)
         if left >= 1:
-            self._keep(key, left - 1, now)
+            self._store(key, left - 1, now)
             return
-        self._keep(key, left, now)
+        self._store(key, left, now)
         raise TooManyRequests(
-            f"More than {self._most:.0f} requests within a minute.",
+            f"More than {self._capacity:.0f} requests within a minute.",
             hint="Wait as long as Retry-After says; FBS_API_RATE is the limit.",
-            retry_after=round((1 - left) * _MINUTE / self._most, 3),
+            retry_after=round((1 - left) * _MINUTE / self._capacity, 3),
         )
 
-    def _keep(self, key: str, left: float, now: float) -> None:
-        """The buckets of those who asked last stay: addresses are many, and memory is not."""
+    def _store(self, key: str, left: float, now: float) -> None:
         self._buckets[key] = (left, now)
-        if len(self._buckets) > _MOST_BUCKETS:
+        if len(self._buckets) > _MAX_BUCKETS:  # bounds the memory: addresses are many
             self._buckets.popitem(last=False)
 
 
 class BodyTooLong(HTTPException):
-    """A body turned out to be too large while it was read; the framework lets this through to the error's answer.
+    """A body exceeded the size limit while it was read; an HTTPException, which FastAPI passes to its handler.
 
     Args:
-        most: the bytes that one may have.
+        limit: the size limit in bytes.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, limit: int) -> None:
         super().__init__(413)
-        self.error = too_large(most)
+        self.error = body_too_large(limit)
 
 
-def too_large(most: int) -> BodyTooLarge:
-    """The refusal of a body with more bytes than that."""
-    return BodyTooLarge(f"The body has more than {most} bytes.", hint="Send less; FBS_API_MAX_BODY is the limit.")
+def body_too_large(limit: int) -> BodyTooLarge:
+    """The error for a body that exceeds the size limit, in bytes."""
+    return BodyTooLarge(f"The body has more than {limit} bytes.", hint="Send less; FBS_API_MAX_BODY is the limit.")
 
 
-def announced_length(headers: Mapping[bytes, bytes]) -> int:
-    """The bytes that a request says its body has; 0 where it says nothing."""
+def content_length(headers: Mapping[bytes, bytes]) -> int:
+    """The value of Content-Length; 0 if it is missing or not a number."""
     text = headers.get(b"content-length", b"0")
     return int(text) if text.isdigit() else 0
 
 
-def counted(receive: Receive, most: int) -> Receive:
-    """A body's chunks as they come, and an end of it when they are too many.
+def limited_body(receive: Receive, limit: int) -> Receive:
+    """Wrap the ASGI `receive` so that reading a body beyond the size limit raises.
 
     Args:
-        receive: gives the chunks.
-        most: bytes.
+        receive: yields the chunks.
+        limit: the size limit in bytes.
 
     Raises:
-        BodyTooLong: (while it is read) there are more.
+        BodyTooLong: while reading, when the limit is exceeded.
     """
-    seen = 0
+    size = 0
 
-    async def receive_counted() -> Message:
-        nonlocal seen
+    async def receive_limited() -> Message:
+        nonlocal size
         message = await receive()
         if message["type"] == "http.request":
-            seen += len(message.get("body", b""))
-            if seen > most:
-                raise BodyTooLong(most)
+            size += len(message.get("body", b""))
+            if size > limit:
+                raise BodyTooLong(limit)
         return message
 
-    return receive_counted
+    return receive_limited

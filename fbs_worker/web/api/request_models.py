@@ -1,6 +1,6 @@
-"""What callers send, as the OpenAPI document describes it, and as far as a schema can check it.
+"""Request models: bodies and query strings, with what a schema can validate.
 
-What goes together is checked by `fbs_worker.solutions.requests`, as for every face.
+`fbs_worker.solutions.requests` validates the combinations, as for the other interfaces.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ TablePrefix = Annotated[str, Field(pattern=_PREFIX, max_length=20, examples=["fb
 Rename = Annotated[str, Field(pattern=r"^[^=]+\.[^=.]+=[^=]+$", max_length=200, examples=["lease.notes=remarks"])]
 
 
-class _Given(BaseModel):
-    """What callers send."""
+class _RequestModel(BaseModel):
+    """Base of the request models: unknown fields are errors, and values never appear in errors."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 
-class DatabaseBody(_Given):
-    """One PostgreSQL database, as one user. What is left out comes from the server's settings."""
+class DatabaseBody(_RequestModel):
+    """A PostgreSQL database and its role. The server's settings supply omitted values."""
 
     name: str = Field(pattern=_PLAIN, max_length=63, description="the database's name", examples=["rental_db"])
     user: str | None = Field(
@@ -46,15 +46,15 @@ class DatabaseBody(_Given):
     password: SecretStr | None = Field(
         default=None,
         max_length=500,
-        description="that role's password; sealed before it travels on. `env:NAME` and `file:PATH` are references that"
-        " are read where the job runs",
+        description="the role's password; encrypted before it is stored. `env:NAME` and `file:PATH` are references that"
+        " the worker resolves",
         examples=["env:RENTAL_PASSWORD"],
     )
     host: str | None = Field(
         default=None,
         pattern=r"^[^\s,@\x00-\x1f\x7f]+$",
         max_length=255,
-        description="a name, an address, or the folder of a Unix socket; one that FBS_ALLOWED_HOSTS allows",
+        description="a name, an address, or the folder of a Unix socket; FBS_ALLOWED_HOSTS has to allow it",
         examples=["localhost"],
     )
     port: (
@@ -64,7 +64,7 @@ class DatabaseBody(_Given):
     ) = Field(default=None, description="the port", examples=[5432])
 
 
-class SetupBody(_Given):
+class SetupBody(_RequestModel):
     """A solution's configuration."""
 
     model_config = ConfigDict(
@@ -89,8 +89,8 @@ class SetupBody(_Given):
     )
 
     solution_name: SolutionText = Field(description="the solution's name")
-    domain: DomainText = Field(description="a domain's name: rental, ecommerce, hr, generic, or one that was added")
-    database_config: DatabaseBody = Field(description="where it lives")
+    domain: DomainText = Field(description="a domain's name: rental, ecommerce, hr, generic, or a custom one")
+    database_config: DatabaseBody = Field(description="the solution's database")
     table_prefix: TablePrefix | None = Field(default=None, description="prefix of the system tables")
     business_prefix: str | None = Field(
         default=None,
@@ -99,110 +99,110 @@ class SetupBody(_Given):
         description="prefix of the business tables; may be empty",
         examples=["rental_"],
     )
-    refresh_discoveries: StrictBool = Field(default=True, description="read Odoo, too")
+    refresh_discoveries: StrictBool = Field(default=True, description="discover Odoo as well")
     mirror: list[ModelText] = Field(default=[], max_length=500, description="Odoo models that get a business table")
-    odoo: OdooText | None = Field(default=None, description="the name of an Odoo connection of the worker's")
+    odoo: OdooText | None = Field(default=None, description="the name of an Odoo connection in the worker's settings")
     odoo_moved: StrictBool = Field(
-        default=False, description="what is kept was read from this same Odoo, at another address"
+        default=False, description="the catalogue was read from the same Odoo, at another address"
     )
 
 
-class RefreshBody(_Given):
-    """What is to be done with a solution's discoveries."""
+class RefreshBody(_RequestModel):
+    """An action on a solution's discoveries."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"action": "refresh"}]})
 
     action: Literal["refresh"] = Field(description="read Odoo again and record what changed")
-    full: StrictBool = Field(default=False, description="read everything, even though nothing seems changed")
+    full: StrictBool = Field(default=False, description="read everything, even if the fingerprint is unchanged")
     odoo_moved: StrictBool = Field(
-        default=False, description="what is kept was read from this same Odoo, at another address"
+        default=False, description="the catalogue was read from the same Odoo, at another address"
     )
 
 
-class MigrateBody(_Given):
-    """What a migration is to do. Nothing given: whatever makes the tables what they are to be."""
+class MigrateBody(_RequestModel):
+    """Options of a migration. By default it brings the tables to the desired schema."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"plan": True}, {"apply": "0123456789abcdef"}]})
 
-    plan: StrictBool = Field(default=False, description="only tell what would be done, with its fingerprint")
+    plan: StrictBool = Field(default=False, description="only plan the migration, and return its fingerprint")
     apply: str | None = Field(
         default=None,
         pattern="^[0-9a-f]{16}$",
-        description="the fingerprint of a plan: apply that one and no other",
+        description="the fingerprint of the plan to apply",
         examples=["0123456789abcdef"],
     )
-    allow: list[Hazard] = Field(default=[], max_length=50, description="hazards that may be")
-    rename: list[Rename] = Field(default=[], max_length=500, description="columns that were renamed: `table.old=new`")
-    restore: StrictBool = Field(default=False, description="what was changed by hand becomes as it was made")
-    mirror: list[ModelText] = Field(default=[], max_length=500, description="further Odoo models that get a table")
-    no_mirror: list[ModelText] = Field(default=[], max_length=500, description="mirrored models whose tables go")
-    undo: StrictBool = Field(default=False, description="revert the last migration; wants `plan`, then `apply`")
+    allow: list[Hazard] = Field(default=[], max_length=50, description="hazards to allow")
+    rename: list[Rename] = Field(default=[], max_length=500, description="renamed columns: `table.old=new`")
+    restore: StrictBool = Field(default=False, description="revert changes made by hand (drift)")
+    mirror: list[ModelText] = Field(default=[], max_length=500, description="further Odoo models to mirror")
+    no_mirror: list[ModelText] = Field(default=[], max_length=500, description="mirrored models whose tables to drop")
+    undo: StrictBool = Field(default=False, description="revert the last migration; requires `plan` or `apply`")
 
 
-class DiscoverBody(_Given):
-    """What a discovery is to do."""
+class DiscoverBody(_RequestModel):
+    """Options of a discovery."""
 
     database_config: DatabaseBody | None = Field(
-        default=None, description="where the discoveries go; left out: they are counted and kept nowhere"
+        default=None, description="the database to write to; if omitted, discoveries are counted and not stored"
     )
     table_prefix: TablePrefix | None = Field(default=None, description="prefix of the system tables")
-    full: StrictBool = Field(default=False, description="read everything, even though nothing seems changed")
-    odoo: OdooText = Field(default="default", description="the name of an Odoo connection of the worker's")
+    full: StrictBool = Field(default=False, description="read everything, even if the fingerprint is unchanged")
+    odoo: OdooText = Field(default="default", description="the name of an Odoo connection in the worker's settings")
     odoo_moved: StrictBool = Field(
-        default=False, description="what is kept was read from this same Odoo, at another address"
+        default=False, description="the catalogue was read from the same Odoo, at another address"
     )
 
 
-class PageQuery(_Given):
-    """Which discoveries, and how many."""
+class PageQuery(_RequestModel):
+    """Filters and pagination of discoveries."""
 
     text: str = Field(
         default="",
         max_length=200,
-        description="only those of which each word begins a word of name or title, or of a model's fields",
+        description="words, each a prefix of a word in the name, the title or a model's fields",
         examples=["sale ord"],
     )
     active: Literal["true", "false", "all"] = Field(
-        default="true", description="`false`: those that Odoo has no longer, and former versions"
+        default="true", description="`false`: discoveries that are gone from Odoo, and superseded versions"
     )
-    full: Literal["true", "false"] = Field(default="true", description="with `schema_definition`")
-    cursor: str = Field(default="", max_length=500, description="`next` of the page before")
-    limit: int = Field(default=100, ge=1, le=1_000, description="rows at most")
+    full: Literal["true", "false"] = Field(default="true", description="include `schema_definition`")
+    cursor: str = Field(default="", max_length=500, description="`next` of the previous page")
+    limit: int = Field(default=100, ge=1, le=1_000, description="maximum number of rows")
 
 
 class TypedPageQuery(PageQuery):
-    """Which discoveries of a solution, and how many."""
+    """Filters and pagination of a solution's discoveries."""
 
     type: DiscoveryType | None = Field(default=None, description="only of this type", examples=["model"])
 
 
 class DomainPageQuery(PageQuery):
-    """Which discoveries of a domain and type, and how many."""
+    """Filters and pagination of a domain's discoveries of one type."""
 
     solution: str | None = Field(
         default=None,
         pattern=SOLUTION_NAME,
         max_length=100,
-        description="the solution whose catalogue is read; it must be of that domain. Left out: the home database's",
+        description="the solution whose catalogue is read, which must have that domain; default: the home database's",
         examples=["fayvad_rentals"],
     )
 
 
-class SearchQuery(_Given):
-    """What to look for."""
+class SearchQuery(_RequestModel):
+    """Filters and pagination of a search."""
 
     text: str = Field(
-        min_length=1, max_length=200, description="each word must begin a word of what is found", examples=["sale ord"]
+        min_length=1, max_length=200, description="words, each a prefix of a word of the hit", examples=["sale ord"]
     )
     kind: list[Kind] = Field(default=[], max_length=10, description="only of these kinds", examples=[["field"]])
-    cursor: str = Field(default="", max_length=1_000, description="`next` of the page before")
-    limit: int = Field(default=100, ge=1, le=1_000, description="hits at most")
+    cursor: str = Field(default="", max_length=1_000, description="`next` of the previous page")
+    limit: int = Field(default=100, ge=1, le=1_000, description="maximum number of hits")
 
 
-class JobsQuery(_Given):
-    """Which jobs, and how many."""
+class JobsQuery(_RequestModel):
+    """Filters of the list of jobs."""
 
-    state: JobState | None = Field(default=None, description="only those in this state")
-    solution: str = Field(default="", max_length=100, description="only those of this solution")
-    action: str = Field(default="", max_length=100, description="only those that do this", examples=["refresh"])
-    limit: int = Field(default=50, ge=1, le=1_000, description="jobs at most")
+    state: JobState | None = Field(default=None, description="only jobs in this state")
+    solution: str = Field(default="", max_length=100, description="only jobs of this solution")
+    action: str = Field(default="", max_length=100, description="only jobs with this action", examples=["refresh"])
+    limit: int = Field(default=50, ge=1, le=1_000, description="maximum number of jobs")

@@ -1,59 +1,55 @@
-"""How the API answers: JSON that is ready, jobs with their links, and the way from a request to a job."""
+"""What routes share on the way out: serialised JSON, jobs with their links, and enqueuing a job for a request."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final, Protocol, TypeVar
+from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 import orjson
 from anyio import to_thread
-from fastapi import Depends, Header, Query
+from fastapi import Header, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from fbs_worker.client.client import Client
 from fbs_worker.client.handle import JobHandle
 from fbs_worker.core import errors as core
 from fbs_worker.core.errors import FBSError, JobCancelled
-from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.model import JobRecord, JobState
-from fbs_worker.web.api.auth import caller_of, require_read, require_write
-from fbs_worker.web.api.databases import Places
+from fbs_worker.web.api.auth import principal_of
+from fbs_worker.web.api.dependencies import databases_of
 from fbs_worker.web.api.errors import IdempotencyInProgress, IdempotencyMismatch, TooBusy
 from fbs_worker.web.api.idempotency import HEADER, REPLAYED
-from fbs_worker.web.api.problems import error_of, problem_response, problem_responses
+from fbs_worker.web.api.problems import error_from_dict, problem_response, problem_responses
 from fbs_worker.web.api.response_models import JobAnswer
 
-LONGEST_WAIT: Final = 60
-"""Seconds that a request may wait for a job."""
-
-_Endpoint = TypeVar("_Endpoint", bound=Callable[..., Any])
+MAX_WAIT: Final = 60
+"""Maximum time that a request may wait for a job, in seconds."""
 
 Wait = Annotated[
     int,
     Query(
         ge=0,
-        le=LONGEST_WAIT,
-        description="seconds to wait for the job's end; if it ends within them, `200` has the result, or the problem"
-        " says what it failed with",
+        le=MAX_WAIT,
+        description="seconds to wait for the job; if it finishes in time, `200` has the result, or a problem document"
+        " the job's error",
         examples=[30],
     ),
 ]
-Key = Annotated[
+IdempotencyKey = Annotated[
     str | None,
     Header(
         alias=HEADER,
         min_length=1,
         max_length=255,
         pattern="^[!-~]+$",
-        description="1 to 255 visible ASCII characters. A request that is sent again with the same key within a day"
-        " gives the same job",
+        description="1 to 255 visible ASCII characters. A repeated request with the same key within a day returns the"
+        " same job",
         examples=["8e03978e-40d5-43dd-bc93-6894a57f9324"],
     ),
 ]
 
-_WORK_ERRORS: Final = (
+_JOB_ERRORS: Final = (
     IdempotencyInProgress,
     IdempotencyMismatch,
     TooBusy,
@@ -71,88 +67,45 @@ _WORK_ERRORS: Final = (
     core.SecretError,
     core.UsageError,
 )
-"""What enqueuing a job, or one that is waited for, can fail with."""
+"""Errors of enqueuing a job, and of a job that a request waited for."""
 
 _REPLAYED_HEADER: Final = {
-    REPLAYED: {"description": "`true` if an earlier request made the job", "schema": {"type": "string"}}
+    REPLAYED: {"description": "`true` if an earlier request enqueued the job", "schema": {"type": "string"}}
 }
 _LOCATION: Final = {"Location": {"description": "the job", "schema": {"type": "string"}}}
 
 
-class _Put(Protocol):
-    """A decorator that gives back what it was given."""
-
-    def __call__(self, endpoint: _Endpoint, /) -> _Endpoint: ...
-
-
-def at(register: Callable[..., Callable[[Any], Any]], path: str, *, write: bool = False, **told: Any) -> _Put:
-    """Put a route at a path with a slash at its end, and at the same without: a redirect would lose a POST's body.
+def job_route(summary: str, *errors: type[FBSError], **options: Any) -> dict[str, Any]:
+    """Return the options of `route` for an operation that enqueues a job.
 
     Args:
-        register: the router's method, e.g. `router.get`.
-        path: with the slash at its end; the OpenAPI document has this one.
-        write: it needs a token that may write.
-        **told: what else the router is to know of it.
-    """
-    needs = [Depends(require_write if write else require_read)]
-
-    def put(endpoint: _Endpoint) -> _Endpoint:
-        register(path, dependencies=needs, **told)(endpoint)
-        register(path.rstrip("/"), dependencies=needs, include_in_schema=False, response_model=None)(endpoint)
-        return endpoint
-
-    return put
-
-
-def work_told(summary: str, *errors: type[FBSError], **told: Any) -> dict[str, Any]:
-    """What `at` is to be told of a route that enqueues a job.
-
-    Args:
-        summary: what the job does.
-        *errors: what it can meet besides what every job can.
-        **told: what else.
+        summary: the operation's summary.
+        *errors: errors besides those of every job.
+        **options: further options.
     """
     headers = {**_LOCATION, **_REPLAYED_HEADER}
     return {
         "summary": summary,
         "status_code": 202,
         "response_model": JobAnswer,
-        "response_description": "The job waits or runs",
+        "response_description": "The job is queued or running",
         "responses": {
-            200: {"model": JobAnswer, "description": "The job has done its work (with `wait`)", "headers": headers},
+            200: {"model": JobAnswer, "description": "The job has succeeded (with `wait`)", "headers": headers},
             202: {"headers": headers},
-            **problem_responses(*_WORK_ERRORS, *errors),
+            **problem_responses(*_JOB_ERRORS, *errors),
         },
         "write": True,
-        **told,
+        **options,
     }
 
 
-def places_of(request: Request) -> Places:
-    """What the application knows its solutions by."""
-    found: Places = request.app.state.places
-    return found
-
-
-def client_of(request: Request) -> Client:
-    """What enqueues the application's jobs."""
-    found: Client = request.app.state.client
-    return found
-
-
-def settings_of(request: Request) -> Settings:
-    """What the application works with."""
-    found: Settings = request.app.state.settings
-    return found
-
-
 def json_answer(content: bytes | str, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer whose JSON is ready.
+    """Return serialised JSON as a response.
 
     Args:
         content: the JSON.
         status: the HTTP status.
-        headers: further ones.
+        headers: further headers.
     """
     return Response(
         content,
@@ -165,51 +118,60 @@ def json_answer(content: bytes | str, *, status: int = 200, headers: Mapping[str
 def job_answer(
     request: Request, record: JobRecord, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """A job and where to go on from it.
+    """Return a job and its links as a response.
 
     Args:
-        request: what is answered.
+        request: the request.
         record: the job.
         status: the HTTP status.
-        headers: further ones.
+        headers: further headers.
     """
-    told = {"job": record.to_dict(), "links": links(request, record.id)}
-    return json_answer(orjson.dumps(told), status=status, headers=headers)
+    body = {"job": record.to_dict(), "links": links(request, record.id)}
+    return json_answer(orjson.dumps(body), status=status, headers=headers)
 
 
 def links(request: Request, job_id: str) -> dict[str, str]:
-    """Where to go on from a job, as paths.
+    """Return a job's links, as paths.
 
     Args:
-        request: what is answered.
+        request: the request; its `root_path` is the prefix.
         job_id: the job's id.
     """
     job = f"{request.scope.get('root_path', '')}/api/v1/jobs/{job_id}/"
     return {"self": job, "events": f"{job}events/", "cancel": job}
 
 
-async def work(request: Request, enqueue: Callable[[], JobHandle], *, key: str | None, wait: int) -> Response:
-    """Enqueue a job, wait for it if that was asked for, and tell how it stands.
+async def enqueue_job(request: Request, enqueue: Callable[[], JobHandle], *, key: str | None, wait: int) -> Response:
+    """Enqueue a job, wait for it if requested, and return it.
 
     Args:
-        request: what asks for it.
-        enqueue: does it; it runs in a thread.
-        key: the `Idempotency-Key`.
-        wait: seconds to wait for its end.
+        request: the request.
+        enqueue: enqueues the job; it runs in a thread.
+        key: the `Idempotency-Key`, if any.
+        wait: maximum time to wait for the job, in seconds.
+
+    Returns:
+        202 with the job; 200 if it succeeded within `wait`; its error as a problem document if it failed within `wait`.
 
     Raises:
-        FBSError: what `enqueue` raises, and whatever refuses the key.
+        IdempotencyMismatch: the key was used for another request.
+        IdempotencyInProgress: the first request with the key is still in progress.
+        TooBusy: too many requests wait for jobs.
+        QueueUnreachable: Redis does not respond.
+        FBSError: whatever `enqueue` raises.
     """
-    places = places_of(request)
-    made = await request.app.state.idempotency.once(caller_of(request), key, await _mark(request), lambda: enqueue().id)
-    headers = {"Location": links(request, made.job_id)["self"]}
-    if made.replayed:
+    databases = databases_of(request)
+    job = await request.app.state.idempotency.enqueue_once(
+        principal_of(request), key, await _canonical(request), lambda: enqueue().id
+    )
+    headers = {"Location": links(request, job.job_id)["self"]}
+    if job.replayed:
         headers[REPLAYED] = "true"
-    record = await to_thread.run_sync(places.jobs.get, made.job_id)
+    record = await to_thread.run_sync(databases.jobs.get, job.job_id)
     if wait and not record.state.finished:
-        with places.waiting.place():
-            await places.waiting.until_ended(request, made.job_id, wait)
-        record = await to_thread.run_sync(places.jobs.get, made.job_id)
+        with databases.waiters.slot():
+            await databases.waiters.wait_until_finished(request, job.job_id, wait)
+        record = await to_thread.run_sync(databases.jobs.get, job.job_id)
     if not wait or not record.state.finished:
         return job_answer(request, record, status=202, headers=headers)
     if record.state is JobState.SUCCEEDED:
@@ -217,14 +179,14 @@ async def work(request: Request, enqueue: Callable[[], JobHandle], *, key: str |
     return problem_response(_failure(record), instance=request.url.path, job=record.to_dict(), headers=headers)
 
 
-async def _mark(request: Request) -> bytes:
-    """What is asked for: how long the caller waits for it makes no other request of it."""
+async def _canonical(request: Request) -> bytes:
+    """Method, path, query and body; `wait` is left out, for it does not change which job is enqueued."""
     query = sorted((name, value) for name, value in request.query_params.multi_items() if name != "wait")
-    asked = f"{request.method} {request.url.path.rstrip('/')}?{urlencode(query)}\n"
-    return asked.encode() + await request.body()
+    head = f"{request.method} {request.url.path.rstrip('/')}?{urlencode(query)}\n"
+    return head.encode() + await request.body()
 
 
 def _failure(record: JobRecord) -> FBSError:
     if record.state is JobState.CANCELLED:
-        return JobCancelled("The job was cancelled.", hint="Ask for it again if it is still wanted.")
-    return error_of(record.error or {})
+        return JobCancelled("The job was cancelled.", hint="Enqueue it again if it is still needed.")
+    return error_from_dict(record.error or {})

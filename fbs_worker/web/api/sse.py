@@ -1,4 +1,4 @@
-"""A job's events over HTTP, as server-sent events (HTML standard, section 9.2)."""
+"""Stream a job's events as server-sent events (HTML standard, section 9.2)."""
 
 from __future__ import annotations
 
@@ -14,40 +14,44 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from fbs_worker.jobs.model import JobEvent
-from fbs_worker.web.api.long_poll import Waiting
+from fbs_worker.web.api.dependencies import databases_of
+from fbs_worker.web.api.long_poll import JobWaiters
 from fbs_worker.web.api.response_models import EventBody
-from fbs_worker.web.api.responses import places_of
 
-EVERY_SECONDS: Final = 15
-"""How often something is sent though nothing happens: proxies end connections that are silent."""
+KEEPALIVE_SECONDS: Final = 15
+"""Interval of keep-alive comments: proxies close connections without traffic."""
 
-_STILL_THERE: Final = b": still here\n\n"
+_KEEPALIVE: Final = b": keep-alive\n\n"
 _RETRY: Final = b"retry: 2000\n\n"
-"""Milliseconds after which a client that lost its connection comes back."""
+"""Delay in milliseconds before a client reconnects."""
 
 LastEventId = Annotated[
     str | None,
     Header(
         alias="Last-Event-ID",
         pattern="^[0-9]{1,15}-[0-9]{1,15}$",
-        description="go on after the event of this `id`",
+        description="resume after the event with this `id`",
         examples=["1767225600000-0"],
     ),
 ]
 
-EVENTS_TOLD: Final[dict[int | str, dict[str, Any]]] = {
+EVENT_STREAM_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "description": "The events; `data` of each is JSON: "
+        "description": "The events; the `data` of each is JSON: "
         + ", ".join(f"`{name}`" for name in EventBody.model_fields),
         "content": {
             "text/event-stream": {
                 "schema": {
                     "type": "object",
-                    "description": "one event of the stream",
+                    "description": "an event of the stream",
                     "properties": {
-                        "id": {"type": "string", "description": "for `Last-Event-ID`"},
-                        "event": {"type": "string", "description": "its kind, as in `data`"},
-                        "data": {"type": "string", "contentMediaType": "application/json", "description": "as JSON"},
+                        "id": {"type": "string", "description": "value for `Last-Event-ID`"},
+                        "event": {"type": "string", "description": "`kind` of the data"},
+                        "data": {
+                            "type": "string",
+                            "contentMediaType": "application/json",
+                            "description": "the event as JSON",
+                        },
                     },
                 },
                 "example": "id: 1767225600000-0\nevent: step\n"
@@ -56,69 +60,71 @@ EVENTS_TOLD: Final[dict[int | str, dict[str, Any]]] = {
             }
         },
     },
-    204: {"description": "The job has ended, and nothing follows after `Last-Event-ID`"},
+    204: {"description": "The job has finished, and `Last-Event-ID` was its last event"},
 }
 
 
 async def event_stream(request: Request, job_id: str, after: str | None) -> Response:
-    """The events of a job as an answer.
+    """Stream a job's events.
 
     Args:
-        request: who asks.
+        request: the request.
         job_id: the job's id.
-        after: begin after the event of this id; None for the first that is kept.
+        after: resume after the event with this id; None starts at the first stored event.
+
+    Returns:
+        The stream; 204 if the job has finished and `after` was its last event.
 
     Raises:
         JobNotFound: no job has that id.
-        TooBusy: too many follow jobs already.
-        QueueUnreachable: Redis does not answer.
+        TooBusy: too many requests wait for jobs.
+        QueueUnreachable: Redis does not respond.
     """
-    places = places_of(request)
-    record = await to_thread.run_sync(places.jobs.get, job_id)
+    databases = databases_of(request)
+    record = await to_thread.run_sync(databases.jobs.get, job_id)
     if after is not None and record.state.finished:
-        newest = await to_thread.run_sync(places.jobs.newest_event, job_id)
+        newest = await to_thread.run_sync(databases.jobs.newest_event, job_id)
         if _number(newest) <= _number(after):
             return Response(status_code=204)
-    places.waiting.enter()
-    return _Stream(places.waiting, _told(places.waiting, request, job_id, after))
+    databases.waiters.acquire()
+    return _Stream(databases.waiters, _chunks(databases.waiters, request, job_id, after))
 
 
 class _Stream(StreamingResponse):
-    """A stream that gives its place back, however it ends."""
+    """A stream that releases its slot, even if the client disconnects before the first chunk."""
 
-    def __init__(self, waiting: Waiting, told: AsyncIterator[bytes]) -> None:
+    def __init__(self, waiters: JobWaiters, chunks: AsyncIterator[bytes]) -> None:
         super().__init__(
-            told, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+            chunks, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         )
-        self._waiting = waiting
+        self._waiters = waiters
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._waiting.leave()
+            self._waiters.release()
 
 
-async def _told(waiting: Waiting, request: Request, job_id: str, after: str | None) -> AsyncIterator[bytes]:
+async def _chunks(waiters: JobWaiters, request: Request, job_id: str, after: str | None) -> AsyncIterator[bytes]:
     yield _RETRY
     silent = 0
-    async with aclosing(waiting.events(request, job_id, after=after)) as events:
+    async with aclosing(waiters.events(request, job_id, after=after)) as events:
         async for event in events:
             if event is not None:
                 silent = 0
-                yield _as_text(event)
+                yield _serialise(event)
                 continue
             silent += 1
-            if silent % EVERY_SECONDS == 0:
-                yield _STILL_THERE
+            if silent % KEEPALIVE_SECONDS == 0:
+                yield _KEEPALIVE
 
 
-def _as_text(event: JobEvent) -> bytes:
+def _serialise(event: JobEvent) -> bytes:
     return b"id: %s\nevent: %s\ndata: %s\n\n" % (event.id.encode(), event.kind.encode(), orjson.dumps(event.to_dict()))
 
 
 def _number(event_id: str) -> tuple[int, int]:
-    """Ids are numbers, and compare as such."""
+    """Parse an id of a Redis stream, to compare it numerically."""
     at, _, count = event_id.partition("-")
     return int(at), int(count)

@@ -1,7 +1,7 @@
-"""Who may use the API: bearer tokens, of which the settings hold only hashes.
+"""Bearer tokens, of which the settings store only hashes.
 
-FBS_API_TOKENS has an entry per token, divided by commas or lines: `name:scope:hash`. The hash is the token's SHA-256 in
-hexadecimal digits: tokens are random and long, so no slow hash is needed to keep them from being guessed.
+FBS_API_TOKENS has an entry per token, separated by commas or newlines: `name:scope:hash`. The hash is the token's
+SHA-256 in hexadecimal digits: a token has 256 random bits, so a slow password hash would add nothing.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from fbs_worker.core.errors import SettingsError, UsageError
 READ: Final = "read"
 WRITE: Final = "write"
 SCOPES: Final = {READ: frozenset({READ}), WRITE: frozenset({READ, WRITE})}
-"""What an entry's scope lets its token do."""
+"""The scopes of a token per scope of its entry."""
 
 PREFIX: Final = "fbs_"
-"""How every token begins: people and scanners know one when they see it."""
+"""Prefix of every token, by which people and secret scanners recognise one."""
 
 _TOKEN: Final = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43}}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -31,13 +31,13 @@ _MAKE: Final = "`fbs new-token` makes a token and prints its entry: name:scope:h
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """Who sends a request.
+class Principal:
+    """The authenticated sender of a request.
 
     Attributes:
-        name: the token's name; `local` where none is set.
-        scopes: what it may do: `read`, `write`.
-        token_id: tells the entry from any other, one of the same name, too; it is no secret.
+        name: the token's name; `local` if no tokens are configured.
+        scopes: its scopes: `read`, `write`.
+        token_id: identifies the entry, even among entries of the same name; not a secret.
     """
 
     name: str
@@ -45,18 +45,18 @@ class Caller:
     token_id: str
 
 
-LOCAL: Final = Caller(name="local", scopes=SCOPES[WRITE], token_id="local")  # noqa: S106 -- no secret
-"""Everybody on this machine, where no token is set."""
+LOCAL: Final = Principal(name="local", scopes=SCOPES[WRITE], token_id="local")  # noqa: S106 -- no secret
+"""The principal of every request from this machine, if no tokens are configured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One token of the settings.
+    """An entry of FBS_API_TOKENS.
 
     Attributes:
-        name: what it is called.
-        scope: `read`, or `write`, which has read in it.
-        hash: its SHA-256, in hexadecimal digits.
+        name: the token's name.
+        scope: `read`, or `write`, which includes `read`.
+        hash: the token's SHA-256, in hexadecimal digits.
     """
 
     name: str
@@ -67,74 +67,76 @@ class Entry:
         return f"{self.name}:{self.scope}:{self.hash}"
 
     @property
-    def caller(self) -> Caller:
-        """Whoever holds the token."""
+    def principal(self) -> Principal:
+        """The principal that the token authenticates."""
         token_id = hashlib.sha256(str(self).encode()).hexdigest()[:24]
-        return Caller(name=self.name, scopes=SCOPES[self.scope], token_id=token_id)
+        return Principal(name=self.name, scopes=SCOPES[self.scope], token_id=token_id)
 
     @classmethod
     def of(cls, token: str, *, name: str, scope: str) -> Self:
-        """The entry of a token.
+        """Make the entry of a token.
+
+        Args:
+            token: the token.
+            name: its name.
+            scope: its scope.
 
         Raises:
-            UsageError: the name or the scope cannot be one.
+            UsageError: the name or the scope is not valid.
         """
         if not _NAME.fullmatch(name):
             raise UsageError(
                 "The token's name is not valid.",
-                hint="It wants letters, digits, _, . and -, a letter or digit first, at most 64.",
+                hint="Use up to 64 letters, digits, _, . and -, starting with a letter or digit.",
             )
         if scope not in SCOPES:
-            raise UsageError("The token's scope is not known.", hint=f"Known are: {', '.join(SCOPES)}.")
+            raise UsageError("The token's scope is not valid.", hint=f"Use one of: {', '.join(SCOPES)}.")
         return cls(name=name, scope=scope, hash=_hash(token))
 
 
 class Tokens:
-    """The tokens of the settings.
+    """The configured tokens.
 
     Args:
-        entries: one each.
+        entries: their entries.
     """
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
-        self._entries = [(bytes.fromhex(entry.hash), entry.caller) for entry in entries]
+        self._entries = [(bytes.fromhex(entry.hash), entry.principal) for entry in entries]
 
     def __bool__(self) -> bool:
         return bool(self._entries)
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Those of FBS_API_TOKENS.
+        """Parse FBS_API_TOKENS.
 
         Args:
-            text: entries divided by commas or lines; a line that begins with # is a comment.
+            text: entries separated by commas or newlines; a line that starts with # is a comment.
 
         Raises:
-            SettingsError: one is not an entry; the message shows nothing of it, for it may be a token.
+            SettingsError: an entry is not valid; the message does not quote it, for it may be a token.
         """
         lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
         parts = [part.strip() for line in lines for part in line.split(",")]
         return cls(_entry(part, position) for position, part in enumerate(filter(None, parts), start=1))
 
-    def caller(self, token: str) -> Caller | None:
-        """Who holds this token; None when nobody does.
-
-        It takes the same time whichever entry is right, and whether any is.
-        """
+    def authenticate(self, token: str) -> Principal | None:
+        """Return the principal of a token, in constant time; None if it is unknown."""
         digest = hashlib.sha256(token.encode()).digest()
-        found = None
-        for known, caller in self._entries:
+        match = None
+        for known, principal in self._entries:
             if hmac.compare_digest(digest, known):
-                found = caller
-        return found if _TOKEN.fullmatch(token) else None
+                match = principal
+        return match if _TOKEN.fullmatch(token) else None
 
-    def by_id(self, token_id: str) -> Caller | None:
-        """The holder of the token with this id; None when its entry is gone from the settings or was changed."""
-        return next((caller for _, caller in self._entries if caller.token_id == token_id), None)
+    def by_id(self, token_id: str) -> Principal | None:
+        """Return the principal with this `token_id`; None if its entry was removed or changed."""
+        return next((principal for _, principal in self._entries if principal.token_id == token_id), None)
 
 
 def new_token() -> str:
-    """A fresh token: 256 random bits."""
+    """Generate a token of 256 random bits."""
     return PREFIX + secrets.token_urlsafe(32)
 
 
@@ -147,8 +149,8 @@ def _entry(text: str, position: int) -> Entry:
     scope, _, digest = rest.partition(":")
     if _TOKEN.search(text):
         raise SettingsError(
-            f"Entry {position} of FBS_API_TOKENS holds a token itself.",
-            hint=f"It wants the token's hash; make a new token, for this one was written down. {_MAKE}",
+            f"Entry {position} of FBS_API_TOKENS contains a token instead of its hash.",
+            hint=f"Make a new token, for this one is exposed. {_MAKE}",
         )
     if not _NAME.fullmatch(name) or scope not in SCOPES or not _HASH.fullmatch(digest.lower()):
         raise SettingsError(f"Entry {position} of FBS_API_TOKENS is not name:scope:hash.", hint=_MAKE)

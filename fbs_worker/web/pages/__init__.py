@@ -17,15 +17,15 @@ def attach(app: FastAPI) -> None:
     Args:
         app: `fbs_worker.web.app.create_app` makes it; `app.state` has the settings and tokens already.
     """
-    from fbs_worker.web.pages import actions, assets, catalog, home, jobs, login, solution
-    from fbs_worker.web.pages.layout import Frame, error_page
+    from fbs_worker.web.pages import actions, assets, catalogue, home, jobs, login, solution
+    from fbs_worker.web.pages.layout import Layout, error_page
     from fbs_worker.web.pages.not_found import MissingPage
     from fbs_worker.web.pages.session import Sessions
 
     sessions = Sessions.of(app.state.settings, app.state.tokens)
-    app.state.session_caller = sessions.caller
+    app.state.session_principal = sessions.principal
     app.state.error_page = error_page
-    app.state.pages = Frame(sessions)
-    for part in (assets, login, home, solution, catalog, jobs, actions):
+    app.state.pages = Layout(sessions)
+    for part in (assets, login, home, solution, catalogue, jobs, actions):
         app.include_router(part.router)
     app.router.routes.append(MissingPage())

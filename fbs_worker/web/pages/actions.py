@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import Request
 from starlette.responses import RedirectResponse, Response
 
-from fbs_worker.web.pages.layout import HEADERS, FormToken, check_writer, page_router, segment
+from fbs_worker.web.pages.layout import HEADERS, FormToken, page_router, require_writer, segment
 
 router = page_router()
 
@@ -14,9 +14,9 @@ router = page_router()
 @router.post("/solutions/{name}/refresh/")
 def refresh(request: Request, name: str, form_token: FormToken = "") -> Response:
     """Read a solution's Odoo again."""
-    check_writer(request, form_token)
+    require_writer(request, form_token)
     state = request.app.state
-    state.places.solution(name)
+    state.databases.solution(name)
     return _to_job(state.client.refresh(name).id)
 
 
@@ -24,9 +24,9 @@ def refresh(request: Request, name: str, form_token: FormToken = "") -> Response
 @router.post("/solutions/{name}/plan/")
 def plan(request: Request, name: str, form_token: FormToken = "") -> Response:
     """Tell what a migration would change."""
-    check_writer(request, form_token)
+    require_writer(request, form_token)
     state = request.app.state
-    state.places.solution(name)
+    state.databases.solution(name)
     return _to_job(state.client.migrate(name, plan_only=True).id)
 
 
@@ -34,7 +34,7 @@ def plan(request: Request, name: str, form_token: FormToken = "") -> Response:
 @router.post("/jobs/{job_id}/cancel/")
 def cancel(request: Request, job_id: str, form_token: FormToken = "") -> Response:
     """Ask for a job to stop."""
-    check_writer(request, form_token)
+    require_writer(request, form_token)
     request.app.state.client.job(job_id).cancel()
     return _to_job(job_id)
 

@@ -18,7 +18,7 @@ _ORDER: Final = {str(kind): place for place, kind in enumerate(DiscoveryType)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Net:
+class NetChange:
     """One thing, as it is after all of them.
 
     Attributes:
@@ -41,7 +41,7 @@ class Net:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Between:
+class ChangeSummary:
     """What changed between two refreshes.
 
     Attributes:
@@ -50,7 +50,7 @@ class Between:
     """
 
     counts: Mapping[str, int] = field(default_factory=dict)
-    shown: Mapping[str, Sequence[Net]] = field(default_factory=dict)
+    shown: Mapping[str, Sequence[NetChange]] = field(default_factory=dict)
 
     @property
     def nothing(self) -> bool:
@@ -58,14 +58,14 @@ class Between:
         return not any(self.counts.values())
 
 
-def between(reports: Iterable[Mapping[str, Any]], *, most: int) -> Between:
+def summarise_changes(reports: Iterable[Mapping[str, Any]], *, most: int) -> ChangeSummary:
     """Take the reports of refreshes in a row together.
 
     Args:
         reports: `ChangeReport.to_dict` of each, in the order in which they were.
         most: how many things of each kind are shown.
     """
-    found: dict[tuple[str, str], Net] = {}
+    found: dict[tuple[str, str], NetChange] = {}
     for report in reports:
         for kind in ("removed", "changed", "added"):
             for told in report.get(kind) or ():
@@ -74,19 +74,19 @@ def between(reports: Iterable[Mapping[str, Any]], *, most: int) -> Between:
                 together = _then(found.pop(key, None), change)
                 if together is not None:
                     found[key] = together
-    by_kind: dict[str, list[Net]] = {kind: [] for kind in KINDS}
+    by_kind: dict[str, list[NetChange]] = {kind: [] for kind in KINDS}
     for change in found.values():
         by_kind[change.kind].append(change)
     for changes in by_kind.values():
         changes.sort(key=lambda change: (not change.breaking, _ORDER.get(change.type, len(_ORDER)), change.name))
-    return Between(
+    return ChangeSummary(
         counts={kind: len(changes) for kind, changes in by_kind.items()},
         shown={kind: changes[:most] for kind, changes in by_kind.items()},
     )
 
 
-def _net(kind: str, told: Mapping[str, Any]) -> Net:
-    return Net(
+def _net(kind: str, told: Mapping[str, Any]) -> NetChange:
+    return NetChange(
         kind=kind,
         type=str(told.get("type", "")),
         name=str(told.get("name", "")),
@@ -97,7 +97,7 @@ def _net(kind: str, told: Mapping[str, Any]) -> Net:
     )
 
 
-def _then(before: Net | None, after: Net) -> Net | None:
+def _then(before: NetChange | None, after: NetChange) -> NetChange | None:
     """Two changes of one thing as one; None where they leave nothing."""
     if before is None:
         return after
@@ -105,7 +105,7 @@ def _then(before: Net | None, after: Net) -> Net | None:
         return None if after.kind == "removed" else replace(after, kind="added", previous="", fields=(), breaking=False)
     if after.kind == "removed":
         return replace(after, previous=before.previous or before.version)
-    return Net(
+    return NetChange(
         kind="changed",
         type=after.type,
         name=after.name,

@@ -112,7 +112,7 @@ def number(count: float | None) -> str:
 
 
 def amount(count: int, one: str, many: str = "") -> str:
-    """A count with what is counted: `1 model`, `157 models`."""
+    """A count with what is limited_body: `1 model`, `157 models`."""
     return f"{number(count)} {one if count == 1 else many or f'{one}s'}"
 
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from fbs_worker.core.errors import QueueUnreachable, SettingsError
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.workers import WorkerHeartbeat, WorkerRegistry
-from fbs_worker.web.pages.layout import frame_of, page_router
+from fbs_worker.web.pages.layout import layout_of, page_router
 
 router = page_router()
 
@@ -21,7 +21,7 @@ def home(request: Request) -> Response:
     state = request.app.state
     told = state.client.list()
     workers, notes = _workers(state.settings)
-    return frame_of(request).page(
+    return layout_of(request).page(
         request,
         "home",
         home=told["home"],

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from fbs_worker.jobs.model import JobEvent, JobRecord, JobState
 from fbs_worker.migration.model.plan import apply_command
-from fbs_worker.web.pages.layout import both, frame_of, page_router
+from fbs_worker.web.pages.layout import both, layout_of, page_router
 
 router = page_router()
 
@@ -65,7 +65,7 @@ def jobs(request: Request) -> Response:
     wanted = request.query_params.get("state", "")
     state = JobState(wanted) if wanted in list(JobState) else None
     found: Sequence[JobRecord] = request.app.state.client.jobs(_MOST, state=state)
-    return frame_of(request).page(
+    return layout_of(request).page(
         request,
         "jobs",
         jobs=found,
@@ -79,8 +79,8 @@ def jobs(request: Request) -> Response:
 def job(request: Request, job_id: str) -> Response:
     """One job, as it stands."""
     record: JobRecord = request.app.state.client.job(job_id).status()
-    steps = steps_of(request.app.state.places.jobs.follow(job_id, timeout=_EVENTS_SECONDS))
-    return frame_of(request).page(
+    steps = steps_of(request.app.state.databases.jobs.follow(job_id, timeout=_EVENTS_SECONDS))
+    return layout_of(request).page(
         request,
         "job",
         job=record,

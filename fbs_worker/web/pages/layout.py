@@ -21,10 +21,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from fbs_worker.core.errors import FBSError, UsageError
-from fbs_worker.web.api.auth import LOGIN, caller_of
+from fbs_worker.web.api.auth import LOGIN, principal_of
 from fbs_worker.web.api.errors import CrossSite, NotAuthenticated, RouteNotFound, ScopeMissing
-from fbs_worker.web.api.problems import headers_of, status_of, unexpected
-from fbs_worker.web.api.tokens import WRITE, Caller
+from fbs_worker.web.api.problems import headers_of, status_of, unexpected_error
+from fbs_worker.web.api.tokens import WRITE, Principal
 from fbs_worker.web.pages import formatting
 from fbs_worker.web.pages.assets import ASSETS
 from fbs_worker.web.pages.session import Sessions
@@ -49,7 +49,7 @@ _START_AGAIN: Final = "Go back, load the page again, and press the button once m
 _log = logging.getLogger(__name__)
 
 
-class Frame:
+class Layout:
     """Makes pages of templates.
 
     Args:
@@ -86,7 +86,7 @@ class Frame:
             **values: what the template shows.
         """
         now = datetime.now(tz=UTC)
-        caller: Caller | None = request.scope.get("state", {}).get("caller")
+        caller: Principal | None = request.scope.get("state", {}).get("principal")
         shown = self._environment.get_template(f"{template}.html").render(
             visitor=caller,
             can_write=caller is not None and WRITE in caller.scopes,
@@ -116,7 +116,7 @@ class PageRoute(APIRoute):
                 return error_page(request, UsageError("The address or the form is not valid.", hint=_START_AGAIN))
             except Exception:  # noqa: BLE001 -- whatever it is, a person sees a page
                 _log.exception("the page %s failed", request.url.path)
-                return error_page(request, unexpected())
+                return error_page(request, unexpected_error())
 
         return answer
 
@@ -127,7 +127,7 @@ def page_router(*, open_to_all: bool = False) -> APIRouter:
     Args:
         open_to_all: who is not logged in may see them, too.
     """
-    needed = [] if open_to_all else [Depends(caller_of)]
+    needed = [] if open_to_all else [Depends(principal_of)]
     return APIRouter(include_in_schema=False, route_class=PageRoute, dependencies=needed)
 
 
@@ -136,12 +136,12 @@ def both(path: str) -> tuple[str, str]:
     return path, path.rstrip("/")
 
 
-def frame_of(request: Request) -> Frame:
+def layout_of(request: Request) -> Layout:
     """The frame of this application's pages."""
-    return cast("Frame", request.app.state.pages)
+    return cast("Layout", request.app.state.pages)
 
 
-def check_writer(request: Request, form_token: str) -> Caller:
+def require_writer(request: Request, form_token: str) -> Principal:
     """See that whoever presses a button may, and pressed it on a page of ours.
 
     Args:
@@ -153,8 +153,8 @@ def check_writer(request: Request, form_token: str) -> Caller:
         ScopeMissing: the token may only read.
         CrossSite: the form is none that this session was given.
     """
-    caller = caller_of(request)
-    check_form(request, form_token)
+    caller = principal_of(request)
+    check_form_token(request, form_token)
     if WRITE not in caller.scopes:
         raise ScopeMissing(
             f"{caller.name} may look, but not change anything.",
@@ -164,13 +164,13 @@ def check_writer(request: Request, form_token: str) -> Caller:
     return caller
 
 
-def check_form(request: Request, form_token: str) -> None:
+def check_form_token(request: Request, form_token: str) -> None:
     """See that a form is one that this session was given.
 
     Raises:
         CrossSite: it is not.
     """
-    if not frame_of(request).sessions.is_form_token(request, form_token):
+    if not layout_of(request).sessions.is_form_token(request, form_token):
         raise CrossSite("This form is not one that your session was given.", hint=_START_AGAIN)
 
 
@@ -185,14 +185,14 @@ def error_page(request: Request, error: FBSError, *, status: int | None = None) 
     if isinstance(error, NotAuthenticated):
         return to_login(request)
     status = status or status_of(error)
-    answer = frame_of(request).page(request, "error", status=status, error=error)
+    answer = layout_of(request).page(request, "error", status=status, error=error)
     answer.headers.update(headers_of(error, status))
     return answer
 
 
 def missing_page(request: Request) -> Response:
     """What is told of a path where nothing is."""
-    caller_of(request)
+    principal_of(request)
     return error_page(request, RouteNotFound("There is no such page.", hint="The solutions and the jobs are above."))
 
 

@@ -8,10 +8,10 @@ from fastapi import Form, Request
 from starlette.responses import RedirectResponse, Response
 
 from fbs_worker.core.errors import FBSError
-from fbs_worker.web.api.auth import LOGIN, OPEN, check_token
+from fbs_worker.web.api.auth import LOGIN, PUBLIC_PATHS, check_token
 from fbs_worker.web.api.errors import NotAuthenticated, TooManyRequests
 from fbs_worker.web.api.problems import status_of
-from fbs_worker.web.pages.layout import HEADERS, FormToken, both, check_form, frame_of, page_router
+from fbs_worker.web.pages.layout import HEADERS, FormToken, both, check_form_token, layout_of, page_router
 
 router = page_router(open_to_all=True)
 
@@ -29,7 +29,7 @@ def log_in(
     next_page: Annotated[str, Form(alias="next", max_length=_LONGEST)] = "/",
 ) -> Response:
     """Begin a session. The guard has seen to it that the form comes from a page of ours."""
-    sessions = frame_of(request).sessions
+    sessions = layout_of(request).sessions
     if not sessions.needed:
         return _to("/")
     try:
@@ -43,9 +43,9 @@ def log_in(
 
 def log_out(request: Request, form_token: FormToken = "") -> Response:
     """End the session."""
-    check_form(request, form_token)
+    check_form_token(request, form_token)
     answer = _to(LOGIN)
-    frame_of(request).sessions.end(answer, https=_is_https(request))
+    layout_of(request).sessions.end(answer, https=_is_https(request))
     return answer
 
 
@@ -56,11 +56,11 @@ def safe_path(text: str) -> str:
         text: what was given: an address of another server, perhaps.
     """
     ours = text.startswith("/") and text[1:2] != "/" and "\\" not in text and text.isprintable()
-    return text if ours and text not in OPEN else "/"
+    return text if ours and text not in PUBLIC_PATHS else "/"
 
 
 def _asked(request: Request, next_page: str, *, error: FBSError | None = None) -> Response:
-    frame = frame_of(request)
+    frame = layout_of(request)
     if not frame.sessions.needed:
         return _to("/")
     following = safe_path(next_page)

@@ -24,7 +24,7 @@ from starlette.responses import Response
 
 from fbs_worker.core.settings import Settings
 from fbs_worker.web.api.auth import SESSION_COOKIE
-from fbs_worker.web.api.tokens import LOCAL, Caller, Tokens
+from fbs_worker.web.api.tokens import LOCAL, Principal, Tokens
 
 SECONDS: Final = 8 * 3_600
 """How long a session lasts."""
@@ -60,7 +60,7 @@ class Sessions:
         """Whether anybody has to log in."""
         return bool(self._tokens)
 
-    def begin(self, response: Response, caller: Caller, *, https: bool) -> None:
+    def begin(self, response: Response, caller: Principal, *, https: bool) -> None:
         """Give an answer the cookie of a new session.
 
         Args:
@@ -80,7 +80,7 @@ class Sessions:
         """Have the browser forget its session."""
         response.delete_cookie(SESSION_COOKIE, path="/", httponly=True, samesite="strict", secure=https)
 
-    def caller(self, cookie: str) -> Caller | None:
+    def principal(self, cookie: str) -> Principal | None:
         """Whose session a cookie's value stands for; None when it is none, or none any more."""
         body, _, signature = cookie.rpartition(".")
         if not body or len(cookie) > _LONGEST:

@@ -15,8 +15,8 @@ from fbs_worker.jobs.model import JobRecord
 from fbs_worker.migration.diagram.svg import svg
 from fbs_worker.scheduling.model import Schedule
 from fbs_worker.solutions.diagram import solution_picture
-from fbs_worker.web.pages.changes import between
-from fbs_worker.web.pages.layout import both, frame_of, page_router
+from fbs_worker.web.pages.changes import summarise_changes
+from fbs_worker.web.pages.layout import both, layout_of, page_router
 
 router = page_router()
 
@@ -35,7 +35,7 @@ def overview(request: Request, name: str) -> Response:
     told = request.app.state.client.status(name)
     jobs, note = _jobs_of(request, name)
     schedule = told["schedule"]["schedule"]
-    return frame_of(request).page(
+    return layout_of(request).page(
         request,
         "solution",
         name=name,
@@ -51,18 +51,18 @@ def tables(request: Request, name: str) -> Response:
     picture = solution_picture(request.app.state.settings, name)
     # what it shows is escaped by whoever drew it
     drawn = Markup(svg(picture))  # noqa: S704
-    return frame_of(request).page(request, "tables", name=name, picture=picture, drawn=drawn)
+    return layout_of(request).page(request, "tables", name=name, picture=picture, drawn=drawn)
 
 
 def changes(request: Request, name: str) -> Response:
     """What changed between two reads of Odoo: the last two, if no others are named."""
-    places = request.app.state.places
-    record = places.solution(name)
-    with places.connection(record.database) as connection:
+    databases = request.app.state.databases
+    record = databases.solution(name)
+    with databases.connection(record.database) as connection:
         reads = queries.snapshots(connection, record.table_prefix, record.domain, limit=_MOST_READS)
     older, newer = _chosen(request, [read["id"] for read in reads])
     inside = [read for read in reversed(reads) if older < read["id"] <= newer]
-    return frame_of(request).page(
+    return layout_of(request).page(
         request,
         "changes",
         name=name,
@@ -70,7 +70,7 @@ def changes(request: Request, name: str) -> Response:
         reads=reads,
         older=older,
         newer=newer,
-        report=between([read["changes"] or {} for read in inside], most=_MOST_CHANGES),
+        report=summarise_changes([read["changes"] or {} for read in inside], most=_MOST_CHANGES),
         sections=inside[-1]["sections"] if inside else [],
     )
 

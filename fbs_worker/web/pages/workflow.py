@@ -46,7 +46,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
+class Transition:
     """A button.
 
     Attributes:
@@ -77,12 +77,12 @@ class Workflow:
     Attributes:
         state_field: the field that holds the state.
         states: in Odoo's order; empty where the states are rows of another model (a stage).
-        moves: in the definition's order.
+        transitions: in the definition's order.
     """
 
     state_field: str
     states: tuple[State, ...]
-    moves: tuple[Move, ...]
+    transitions: tuple[Transition, ...]
 
     def label(self, value: str) -> str:
         """What people read for a state."""
@@ -98,11 +98,11 @@ def read_workflow(definition: Mapping[str, Any], *, model: str = "") -> Workflow
     """
     told = [state for state in _list(definition, "states") if "value" in state]
     labels = {str(state["value"]): str(state.get("label") or state["value"]) for state in told}
-    moves = tuple(_move(transition, labels, _stems(model)) for transition in _list(definition, "transitions"))
+    transitions = tuple(_move(transition, labels, _stems(model)) for transition in _list(definition, "transitions"))
     shown = {str(state["value"]) for state in told if state.get("shown")}
-    partly = [move for move in moves if not move.everywhere]
+    partly = [move for move in transitions if not move.everywhere]
     leaving = {source for move in partly for source in move.sources if source != move.target}
-    reached = {move.target for move in moves if move.target}
+    reached = {move.target for move in transitions if move.target}
     states = tuple(
         State(
             value=value,
@@ -114,7 +114,7 @@ def read_workflow(definition: Mapping[str, Any], *, model: str = "") -> Workflow
         )
         for number, (value, label) in enumerate(labels.items())
     )
-    return Workflow(state_field=str(definition.get("state_field") or ""), states=states, moves=moves)
+    return Workflow(state_field=str(definition.get("state_field") or ""), states=states, transitions=transitions)
 
 
 def _list(definition: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
@@ -126,7 +126,7 @@ def _texts(found: object) -> tuple[str, ...]:
     return tuple(str(one) for one in found) if isinstance(found, list | tuple) else ()
 
 
-def _move(transition: Mapping[str, Any], labels: Mapping[str, str], common: frozenset[str]) -> Move:
+def _move(transition: Mapping[str, Any], labels: Mapping[str, str], common: frozenset[str]) -> Transition:
     button = str(transition.get("button") or "")
     label = str(transition.get("label") or button)
     kind = str(transition.get("kind") or "object")
@@ -135,7 +135,7 @@ def _move(transition: Mapping[str, Any], labels: Mapping[str, str], common: froz
     target = ""
     if kind == "object":
         target = _target((_stems(label) - common, _stems(button) - common), sources, labels)
-    return Move(
+    return Transition(
         button=button,
         label=label,
         kind=kind,

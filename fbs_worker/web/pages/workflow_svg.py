@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-from fbs_worker.web.pages.workflow import Move, State, Workflow
+from fbs_worker.web.pages.workflow import State, Transition, Workflow
 
 _EDGE, _TOP, _GAP = 8.0, 40.0, 22.0
 _HEAD, _ROW, _FOOT = 46.0, 25.0, 8.0
@@ -38,7 +38,7 @@ _CONTROLS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff
 class _Row:
     """An arrow out of a state."""
 
-    move: Move
+    move: Transition
     y: float
 
 
@@ -202,21 +202,21 @@ def _stacked(workflow: Workflow) -> Iterator[_Box]:
     """The states' boxes from the top down."""
     y = _TOP
     for state in workflow.states:
-        moves = [move for move in workflow.moves if not move.everywhere and _from(move, state)]
-        box = _Box(state=state, label=state.label, y=y, rows=_rows(moves, y))
+        transitions = [move for move in workflow.transitions if not move.everywhere and _from(move, state)]
+        box = _Box(state=state, label=state.label, y=y, rows=_rows(transitions, y))
         yield box
         y += box.height + _GAP
 
 
 def _every(workflow: Workflow) -> _Box | None:
     """The box of what every state has."""
-    moves = [move for move in workflow.moves if move.everywhere]
+    transitions = [move for move in workflow.transitions if move.everywhere]
     label = "In every state" if workflow.states else "In any stage"
-    return _Box(state=None, label=label, y=_TOP, rows=_rows(moves, _TOP)) if moves else None
+    return _Box(state=None, label=label, y=_TOP, rows=_rows(transitions, _TOP)) if transitions else None
 
 
-def _rows(moves: Sequence[Move], y: float) -> tuple[_Row, ...]:
-    return tuple(_Row(move=move, y=y + _HEAD + _ROW * (number + 0.75)) for number, move in enumerate(moves))
+def _rows(transitions: Sequence[Transition], y: float) -> tuple[_Row, ...]:
+    return tuple(_Row(move=move, y=y + _HEAD + _ROW * (number + 0.75)) for number, move in enumerate(transitions))
 
 
 def _column(boxes: Sequence[_Box], x: float) -> _Column:
@@ -230,7 +230,7 @@ def _column(boxes: Sequence[_Box], x: float) -> _Column:
     )
 
 
-def _from(move: Move, state: State) -> bool:
+def _from(move: Transition, state: State) -> bool:
     return state.value in move.sources and state.value != move.target
 
 
@@ -262,7 +262,7 @@ def _laned(rails: Iterable[_Rail]) -> list[_Rail]:
     return placed
 
 
-def _kind(move: Move) -> str:
+def _kind(move: Transition) -> str:
     """A class: whether it opens something, or runs a method."""
     return "opens" if move.kind == "action" else "runs"
 
@@ -281,7 +281,7 @@ def _told(box: _Box) -> str:
     return f"{state.label} ({state.value})" + (f": {told}" if told else "")
 
 
-def _told_move(move: Move, workflow: Workflow) -> str:
+def _told_move(move: Transition, workflow: Workflow) -> str:
     leads = f" leads to {workflow.label(move.target)}, its name says" if move.target else ""
     return f"{move.label} ({move.button}){leads}"
 

@@ -1,4 +1,4 @@
-"""Routes of the API: what Odoo servers can do, by solution, and by domain and type."""
+"""Routes: discoveries of a solution, and of a domain by type."""
 
 from __future__ import annotations
 
@@ -26,10 +26,18 @@ from fbs_worker.core.errors import (
 )
 from fbs_worker.domains import load_domain
 from fbs_worker.solutions.records import SolutionRecord
-from fbs_worker.web.api.dependencies import SolutionPath, checked_database, solution_of
+from fbs_worker.web.api.dependencies import (
+    SolutionPath,
+    cached_solution,
+    checked_database,
+    client_of,
+    databases_of,
+    route,
+    settings_of,
+)
 from fbs_worker.web.api.errors import HostRefused
 from fbs_worker.web.api.problems import problem_responses
-from fbs_worker.web.api.query_params import query_of, query_told
+from fbs_worker.web.api.query_params import parse_query, query_parameters
 from fbs_worker.web.api.request_models import (
     DOMAIN_NAME,
     DiscoverBody,
@@ -40,12 +48,12 @@ from fbs_worker.web.api.request_models import (
     TypedPageQuery,
 )
 from fbs_worker.web.api.response_models import DiscoveriesAnswer, HitsAnswer
-from fbs_worker.web.api.responses import Key, Wait, at, client_of, json_answer, places_of, settings_of, work, work_told
+from fbs_worker.web.api.responses import IdempotencyKey, Wait, enqueue_job, job_route, json_answer
 
 router = APIRouter(tags=["discoveries"])
 
 _ACTIVE: Final = {"true": True, "false": False, "all": None}
-_NOTHING_GIVEN: Final = DiscoverBody()
+_DEFAULTS: Final = DiscoverBody()
 
 _READ: Final = problem_responses(
     SolutionNotFound, UsageError, DatabaseError, DatabaseMissing, DatabaseBusy, DatabaseUnreachable
@@ -58,15 +66,15 @@ TypePath = Annotated[DiscoveryType, Path(description="a discovery type", example
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """Whose discoveries are asked for.
+class _CatalogueQuery:
+    """A catalogue, and the discoveries to read from it.
 
     Attributes:
-        database: where the catalogue is.
-        table_prefix: that of its tables.
-        domain: the business area.
-        discovery_type: only of this type; None for all.
-        solution: the solution whose catalogue it is, if it is one's.
+        database: the catalogue's database.
+        table_prefix: prefix of the catalogue's tables.
+        domain: the domain.
+        discovery_type: the discovery type; None for all.
+        solution: the catalogue's solution; None for the home database's catalogue.
     """
 
     database: DatabaseConfig
@@ -77,7 +85,7 @@ class _Asked:
 
     @classmethod
     def of(cls, record: SolutionRecord, discovery_type: DiscoveryType | None) -> Self:
-        """Those of a solution."""
+        """The catalogue of a solution."""
         return cls(
             database=record.database,
             table_prefix=record.table_prefix,
@@ -87,55 +95,59 @@ class _Asked:
         )
 
 
-@at(
+@route(
     router.get,
     "/api/v1/solutions/{name}/discoveries/",
     summary="A solution's discoveries",
-    openapi_extra=query_told(TypedPageQuery),
+    openapi_extra=query_parameters(TypedPageQuery),
     response_model=DiscoveriesAnswer,
     responses=_READ,
 )
 async def read_discoveries(request: Request, name: SolutionPath) -> Any:
-    """The modules, models, workflows and BI features of its domain that Odoo has, a page at a time."""
-    query, places = query_of(request, TypedPageQuery), places_of(request)
-    mark = await places.fresh.mark()
-    return await _page(request, _Asked.of(await solution_of(places, name, mark=mark), query.type), query, mark)
+    """Lists the modules, models, workflows and BI features of its domain, by pages."""
+    query, databases = parse_query(request, TypedPageQuery), databases_of(request)
+    version = await databases.cache.version()
+    return await _page(
+        request, _CatalogueQuery.of(await cached_solution(databases, name, version=version), query.type), query, version
+    )
 
 
-@at(
+@route(
     router.post,
     "/api/v1/solutions/{name}/discoveries/",
-    **work_told("Read a solution's Odoo again", SolutionNotFound),
+    **job_route("Read a solution's Odoo again", SolutionNotFound),
 )
-async def refresh(request: Request, name: SolutionPath, *, body: RefreshBody, key: Key = None, wait: Wait = 0) -> Any:
-    """Records what changed since the last time; where nothing seems changed, only that is looked at."""
-    client, places = client_of(request), places_of(request)
+async def refresh(
+    request: Request, name: SolutionPath, *, body: RefreshBody, key: IdempotencyKey = None, wait: Wait = 0
+) -> Any:
+    """Enqueues a refresh, which records what changed in Odoo; an unchanged fingerprint ends it early."""
+    client, databases = client_of(request), databases_of(request)
 
     def enqueue() -> JobHandle:
-        places.solution(name)
+        databases.solution(name)
         return client.refresh(name, full=body.full, odoo_moved=body.odoo_moved)
 
-    return await work(request, enqueue, key=key, wait=wait)
+    return await enqueue_job(request, enqueue, key=key, wait=wait)
 
 
-@at(
+@route(
     router.get,
     "/api/v1/solutions/{name}/search/",
     summary="Search a solution's catalogue",
-    openapi_extra=query_told(SearchQuery),
+    openapi_extra=query_parameters(SearchQuery),
     response_model=HitsAnswer,
     responses=_READ,
 )
 async def read_hits(request: Request, name: SolutionPath) -> Any:
-    """Finds modules, models, their fields, workflows and BI features by the words of names, titles and labels.
+    """Searches modules, models, their fields, workflows and BI features by words of names, titles and labels.
 
-    What bears exactly the name comes first, then the other things by their names, then fields by model and name.
+    Exact matches of a name come first, then other discoveries by name, then fields by model and name.
     """
-    query, places = query_of(request, SearchQuery), places_of(request)
-    record = await solution_of(places, name)
+    query, databases = parse_query(request, SearchQuery), databases_of(request)
+    record = await cached_solution(databases, name)
 
-    def look() -> Page:
-        with places.connection(record.database) as connection:
+    def read() -> Page:
+        with databases.connection(record.database) as connection:
             return search(
                 connection,
                 record.table_prefix,
@@ -146,14 +158,15 @@ async def read_hits(request: Request, name: SolutionPath) -> Any:
                 limit=query.limit,
             )
 
-    return json_answer(_told(await to_thread.run_sync(look), "hits", solution=name, domain=record.domain))
+    page_of_hits = await to_thread.run_sync(read)
+    return json_answer(_serialise(page_of_hits, "hits", solution=name, domain=record.domain))
 
 
-@at(
+@route(
     router.get,
     "/api/v1/discoveries/{domain}/{discovery_type}/",
     summary="The discoveries of a domain and type",
-    openapi_extra=query_told(DomainPageQuery),
+    openapi_extra=query_parameters(DomainPageQuery),
     response_model=DiscoveriesAnswer,
     responses=_READ,
 )
@@ -162,46 +175,46 @@ async def read_domain(request: Request, domain: DomainPath, discovery_type: Type
 
     A discovery with the home database as its `database_config` fills the latter.
     """
-    query, places = query_of(request, DomainPageQuery), places_of(request)
+    query, databases = parse_query(request, DomainPageQuery), databases_of(request)
     await to_thread.run_sync(load_domain, domain)
-    mark = await places.fresh.mark()
+    version = await databases.cache.version()
     if query.solution is None:
         prefix = settings_of(request).fbs_table_prefix
-        asked = _Asked(
-            database=places.home, table_prefix=prefix, domain=domain, discovery_type=discovery_type, solution=None
+        target = _CatalogueQuery(
+            database=databases.home, table_prefix=prefix, domain=domain, discovery_type=discovery_type, solution=None
         )
-        return await _page(request, asked, query, mark)
-    record = await solution_of(places, query.solution, mark=mark)
+        return await _page(request, target, query, version)
+    record = await cached_solution(databases, query.solution, version=version)
     if record.domain != domain:
         raise UsageError(
             f"The solution {query.solution!r} is of the domain {record.domain!r}, not {domain!r}.",
             hint="Name a solution of that domain, or that domain.",
         )
-    return await _page(request, _Asked.of(record, discovery_type), query, mark)
+    return await _page(request, _CatalogueQuery.of(record, discovery_type), query, version)
 
 
-@at(
+@route(
     router.post,
     "/api/v1/discoveries/{domain}/{discovery_type}/",
-    **work_told("Discover a domain", HostRefused),
+    **job_route("Discover a domain", HostRefused),
 )
 async def discover(
     request: Request,
     domain: DomainPath,
     discovery_type: TypePath,
     *,
-    body: Annotated[DiscoverBody, Body()] = _NOTHING_GIVEN,
-    key: Key = None,
+    body: Annotated[DiscoverBody, Body()] = _DEFAULTS,
+    key: IdempotencyKey = None,
     wait: Wait = 0,
 ) -> Any:
-    """Reads what Odoo has of that type in the domain, and keeps it in a database if one is given."""
+    """Enqueues a discovery of that type, which stores its results if a database is given."""
     client, settings = client_of(request), settings_of(request)
 
     def enqueue() -> JobHandle:
-        given = body.database_config
+        database = body.database_config
         return client.discover(
             domain=domain,
-            database_config=None if given is None else checked_database(given, settings),
+            database_config=None if database is None else checked_database(database, settings),
             table_prefix=body.table_prefix,
             discovery_types=[discovery_type],
             full=body.full,
@@ -209,33 +222,32 @@ async def discover(
             odoo_moved=body.odoo_moved,
         )
 
-    return await work(request, enqueue, key=key, wait=wait)
+    return await enqueue_job(request, enqueue, key=key, wait=wait)
 
 
-async def _page(request: Request, asked: _Asked, query: PageQuery, mark: str) -> Response:
-    """A page as bytes, kept for a moment."""
-    places = places_of(request)
+async def _page(request: Request, target: _CatalogueQuery, query: PageQuery, version: str) -> Response:
+    databases = databases_of(request)
 
-    def look() -> bytes:
-        with places.connection(asked.database) as connection:
-            found = page(
+    def read() -> bytes:
+        with databases.connection(target.database) as connection:
+            discoveries = page(
                 connection,
-                asked.table_prefix,
-                domain=asked.domain,
-                discovery_type=asked.discovery_type,
+                target.table_prefix,
+                domain=target.domain,
+                discovery_type=target.discovery_type,
                 text=query.text,
                 active=_ACTIVE[query.active],
                 cursor=query.cursor,
                 limit=query.limit,
                 full=query.full == "true",
             )
-        return _told(found, "discoveries", solution=asked.solution, domain=asked.domain)
+        return _serialise(discoveries, "discoveries", solution=target.solution, domain=target.domain)
 
-    key = (asked, query.text, query.active, query.cursor, query.limit, query.full)
-    return json_answer(await places.fresh.get(key, look, mark=mark))
+    key = (target, query.text, query.active, query.cursor, query.limit, query.full)
+    return json_answer(await databases.cache.get(key, read, version=version))
 
 
-def _told(found: Page, rows: str, **about: str | None) -> bytes:
-    """A page, its rows as PostgreSQL wrote them."""
-    head, after = orjson.dumps(about)[:-1], orjson.dumps(found.next)
-    return b'%s,"%s":%s,"next":%s}' % (head, rows.encode(), found.json().encode(), after)
+def _serialise(rows: Page, name: str, **fields: str | None) -> bytes:
+    """Splice the rows in as the JSON that PostgreSQL rendered, without parsing it."""
+    head, following = orjson.dumps(fields)[:-1], orjson.dumps(rows.next)
+    return b'%s,"%s":%s,"next":%s}' % (head, name.encode(), rows.json().encode(), following)

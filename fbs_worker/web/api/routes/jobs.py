@@ -1,4 +1,4 @@
-"""Routes of the API: jobs."""
+"""Routes: jobs and their events."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from fbs_worker.core.errors import JobNotFound, QueueUnreachable
+from fbs_worker.web.api.dependencies import client_of, databases_of, route
 from fbs_worker.web.api.errors import TooBusy
 from fbs_worker.web.api.problems import problem_responses
-from fbs_worker.web.api.query_params import query_of, query_told
+from fbs_worker.web.api.query_params import parse_query, query_parameters
 from fbs_worker.web.api.request_models import JOB_ID, JobsQuery
 from fbs_worker.web.api.response_models import JobAnswer, JobsAnswer
-from fbs_worker.web.api.responses import at, client_of, job_answer, json_answer, places_of
-from fbs_worker.web.api.sse import EVENTS_TOLD, LastEventId, event_stream
+from fbs_worker.web.api.responses import job_answer, json_answer
+from fbs_worker.web.api.sse import EVENT_STREAM_RESPONSES, LastEventId, event_stream
 
 router = APIRouter(tags=["jobs"])
 
@@ -28,62 +29,62 @@ JobId = Annotated[
 _ONE: Final = problem_responses(JobNotFound, QueueUnreachable)
 
 
-@at(
+@route(
     router.get,
     "/api/v1/jobs/",
     summary="Jobs, the newest first",
-    openapi_extra=query_told(JobsQuery),
+    openapi_extra=query_parameters(JobsQuery),
     response_model=JobsAnswer,
     responses=problem_responses(QueueUnreachable),
 )
 async def list_jobs(request: Request) -> Any:
-    """Those that wait and run, and those that have ended, for as long as their records are kept."""
-    query, jobs = query_of(request, JobsQuery), places_of(request).jobs
+    """Lists queued, running and finished jobs; records of finished jobs expire."""
+    query, jobs = parse_query(request, JobsQuery), databases_of(request).jobs
 
-    def look() -> bytes:
-        found = jobs.list(query.limit, query.state, solution=query.solution, action=query.action)
-        return orjson.dumps({"jobs": [record.to_dict() for record in found]})
+    def read() -> bytes:
+        records = jobs.list(query.limit, query.state, solution=query.solution, action=query.action)
+        return orjson.dumps({"jobs": [record.to_dict() for record in records]})
 
-    return json_answer(await to_thread.run_sync(look))
+    return json_answer(await to_thread.run_sync(read))
 
 
-@at(router.get, "/api/v1/jobs/{job_id}/", summary="A job", response_model=JobAnswer, responses=_ONE)
+@route(router.get, "/api/v1/jobs/{job_id}/", summary="A job", response_model=JobAnswer, responses=_ONE)
 async def read_job(request: Request, job_id: JobId) -> Any:
-    """Where it stands, and its result or its error once it has ended."""
-    return job_answer(request, await to_thread.run_sync(places_of(request).jobs.get, job_id))
+    """Returns its state and progress, and its result or error once it has finished."""
+    return job_answer(request, await to_thread.run_sync(databases_of(request).jobs.get, job_id))
 
 
-@at(
+@route(
     router.delete,
     "/api/v1/jobs/{job_id}/",
     write=True,
-    summary="Ask for a job to stop",
+    summary="Cancel a job",
     response_model=JobAnswer,
     responses={
-        200: {"description": "The job has ended: it is cancelled, or had ended before"},
-        202: {"model": JobAnswer, "description": "It runs, and stops at its next step"},
+        200: {"description": "The job is cancelled, or had finished before"},
+        202: {"model": JobAnswer, "description": "The job is running, and stops at its next step"},
         **_ONE,
     },
 )
 async def cancel_job(request: Request, job_id: JobId) -> Any:
-    """One that waits is cancelled at once, one that runs at its next step; what it has done so far stays whole."""
-    client, jobs = client_of(request), places_of(request).jobs
+    """Cancels a queued job at once, a running one at its next step; completed steps stay consistent."""
+    client, jobs = client_of(request), databases_of(request).jobs
     await to_thread.run_sync(lambda: client.job(job_id).cancel())
     record = await to_thread.run_sync(jobs.get, job_id)
     return job_answer(request, record, status=200 if record.state.finished else 202)
 
 
-@at(
+@route(
     router.get,
     "/api/v1/jobs/{job_id}/events/",
-    summary="A job's events as they come",
+    summary="Stream a job's events",
     response_class=Response,
-    responses={**EVENTS_TOLD, **problem_responses(JobNotFound, QueueUnreachable, TooBusy)},
+    responses={**EVENT_STREAM_RESPONSES, **problem_responses(JobNotFound, QueueUnreachable, TooBusy)},
 )
 async def read_events(request: Request, job_id: JobId, last_event_id: LastEventId = None) -> Any:
-    """Server-sent events, from the first that is kept: new states, steps, progress within a step, and words.
+    """Streams server-sent events from the first stored one: states, steps, progress within a step, and messages.
 
-    The stream ends with the job. An `EventSource` that connects again goes on where it was, and is told by `204` that
-    nothing follows any more.
+    The stream ends with the job. A reconnecting `EventSource` resumes after `Last-Event-ID`, and gets `204` if that was
+    the last event.
     """
     return await event_stream(request, job_id, last_event_id)

@@ -1,4 +1,4 @@
-"""Routes of the API: solutions."""
+"""Routes: solutions."""
 
 from __future__ import annotations
 
@@ -17,39 +17,46 @@ from fbs_worker.core.errors import (
     SolutionNotFound,
     TablesNotEmpty,
 )
-from fbs_worker.web.api.dependencies import SolutionPath, checked_database
+from fbs_worker.web.api.dependencies import (
+    SolutionPath,
+    checked_database,
+    client_of,
+    databases_of,
+    route,
+    settings_of,
+)
 from fbs_worker.web.api.errors import HostRefused
 from fbs_worker.web.api.problems import problem_responses
 from fbs_worker.web.api.request_models import MigrateBody, SetupBody
 from fbs_worker.web.api.response_models import SolutionsAnswer, StatusAnswer
-from fbs_worker.web.api.responses import Key, Wait, at, client_of, json_answer, places_of, settings_of, work, work_told
+from fbs_worker.web.api.responses import IdempotencyKey, Wait, enqueue_job, job_route, json_answer
 
 router = APIRouter(tags=["solutions"])
 
 _HOME: Final = (DatabaseError, DatabaseMissing, DatabaseBusy, DatabaseUnreachable)
-_NOTHING_GIVEN: Final = MigrateBody()
+_DEFAULTS: Final = MigrateBody()
 
 
-@at(
+@route(
     router.get,
     "/api/v1/solutions/",
-    summary="All solutions and how each is",
+    summary="All solutions and their status",
     response_model=SolutionsAnswer,
     responses=problem_responses(*_HOME),
 )
 async def list_solutions(request: Request) -> Any:
-    """One whose database is down or hangs holds none of the others up."""
+    """Lists all solutions; a database that is down or unresponsive does not delay the others."""
     client = client_of(request)
-    return json_answer(await places_of(request).overviews.get("list", lambda: orjson.dumps(client.list())))
+    return json_answer(await databases_of(request).overview_cache.get("list", lambda: orjson.dumps(client.list())))
 
 
-@at(
+@route(
     router.post,
     "/api/v1/solutions/setup/",
-    **work_told("Set a solution up", HostRefused, SolutionConflict),
+    **job_route("Set up a solution", HostRefused, SolutionConflict),
 )
-async def set_up(request: Request, *, body: SetupBody, key: Key = None, wait: Wait = 0) -> Any:
-    """Makes its tables, and reads what Odoo has. What is set up already stays as it is."""
+async def set_up(request: Request, *, body: SetupBody, key: IdempotencyKey = None, wait: Wait = 0) -> Any:
+    """Enqueues a set-up, which creates the tables and discovers Odoo. It is idempotent."""
     client, settings = client_of(request), settings_of(request)
 
     def enqueue() -> JobHandle:
@@ -57,42 +64,42 @@ async def set_up(request: Request, *, body: SetupBody, key: Key = None, wait: Wa
         config["database_config"] = checked_database(body.database_config, settings)
         return client.setup(config, odoo_moved=body.odoo_moved)
 
-    return await work(request, enqueue, key=key, wait=wait)
+    return await enqueue_job(request, enqueue, key=key, wait=wait)
 
 
-@at(
+@route(
     router.get,
     "/api/v1/solutions/{name}/status/",
-    summary="A solution in every detail",
+    summary="A solution's status",
     response_model=StatusAnswer,
     responses=problem_responses(SolutionNotFound, *_HOME),
 )
 async def read_status(request: Request, name: SolutionPath) -> Any:
-    """Its tables with rows and sizes, its discoveries, what is to change, its jobs, and whether both sides agree."""
+    """Returns tables with rows and sizes, discoveries, pending changes, drift, schedule and active jobs."""
     client = client_of(request)
     return json_answer(
-        await places_of(request).overviews.get(("status", name), lambda: orjson.dumps(client.status(name)))
+        await databases_of(request).overview_cache.get(("status", name), lambda: orjson.dumps(client.status(name)))
     )
 
 
-@at(
+@route(
     router.post,
     "/api/v1/solutions/{name}/migrate/",
-    **work_told("Make a solution's tables what they are to be", SolutionNotFound),
+    **job_route("Migrate a solution's tables", SolutionNotFound),
 )
 async def migrate(
     request: Request,
     name: SolutionPath,
     *,
-    body: Annotated[MigrateBody, Body()] = _NOTHING_GIVEN,
-    key: Key = None,
+    body: Annotated[MigrateBody, Body()] = _DEFAULTS,
+    key: IdempotencyKey = None,
     wait: Wait = 0,
 ) -> Any:
-    """With `plan` it only tells what would be done; `apply` does exactly that, if it still fits."""
-    client, places = client_of(request), places_of(request)
+    """Enqueues a migration. `plan` only returns the statements; `apply` executes a plan unless it is stale."""
+    client, databases = client_of(request), databases_of(request)
 
     def enqueue() -> JobHandle:
-        places.solution(name)
+        databases.solution(name)
         return client.migrate(
             name,
             plan_only=body.plan,
@@ -105,28 +112,28 @@ async def migrate(
             undo=body.undo,
         )
 
-    return await work(request, enqueue, key=key, wait=wait)
+    return await enqueue_job(request, enqueue, key=key, wait=wait)
 
 
-@at(
+@route(
     router.delete,
     "/api/v1/solutions/{name}/",
-    **work_told("Take a solution away", SolutionNotFound, TablesNotEmpty),
+    **job_route("Remove a solution", SolutionNotFound, TablesNotEmpty),
 )
 async def drop(
     request: Request,
     name: SolutionPath,
     *,
-    with_data: Annotated[bool, Query(description="business tables go though they hold rows")] = False,
-    dry_run: Annotated[bool, Query(description="only tell what would be done")] = False,
-    key: Key = None,
+    with_data: Annotated[bool, Query(description="drop business tables even if they have rows")] = False,
+    dry_run: Annotated[bool, Query(description="only return what would be dropped")] = False,
+    key: IdempotencyKey = None,
     wait: Wait = 0,
 ) -> Any:
-    """Drops the tables that were made for it, and nothing else. Business tables that hold rows stay, unless told so."""
-    client, places = client_of(request), places_of(request)
+    """Enqueues a removal, which drops the solution's tables only. Business tables with rows need `with_data`."""
+    client, databases = client_of(request), databases_of(request)
 
     def enqueue() -> JobHandle:
-        places.solution(name)
+        databases.solution(name)
         return client.drop(name, with_data=with_data, dry_run=dry_run)
 
-    return await work(request, enqueue, key=key, wait=wait)
+    return await enqueue_job(request, enqueue, key=key, wait=wait)

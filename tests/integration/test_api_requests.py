@@ -24,16 +24,16 @@ from fbs_worker.core.errors import JobError, QueueUnreachable, SettingsError, Us
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.programs import Program
 from fbs_worker.web.api.errors import IdempotencyInProgress, IdempotencyMismatch
-from fbs_worker.web.api.idempotency import KEPT_SECONDS, Idempotency, Made
+from fbs_worker.web.api.idempotency import TTL_SECONDS, Idempotency, IdempotentJob
 from fbs_worker.web.api.problems import Problem
-from fbs_worker.web.api.tokens import LOCAL, SCOPES, Caller, new_token
+from fbs_worker.web.api.tokens import LOCAL, SCOPES, Principal, new_token
 from fbs_worker.web.app import create_app
 from tests.conftest import MakeSettings
 from tests.support.api_server import PATIENCE, READER, WRITER, ApiServer, api_server
 from tests.support.asgi import Asking
 from tests.support.redis_contents import everything_in
 
-OTHER = Caller(name="other", scopes=SCOPES["write"], token_id="x")
+OTHER = Principal(name="other", scopes=SCOPES["write"], token_id="x")
 REQUEST = b'POST /api/v1/things/ {"password":"hunter2"}'
 
 
@@ -53,10 +53,10 @@ def once(
     *,
     request: bytes = REQUEST,
     made: str | Callable[[], str] = "job-1",
-    caller: Caller = LOCAL,
-) -> Made:
+    caller: Principal = LOCAL,
+) -> IdempotentJob:
     enqueue = made if callable(made) else lambda: made
-    return asyncio.run(idempotency.once(caller, key, request, enqueue))
+    return asyncio.run(idempotency.enqueue_once(caller, key, request, enqueue))
 
 
 @pytest.fixture
@@ -66,10 +66,10 @@ def idempotency(settings: MakeSettings) -> Iterator[Idempotency]:
 
 
 def test_the_same_request_gives_the_same_job(idempotency: Idempotency) -> None:
-    assert once(idempotency, "k", made="job-1") == Made(job_id="job-1")
-    assert once(idempotency, "k", made="job-2") == Made(job_id="job-1", replayed=True)
-    assert once(idempotency, "other", made="job-2") == Made(job_id="job-2")
-    assert once(idempotency, "k", made="job-3", caller=OTHER) == Made(job_id="job-3")
+    assert once(idempotency, "k", made="job-1") == IdempotentJob(job_id="job-1")
+    assert once(idempotency, "k", made="job-2") == IdempotentJob(job_id="job-1", replayed=True)
+    assert once(idempotency, "other", made="job-2") == IdempotentJob(job_id="job-2")
+    assert once(idempotency, "k", made="job-3", caller=OTHER) == IdempotentJob(job_id="job-3")
 
 
 def test_without_a_key_each_request_makes_a_job(idempotency: Idempotency) -> None:
@@ -96,7 +96,7 @@ def test_of_two_at_once_one_makes_the_job(idempotency: Idempotency) -> None:
         with pytest.raises(IdempotencyInProgress):
             once(idempotency, "k", made="job-2")
         go_on.set()
-        assert first.result() == Made(job_id="job-1")
+        assert first.result() == IdempotentJob(job_id="job-1")
 
 
 def test_a_request_that_failed_may_be_sent_again(idempotency: Idempotency) -> None:
@@ -105,7 +105,7 @@ def test_a_request_that_failed_may_be_sent_again(idempotency: Idempotency) -> No
 
     with pytest.raises(QueueUnreachable):
         once(idempotency, "k", made=fail)
-    assert once(idempotency, "k", made="job-2") == Made(job_id="job-2")
+    assert once(idempotency, "k", made="job-2") == IdempotentJob(job_id="job-2")
 
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "ü", "x" * 256, "a\nb"])
@@ -122,7 +122,7 @@ def test_what_is_kept_goes_after_a_day_and_tells_nothing(idempotency: Idempotenc
     assert b"hunter2" not in text
     assert b"a-key-of-mine" not in text
     (name,) = idempotency._redis.scan_iter("fbs:api:idem:*")
-    assert KEPT_SECONDS - 60 < idempotency._redis.ttl(name) <= KEPT_SECONDS
+    assert TTL_SECONDS - 60 < idempotency._redis.ttl(name) <= TTL_SECONDS
 
 
 def test_a_key_of_fbs_that_is_changed_keeps_what_was_made(settings: MakeSettings) -> None:
@@ -261,7 +261,7 @@ def test_its_log_tells_who_changed_what_and_no_token(served: ApiServer) -> None:
     served.ask("GET", "/api/v1/nothing/", token="fbs_" + "x" * 43)
     text = served.log.read_text()
     assert "ci: POST /api/v1/nothing/ 404" in text
-    assert "the token is not known" in text
+    assert "rejected a request from 127.0.0.1: unknown token" in text
     for secret in (WRITER, READER, "hunter2", "x" * 43):
         assert secret not in text
 
@@ -271,7 +271,7 @@ def test_without_tokens_it_answers_this_machine_alone(settings: MakeSettings, tm
         assert running.ask("GET", "/metrics", token="").status_code == 200
         assert running.ask("GET", "/metrics", token="", headers={"Host": "evil.example"}).status_code == 403
         assert "for whoever is on this machine" in running.log.read_text()
-    with pytest.raises(JobError, match=r"would answer others on 0\.0\.0\.0, but no token is set"):
+    with pytest.raises(JobError, match=r"would be reachable from other machines on 0\.0\.0\.0, but no token is set"):
         Program.start("api", settings=settings(fbs_api_address="0.0.0.0"), log=tmp_path / "other.log")
 
 
@@ -316,5 +316,5 @@ def test_a_proxy_that_is_believed_tells_who_asks(settings: MakeSettings, served:
         return of.log.read_text()
 
     with api_server(settings(fbs_api_proxies="127.0.0.0/8"), log=tmp_path / "api.log") as running:
-        assert "refused 10.9.8.7:" in asked(running, "10.9.8.7")
+        assert "rejected a request from 10.9.8.7:" in asked(running, "10.9.8.7")
     assert "10.9.8.6" not in asked(served, "10.9.8.6")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fbs_worker.core.errors import QueueUnreachable, UsageError
-from fbs_worker.web.api.cache import Fresh, Shared
+from fbs_worker.web.api.cache import Coalescer, ResponseCache
 
 PATIENCE = 30.0
 
@@ -20,7 +20,7 @@ class Changes:
     """What Redis counts."""
 
     def __init__(self) -> None:
-        self.mark = "0"
+        self.version = "0"
         self.asked = 0
         self.away = False
 
@@ -28,7 +28,7 @@ class Changes:
         self.asked += 1
         if self.away:
             raise QueueUnreachable("No.", hint="Start it.")
-        return self.mark
+        return self.version
 
 
 def counting() -> Callable[[], int]:
@@ -42,25 +42,25 @@ def run(work: Callable[[], Any]) -> Any:
 
 def test_an_answer_is_kept_until_something_changes() -> None:
     changes, make = Changes(), counting()
-    fresh = Fresh(changes, seconds=PATIENCE)
+    cache = ResponseCache(changes, seconds=PATIENCE)
 
     async def work() -> list[int]:
-        found = [await fresh.get("a", make), await fresh.get("a", make), await fresh.get("b", make)]
-        changes.mark = "1"
-        return [*found, await fresh.get("a", make), await fresh.get("a", make)]
+        found = [await cache.get("a", make), await cache.get("a", make), await cache.get("b", make)]
+        changes.version = "1"
+        return [*found, await cache.get("a", make), await cache.get("a", make)]
 
     assert run(work) == [1, 1, 2, 3, 3]
-    assert run(lambda: fresh.get("a", make)) == 3, "in another event loop, too"
+    assert run(lambda: cache.get("a", make)) == 3, "in another event loop, too"
 
 
 def test_an_answer_gets_old() -> None:
     make = counting()
-    fresh = Fresh(Changes(), seconds=0.05)
+    cache = ResponseCache(Changes(), seconds=0.05)
 
     async def work() -> tuple[int, int]:
-        first = await fresh.get("a", make)
+        first = await cache.get("a", make)
         until = time.monotonic() + PATIENCE
-        while (again := await fresh.get("a", make)) == first:
+        while (again := await cache.get("a", make)) == first:
             assert time.monotonic() < until
         return first, again
 
@@ -69,17 +69,17 @@ def test_an_answer_gets_old() -> None:
 
 def test_who_asks_at_the_same_time_gets_the_same() -> None:
     make, go = counting(), threading.Event()
-    fresh = Fresh(Changes(), seconds=0.0)
+    cache = ResponseCache(Changes(), seconds=0.0)
 
     def slow() -> int:
         assert go.wait(PATIENCE)
         return make()
 
     async def work() -> list[int]:
-        asking = [asyncio.create_task(fresh.get("a", slow)) for _ in range(5)]
-        while not fresh._kept:
+        asking = [asyncio.create_task(cache.get("a", slow)) for _ in range(5)]
+        while not cache._entries:
             await asyncio.sleep(0)
-        asking.append(asyncio.create_task(fresh.get("a", slow)))
+        asking.append(asyncio.create_task(cache.get("a", slow)))
         asking[0].cancel()
         await asyncio.sleep(0.05)
         go.set()
@@ -90,7 +90,7 @@ def test_who_asks_at_the_same_time_gets_the_same() -> None:
 
 def test_what_was_begun_before_a_change_is_not_for_who_asks_after_it() -> None:
     changes, make, go = Changes(), counting(), threading.Event()
-    fresh = Fresh(changes, seconds=PATIENCE)
+    cache = ResponseCache(changes, seconds=PATIENCE)
 
     def slow() -> int:
         number = make()
@@ -99,11 +99,11 @@ def test_what_was_begun_before_a_change_is_not_for_who_asks_after_it() -> None:
         return number
 
     async def work() -> tuple[int, int]:
-        before = asyncio.create_task(fresh.get("a", slow))
-        while not fresh._kept:
+        before = asyncio.create_task(cache.get("a", slow))
+        while not cache._entries:
             await asyncio.sleep(0)
-        changes.mark = "1"
-        after = await fresh.get("a", slow)
+        changes.version = "1"
+        after = await cache.get("a", slow)
         go.set()
         return await before, after
 
@@ -111,7 +111,7 @@ def test_what_was_begun_before_a_change_is_not_for_who_asks_after_it() -> None:
 
 
 def test_an_error_is_not_kept() -> None:
-    fresh, tries = Fresh(Changes(), seconds=PATIENCE), counting()
+    cache, tries = ResponseCache(Changes(), seconds=PATIENCE), counting()
 
     def fails_once() -> int:
         if tries() == 1:
@@ -120,8 +120,8 @@ def test_an_error_is_not_kept() -> None:
 
     async def work() -> int:
         with pytest.raises(UsageError):
-            await fresh.get("a", fails_once)
-        return await fresh.get("a", fails_once)
+            await cache.get("a", fails_once)
+        return await cache.get("a", fails_once)
 
     assert run(work) == 7
 
@@ -129,38 +129,38 @@ def test_an_error_is_not_kept() -> None:
 def test_without_redis_time_alone_decides() -> None:
     changes, make = Changes(), counting()
     changes.away = True
-    fresh = Fresh(changes, seconds=PATIENCE)
+    cache = ResponseCache(changes, seconds=PATIENCE)
 
     async def work() -> list[int]:
-        return [await fresh.get("a", make) for _ in range(5)]
+        return [await cache.get("a", make) for _ in range(5)]
 
     assert run(work) == [1] * 5
     assert changes.asked == 1, "a server that is away is not asked every time"
 
 
 def test_only_so_many_and_so_much_are_kept() -> None:
-    fresh = Fresh(Changes(), seconds=PATIENCE, most=4, most_bytes=100)
+    cache = ResponseCache(Changes(), seconds=PATIENCE, max_entries=4, max_bytes=100)
 
     async def work(size: int) -> list[object]:
         for number in range(10):
-            await fresh.get(number, lambda: b"x" * size)
+            await cache.get(number, lambda: b"x" * size)
         await asyncio.sleep(0)
-        return list(fresh._kept)
+        return list(cache._entries)
 
     assert run(lambda: work(1)) == [6, 7, 8, 9]
     assert run(lambda: work(40)) == [8, 9]
-    assert fresh._bytes == 80
+    assert cache._bytes == 80
     assert run(lambda: work(200)) == []
-    assert fresh._bytes == 0
+    assert cache._bytes == 0
 
 
 def test_what_is_too_old_goes_with_the_next_that_comes() -> None:
-    fresh = Fresh(Changes(), seconds=0.0)
+    cache = ResponseCache(Changes(), seconds=0.0)
 
     async def work() -> list[object]:
         for number in range(5):
-            await fresh.get(number, lambda: b"x")
-        return list(fresh._kept)
+            await cache.get(number, lambda: b"x")
+        return list(cache._entries)
 
     assert run(work) in ([4], [])
 
@@ -175,7 +175,7 @@ def test_a_shared_question_is_asked_after_whoever_wants_to_know() -> None:
         return number
 
     async def work() -> list[int]:
-        shared = Shared(ask)
+        shared = Coalescer(ask)
         first = asyncio.create_task(shared.get())
         while not asked:
             await asyncio.sleep(0)

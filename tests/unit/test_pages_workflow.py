@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fbs_worker.web.pages.workflow import Move, read_workflow
+from fbs_worker.web.pages.workflow import Transition, read_workflow
 
 ORDER: dict[str, Any] = {
     "state_field": "state",
@@ -28,12 +28,12 @@ ORDER: dict[str, Any] = {
 
 def one(
     button: str, label: str, sources: list[str], states: dict[str, str], *, kind: str = "object", model: str = ""
-) -> Move:
+) -> Transition:
     definition = {
         "states": [{"value": value, "label": text} for value, text in states.items()],
         "transitions": [{"button": button, "label": label, "kind": kind, "from": sources}],
     }
-    return read_workflow(definition, model=model).moves[0]
+    return read_workflow(definition, model=model).transitions[0]
 
 
 def test_a_sales_order() -> None:
@@ -45,7 +45,7 @@ def test_a_sales_order() -> None:
         ("sale", True, False),
         ("cancel", False, False),
     ]
-    told = {move.button: (move.sources, move.target, move.everywhere) for move in workflow.moves}
+    told = {move.button: (move.sources, move.target, move.everywhere) for move in workflow.transitions}
     assert told == {
         "action_cancel": (("draft", "sent", "sale"), "cancel", False),
         "action_confirm": (("draft", "sent"), "", False),
@@ -53,9 +53,9 @@ def test_a_sales_order() -> None:
         "action_preview": (("draft", "sent", "sale", "cancel"), "", True),
         "sale.report": (("draft",), "", False),
     }
-    assert workflow.moves[0].conditions == (("", "not id or locked"),)
-    assert workflow.moves[1].groups == ("sales.team",)
-    assert workflow.moves[4].conditions == (("draft", "locked"),)
+    assert workflow.transitions[0].conditions == (("", "not id or locked"),)
+    assert workflow.transitions[1].groups == ("sales.team",)
+    assert workflow.transitions[4].conditions == (("draft", "locked"),)
 
 
 STATES = {
@@ -112,8 +112,8 @@ def test_where_a_way_ends_and_what_nothing_touches() -> None:
 def test_stages_are_not_known() -> None:
     workflow = read_workflow({"state_field": "stage_id", "transitions": [{"button": "archive", "label": "Cancel"}]})
     assert workflow.states == ()
-    assert workflow.moves[0].everywhere
-    assert workflow.moves[0].kind == "object"
+    assert workflow.transitions[0].everywhere
+    assert workflow.transitions[0].kind == "object"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from fbs_worker.catalogue.references import MAX_REFERENCES, References
 from fbs_worker.core.postgres import Connection
 from fbs_worker.solutions.registry import SolutionRecord
 from fbs_worker.web.api.errors import RouteNotFound
-from fbs_worker.web.pages.layout import both, frame_of, page_router
+from fbs_worker.web.pages.layout import both, layout_of, page_router
 from fbs_worker.web.pages.workflow import read_workflow
 from fbs_worker.web.pages.workflow_svg import workflow_svg
 
@@ -53,9 +53,9 @@ class _Place:
 
 @contextmanager
 def _catalogue(request: Request, name: str) -> Iterator[_Place]:
-    places = request.app.state.places
-    record = places.solution(name)
-    with places.connection(record.database) as connection:
+    databases = request.app.state.databases
+    record = databases.solution(name)
+    with databases.connection(record.database) as connection:
         yield _Place(record=record, connection=connection)
 
 
@@ -89,7 +89,7 @@ def catalogue(request: Request, name: str) -> Response:
                 full=False,
             )
             rows, following = page.rows, page.next
-    return frame_of(request).page(
+    return layout_of(request).page(
         request,
         "catalogue",
         name=name,
@@ -114,7 +114,7 @@ def model(request: Request, name: str, item: str) -> Response:
         known = links.known({*relations, item}, DiscoveryType.MODEL, DiscoveryType.WORKFLOW)
         referring, features = links.referring(item), links.features(item)
     known_models = {other for kind, other in known if kind == DiscoveryType.MODEL}
-    return frame_of(request).page(
+    return layout_of(request).page(
         request,
         "model",
         name=name,
@@ -140,7 +140,7 @@ def workflow(request: Request, name: str, item: str) -> Response:
     read = read_workflow(definition, model=item)
     # what it shows is escaped by whoever drew it
     drawn = Markup(workflow_svg(read, title=f"States of {item} and the buttons between them"))  # noqa: S704
-    return frame_of(request).page(
+    return layout_of(request).page(
         request,
         "workflow",
         name=name,
@@ -160,7 +160,7 @@ def module(request: Request, name: str, item: str) -> Response:
         depends = [str(other) for other in found["metadata"].get("depends") or ()]
         known = {other for _, other in place.links.known(depends, DiscoveryType.MODULE)}
         models = place.links.models_of(item)
-    return frame_of(request).page(
+    return layout_of(request).page(
         request, "module", name=name, found=found, depends=depends, known=known, models=models
     )
 
@@ -172,7 +172,7 @@ def feature(request: Request, name: str) -> Response:
         definition = found["schema_definition"] or {}
         shown = str(definition.get("model") or "")
         known = place.links.known([shown], DiscoveryType.MODEL) if shown else frozenset()
-    return frame_of(request).page(
+    return layout_of(request).page(
         request,
         "feature",
         name=name,

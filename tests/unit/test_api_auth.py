@@ -14,9 +14,17 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 
 from fbs_worker.core.errors import FBSError, UsageError
 from fbs_worker.core.settings import Settings
-from fbs_worker.web.api.auth import SESSION_COOKIE, Caller, Guard, caller_of, check_token, require_read, require_write
-from fbs_worker.web.api.problems import on_error, on_http_exception, on_invalid
-from fbs_worker.web.api.rate_limit import Limiter
+from fbs_worker.web.api.auth import (
+    SESSION_COOKIE,
+    AccessMiddleware,
+    Principal,
+    check_token,
+    principal_of,
+    require_read,
+    require_write,
+)
+from fbs_worker.web.api.problems import handle_error, handle_http_exception, handle_validation_error
+from fbs_worker.web.api.rate_limit import RateLimiter
 from fbs_worker.web.api.tokens import Entry, Tokens, new_token
 from tests.support.asgi import Asking
 
@@ -33,18 +41,22 @@ class Body(BaseModel):
 def application(tokens: Tokens, **settings: Any) -> FastAPI:
     app = FastAPI(
         redirect_slashes=False,
-        exception_handlers={FBSError: on_error, RequestValidationError: on_invalid, HTTPException: on_http_exception},
+        exception_handlers={
+            FBSError: handle_error,
+            RequestValidationError: handle_validation_error,
+            HTTPException: handle_http_exception,
+        },
     )
-    wrong_tokens = Limiter(3)
-    app.state.tokens, app.state.wrong_tokens, app.state.session_caller = tokens, wrong_tokens, None
+    wrong_tokens = RateLimiter(3)
+    app.state.tokens, app.state.wrong_tokens, app.state.session_principal = tokens, wrong_tokens, None
 
     @app.get("/api/v1/things/", dependencies=[Depends(require_read)])
     @app.get("/things/")
     async def read(request: Request) -> dict[str, str]:
-        return {"caller": caller_of(request).name}
+        return {"caller": principal_of(request).name}
 
     @app.post("/api/v1/things/")
-    async def write(body: Body, caller: Annotated[Caller, Depends(require_write)]) -> dict[str, Any]:
+    async def write(body: Body, caller: Annotated[Principal, Depends(require_write)]) -> dict[str, Any]:
         return {"caller": caller.name, "port": body.port}
 
     @app.get("/api/v1/jobs/{job}/events/")
@@ -73,7 +85,7 @@ def application(tokens: Tokens, **settings: Any) -> FastAPI:
     async def style() -> PlainTextResponse:
         return PlainTextResponse("body {}", headers={"Cache-Control": "max-age=60"})
 
-    app.add_middleware(Guard, settings=Settings(**settings), tokens=tokens, wrong_tokens=wrong_tokens)
+    app.add_middleware(AccessMiddleware, settings=Settings(**settings), tokens=tokens, wrong_tokens=wrong_tokens)
     return app
 
 
@@ -160,12 +172,12 @@ def test_what_one_needs_to_log_in_is_open(guarded: Asking) -> None:
 def test_a_session_opens_pages_and_events_and_nothing_else(guarded: Asking) -> None:
     asked: list[str] = []
 
-    def whose(cookie: str) -> Caller | None:
+    def whose(cookie: str) -> Principal | None:
         asked.append(cookie)
-        return ENTRIES[1].caller if cookie == "a-session" else None
+        return ENTRIES[1].principal if cookie == "a-session" else None
 
     app: Any = guarded.app
-    app.state.session_caller = whose
+    app.state.session_principal = whose
     assert guarded.get("/things/", headers=SESSION).json() == {"caller": "ci"}
     assert guarded.get("/api/v1/jobs/x/events/", headers=SESSION).status_code == 200
     assert guarded.get("/api/v1/jobs/x/events", headers=SESSION).status_code == 404
@@ -179,7 +191,7 @@ def test_a_session_opens_pages_and_events_and_nothing_else(guarded: Asking) -> N
 
 def test_a_session_is_no_use_to_another_site(guarded: Asking) -> None:
     app: Any = guarded.app
-    app.state.session_caller = lambda _: ENTRIES[1].caller
+    app.state.session_principal = lambda _: ENTRIES[1].principal
     evil = {**SESSION, "Origin": "http://evil.example"}
     assert guarded.get("/things/", headers=SESSION).status_code == 200
     assert guarded.post("/things/", headers=evil).json()["code"] == "cross_site"
@@ -198,7 +210,7 @@ def test_wrong_tokens_are_limited_and_right_ones_are_let_in_all_the_same(guarded
 def test_a_wrong_token_is_logged_without_itself(guarded: Asking, caplog: pytest.LogCaptureFixture) -> None:
     token = new_token()
     guarded.get("/api/v1/things/", headers=bearer(token))
-    assert "refused 127.0.0.1: the token is not known" in caplog.text
+    assert "rejected a request from 127.0.0.1: unknown token" in caplog.text
     assert token not in caplog.text
 
 

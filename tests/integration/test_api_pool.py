@@ -12,7 +12,7 @@ import pytest
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseBusy, DatabaseError, DatabaseMissing, DatabaseUnreachable
 from fbs_worker.core.postgres import Connection, connect, errors_translated
-from fbs_worker.web.api.pool import Connections
+from fbs_worker.web.api.pool import ConnectionPools
 
 PATIENCE = 30.0
 COUNT = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'fbs-worker api' AND datname = %s"
@@ -22,7 +22,7 @@ def opened(database: DatabaseConfig) -> DatabaseConfig:
     return database
 
 
-def ask(connections: Connections, database: DatabaseConfig, statement: str = "SELECT pg_backend_pid()") -> int:
+def ask(connections: ConnectionPools, database: DatabaseConfig, statement: str = "SELECT pg_backend_pid()") -> int:
     with (
         connections.use(database, opened) as connection,
         errors_translated(connection),
@@ -41,11 +41,11 @@ def onlooker(database: DatabaseConfig) -> Iterator[Connection]:
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., Connections]]:
-    made: list[Connections] = []
+def make() -> Iterator[Callable[..., ConnectionPools]]:
+    made: list[ConnectionPools] = []
 
-    def new(**given: float) -> Connections:
-        made.append(Connections(**given))  # type: ignore[arg-type]
+    def new(**given: float) -> ConnectionPools:
+        made.append(ConnectionPools(**given))  # type: ignore[arg-type]
         return made[-1]
 
     yield new
@@ -68,7 +68,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def test_one_is_used_again_and_all_are_closed(
-    make: Callable[..., Connections], database: DatabaseConfig, onlooker: Connection
+    make: Callable[..., ConnectionPools], database: DatabaseConfig, onlooker: Connection
 ) -> None:
     connections = make()
     assert ask(connections, database) == ask(connections, database)
@@ -80,7 +80,7 @@ def test_one_is_used_again_and_all_are_closed(
 
 
 def test_nothing_can_be_written_and_nothing_is_left_open(
-    make: Callable[..., Connections], database: DatabaseConfig, onlooker: Connection
+    make: Callable[..., ConnectionPools], database: DatabaseConfig, onlooker: Connection
 ) -> None:
     connections = make()
     with pytest.raises(DatabaseError, match="read-only"):
@@ -92,7 +92,7 @@ def test_nothing_can_be_written_and_nothing_is_left_open(
 
 
 def test_one_that_the_server_has_ended_is_replaced(
-    make: Callable[..., Connections], database: DatabaseConfig, onlooker: Connection
+    make: Callable[..., ConnectionPools], database: DatabaseConfig, onlooker: Connection
 ) -> None:
     connections = make()
     first = ask(connections, database)
@@ -102,9 +102,9 @@ def test_one_that_the_server_has_ended_is_replaced(
 
 
 def test_only_so_many_are_open(
-    make: Callable[..., Connections], database: DatabaseConfig, onlooker: Connection
+    make: Callable[..., ConnectionPools], database: DatabaseConfig, onlooker: Connection
 ) -> None:
-    connections = make(most=2, seconds=1.0)
+    connections = make(max_connections=2, seconds=1.0)
     with connections.use(database, opened), connections.use(database, opened):
         assert count(onlooker, database) == 2
         with pytest.raises(DatabaseBusy, match="All 2 connections"):
@@ -112,8 +112,8 @@ def test_only_so_many_are_open(
     assert ask(connections, database)
 
 
-def test_who_waits_gets_the_next_that_is_free(make: Callable[..., Connections], database: DatabaseConfig) -> None:
-    connections, found = make(most=1, seconds=PATIENCE), []
+def test_who_waits_gets_the_next_that_is_free(make: Callable[..., ConnectionPools], database: DatabaseConfig) -> None:
+    connections, found = make(max_connections=1, seconds=PATIENCE), []
     with connections.use(database, opened) as connection:
         pid = connection.info.backend_pid
         waiting = threading.Thread(target=lambda: found.append(ask(connections, database)))
@@ -122,7 +122,7 @@ def test_who_waits_gets_the_next_that_is_free(make: Callable[..., Connections], 
     assert found == [pid]
 
 
-def test_a_statement_that_takes_too_long_ends(make: Callable[..., Connections], database: DatabaseConfig) -> None:
+def test_a_statement_that_takes_too_long_ends(make: Callable[..., ConnectionPools], database: DatabaseConfig) -> None:
     connections = make(seconds=0.4)
     began = time.monotonic()
     with pytest.raises(DatabaseBusy):
@@ -131,7 +131,7 @@ def test_a_statement_that_takes_too_long_ends(make: Callable[..., Connections], 
 
 
 def test_a_server_that_stops_in_mid_answer_is_left(
-    make: Callable[..., Connections], database: DatabaseConfig, onlooker: Connection
+    make: Callable[..., ConnectionPools], database: DatabaseConfig, onlooker: Connection
 ) -> None:
     """It does not even end its own statement: the connection is cut off."""
     connections = make(seconds=0.4)
@@ -147,7 +147,7 @@ def test_a_server_that_stops_in_mid_answer_is_left(
 
 
 def test_one_that_nobody_uses_is_closed(
-    make: Callable[..., Connections], database: DatabaseConfig, onlooker: Connection
+    make: Callable[..., ConnectionPools], database: DatabaseConfig, onlooker: Connection
 ) -> None:
     connections = make(idle_seconds=0.1)
     ask(connections, database)
@@ -156,9 +156,9 @@ def test_one_that_nobody_uses_is_closed(
 
 
 def test_a_database_that_is_not_there_costs_no_place(
-    make: Callable[..., Connections], database: DatabaseConfig
+    make: Callable[..., ConnectionPools], database: DatabaseConfig
 ) -> None:
-    connections = make(most=1, seconds=1.0)
+    connections = make(max_connections=1, seconds=1.0)
     for _ in range(3):
         with pytest.raises(DatabaseMissing):
             ask(connections, database.model_copy(update={"name": "no_such"}))

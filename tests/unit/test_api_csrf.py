@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fbs_worker.core.sockets import is_loopback
-from fbs_worker.web.api.csrf import check_local, check_site
+from fbs_worker.web.api.csrf import check_local, check_origin
 from fbs_worker.web.api.errors import CrossSite, NotLocal
 
 HOST = "127.0.0.1:8000"
@@ -66,7 +66,7 @@ def test_nor_whoever_is_behind_a_proxy(header: str) -> None:
     ],
 )
 def test_a_program_or_our_own_page_may_ask(method: str, given: dict[str, str]) -> None:
-    check_site(headers(**given), method, page=False)
+    check_origin(headers(**given), method, page=False)
 
 
 @pytest.mark.parametrize(
@@ -87,15 +87,15 @@ def test_a_program_or_our_own_page_may_ask(method: str, given: dict[str, str]) -
 @pytest.mark.parametrize("page", [True, False])
 def test_another_sites_page_may_change_nothing(given: dict[str, str], page: bool) -> None:
     with pytest.raises(CrossSite):
-        check_site(headers(**given), "POST", page=page)
+        check_origin(headers(**given), "POST", page=page)
 
 
 def test_another_sites_page_may_not_read_either() -> None:
     with pytest.raises(CrossSite):
-        check_site(headers(sec_fetch_site="cross-site", sec_fetch_mode="no-cors"), "GET", page=True)
+        check_origin(headers(sec_fetch_site="cross-site", sec_fetch_mode="no-cors"), "GET", page=True)
     with pytest.raises(CrossSite):
-        check_site(headers(sec_fetch_site="cross-site", sec_fetch_mode="navigate"), "GET", page=False)
+        check_origin(headers(sec_fetch_site="cross-site", sec_fetch_mode="navigate"), "GET", page=False)
 
 
 def test_a_person_may_follow_a_link_from_elsewhere_to_a_page() -> None:
-    check_site(headers(sec_fetch_site="cross-site", sec_fetch_mode="navigate"), "GET", page=True)
+    check_origin(headers(sec_fetch_site="cross-site", sec_fetch_mode="navigate"), "GET", page=True)

@@ -11,7 +11,7 @@ import pytest
 
 from fbs_worker.web.pages.workflow import read_workflow
 from fbs_worker.web.pages.workflow_svg import workflow_svg
-from tests.unit.test_workflow_moves import ORDER
+from tests.unit.test_pages_workflow import ORDER
 
 NASTY = "<script>alert('x')</script>&\"\x00\x1b]]>"
 

@@ -9,7 +9,7 @@ import pytest
 from starlette.types import Message
 
 from fbs_worker.web.api.errors import TooManyRequests
-from fbs_worker.web.api.rate_limit import BodyTooLong, Limiter, announced_length, counted
+from fbs_worker.web.api.rate_limit import BodyTooLong, RateLimiter, content_length, limited_body
 
 
 class Clock:
@@ -19,7 +19,7 @@ class Clock:
         return self.now
 
 
-def passed(limiter: Limiter, key: str, times: int) -> int:
+def passed(limiter: RateLimiter, key: str, times: int) -> int:
     count = 0
     for _ in range(times):
         try:
@@ -32,7 +32,7 @@ def passed(limiter: Limiter, key: str, times: int) -> int:
 
 def test_a_minutes_worth_passes_at_once_then_as_much_as_time_brings() -> None:
     clock = Clock()
-    limiter = Limiter(60, clock=clock)
+    limiter = RateLimiter(60, clock=clock)
     assert passed(limiter, "ci", 100) == 60
     clock.now += 5
     assert passed(limiter, "ci", 100) == 5
@@ -41,14 +41,14 @@ def test_a_minutes_worth_passes_at_once_then_as_much_as_time_brings() -> None:
 
 
 def test_callers_do_not_use_up_each_others() -> None:
-    limiter = Limiter(2, clock=Clock())
+    limiter = RateLimiter(2, clock=Clock())
     assert passed(limiter, "a", 9) == 2
     assert passed(limiter, "b", 9) == 2
 
 
 def test_what_is_too_much_tells_when_to_come_again() -> None:
     clock = Clock()
-    limiter = Limiter(30, clock=clock)
+    limiter = RateLimiter(30, clock=clock)
     passed(limiter, "ci", 30)
     with pytest.raises(TooManyRequests) as told:
         limiter.take("ci")
@@ -58,11 +58,11 @@ def test_what_is_too_much_tells_when_to_come_again() -> None:
 
 
 def test_no_limit_is_none() -> None:
-    assert passed(Limiter(0), "ci", 10_000) == 10_000
+    assert passed(RateLimiter(0), "ci", 10_000) == 10_000
 
 
 def test_memory_does_not_grow_with_addresses() -> None:
-    limiter = Limiter(1, clock=Clock())
+    limiter = RateLimiter(1, clock=Clock())
     for number in range(12_000):
         limiter.take(str(number))
     assert len(limiter._buckets) == 10_000
@@ -75,7 +75,7 @@ async def read(parts: Sequence[int], most: int) -> int:
     async def receive() -> Message:
         return messages.pop(0)
 
-    receiving = counted(receive, most)
+    receiving = limited_body(receive, most)
     return sum([len((await receiving())["body"]) for _ in parts])
 
 
@@ -92,4 +92,4 @@ def test_a_body_that_grows_too_large_ends_there() -> None:
 
 @pytest.mark.parametrize(("header", "length"), [(b"12", 12), (b"", 0), (b"-1", 0), (b"x", 0)])
 def test_what_a_request_announces(header: bytes, length: int) -> None:
-    assert announced_length({b"content-length": header}) == length
+    assert content_length({b"content-length": header}) == length
