@@ -89,18 +89,19 @@ def test_who_asks_at_the_same_time_gets_the_same() -> None:
 
 
 def test_what_was_begun_before_a_change_is_not_for_who_asks_after_it() -> None:
-    changes, make, go = Changes(), counting(), threading.Event()
+    changes, make, started, go = Changes(), counting(), threading.Event(), threading.Event()
     cache = ResponseCache(changes, seconds=PATIENCE)
 
     def slow() -> int:
         number = make()
         if number == 1:
+            started.set()
             assert go.wait(PATIENCE)
         return number
 
     async def work() -> tuple[int, int]:
         before = asyncio.create_task(cache.get("a", slow))
-        while not cache._entries:
+        while not started.is_set():
             await asyncio.sleep(0)
         changes.version = "1"
         after = await cache.get("a", slow)
