@@ -7,39 +7,17 @@ requests; the connection below it is ours, and so is the decoding (orjson, two t
 
 from __future__ import annotations
 
-import logging
 import re
 from typing import Any, Final, cast
 
-from odoorpc import rpc
-
-from fbs_worker.connectors.address import Address
 from fbs_worker.connectors.base import ServerInfo
 from fbs_worker.connectors.http import Answer, OdooHTTP
 from fbs_worker.connectors.odoo_errors import CallContext, login_refused, odoo_error, second_factor_needed
+from fbs_worker.connectors.odoorpc_compat import JSONRPCConnector, silence_parameters
 from fbs_worker.core.errors import OdooLoginRefused
 
 _API_KEY: Final = re.compile(r"[0-9a-f]{40}")
 """How Odoo writes its API keys: 20 random bytes in hexadecimal (`API_KEY_SIZE` of res.users)."""
-
-
-class _Connector(rpc.ConnectorJSONRPC):  # type: ignore[misc]  # odoorpc has no types
-    """odoorpc's connector, handing answers on undecoded, with and without TLS (its TLS twin forgets `deserialize`)."""
-
-    def __init__(self, http: OdooHTTP, *, version: str, timeout: float) -> None:
-        self._address: Address = http.address
-        super().__init__(
-            self._address.netloc_host,
-            port=self._address.port,
-            timeout=timeout,
-            version=version,
-            deserialize=False,
-            opener=http,
-        )
-
-    @property
-    def ssl(self) -> bool:
-        return self._address.secure
 
 
 class OdooRPCTransport:
@@ -61,13 +39,20 @@ class OdooRPCTransport:
     def __init__(
         self, http: OdooHTTP, server: ServerInfo, *, user: str, password: str = "", api_key: str = "", timeout: float
     ) -> None:
-        _keep_parameters_out_of_logs()
+        silence_parameters()
         self._http = http
         self._server = server
         self._user = user
         self._password = password
         self._api_key = api_key
-        self._connector = _Connector(http, version=server.series, timeout=timeout)
+        self._connector = JSONRPCConnector(
+            http.address.netloc_host,
+            port=http.address.port,
+            secure=http.address.secure,
+            version=server.series,
+            timeout=timeout,
+            opener=http,
+        )
         self._calls = 0
         self._uid = self._log_in()
 
@@ -130,7 +115,7 @@ class OdooRPCTransport:
         return cast("int", uid)
 
     def _send(self, path: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        answer: Answer = self._connector.proxy_json(path, parameters)
+        answer: Answer = self._connector.post(path, parameters)
         return envelope_of(answer)
 
     def _context(self, model: str = "", method: str = "") -> CallContext:
@@ -181,12 +166,3 @@ def result_of(envelope: dict[str, Any], context: CallContext) -> Any:
         reported = _reported(envelope)
         raise odoo_error(str(reported.get("name", "")), str(reported.get("message", "")), context)
     return envelope.get("result")
-
-
-def _keep_parameters_out_of_logs() -> None:
-    """At DEBUG odoorpc logs what it sends, and a key is among it: those records are dropped, whatever the level."""
-    logging.getLogger("odoorpc.rpc.jsonrpclib").addFilter(_above_debug)
-
-
-def _above_debug(record: logging.LogRecord) -> bool:
-    return record.levelno > logging.DEBUG

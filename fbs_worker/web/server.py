@@ -6,11 +6,10 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from typing import Final
 
-import uvicorn
 from fastapi import FastAPI
 
 from fbs_worker.core.errors import SettingsError
@@ -18,6 +17,7 @@ from fbs_worker.core.settings import Settings
 from fbs_worker.core.sockets import LOOPBACK, is_loopback, listen_error, url_of
 from fbs_worker.jobs.app import make_app
 from fbs_worker.web.app import create_app
+from fbs_worker.web.uvicorn_compat import LOGGER, AppServer
 
 SHUTDOWN_SECONDS: Final = 5
 """Grace period of running requests on shutdown; long polls and event streams end at once."""
@@ -45,56 +45,29 @@ def run_api(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
         )
     app = create_app(settings)
     make_app(settings, results=False).log.setup(loglevel="INFO", redirect_stdouts=False)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # `fbs api` reports start and end
+    logging.getLogger(LOGGER).setLevel(logging.WARNING)  # `fbs api` reports start and end
     with closing(_listen(address, settings.fbs_api_port)) as listener:
         asyncio.run(_serve(app, settings, listener, on_ready))
 
 
 async def _serve(app: FastAPI, settings: Settings, listener: socket.socket, on_ready: Callable[[str], None]) -> None:
     proxies = [part.strip() for part in settings.fbs_api_proxies.split(",") if part.strip()]
-    config = uvicorn.Config(
+    server = AppServer(
         app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        ws="none",
-        lifespan="on",
-        proxy_headers=bool(proxies),
-        forwarded_allow_ips=proxies,
-        timeout_keep_alive=_IDLE_SECONDS,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        on_ready=lambda: on_ready(_url(listener)),
+        proxies=proxies,
+        idle_seconds=_IDLE_SECONDS,
+        shutdown_seconds=SHUTDOWN_SECONDS,
     )
-    server = _Server(config, on_ready=lambda: on_ready(_url(listener)))
     loop = asyncio.get_running_loop()
 
     def shut_down() -> None:
         app.state.closing.set()
-        server.should_exit = True
+        server.stop()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, shut_down)
-    await server.serve(sockets=[listener])
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn's server with a start-up callback, and without signal handlers of its own.
-
-    Args:
-        config: uvicorn's configuration.
-        on_ready: called once the server accepts requests.
-    """
-
-    def __init__(self, config: uvicorn.Config, *, on_ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_ready = on_ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._on_ready()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+    await server.serve_on(listener)
 
 
 def _listen(address: str, port: int) -> socket.socket:

@@ -1,8 +1,4 @@
-"""Task state of the dashboard: Flower's, with solution and progress added and secrets redacted.
-
-Facts relied on: an event `task-<something>` unknown to Celery becomes the state of that name in capitals
-(`celery.events.state.Task.event`), and the names in `Task._fields` are shown, returned by the API and saved.
-"""
+"""Task state of the dashboard: Flower's, with solution and progress added and secrets redacted."""
 
 from __future__ import annotations
 
@@ -12,11 +8,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 from celery import states
-from celery.events.state import Task
-from flower.events import EventsState
 
 from fbs_worker.core.redaction import Redactor
 from fbs_worker.jobs.worker.celery_events import PROGRESS
+from fbs_worker.ops.dashboard.flower_compat import TasksState, TaskState
 
 LOST: Final = "LOST"
 
@@ -26,7 +21,7 @@ _REDACTED_FIELDS: Final = frozenset({"exception", "kwargs", "message", "result",
 """Fields of an event that hold free text, which may contain a secret."""
 
 
-class DashboardTask(Task):  # type: ignore[misc]  # Celery has no types
+class DashboardTask(TaskState):
     """A task with its solution or domain and its progress.
 
     A job whose worker is lost has the state `LOST` until its next event.
@@ -43,10 +38,10 @@ class DashboardTask(Task):  # type: ignore[misc]  # Celery has no types
     last_event_at: float = 0.0
     """Time of the last event, by this process's monotonic clock, seconds."""
 
-    merge_rules: ClassVar = {**Task.merge_rules, PROGRESS: ()}
+    extra_merge_rules: ClassVar = {PROGRESS: ()}
     """A late progress event changes nothing: progress and end are sent by different processes."""
 
-    _fields = ("solution", "domain", "step", "percent", "message", *Task._fields)
+    extra_fields = ("solution", "domain", "step", "percent", "message")
 
     @property
     def progress(self) -> str:
@@ -82,7 +77,7 @@ def _precedence(state: str) -> float:
     return _AFTER_STARTED if state == PROGRESS else float(states.precedence(state))
 
 
-class DashboardState(EventsState):  # type: ignore[misc]  # Flower has no types
+class DashboardState(TasksState):
     """All tasks and workers of the dashboard."""
 
     Task = DashboardTask
@@ -94,7 +89,7 @@ class DashboardState(EventsState):  # type: ignore[misc]  # Flower has no types
     """Change counter: incremented by each event of a task."""
 
     def event(self, event: dict[str, Any]) -> None:
-        """Apply an event; see Flower's `EventsState`."""
+        """Apply an event; see Celery's `State`."""
         if event["type"].startswith("task-"):
             self.version += 1
             event = self._redacted(event)
@@ -110,29 +105,12 @@ class DashboardState(EventsState):  # type: ignore[misc]  # Flower has no types
             worker: the worker's name; empty for none.
             **fields: the event's fields.
         """
-        evicted = self._eviction_candidate(task_id)
-        task, _ = self.get_or_create_task(task_id)
-        task.event(kind, timestamp, None, self._redacted(fields))
-        if worker:
-            task.worker, _ = self.get_or_create_worker(worker)
-        self.index(task, evicted=evicted)
+        self.apply_event(task_id, kind, timestamp, self._redacted(fields), worker=worker)
         self.version += 1
-
-    def index(self, task: DashboardTask, *, evicted: str | None = None) -> None:
-        """Add a task that no event created to the search index.
-
-        Args:
-            task: the task.
-            evicted: the id of the task that may have been evicted for it.
-        """
-        if task.name:
-            self._seen_types.add(task.name)
-        self._index_task(task, evicted)
 
     def tasks_by_id(self) -> Mapping[str, DashboardTask]:
         """The tasks by their ids, without marking them as recently used in the LRU cache."""
-        by_id: Mapping[str, DashboardTask] = self.tasks.data
-        return by_id
+        return self.cached_tasks(DashboardTask)
 
     def _redacted(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         clean = {

@@ -12,11 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from flower.app import Flower
-from flower.inspector import Inspector
-from flower.options import options
-from flower.urls import settings as flower_settings
-from flower.views.tasks import TASK_COLUMNS
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.ioloop import IOLoop, PeriodicCallback
@@ -26,8 +21,8 @@ from fbs_worker.core.redaction import Redactor
 from fbs_worker.jobs.app import FBSCelery
 from fbs_worker.ops.dashboard.auth import BasicAuth, Unauthorized, basic_auth_header
 from fbs_worker.ops.dashboard.events import redact_positional
+from fbs_worker.ops.dashboard.flower_compat import FlowerApplication, ReplyInspector, configure, inspect_seconds
 from fbs_worker.ops.dashboard.history import SYNC_SECONDS, History, JobSync
-from fbs_worker.ops.dashboard.templates_loader import TemplateLoader
 
 MAX_TASKS: Final = 10_000
 """Tasks in the history; older ones are evicted."""
@@ -36,9 +31,10 @@ _MAX_BODY_BYTES: Final = 1024 * 1024
 _PURGE_OFFLINE_WORKERS_SECONDS: Final = 3_600
 _COLUMNS: Final = {"subject": "For", "progress": "Progress"}
 _MASK: Final = "***"
+_USER: Final = "fbs"
 
 
-class Dashboard(Flower):  # type: ignore[misc]  # Flower has no types
+class Dashboard(FlowerApplication):
     """Flower behind `BasicAuth`.
 
     Args:
@@ -49,14 +45,12 @@ class Dashboard(Flower):  # type: ignore[misc]  # Flower has no types
 
     def __init__(self, app: FBSCelery, *, auth: BasicAuth, file: Path) -> None:
         self._auth = auth
-        self._flower_auth_header = basic_auth_header("fbs", _configure())
+        self._flower_auth_header = basic_auth_header(_USER, _configure())
         redact = Redactor.from_settings(app.settings)
         loop = IOLoop.current()
         history = History(app, file=file, redact=redact, io_loop=loop, max_tasks=MAX_TASKS)
-        loader = TemplateLoader(Path(flower_settings["template_path"]))
-        settings = {**flower_settings, "template_loader": loader}
-        super().__init__(options=options, capp=app, events=history, io_loop=loop, **settings)
-        self.inspector = RedactingInspector(loop, app, options.inspect_timeout / 1000, redact=redact)
+        super().__init__(app, events=history, io_loop=loop)
+        self.inspector = RedactingInspector(loop, app, inspect_seconds(), redact=redact)
         self._job_sync = JobSync(app.jobs, history.state, loop)
         self._timer = PeriodicCallback(self._job_sync.run_once, SYNC_SECONDS * 1000)
 
@@ -99,7 +93,7 @@ class Dashboard(Flower):  # type: ignore[misc]  # Flower has no types
         super().stop()
 
 
-class RedactingInspector(Inspector):  # type: ignore[misc]  # Flower has no types
+class RedactingInspector(ReplyInspector):
     """Flower's inspector of workers, with secrets redacted in their replies.
 
     Args:
@@ -110,8 +104,9 @@ class RedactingInspector(Inspector):  # type: ignore[misc]  # Flower has no type
         super().__init__(*args)
         self._redact = redact
 
-    def _on_update(self, workername: str, method: str, response: Any) -> None:
-        super()._on_update(workername, method, redact_reply(response, self._redact))
+    def transform(self, reply: Any) -> Any:
+        """Mask the secrets in a reply."""
+        return redact_reply(reply, self._redact)
 
 
 def redact_reply(reply: Any, redact: Redactor) -> Any:
@@ -146,11 +141,12 @@ def _redact_named(name: str, value: Any, redact: Redactor) -> Any:
 
 
 def _configure() -> str:
-    """Set Flower's module-level options; return the password for its own authentication."""
+    """Set Flower's options; return the password for its own authentication."""
     password = secrets.token_urlsafe(32)
-    options.basic_auth = [f"fbs:{password}"]
-    options.read_only = True
-    options.purge_offline_workers = _PURGE_OFFLINE_WORKERS_SECONDS
-    TASK_COLUMNS.update(_COLUMNS)
-    options.tasks_columns = "name,subject,state,progress,received,runtime,worker,uuid"
+    configure(
+        credentials=f"{_USER}:{password}",
+        purge_offline_workers=_PURGE_OFFLINE_WORKERS_SECONDS,
+        columns=("name", "subject", "state", "progress", "received", "runtime", "worker", "uuid"),
+        titles=_COLUMNS,
+    )
     return password

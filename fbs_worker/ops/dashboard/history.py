@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from celery import states
-from celery.utils.saferepr import saferepr
-from flower.events import Events
 from tornado.ioloop import IOLoop
 
 from fbs_worker.core.errors import FBSError, JobNotFound
@@ -22,6 +20,7 @@ from fbs_worker.core.redaction import Redactor
 from fbs_worker.jobs.store import JobRecord, JobState, JobStore
 from fbs_worker.jobs.worker.celery_events import PROGRESS
 from fbs_worker.ops.dashboard.events import LOST, DashboardState, DashboardTask
+from fbs_worker.ops.dashboard.flower_compat import EventThread, shortened
 from fbs_worker.ops.dashboard.history_file import load_history, save_history
 
 _log = logging.getLogger(__name__)
@@ -44,7 +43,7 @@ _MAX_OLDER: Final = 200
 _RESULT_LENGTH: Final = 200
 
 
-class History(Events):  # type: ignore[misc]  # Flower has no types
+class History(EventThread):
     """Receive events in a thread and save the resulting state to a file.
 
     Args:
@@ -59,25 +58,20 @@ class History(Events):  # type: ignore[misc]  # Flower has no types
         self._file = file
         self._max_tasks = max_tasks
         self._saved_version = 0
-        super().__init__(
-            app,
-            io_loop=io_loop,
-            persistent=True,
-            state_save_interval=int(SAVE_SECONDS * 1000),
-            enable_events=False,  # the workers of fbs-worker always send events
-            max_tasks_in_memory=max_tasks,
-        )
+        super().__init__(app, io_loop=io_loop, save_seconds=SAVE_SECONDS, max_tasks=max_tasks)
         self.state.redact = redact
 
     def run(self) -> None:
         """Receive events, reconnecting to Redis after each failure; the thread's main function."""
         failing = False
+
+        def connected() -> None:
+            nonlocal failing
+            failing = False
+
         while True:
             try:
-                with self.capp.connection_for_read() as connection:
-                    receiver = self.capp.events.Receiver(connection, handlers={"*": self.on_event})
-                    failing = False
-                    receiver.capture(limit=None, timeout=None, wakeup=True)
+                self.receive(on_connect=connected)
             except Exception as exc:  # noqa: BLE001 -- the exception depends on the broker's transport
                 if not failing:
                     _log.warning("events cannot be received: %s", type(exc).__name__)
@@ -183,7 +177,7 @@ def missing_events(record: JobRecord, task: DashboardTask | None) -> Iterator[tu
         case JobState.LOST if state != LOST:
             yield LOST.lower(), now, {}
         case JobState.SUCCEEDED:
-            yield "succeeded", now, {"result": saferepr(record.result, _RESULT_LENGTH), "runtime": now - started}
+            yield "succeeded", now, {"result": shortened(record.result, _RESULT_LENGTH), "runtime": now - started}
         case JobState.FAILED:
             yield "failed", now, {"exception": _error_text(record), "runtime": now - started}
         case JobState.CANCELLED:

@@ -34,10 +34,7 @@ def save_history(state: DashboardState, file: Path) -> None:
     """
     document = {
         "tasks": [_fields(task) for task in state.tasks_by_id().values()],
-        "workers": [
-            {name: getattr(worker, name) for name in worker._fields if name not in _TRANSIENT}
-            for worker in state.workers.data.values()
-        ],
+        "workers": state.worker_values(without=_TRANSIENT),
         "counter": state.counter,
     }
     write_private(file, json.dumps(document, default=str))
@@ -65,7 +62,7 @@ def load_history(file: Path, *, max_tasks: int) -> DashboardState:
 
 
 def _fields(task: DashboardTask) -> dict[str, Any]:
-    values = {name: getattr(task, name) for name in task._fields if name not in _RELATIONS}
+    values = {name: value for name, value in task.values().items() if name not in _RELATIONS}
     worker = values.pop("worker")
     values["worker"] = worker.hostname if worker is not None else None
     return {name: value for name, value in values.items() if value is not None}
@@ -80,10 +77,7 @@ def _state(document: dict[str, Any], max_tasks: int) -> DashboardState:
             state.get_or_create_worker(**fields)
     for fields in tasks:
         name = fields.pop("worker", None)
-        task = state.tasks[fields["uuid"]] = DashboardTask(cluster_state=state, **fields)
-        if name is not None:
-            task.worker, _ = state.get_or_create_worker(name)
-        state.index(task)
+        state.restore_task(DashboardTask(cluster_state=state, **fields), worker=name)
     for worker, counts in document["counter"].items():
         if worker in named:
             state.counter[worker].update(counts)
