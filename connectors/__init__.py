@@ -1,1 +1,1 @@
-"""Everything that knows Odoo."""
+"""Connection to Odoo: transports, limiter, connector and normaliser, recordings."""

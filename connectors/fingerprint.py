@@ -1,17 +1,17 @@
-"""A fingerprint: questions to a server with the answers it gave when it was read.
+"""Change detection: a fingerprint of an Odoo server, compared by a refresh instead of a full read.
 
-A refresh asks the same questions again, at most four; equal answers mean that nothing changed. A question that
-fails, or that another version of fbs-worker asked, counts as a change: then everything is read.
+A fingerprint holds the results of at most four cheap queries. A refresh repeats them; equal results mean no change. A
+failed query, or a fingerprint of another format version, counts as a change and leads to a full read.
 
-Odoo's dates have seconds and no more over RPC. A change in the very second of the newest one that was read would look
-like no change; so a fingerprint whose newest date is not older than the read itself is not settled, and compares equal
-to nothing: the next refresh reads once more.
+Over RPC, Odoo's dates have a resolution of one second. A change within the second of the newest date would go
+undetected; so a fingerprint whose newest date is not older than the read is inconclusive and equals nothing: the next
+refresh reads in full.
 
-What the questions see: a module installed, removed or upgraded (`ir.module.module.write_date` moves); a row added to
-or taken from any table that is read (their counts); a model, field, selection value, view, automation, scheduled
-action or server action changed by hand. What they do not see: a report or a dashboard renamed by hand, and a change
-that began (Odoo dates a row by the start of its transaction) before the newest one read and was committed after the
-read. `FBS_FULL_AFTER` bounds how long that can stay unseen.
+Detected: modules installed, removed or upgraded (`ir.module.module.write_date` changes); rows added to or deleted from
+any table that is read (row counts); models, fields, selection values, views, automations, scheduled actions and server
+actions changed by hand. Not detected: reports and dashboards renamed by hand, and changes that began (Odoo dates a row
+by the start of its transaction) before the newest date and were committed after the read. `FBS_FULL_AFTER` bounds the
+age of undetected changes.
 """
 
 from __future__ import annotations
@@ -29,24 +29,27 @@ VERSION: Final = 2
 _FIELD_PATHS: Final = ("field_id.write_date", "field_id.selection_ids.write_date")
 _FORMAT: Final = "%Y-%m-%d %H:%M:%S"
 
+_CONCLUSIVE: Final = "settled"
+"""Key of stored fingerprints: whether the newest date is older than the read."""
+
 
 @dataclass(slots=True)
 class Newest:
-    """The newest write date among rows that were read."""
+    """The newest write date of the rows read so far."""
 
     value: str = ""
 
-    def see(self, rows: Iterable[Row]) -> None:
-        """Take more rows into account."""
+    def add(self, rows: Iterable[Row]) -> None:
+        """Take further rows into account."""
         for row in rows:
             date = row.get("write_date")
-            # Odoo's dates are text of one width: they compare as they are
+            # Odoo's dates are text of fixed width and compare as such
             if date and date > self.value:
                 self.value = date
 
     @property
     def next_second(self) -> str:
-        """The first second after it: answers carry no fractions of a second, the rows do."""
+        """The following second: RPC truncates the fractions of a second that the rows have."""
         if not self.value:
             return "1970-01-01 00:00:00"
         return (datetime.strptime(self.value, _FORMAT).replace(tzinfo=UTC) + timedelta(seconds=1)).strftime(_FORMAT)
@@ -54,16 +57,16 @@ class Newest:
 
 @dataclass(slots=True)
 class Fingerprint:
-    """Collects the facts for a fingerprint while a server is read.
+    """Collects the facts of a fingerprint during a read.
 
     Attributes:
-        began: the server's time at its first answer; empty where it does not say.
-        answers: the answers to those questions that ask for a whole table.
-        structure: the newest date among the domain's models, fields and selection values.
-        workflow: the newest date among automations, schedules and their actions.
+        began: the server's time at its first response; empty where unknown.
+        answers: the results of the queries on whole tables.
+        structure: the newest date of the domain's models, fields and selection values.
+        workflow: the newest date of automations, schedules and their actions.
         models: the domain's models.
-        read_fields: fields and selection values were read, too: their dates count.
-        columns: the columns of `ir.actions.server`, once automations and schedules were read: their dates count then.
+        read_fields: whether fields and selection values were read, so that their dates count.
+        columns: the columns of `ir.actions.server`; empty where automations and schedules were not read.
     """
 
     began: str = ""
@@ -74,24 +77,24 @@ class Fingerprint:
     read_fields: bool = False
     columns: frozenset[str] = frozenset()
 
-    def saw_table(self, name: str, rows: Sequence[Row]) -> None:
-        """All rows of a table (`MODULES`, `VIEWS`) were read."""
+    def add_table(self, name: str, rows: Sequence[Row]) -> None:
+        """Record a table (`MODULES`, `VIEWS`) from all of its rows."""
         newest = Newest()
-        newest.see(rows)
+        newest.add(rows)
         last = max((row["id"] for row in rows), default=0)
         self.answers[name] = {"count": len(rows), "newest": newest.value, "last": last}
 
     def count(self, reader: Reader) -> None:
-        """Ask how many rows each table has; before they are read, so that a row added meanwhile shows later."""
+        """Record the row counts, before the tables are read: a row added meanwhile is detected later."""
         self.answers["counts"] = _counts(reader, [("model", "in", list(COUNTED))])
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The fingerprint, JSON-ready."""
         dates = [self.structure.value, self.workflow.value]
         dates += [answer["newest"] for name, answer in self.answers.items() if name != "counts"]
         return {
             "version": VERSION,
-            "settled": not self.began or max(dates) < self.began,
+            _CONCLUSIVE: not self.began or max(dates) < self.began,
             "answers": self.answers,
             "models": sorted(self.models),
             "structure_paths": ["write_date", *(_FIELD_PATHS if self.read_fields else ())],
@@ -101,23 +104,30 @@ class Fingerprint:
         }
 
 
-def unchanged(reader: Reader, told: Mapping[str, Any]) -> bool:
-    """Ask a fingerprint's questions again; whether every answer is still the same.
+def unchanged(reader: Reader, fingerprint: Mapping[str, Any]) -> bool:
+    """Repeat the queries of a fingerprint and compare the results.
+
+    Args:
+        reader: reads the server.
+        fingerprint: result of `Fingerprint.to_dict`.
+
+    Returns:
+        True if all results are equal; any error of Odoo counts as a change.
 
     Raises:
-        UnreachableError: the server does not answer; everything else that goes wrong counts as a change.
+        UnreachableError: the server does not answer.
     """
-    if told.get("version") != VERSION or not told["settled"]:
+    if fingerprint.get("version") != VERSION or not fingerprint[_CONCLUSIVE]:
         return False
-    answers: Mapping[str, Any] = told["answers"]
+    answers: Mapping[str, Any] = fingerprint["answers"]
     try:
         if reader.aggregate(MODULES, []) != answers[MODULES]:
             return False
-        if "counts" in answers and _counts(reader, _counts_domain(told)) != answers["counts"]:
+        if "counts" in answers and _counts(reader, _counts_domain(fingerprint)) != answers["counts"]:
             return False
         if VIEWS in answers and reader.aggregate(VIEWS, list(TABLES[VIEWS].domain)) != answers[VIEWS]:
             return False
-        domain = _workflow_domain(told)
+        domain = _workflow_domain(fingerprint)
         if domain:
             newer = reader.transport.call(SERVER_ACTIONS, "search_count", domain=domain, context={"active_test": False})
             return not newer
@@ -131,19 +141,19 @@ def _counts(reader: Reader, domain: Sequence[Any]) -> dict[str, int]:
     return {row["model"]: row["count"] for row in rows}
 
 
-def _counts_domain(told: Mapping[str, Any]) -> list[Any]:
-    """The counted tables, and besides them each model of ours that is newer than what was read: none, it is hoped."""
-    since = told["structure_since"]
-    paths = told["structure_paths"]
+def _counts_domain(fingerprint: Mapping[str, Any]) -> list[Any]:
+    """The counted tables, and any model of the domain newer than the read, which makes the results differ."""
+    since = fingerprint["structure_since"]
+    paths = fingerprint["structure_paths"]
     newer: list[Any] = ["|"] * (len(paths) - 1) + [(path, ">=", since) for path in paths]
-    return ["|", ("model", "in", list(COUNTED)), "&", ("model", "in", told["models"]), *newer]
+    return ["|", ("model", "in", list(COUNTED)), "&", ("model", "in", fingerprint["models"]), *newer]
 
 
-def _workflow_domain(told: Mapping[str, Any]) -> list[Any]:
-    """Server actions of automations and schedules that are newer, or whose automation or schedule is."""
-    since = told["workflow_since"]
+def _workflow_domain(fingerprint: Mapping[str, Any]) -> list[Any]:
+    """Server actions of automations and schedules that are newer, or have a newer automation or schedule."""
+    since = fingerprint["workflow_since"]
     terms: list[list[Any]] = []
-    for column in told["workflow_columns"]:
+    for column in fingerprint["workflow_columns"]:
         terms.append([(f"{column}.write_date", ">=", since)])
         terms.append(["&", (column, "!=", False), ("write_date", ">=", since)])
     return ["|"] * (len(terms) - 1) + [part for term in terms for part in term] if terms else []

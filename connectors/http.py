@@ -1,9 +1,9 @@
-"""One kept-alive HTTP connection to an Odoo server: where urllib3's errors become ours.
+"""A kept-alive HTTP connection to an Odoo server, and the translation of urllib3's errors.
 
-    OdooHTTP(address)  .request(...) for JSON-2 and version calls, .open(request) for odoorpc's `opener=`
-    Answer             status, headers and the whole body; .json() or the error that says why it is none
+    OdooHTTP(address)  .request(...) for JSON-2 and version calls, .open(request) as `opener=` of odoorpc
+    Answer             a complete HTTP response: status, headers, body; .json() parses it or raises the fitting error
 
-A call is bounded as a whole (see `deadline.py`). Redirects are not followed: Odoo's own endpoints send none, a proxy's
+Each call has a deadline (`deadline.py`). Redirects are not followed: Odoo's endpoints send none, and those of a proxy
 lead to a login page.
 """
 
@@ -42,32 +42,36 @@ from fbs_worker.core.errors import (
 
 
 class _Fault(NamedTuple):
-    """What a failure below HTTP is called here; what stands in braces is filled in."""
+    """Translation of a failure below HTTP: error class, and templates of message and hint."""
 
     error: type[FBSError]
     message: str
     hint: str
 
 
-_HINT_REACH: Final = "Is Odoo running, and are host and port of ODOO_URL right? Odoo itself listens on port 8069."
+_HINT_REACH: Final = "Check that Odoo is running, and host and port of ODOO_URL. Odoo itself listens on port 8069."
 _HINT_SLOW: Final = "Try again, or raise ODOO_TIMEOUT if the server is slow."
-_HINT_NOT_HTTP: Final = "Check ODOO_URL: another service answers at that port, or it wants https:// (or http://)."
-_HINT_TLS: Final = "Check the server's certificate; for an authority of your own set SSL_CERT_FILE to its file."
+_HINT_NOT_HTTP: Final = "Check ODOO_URL: another service answers at that port, or the scheme (http, https) is wrong."
+_HINT_TLS: Final = "Check the server's certificate; for a private authority set SSL_CERT_FILE to its file."
 
 _UNREACHABLE: Final = _Fault(OdooUnreachable, "No connection to {url}: {reason}.", _HINT_REACH)
-_UNKNOWN_HOST: Final = _Fault(OdooUnreachable, "The host {host} is not known.", "Check ODOO_URL and the name service.")
+_UNKNOWN_HOST: Final = _Fault(
+    OdooUnreachable, "The host {host} is not known.", "Check ODOO_URL and the name service (DNS)."
+)
 _LOST: Final = _Fault(
     OdooUnreachable,
     "{url} closed the connection without an answer.",
-    "Is it Odoo that listens there, with {scheme}://? If so, try again: it may be restarting.",
+    "Try again: Odoo may be restarting. Otherwise check that Odoo listens there, with {scheme}://.",
 )
 _SLOW: Final = _Fault(OdooTimeout, "{url} did not answer within {timeout:g} seconds.", _HINT_SLOW)
 _NO_CONNECTION_IN_TIME: Final = _Fault(OdooTimeout, "{url} did not accept a connection in time.", _HINT_REACH)
 _CUT: Final = _Fault(
-    OdooAnswerCutShort, "The answer of {url} ended before it was complete.", "Try again; look for a proxy's limits."
+    OdooAnswerCutShort, "The answer of {url} ended before it was complete.", "Try again; check the limits of proxies."
 )
-_GARBLED: Final = _Fault(OdooBadAnswer, "What {url} answers is not valid HTTP.", _HINT_NOT_HTTP)
-_TLS: Final = _Fault(OdooUnreachable, "No TLS connection to {url}: {reason}.", f"{_HINT_TLS} Or is it http:// there?")
+_GARBLED: Final = _Fault(OdooBadAnswer, "The answer of {url} is not valid HTTP.", _HINT_NOT_HTTP)
+_TLS: Final = _Fault(
+    OdooUnreachable, "No TLS connection to {url}: {reason}.", f"{_HINT_TLS} Or use http:// if the server has no TLS."
+)
 _CERTIFICATE: Final = _Fault(OdooUnreachable, "The certificate of {host} is not trusted: {reason}.", _HINT_TLS)
 _BAD_ADDRESS: Final = _Fault(SettingsError, "The Odoo URL cannot be used: {reason}.", URL_HINT)
 
@@ -94,7 +98,7 @@ FAULTS: Final[Mapping[type[BaseException], _Fault]] = {
     u3.HeaderParsingError: _GARBLED,
     u3.UnrewindableBodyError: _LOST,
     u3.LocationValueError: _BAD_ADDRESS,
-    # the standard library, where urllib3 lets it through
+    # exceptions of the standard library that urllib3 does not wrap
     TimeoutError: _SLOW,
     socket.gaierror: _UNKNOWN_HOST,
     ssl.SSLCertVerificationError: _CERTIFICATE,
@@ -105,22 +109,22 @@ FAULTS: Final[Mapping[type[BaseException], _Fault]] = {
     http.client.HTTPException: _GARBLED,
     OSError: _UNREACHABLE,
 }
-"""What each failure of the libraries below means; a class that is not listed counts as its nearest listed ancestor."""
+"""Translation of each exception of the libraries below; an unlisted class counts as its nearest listed ancestor."""
 
 
 def fault_of(exc: BaseException) -> _Fault:
-    """The entry of `FAULTS` for an exception, found along its method resolution order."""
+    """Look up the entry of `FAULTS` for an exception, along its method resolution order."""
     return next(FAULTS[kind] for kind in type(exc).__mro__ if kind in FAULTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One complete HTTP answer.
+    """A complete HTTP response.
 
     Attributes:
-        address: who answered.
-        status: the HTTP status code.
-        headers: the headers; their names may be asked for in any case.
+        address: address of the server.
+        status: HTTP status code.
+        headers: headers, case-insensitive.
         body: the whole body, decompressed.
     """
 
@@ -130,11 +134,15 @@ class Answer:
     body: bytes
 
     def json(self) -> Any:
-        """The body as Python values, whatever the status.
+        """Parse the body, whatever the status.
+
+        Returns:
+            The JSON value.
 
         Raises:
-            OdooServerError: not JSON, status 5xx or 429.
-            OdooAnswerCutShort: JSON that stops in the middle.
+            OdooServerError: not JSON, with status 5xx or 429.
+            OdooLoginRefused: not JSON, with status 401 or 407: a proxy requires a login.
+            OdooAnswerCutShort: JSON that ends early.
             OdooBadAnswer: a redirect, HTML, or anything else that is not JSON.
         """
         if 300 <= self.status < 400:
@@ -145,8 +153,8 @@ class Answer:
             raise self._not_json(exc) from None
 
     @property
-    def says_json(self) -> bool:
-        """Whether the answer calls itself JSON."""
+    def is_json(self) -> bool:
+        """Whether the content type is JSON."""
         return self._content_type == "application/json"
 
     @property
@@ -154,7 +162,7 @@ class Answer:
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     def foreign(self) -> FBSError:
-        """The error for JSON that is not shaped as Odoo's."""
+        """The error for JSON that does not have the form of Odoo's responses."""
         if self.status >= 500:
             return self.server_error()
         return OdooBadAnswer(
@@ -168,7 +176,7 @@ class Answer:
         reason = http.client.responses.get(self.status, "")
         return OdooServerError(
             f"{self.address.url} answered {self.status} {reason}".rstrip() + ".",
-            hint="Try again; if it stays so, look into the server's (or its proxy's) log.",
+            hint="Try again; if it persists, check the log of the server and of its proxy.",
             status=self.status,
         )
 
@@ -178,7 +186,7 @@ class Answer:
         hint = (
             f"Set ODOO_URL to https://{self.address.netloc_host}."
             if upgraded
-            else "Set ODOO_URL to where Odoo itself answers, without a login page or another site before it."
+            else "Set ODOO_URL to the address of Odoo itself, without a login page or another site in front of it."
         )
         return OdooBadAnswer(
             f"{self.address.url} redirects to another page instead of answering.", hint=hint, status=self.status
@@ -191,15 +199,15 @@ class Answer:
             return self.server_error()
         if self.status in (401, 407):
             return OdooLoginRefused(
-                f"A proxy before {url} asks for a login of its own.",
-                hint="Set ODOO_URL to an address of Odoo that needs no login besides Odoo's.",
+                f"A proxy in front of {url} requires a login of its own.",
+                hint="Set ODOO_URL to an address of Odoo without a proxy login.",
                 status=self.status,
             )
         if html or self.status >= 400:
             what = "an HTML page" if html else "no JSON"
             return OdooBadAnswer(
                 f"{url} answered with {what} (status {self.status}) where Odoo answers with JSON.",
-                hint="Is it Odoo that answers there, or a proxy, its login page, or another site? Check ODOO_URL.",
+                hint="Check ODOO_URL: a proxy, its login page or another site answers there, not Odoo.",
                 status=self.status,
             )
         ended_early = "content-length" not in self.headers and "transfer-encoding" not in self.headers
@@ -207,28 +215,28 @@ class Answer:
             return OdooAnswerCutShort(_CUT.message.format(url=url), hint=_CUT.hint)
         return OdooBadAnswer(
             f"The answer of {url} is not valid JSON.",
-            hint="Something between here and Odoo changes its answers: check proxies, and the server's log.",
+            hint="Check proxies between this host and Odoo, and the server's log.",
             status=self.status,
         )
 
     def read(self) -> bytes:
-        """The body, as a file-like answer gives it (odoorpc's ways of reading stay usable)."""
+        """The body; makes the response file-like for odoorpc."""
         return self.body
 
     def info(self) -> HTTPHeaderDict:
-        """The headers, as `http.cookiejar` wants them."""
+        """The headers, in the interface of `http.cookiejar`."""
         return self.headers
 
 
 class OdooHTTP:
-    """One HTTP connection to a server, opened when needed and kept alive; for one thread at a time.
+    """An HTTP connection to a server, opened on demand and kept alive; for one thread at a time.
 
     Args:
-        address: where the server listens.
-        timeout: seconds that one call may take, from connecting to the answer's last byte.
+        address: address of the server.
+        timeout: maximum seconds of one call, from connecting to the last byte of the response.
 
     Attributes:
-        clock: the server's time at its last answer, UTC as Odoo writes dates; empty where it did not say.
+        clock: the server's time at its last response, UTC in Odoo's format; empty where unknown.
     """
 
     def __init__(self, address: Address, *, timeout: float) -> None:
@@ -247,26 +255,33 @@ class OdooHTTP:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> Answer:
-        """Send one request and read the whole answer.
+        """Send a request and read the whole response.
 
-        A connection that was kept alive may have been closed by the server meanwhile: then, and only if no byte of
-        an answer has come, the request is sent once more on a new one.
+        The server may have closed a kept-alive connection. In this case, if no byte of a response was received, the
+        request is sent once more on a new connection.
 
         Args:
             method: `GET` or `POST`.
-            path: with its leading slash.
-            body: what to send.
+            path: path with leading slash.
+            body: the request body.
             headers: further headers.
-            timeout: seconds for this call; the connection's own when None.
+            timeout: seconds for this call; the connection's timeout when None.
+
+        Returns:
+            The response, whatever its status.
 
         Raises:
-            OdooUnreachable, OdooTimeout, OdooAnswerCutShort, OdooBadAnswer: no HTTP answer, as their names say.
+            OdooUnreachable: the server cannot be reached or closed the connection.
+            OdooTimeout: no complete response within the timeout.
+            OdooAnswerCutShort: the response ended early.
+            OdooBadAnswer: the response is not valid HTTP.
+            SettingsError: the URL cannot be used.
         """
         limit = self._timeout if timeout is None else timeout
         deadline = time.monotonic() + limit
         sent = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "fbs-worker", **(headers or {})}
         while True:
-            connection, kept = self._open_connection()
+            connection, reused = self._open_connection()
             try:
                 connection.begin(deadline)
                 connection.request(method, path, body=body, headers=sent, preload_content=False)
@@ -274,22 +289,29 @@ class OdooHTTP:
             except (u3.HTTPError, http.client.HTTPException, OSError) as exc:
                 self.close()
                 fault = fault_of(exc)
-                if kept and not connection.received and fault.error is OdooUnreachable:
+                if reused and not connection.received and fault.error is OdooUnreachable:
                     continue
                 raise self._failure(exc, fault, connection, limit) from exc
             except BaseException:
-                self.close()  # the answer was not read to its end: the connection cannot serve another call
+                self.close()  # an unread response would be taken for that of the next call
                 raise
 
     def open(self, request: Request, timeout: float | None = None) -> Answer:
-        """What `urllib.request.OpenerDirector.open` is to odoorpc; keeps cookies.
+        """Send a request of odoorpc, in the interface of `urllib.request.OpenerDirector.open`; stores cookies.
 
         Args:
             request: a prepared request to this server.
-            timeout: seconds for this call.
+            timeout: seconds for this call; the connection's timeout when None.
+
+        Returns:
+            The response, whatever its status.
 
         Raises:
-            OdooUnreachable, OdooTimeout, OdooAnswerCutShort, OdooBadAnswer: no HTTP answer.
+            OdooUnreachable: the server cannot be reached or closed the connection.
+            OdooTimeout: no complete response within the timeout.
+            OdooAnswerCutShort: the response ended early.
+            OdooBadAnswer: the response is not valid HTTP.
+            SettingsError: the URL cannot be used.
         """
         self._cookies.add_cookie_header(request)
         answer = self.request(
@@ -304,32 +326,32 @@ class OdooHTTP:
 
     @property
     def cookies(self) -> tuple[str, ...]:
-        """The values of the cookies that are kept: who has them has the session."""
+        """The values of the stored cookies; secret, as they grant the session."""
         return tuple(cookie.value for cookie in self._cookies if cookie.value)
 
     def close(self) -> None:
-        """Close the connection. A second call does nothing."""
+        """Close the connection. Idempotent."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def _open_connection(self) -> tuple[Connection, bool]:
-        """The connection to use, and whether it has served before."""
-        kept = self._connection
-        if kept is not None and kept.is_connected:
-            return kept, True
+        """The connection to use, and whether it is a reused one."""
+        existing = self._connection
+        if existing is not None and existing.is_connected:
+            return existing, True
         self.close()
-        made: Connection = (
+        connection: Connection = (
             TLSConnection(self.address.host, self.address.port, ssl_context=self._tls)
             if self.address.secure
             else PlainConnection(self.address.host, self.address.port)
         )
-        self._connection = made
-        return made, False
+        self._connection = connection
+        return connection, False
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        """Verifies certificates; made once, for reading the authorities takes longer than most calls."""
+        """Verifies certificates; created once: loading the authorities takes longer than most calls."""
         context = ssl.create_default_context()
         # some distributions allow older versions by default
         context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
@@ -353,7 +375,7 @@ class OdooHTTP:
 
 
 def _reason(exc: BaseException) -> str:
-    """The operating system's or OpenSSL's own few words for a failure."""
+    """The reason of a failure in the words of the operating system or OpenSSL."""
     if isinstance(exc, ssl.SSLCertVerificationError):
         return exc.verify_message
     if isinstance(exc, ssl.SSLError):
@@ -365,7 +387,7 @@ def _reason(exc: BaseException) -> str:
 
 
 def _clock(date: str) -> str:
-    """A `Date` header (RFC 9110) as Odoo writes dates."""
+    """Convert a `Date` header (RFC 9110) to Odoo's date format; empty where it is not valid."""
     try:
         return parsedate_to_datetime(date).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
     except ValueError:

@@ -1,6 +1,6 @@
-"""Transport on JSON-2: Odoo 19 and later, with an API key.
+"""JSON-2 transport: Odoo 19 and later, with an API key.
 
-`POST /json/2/<model>/<method>` takes arguments by name and answers with the bare result and real HTTP status codes
+`POST /json/2/<model>/<method>` takes arguments by name and returns the bare result with HTTP status codes
 (`odoo/addons/rpc/controllers/json2.py`).
 """
 
@@ -25,15 +25,15 @@ from fbs_worker.connectors.odoo_errors import (
 from fbs_worker.core.errors import FBSError, SettingsError
 
 SINCE: Final = (19, 0)
-"""The first series that has JSON-2."""
+"""The first series with JSON-2."""
 
 
 class JSON2Transport:
-    """A `fbs_worker.connectors.base.Transport` that speaks JSON-2: no log-in, each call carries the key.
+    """A `fbs_worker.connectors.base.Transport` over JSON-2: no login, each call sends the key.
 
     Args:
-        http: the connection to the server; closed with the transport.
-        server: which server it is.
+        http: connection to the server; closed with the transport.
+        server: the connected server.
         api_key: the API key.
 
     Raises:
@@ -41,11 +41,14 @@ class JSON2Transport:
     """
 
     def __init__(self, http: OdooHTTP, server: ServerInfo, *, api_key: str) -> None:
-        # http.client names the whole value in its error for a bad header, and the value is a secret
+        # the error of http.client for a bad header would repeat the secret value
         if not (api_key.isascii() and api_key.isprintable()):
-            raise SettingsError("The Odoo API key holds characters that no key has.", hint="Copy ODOO_API_KEY anew.")
+            raise SettingsError(
+                "The Odoo API key has characters other than printable ASCII.",
+                hint="Set ODOO_API_KEY to a key copied from Odoo.",
+            )
         if not (server.database.isascii() and server.database.isprintable()):
-            raise SettingsError("JSON-2 takes only plain ASCII names of databases.", hint="Set ODOO_PROTOCOL=odoorpc.")
+            raise SettingsError("JSON-2 supports only ASCII names of databases.", hint="Set ODOO_PROTOCOL=odoorpc.")
         self._http = http
         self._server = server
         self._api_key = api_key
@@ -58,17 +61,17 @@ class JSON2Transport:
 
     @property
     def server(self) -> ServerInfo:
-        """Which server this is."""
+        """The connected server."""
         return self._server
 
     @property
     def clock(self) -> str:
-        """The server's time at its last answer."""
+        """The server's time at its last response."""
         return self._http.clock
 
     @property
     def calls(self) -> int:
-        """How many model calls were made."""
+        """Number of model calls made."""
         return self._calls
 
     def call(self, model: str, method: str, *, ids: list[int] | None = None, **arguments: Any) -> Any:
@@ -82,7 +85,7 @@ class JSON2Transport:
         raise self._error(answer, model, method)
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         self._http.close()
 
     def _error(self, answer: Answer, model: str, method: str) -> FBSError:
@@ -93,8 +96,8 @@ class JSON2Transport:
             model=model,
             method=method,
         )
-        if answer.status == 404 and not answer.says_json:
-            # with no such database Odoo does not know this route, and shows its page for that
+        if answer.status == 404 and not answer.is_json:
+            # without such a database Odoo does not have this route and returns its HTML page
             return database_missing(context)
         reported = answer.json()
         name = reported.get("name") if isinstance(reported, dict) else None

@@ -1,8 +1,8 @@
-"""Transport on odoorpc: every Odoo from 14 on.
+"""odoorpc transport: Odoo 14 and later.
 
 With a password it opens a web session and calls `/web/dataset/call_kw`, which takes half the time of odoorpc's default
-`/jsonrpc` (200 against 404 ms for 15,683 fields of Odoo 19); an API key is good for `/jsonrpc` only. odoorpc makes the
-requests; the connection below it is ours, and so is the decoding (orjson, two thirds of the time of json).
+`/jsonrpc` (200 against 404 ms for 15,683 fields of Odoo 19); an API key works with `/jsonrpc` only. odoorpc builds the
+requests; `OdooHTTP` sends them, and orjson decodes the responses (two thirds of the time of json).
 """
 
 from __future__ import annotations
@@ -17,23 +17,28 @@ from fbs_worker.connectors.odoorpc_compat import JSONRPCConnector, silence_param
 from fbs_worker.core.errors import OdooLoginRefused
 
 _API_KEY: Final = re.compile(r"[0-9a-f]{40}")
-"""How Odoo writes its API keys: 20 random bytes in hexadecimal (`API_KEY_SIZE` of res.users)."""
+"""Format of Odoo's API keys: 20 random bytes in hexadecimal (`API_KEY_SIZE` of res.users)."""
 
 
 class OdooRPCTransport:
-    """Calls models through odoorpc, as `fbs_worker.connectors.base.Transport` says. Logs in when it is made.
+    """A `fbs_worker.connectors.base.Transport` over odoorpc. The constructor logs in.
 
     Args:
-        http: the connection to the server; closed with the transport.
-        server: which server it is.
+        http: connection to the server; closed with the transport.
+        server: the connected server.
         user: the login.
         password: the password; empty with an API key.
-        api_key: an API key.
-        timeout: seconds that one call may take.
+        api_key: the API key; empty with a password.
+        timeout: maximum seconds of one call.
 
     Raises:
-        OdooLoginRefused, OdooDatabaseMissing: the log-in failed.
-        OdooUnreachable, OdooTimeout, OdooServerError, OdooBadAnswer, OdooAnswerCutShort: no proper answer.
+        OdooLoginRefused: Odoo rejected the user, the password or the key, or requires a second factor.
+        OdooDatabaseMissing: the server has no such database.
+        OdooUnreachable: the server cannot be reached.
+        OdooTimeout: the server did not answer in time.
+        OdooServerError: the server answered with status 5xx or 429.
+        OdooBadAnswer: the response is not Odoo's.
+        OdooAnswerCutShort: the response ended early.
     """
 
     def __init__(
@@ -58,17 +63,17 @@ class OdooRPCTransport:
 
     @property
     def server(self) -> ServerInfo:
-        """Which server this is."""
+        """The connected server."""
         return self._server
 
     @property
     def clock(self) -> str:
-        """The server's time at its last answer."""
+        """The server's time at its last response."""
         return self._http.clock
 
     @property
     def calls(self) -> int:
-        """How many model calls were made."""
+        """Number of model calls made."""
         return self._calls
 
     def call(self, model: str, method: str, *, ids: list[int] | None = None, **arguments: Any) -> Any:
@@ -87,7 +92,7 @@ class OdooRPCTransport:
         return result_of(answer, self._context(model, method))
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         self._http.close()
 
     def _log_in(self) -> int:
@@ -110,7 +115,7 @@ class OdooRPCTransport:
             raise
         uid = session.get("uid") if isinstance(session, dict) else None
         if not uid:
-            # Odoo answers so when the password was right and a second factor is due (web/controllers/session.py)
+            # the response to a valid password of a user with two-factor authentication (web/controllers/session.py)
             raise second_factor_needed(context)
         return cast("int", uid)
 
@@ -134,10 +139,13 @@ def _service(service: str, method: str, args: list[Any]) -> dict[str, Any]:
 
 
 def envelope_of(answer: Answer) -> dict[str, Any]:
-    """The JSON-RPC object of an answer. Odoo 14 leaves `result` out where it is null.
+    """Parse the JSON-RPC envelope of a response. Odoo 14 leaves `result` out where it is null.
 
     Raises:
-        OdooServerError, OdooBadAnswer, OdooAnswerCutShort: the answer is none.
+        OdooServerError: the response has status 5xx or 429 and no envelope.
+        OdooLoginRefused: a proxy requires a login.
+        OdooAnswerCutShort: the response ended early.
+        OdooBadAnswer: the response is anything else.
     """
     value = answer.json()
     if isinstance(value, dict) and (value.get("jsonrpc") == "2.0" or _reported(value)):
@@ -146,7 +154,7 @@ def envelope_of(answer: Answer) -> dict[str, Any]:
 
 
 def _reported(envelope: dict[str, Any]) -> dict[str, Any]:
-    """What Odoo reports of an error: `name`, `message` and more; empty when there was none."""
+    """The `data` of a reported error (`name`, `message`, …); empty without an error."""
     error = envelope.get("error")
     data = error.get("data") if isinstance(error, dict) else None
     return data if isinstance(data, dict) else {}
@@ -157,10 +165,10 @@ def _session_has_expired(envelope: dict[str, Any]) -> bool:
 
 
 def result_of(envelope: dict[str, Any], context: CallContext) -> Any:
-    """What a JSON-RPC object holds, or the error that it reports.
+    """Unwrap the result of a JSON-RPC envelope.
 
     Raises:
-        OdooError: one of its subclasses, by what Odoo reports.
+        OdooError: the envelope reports an error; the subclass follows from it (`odoo_errors.odoo_error`).
     """
     if envelope.get("error"):
         reported = _reported(envelope)

@@ -1,4 +1,4 @@
-"""Which modules make up a domain, and which module a model comes from: worked out from Odoo's module table. Pure."""
+"""Module graph: the modules of a domain, and the module that defines a model, from Odoo's module table. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fbs_worker.connectors.reader import Row, related_id
 from fbs_worker.domains import Domain
 
 INSTALLED: Final = frozenset({"installed", "to upgrade"})
-"""States of a module that is in use; `to upgrade` is one that waits for the next restart."""
+"""States of an installed module; `to upgrade` waits for the next restart."""
 CORE: Final = "core"
 DEPENDENCY: Final = "dependency"
 
@@ -21,14 +21,18 @@ class Module:
     """A row of `ir.module.module`.
 
     Attributes:
-        name: the technical name.
-        title: the name for people.
+        name: technical name.
+        title: displayed name.
         state: Odoo's state, e.g. `installed`, `uninstalled`.
-        version: the installed version, else the one on the server's disk, else none. (Odoo's column names are the
-            wrong way round: `latest_version` is the installed one, `installed_version` the one on disk; see the
-            comment in `ir_module.py`.)
-        category: the path of its category, parts joined by ` / `.
-        depends: the modules that it depends on directly, sorted.
+        version: the installed version, else the one on the server's disk, else None. (Odoo's column names are swapped:
+            `latest_version` is the installed one, `installed_version` the one on disk; see the comment in
+            `ir_module.py`.)
+        category: path of its category, parts joined by ` / `.
+        depends: its direct dependencies, sorted.
+        application: whether Odoo lists it as an application.
+        author: its author.
+        license: its licence.
+        website: its web page.
     """
 
     name: str
@@ -44,7 +48,7 @@ class Module:
 
     @property
     def installed(self) -> bool:
-        """Whether the module is in use."""
+        """Whether the module is installed."""
         return self.state in INSTALLED
 
 
@@ -54,18 +58,21 @@ def modules_of_rows(
     depends: Mapping[int, Collection[str]] | None = None,
     categories: Mapping[int, str] | None = None,
 ) -> list[Module]:
-    """Modules from rows of `ir.module.module`, sorted by name.
+    """Convert rows of `ir.module.module`.
 
     Args:
-        rows: rows with category and dependencies nested inside, or with the category's id alone.
-        depends: names of the modules that each row's id depends on, where the rows do not say.
-        categories: the path of each category's id, where the rows do not say.
+        rows: rows with nested category and dependencies, or with the category's id only.
+        depends: dependencies by row id, for rows without nested ones.
+        categories: category paths by id, for rows without nested ones.
+
+    Returns:
+        The modules, sorted by name.
     """
-    found = []
+    modules = []
     for row in rows:
-        inside = row.get("dependencies_id") or ()
-        names = {item["name"] for item in inside if isinstance(item, Mapping)} | set((depends or {}).get(row["id"], ()))
-        found.append(
+        nested = row.get("dependencies_id") or ()
+        names = {item["name"] for item in nested if isinstance(item, Mapping)} | set((depends or {}).get(row["id"], ()))
+        modules.append(
             Module(
                 name=row["name"],
                 title=row.get("shortdesc") or "",
@@ -79,11 +86,11 @@ def modules_of_rows(
                 website=row.get("website") or "",
             )
         )
-    return sorted(found, key=lambda module: module.name)
+    return sorted(modules, key=lambda module: module.name)
 
 
 def category_paths(rows: Iterable[Row]) -> dict[int, str]:
-    """The path of each category, from rows of `ir.module.category`."""
+    """Category paths by id, from rows of `ir.module.category`."""
     by_id = {row["id"]: row for row in rows}
     paths: dict[int, str] = {}
     for number in by_id:
@@ -110,12 +117,12 @@ def _category(value: Any, categories: Mapping[int, str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ModuleGraph:
-    """All modules of a server, seen from a domain.
+    """All modules of a server, with their roles in a domain.
 
     Attributes:
-        modules: every module by name.
-        roles: `core` or `dependency` for each module of the domain.
-        core: the installed core modules: what they define or extend belongs to the domain.
+        modules: all modules by name.
+        roles: `core` or `dependency` of each module of the domain.
+        core: the installed core modules; models that they define or extend belong to the domain.
     """
 
     modules: Mapping[str, Module]
@@ -125,7 +132,7 @@ class ModuleGraph:
 
     @classmethod
     def for_domain(cls, modules: Sequence[Module], domain: Domain) -> ModuleGraph:
-        """Give each module its role in a domain."""
+        """Build the graph and assign the roles."""
         by_name = {module.name: module for module in modules}
         matched = {
             module.name
@@ -133,35 +140,32 @@ class ModuleGraph:
             if domain.modules.matches(module.name, category=module.category, application=module.application)
         }
         graph = cls(by_name, {}, frozenset(name for name in matched if by_name[name].installed), {})
-        below = {name for core in graph.core for name in graph.below(core)} - matched
-        roles = dict.fromkeys(matched, CORE) | {name: DEPENDENCY for name in below if name in by_name}
+        required = {name for core in graph.core for name in graph.dependencies(core)} - matched
+        roles = dict.fromkeys(matched, CORE) | {name: DEPENDENCY for name in required if name in by_name}
         return cls(by_name, dict(sorted(roles.items())), graph.core, graph._closures)
 
-    def below(self, name: str) -> frozenset[str]:
-        """Every module that a module stands on, directly or not."""
+    def dependencies(self, name: str) -> frozenset[str]:
+        """The direct and indirect dependencies of a module."""
         known = self._closures.get(name)
         if known is not None:
             return known
-        found: set[str] = set()
+        reached: set[str] = set()
         waiting = list(self.modules[name].depends) if name in self.modules else []
         while waiting:
             at = waiting.pop()
-            if at in found:
+            if at in reached:
                 continue
-            found.add(at)
+            reached.add(at)
             if at in self._closures:
-                found |= self._closures[at]
+                reached |= self._closures[at]
             elif at in self.modules:
                 waiting.extend(self.modules[at].depends)
-        self._closures[name] = frozenset(found)
+        self._closures[name] = frozenset(reached)
         return self._closures[name]
 
     def definer(self, names: Collection[str]) -> str:
-        """Which of the modules that touch a model defines it: the one that the others stand on.
-
-        Where two of them know nothing of one another, the one that more of the others stand on.
-        """
-        support = {name: sum(name in self.below(other) for other in names if other != name) for name in names}
+        """The module, among those that contribute to a model, that defines it: the one most others depend on."""
+        support = {name: sum(name in self.dependencies(other) for other in names if other != name) for name in names}
         return max(sorted(names), key=lambda name: support[name])
 
 
@@ -171,5 +175,5 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 def split_names(text: Any) -> list[str]:
-    """The names in one of Odoo's comma-separated strings (`ir.model.modules`), sorted."""
+    """Split a comma-separated string of Odoo (`ir.model.modules`) into sorted names."""
     return list(_split(text)) if text else []

@@ -1,7 +1,7 @@
-"""Rows of Odoo become discoveries. Pure: the same rows give the same discoveries, byte for byte.
+"""Normaliser: convert rows of Odoo to discoveries. Pure; equal rows give byte-identical discoveries.
 
-Keys are snake_case. Lists are sorted, save where Odoo's own order means something (states, selection values). A value
-that is empty (nothing, false, no elements) is left out.
+Keys are snake_case. Lists are sorted, except where Odoo's order is meaningful (states, selection values). Empty values
+(None, false, zero, empty lists and texts) are left out.
 """
 
 from __future__ import annotations
@@ -13,31 +13,32 @@ from typing import Any, Final
 from fbs_worker.catalogue.model import Discovery, DiscoveryType
 from fbs_worker.connectors.modules import Module, ModuleGraph, split_names
 from fbs_worker.connectors.reader import Row
-from fbs_worker.connectors.views import Form, View, Views, chart, transitions
+from fbs_worker.connectors.transitions import Form, transitions
+from fbs_worker.connectors.views import View, Views, chart
 
 STATE_TYPES: Final = frozenset({"selection", "many2one"})
-"""Types of a field that a status bar shows a workflow by: states are values of a selection, stages are records."""
+"""Field types of a workflow's status bar: states are values of a selection, stages are records."""
 
 
 def compact(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A dictionary without its empty values."""
+    """Copy a dictionary without its empty values."""
     return {key: value for key, value in values.items() if value not in (None, False, "", 0, [], {}, ())}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Normaliser:
-    """Makes discoveries for one domain from one server.
+    """Creates the discoveries of one domain and server.
 
     Attributes:
         domain: the domain's name.
-        source: the server that was read: its URL without credentials, database, series.
+        source: the server: URL without credentials, database, series.
     """
 
     domain: str
     source: Mapping[str, str]
 
     def module(self, module: Module, role: str, incomplete: Sequence[str]) -> Discovery:
-        """A module, installed or not."""
+        """Convert a module, installed or not."""
         facts = {
             "title": module.title,
             "state": module.state,
@@ -59,14 +60,17 @@ class Normaliser:
         graph: ModuleGraph,
         incomplete: Sequence[str],
     ) -> Discovery:
-        """A model with its fields.
+        """Convert a model with its fields.
 
         Args:
-            row: the model's row of `ir.model`.
+            row: its row of `ir.model`.
             fields: its rows of `ir.model.fields`.
             selections: rows of `ir.model.fields.selection` by the field's id.
-            graph: tells which module defines the model.
-            incomplete: sections that a model is made from and that could not be read whole.
+            graph: finds the module that defines the model.
+            incomplete: incomplete sections that models are derived from.
+
+        Returns:
+            The discovery.
         """
         modules = split_names(row.get("modules"))
         defined_by = graph.definer(modules) if modules else ""
@@ -86,14 +90,14 @@ class Normaliser:
     def workflow(
         self, model: str, title: str, definition: Mapping[str, Any], incomplete: Sequence[str]
     ) -> Discovery | None:
-        """A model's workflow; None where it has neither states, nor stages, nor automations."""
-        found = compact(definition)
-        if not found:
+        """Convert a workflow; None for a model without states, stages and automations."""
+        compacted = compact(definition)
+        if not compacted:
             return None
-        return self._row(DiscoveryType.WORKFLOW, model, {"title": title}, found, incomplete)
+        return self._row(DiscoveryType.WORKFLOW, model, {"title": title}, compacted, incomplete)
 
     def charts(self, views: Views, models: Iterable[str], incomplete: Sequence[str]) -> Iterable[Discovery]:
-        """The graphs and pivots of some models."""
+        """Convert the graphs and pivots of models."""
         for model in models:
             for kind in ("graph", "pivot"):
                 for view in views.primaries(model, kind):
@@ -104,7 +108,7 @@ class Normaliser:
                         yield self._row(DiscoveryType.BI_FEATURE, _view_name(view), facts, definition, incomplete)
 
     def report(self, row: Row, incomplete: Sequence[str]) -> Discovery:
-        """A printed report."""
+        """Convert a printed report."""
         definition = compact(
             {
                 "kind": "report",
@@ -117,7 +121,7 @@ class Normaliser:
         return self._row(DiscoveryType.BI_FEATURE, name, {"title": row.get("name")}, definition, incomplete)
 
     def dashboard(self, row: Row, models: Sequence[str], incomplete: Sequence[str]) -> Discovery:
-        """A spreadsheet dashboard."""
+        """Convert a spreadsheet dashboard."""
         definition = compact({"kind": "dashboard", "models": sorted(models)})
         name = f"spreadsheet.dashboard.{row['id']}"
         return self._row(DiscoveryType.BI_FEATURE, name, {"title": row.get("name")}, definition, incomplete)
@@ -160,9 +164,9 @@ _FIELD_FACTS: Final = (
 
 
 def field_definition(row: Row, selections: Sequence[Row]) -> dict[str, Any]:
-    """A field from its row of `ir.model.fields` and its selection values, in their order."""
+    """Convert a row of `ir.model.fields` with its selection values, in their order."""
     definition: dict[str, Any] = {"type": row["ttype"]}
-    # written out for speed: a large server has a million fields
+    # an explicit loop, for speed: a large server has a million fields
     for key, column in _FIELD_FACTS:
         value = row.get(column)
         if value:
@@ -178,12 +182,11 @@ def field_definition(row: Row, selections: Sequence[Row]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowFacts:
-    """What a model's workflow is made from besides its fields.
+    """Inputs of workflow definitions besides the fields.
 
     Attributes:
-        forms: the default form of each model that has one with a header or a status bar; None where the user may not
-            read views.
-        action_names: names of what buttons open, by the id that the button gives.
+        forms: default forms with a header or a status bar, by model; None where the user may not read views.
+        action_names: external names of the actions that buttons open, by the id in the button's `name`.
         automations: rows of `base.automation` by model.
         schedules: rows of `ir.cron` by model.
     """
@@ -197,24 +200,32 @@ class WorkflowFacts:
 def workflow_definition(
     model: str, fields: Iterable[Row], selections: Mapping[int, Sequence[Row]], facts: WorkflowFacts
 ) -> dict[str, Any]:
-    """States, transitions, automations and schedules of a model.
+    """Derive the states, transitions, automations and schedules of a model.
 
-    The state field is the first one that the model's default form shows as a status bar; without one, a selection
-    called `state` where the form's header has buttons. Its states are known where it is a selection, not where it
-    points to stages (those are data). Where views are not readable, a selection called `state` gives the states alone.
-    A schedule alone makes no workflow.
+    The state field is the first status bar of the model's default form; without one, a selection named `state` if the
+    form's header has buttons. A selection provides the states; a relation to stages does not, since stages are data.
+    Where views are not readable, a selection named `state` provides the states only. A schedule alone is no workflow.
+
+    Args:
+        model: technical name of the model.
+        fields: its rows of `ir.model.fields`.
+        selections: rows of `ir.model.fields.selection` by the field's id.
+        facts: forms, action names, automations and schedules.
+
+    Returns:
+        The definition; its values may be empty.
     """
     by_name = {field["name"]: field for field in fields}
-    found: dict[str, Any] = {}
+    definition: dict[str, Any] = {}
     form = Form() if facts.forms is None else facts.forms.get(model)
     if form is not None:
-        found.update(_states_and_transitions(form, by_name, selections, facts))
+        definition.update(_states_and_transitions(form, by_name, selections, facts))
     automations = [_automation(row) for row in facts.automations.get(model, ())]
-    found["automations"] = sorted(automations, key=lambda automation: sorted(map(str, automation.items())))
-    if compact(found):
+    definition["automations"] = sorted(automations, key=lambda automation: sorted(map(str, automation.items())))
+    if compact(definition):
         schedules = [_schedule(row) for row in facts.schedules.get(model, ())]
-        found["schedules"] = sorted(schedules, key=lambda schedule: schedule["name"])
-    return found
+        definition["schedules"] = sorted(schedules, key=lambda schedule: schedule["name"])
+    return definition
 
 
 def _states_and_transitions(

@@ -1,4 +1,4 @@
-"""The connector: reads what an Odoo server has for a domain, as a stream of discoveries.
+"""The connector: read the discoveries of a domain from an Odoo server, as a stream.
 
 The number of calls does not depend on the number of models: modules, columns, models, views, the actions of their
 buttons, automations, schedules, reports, dashboards, row counts, fields and selection values are one call each, more
@@ -29,7 +29,8 @@ from fbs_worker.connectors.tables import (
     SERVER_ACTIONS,
     TABLES,
 )
-from fbs_worker.connectors.views import View, Views, default_form
+from fbs_worker.connectors.transitions import default_form
+from fbs_worker.connectors.views import View, Views
 from fbs_worker.core.errors import OdooAccessDenied, OdooModelMissing
 from fbs_worker.core.progress import NullProgress, Progress
 from fbs_worker.domains import Domain
@@ -43,8 +44,8 @@ class OdooConnector:
 
     Args:
         transport: an open transport; the caller closes it.
-        page_size: rows of Odoo per call.
-        lang: the language of labels, e.g. `en_US`.
+        page_size: maximum rows per call.
+        lang: language of labels, e.g. `en_US`.
     """
 
     def __init__(self, transport: Transport, *, page_size: int = 20_000, lang: str = "en_US") -> None:
@@ -54,15 +55,18 @@ class OdooConnector:
 
     @property
     def source(self) -> dict[str, str]:
-        """The server that is read: URL without credentials, database, series."""
+        """The server: URL without credentials, database, series."""
         server = self._transport.server
         return {"url": server.url, "database": server.database, "series": server.series}
 
     def unchanged(self, fingerprint: Mapping[str, Any]) -> bool:
-        """Whether nothing changed since a snapshot was taken: at most four cheap calls.
+        """Whether the server is unchanged since a snapshot: at most four cheap calls.
 
         Args:
-            fingerprint: the snapshot's.
+            fingerprint: the fingerprint of the snapshot.
+
+        Returns:
+            False also where the comparison is not conclusive.
 
         Raises:
             UnreachableError: the server does not answer.
@@ -76,12 +80,15 @@ class OdooConnector:
         types: Collection[DiscoveryType] = tuple(DiscoveryType),
         progress: Progress | None = None,
     ) -> Snapshot:
-        """What the server has for a domain; nothing is asked before the snapshot is iterated.
+        """Read a domain lazily: the calls are made while the snapshot is iterated.
 
         Args:
-            domain: the business area.
-            types: which discovery types to read.
-            progress: told the sections as steps, and the models one by one.
+            domain: the business domain.
+            types: the discovery types to read.
+            progress: receives the sections as steps, and each model.
+
+        Returns:
+            The snapshot. Its iteration raises the errors of `Transport.call`, and JobCancelled from the progress.
         """
         return OdooSnapshot(
             domain=domain.name,
@@ -103,12 +110,12 @@ class _ModulesRead:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _ModelsKnown:
+class _ModelsRead:
     models: Mapping[str, Row]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _SurroundingsRead:
+class _ContextRead:
     views: Views
     action_names: Mapping[str, str]
     automations: Sequence[Row]
@@ -132,12 +139,12 @@ class _Step:
     total: int | None = None
 
 
-_Part = _ModulesRead | _ModelsKnown | _SurroundingsRead | _FieldsRead | _Step
+_Part = _ModulesRead | _ModelsRead | _ContextRead | _FieldsRead | _Step
 
 
 @dataclass(slots=True, kw_only=True)
 class OdooSnapshot:
-    """One read; see `fbs_worker.catalogue.model.Snapshot`."""
+    """A streamed read, as `fbs_worker.catalogue.model.Snapshot`."""
 
     domain: str
     types: frozenset[DiscoveryType]
@@ -151,90 +158,90 @@ class OdooSnapshot:
 
     @property
     def sections(self) -> Sequence[Section]:
-        """How each part ended; all of them once the iteration has ended."""
-        return self._sections.told()
+        """Outcome of each section; complete after the iteration."""
+        return self._sections.all()
 
     @property
     def fingerprint(self) -> Mapping[str, Any] | None:
-        """What a later refresh compares with; None before the end, and for a user who may not read `ir.model`."""
-        return self._fingerprint.told() if self._done and "counts" in self._fingerprint.answers else None
+        """Input of a later refresh; None before the end, and for a user without access to `ir.model`."""
+        return self._fingerprint.to_dict() if self._done and "counts" in self._fingerprint.answers else None
 
     def __iter__(self) -> Iterator[Discovery]:
         parts = Prefetcher(self._parts(), depth=_PREFETCH, waiting=lambda: self._progress.advance(0))
         yield from self._discoveries(iter(parts))
         self._done = True
 
-    # ── asked of Odoo, in the reading thread ──
+    # calls of Odoo, in the prefetching thread
 
     def _parts(self) -> Iterator[_Part]:
-        """Every call of a read, in order; what is large comes last and in pages."""
-        read = SectionReader(self._reader, self._sections, self._fingerprint)
+        """All calls of a read, in order; large tables come last and in pages."""
+        sections = SectionReader(self._reader, self._sections, self._fingerprint)
         yield _Step(name="modules")
-        graph = ModuleGraph.for_domain(read.modules(), self._selector)
+        graph = ModuleGraph.for_domain(sections.modules(), self._selector)
         yield _ModulesRead(graph=graph, incomplete=self._sections.incomplete(DiscoveryType.MODULE))
         if self.types == {DiscoveryType.MODULE}:
             return
         yield _Step(name="models")
         models = self._models(graph)
-        yield _ModelsKnown(models=models)
+        yield _ModelsRead(models=models)
         if self.types & {DiscoveryType.WORKFLOW, DiscoveryType.BI_FEATURE}:
             yield _Step(name="views")
-            yield self._surroundings(read, models)
+            yield self._context(sections, models)
         if self.types & {DiscoveryType.MODEL, DiscoveryType.WORKFLOW}:
             yield _Step(name="fields", total=len(models))
             yield from self._fields(models)
 
     def _models(self, graph: ModuleGraph) -> dict[str, Row]:
-        """The domain's models by name: those that an installed core module defines or extends."""
+        """The domain's models by name: defined or extended by an installed core module."""
         try:
             self._reader.probe(_PROBED)
             rows = self._reader.table(MODELS)
         except OdooAccessDenied:
-            return self._models_allowed()
+            return self._readable_models()
         self._fingerprint.count(self._reader)
         manual = self._selector.modules.applications
-        ours = {
+        of_domain = {
             row["model"]: row
             for row in sorted(rows, key=lambda row: str(row["model"]))
             if graph.core.intersection(split_names(row.get("modules"))) or (manual and row.get("state") == "manual")
         }
-        self._fingerprint.structure.see(ours.values())
-        self._fingerprint.models = list(ours)
+        self._fingerprint.structure.add(of_domain.values())
+        self._fingerprint.models = list(of_domain)
         self._sections.complete("models", len(rows))
-        return ours
+        return of_domain
 
-    def _models_allowed(self) -> dict[str, Row]:
-        """Every model that a user without access rights may read; which modules they are from, Odoo does not tell."""
+    def _readable_models(self) -> dict[str, Row]:
+        """All models that a user without access rights may read; their modules are not readable."""
         try:
-            found = self._reader.available_models()
-        except OdooModelMissing as exc:  # Odoo 15 and earlier have no such method: nothing tells the models then
+            available = self._reader.available_models()
+        except OdooModelMissing as exc:  # Odoo 15 and earlier do not have the method
             self._sections.denied("models", OdooAccessDenied(exc.message), needs=ACCESS_RIGHTS)
             return {}
         self._sections.partial(
             "models",
             needs=ACCESS_RIGHTS,
-            rows=len(found),
-            detail="only the models that this user may read, whichever module they are from",
+            rows=len(available),
+            detail="only the models that this user may read, of any module",
         )
-        return {row["model"]: {"model": row["model"], "name": row["display_name"]} for row in found}
+        return {row["model"]: {"model": row["model"], "name": row["display_name"]} for row in available}
 
-    def _surroundings(self, read: SectionReader, models: Mapping[str, Row]) -> _SurroundingsRead:
+    def _context(self, sections: SectionReader, models: Mapping[str, Row]) -> _ContextRead:
         views = Views()
         automations: list[Row] = []
         schedules: list[Row] = []
         reports: list[Row] = []
         dashboards: list[Row] = []
-        rows = read.views()
+        rows = sections.views()
         views.add(rows)
         names: dict[str, str] = {}
         if DiscoveryType.WORKFLOW in self.types:
-            names = read.action_names(_forms(rows, models))
-            automations, schedules = read.automations(), read.schedules()
+            names = sections.action_names(_forms(rows, models))
+            automations, schedules = sections.automations(), sections.schedules()
             if not self._sections.incomplete(DiscoveryType.WORKFLOW):
                 self._fingerprint.columns = self._reader.columns(SERVER_ACTIONS)
         if DiscoveryType.BI_FEATURE in self.types:
-            reports, dashboards = read.reports(), read.dashboards()
-        return _SurroundingsRead(
+            reports, dashboards = sections.reports(), sections.dashboards()
+        return _ContextRead(
             views=views,
             action_names=names,
             automations=automations,
@@ -246,34 +253,34 @@ class OdooSnapshot:
 
     def _fields(self, models: Mapping[str, Row]) -> Iterator[_FieldsRead]:
         if self._sections.incomplete(DiscoveryType.MODEL):
-            yield from self._fields_described(models)
+            yield from self._fields_from_descriptions(models)
             return
         self._fingerprint.read_fields = True
         self._sections.complete("fields", 0)
         self._sections.complete("selections", 0)
         for page in self._reader.fields_by_model(list(models)):
             rows = [row for _, fields in page for row in fields]
-            self._fingerprint.structure.see(rows)
-            self._sections.grew("fields", len(rows))
+            self._fingerprint.structure.add(rows)
+            self._sections.add_rows("fields", len(rows))
             yield self._fields_part(page, self._selections(page))
 
     def _selections(self, page: Sequence[tuple[str, Sequence[Row]]]) -> dict[int, list[Row]]:
         """The selection values of the fields of one page, by the field's id."""
         names = [name for name, fields in page if any(row["ttype"] in {"selection", "reference"} for row in fields)]
-        found: dict[int, list[Row]] = {}
+        selections: dict[int, list[Row]] = {}
         if not names:
-            return found
+            return selections
         columns = TABLES[SELECTIONS].columns
         for rows in self._reader.pages(SELECTIONS, [("field_id.model", "in", names)], columns):
-            self._fingerprint.structure.see(rows)
-            self._sections.grew("selections", len(rows))
+            self._fingerprint.structure.add(rows)
+            self._sections.add_rows("selections", len(rows))
             for row in rows:
-                found.setdefault(related_id(row["field_id"]) or 0, []).append(row)
-        return found
+                selections.setdefault(related_id(row["field_id"]) or 0, []).append(row)
+        return selections
 
-    def _fields_described(self, models: Mapping[str, Row]) -> Iterator[_FieldsRead]:
-        """Fields as `fields_get` tells them, a call per model: all that a user without access rights can have."""
-        detail = "as fields_get tells them: without index, deletion rule and modules"
+    def _fields_from_descriptions(self, models: Mapping[str, Row]) -> Iterator[_FieldsRead]:
+        """Fields by `fields_get`, one call per model: the fallback for a user without access rights."""
+        detail = "from fields_get: without index, deletion rule and modules"
         self._sections.partial("fields", needs=ACCESS_RIGHTS, detail=detail)
         for model in models:
             try:
@@ -281,7 +288,7 @@ class OdooSnapshot:
             except OdooAccessDenied:
                 continue
             fields, selections = fields_of_description(model, described)
-            self._sections.grew("fields", len(fields))
+            self._sections.add_rows("fields", len(fields))
             yield self._fields_part([(model, fields)], selections)
 
     def _fields_part(
@@ -294,7 +301,7 @@ class OdooSnapshot:
             incomplete_workflows=self._sections.incomplete(DiscoveryType.WORKFLOW),
         )
 
-    # ── made of it, in the caller's thread ──
+    # conversion to discoveries, in the caller's thread
 
     def _discoveries(self, parts: Iterator[_Part]) -> Iterator[Discovery]:
         normaliser = Normaliser(domain=self.domain, source=self.source)
@@ -309,9 +316,9 @@ class OdooSnapshot:
                     graph = part.graph
                     if DiscoveryType.MODULE in self.types:
                         yield from self._module_rows(normaliser, part)
-                case _ModelsKnown():
+                case _ModelsRead():
                     models = part.models
-                case _SurroundingsRead():
+                case _ContextRead():
                     facts = self._workflow_facts(part, models)
                     if DiscoveryType.BI_FEATURE in self.types:
                         yield from self._bi_rows(normaliser, part, models)
@@ -323,7 +330,7 @@ class OdooSnapshot:
         for name, role in part.graph.roles.items():
             yield normaliser.module(part.graph.modules[name], role, part.incomplete)
 
-    def _workflow_facts(self, part: _SurroundingsRead, models: Mapping[str, Row]) -> WorkflowFacts | None:
+    def _workflow_facts(self, part: _ContextRead, models: Mapping[str, Row]) -> WorkflowFacts | None:
         if DiscoveryType.WORKFLOW not in self.types:
             return None
         forms = None
@@ -337,7 +344,7 @@ class OdooSnapshot:
         )
 
     @staticmethod
-    def _bi_rows(normaliser: Normaliser, part: _SurroundingsRead, models: Mapping[str, Row]) -> Iterator[Discovery]:
+    def _bi_rows(normaliser: Normaliser, part: _ContextRead, models: Mapping[str, Row]) -> Iterator[Discovery]:
         yield from normaliser.charts(part.views, models, part.incomplete)
         for row in part.reports:
             if row.get("model") in models:
@@ -345,10 +352,10 @@ class OdooSnapshot:
         by_id = {row["id"]: name for name, row in models.items() if "id" in row}
         for row in part.dashboards:
             shown = row.get("main_data_model_ids") or ()
-            ours = [by_id[number] for number in shown if number in by_id]
-            # a dashboard that does not say what it shows belongs to no domain in particular: none may miss it
-            if ours or not shown:
-                yield normaliser.dashboard(row, ours, part.incomplete)
+            of_domain = [by_id[number] for number in shown if number in by_id]
+            # a dashboard without models could belong to any domain, so each domain has it
+            if of_domain or not shown:
+                yield normaliser.dashboard(row, of_domain, part.incomplete)
 
     def _model_rows(
         self,
@@ -364,17 +371,17 @@ class OdooSnapshot:
                 yield normaliser.model(row, fields, part.selections, graph, part.incomplete_models)
             if facts is not None:
                 definition = workflow_definition(model, fields, part.selections, facts)
-                found = normaliser.workflow(model, row.get("name") or "", definition, part.incomplete_workflows)
-                if found is not None:
-                    yield found
+                workflow = normaliser.workflow(model, row.get("name") or "", definition, part.incomplete_workflows)
+                if workflow is not None:
+                    yield workflow
             self._progress.advance(1, message=model)
 
 
 def _by_model(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
+    grouped: dict[str, list[Row]] = {}
     for row in rows:
-        found.setdefault(row.get("model_name") or "", []).append(row)
-    return found
+        grouped.setdefault(row.get("model_name") or "", []).append(row)
+    return grouped
 
 
 def _forms(views: Sequence[View], models: Mapping[str, Row]) -> list[View]:

@@ -1,8 +1,8 @@
-"""What an error that Odoo reports means: from the name and text in its answer to an error of ours (pure).
+"""Translate errors reported by Odoo into FBSErrors (pure).
 
-Odoo names the Python class of what it raised (`data.name` over JSON-RPC, `name` over JSON-2) and gives its text. The
-text is one of a person's language, may hold paths of the server and, from a server that echoes what it was sent, even
-a secret: so it is cut to one line, paths and known secrets are taken out, and the server's trace is never read.
+Odoo reports the Python class of an exception (`data.name` over JSON-RPC, `name` over JSON-2) and its text. The text is
+localised, may contain paths of the server and, from a server that echoes requests, even secrets. It is cut to one
+line without paths and known secrets; the server's traceback is ignored.
 
 Sources: `odoo/http.py` (serialize_exception, SessionExpiredException), `odoo/service/model.py` (unknown model and
 method), `odoo/addons/base/models/ir_model.py` (the text of an AccessError), each of 14.0 and 19.0.
@@ -28,12 +28,12 @@ from fbs_worker.core.errors import (
 )
 
 MAX_TEXT: Final = 200
-"""Characters of a server's own text that a message may hold."""
+"""Maximum characters of a server's text in a message."""
 
 _PATH: Final = re.compile(r"(?<![\w.:/])/(?:[\w.+@-]+/)+[\w.+@-]*")
 _GROUP_LINE: Final = re.compile(r"^\s*[-•]\s+(?P<group>\S.*?)\s*$", re.MULTILINE)
 _MISSING_OBJECT: Final = re.compile(r"Object (?P<model>\S+) doesn't exist")
-_PASSING: Final = frozenset(
+_TRANSIENT: Final = frozenset(
     {
         "OperationalError",
         "InterfaceError",
@@ -47,20 +47,20 @@ _PASSING: Final = frozenset(
         "TooManyConnections",
     }
 )
-"""Classes of psycopg2's errors that say that PostgreSQL could not serve Odoo just now."""
+"""Error classes of psycopg2 for a temporary failure of Odoo's PostgreSQL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallContext:
-    """What was being done when Odoo reported an error.
+    """The call that failed.
 
     Attributes:
         url: the server's URL.
         database: the Odoo database.
-        user: the login, as far as one was given.
-        secrets: what may never come out.
-        model: the model that was called; empty for a log-in.
-        method: its method.
+        user: the login, where there is one.
+        secrets: values to redact.
+        model: the called model; empty for a login.
+        method: the called method.
     """
 
     url: str
@@ -72,76 +72,79 @@ class CallContext:
 
     @property
     def call(self) -> str:
-        """`model.method`, or `the log-in`."""
-        return f"{self.model}.{self.method}" if self.model else "the log-in"
+        """`model.method`, or `the login`."""
+        return f"{self.model}.{self.method}" if self.model else "the login"
 
 
 def one_line(text: Any, secrets: Sequence[str] = ()) -> str:
-    """A server's text made fit for a message: one line of bounded length, without paths and known secrets."""
-    told = str(text)
+    """Redact a server's text for a message: one line of bounded length, without paths and known secrets."""
+    redacted = str(text)
     for secret in filter(None, secrets):
-        # as it is, and as it stands in JSON, in Python and in a URL
+        # plain, and as written in JSON, in Python and in a URL
         for form in {secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], quote(secret, safe="")}:
-            told = told.replace(form, "***")
-    line = _PATH.sub("…", " ".join(told.split()))
+            redacted = redacted.replace(form, "***")
+    line = _PATH.sub("…", " ".join(redacted.split()))
     return line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 1].rstrip() + "…"
 
 
 def groups_of(text: str) -> list[str]:
-    """The groups that an AccessError's text lists, one per line after a dash; none where it lists none."""
+    """The groups listed in the text of an AccessError, one per line after a dash."""
     return sorted({match["group"] for match in _GROUP_LINE.finditer(text)})
 
 
 def odoo_error(name: str, text: str, context: CallContext) -> FBSError:
-    """The error of ours for one that Odoo reports.
+    """Translate an error reported by Odoo.
 
     Args:
-        name: the dotted name of the class that Odoo raised, e.g. `odoo.exceptions.AccessError`.
+        name: dotted name of the exception's class, e.g. `odoo.exceptions.AccessError`.
         text: its text.
-        context: what was being done.
+        context: the call that failed.
+
+    Returns:
+        The error to raise.
     """
     module, _, kind = name.rpartition(".")
     if kind in ("AccessDenied", "Unauthorized"):
         return login_refused(context, text)
     if kind == "SessionExpiredException":
         return OdooLoginRefused(
-            f"The session on {context.url} has expired.", hint="Try again; a new log-in did not last either."
+            f"The session on {context.url} has expired.", hint="Try again; the session expired again after a new login."
         )
     if kind == "AccessError":
         return database_missing(context) if not context.model else access_denied(groups_of(text), context)
-    if module.startswith("psycopg2") and kind in _PASSING:
+    if module.startswith("psycopg2") and kind in _TRANSIENT:
         return database_missing(context) if _names_missing_database(text, context) else _postgres_busy(context)
-    if _says_missing(kind, text, context):
+    if _is_missing(kind, text, context):
         return model_missing(context)
     return OdooCallFailed(
         f"Odoo failed in {context.call}: {one_line(text, context.secrets) or kind}",
-        hint="Look into the Odoo server's log for the whole story.",
+        hint="Check the log of the Odoo server for the traceback.",
         model=context.model,
         method=context.method,
     )
 
 
 def login_refused(context: CallContext, text: str = "") -> OdooLoginRefused:
-    """Wrong user, password or key, an expired key, or too many attempts; Odoo's text tells where it says more."""
+    """The error for a rejected login: wrong or expired credentials, or too many attempts."""
     who = f" for user {context.user}" if context.user else ""
-    told = one_line(text, context.secrets).rstrip(".")
-    why = f": {told}" if told and told.lower() != "access denied" else ""
+    reason = one_line(text, context.secrets).rstrip(".")
+    why = f": {reason}" if reason and reason.lower() != "access denied" else ""
     return OdooLoginRefused(
-        f"Odoo refused the log-in to database {context.database}{who}{why}.",
-        hint="Check ODOO_USER and ODOO_PASSWORD; an API key belongs in ODOO_API_KEY, and it may have expired.",
+        f"Odoo rejected the login to database {context.database}{who}{why}.",
+        hint="Check ODOO_USER and ODOO_PASSWORD, or ODOO_API_KEY for an API key, which may have expired.",
     )
 
 
 def second_factor_needed(context: CallContext) -> OdooLoginRefused:
-    """The password is right, but the user has two-factor authentication."""
+    """The error for a valid password of a user with two-factor authentication."""
     return OdooLoginRefused(
         f"User {context.user} of database {context.database} needs a second factor to log in.",
-        hint="Make an API key (in Odoo: Preferences, Account Security) and set ODOO_API_KEY in the password's place.",
+        hint="Create an API key (in Odoo: Preferences, Account Security) and set ODOO_API_KEY instead of the password.",
     )
 
 
 def database_missing(context: CallContext) -> OdooDatabaseMissing:
-    """The server has no such database, or does not show it."""
+    """The error for a database that the server does not have, or hides."""
     return OdooDatabaseMissing(
         f"{context.url} has no database {context.database}.",
         hint="Set ODOO_DB to one of the names on the server's page /web/database/selector, or ask its administrator.",
@@ -149,7 +152,7 @@ def database_missing(context: CallContext) -> OdooDatabaseMissing:
 
 
 def access_denied(groups: Sequence[str], context: CallContext) -> OdooAccessDenied:
-    """The user lacks a right, which one of the groups would give."""
+    """The error for a missing right, with the groups that grant it."""
     groups = [one_line(group, context.secrets) for group in groups]
     hint = (
         f"Give the user one of these groups: {', '.join(groups)}."
@@ -166,7 +169,7 @@ def access_denied(groups: Sequence[str], context: CallContext) -> OdooAccessDeni
 
 
 def model_missing(context: CallContext) -> OdooModelMissing:
-    """The server has no such model, or the model no such method."""
+    """The error for a model or method that the server does not have."""
     return OdooModelMissing(
         f"This Odoo has no model {context.model}, or it has no method {context.method}.",
         hint="The model belongs to a module that is not installed, or to another version of Odoo.",
@@ -177,21 +180,21 @@ def model_missing(context: CallContext) -> OdooModelMissing:
 
 def _postgres_busy(context: CallContext) -> OdooServerError:
     return OdooServerError(
-        f"{context.url} has trouble with its own database.", hint="Try again; if it stays so, look into Odoo's log."
+        f"{context.url} cannot use its own database at present.", hint="Try again; if it persists, check Odoo's log."
     )
 
 
 def _names_missing_database(text: str, context: CallContext) -> bool:
-    """Whether PostgreSQL says that there is no such database, in whatever language it speaks.
+    """Whether PostgreSQL reports a missing database, in any language.
 
-    It says the same of a database that is there but full or closed for now: those are told by their English words.
+    It reports an existing database without free connections alike; that one is recognised by the English text.
     """
     if "FATAL" not in text or "connections" in text:
         return "does not exist" in text
     return context.database in text.partition("FATAL")[2]
 
 
-def _says_missing(kind: str, text: str, context: CallContext) -> bool:
+def _is_missing(kind: str, text: str, context: CallContext) -> bool:
     if not context.model:
         return False
     if kind == "NotFound":
@@ -200,5 +203,5 @@ def _says_missing(kind: str, text: str, context: CallContext) -> bool:
         return text.strip("'\"") == context.model
     if kind == "AttributeError":
         return context.method in text
-    found = _MISSING_OBJECT.match(text)
-    return found is not None and found["model"] == context.model
+    match = _MISSING_OBJECT.match(text)
+    return match is not None and match["model"] == context.model

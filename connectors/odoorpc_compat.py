@@ -30,7 +30,7 @@ class JSONRPCConnector(rpc.ConnectorJSONRPC):  # type: ignore[misc]  # odoorpc h
         port: its port.
         secure: use https.
         version: Odoo's series.
-        timeout: seconds that one call may take.
+        timeout: maximum seconds of one call.
         opener: sends the requests: `open(request, timeout=…)`.
     """
 
@@ -43,11 +43,14 @@ class JSONRPCConnector(rpc.ConnectorJSONRPC):  # type: ignore[misc]  # odoorpc h
         return self._secure
 
     def post(self, path: str, parameters: dict[str, Any]) -> Any:
-        """Send a request; what the opener returned comes back.
+        """Send a request.
 
         Args:
-            path: with its leading slash.
+            path: path with leading slash.
             parameters: JSON-RPC's `params`.
+
+        Returns:
+            The return value of the opener.
         """
         return self.proxy_json(path, parameters)
 

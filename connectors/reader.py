@@ -1,7 +1,6 @@
-"""Bulk reads of Odoo's tables: all rows of a table in as few calls as its size allows.
+"""Bulk reads of Odoo's tables: all rows in as few calls as the page size allows.
 
-Pages go by the last id seen (not by offset), so that a row that is added or deleted between two pages neither repeats
-nor hides another.
+Keyset pagination by id, not by offset: rows added or deleted between two pages neither repeat nor hide others.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from fbs_worker.core.errors import OdooModelMissing
 Row = dict[str, Any]
 
 NESTED_READS_SINCE: Final = (17, 0)
-"""`web_search_read` takes a nested `specification` from this series on."""
+"""First series whose `web_search_read` accepts a nested `specification`."""
 PLAIN_RELATIONS_SINCE: Final = (16, 0)
-"""`search_read` hands `load=''` on to `read` from this series on (a many2one is then its id, without the display name,
-which costs Odoo most of the time of such a read: 29 against 196 ms for 3,054 selection values)."""
+"""First series whose `search_read` passes `load=''` to `read`: a many2one is then its id without the display name,
+whose computation takes most of the time (29 against 196 ms for 3,054 selection values)."""
 FORMATTED_GROUPS_SINCE: Final = (19, 0)
-"""`formatted_read_group` takes `read_group`'s place from this series on."""
+"""First series with `formatted_read_group` instead of `read_group`."""
 
 
 class Reader:
@@ -29,8 +28,8 @@ class Reader:
 
     Args:
         transport: the open transport; used by one thread at a time.
-        page_size: rows per call.
-        lang: the language of labels.
+        page_size: maximum rows per call.
+        lang: language of labels.
     """
 
     def __init__(self, transport: Transport, *, page_size: int, lang: str) -> None:
@@ -41,11 +40,11 @@ class Reader:
 
     @property
     def major(self) -> tuple[int, int]:
-        """The server's series as a pair that compares."""
+        """The server's series as a comparable pair."""
         return self.transport.server.major
 
     def probe(self, models: Collection[str]) -> None:
-        """Learn in one call which columns some tables have, and which of the tables exist."""
+        """Read in one call the columns of several tables, and which of the tables exist."""
         rows = self.transport.call(
             FIELDS,
             "search_read",
@@ -53,16 +52,16 @@ class Reader:
             fields=["model", "name"],
             **self._plain(),
         )
-        found: dict[str, set[str]] = {model: set() for model in models}
+        columns: dict[str, set[str]] = {model: set() for model in models}
         for row in rows:
-            found[row["model"]].add(row["name"])
-        self._columns.update({model: frozenset(names) for model, names in found.items()})
+            columns[row["model"]].add(row["name"])
+        self._columns.update({model: frozenset(names) for model, names in columns.items()})
 
     def columns(self, model: str) -> frozenset[str]:
-        """The columns of a table; none where the server has no such table.
+        """The columns of a table; empty where the server has no such table.
 
         Raises:
-            OdooAccessDenied: the user may not even ask.
+            OdooAccessDenied: the user may not read the table's description.
         """
         if model not in self._columns:
             try:
@@ -73,14 +72,17 @@ class Reader:
         return self._columns[model]
 
     def table(self, model: str, *, domain: Sequence[Any] = ()) -> list[Row]:
-        """All rows of one of `TABLES`, with its relations read along where it has any.
+        """Read all rows of one of `TABLES`, with its relations nested where the server supports it.
 
         Args:
-            model: which table.
-            domain: which of its rows, besides the table's own domain.
+            model: the table's model.
+            domain: filter in addition to the table's own domain.
+
+        Returns:
+            The rows.
         """
         table = TABLES[model]
-        wanted = [*table.domain, *domain]
+        criteria = [*table.domain, *domain]
         columns = [*table.columns, *self._optional(table)]
         context = {"active_test": False} if table.archived else {}
         if table.relations and self.major >= NESTED_READS_SINCE:
@@ -88,13 +90,13 @@ class Reader:
             for column, further in table.relations.items():
                 if column in specification:
                     specification[column] = {"fields": {name: {} for name in further}}
-            return self.nested(model, specification, domain=wanted, context=context)
-        return [row for page in self.pages(model, wanted, columns, context=context) for row in page]
+            return self.nested(model, specification, domain=criteria, context=context)
+        return [row for page in self.pages(model, criteria, columns, context=context) for row in page]
 
     def pages(
         self, model: str, domain: Sequence[Any], columns: Sequence[str], *, context: Mapping[str, Any] | None = None
     ) -> Iterator[list[Row]]:
-        """The rows of a domain, page by page, by id."""
+        """Read the rows of a domain, page by page, ordered by id."""
         last = 0
         while True:
             after = [("id", ">", last)] if last else []
@@ -121,7 +123,7 @@ class Reader:
         domain: Sequence[Any] = (),
         context: Mapping[str, Any] | None = None,
     ) -> list[Row]:
-        """The rows of a domain with rows of related tables inside (Odoo 17 and later)."""
+        """Read the rows of a domain with nested rows of related tables (Odoo 17 and later)."""
         rows: list[Row] = []
         while True:
             after = [("id", ">", rows[-1]["id"])] if rows else []
@@ -139,72 +141,72 @@ class Reader:
                 return rows
 
     def fields_by_model(self, models: Sequence[str]) -> Iterator[list[tuple[str, list[Row]]]]:
-        """The fields of some models, page by page; a model is never split between two pages.
+        """Read the fields of models, page by page; the fields of one model are never split between two pages.
 
         Args:
             models: names of models.
 
         Yields:
-            Pairs of a model's name and the rows of its fields. A model without a field is left out.
+            Pages: pairs of a model's name and the rows of its fields. Models without fields are left out.
         """
         table = TABLES[FIELDS]
         columns = [*table.columns, *self._optional(table)]
         remaining = set(models)
         partial: str | None = None
-        held: list[Row] = []
+        carried: list[Row] = []
         while remaining:
             page: list[Row] = self.transport.call(
                 FIELDS,
                 "search_read",
-                domain=self._fields_after(remaining, partial, held),
+                domain=self._fields_after(remaining, partial, carried),
                 fields=columns,
                 order="model, id",
                 limit=self.page_size,
                 **self._plain(),
                 **self._context(None),
             )
-            held.extend(page)
-            whole = len(page) < self.page_size
-            grouped = _by_model(held)
-            if whole:
+            carried.extend(page)
+            is_last = len(page) < self.page_size
+            grouped = _by_model(carried)
+            if is_last:
                 remaining.clear()
-                held = []
+                carried = []
             else:
                 partial = next(reversed(grouped))
-                held = grouped.pop(partial)
+                carried = grouped.pop(partial)
                 remaining.difference_update(grouped)
             if grouped:
                 yield list(grouped.items())
 
     def available_models(self) -> list[dict[str, str]]:
         """The models that the user may read, each with `model` and `display_name`, sorted by model."""
-        found = self.transport.call(MODELS, "get_available_models", **self._context(None))
-        return sorted(found, key=lambda entry: str(entry["model"]))
+        available = self.transport.call(MODELS, "get_available_models", **self._context(None))
+        return sorted(available, key=lambda entry: str(entry["model"]))
 
     def described(self, model: str, attributes: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """What `fields_get` says of a model, by field."""
-        found: dict[str, dict[str, Any]] = self.transport.call(
+        """Describe a model by `fields_get`: attributes by field."""
+        described: dict[str, dict[str, Any]] = self.transport.call(
             model, "fields_get", attributes=list(attributes), **self._context(None)
         )
-        return found
+        return described
 
     def aggregate(self, model: str, domain: Sequence[Any]) -> dict[str, Any]:
-        """How many rows a domain has, the newest write date and the highest id, in one call."""
+        """Count the rows of a domain, with the newest write date and the highest id, in one call."""
         if self.major >= FORMATTED_GROUPS_SINCE:
-            found = self.transport.call(
+            groups = self.transport.call(
                 model,
                 "formatted_read_group",
                 domain=list(domain),
                 groupby=[],
                 aggregates=["__count", "write_date:max", "id:max"],
             )
-            row = found[0] if found else {}
+            row = groups[0] if groups else {}
             newest, last = row.get("write_date:max"), row.get("id:max")
         else:
-            found = self.transport.call(
+            groups = self.transport.call(
                 model, "read_group", domain=list(domain), fields=["write_date:max", "id:max"], groupby=[], lazy=False
             )
-            row = found[0] if found else {}
+            row = groups[0] if groups else {}
             newest, last = row.get("write_date"), row.get("id")
         return {"count": row.get("__count", 0), "newest": newest or "", "last": last or 0}
 
@@ -218,11 +220,11 @@ class Reader:
         return {"context": {"lang": self.lang, **(context or {})}}
 
     @staticmethod
-    def _fields_after(remaining: set[str], partial: str | None, held: Sequence[Row]) -> list[Any]:
+    def _fields_after(remaining: set[str], partial: str | None, carried: Sequence[Row]) -> list[Any]:
         if partial is None:
             return [("model", "in", sorted(remaining))]
-        rest = sorted(remaining - {partial})
-        return ["|", ("model", "in", rest), "&", ("model", "=", partial), ("id", ">", held[-1]["id"])]
+        others = sorted(remaining - {partial})
+        return ["|", ("model", "in", others), "&", ("model", "=", partial), ("id", ">", carried[-1]["id"])]
 
 
 def _by_model(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -233,7 +235,7 @@ def _by_model(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def related_id(value: Any) -> int | None:
-    """The id of a many2one, however it was read: an id, `[id, name]`, `{"id": …}`, or false."""
+    """The id of a many2one in any of its forms: an id, `[id, name]`, `{"id": …}`, or false."""
     if isinstance(value, Mapping):
         value = value.get("id")
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -1,5 +1,4 @@
-"""The sections of a read, each read whole, or told apart as partial or denied: what a user may not read is never
-silently absent."""
+"""The sections of a read: each is complete, partial or denied, so missing rights never look like missing data."""
 
 from __future__ import annotations
 
@@ -34,63 +33,63 @@ SETTINGS: Final = "Administration / Settings"
 
 @dataclass(slots=True)
 class Sections:
-    """How the sections of one read have ended so far."""
+    """Outcomes of the sections of one read."""
 
-    _ended: dict[str, Section] = field(default_factory=dict)
+    _outcomes: dict[str, Section] = field(default_factory=dict)
 
     def complete(self, name: str, rows: int) -> None:
-        """A section was read whole."""
-        self._ended[name] = Section(name=name, status=SectionStatus.COMPLETE, rows=rows)
+        """Record a complete section."""
+        self._outcomes[name] = Section(name=name, status=SectionStatus.COMPLETE, rows=rows)
 
-    def grew(self, name: str, rows: int) -> None:
-        """More rows of a section that is read in a stream."""
-        before = self._ended.get(name)
+    def add_rows(self, name: str, rows: int) -> None:
+        """Add rows to a streamed section."""
+        before = self._outcomes.get(name)
         status = before.status if before else SectionStatus.COMPLETE
         needs, detail = (before.needs, before.detail) if before else ("", "")
         total = rows + (before.rows if before else 0)
-        self._ended[name] = Section(name=name, status=status, rows=total, needs=needs, detail=detail)
+        self._outcomes[name] = Section(name=name, status=status, rows=total, needs=needs, detail=detail)
 
     def partial(self, name: str, *, needs: str, detail: str, rows: int = 0) -> None:
-        """A section of which only a part could be read."""
-        self._ended[name] = Section(name=name, status=SectionStatus.PARTIAL, rows=rows, needs=needs, detail=detail)
+        """Record a section that could be read only in part."""
+        self._outcomes[name] = Section(name=name, status=SectionStatus.PARTIAL, rows=rows, needs=needs, detail=detail)
 
     def denied(self, name: str, error: OdooAccessDenied, *, needs: str) -> None:
-        """A section that the user may not read.
+        """Record a section that the user may not read.
 
         Args:
             name: the section.
-            error: Odoo's refusal; the groups that it names are taken over.
-            needs: the group that is known to do, where the refusal names none.
+            error: Odoo's error; its groups are recorded.
+            needs: the group that grants the right, where the error has none.
         """
         groups = error.context.get("groups") or []
-        self._ended[name] = Section(
+        self._outcomes[name] = Section(
             name=name,
             status=SectionStatus.DENIED,
             needs=" or ".join(groups) or needs,
             detail=f"this user may not read the {name}",
         )
 
-    def told(self) -> tuple[Section, ...]:
-        """All sections so far, in the order in which they were read."""
-        return tuple(self._ended.values())
+    def all(self) -> tuple[Section, ...]:
+        """The outcomes so far, in the order of reading."""
+        return tuple(self._outcomes.values())
 
     def incomplete(self, kind: DiscoveryType) -> tuple[str, ...]:
-        """The sections that a discovery type is made from and that are not complete."""
+        """The incomplete sections that a discovery type is derived from."""
         return tuple(
             section.name
-            for section in self._ended.values()
+            for section in self._outcomes.values()
             if section.status is not SectionStatus.COMPLETE and kind in SECTION_TYPES.get(section.name, ())
         )
 
 
 @dataclass(frozen=True, slots=True)
 class SectionReader:
-    """Reads one section after another.
+    """Reads sections, and records their outcomes and the facts for a later refresh.
 
     Attributes:
         reader: reads tables.
-        sections: where the ends are written down.
-        fingerprint: where what a later refresh compares with is written down.
+        sections: records the outcomes.
+        fingerprint: records the facts that a later refresh compares.
     """
 
     reader: Reader
@@ -98,7 +97,7 @@ class SectionReader:
     fingerprint: Fingerprint
 
     def modules(self) -> list[Module]:
-        """Every module that the server knows, with category and dependencies: one call on Odoo 17 and later."""
+        """Read all modules of the server with category and dependencies: one call on Odoo 17 and later."""
         if self.reader.major >= NESTED_READS_SINCE:
             specification: dict[str, Any] = {column: {} for column in TABLES[MODULES].columns}
             parent: dict[str, Any] = {"fields": {"name": {}, "parent_id": {"fields": {"name": {}}}}}
@@ -115,20 +114,20 @@ class SectionReader:
             modules = modules_of_rows(rows, depends=depends, categories=category_paths(self.reader.table(CATEGORIES)))
         self.sections.complete("modules", len(rows))
         self.fingerprint.began = self.reader.transport.clock
-        self.fingerprint.saw_table(MODULES, rows)
+        self.fingerprint.add_table(MODULES, rows)
         return modules
 
     def views(self) -> list[View]:
-        """Every form, graph and pivot, with its own arch."""
-        rows = self._guarded("views", SETTINGS, lambda: self.reader.table(VIEWS))
-        self.fingerprint.saw_table(VIEWS, rows)
+        """Read all forms, graphs and pivots, each with its own arch."""
+        rows = self._read_section("views", SETTINGS, lambda: self.reader.table(VIEWS))
+        self.fingerprint.add_table(VIEWS, rows)
         return [view_of_row(row) for row in rows]
 
     def action_names(self, views: Iterable[View]) -> dict[str, str]:
-        """What the buttons of views open: the external name of each action, by the id that the button gives.
+        """Read the external names of the actions that buttons open, by the id in the button's `name`.
 
-        Odoo keeps such a button's target as a number, which means nothing on another server. (The `xml_id` of
-        `ir.actions.actions` is empty: external names belong to the kinds of action below it.)
+        Odoo stores the target of such a button as an id, which differs between servers. (The `xml_id` of
+        `ir.actions.actions` is empty: external names belong to its subtypes.)
         """
         numbers = {number for view in views for number in action_ids(view.arch)}
         if not numbers:
@@ -137,37 +136,37 @@ class SectionReader:
         return {str(row["res_id"]): f"{row['module']}.{row['name']}" for row in rows}
 
     def automations(self) -> list[Row]:
-        """Every automation rule, archived ones too; none where the module is not installed."""
+        """Read all automation rules, including archived ones; none where the module is not installed."""
         if not self.reader.columns(AUTOMATIONS):
             self.sections.complete("automations", 0)
             return []
-        rows = self._guarded("automations", SETTINGS, lambda: self.reader.table(AUTOMATIONS))
-        self.fingerprint.workflow.see(rows)
+        rows = self._read_section("automations", SETTINGS, lambda: self.reader.table(AUTOMATIONS))
+        self.fingerprint.workflow.add(rows)
         actions = (action for row in rows for action in row.get("action_server_ids") or ())
-        self.fingerprint.workflow.see(action for action in actions if isinstance(action, dict))
+        self.fingerprint.workflow.add(action for action in actions if isinstance(action, dict))
         return rows
 
     def schedules(self) -> list[Row]:
-        """Every scheduled action, archived ones too."""
-        rows = self._guarded("schedules", SETTINGS, lambda: self.reader.table(SCHEDULES))
-        self.fingerprint.workflow.see(rows)
-        self.fingerprint.workflow.see(
+        """Read all scheduled actions, including archived ones."""
+        rows = self._read_section("schedules", SETTINGS, lambda: self.reader.table(SCHEDULES))
+        self.fingerprint.workflow.add(rows)
+        self.fingerprint.workflow.add(
             row["ir_actions_server_id"] for row in rows if isinstance(row.get("ir_actions_server_id"), Mapping)
         )
         return rows
 
     def reports(self) -> list[Row]:
-        """Every printed report."""
-        return self._guarded("reports", SETTINGS, lambda: self.reader.table(REPORTS))
+        """Read all printed reports."""
+        return self._read_section("reports", SETTINGS, lambda: self.reader.table(REPORTS))
 
     def dashboards(self) -> list[Row]:
-        """Every spreadsheet dashboard; none where the module is not installed."""
+        """Read all spreadsheet dashboards; none where the module is not installed."""
         if not self.reader.columns(DASHBOARDS):
             self.sections.complete("dashboards", 0)
             return []
-        return self._guarded("dashboards", "Dashboard / Admin", lambda: self.reader.table(DASHBOARDS))
+        return self._read_section("dashboards", "Dashboard / Admin", lambda: self.reader.table(DASHBOARDS))
 
-    def _guarded(self, name: str, needs: str, read: Callable[[], list[Answer]]) -> list[Answer]:
+    def _read_section(self, name: str, needs: str, read: Callable[[], list[Answer]]) -> list[Answer]:
         try:
             rows = read()
         except OdooAccessDenied as exc:
@@ -180,7 +179,7 @@ class SectionReader:
 
 
 def view_of_row(row: Row) -> View:
-    """A view from a row of `ir.ui.view`."""
+    """Convert a row of `ir.ui.view`."""
     return View(
         id=row["id"],
         name=row.get("name") or "",
@@ -195,17 +194,17 @@ def view_of_row(row: Row) -> View:
 
 
 def action_ids(arch: str) -> set[int]:
-    """The ids of the actions that an arch's buttons open."""
+    """The ids of the actions that the buttons of an arch open."""
     if 'type="action"' not in arch:
         return set()
-    # a look at the text is enough here, and many times cheaper than parsing each arch twice
+    # a text search is sufficient here and much cheaper than parsing each arch twice
     return {int(piece.split('"', 1)[0]) for piece in arch.split('name="')[1:] if piece.split('"', 1)[0].isdecimal()}
 
 
 def fields_of_description(
     model: str, described: Mapping[str, Mapping[str, Any]]
 ) -> tuple[list[Row], dict[int, list[Row]]]:
-    """What `fields_get` says of a model, in the shape of rows of `ir.model.fields` and their selection values."""
+    """Convert the result of `fields_get` to rows of `ir.model.fields` and of their selection values."""
     rows: list[Row] = []
     selections: dict[int, list[Row]] = {}
     for number, (name, facts) in enumerate(sorted(described.items()), start=1):
@@ -229,7 +228,7 @@ def fields_of_description(
         )
         values: Sequence[Sequence[Any]] = facts.get("selection") or ()
         selections[number] = [
-            {"id": place, "sequence": place, "value": value, "name": label}
-            for place, (value, label) in enumerate(values)
+            {"id": index, "sequence": index, "value": value, "name": label}
+            for index, (value, label) in enumerate(values)
         ]
     return rows, selections

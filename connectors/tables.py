@@ -1,6 +1,6 @@
-"""Which tables of Odoo a read looks at, and which of their columns.
+"""The tables of Odoo that are read, with their columns.
 
-Optional columns are those that not every version from 14 to 19 has; they are asked for where the server has them.
+Optional columns exist only in some versions from 14 to 19 and are read where the server has them.
 Measured differences: `ir.model.abstract`, `ir.model.fields.company_dependent`, `.currency_field` and
 `spreadsheet.dashboard` are on 19.0 and not on 14.0; `base.automation` exists where its module is installed.
 """
@@ -30,16 +30,16 @@ VIEW_TYPES: Final = ("form", "graph", "pivot")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table of Odoo as it is read.
+    """A table of Odoo and the columns to read.
 
     Attributes:
-        model: its model's name.
-        columns: columns that every version has.
-        optional: columns to ask for where the server has them.
-        domain: which rows.
-        archived: archived rows too.
-        recorded: columns that only a recording needs, to answer questions that a server answers by itself.
-        relations: columns of other tables that are read along, by the relational column that leads there.
+        model: technical name of its model.
+        columns: columns of every version.
+        optional: columns to read where the server has them.
+        domain: filter of rows.
+        archived: whether to include archived rows.
+        recorded: further columns of a recording, needed to replay domains that a server evaluates itself.
+        relations: columns of related tables to nest, by relational column.
     """
 
     model: str
@@ -158,7 +158,7 @@ COUNTED: Final = (
     SCHEDULES,
     DASHBOARDS,
 )
-"""Tables whose number of rows is part of a fingerprint."""
+"""Tables whose row count is part of a fingerprint."""
 
 DESCRIBED: Final = (
     "type",
@@ -174,4 +174,4 @@ DESCRIBED: Final = (
     "translate",
     "company_dependent",
 )
-"""Attributes of a field that `fields_get` is asked for, where `ir.model.fields` is not readable."""
+"""Attributes to request from `fields_get` where `ir.model.fields` is not readable."""

@@ -1,8 +1,8 @@
-"""Odoo's domains, decided row by row (pure): what a recording answers searches with.
+"""Evaluate Odoo's search domains on recorded rows. Pure.
 
-The rules are those of Odoo 19 (`odoo/orm/domains.py`, `odoo/orm/fields.py`), where older versions differ only in
-corners: a value that is not set equals False, '' and 0 of its kind; it is below any text, but never below or above
-a date or a record; `not like` and `not in` are true of it; a path through a record that is not set is never true.
+The rules are those of Odoo 19 (`odoo/orm/domains.py`, `odoo/orm/fields.py`); older versions differ in corner cases
+only. An unset value equals False, '' and 0 of its type, sorts before any text, and never compares with a date or a
+record; `not like` and `not in` are true for it; a path through an unset record is false.
 """
 
 from __future__ import annotations
@@ -30,34 +30,37 @@ _NEGATIONS: Final = {"!=": "=", "<>": "=", "not in": "in", "not any": "any"} | {
 
 
 class Record(Protocol):
-    """A row, as conditions see it."""
+    """A row that conditions are evaluated on."""
 
     def kind(self, field: str) -> str:
-        """The field's type, e.g. `char`.
+        """The type of a field, e.g. `char`.
 
         Raises:
-            DomainError: there is no such field.
+            DomainError: the row has no such field.
         """
 
     def value(self, field: str) -> Any:
-        """The field's value: a many2one is an id or False, a one2many or many2many a list of ids."""
+        """The value of a field: an id or False for a many2one, a list of ids for a one2many or many2many."""
 
     def related(self, field: str) -> Iterable[Record]:
-        """The rows that a relational field leads to."""
+        """The rows that a relational field refers to."""
 
 
 class DomainError(ValueError):
-    """A domain that is not one, in Odoo's words."""
+    """An invalid domain, with the message of Odoo."""
 
 
 def predicate(domain: Sequence[Any]) -> Predicate:
-    """Make a function of a record that says whether the domain holds for it.
+    """Compile a domain to a predicate of records.
 
     Args:
-        domain: in Odoo's prefix notation; `&` is left out between what is merely listed.
+        domain: in Odoo's prefix notation; terms without an operator are joined by `&`.
+
+    Returns:
+        The predicate; it raises DomainError for an unknown field.
 
     Raises:
-        DomainError: at once for a malformed domain, from the function for a field that is not there.
+        DomainError: the domain is malformed.
     """
     stack: list[Predicate] = []
     try:
@@ -79,7 +82,7 @@ def predicate(domain: Sequence[Any]) -> Predicate:
 
 
 def fields_of(domain: Sequence[Any]) -> set[str]:
-    """The fields (or dotted paths) that a domain's own conditions look at."""
+    """The fields, or dotted paths, in the conditions of a domain."""
     return {item[0] for item in domain if isinstance(item, list | tuple) and len(item) == 3}
 
 
@@ -101,9 +104,9 @@ def _condition(path: Any, op: Any, value: Any) -> Predicate:
     if not isinstance(path, str) or not path or not isinstance(op, str):
         raise DomainError(f"Domain() invalid item in domain: {[path, op, value]!r}")
     op = op.lower()
-    field, _, rest = path.partition(".")
-    if rest:
-        return _through(field, _condition(rest, op, value))
+    field, _, subpath = path.partition(".")
+    if subpath:
+        return _through(field, _condition(subpath, op, value))
     if op in _NEGATIONS:
         return _not(_condition(field, _NEGATIONS[op], value))
     if op == "=?":
@@ -112,7 +115,7 @@ def _condition(path: Any, op: Any, value: Any) -> Predicate:
         return _through(field, predicate(value))
     if op in ("=", "in"):
         listed = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
-        # ('field', '=', []) asks for what is not set, ('field', 'in', []) for nothing
+        # ('field', '=', []) matches unset values, ('field', 'in', []) nothing
         return _is_in(field, [False] if op == "=" and not listed else listed)
     if op.removeprefix("=") in ("like", "ilike"):
         return _is_like(field, op, value)
@@ -132,17 +135,17 @@ def _through(field: str, inner: Predicate) -> Predicate:
 
 def _is_in(field: str, listed: Sequence[Any]) -> Predicate:
     names = [item for item in listed if isinstance(item, str) and item]
-    wanted = frozenset(item for item in listed if item)
+    values = frozenset(item for item in listed if item)
     unset = any(not item for item in listed)
 
     def holds(record: Record) -> bool:
         kind = record.kind(field)
-        found = record.value(field)
-        if not found:
+        value = record.value(field)
+        if not value:
             return unset
-        if kind in TO_MANY and not wanted.isdisjoint(found):
+        if kind in TO_MANY and not values.isdisjoint(value):
             return True
-        if kind not in TO_MANY and found in wanted:
+        if kind not in TO_MANY and value in values:
             return True
         return kind in RELATIONAL and any(related.value("display_name") in names for related in record.related(field))
 
@@ -161,8 +164,8 @@ def _is_like(field: str, op: str, value: Any) -> Predicate:
     def holds(record: Record) -> bool:
         if record.kind(field) in RELATIONAL:
             return any(pattern.fullmatch(related.value("display_name") or "") for related in record.related(field))
-        found = record.value(field)
-        return found is not False and found is not None and pattern.fullmatch(str(found)) is not None
+        actual = record.value(field)
+        return actual is not False and actual is not None and pattern.fullmatch(str(actual)) is not None
 
     return holds
 
@@ -179,21 +182,21 @@ def _like_pattern(like: str, *, ignore_case: bool) -> re.Pattern[str]:
 
 
 def _compares(field: str, compare: Callable[[Any, Any], bool], value: Any) -> Predicate:
-    # against a time, a day alone means its end in `>` and `<=`
-    late = f"{value} 23:59:59" if compare in (operator.gt, operator.le) and _is_day(value) else value
+    # compared with a timestamp, a date stands for its last second in `>` and `<=`
+    end_of_day = f"{value} 23:59:59" if compare in (operator.gt, operator.le) and _is_day(value) else value
 
     def holds(record: Record) -> bool:
-        found, bound, kind = record.value(field), value, record.kind(field)
+        actual, bound, kind = record.value(field), value, record.kind(field)
         if kind in _WITHOUT_ORDER_WHEN_UNSET:
-            if _unset(found) or _unset(bound):
+            if _unset(actual) or _unset(bound):
                 return False
-            bound = late if kind == "datetime" else bound
-        elif isinstance(found, str) or isinstance(bound, str):
-            found, bound = found or "", bound or ""
+            bound = end_of_day if kind == "datetime" else bound
+        elif isinstance(actual, str) or isinstance(bound, str):
+            actual, bound = actual or "", bound or ""
         else:
-            found, bound = found or 0, bound or 0
+            actual, bound = actual or 0, bound or 0
         try:
-            return compare(found, bound)
+            return compare(actual, bound)
         except TypeError:
             return False
 

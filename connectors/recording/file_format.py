@@ -1,4 +1,4 @@
-"""The file of a recording: one JSON object, compressed with xz unless the name ends with `.json`.
+"""File format of recordings: one JSON object, compressed with xz unless the name ends with `.json`.
 
     {"format": 1,
      "server": {"series": "19.0", "database": "live"},
@@ -7,8 +7,8 @@
      "available": [{"model": "res.partner", "display_name": "Contact"}, …],
      "denied": {"ir.ui.view": ["Role / Administrator"], …}}
 
-`fields` is what `fields_get` said, `available` what `ir.model.get_available_models` said, `denied` which tables the
-recording's user could not read, with the groups that could.
+`fields` has the results of `fields_get` by model, `available` the result of `ir.model.get_available_models`, `denied`
+the tables that the recording user may not read, with the groups that grant access.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from fbs_worker.core.errors import RecordingError
 
 FORMAT: Final = 1
 _XZ_MAGIC: Final = b"\xfd7zXZ\x00"
-_HINT_ANEW: Final = "Make it anew with `fbs record FILE`, or copy it again."
+_HINT_AGAIN: Final = "Record it again with `fbs record FILE`, or copy the file again."
 
 FieldsOfModels = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
@@ -39,8 +39,8 @@ class RecordedTable:
     """The recorded rows of one model.
 
     Attributes:
-        columns: the recorded fields, `id` among them.
-        rows: a value per column. A many2one is an id (or `[id, name]`) or False, other relations lists of ids.
+        columns: the recorded fields, including `id`.
+        rows: a value per column. A many2one is an id (or `[id, name]`) or False; other relations are lists of ids.
     """
 
     columns: Sequence[str]
@@ -49,15 +49,15 @@ class RecordedTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """What a recording holds; see this module for the file.
+    """The content of a recording.
 
     Attributes:
         series: the recorded server's series.
-        database: its database.
+        database: the recorded database.
         tables: recorded tables by model.
-        fields: what `fields_get` said, by model.
-        available: what `get_available_models` said.
-        denied: groups that may read a table, by the models of tables that could not be read.
+        fields: results of `fields_get`, by model.
+        available: result of `get_available_models`.
+        denied: groups that grant access, by model of each denied table.
     """
 
     series: str
@@ -77,15 +77,15 @@ def write_recording(
     available: Sequence[Mapping[str, str]] = (),
     denied: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Write a recording; a file of that name is replaced at once, when the new one is complete.
+    """Write a recording; an existing file is replaced atomically.
 
     Args:
         path: the file; compressed unless its name ends with `.json`.
-        server: the server that was read; its URL is left out.
+        server: the recorded server; its URL is not written.
         tables: recorded tables by model.
-        fields: what `fields_get` said, by model.
-        available: what `get_available_models` said.
-        denied: groups that may read a table, by the models of tables that could not be read.
+        fields: results of `fields_get`, by model.
+        available: result of `get_available_models`.
+        denied: groups that grant access, by model of each denied table.
 
     Raises:
         RecordingError: the file cannot be written.
@@ -104,20 +104,26 @@ def write_recording(
     if path.suffix != ".json":
         content = lzma.compress(content, preset=lzma.PRESET_EXTREME | 6)
     if path.is_dir():
-        raise RecordingError(f"{path} is a folder.", hint="Name a file, e.g. odoo.json.xz in it.")
+        raise RecordingError(f"{path} is a folder.", hint="Use the name of a file, e.g. odoo.json.xz in that folder.")
     try:
         _replace(path, content)
     except OSError as exc:
         raise RecordingError(
-            f"The recording {path} cannot be written: {exc.strerror or exc}.", hint="Name a file in a folder of yours."
+            f"The recording {path} cannot be written: {exc.strerror or exc}.", hint="Use a file in a writable folder."
         ) from exc
 
 
 def read_recording(path: Path) -> Recording:
     """Read a recording.
 
+    Args:
+        path: the file, compressed or not.
+
+    Returns:
+        Its content.
+
     Raises:
-        RecordingError: it is not there, damaged, not a recording, or of another format.
+        RecordingError: the file is missing, damaged, not a recording, or of another format version.
     """
     try:
         content = path.read_bytes()
@@ -128,48 +134,48 @@ def read_recording(path: Path) -> Recording:
             f"The recording {path} cannot be read: {exc.strerror or exc}.", hint="Check the name after `recording:`."
         ) from exc
     try:
-        told = orjson.loads(lzma.decompress(content) if content.startswith(_XZ_MAGIC) else content)
+        document = orjson.loads(lzma.decompress(content) if content.startswith(_XZ_MAGIC) else content)
     except (lzma.LZMAError, orjson.JSONDecodeError, EOFError) as exc:
-        raise RecordingError(f"The recording {path} is damaged.", hint=_HINT_ANEW) from exc
-    if not isinstance(told, dict) or "format" not in told:
-        raise RecordingError(f"{path} is not a recording of an Odoo.", hint=_HINT_ANEW)
-    if told["format"] != FORMAT:
+        raise RecordingError(f"The recording {path} is damaged.", hint=_HINT_AGAIN) from exc
+    if not isinstance(document, dict) or "format" not in document:
+        raise RecordingError(f"{path} is not a recording of an Odoo.", hint=_HINT_AGAIN)
+    if document["format"] != FORMAT:
         raise RecordingError(
-            f"The recording {path} has format {told['format']!r}; this version reads {FORMAT}.", hint=_HINT_ANEW
+            f"The recording {path} has format {document['format']!r}; this version reads {FORMAT}.", hint=_HINT_AGAIN
         )
     try:
-        return _recording_of(told)
+        return _recording_of(document)
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
-        raise RecordingError(f"The recording {path} is incomplete.", hint=_HINT_ANEW) from exc
+        raise RecordingError(f"The recording {path} is incomplete.", hint=_HINT_AGAIN) from exc
 
 
-def _recording_of(told: Mapping[str, Any]) -> Recording:
+def _recording_of(document: Mapping[str, Any]) -> Recording:
     return Recording(
-        series=str(told["server"]["series"]),
-        database=str(told["server"]["database"]),
-        tables={model: _table_of(table) for model, table in told["tables"].items()},
-        fields={model: dict(fields) for model, fields in told.get("fields", {}).items()},
-        available=list(told.get("available", ())),
-        denied={model: list(groups) for model, groups in told.get("denied", {}).items()},
+        series=str(document["server"]["series"]),
+        database=str(document["server"]["database"]),
+        tables={model: _table_of(table) for model, table in document["tables"].items()},
+        fields={model: dict(fields) for model, fields in document.get("fields", {}).items()},
+        available=list(document.get("available", ())),
+        denied={model: list(groups) for model, groups in document.get("denied", {}).items()},
     )
 
 
-def _table_of(told: Mapping[str, Any]) -> RecordedTable:
-    table = RecordedTable(columns=list(told["columns"]), rows=list(told["rows"]))
+def _table_of(document: Mapping[str, Any]) -> RecordedTable:
+    table = RecordedTable(columns=list(document["columns"]), rows=list(document["rows"]))
     if "id" not in table.columns or any(len(row) != len(table.columns) for row in table.rows):
-        raise ValueError("columns and rows do not fit together")
+        raise ValueError("a row has more or fewer values than there are columns")
     return table
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Put the content in the place of the file, so that a reader sees the old or the new one, never a part."""
+    """Replace the file atomically: a concurrent reader sees the old or the new content."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o644)  # mkstemp makes it 0600; a recording holds no secret, and is made to be handed on
+        Path(name).chmod(0o644)  # mkstemp creates it with 0600; a recording has no secrets and is meant to be shared
         Path(name).replace(path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):

@@ -1,7 +1,8 @@
-"""Writes a recording of an Odoo: every table that a read looks at, whole, for every domain.
+"""Record an Odoo: all rows of every table that a read needs, for all domains.
 
-A recording holds names, types, relations, states, buttons with their conditions, versions and dates: no help texts, no
-view sources, no code, no business data. What the user may not read is recorded as denied, so that the replay denies it.
+A recording contains names, types, relations, states, buttons with their conditions, versions and dates; no help texts,
+view sources, code or business data. Tables that the user may not read are recorded as denied, and the replay denies
+them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from fbs_worker.core.errors import OdooAccessDenied, OdooModelMissing
 from fbs_worker.core.progress import Progress
 
 _BY_INVERSE: Final = frozenset({"dependencies_id"})
-"""Relations that a replay finds from the other side; Odoo is slow to list them."""
+"""Relations that a replay derives from their inverse field; Odoo lists them slowly."""
 
 
 def record(
@@ -28,18 +29,18 @@ def record(
     """Record an Odoo.
 
     Args:
-        transport: an open transport to it.
-        path: the file to write; `.json.xz`, or `.json` for one that is not compressed.
-        page_size: rows of Odoo per call.
-        lang: the language of labels.
-        progress: told the tables one by one.
+        transport: an open transport.
+        path: the file to write: `.json.xz`, or `.json` for an uncompressed file.
+        page_size: maximum rows per call.
+        lang: language of labels.
+        progress: receives the steps and each table.
 
     Returns:
-        `path`, `bytes` (the file's size), `rows` by table, `denied` (groups that would help, by table), `calls`.
+        `path`, `bytes` (size of the file), `rows` by table, `denied` (groups that grant access, by table), `calls`.
 
     Raises:
         RecordingError: the file cannot be written.
-        FBSError: Odoo cannot be read.
+        FBSError: a call of Odoo failed.
     """
     reader = Reader(transport, page_size=page_size, lang=lang)
     denied: dict[str, list[str]] = {}
@@ -52,7 +53,7 @@ def record(
         except OdooAccessDenied as exc:
             denied[table.model] = list(exc.context.get("groups") or [])
         except OdooModelMissing:
-            pass  # a table of a module that is not installed: the replay has none either
+            pass  # the table's module is not installed
         progress.advance(1, message=table.model)
     available, fields = _described(reader, progress) if FIELDS in denied or MODELS in denied else ([], {})
     progress.step("writing")
@@ -70,19 +71,19 @@ def _probe(reader: Reader) -> None:
     try:
         reader.probe(list(TABLES))
     except OdooAccessDenied:
-        return  # each table is asked for its columns by itself then
+        return  # the columns of each table are read by a call of its own
 
 
 def _table(reader: Reader, table: Table) -> RecordedTable:
-    has = reader.columns(table.model)
-    if not has:
-        raise OdooModelMissing(f"There is no {table.model}.")
+    existing = reader.columns(table.model)
+    if not existing:
+        raise OdooModelMissing(f"This Odoo has no model {table.model}.")
     columns = [
         "id",
         *(
             name
             for name in (*table.columns, *table.optional, *table.recorded)
-            if name in has and name not in _BY_INVERSE
+            if name in existing and name not in _BY_INVERSE
         ),
     ]
     context = {"active_test": False} if table.archived else {}
@@ -95,13 +96,13 @@ def _table(reader: Reader, table: Table) -> RecordedTable:
 
 
 def _plain(value: Any) -> Any:
-    """A value as a recording keeps it: a many2one that was read with its name is its id alone."""
+    """Reduce a many2one with display name to its id."""
     is_pair = isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2
     return related_id(value) if is_pair and isinstance(value[1], str) else value
 
 
 def _described(reader: Reader, progress: Progress) -> tuple[list[dict[str, str]], dict[str, dict[str, dict[str, Any]]]]:
-    """The models that a user without access rights may read, and what `fields_get` says of each and of our tables."""
+    """For a user without access rights: the readable models, and `fields_get` of each and of `TABLES`."""
     available = reader.available_models()
     progress.step("fields")
     fields: dict[str, dict[str, dict[str, Any]]] = {}
@@ -109,6 +110,6 @@ def _described(reader: Reader, progress: Progress) -> tuple[list[dict[str, str]]
         try:
             fields[model] = reader.described(model, DESCRIBED)
         except (OdooAccessDenied, OdooModelMissing):
-            continue  # the replay has no fields of it, and says so
+            continue  # the replay reports the missing description
         progress.advance(1, message=model)
     return available, fields

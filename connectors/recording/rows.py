@@ -1,4 +1,4 @@
-"""The rows of a recording, looked at as Odoo's records are: values, types, and ways from one table to another."""
+"""Recorded rows with the interface of Odoo's records: field values, field types, relations between tables."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _DESCRIBING: Final = {
         )
     },
 }
-"""Columns of `ir.model.fields`, and what `fields_get` calls them."""
-_HINT_RECORD: Final = "Record the Odoo anew with `fbs record FILE`, or ask a running Odoo."
+"""Columns of `ir.model.fields`, and the attributes of `fields_get` for them."""
+_HINT_RECORD: Final = "Record the Odoo again with `fbs record FILE`, or set ODOO_URL to a running Odoo."
 
 
 class RecordedDatabase:
     """All tables of a recording.
 
     Args:
-        recording: what was recorded.
+        recording: the recording.
     """
 
     def __init__(self, recording: Recording) -> None:
@@ -48,7 +48,7 @@ class RecordedDatabase:
         """The rows of a model.
 
         Raises:
-            RecordingError: the recorded server has the model, but its rows were not recorded.
+            RecordingError: the recording has the model, but not its rows.
             OdooModelMissing: the recorded server has no such model.
         """
         if model not in self._tables:
@@ -60,14 +60,14 @@ class RecordedDatabase:
         return self._tables[model]
 
     def has_rows(self, model: str) -> bool:
-        """Whether rows of that model were recorded."""
+        """Whether the recording has rows of a model."""
         return model in self.recording.tables
 
     def check_known(self, model: str) -> None:
-        """Make sure that the recorded server has a model.
+        """Check that the recorded server has a model.
 
         Raises:
-            OdooModelMissing: it has not.
+            OdooModelMissing: the server has no such model.
         """
         if model not in self._known:
             raise OdooModelMissing(
@@ -77,7 +77,7 @@ class RecordedDatabase:
             )
 
     def available(self) -> list[dict[str, str]]:
-        """What `get_available_models` says: recorded as such, else every lasting model that was recorded."""
+        """Result of `get_available_models`: the recorded one, else all recorded models that are not transient."""
         recorded = self.recording.available
         if recorded or not self.has_rows(_MODELS):
             return [dict(entry) for entry in recorded]
@@ -88,7 +88,7 @@ class RecordedDatabase:
         ]
 
     def fields(self, model: str) -> Mapping[str, Mapping[str, Any]]:
-        """What `fields_get` says of a model: recorded as such, else made of its rows in `ir.model.fields`."""
+        """Result of `fields_get`: the recorded one, else derived from the rows of `ir.model.fields`."""
         return self.recording.fields.get(model) or self._described.get(model, {})
 
     @cached_property
@@ -104,21 +104,21 @@ class RecordedDatabase:
         if not self.has_rows(_FIELDS):
             return {}
         rows = self.rows(_FIELDS)
-        found = {column: name for column, name in _DESCRIBING.items() if column in rows.columns}
+        attributes = {column: name for column, name in _DESCRIBING.items() if column in rows.columns}
         described: dict[str, dict[str, dict[str, Any]]] = {}
         for record in rows:
-            facts = {name: value for column, name in found.items() if (value := record.raw(column)) is not False}
+            facts = {name: value for column, name in attributes.items() if (value := record.raw(column)) is not False}
             described.setdefault(record.raw("model"), {})[record.raw("name")] = facts
         return described
 
 
 class RecordedRows:
-    """The rows of one model, in the order in which they were recorded."""
+    """The rows of one model, in recorded order."""
 
     def __init__(self, database: RecordedDatabase, model: str, table: RecordedTable) -> None:
         self.database = database
         self.model = model
-        self.columns: Mapping[str, int] = {name: place for place, name in enumerate(table.columns)}
+        self.columns: Mapping[str, int] = {name: index for index, name in enumerate(table.columns)}
         self._rows = table.rows
         self._facts: dict[str, Mapping[str, Any]] = {}
         self._inverses: dict[str, dict[int, list[int]]] = {}
@@ -130,30 +130,30 @@ class RecordedRows:
         return len(self._rows)
 
     def with_ids(self, ids: Iterable[int]) -> list[RecordedRecord]:
-        """The recorded rows of some ids, in the order of the ids."""
+        """The recorded rows with given ids, in the order of the ids."""
         return [RecordedRecord(self, self._by_id[number]) for number in ids if number in self._by_id]
 
-    def leading_to(self, field: str, number: int) -> list[int]:
-        """The ids of the rows whose many2one `field` is `number`."""
+    def referring_to(self, field: str, number: int) -> list[int]:
+        """The ids of the rows whose many2one `field` is the id `number`."""
         if field not in self._inverses:
-            found: dict[int, list[int]] = {}
+            inverse: dict[int, list[int]] = {}
             for record in self:
-                found.setdefault(record.value(field), []).append(record.id)
-            self._inverses[field] = found
+                inverse.setdefault(record.value(field), []).append(record.id)
+            self._inverses[field] = inverse
         return self._inverses[field].get(number, [])
 
     def facts(self, field: str) -> Mapping[str, Any]:
-        """Type and relation of a field that the rows have a value for.
+        """Type and relation of a recorded or computed field.
 
         Raises:
             DomainError: the recorded server has no such field.
-            RecordingError: it has, but its values were not recorded.
+            RecordingError: the server has the field, but the recording lacks its values.
         """
         if field not in self._facts:
-            self._facts[field] = self._find_facts(field)
+            self._facts[field] = self._look_up_facts(field)
         return self._facts[field]
 
-    def _find_facts(self, field: str) -> Mapping[str, Any]:
+    def _look_up_facts(self, field: str) -> Mapping[str, Any]:
         described = self.database.fields(self.model)
         facts = described.get(field, {})
         if field in self.columns:
@@ -168,12 +168,12 @@ class RecordedRows:
 
     @cached_property
     def _by_id(self) -> Mapping[int, Sequence[Any]]:
-        place = self.columns["id"]
-        return {row[place]: row for row in self._rows}
+        index = self.columns["id"]
+        return {row[index]: row for row in self._rows}
 
 
 class RecordedRecord:
-    """One row, as `domain_filter.Record` says."""
+    """One row, as `domain_filter.Record`."""
 
     __slots__ = ("_row", "rows")
 
@@ -188,65 +188,67 @@ class RecordedRecord:
         return number
 
     def raw(self, column: str) -> Any:
-        """What stands in a column, as it was recorded."""
+        """The recorded value of a column, unconverted."""
         return self._row[self.rows.columns[column]]
 
     def kind(self, field: str) -> str:
-        """The field's type."""
+        """The type of a field."""
         return str(self.rows.facts(field)["type"])
 
     def value(self, field: str) -> Any:
-        """The field's value: a many2one is an id or False, a one2many or many2many a list of ids."""
-        place = self.rows.columns.get(field)
-        if place is None or (field == "count" and self.rows.model == _MODELS):
+        """The value of a field: an id or False for a many2one, a list of ids for a one2many or many2many."""
+        index = self.rows.columns.get(field)
+        if index is None or (field == "count" and self.rows.model == _MODELS):
             return self._computed(field)
-        found = self._row[place]
-        if found is None:
+        value = self._row[index]
+        if value is None:
             return False
-        if not isinstance(found, list | tuple):
-            return found
-        kind = self.kind(field)
-        return found[0] if kind == "many2one" else list(found)
+        if not isinstance(value, list | tuple):
+            return value
+        return value[0] if self.kind(field) == "many2one" else list(value)
 
     def related(self, field: str, *, complete: bool = False) -> list[RecordedRecord]:
-        """The recorded rows that a relational field leads to.
+        """The recorded rows that a relational field refers to.
 
         Args:
-            field: which field.
-            complete: each of them must have been recorded.
+            field: the field.
+            complete: require all of them.
+
+        Returns:
+            The rows, in the order of the ids.
 
         Raises:
-            RecordingError: one was not, or none of their table were.
+            RecordingError: the recording lacks the table, or one of the rows and `complete` is set.
         """
         value = self.value(field)
         ids = value if self.kind(field) in TO_MANY else [value] if value else []
-        found = self._comodel(field).with_ids(ids) if ids else []
-        if complete and len(found) < len(ids):
+        rows = self._comodel(field).with_ids(ids) if ids else []
+        if complete and len(rows) < len(ids):
             raise RecordingError(
-                f"This recording lacks rows of {self.comodel(field)} that {self.rows.model} leads to.",
+                f"This recording lacks rows of {self.comodel(field)} that {self.rows.model} refers to.",
                 hint=_HINT_RECORD,
             )
-        return found
+        return rows
 
     def related_name(self, field: str) -> str:
-        """The display name of what a many2one leads to."""
-        found = self.raw(field)
-        if isinstance(found, list | tuple):
-            return str(found[1])
+        """The display name of the record that a many2one refers to."""
+        value = self.raw(field)
+        if isinstance(value, list | tuple):
+            return str(value[1])
         relation = str(self.rows.facts(field).get("relation", ""))
-        records = self._comodel(field).with_ids([found]) if self.rows.database.has_rows(relation) else []
-        return str(records[0].value("display_name")) if records else f"{relation},{found}"
+        records = self._comodel(field).with_ids([value]) if self.rows.database.has_rows(relation) else []
+        return str(records[0].value("display_name")) if records else f"{relation},{value}"
 
     def comodel(self, field: str) -> str:
-        """The model that a relational field leads to.
+        """The model that a relational field refers to.
 
         Raises:
-            RecordingError: the recording does not say.
+            RecordingError: the recording lacks the field's relation.
         """
         relation = self.rows.facts(field).get("relation")
         if not relation:
             raise RecordingError(
-                f"This recording does not say where {field} of {self.rows.model} leads.", hint=_HINT_RECORD
+                f"This recording lacks the relation of {field} of {self.rows.model}.", hint=_HINT_RECORD
             )
         return str(relation)
 
@@ -261,4 +263,4 @@ class RecordedRecord:
         if field == "count":
             database, model = self.rows.database, self.raw("model")
             return len(database.rows(model)) if database.has_rows(model) else 0
-        return self._comodel(field).leading_to(str(facts["relation_field"]), self.id)
+        return self._comodel(field).referring_to(str(facts["relation_field"]), self.id)

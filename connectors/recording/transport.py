@@ -1,8 +1,8 @@
-"""Transport that replays a recording: a small Odoo that only reads.
+"""Replay transport: a read-only Odoo in memory, backed by a recording.
 
-It answers `search`, `search_read`, `search_count`, `read`, `web_search_read`, `read_group` and `formatted_read_group`
-(of a whole domain), `fields_get` and `ir.model.get_available_models`, in the shapes of Odoo's answers. Rows that are
-not ordered keep the order in which they were recorded.
+Supported methods, with the results of Odoo: `search`, `search_read`, `search_count`, `read`, `web_search_read`,
+`read_group` and `formatted_read_group` (without grouping fields), `fields_get` and `ir.model.get_available_models`.
+Without an order, rows are in recorded order.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ METHODS_SINCE: Final[Mapping[str, tuple[int, int]]] = {
     "web_search_read": (17, 0),
     "formatted_read_group": (19, 0),
 }
-"""Methods that older series do not have, or (`web_search_read`) not with these arguments."""
+"""First series of methods that older ones lack, or (`web_search_read`) have with other arguments."""
 
-_HINT_ASK: Final = "Ask a running Odoo: set ODOO_URL to its address."
+_HINT_LIVE: Final = "Set ODOO_URL to a running Odoo."
 
 _AGGREGATES: Final[Mapping[str, Callable[[list[Any]], Any]]] = {
     "max": lambda values: max(values, default=False),
@@ -38,10 +38,10 @@ _AGGREGATES: Final[Mapping[str, Callable[[list[Any]], Any]]] = {
 
 
 class RecordingTransport:
-    """Answers model calls from a recording, as `fbs_worker.connectors.base.Transport` says.
+    """A `fbs_worker.connectors.base.Transport` that answers model calls from a recording.
 
     Args:
-        path: the recording's file.
+        path: the file of the recording.
 
     Raises:
         RecordingError: the recording is missing or damaged.
@@ -57,7 +57,7 @@ class RecordingTransport:
             pair = (int(major), int(minor or 0))
         except ValueError:
             raise RecordingError(
-                f"The recording {path} names no series of Odoo.", hint="Make it anew with `fbs record FILE`."
+                f"The recording {path} has no valid series of Odoo.", hint="Record it again with `fbs record FILE`."
             ) from None
         self._server = ServerInfo(
             series=recording.series, major=pair, url=f"recording:{path.name}", database=recording.database
@@ -65,25 +65,27 @@ class RecordingTransport:
 
     @property
     def server(self) -> ServerInfo:
-        """Which server was recorded."""
+        """The recorded server."""
         return self._server
 
     @property
     def clock(self) -> str:
-        """Unknown: a recording stands still."""
+        """Always empty: a recording has no clock."""
         return ""
 
     @property
     def calls(self) -> int:
-        """How many model calls were made."""
+        """Number of model calls made."""
         return self._calls
 
     def call(self, model: str, method: str, *, ids: list[int] | None = None, **arguments: Any) -> Any:
         """Answer a call by named arguments; see `fbs_worker.connectors.base.Transport.call`.
 
         Raises:
-            OdooModelMissing, OdooAccessDenied, OdooCallFailed: as the recorded server would have.
-            RecordingError: the recording does not hold what is asked for.
+            OdooModelMissing: the recorded server has no such model, or its series no such method.
+            OdooAccessDenied: the table was denied to the recording user.
+            OdooCallFailed: an argument or the domain is not valid.
+            RecordingError: the recording lacks the requested data, or the replay does not support the call.
         """
         self._calls += 1
         context = CallContext(url=self._server.url, database=self._server.database, model=model, method=method)
@@ -92,8 +94,8 @@ class RecordingTransport:
         self._database.check_known(model)
         answer = self._describing.get(method) or self._reading.get(method)
         if answer is None or (method == "get_available_models" and model != "ir.model"):
-            told = f"This recording cannot answer {model}.{method}."
-            raise RecordingError(told, hint=_HINT_ASK, model=model, method=method)
+            message = f"This recording cannot answer {model}.{method}."
+            raise RecordingError(message, hint=_HINT_LIVE, model=model, method=method)
         if method in self._reading and model in self._denied:
             raise access_denied(self._denied[model], context)
         given = arguments if ids is None else {"ids": ids, **arguments}
@@ -107,7 +109,7 @@ class RecordingTransport:
             raise odoo_error("builtins.ValueError", str(exc), context) from None
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: a recording has no connection."""
 
     @property
     def _describing(self) -> Mapping[str, Callable[..., Any]]:
@@ -135,7 +137,7 @@ class RecordingTransport:
     ) -> dict[str, dict[str, Any]]:
         described = self._database.fields(model)
         if not described:
-            raise RecordingError(f"This recording does not describe the fields of {model}.", hint=_HINT_ASK)
+            raise RecordingError(f"This recording has no description of the fields of {model}.", hint=_HINT_LIVE)
         return {
             name: {key: value for key, value in facts.items() if not attributes or key in attributes}
             for name, facts in described.items()
@@ -238,7 +240,7 @@ class RecordingTransport:
         domain: Sequence[Any],
         fields: Sequence[str],
         groupby: Sequence[str] = (),
-        lazy: bool = True,  # noqa: ARG002  without a group there is nothing to be lazy about
+        lazy: bool = True,  # noqa: ARG002  irrelevant without grouping
         context: Mapping[str, Any] | None = None,
     ) -> list[dict[str, Any]]:
         found = self._whole_group(model, domain, groupby, context)
@@ -251,7 +253,7 @@ class RecordingTransport:
         self, model: str, domain: Sequence[Any], groupby: Sequence[str], context: Mapping[str, Any] | None
     ) -> list[RecordedRecord]:
         if groupby:
-            raise RecordingError("This recording cannot group by a field.", hint=_HINT_ASK)
+            raise RecordingError("This recording cannot group by a field.", hint=_HINT_LIVE)
         return self._matching(model, domain, None, context)
 
     def _matching(
@@ -291,7 +293,7 @@ def _page(records: list[RecordedRecord], offset: int, limit: int | None) -> list
 
 
 def _orders(order: str) -> list[tuple[str, bool]]:
-    """The fields of an order with whether each goes down."""
+    """Parse an order into pairs of field and whether it is descending."""
     pieces = [piece.split() for piece in order.split(",") if piece.strip()]
     if any(len(piece) > 2 or (len(piece) == 2 and piece[1].lower() not in ("asc", "desc")) for piece in pieces):
         raise DomainError(f"Invalid order {order!r}")
@@ -299,24 +301,24 @@ def _orders(order: str) -> list[tuple[str, bool]]:
 
 
 def _sort_key(record: RecordedRecord, field: str) -> tuple[bool, Any]:
-    """Sorts as PostgreSQL does: what is not set goes last, and first in a descending order."""
+    """Sort as PostgreSQL does: unset values last, and first in descending order."""
     kind = record.kind(field)
     if kind in RELATIONAL:
-        raise RecordingError(f"This recording cannot order by the relation {field}.", hint=_HINT_ASK)
+        raise RecordingError(f"This recording cannot order by the relation {field}.", hint=_HINT_LIVE)
     value = record.value(field)
     return (True, 0) if value is False and kind != "boolean" else (False, value)
 
 
 def _nested(record: RecordedRecord, specification: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """A record as `web_read` gives it (`odoo/addons/web/models/models.py`)."""
-    told: dict[str, Any] = {"id": record.id}
-    for field, wanted in specification.items():
+    """A record in the form of `web_read` (`odoo/addons/web/models/models.py`)."""
+    values: dict[str, Any] = {"id": record.id}
+    for field, nested in specification.items():
         value = record.value(field)
-        if wanted.keys() - {"fields", "context"}:
-            raise RecordingError("This recording cannot order or limit what it reads along.", hint=_HINT_ASK)
-        if "fields" not in wanted or record.kind(field) not in RELATIONAL or not value:
-            told[field] = value
+        if nested.keys() - {"fields", "context"}:
+            raise RecordingError("This recording cannot order or limit nested records.", hint=_HINT_LIVE)
+        if "fields" not in nested or record.kind(field) not in RELATIONAL or not value:
+            values[field] = value
             continue
-        related = [_nested(found, wanted["fields"]) for found in record.related(field, complete=True)]
-        told[field] = related if record.kind(field) in TO_MANY else related[0]
-    return told
+        related = [_nested(other, nested["fields"]) for other in record.related(field, complete=True)]
+        values[field] = related if record.kind(field) in TO_MANY else related[0]
+    return values

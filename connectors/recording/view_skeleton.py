@@ -1,8 +1,7 @@
-"""What is left of a view in a recording: the buttons of a form's header with their conditions, its status bar, the
-fields of a graph or pivot. No layout, no texts but the buttons' labels. Pure.
+"""Reduce views to the parts that a read uses: header buttons with their conditions, status bar, fields of graphs. Pure.
 
-A recording holds each view that stands for itself combined with its extensions already: what an extension hangs on
-(any field, any group of the layout) is just what a skeleton leaves out.
+A recording contains each primary view combined with its extensions: the layout nodes that extensions attach to are not
+part of a skeleton. The only texts are the labels of buttons.
 """
 
 from __future__ import annotations
@@ -17,20 +16,23 @@ from fbs_worker.connectors.reader import Row
 from fbs_worker.connectors.sections import view_of_row
 from fbs_worker.connectors.views import STATUSBAR, Views
 
-_KEPT: Final = {
+_ATTRIBUTES: Final = {
     "button": ("name", "type", "string", "invisible", "groups", "states", "attrs"),
     "field": ("name", "type", "interval", "invisible", "groups", "widget", "statusbar_visible"),
     "graph": ("type", "string"),
     "pivot": ("string",),
 }
-_KEPT_ELSEWHERE: Final = ("invisible", "groups", "states", "attrs")
+_OTHER_ATTRIBUTES: Final = ("invisible", "groups", "states", "attrs")
 
 
 def skeleton(tree: Element) -> str:
-    """A combined view reduced to what a read makes use of; reading it gives the same as reading the view.
+    """Reduce a combined view; reading the skeleton gives the same result as reading the view.
 
     Args:
-        tree: the combined view; it is not changed.
+        tree: the combined view; not changed.
+
+    Returns:
+        The XML text of the skeleton.
     """
     root = _shell(tree)
     if tree.tag == "form":
@@ -41,15 +43,18 @@ def skeleton(tree: Element) -> str:
 
 
 def skeletons(rows: Iterable[Row]) -> Iterator[Row]:
-    """Rows of `ir.ui.view` as a recording keeps them: each view that stands for itself, combined and reduced.
+    """Convert rows of `ir.ui.view` for a recording: primary views, combined and reduced.
 
     Args:
-        rows: every form, graph and pivot of a server.
+        rows: all forms, graphs and pivots of a server.
+
+    Yields:
+        A row per primary view.
     """
-    read = [(row, view_of_row(row)) for row in rows]
+    pairs = [(row, view_of_row(row)) for row in rows]
     views = Views()
-    views.add([view for _, view in read])
-    for row, view in read:
+    views.add([view for _, view in pairs])
+    for row, view in pairs:
         if not view.primary:
             continue
         tree = views.combined(view)
@@ -67,10 +72,10 @@ def _of_form(node: Element, *, in_header: bool) -> Iterator[Element]:
             if in_header and child.get("name"):
                 yield _button(child)
             continue
-        inside = list(_of_form(child, in_header=in_header or child.tag == "header"))
-        if inside:
+        children = list(_of_form(child, in_header=in_header or child.tag == "header"))
+        if children:
             shell = _shell(child)
-            shell.extend(inside)
+            shell.extend(children)
             yield shell
 
 
@@ -84,9 +89,9 @@ def _button(node: Element) -> Element:
 
 def _shell(node: Element) -> Element:
     shell = etree.Element(node.tag)
-    for name in _KEPT.get(node.tag, _KEPT_ELSEWHERE):
+    for name in _ATTRIBUTES.get(node.tag, _OTHER_ATTRIBUTES):
         value = node.get(name)
         if value:
-            # conditions are often written over several lines
+            # conditions often span several lines
             shell.set(name, " ".join(value.split()))
     return shell

@@ -202,9 +202,9 @@ def test_a_fingerprint_of_another_version_or_with_a_question_that_fails_counts_a
         OdooConnector(Changed(odoo, fail_at=1)).unchanged(told)
 
 
-@pytest.mark.parametrize(("later", "settled"), [(1, True), (0, False), (-1, False)])
-def test_a_fingerprint_is_settled_once_its_newest_date_has_passed(
-    odoo: RecordingTransport, later: int, settled: bool
+@pytest.mark.parametrize(("later", "conclusive"), [(1, True), (0, False), (-1, False)])
+def test_a_fingerprint_is_conclusive_once_its_newest_date_has_passed(
+    odoo: RecordingTransport, later: int, conclusive: bool
 ) -> None:
     snapshot = OdooConnector(odoo).read(load_domain("hr"))
     list(snapshot)
@@ -219,14 +219,14 @@ def test_a_fingerprint_is_settled_once_its_newest_date_has_passed(
     snapshot = OdooConnector(at).read(load_domain("hr"))
     list(snapshot)
     assert snapshot.fingerprint is not None
-    assert snapshot.fingerprint["settled"] is settled
-    assert OdooConnector(at).unchanged(snapshot.fingerprint) is settled
+    assert snapshot.fingerprint["settled"] is conclusive
+    assert OdooConnector(at).unchanged(snapshot.fingerprint) is conclusive
 
 
 def test_a_server_without_dates_has_a_fingerprint_too() -> None:
     empty = Fingerprint()
-    empty.saw_table("ir.module.module", [])
-    assert empty.told()["structure_since"] == "1970-01-01 00:00:00"
+    empty.add_table("ir.module.module", [])
+    assert empty.to_dict()["structure_since"] == "1970-01-01 00:00:00"
 
 
 def test_a_recording_of_a_recording_reads_the_same(odoo: RecordingTransport, tmp_path: Path) -> None:

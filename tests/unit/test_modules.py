@@ -61,7 +61,7 @@ def test_the_module_that_the_others_stand_on_defines_a_model() -> None:
 
 def test_modules_that_depend_on_one_another_end() -> None:
     graph = ModuleGraph.for_domain([module("a", "b"), module("b", "a")], load_domain("generic"))
-    assert graph.below("a") == {"a", "b"}
+    assert graph.dependencies("a") == {"a", "b"}
 
 
 def test_the_installed_version_counts_and_odoos_column_names_are_the_wrong_way_round() -> None:

@@ -6,7 +6,7 @@ from fbs_worker.catalogue.model import DiscoveryType
 from fbs_worker.connectors.arch import parse
 from fbs_worker.connectors.modules import Module, ModuleGraph
 from fbs_worker.connectors.normalise import Normaliser, WorkflowFacts, field_definition, workflow_definition
-from fbs_worker.connectors.views import Form, header_buttons, statusbar_fields
+from fbs_worker.connectors.transitions import Form, header_buttons, statusbar_fields
 from fbs_worker.domains import load_domain
 
 SOURCE = {"url": "http://odoo.example", "database": "db", "series": "19.0"}

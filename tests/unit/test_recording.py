@@ -106,7 +106,7 @@ class TestFile:
             (b'{"format": 1, "server": {"series": "19.0", "database": "x"}, "tables": []}', "incomplete"),
             (GOOD.replace(b'"tables":{}', b'"tables":{"a":{"columns":["id","b"],"rows":[[1]]}}'), "incomplete"),
             (GOOD.replace(b'"tables":{}', b'"tables":{"a":{"columns":["b"],"rows":[[1]]}}'), "incomplete"),
-            (GOOD.replace(b"19.0", b"new"), "names no series"),
+            (GOOD.replace(b"19.0", b"new"), "has no valid series"),
         ],
     )
     def test_what_is_not_a_good_one(self, tmp_path: Path, content: bytes, told: str) -> None:

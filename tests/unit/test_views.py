@@ -6,7 +6,8 @@ import pytest
 
 from fbs_worker.connectors.arch import parse
 from fbs_worker.connectors.recording.view_skeleton import skeleton
-from fbs_worker.connectors.views import View, Views, chart, default_form, header_buttons, statusbar_fields, transitions
+from fbs_worker.connectors.transitions import default_form, header_buttons, statusbar_fields, transitions
+from fbs_worker.connectors.views import View, Views, chart
 
 STATES = ["draft", "sent", "sale", "cancel"]
 
