@@ -43,7 +43,7 @@ from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import new_key
 from fbs_worker.jobs.app import make_app
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.ops.local.embedded.postgres import postgres_binaries
+from fbs_worker.ops.local.embedded.wheels import postgres_binaries
 from fbs_worker.ops.local.programs import Program
 from fbs_worker.ops.local.state import database_url
 from fbs_worker.web.api.tokens import Entry, new_token

@@ -32,7 +32,7 @@ from fbs_worker.core.settings import Settings
 from fbs_worker.domains import load_domain
 from fbs_worker.jobs.app import make_app
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
-from fbs_worker.ops.local.embedded.postgres import postgres_binaries
+from fbs_worker.ops.local.embedded.wheels import postgres_binaries
 from fbs_worker.ops.local.state import database_url
 from fbs_worker.schema import create as ddl
 from fbs_worker.schema.definition import define

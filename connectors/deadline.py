@@ -9,9 +9,21 @@ from __future__ import annotations
 import io
 import socket
 import time
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 import urllib3.connection
+
+TRIED: Final = ("urllib3>=2.2,<3",)
+
+UPSTREAM: Final[Mapping[str, str]] = {
+    "urllib3.connection:HTTPConnection.connect": "extended: opens the socket",
+    "urllib3.connection:HTTPConnection.sock": "replaced: the open socket; None before",
+    "urllib3.connection:HTTPConnection.timeout": "set: seconds that opening the socket may take",
+    "urllib3.connection:HTTPSConnection.connect": "extended: opens the socket with TLS",
+    "http.client:HTTPResponse.fp": "reads through sock.makefile, which is replaced",
+}
+"""The private symbols relied on, and why; `tests/unit/test_upstream_contract.py` resolves them."""
 
 CONNECT_TIMEOUT: Final = 15.0
 """Maximum seconds to open a connection, unless the timeout of the call is shorter."""

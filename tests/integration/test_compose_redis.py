@@ -10,7 +10,7 @@ import pytest
 import redis
 from ruamel.yaml import YAML
 
-from fbs_worker.ops.local.embedded.redis import _redis_executable
+from fbs_worker.ops.local.embedded.wheels import redis_executable
 
 ROOT = Path(__file__).parent.parent.parent
 PASSWORD = "a1b2c3"
@@ -25,7 +25,7 @@ def script(folder: Path) -> list[str]:
         shell,
         options,
         text.replace("dir /data", f"dir {folder}\nport 0\nunixsocket {folder}/s"),
-        _redis_executable(),
+        redis_executable(),
     ]
 
 

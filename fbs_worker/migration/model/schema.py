@@ -14,7 +14,17 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any, Final
 
-from sqlalchemy import CheckConstraint, Column, ForeignKeyConstraint, Index, Table, UniqueConstraint
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    DefaultClause,
+    ForeignKeyConstraint,
+    Index,
+    String,
+    Table,
+    UniqueConstraint,
+)
+from sqlalchemy import literal as literal_value
 from sqlalchemy.schema import CreateIndex
 from sqlalchemy.sql.elements import ClauseElement
 
@@ -30,8 +40,6 @@ FOREIGN: Final = "f"
 INDEX: Final = "i"
 CHECK: Final = "c"
 KINDS: Final = (PRIMARY, UNIQUE, FOREIGN, INDEX, CHECK)
-
-_COMPILER: Final[Any] = DIALECT.ddl_compiler(DIALECT, None)  # type: ignore[arg-type]  # it needs no statement
 
 _CAST: Final = re.compile(
     r"""::\s*("[^"]+"|[a-z_][\w.]*)(\s+(varying|precision|with(out)?\s+time\s+zone))*(\s*\([\d,\s]+\))?(\[\])*""",
@@ -235,8 +243,9 @@ def _table(table: Table) -> TableSchema:
                 named = tuple(str(column.name) for column in constraint.columns)
                 keys.append(KeySchema(kind=UNIQUE, columns=named, name=str(constraint.name or "")))
             case CheckConstraint():
-                written = _COMPILER.sql_compiler.process(constraint.sqltext, include_table=False, literal_binds=True)
-                keys.append(KeySchema(kind=CHECK, detail=written, name=str(constraint.name or "")))
+                keys.append(
+                    KeySchema(kind=CHECK, detail=_expression(constraint.sqltext), name=str(constraint.name or ""))
+                )
     keys += [_index(table, index) for index in table.indexes]
     return TableSchema(columns=columns, keys=tuple(sorted(keys, key=_order)))
 
@@ -244,8 +253,16 @@ def _table(table: Table) -> TableSchema:
 def _column(table: Table, column: Column[Any]) -> ColumnSchema:
     if column is table.autoincrement_column and column.server_default is None:
         return ColumnSchema(type=type_of(column), not_null=True, default=SERIAL)
-    default = _COMPILER.get_column_default_string(column)
+    default = None
+    if isinstance(column.server_default, DefaultClause):
+        value = column.server_default.arg
+        default = _expression(literal_value(value, String()) if isinstance(value, str) else value)
     return ColumnSchema(type=type_of(column), not_null=not column.nullable, default=default)
+
+
+def _expression(clause: ClauseElement) -> str:
+    """An expression as SQL, with literal values and bare names of columns."""
+    return str(clause.compile(dialect=DIALECT, compile_kwargs={"include_table": False, "literal_binds": True}))
 
 
 def _foreign(constraint: ForeignKeyConstraint) -> KeySchema:

@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from fastapi import Security
 from fastapi.security import HTTPBearer
-from starlette.requests import HTTPConnection, Request, cookie_parser
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -199,7 +199,7 @@ class AccessMiddleware:
             return _authenticate(self._tokens, self._wrong_tokens, token.strip(), client)
         if page or (method == "GET" and _EVENTS.fullmatch(path)):
             check_origin(headers, method, page=page)
-            principal = _session_principal(scope, headers)
+            principal = _session_principal(scope)
             if principal is not None or page:
                 return principal
         raise NotAuthenticated(_NO_TOKEN, hint=_TOKEN_HINT)
@@ -264,9 +264,9 @@ def _authenticate(tokens: Tokens, wrong: RateLimiter, token: str, client: str | 
     raise NotAuthenticated("This token is not known.", hint=_TOKEN_HINT, given=True)
 
 
-def _session_principal(scope: Scope, headers: dict[bytes, bytes]) -> Principal | None:
+def _session_principal(scope: Scope) -> Principal | None:
     resolve: SessionPrincipal | None = getattr(scope["app"].state, "session_principal", None)
-    cookie = cookie_parser(headers.get(b"cookie", b"").decode("latin-1")).get(SESSION_COOKIE)
+    cookie = HTTPConnection(scope).cookies.get(SESSION_COOKIE)
     return resolve(cookie) if resolve is not None and cookie else None
 
 

