@@ -1,4 +1,4 @@
-"""The command line: `fbs`."""
+"""The command line, `fbs`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line with this process's arguments and end the process with its exit code."""
+    """Run the command line with this process's arguments and exit with its code."""
     from fbs_worker.cli.app import run
 
     sys.exit(run(sys.argv[1:]))

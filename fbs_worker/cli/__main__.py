@@ -1,4 +1,4 @@
-"""`python -m fbs_worker.cli` is `fbs`."""
+"""Entry point of `python -m fbs_worker.cli`."""
 
 from fbs_worker.cli import main
 

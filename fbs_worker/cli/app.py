@@ -1,8 +1,8 @@
-"""The command line put together, and what becomes of its errors.
+"""The `fbs` application: its commands and the handling of their errors.
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 a server is unreachable, 4 refused, 130 interrupted. They are the error's own,
-wherever it happened: a job that is refused by a worker ends its command like one that is refused at once. Whoever asked
-for JSON gets an error as JSON on stdout, besides the two lines on stderr.
+Exit codes: 0 done, 1 failed, 2 usage error, 3 a server is unreachable, 4 rejected, 130 interrupted. An error has the
+same exit code in this process and in a worker. With JSON output it is also printed as JSON on stdout, in addition to
+the two lines on stderr.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _FORMAT: Final = "--output-format"
 
 app = typer.Typer(
     name="fbs",
-    help="Reads what an Odoo server can do into PostgreSQL, and sets up business tables beside it, as Celery jobs.",
-    epilog="Start with `fbs demo`. Exit codes: 0 done, 1 failed, 2 usage, 3 unreachable, 4 refused.",
+    help="Discover an Odoo server, save the discoveries in PostgreSQL and set up business tables, as Celery jobs.",
+    epilog="Start with `fbs demo`. Exit codes: 0 done, 1 failed, 2 usage error, 3 unreachable, 4 rejected.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # its help cuts long names of options and variables off
+    rich_markup_mode=None,  # its help truncates long names of options and variables
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -56,10 +56,10 @@ app = typer.Typer(
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and end.", callback=misc.print_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version and exit.", callback=misc.print_version, is_eager=True)
     ] = False,
     debug: Annotated[
-        bool, typer.Option(_DEBUG, envvar="FBS_DEBUG", help="Show the trace of an error; may stand anywhere.")
+        bool, typer.Option(_DEBUG, envvar="FBS_DEBUG", help="Show the traceback of an error; allowed at any position.")
     ] = False,
 ) -> None: ...
 
@@ -95,7 +95,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command.
 
     Args:
-        arguments: as they were typed, without the program's name.
+        arguments: the command-line arguments, without the program's name.
 
     Returns:
         The exit code.
@@ -103,21 +103,21 @@ def run(arguments: Sequence[str]) -> int:
     debug = _DEBUG in arguments or os.environ.get("FBS_DEBUG", "").lower() in {"1", "true", "yes", "on"}
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that lacks a sign shows another; nothing fails for it
+            stream.reconfigure(errors="replace")  # replace characters that the terminal cannot encode
     try:
         try:
-            return _invoke([word for word in arguments if word != _DEBUG])
+            return _invoke([argument for argument in arguments if argument != _DEBUG])
         except FBSError as exc:
             if debug:
                 traceback.print_exception(exc)
             print_error(exc)
-            if _wants_json(arguments):
+            if _json_output(arguments):
                 print_json({"error": exc.to_dict()})
             return exit_code(exc)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read us has seen enough (`fbs jobs list | head`): end without a word, now and at Python's exit.
+        # The reader closed the pipe (`fbs jobs list | head`): exit silently, now and in Python's final flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
     except (KeyboardInterrupt, typer.Abort):
@@ -126,7 +126,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def exit_code(error: FBSError) -> int:
-    """The exit code that an error means; of a job that failed, the one of what it failed with."""
+    """The exit code of an error; for a failed job, that of the job's error."""
     if isinstance(error, JobFailed):
         code = error.context.get("error", {}).get("code")
         kinds = [FBSError]
@@ -140,7 +140,7 @@ def exit_code(error: FBSError) -> int:
 def _invoke(arguments: list[str]) -> int:
     command = typer.main.get_command(app)
     try:
-        # typer's own `main` would end the process and word the errors itself
+        # typer's own `main` would print errors itself and exit
         with command.make_context("fbs", arguments) as context:
             command.invoke(context)
     except typer.Exit as exc:
@@ -148,32 +148,32 @@ def _invoke(arguments: list[str]) -> int:
     except (FBSError, BrokenPipeError, typer.Abort):
         raise
     except Exception as exc:
-        words = getattr(exc, "format_message", None)
-        if not callable(words):
+        format_message = getattr(exc, "format_message", None)
+        if not callable(format_message):
             kind = type(exc).__name__
             raise InternalError(
-                f"this is a bug in fbs-worker: {kind} ({' '.join(str(exc).split())[:200]}).",
-                hint="run it again with --debug and report what it prints.",
+                f"This is a bug in fbs-worker: {kind} ({' '.join(str(exc).split())[:200]}).",
+                hint="Run it again with --debug and report the output.",
             ) from exc
-        if type(exc).__name__ == "NoArgsIsHelpError":  # typer's copy of click has it in a place of its own
-            note(str(words()))
+        if type(exc).__name__ == "NoArgsIsHelpError":  # typer bundles its own copy of click
+            note(str(format_message()))
             return EXIT_USAGE
-        raise _usage_error(exc, str(words())) from exc
+        raise _usage_error(exc, str(format_message())) from exc
     return EXIT_DONE
 
 
-def _wants_json(arguments: Sequence[str]) -> bool:
-    """Known without a parse, for what is wrong may be the arguments themselves."""
-    given = os.environ.get("FBS_OUTPUT_FORMAT", "")
-    for position, word in enumerate(arguments):
-        if word == _FORMAT:
-            given = "".join(arguments[position + 1 : position + 2])
-        elif word.startswith(f"{_FORMAT}="):
-            given = word.partition("=")[2]
-    return given == OutputFormat.JSON
+def _json_output(arguments: Sequence[str]) -> bool:
+    """Determined without parsing: the arguments themselves may be wrong."""
+    output_format = os.environ.get("FBS_OUTPUT_FORMAT", "")
+    for position, argument in enumerate(arguments):
+        if argument == _FORMAT:
+            output_format = "".join(arguments[position + 1 : position + 2])
+        elif argument.startswith(f"{_FORMAT}="):
+            output_format = argument.partition("=")[2]
+    return output_format == OutputFormat.JSON
 
 
-def _usage_error(exc: Exception, words: str) -> UsageError:
+def _usage_error(exc: Exception, message: str) -> UsageError:
     context = getattr(exc, "ctx", None)
     command = context.command_path if context else "fbs"
-    return UsageError(words, hint=f"See: {command} --help")
+    return UsageError(message, hint=f"See: {command} --help")

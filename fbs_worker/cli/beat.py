@@ -1,4 +1,4 @@
-"""`fbs beat`: what starts scheduled refreshes."""
+"""`fbs beat`: the scheduler."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ def beat(
 ) -> None:
     """Run Celery beat in this terminal until Ctrl-C.
 
-    It enqueues refreshes when they are due; see `fbs schedule`. A second one, on this machine or another, stands by and
-    takes over when the first is gone.
+    It enqueues due refreshes; see `fbs schedule`. A second instance, on this or another machine, is a standby.
     """
     from celery.signals import beat_init
 

@@ -1,4 +1,4 @@
-"""`fbs demo`: the main job once, with everything that it needs, and nothing left behind but what it found."""
+"""`fbs demo`: one discovery with servers of its own, which are stopped afterwards."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from fbs_worker.cli.display import open_display
 from fbs_worker.cli.follow import follow
 from fbs_worker.cli.options import Format
 from fbs_worker.cli.output import OutputFormat, note, print_blocks, print_json
-from fbs_worker.cli.render import discovery_blocks
-from fbs_worker.cli.stack import starting, told_down
+from fbs_worker.cli.render.discoveries import discovery_blocks
+from fbs_worker.cli.stack import starting, stop_stack
 
 if TYPE_CHECKING:
     from fbs_worker.client.client import JobHandle
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fbs_worker.ops.local.programs import Program
 
 _WORKER_SECONDS: Final = 5.0
-"""A worker whose job was interrupted gets this long to end by itself."""
+"""How long a worker with an interrupted job may finish."""
 
 
 def demo(
@@ -36,15 +36,15 @@ def demo(
 ) -> None:
     """Discover a domain with servers of its own, then stop them.
 
-    It reads the Odoo of ODOO_URL, or a recording of an Odoo 19 that comes with this package. What was found is kept
-    below FBS_HOME, so that the second run can say what changed since the first.
+    It reads the Odoo of ODOO_URL, or the recording of an Odoo 19 in this package. Discoveries are saved below FBS_HOME:
+    a second run shows the changes since the first.
     """
     home, result = _demo(domain, output_format)
     if output_format is OutputFormat.JSON:
         print_json({"domain": domain, **result})
     else:
         blocks = discovery_blocks(result, domain=domain)
-        print_blocks([*blocks, f"Kept in {home}. Run it again to see what changed since."])
+        print_blocks([*blocks, f"Saved in {home}. Run it again to see the changes since."])
 
 
 def _demo(domain: str, output_format: OutputFormat) -> tuple[Path, dict[str, Any]]:
@@ -59,11 +59,11 @@ def _demo(domain: str, output_format: OutputFormat) -> tuple[Path, dict[str, Any
     home = make_home(settings)
     try:
         with file_lock(home / "demo.lock", wait=False):
-            told_down(home, seconds=_WORKER_SECONDS)  # what a demo that was killed left running
+            stop_stack(home, seconds=_WORKER_SECONDS)  # left running by a killed demo
             with exit_on_termination():
                 return home, _run(domain, settings, output_format)
     except BlockingIOError:
-        raise RefusedError("Another demo runs in this folder.", hint="Wait for its end, or set FBS_HOME.") from None
+        raise RefusedError("Another demo runs in this folder.", hint="Wait until it ends, or set FBS_HOME.") from None
 
 
 def _run(domain: str, settings: Settings, output_format: OutputFormat) -> dict[str, Any]:
@@ -76,28 +76,32 @@ def _run(domain: str, settings: Settings, output_format: OutputFormat) -> dict[s
         with Client(settings=info.fill(settings)) as client:
             database = {"name": info.database.name}
             job = client.discover(domain=domain, database_config=database, table_prefix=table_prefix(settings))
-            with _given_up_without(started, job):
+            with _cancelled_on_exit_of(started, job):
                 return follow(job, open_display(f"Discovering {domain}", output_format))
     finally:
-        told_down(home, seconds=_WORKER_SECONDS)
+        stop_stack(home, seconds=_WORKER_SECONDS)
 
 
 def demo_settings(settings: Settings) -> Settings:
-    """The settings of the demo: servers and a folder of its own; a recording where no Odoo is set."""
+    """The settings of the demo: its own servers and folder, and the recording unless ODOO_URL is set.
+
+    Args:
+        settings: the settings of this process.
+    """
     from fbs_worker.core.settings import Settings as Defaults
 
     update: dict[str, Any] = {"fbs_home": settings.home() / "demo", "fbs_redis_url": "", "fbs_database_url": ""}
     if not settings.odoo_url:
-        note("ODOO_URL is not set: reading the recording of an Odoo 19 that comes with fbs-worker.")
-        for name, described in Defaults.model_fields.items():
+        note("ODOO_URL is not set: reading the recording of an Odoo 19 in fbs-worker.")
+        for name, setting in Defaults.model_fields.items():
             if name.startswith("odoo_"):
-                update[name] = described.get_default(call_default_factory=True)
+                update[name] = setting.get_default(call_default_factory=True)
         update["odoo_url"] = f"recording:{packaged_recording()}"
     return settings.model_copy(update=update)
 
 
 def table_prefix(settings: Settings) -> str:
-    """A catalogue holds one Odoo: what a demo read of another one before is kept beside it, under another prefix."""
+    """A prefix per Odoo: a catalogue holds one Odoo, and the demo may read several in turn."""
     if settings.odoo_url.startswith("recording:"):
         return settings.fbs_table_prefix
     source = f"{settings.odoo_url} {settings.odoo_db}"
@@ -105,7 +109,7 @@ def table_prefix(settings: Settings) -> str:
 
 
 def packaged_recording() -> Path:
-    """The recording that comes with the package; found by its place, for nothing here imports the connectors."""
+    """The path of the recording in this package, found without importing the connectors."""
     spec = importlib.util.find_spec("fbs_worker.connectors")
     assert spec is not None  # noqa: S101 -- it is part of this distribution
     assert spec.origin is not None  # noqa: S101
@@ -113,8 +117,8 @@ def packaged_recording() -> Path:
 
 
 @contextmanager
-def _given_up_without(programs: Sequence[Program], job: JobHandle) -> Iterator[None]:
-    """Cancel the job when its worker dies, so that nobody waits for it for ever."""
+def _cancelled_on_exit_of(programs: Sequence[Program], job: JobHandle) -> Iterator[None]:
+    """Cancel the job when a program ends, so that following it ends, too."""
     ended = threading.Event()
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""`fbs diagram`: a solution's tables as a picture."""
+"""`fbs diagram`: a diagram of a solution's tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fbs_worker.cli.solutions import Named, NameOption, one_solution
 
 
 class DiagramFormat(StrEnum):
-    """How a picture is written."""
+    """Output format of a diagram."""
 
     SVG = "svg"
     MERMAID = "mermaid"
@@ -25,12 +25,12 @@ def diagram(
     solution_name: NameOption = None,
     diagram_format: Annotated[
         DiagramFormat,
-        typer.Option("--format", envvar="FBS_DIAGRAM_FORMAT", help="An SVG picture, or Mermaid's text."),
+        typer.Option("--format", envvar="FBS_DIAGRAM_FORMAT", help="SVG image or Mermaid text."),
     ] = DiagramFormat.SVG,
 ) -> None:
-    """Draw a solution's tables, and what is to change.
+    """Draw a solution's tables and their pending changes.
 
-    It goes to stdout: fbs diagram shop > shop.svg
+    Output goes to stdout: fbs diagram shop > shop.svg
     """
     from fbs_worker.migration.diagram.mermaid import mermaid
     from fbs_worker.migration.diagram.svg import svg

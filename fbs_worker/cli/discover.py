@@ -1,4 +1,4 @@
-"""`fbs discover`: read an Odoo for a domain."""
+"""`fbs discover`: discover an Odoo for a domain."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from fbs_worker.cli.options import (
     database_config,
 )
 from fbs_worker.cli.output import OutputFormat, print_blocks, print_json
-from fbs_worker.cli.render import discovery_blocks
+from fbs_worker.cli.render.discoveries import discovery_blocks
 from fbs_worker.cli.run import Runner
 
 
@@ -42,18 +42,17 @@ def discover(
     odoo_moved: OdooMoved = False,
     discovery_type: Annotated[
         list[DiscoveryType] | None,
-        typer.Option(
-            "--discovery-type", envvar="FBS_DISCOVERY_TYPE", help="Only this type; may be given more than once."
-        ),
+        typer.Option("--discovery-type", envvar="FBS_DISCOVERY_TYPE", help="Only this type; repeatable."),
     ] = None,
     full: Full = False,
     inline: Inline = False,
     no_wait: NoWait = False,
     output_format: Format = OutputFormat.TEXT,
 ) -> None:
-    """Discover what an Odoo can do for a domain.
+    """Discover what an Odoo provides for a domain.
 
-    Its modules, models, workflows and BI features. With a database they are kept there, else told and kept nowhere.
+    Reads its modules, models, workflows and BI features. They are saved in the given database; without one they are
+    only printed.
     """
     runner = Runner(settings=current_settings(), output_format=output_format, inline=inline, no_wait=no_wait)
     request = {

@@ -1,4 +1,4 @@
-"""Progress as people see it: a live bar on a terminal, a line per step in a pipe, nothing beside JSON."""
+"""Progress display: a live bar on a terminal, a line per step in a pipe, none with JSON output."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _REDRAW_SECONDS: Final = 0.1
 
 
 class Display(Progress, Protocol):
-    """Shows the progress of a job; a context, so that the terminal is left clean."""
+    """Show the progress of a job; a context manager, which restores the terminal."""
 
     def at(self, current: int, total: int | None) -> None:
-        """So many units of the current step are done.
+        """Set the number of completed units of the current step.
 
         Args:
-            current: how many.
-            total: how many the step has, if known.
+            current: completed units.
+            total: units of the step, if known.
         """
 
     def say(self, text: str) -> None:
-        """A line for a person, kept above the bar."""
+        """Print a line above the bar."""
 
     def __enter__(self) -> Self: ...
 
@@ -38,11 +38,14 @@ class Display(Progress, Protocol):
 
 
 def open_display(title: str, output_format: OutputFormat = OutputFormat.TEXT) -> Display:
-    """The display that fits where the output goes.
+    """Choose the display by the type of stderr.
 
     Args:
-        title: what is being done, e.g. `Discovering rental`.
-        output_format: with JSON nothing is shown unless a person watches stderr.
+        title: the title, e.g. `Discovering rental`.
+        output_format: with JSON, progress is shown on a terminal only.
+
+    Returns:
+        The display, not entered yet.
     """
     if sys.stderr.isatty():
         return BarDisplay(title)
@@ -50,29 +53,29 @@ def open_display(title: str, output_format: OutputFormat = OutputFormat.TEXT) ->
 
 
 class LineDisplay:
-    """A line per step, on stderr.
+    """Print a line per step on stderr.
 
     Args:
-        title: stands before each line; None to show nothing but what is said.
+        title: prefix of each line; None to print only messages.
     """
 
     def __init__(self, title: str | None) -> None:
         self._title = title
 
     def step(self, name: str, *, total: int | None = None, message: str = "") -> None:
-        """A step's line."""
+        """Print the step."""
         if self._title is not None:
             size = f" ({total:,})" if total else ""
             note(f"{self._title}: {name}{size}{': ' + message if message else ''}")
 
     def advance(self, units: int = 1, *, message: str = "") -> None:
-        """Too fine for lines."""
+        """Not shown."""
 
     def at(self, current: int, total: int | None) -> None:
-        """Too fine for lines."""
+        """Not shown."""
 
     def say(self, text: str) -> None:
-        """Its line."""
+        """Print the line."""
         note(text)
 
     def __enter__(self) -> Self:
@@ -85,10 +88,10 @@ class LineDisplay:
 
 
 class BarDisplay:
-    """A live bar for the current step, on stderr; it goes when the job is done.
+    """Show a live bar of the current step on stderr, removed at the end.
 
     Args:
-        title: stands before the bar.
+        title: prefix of the bar.
     """
 
     def __init__(self, title: str) -> None:
@@ -99,13 +102,13 @@ class BarDisplay:
         self._drawn_at = 0.0
 
     def step(self, name: str, *, total: int | None = None, message: str = "") -> None:
-        """The bar begins anew."""
+        """Restart the bar."""
         self._current = 0
         self._drawn_at = time.monotonic()
         self._bar.reset(self._task, total=total, step=clean(message or name))
 
     def advance(self, units: int = 1, *, message: str = "") -> None:
-        """The bar grows; drawn a few times a second, however often it is told."""
+        """Advance the bar; redrawn at most every `_REDRAW_SECONDS`."""
         self._current += units
         if time.monotonic() - self._drawn_at >= _REDRAW_SECONDS:
             self._drawn_at = time.monotonic()
@@ -114,12 +117,12 @@ class BarDisplay:
             self._bar.update(self._task, step=clean(message))
 
     def at(self, current: int, total: int | None) -> None:
-        """The bar grows."""
+        """Set the bar."""
         self._current = current
         self._bar.update(self._task, completed=current, total=total)
 
     def say(self, text: str) -> None:
-        """A line above the bar."""
+        """Print the line above the bar."""
         self._bar.console.print(clean(text), markup=False)
 
     def __enter__(self) -> Self:

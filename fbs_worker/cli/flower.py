@@ -14,17 +14,19 @@ from fbs_worker.core.errors import SettingsError
 def flower(
     address: Annotated[
         str | None,
-        typer.Option("--address", envvar="FBS_FLOWER_ADDRESS", help="Where it listens; default: 127.0.0.1."),
+        typer.Option("--address", envvar="FBS_FLOWER_ADDRESS", help="The address to listen on; default: 127.0.0.1."),
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option("--port", envvar="FBS_FLOWER_PORT", min=0, max=65535, help="Its port; default: 5555; 0: any."),
+        typer.Option(
+            "--port", envvar="FBS_FLOWER_PORT", min=0, max=65535, help="The port; default: 5555; 0: any free one."
+        ),
     ] = None,
     ready_fd: Annotated[int | None, typer.Option("--ready-fd", hidden=True)] = None,
 ) -> None:
     """Run the dashboard (Flower) in this terminal until Ctrl-C.
 
-    It asks for FBS_FLOWER_USER and FBS_FLOWER_PASSWORD.
+    Clients authenticate with FBS_FLOWER_USER and FBS_FLOWER_PASSWORD.
     """
     from fbs_worker.cli.options import current_settings
 
@@ -34,13 +36,15 @@ def flower(
     from fbs_worker.ops.dashboard.run import run_dashboard
     from fbs_worker.ops.local.programs import notify_ready
 
-    given = {"fbs_flower_address": address, "fbs_flower_port": port}
-    settings = current_settings().model_copy(update={name: value for name, value in given.items() if value is not None})
+    options = {"fbs_flower_address": address, "fbs_flower_port": port}
+    settings = current_settings().model_copy(
+        update={name: value for name, value in options.items() if value is not None}
+    )
 
     def announce(url: str) -> None:
-        say(f"The dashboard is at {url} for {settings.fbs_flower_user} and FBS_FLOWER_PASSWORD.")
+        say(f"The dashboard is at {url} (user {settings.fbs_flower_user}, password FBS_FLOWER_PASSWORD).")
         if not is_loopback(settings.fbs_flower_address or LOOPBACK):
-            note("Others can reach it, and what they type travels unencrypted: put a proxy with TLS before it.")
+            note("It listens for other machines without encryption: put a TLS proxy in front of it.")
         notify_ready(ready_fd)
 
     run_dashboard(settings, on_ready=announce)

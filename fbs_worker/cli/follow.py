@@ -1,4 +1,4 @@
-"""Follow a job to its end."""
+"""Follow a job until it ends."""
 
 from __future__ import annotations
 
@@ -15,32 +15,34 @@ if TYPE_CHECKING:
     from fbs_worker.client.client import JobHandle
     from fbs_worker.jobs.model import JobEvent
 
-PATIENCE_SECONDS: Final = 5.0
-"""A job that no worker has taken up for this long is worth a word."""
+QUEUED_HINT_SECONDS: Final = 5.0
+"""Print a hint if no worker has started the job after this time."""
 
 
 def follow(job: JobHandle, display: Display) -> dict[str, Any]:
-    """Show a job's progress until it has ended.
+    """Show a job's progress until it ends.
 
     Args:
         job: the job.
-        display: where to show it; not entered yet.
+        display: the display, not entered yet.
 
     Returns:
         The job's result.
 
     Raises:
-        JobFailed, JobCancelled, JobError: it ended otherwise, or its worker is lost.
-        KeyboardInterrupt: Ctrl-C; the job goes on, and a line says so.
+        JobFailed: the job failed.
+        JobCancelled: the job was cancelled.
+        JobError: the job's worker was lost, or its record is gone.
+        KeyboardInterrupt: Ctrl-C was pressed; the job continues, and a line on stderr says so.
     """
     try:
-        with display, _word_of_waiting(display) as taken_up:
+        with display, _queued_hint(display) as cancel_hint:
             for event in job.follow():
                 if event.state != "queued":
-                    taken_up()
+                    cancel_hint()
                 _show(event, display)
     except KeyboardInterrupt:
-        note(f"The job goes on. Follow it: fbs jobs watch {job.id}   Stop it: fbs jobs cancel {job.id}")
+        note(f"The job continues. Follow it: fbs jobs watch {job.id}   Stop it: fbs jobs cancel {job.id}")
         raise
     return _outcome(job)
 
@@ -53,8 +55,8 @@ def _outcome(job: JobHandle) -> dict[str, Any]:
     except JobFailed as exc:
         if exc.context["error"].get("code") != SettingsError.code or "worker" in exc.hint:
             raise
-        # whoever reads this may well have it set: here, not where the job ran
-        hint = f"{exc.hint} The worker has the settings of its start: start it anew with that set."
+        # the setting may be set in this process and missing in the worker's
+        hint = f"{exc.hint} The worker has the settings of its start: set it there and restart the worker."
         raise JobFailed(exc.message, hint=hint, **exc.context) from None
 
 
@@ -67,15 +69,15 @@ def _show(event: JobEvent, display: Display) -> None:
         case "message":
             display.say(event.message)
         case "state" if event.state == "retrying":
-            display.say(event.message or "The job failed and is tried again.")
+            display.say(event.message or "The job failed and is retried.")
         case "state":
-            pass  # the others show in what follows: steps, or the result
+            pass  # visible by the following steps or the result
 
 
 @contextmanager
-def _word_of_waiting(display: Display) -> Iterator[Any]:
-    words = "No worker has taken the job up yet. Does none run? Start one: fbs worker (or everything: fbs up)"
-    timer = threading.Timer(PATIENCE_SECONDS, display.say, [words])
+def _queued_hint(display: Display) -> Iterator[Any]:
+    text = "No worker has started the job yet. If none is running, start one: fbs worker (or everything: fbs up)"
+    timer = threading.Timer(QUEUED_HINT_SECONDS, display.say, [text])
     timer.daemon = True
     timer.start()
     try:

@@ -12,25 +12,27 @@ from fbs_worker.cli.display import open_display
 from fbs_worker.cli.follow import follow
 from fbs_worker.cli.options import Format, current_settings
 from fbs_worker.cli.output import OutputFormat, print_blocks, print_json, say
-from fbs_worker.cli.render import job_blocks, job_lines
-from fbs_worker.cli.render_solutions import result_blocks
+from fbs_worker.cli.render.jobs import job_blocks, job_lines
+from fbs_worker.cli.render.results import result_blocks
 from fbs_worker.jobs.model import JobState
 
 if TYPE_CHECKING:
     from fbs_worker.client.client import Client
 
-app = typer.Typer(help="Look at jobs, follow one, cancel one.", no_args_is_help=True)
+app = typer.Typer(help="List, show, watch and cancel jobs.", no_args_is_help=True)
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
 
 
 @app.command("list")
 def list_jobs(
-    limit: Annotated[int, typer.Option("--limit", envvar="FBS_LIMIT", min=1, help="At most so many.")] = 20,
-    state: Annotated[JobState | None, typer.Option("--state", envvar="FBS_STATE", help="Only those.")] = None,
+    limit: Annotated[int, typer.Option("--limit", envvar="FBS_LIMIT", min=1, help="Maximum number of jobs.")] = 20,
+    state: Annotated[
+        JobState | None, typer.Option("--state", envvar="FBS_STATE", help="Only jobs in this state.")
+    ] = None,
     output_format: Format = OutputFormat.TEXT,
 ) -> None:
-    """List jobs, the newest first."""
+    """List jobs, newest first."""
     with _client() as client:
         records = [record.to_dict() for record in client.jobs(limit, state=state)]
     if output_format is OutputFormat.JSON:
@@ -55,7 +57,7 @@ def show(job_id: JobId, output_format: Format = OutputFormat.TEXT) -> None:
 
 @app.command()
 def watch(job_id: JobId, output_format: Format = OutputFormat.TEXT) -> None:
-    """Follow a job to its end; the exit code is the job's."""
+    """Follow a job until it ends and exit with its code."""
     from fbs_worker.client.client import outcome
 
     with _client() as client:
@@ -74,9 +76,9 @@ def watch(job_id: JobId, output_format: Format = OutputFormat.TEXT) -> None:
 
 @app.command()
 def cancel(job_id: JobId, output_format: Format = OutputFormat.TEXT) -> None:
-    """Ask a job to stop.
+    """Cancel a job.
 
-    It does at once if it waits, at its next step if it runs.
+    A queued job is cancelled at once, a running one at its next step.
     """
     with _client() as client:
         state = client.job(job_id).cancel()
@@ -85,7 +87,7 @@ def cancel(job_id: JobId, output_format: Format = OutputFormat.TEXT) -> None:
     elif state is JobState.CANCELLED:
         say(f"Job {job_id} is cancelled.")
     elif state.finished:
-        say(f"Job {job_id} has ended already: {state}.")
+        say(f"Job {job_id} has already ended: {state}.")
     else:
         say(f"Job {job_id} stops at its next step.")
 

@@ -1,4 +1,4 @@
-"""`fbs migrate`: show what would change in a solution's tables, and change it."""
+"""`fbs migrate`: plan and apply changes of a solution's tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from fbs_worker.cli.options import Format, Inline, NoWait, current_settings
 from fbs_worker.cli.output import OutputFormat, note, plain_lines, print_blocks, print_json
-from fbs_worker.cli.render_migrations import migrate_blocks, plan_blocks
+from fbs_worker.cli.render.migrations import migrate_blocks, plan_blocks
 from fbs_worker.cli.run import Runner
 from fbs_worker.cli.solutions import Named, NameOption, one_solution
 from fbs_worker.core.errors import EXIT_REFUSED, RefusedError, UsageError
@@ -23,14 +23,14 @@ def migrate(
     *,
     name: Named = None,
     solution_name: NameOption = None,
-    plan: Annotated[bool, typer.Option("--plan", envvar="FBS_PLAN", help="Only show what would change.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", envvar="FBS_PLAN", help="Only show the plan.")] = False,
     apply: Annotated[
         str | None,
         typer.Option(
             "--apply",
             envvar="FBS_APPLY",
             metavar="FINGERPRINT",
-            help="Apply this plan without a question; it is refused if it does not fit the database any more.",
+            help="Apply this plan without confirmation; rejected if it is stale.",
         ),
     ] = None,
     allow: Annotated[
@@ -39,7 +39,7 @@ def migrate(
             "--allow",
             envvar="FBS_ALLOW",
             metavar="HAZARD",
-            help="A hazard that may be, e.g. DELETES_DATA; may be given more than once.",
+            help="Allow this hazard, e.g. DELETES_DATA; repeatable.",
         ),
     ] = None,
     rename: Annotated[
@@ -48,19 +48,17 @@ def migrate(
             "--rename",
             envvar="FBS_RENAME",
             metavar="TABLE.OLD=NEW",
-            help="A column that was renamed; may be given more than once.",
+            help="A renamed column; repeatable.",
         ),
     ] = None,
-    restore: Annotated[
-        bool, typer.Option("--restore", envvar="FBS_RESTORE", help="What was changed by hand becomes as it was made.")
-    ] = False,
+    restore: Annotated[bool, typer.Option("--restore", envvar="FBS_RESTORE", help="Revert manual changes.")] = False,
     mirror: Annotated[
         list[str] | None,
         typer.Option(
             "--mirror",
             envvar="FBS_MIRROR",
             metavar="MODEL",
-            help="A further Odoo model that gets a business table; may be given more than once.",
+            help="Mirror a further Odoo model in a business table; repeatable.",
         ),
     ] = None,
     no_mirror: Annotated[
@@ -69,11 +67,14 @@ def migrate(
             "--no-mirror",
             envvar="FBS_NO_MIRROR",
             metavar="MODEL",
-            help="A mirrored model whose table goes; may be given more than once.",
+            help="Remove the table of a mirrored model; repeatable.",
         ),
     ] = None,
     undo: Annotated[
-        bool, typer.Option("--undo", envvar="FBS_UNDO", help="Revert the last migration, as far as nothing is lost.")
+        bool,
+        typer.Option(
+            "--undo", envvar="FBS_UNDO", help="Undo the last migration, as far as possible without losing data."
+        ),
     ] = False,
     inline: Inline = False,
     no_wait: NoWait = False,
@@ -81,16 +82,16 @@ def migrate(
 ) -> None:
     """Make a solution's tables match their definition.
 
-    It shows the plan, and asks. What deletes data, locks a table for long or may be a rename wants to be allowed by
-    name; what is deleted is kept for --undo.
+    It shows the plan and asks for confirmation. Hazards (deleted data, long locks, possible renames) must be allowed by
+    name; removed values are archived for --undo.
     """
     solution = one_solution(name, solution_name)
     if plan and apply:
         raise UsageError("--plan and --apply exclude each other.", hint="Leave one of them out.")
     if not (plan or apply or sys.stdin.isatty()):
         raise RefusedError(
-            f"Nobody can be asked whether the tables of {solution!r} may be changed.",
-            hint="Look at the plan with --plan, then give its fingerprint: --apply FINGERPRINT",
+            f"Migrating {solution!r} needs a confirmation, and there is no terminal to ask at.",
+            hint="Review the plan with --plan, then pass its fingerprint: --apply FINGERPRINT",
         )
     request: dict[str, Any] = {
         "solution_name": solution,
@@ -104,13 +105,13 @@ def migrate(
     options = _options(request)
     runner = Runner(settings=current_settings(), output_format=output_format, inline=inline, no_wait=no_wait)
     if not plan:
-        apply = apply or _ask(runner, request, options)
+        apply = apply or _confirm(runner, request, options)
         if apply is None:
             return
-    asked = {**request, "plan_only": plan, "fingerprint": apply}
+    arguments = {**request, "plan_only": plan, "fingerprint": apply}
     title = f"{'Planning a migration of' if plan else 'Migrating'} {solution}"
-    result = runner.run("migrate", asked, title=title)
-    if result is None:  # it is not waited for
+    result = runner.run("migrate", arguments, title=title)
+    if result is None:  # --no-wait
         return
     if plan:
         _show(result, runner, options)
@@ -120,16 +121,19 @@ def migrate(
         print_blocks(migrate_blocks(result))
 
 
-def _ask(runner: Runner, request: Mapping[str, Any], options: Sequence[str]) -> str | None:
-    """Show the plan and ask; the answer no, or what was not allowed, ends the command.
+def _confirm(runner: Runner, request: Mapping[str, Any], options: Sequence[str]) -> str | None:
+    """Show the plan and ask for confirmation.
 
     Returns:
-        The plan's fingerprint; None where there is nothing to apply.
+        The plan's fingerprint; None if there is nothing to apply.
+
+    Raises:
+        typer.Exit: the answer is no, or a hazard is not allowed.
     """
-    look = Runner(settings=runner.settings, output_format=runner.output_format, inline=runner.inline)
+    planner = Runner(settings=runner.settings, output_format=runner.output_format, inline=runner.inline)
     title = f"Planning a migration of {request['solution_name']}"
-    plan = look.run("migrate", {**request, "plan_only": True}, title=title)
-    assert plan is not None  # noqa: S101 -- it was waited for
+    plan = planner.run("migrate", {**request, "plan_only": True}, title=title)
+    assert plan is not None  # noqa: S101 -- the runner waits for it
     forbidden = set(plan["needs"]) - {hazard.strip().upper() for hazard in request["allow"]}
     if forbidden or not plan["enabled"] or (request["undo"] and not plan["steps"]):
         _show(plan, runner, options)
@@ -137,11 +141,11 @@ def _ask(runner: Runner, request: Mapping[str, Any], options: Sequence[str]) -> 
             note("Nothing was changed.")
             raise typer.Exit(EXIT_REFUSED)
         return None
-    if plan["steps"]:  # otherwise there is nothing to ask, but one that was cut off is brought to its end
+    if plan["steps"]:  # without steps, applying only completes an interrupted migration
         for block in plan_blocks(plan, options=options)[:-1]:
             note(block if isinstance(block, str) else "\n".join(plain_lines(block)))
-        if not typer.confirm(f"Change the tables of {request['solution_name']} so?", err=True):
-            note(f"Nothing was changed. Later: {apply_command(plan, options=options)}")
+        if not typer.confirm(f"Apply this plan to {request['solution_name']}?", err=True):
+            note(f"Nothing was changed. To apply it later: {apply_command(plan, options=options)}")
             raise typer.Exit(EXIT_REFUSED)
     return str(plan["fingerprint"])
 
@@ -154,8 +158,8 @@ def _show(result: Mapping[str, Any], runner: Runner, options: Sequence[str]) -> 
 
 
 def _options(request: Mapping[str, Any]) -> list[str]:
-    """The options that make a plan another one, as they are typed."""
-    words = ["--restore"] if request["restore"] else []
+    """The command-line options that are part of the plan."""
+    arguments = ["--restore"] if request["restore"] else []
     for option, key in (("--rename", "renames"), ("--mirror", "mirror"), ("--no-mirror", "unmirror")):
-        words += [word for value in request[key] for word in (option, value)]
-    return words
+        arguments += [argument for value in request[key] for argument in (option, value)]
+    return arguments

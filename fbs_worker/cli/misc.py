@@ -9,18 +9,18 @@ from fbs_worker.cli.output import OutputFormat, Table, print_blocks, print_json,
 
 
 def domains(output_format: Format = OutputFormat.TEXT) -> None:
-    """List the business domains that can be discovered."""
+    """List the business domains."""
     from fbs_worker.domains import domain_names, load_domain
 
-    known = [load_domain(name) for name in domain_names()]
+    loaded = [load_domain(name) for name in domain_names()]
     if output_format is OutputFormat.JSON:
-        print_json([{"name": domain.name, "title": domain.title} for domain in known])
+        print_json([{"name": domain.name, "title": domain.title} for domain in loaded])
     else:
-        print_blocks([Table(title="Domains", columns=("name", "title"), rows=[(d.name, d.title) for d in known])])
+        print_blocks([Table(title="Domains", columns=("name", "title"), rows=[(d.name, d.title) for d in loaded])])
 
 
 def new_key(output_format: Format = OutputFormat.TEXT) -> None:
-    """Print a fresh key for FBS_SECRET_KEYS."""
+    """Print a new key for FBS_SECRET_KEYS."""
     from fbs_worker.core.vault import new_key as make
 
     if output_format is OutputFormat.JSON:
@@ -34,12 +34,12 @@ def version(output_format: Format = OutputFormat.TEXT) -> None:
     if output_format is OutputFormat.JSON:
         print_json({"version": _version()})
     else:
-        print_version(asked=True)
+        print_version(requested=True)
 
 
-def print_version(asked: bool) -> None:
-    """What `--version` does."""
-    if asked:
+def print_version(requested: bool) -> None:
+    """Print the version and exit: the callback of `--version`."""
+    if requested:
         say(f"fbs-worker {_version()}")
         raise typer.Exit
 

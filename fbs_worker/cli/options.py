@@ -1,4 +1,4 @@
-"""Options that several commands have; each has its environment twin, shown in the help."""
+"""Options shared by several commands; the help shows the environment variable of each."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ SolutionName = Annotated[
 ]
 DatabaseName = Annotated[
     str | None,
-    typer.Option("--database-name", envvar="FBS_DATABASE_NAME", help="The database's name."),
+    typer.Option("--database-name", envvar="FBS_DATABASE_NAME", help="The name of the database."),
 ]
 DatabaseUser = Annotated[
     str | None,
-    typer.Option("--database-user", envvar="FBS_DATABASE_USER", help="The role in the database."),
+    typer.Option("--database-user", envvar="FBS_DATABASE_USER", help="The database role."),
 ]
 DatabasePassword = Annotated[
     str | None,
     typer.Option(
         "--database-password",
         envvar="FBS_DATABASE_PASSWORD",
-        help="That role's password. Others on this machine can see it on the command line: better `-` (asks for it, or "
-        "reads it from a pipe), `env:NAME` or `file:PATH` (read where the job runs).",
+        help="The role's password. Other users can read the command line: prefer `-` (prompts, or reads stdin), "
+        "`env:NAME` or `file:PATH` (read where the job runs).",
     ),
 ]
 DatabaseHost = Annotated[
@@ -39,7 +39,7 @@ DatabaseHost = Annotated[
     typer.Option(
         "--database-host",
         envvar="FBS_DATABASE_HOST",
-        help="Where PostgreSQL is: a name, an address, or a socket's folder.",
+        help="The host of PostgreSQL: a name, an address or the folder of a socket.",
     ),
 ]
 DatabasePort = Annotated[
@@ -61,7 +61,9 @@ BusinessPrefix = Annotated[
 Odoo = Annotated[
     str,
     typer.Option(
-        "--odoo", envvar="FBS_ODOO_CONNECTION", help="Which Odoo: `default` is ODOO_URL, others FBS_ODOO__<NAME>__URL."
+        "--odoo",
+        envvar="FBS_ODOO_CONNECTION",
+        help="The Odoo connection: `default` is ODOO_URL, others FBS_ODOO__<NAME>__URL.",
     ),
 ]
 OdooOfSolution = Annotated[
@@ -69,38 +71,42 @@ OdooOfSolution = Annotated[
     typer.Option(
         "--odoo",
         envvar="FBS_ODOO_CONNECTION",
-        help="Which Odoo: `default` is ODOO_URL, others FBS_ODOO__<NAME>__URL; else the one that it has.",
+        help="The Odoo connection: `default` is ODOO_URL, others FBS_ODOO__<NAME>__URL; default: unchanged.",
         show_default=False,
     ),
 ]
 OdooMoved = Annotated[
     bool,
     typer.Option(
-        "--odoo-moved", envvar="FBS_ODOO_MOVED", help="What is kept was read from this same Odoo, at another address."
+        "--odoo-moved",
+        envvar="FBS_ODOO_MOVED",
+        help="Confirm that the saved discoveries are of this same Odoo, at another address.",
     ),
 ]
 Full = Annotated[
-    bool, typer.Option("--full", envvar="FBS_FULL", help="Read everything, even though nothing seems changed.")
+    bool, typer.Option("--full", envvar="FBS_FULL", help="Read everything, even if the fingerprint is unchanged.")
 ]
 Inline = Annotated[
     bool,
-    typer.Option("--inline", envvar="FBS_INLINE", help="Run in this process: no queue, no worker."),
+    typer.Option("--inline", envvar="FBS_INLINE", help="Run in this process, without queue and worker."),
 ]
 NoWait = Annotated[
     bool,
-    typer.Option("--no-wait", envvar="FBS_NO_WAIT", help="Enqueue, print the job's id and end."),
+    typer.Option("--no-wait", envvar="FBS_NO_WAIT", help="Enqueue the job, print its id and exit."),
 ]
 Format = Annotated[
     OutputFormat,
-    typer.Option("--output-format", envvar="FBS_OUTPUT_FORMAT", help="What stdout holds; json is JSON alone."),
+    typer.Option(
+        "--output-format", envvar="FBS_OUTPUT_FORMAT", help="The format of stdout; with json it is pure JSON."
+    ),
 ]
 
 
 def current_settings() -> Settings:
-    """The settings, what they lack taken from a stack that `fbs up` keeps running.
+    """The settings, with unset ones taken from a running local stack (`fbs up`).
 
     Raises:
-        SettingsError: one is not valid.
+        SettingsError: a setting is invalid.
     """
     from fbs_worker.client.service import process_settings
 
@@ -110,23 +116,26 @@ def current_settings() -> Settings:
 def database_config(
     *, name: str | None, user: str | None, password: str | None, host: str | None, port: int | None
 ) -> dict[str, Any] | None:
-    """The `--database-…` options as the dictionary that every face takes; None when none of them was given.
+    """The `--database-…` options as a `database_config`.
+
+    Returns:
+        The dictionary; None if no option was given.
 
     Raises:
-        UsageError: the password was to come from a pipe, and none came.
+        UsageError: the password is `-` and stdin is empty.
     """
-    given = {"name": name, "user": user, "password": _asked(password), "host": host, "port": port}
-    return given if any(value is not None for value in given.values()) else None
+    options = {"name": name, "user": user, "password": _read_password(password), "host": host, "port": port}
+    return options if any(value is not None for value in options.values()) else None
 
 
-def _asked(given: str | None) -> str | None:
-    """The password; `-` asks for it where nobody can see it, or reads it from a pipe."""
-    if given != "-":
-        return given
+def _read_password(option: str | None) -> str | None:
+    """The password; `-` prompts for it without echo, or reads it from stdin."""
+    if option != "-":
+        return option
     if sys.stdin.isatty():
-        return str(typer.prompt("Password of the database", hide_input=True, err=True))
-    read = sys.stdin.readline().rstrip("\r\n")
-    if not read:
+        return str(typer.prompt("Database password", hide_input=True, err=True))
+    password = sys.stdin.readline().rstrip("\r\n")
+    if not password:
         hint = "Pipe it in: printf %s … | <command> --database-password -"
-        raise UsageError("There was no password to read.", hint=hint)
-    return read
+        raise UsageError("There is no password to read on stdin.", hint=hint)
+    return password

@@ -1,6 +1,6 @@
-"""Where the command line writes: results to stdout, everything else to stderr.
+"""Output: results to stdout, everything else to stderr.
 
-On a terminal there is colour and there are tables with lines; in a pipe there are plain lines, one row each, never cut.
+On a terminal tables have colours and rules; in a pipe each row is one plain, untruncated line.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 
 _CONTROLS: Final = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) != "\n"}
-_ROOMY: Final = 72
-"""Columns of a terminal from which on short cells need not be folded."""
+_WIDE: Final = 72
+"""Width of a terminal, in columns, from which short cells are not folded."""
 
 _SHORT: Final = 12
 _NUMBER: Final = re.compile(r"[0-9][0-9,]*((\.[0-9])? [kMGT]?B)?")
 
 
 class OutputFormat(StrEnum):
-    """What stdout holds."""
+    """The format of stdout."""
 
     TEXT = "text"
     JSON = "json"
@@ -38,14 +38,14 @@ class OutputFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows under headings.
+    """A table.
 
     Attributes:
-        title: what it shows.
+        title: the title.
         columns: the headings.
-        rows: as many cells each as there are columns.
-        footnote: a line below, e.g. how many rows are not shown.
-        whole: columns whose cells stay on one line on a terminal, too: what one copies.
+        rows: the cells, as many per row as there are columns.
+        footnote: a line below, e.g. the number of omitted rows.
+        whole: columns that are never folded on a terminal, so that their cells can be copied.
     """
 
     title: str
@@ -59,37 +59,37 @@ Block = Table | str
 
 
 def clean(text: str) -> str:
-    """Text without control characters: what comes from elsewhere must not move a person's cursor."""
+    """Remove control characters: untrusted text must not control the terminal."""
     return text.translate(_CONTROLS)
 
 
 def say(text: str = "") -> None:
-    """One line of result for a person, on stdout, at once: what runs on may have a log as its output."""
+    """Print a line of the result on stdout, flushed: the output of a long-running command may be a log."""
     sys.stdout.write(clean(text) + "\n")
     sys.stdout.flush()
 
 
 def note(text: str) -> None:
-    """One line that is not the result, on stderr."""
+    """Print a line that is not part of the result on stderr."""
     _write_error(clean(text))
 
 
 def print_json(value: Any) -> None:
-    """The result as JSON, on stdout."""
+    """Print the result as JSON on stdout."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def print_error(error: FBSError) -> None:
-    """What is wrong and what to do, one line each, on stderr."""
+    """Print message and hint of an error on stderr, one line each."""
     colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    red, dim, plain = ("\033[1;31m", "\033[2m", "\033[0m") if colour else ("", "", "")
-    _write_error(f"{red}error:{plain} {clean(error.message)}")
+    red, dim, reset = ("\033[1;31m", "\033[2m", "\033[0m") if colour else ("", "", "")
+    _write_error(f"{red}error:{reset} {clean(error.message)}")
     if error.hint:
-        _write_error(f"{dim}hint:{plain} {clean(error.hint)}")
+        _write_error(f"{dim}hint:{reset} {clean(error.hint)}")
 
 
 def print_blocks(blocks: Sequence[Block]) -> None:
-    """Tables and lines, on stdout."""
+    """Print tables and lines on stdout."""
     if sys.stdout.isatty():
         _print_rich(blocks)
         return
@@ -98,7 +98,7 @@ def print_blocks(blocks: Sequence[Block]) -> None:
 
 
 def plain_lines(table: Table) -> Iterator[str]:
-    """A table for a pipe: aligned columns, no lines, nothing cut."""
+    """The lines of a table for a pipe: aligned columns without rules or truncation."""
     if table.title:
         yield f"{table.title}:"
     rows = [table.columns, *([_cell(text) for text in row] for row in table.rows)]
@@ -111,7 +111,7 @@ def plain_lines(table: Table) -> Iterator[str]:
 
 
 def error_console() -> Console:
-    """A console for progress, on stderr."""
+    """A console on stderr, for progress."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
@@ -123,16 +123,16 @@ def _write_error(text: str) -> None:
 
 
 def _cell(text: str) -> str:
-    """On one line, whatever its author put in."""
+    """Collapse a cell to one line."""
     return clean(" ".join(text.split()))
 
 
 def _width(text: str) -> int:
-    """How many columns of a terminal it takes: letters of East Asia take two, accents that join take none."""
+    """Width in terminal columns: East Asian characters have two, combining ones none."""
     if text.isascii():
         return len(text)
     return sum(
-        0 if unicodedata.combining(sign) else 2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
     )
 
 
@@ -147,19 +147,19 @@ def _print_rich(blocks: Sequence[Block]) -> None:
         if isinstance(block, str):
             console.print(Text(clean(block)))
             continue
-        drawn = RichTable(
+        rich_table = RichTable(
             title=Text(block.title, "bold"), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
         )
         for position, column in enumerate(block.columns):
-            drawn.add_column(
+            rich_table.add_column(
                 Text(column),
                 overflow="fold",
                 justify="right" if _numbers(block, position) else "left",
-                no_wrap=console.width >= _ROOMY and (column in block.whole or _longest(block, position) <= _SHORT),
+                no_wrap=console.width >= _WIDE and (column in block.whole or _longest(block, position) <= _SHORT),
             )
         for row in block.rows:
-            drawn.add_row(*(Text(_cell(text)) for text in row))
-        console.print(drawn)
+            rich_table.add_row(*(Text(_cell(text)) for text in row))
+        console.print(rich_table)
         if block.footnote:
             console.print(Text(f" {block.footnote}", "dim"))
 
@@ -169,6 +169,6 @@ def _longest(table: Table, position: int) -> int:
 
 
 def _numbers(table: Table, position: int) -> bool:
-    """A column of counts or sizes; `-` stands for none."""
+    """Whether a column holds counts or sizes; `-` stands for none."""
     cells = {row[position] for row in table.rows} - {"-"}
     return bool(cells) and all(map(_NUMBER.fullmatch, cells))

@@ -13,14 +13,14 @@ from fbs_worker.cli.output import OutputFormat, print_json, say
 
 
 def record(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, e.g. odoo.json.xz.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The output file, e.g. odoo.json.xz.")],
     odoo: Odoo = "default",
     output_format: Format = OutputFormat.TEXT,
 ) -> None:
-    """Record an Odoo's metadata into a file.
+    """Record an Odoo's metadata in a file.
 
-    ODOO_URL=recording:FILE replays it: for bug reports and tests. It holds names, types, relations, states and the
-    conditions of buttons: no business data, no help texts, no view sources.
+    ODOO_URL=recording:FILE replays it, for bug reports and tests. It contains names, types, relations, states and the
+    conditions of buttons, but no business data, help texts or view sources.
     """
     from fbs_worker.client.in_process import run_in_process
 
@@ -30,5 +30,5 @@ def record(
     if output_format is OutputFormat.JSON:
         print_json(result)
     else:
-        say(f"Recorded into {file} ({file.expanduser().stat().st_size:,} bytes).")
+        say(f"Recorded in {file} ({file.expanduser().stat().st_size:,} bytes).")
         say(f"Replay it: ODOO_URL=recording:{file} fbs discover --domain rental --inline")

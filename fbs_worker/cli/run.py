@@ -1,4 +1,4 @@
-"""Run a job the way that was asked for: in this process, through the queue, or only put there."""
+"""Run a job in this process or through the queue, or only enqueue it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runner:
-    """The way in which a command's jobs run.
+    """Run the jobs of a command.
 
     Attributes:
-        settings: what to work with.
-        output_format: what stdout holds.
-        inline: in this process.
-        no_wait: put it into the queue, and let others follow it.
+        settings: the settings.
+        output_format: the format of stdout.
+        inline: run jobs in this process.
+        no_wait: enqueue jobs without waiting for them.
 
     Raises:
-        UsageError: two ways that exclude each other.
+        UsageError: both `inline` and `no_wait` are set.
     """
 
     settings: Settings
@@ -40,18 +40,18 @@ class Runner:
             raise UsageError("--inline and --no-wait exclude each other.", hint="Leave one of them out.")
 
     def run(self, action: str, request: Mapping[str, Any], *, title: str) -> dict[str, Any] | None:
-        """Run a job to its end.
+        """Run a job and wait for its result, unless `no_wait` is set.
 
         Args:
-            action: `discover`, `setup`, …: the client's method and, after `fbs.`, the task's name.
+            action: the client's method and the task's name after `fbs.`, e.g. `setup`.
             request: the keyword arguments of both.
-            title: what is being done, for the display.
+            title: the title of the progress display.
 
         Returns:
-            The job's result, with its id unless it ran here; None when it is not waited for, which is told then.
+            The job's result, with its id if it ran in a worker; None with `no_wait`, after printing its id.
 
         Raises:
-            FBSError: whatever went wrong.
+            FBSError: the job failed or could not be enqueued.
         """
         if self.inline:
             from fbs_worker.client.in_process import run_in_process

@@ -1,4 +1,4 @@
-"""`fbs schedule`: when solutions are refreshed."""
+"""`fbs schedule`: schedules of refreshes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import typer
 
 from fbs_worker.cli.options import Format, current_settings
 from fbs_worker.cli.output import OutputFormat, print_blocks, print_json
-from fbs_worker.cli.render import local_time
-from fbs_worker.cli.render_schedules import schedule_blocks, schedule_words
+from fbs_worker.cli.render.formats import local_time
+from fbs_worker.cli.render.schedules import schedule_blocks, schedule_text
 from fbs_worker.cli.solutions import Named, NameOption, one_solution
 
-app = typer.Typer(help="Say when solutions are refreshed by themselves.", no_args_is_help=True)
+app = typer.Typer(help="Set, list and remove schedules of refreshes.", no_args_is_help=True)
 
 
 @app.command("set")
@@ -23,64 +23,64 @@ def set_one(
     solution_name: NameOption = None,
     every: Annotated[
         str | None,
-        typer.Option("--every", envvar="FBS_EVERY", help="How often, e.g. 30m, 6h, 1d; a minute is the shortest."),
+        typer.Option("--every", envvar="FBS_EVERY", help="The interval, e.g. 30m, 6h, 1d; the shortest is 1 minute."),
     ] = None,
     cron: Annotated[
         str | None,
         typer.Option(
             "--cron",
             envvar="FBS_CRON",
-            help='Or when, as a cron line, e.g. "0 3 * * *": minute, hour, day of month, month, day of week; in UTC.',
+            help='Or a cron line, e.g. "0 3 * * *": minute, hour, day of month, month, day of week; in UTC.',
         ),
     ] = None,
     timezone: Annotated[
         str | None,
-        typer.Option("--timezone", envvar="FBS_TIMEZONE", help="Whose clock the cron line means, e.g. Europe/Berlin."),
+        typer.Option("--timezone", envvar="FBS_TIMEZONE", help="The time zone of the cron line, e.g. Europe/Berlin."),
     ] = None,
     output_format: Format = OutputFormat.TEXT,
 ) -> None:
-    """Refresh a solution by itself: every so often, or by a cron line.
+    """Refresh a solution at an interval or by a cron line.
 
-    Where in the interval is the solution's own, so that many of them are spread. Beat does it: `fbs up` starts one, or
-    `fbs beat`.
+    Each solution has its own offset in the interval, which spreads the load. Beat runs schedules: `fbs up` starts
+    one, or `fbs beat`.
     """
     from fbs_worker.scheduling.model import Schedule
     from fbs_worker.scheduling.service import set_schedule
 
     solution = one_solution(name, solution_name)
     schedule = Schedule.parse(every=every, cron=cron, timezone=timezone)
-    _tell(set_schedule(current_settings(), solution, schedule), output_format)
+    _print(set_schedule(current_settings(), solution, schedule), output_format)
 
 
 @app.command("list")
 def list_all(output_format: Format = OutputFormat.TEXT) -> None:
-    """List when each solution is refreshed next, and when it last was."""
+    """List the schedules with their next and last runs."""
     from fbs_worker.scheduling.service import list_schedules
 
-    told = list_schedules(current_settings())
+    listing = list_schedules(current_settings())
     if output_format is OutputFormat.JSON:
-        print_json(told)
+        print_json(listing)
     else:
-        print_blocks(schedule_blocks(told))
+        print_blocks(schedule_blocks(listing))
 
 
 @app.command()
 def remove(*, name: Named = None, solution_name: NameOption = None, output_format: Format = OutputFormat.TEXT) -> None:
-    """End a solution's schedule."""
+    """Remove a solution's schedule."""
     from fbs_worker.scheduling.service import set_schedule
 
-    _tell(set_schedule(current_settings(), one_solution(name, solution_name), None), output_format)
+    _print(set_schedule(current_settings(), one_solution(name, solution_name), None), output_format)
 
 
-def _tell(told: Mapping[str, Any], output_format: OutputFormat) -> None:
+def _print(result: Mapping[str, Any], output_format: OutputFormat) -> None:
     if output_format is OutputFormat.JSON:
-        print_json(told)
+        print_json(result)
         return
-    name = told["solution"]
-    if told["schedule"] is not None:
-        line = f"{name} is refreshed: {schedule_words(told['schedule'])}; next at {local_time(told['next_run'])}."
-    elif told["before"] is not None:
-        line = f"The schedule of {name} has ended."
+    name = result["solution"]
+    if result["schedule"] is not None:
+        line = f"Schedule of {name}: {schedule_text(result['schedule'])}; next at {local_time(result['next_run'])}."
+    elif result["before"] is not None:
+        line = f"The schedule of {name} is removed."
     else:
         line = f"{name} had no schedule of its own."
-    print_blocks([line, *told["notes"]])
+    print_blocks([line, *result["notes"]])

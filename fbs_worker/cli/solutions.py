@@ -1,4 +1,4 @@
-"""`fbs setup|status|list|refresh|drop|rotate-keys`: a solution's life."""
+"""`fbs setup|status|list|refresh|drop|rotate-keys`: the life cycle of solutions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from fbs_worker.cli.options import (
     database_config,
 )
 from fbs_worker.cli.output import OutputFormat, note, plain_lines, print_blocks, print_json
-from fbs_worker.cli.render_solutions import drop_blocks, list_blocks, result_blocks, rotation_blocks, status_blocks
+from fbs_worker.cli.render.results import result_blocks
+from fbs_worker.cli.render.solutions import drop_blocks, list_blocks, rotation_blocks, status_blocks
 from fbs_worker.cli.run import Runner
 from fbs_worker.core.errors import EXIT_FAILED, EXIT_REFUSED, EXIT_UNREACHABLE, RefusedError, TablesNotEmpty, UsageError
 
@@ -60,7 +61,7 @@ def setup(
         typer.Option(
             "--refresh-discoveries/--no-refresh-discoveries",
             envvar="FBS_REFRESH_DISCOVERIES",
-            help="Whether Odoo is read, too.",
+            help="Whether to discover Odoo, too.",
         ),
     ] = True,
     mirror: Annotated[
@@ -69,7 +70,7 @@ def setup(
             "--mirror",
             envvar="FBS_MIRROR",
             metavar="MODEL",
-            help="An Odoo model that gets a business table, e.g. sale.order; may be given more than once.",
+            help="Mirror an Odoo model in a business table, e.g. sale.order; repeatable.",
         ),
     ] = None,
     odoo: OdooOfSolution = None,
@@ -78,10 +79,10 @@ def setup(
     no_wait: NoWait = False,
     output_format: Format = OutputFormat.TEXT,
 ) -> None:
-    """Set a solution up: its tables, and what Odoo has.
+    """Set up a solution: create its tables and discover Odoo.
 
-    Its tables are system tables and the domain's business tables, in one database, told apart by prefix. Run again, it
-    makes what is missing and changes nothing else.
+    System tables and the domain's business tables are in one database, with different prefixes. A repeated setup
+    creates missing tables and changes nothing else.
     """
     runner = Runner(settings=current_settings(), output_format=output_format, inline=inline, no_wait=no_wait)
     request = {
@@ -111,30 +112,30 @@ def status(
     solution_name: NameOption = None,
     output_format: Format = OutputFormat.TEXT,
 ) -> None:
-    """Show how a solution is: tables, discoveries, refresh, jobs."""
+    """Show a solution's status, tables, discoveries and jobs."""
     from fbs_worker.ops.status import solution_status
 
-    told = solution_status(current_settings(), one_solution(name, solution_name))
+    result = solution_status(current_settings(), one_solution(name, solution_name))
     if output_format is OutputFormat.JSON:
-        print_json(told)
+        print_json(result)
     else:
-        print_blocks(status_blocks(told))
-    if told["overall_status"] == _UNREACHABLE:
+        print_blocks(status_blocks(result))
+    if result["overall_status"] == _UNREACHABLE:
         raise typer.Exit(EXIT_UNREACHABLE)
 
 
 def list_all(output_format: Format = OutputFormat.TEXT) -> None:
-    """List all solutions and how each is.
+    """List all solutions with their status.
 
-    It answers while the database of one is down, too.
+    An unreachable database does not hide the other solutions.
     """
     from fbs_worker.ops.status import list_solutions
 
-    told = list_solutions(current_settings())
+    listing = list_solutions(current_settings())
     if output_format is OutputFormat.JSON:
-        print_json(told)
+        print_json(listing)
     else:
-        print_blocks(list_blocks(told))
+        print_blocks(list_blocks(listing))
 
 
 def refresh(
@@ -147,7 +148,7 @@ def refresh(
     no_wait: NoWait = False,
     output_format: Format = OutputFormat.TEXT,
 ) -> None:
-    """Read a solution's Odoo again and record what changed."""
+    """Discover a solution's Odoo again and record the changes."""
     solution = one_solution(name, solution_name)
     runner = Runner(settings=current_settings(), output_format=output_format, inline=inline, no_wait=no_wait)
     request = {"solution_name": solution, "full": full, "odoo_moved": odoo_moved}
@@ -159,70 +160,69 @@ def drop(
     name: Named = None,
     solution_name: NameOption = None,
     with_data: Annotated[
-        bool, typer.Option("--with-data", envvar="FBS_WITH_DATA", help="Drop business tables though they hold rows.")
+        bool, typer.Option("--with-data", envvar="FBS_WITH_DATA", help="Drop business tables that hold rows, too.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", envvar="FBS_DRY_RUN", help="Only list what would be dropped.")
+        bool, typer.Option("--dry-run", envvar="FBS_DRY_RUN", help="Only list the tables that would be dropped.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", envvar="FBS_YES", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", envvar="FBS_YES", help="Do not ask for confirmation.")] = False,
     inline: Inline = False,
     no_wait: NoWait = False,
     output_format: Format = OutputFormat.TEXT,
 ) -> None:
-    """Take a solution away: what was made for it, nothing else.
+    """Drop a solution: the tables created for it, and no others.
 
-    It shows what would go, and asks. While business tables hold rows it refuses, unless --with-data says that they
-    may go.
+    It lists the tables and asks for confirmation. Business tables that hold rows are only dropped with --with-data.
     """
     solution = one_solution(name, solution_name)
     if not (yes or dry_run or sys.stdin.isatty()):
         raise RefusedError(
-            f"Nobody can be asked whether the solution {solution!r} may be dropped.",
-            hint="Add --yes to drop it without a question, or --dry-run to see what would be dropped.",
+            f"Dropping {solution!r} needs a confirmation, and there is no terminal to ask at.",
+            hint="Pass --yes to drop it, or --dry-run to list the tables that would be dropped.",
         )
     runner = Runner(settings=current_settings(), output_format=output_format, inline=inline, no_wait=no_wait)
     request = {"solution_name": solution, "with_data": with_data, "dry_run": dry_run}
     if not (yes or dry_run):
-        _ask(runner, request)
+        _confirm(runner, request)
     _finish("drop", runner.run("drop", request, title=f"Dropping {solution}"), output_format)
 
 
 def rotate_keys(output_format: Format = OutputFormat.TEXT) -> None:
-    """Seal stored passwords anew with the first of the keys.
+    """Encrypt stored passwords anew with the first key.
 
-    After it, older keys can be taken out of FBS_SECRET_KEYS, unless a database could not be reached.
+    Afterwards the older keys can be removed from FBS_SECRET_KEYS, unless a database was unreachable.
     """
     from fbs_worker.solutions.key_rotation import rotate_keys as rotate
 
-    told = rotate(current_settings())
+    result = rotate(current_settings())
     if output_format is OutputFormat.JSON:
-        print_json(told)
+        print_json(result)
     else:
-        print_blocks(rotation_blocks(told))
-    if not told["complete"]:
-        raise typer.Exit(EXIT_UNREACHABLE if told["unreachable"] else EXIT_FAILED)
+        print_blocks(rotation_blocks(result))
+    if not result["complete"]:
+        raise typer.Exit(EXIT_UNREACHABLE if result["unreachable"] else EXIT_FAILED)
 
 
-def _ask(runner: Runner, request: Mapping[str, Any]) -> None:
-    """Show what would be dropped, and ask; the answer no ends the command."""
+def _confirm(runner: Runner, request: Mapping[str, Any]) -> None:
+    """List the tables that would be dropped and ask for confirmation; exit on no."""
     solution = request["solution_name"]
-    look = Runner(settings=runner.settings, output_format=runner.output_format, inline=runner.inline)
-    plan = look.run("drop", {**request, "dry_run": True}, title=f"Looking at {solution}")
-    assert plan is not None  # noqa: S101 -- it was waited for
+    dry_runner = Runner(settings=runner.settings, output_format=runner.output_format, inline=runner.inline)
+    plan = dry_runner.run("drop", {**request, "dry_run": True}, title=f"Inspecting {solution}")
+    assert plan is not None  # noqa: S101 -- the runner waits for it
     for block in drop_blocks(plan):
         note(block if isinstance(block, str) else "\n".join(plain_lines(block)))
     if any(plan["rows"].values()) and not request["with_data"]:
         raise TablesNotEmpty(
             f"Tables of {solution!r} hold rows: nothing was dropped.",
-            hint="Save what you need; --with-data drops them with their rows.",
+            hint="Save the rows that you need, then pass --with-data to drop them.",
         )
-    if not typer.confirm(f"Drop the solution {solution} for good?", err=True):
+    if not typer.confirm(f"Drop the solution {solution}? This cannot be undone.", err=True):
         note("Nothing was dropped.")
         raise typer.Exit(EXIT_REFUSED)
 
 
 def _finish(action: str, result: dict[str, Any] | None, output_format: OutputFormat) -> None:
-    if result is None:  # it is not waited for
+    if result is None:  # --no-wait
         return
     if output_format is OutputFormat.JSON:
         print_json(result)
@@ -231,13 +231,17 @@ def _finish(action: str, result: dict[str, Any] | None, output_format: OutputFor
 
 
 def one_solution(argument: str | None, option: str | None) -> str:
-    """The one solution that was named, either way."""
+    """The solution named by the argument or by --solution-name.
+
+    Raises:
+        UsageError: none is named, or two different ones.
+    """
     if argument and option and argument != option:
         raise UsageError(
             f"Two solutions are named: {argument!r} and {option!r}.",
-            hint="Name one, with or without --solution-name (its environment twin is FBS_SOLUTION_NAME).",
+            hint="Name one, as the argument or by --solution-name (or FBS_SOLUTION_NAME).",
         )
     name = argument or option
     if not name:
-        raise UsageError("No solution is named.", hint="Name one (--solution-name …); `fbs list` shows them.")
+        raise UsageError("No solution is named.", hint="Name one; `fbs list` shows them.")
     return name

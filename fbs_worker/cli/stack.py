@@ -1,4 +1,4 @@
-"""`fbs up`, `fbs down` and `fbs worker`: what runs on this machine."""
+"""`fbs up`, `fbs down` and `fbs worker`: the local stack."""
 
 from __future__ import annotations
 
@@ -22,34 +22,38 @@ _NAMES: Final = {
     "flower": "the dashboard",
     "api": "the API",
 }
-_LOOK_SECONDS: Final = 0.5
+_POLL_SECONDS: Final = 0.5
+
+_STATES: Final = {"not ours": "external", "ran already": "already running"}
+"""Words of the table; JSON has the values of `Service.state`."""
 
 Concurrency = Annotated[
-    int, typer.Option("--concurrency", envvar="FBS_CONCURRENCY", min=1, help="How many jobs the worker runs at a time.")
+    int, typer.Option("--concurrency", envvar="FBS_CONCURRENCY", min=1, help="Jobs that the worker runs at a time.")
 ]
 
 
 def up(
     *,
     foreground: Annotated[
-        bool, typer.Option("--foreground", envvar="FBS_FOREGROUND", help="Stay until Ctrl-C, then stop everything.")
+        bool, typer.Option("--foreground", envvar="FBS_FOREGROUND", help="Run until Ctrl-C, then stop everything.")
     ] = False,
     concurrency: Concurrency = 2,
     beat: Annotated[
-        bool, typer.Option("--beat/--no-beat", envvar="FBS_UP_BEAT", help="Whether schedules are kept.")
+        bool,
+        typer.Option("--beat/--no-beat", envvar="FBS_UP_BEAT", help="Whether to start beat, which runs schedules."),
     ] = True,
     flower: Annotated[
-        bool, typer.Option("--flower/--no-flower", envvar="FBS_UP_FLOWER", help="Whether there is a dashboard.")
+        bool, typer.Option("--flower/--no-flower", envvar="FBS_UP_FLOWER", help="Whether to start the dashboard.")
     ] = True,
     api: Annotated[
-        bool, typer.Option("--api/--no-api", envvar="FBS_UP_API", help="Whether there is the HTTP API.")
+        bool, typer.Option("--api/--no-api", envvar="FBS_UP_API", help="Whether to start the HTTP API.")
     ] = True,
     output_format: Format = OutputFormat.TEXT,
 ) -> None:
-    """Start all that is needed on this machine.
+    """Start a complete stack on this machine.
 
-    PostgreSQL and Redis where none is set, a worker, beat, which keeps schedules, the dashboard and the HTTP API. Other
-    `fbs` commands find them.
+    Starts PostgreSQL and Redis unless configured, a worker, beat, the dashboard and the HTTP API. Other `fbs` commands
+    use them.
     """
     from fbs_worker.core.settings import get_settings
     from fbs_worker.ops.local import stack
@@ -57,48 +61,52 @@ def up(
 
     settings = get_settings()
     with exit_on_termination():
-        wanted = {"worker": True, "beat": beat, "flower": flower, "api": api}
-        programs = [name for name, is_wanted in wanted.items() if is_wanted]
+        selected = {"worker": True, "beat": beat, "flower": flower, "api": api}
+        programs = [name for name, is_selected in selected.items() if is_selected]
         info, _ = stack.up(settings, concurrency=concurrency, programs=programs, on_start=starting)
         if not foreground:
-            _tell(info, settings, output_format)
+            _print_stack(info, settings, output_format)
             return
         try:
-            _tell(info, settings, output_format)
+            _print_stack(info, settings, output_format)
             note("Ctrl-C stops everything.")
-            _stay(info)
+            _wait(info)
         finally:
-            told_down(info.home)
+            stop_stack(info.home)
 
 
 def down(output_format: Format = OutputFormat.TEXT) -> None:
-    """Stop what `fbs up` started, servers last; data stays."""
+    """Stop the stack of `fbs up`, servers last; data is kept."""
     from fbs_worker.core.settings import get_settings
 
     home = get_settings().home()
-    stopped = told_down(home)
+    stopped = stop_stack(home)
     if output_format is OutputFormat.JSON:
         print_json({"home": str(home), "stopped": stopped})
     elif not stopped:
-        say(f"Nothing runs in {home}.")
+        say(f"Nothing is running in {home}.")
 
 
 def worker(
     name: Annotated[
         str | None,
-        typer.Option("--name", envvar="FBS_WORKER_NAME", help="Its name on this host, for `fbs health --worker`."),
+        typer.Option(
+            "--name", envvar="FBS_WORKER_NAME", help="The worker's name on this host, for `fbs health --worker`."
+        ),
     ] = None,
     queues: Annotated[
         str,
         typer.Option(
             "--queues",
             envvar="FBS_QUEUES",
-            help="Its queues, comma-separated; celery, too, where this Redis is fbs-worker's alone.",
+            help="The queues, comma-separated; add celery if no other application uses this Redis.",
         ),
     ] = "fbs.discovery,fbs.schema",
     concurrency: Annotated[
         int | None,
-        typer.Option("--concurrency", envvar="FBS_CONCURRENCY", min=1, help="Jobs at a time; default: processors."),
+        typer.Option(
+            "--concurrency", envvar="FBS_CONCURRENCY", min=1, help="Jobs at a time; default: the number of processors."
+        ),
     ] = None,
     loglevel: Annotated[
         str, typer.Option("--loglevel", envvar="FBS_LOGLEVEL", help="DEBUG, INFO, WARNING, ERROR or CRITICAL.")
@@ -107,7 +115,7 @@ def worker(
 ) -> None:
     """Run a Celery worker in this terminal until Ctrl-C.
 
-    It finishes the jobs that it has, then.
+    On Ctrl-C it finishes its running jobs.
     """
     from celery.signals import worker_ready
 
@@ -116,22 +124,25 @@ def worker(
     from fbs_worker.ops.local.programs import notify_ready_on
 
     settings = current_settings()
-    taken = tuple(dict.fromkeys(word for part in queues.split(",") if (word := part.strip())))
+    names = tuple(dict.fromkeys(name for part in queues.split(",") if (name := part.strip())))
     notify_ready_on(worker_ready, ready_fd)
-    raise typer.Exit(run_worker(settings, name=name, queues=taken, concurrency=concurrency, loglevel=loglevel.upper()))
+    raise typer.Exit(run_worker(settings, name=name, queues=names, concurrency=concurrency, loglevel=loglevel.upper()))
 
 
 def starting(name: str) -> None:
-    """Say what is being started."""
+    """Print that a part is being started."""
     note(f"Starting {_NAMES[name]} …")
 
 
-def told_down(home: Any, *, seconds: float | None = None) -> list[str]:
-    """Stop the stack of a folder and say what was stopped.
+def stop_stack(home: Any, *, seconds: float | None = None) -> list[str]:
+    """Stop the stack of a folder and print the stopped parts.
 
     Args:
         home: the folder.
-        seconds: how long the worker may finish its jobs; a while if None.
+        seconds: how long the worker may finish its jobs; None for the default of `stack.down`.
+
+    Returns:
+        The names of the stopped parts.
     """
     from fbs_worker.ops.local import stack
 
@@ -141,12 +152,12 @@ def told_down(home: Any, *, seconds: float | None = None) -> list[str]:
     return stopped
 
 
-def _tell(info: StackInfo, settings: Settings, output_format: OutputFormat) -> None:
+def _print_stack(info: StackInfo, settings: Settings, output_format: OutputFormat) -> None:
     from fbs_worker.ops.local import stack
     from fbs_worker.ops.local.stack import flower_password_file
 
     if not stack.has_current_settings(info, settings):
-        note("The worker runs with the settings of its start; `fbs down` and `fbs up` give it those of now.")
+        note("The worker still has the settings of its start; `fbs down` and `fbs up` apply the current ones.")
     if output_format is OutputFormat.JSON:
         services = [{**service.to_dict(), "state": service.state} for service in info.services]
         print_json(
@@ -154,26 +165,32 @@ def _tell(info: StackInfo, settings: Settings, output_format: OutputFormat) -> N
         )
         return
     rows = [
-        (service.name, service.state, str(service.process.pid) if service.process else "", service.address)
+        (
+            service.name,
+            _STATES.get(service.state, service.state),
+            str(service.process.pid) if service.process else "",
+            service.address,
+        )
         for service in info.services
     ]
-    print_blocks([Table(title="Running", columns=("service", "state", "pid", "place"), rows=rows)])
+    print_blocks([Table(title="Running", columns=("service", "state", "pid", "address"), rows=rows)])
     if info.service("flower") and not settings.fbs_flower_password.get_secret_value():
-        say(f"The dashboard's user is {settings.fbs_flower_user}, its password is in {flower_password_file(info.home)}")
+        say(f"Dashboard user: {settings.fbs_flower_user}; its password is in {flower_password_file(info.home)}")
     if info.service("api") and not settings.fbs_api_tokens.get_secret_value():
-        say("The API and its pages answer whoever is on this machine; FBS_API_TOKENS says who else, and who alone.")
-    say(f"Odoo of the worker: {info.odoo or 'none: set ODOO_URL, then `fbs down` and `fbs up`'}")
+        say("The API and the web UI accept every user of this machine; set FBS_API_TOKENS to require a token.")
+    say(f"Odoo of the worker: {info.odoo or 'none; set ODOO_URL, then `fbs down` and `fbs up`'}")
     say(f"Try: fbs setup --solution-name demo --domain rental --database-name {info.database.name}")
 
 
-def _stay(info: StackInfo) -> None:
-    """Until Ctrl-C, or until a part of the stack ends by itself."""
+def _wait(info: StackInfo) -> None:
+    """Wait until Ctrl-C, or until a part of the stack ends unexpectedly."""
     from fbs_worker.core.errors import JobError
 
     while True:
         for service in info.services:
             if service.process and not service.process.alive:
                 raise JobError(
-                    f"{_NAMES[service.name].capitalize()} has ended.", hint=f"Its log is in {info.home}: fbs up again."
+                    f"{_NAMES[service.name].capitalize()} has ended.",
+                    hint=f"See its log in {info.home}, then run `fbs up` again.",
                 )
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)

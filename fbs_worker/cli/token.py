@@ -12,16 +12,16 @@ from fbs_worker.cli.output import OutputFormat, note, print_json, say
 
 def new_token(
     name: Annotated[
-        str, typer.Option("--name", envvar="FBS_TOKEN_NAME", help="What it is called: who uses it, e.g. ci.")
+        str, typer.Option("--name", envvar="FBS_TOKEN_NAME", help="The token's name, e.g. of the client that uses it.")
     ] = "token",
     scope: Annotated[
-        str, typer.Option("--scope", envvar="FBS_TOKEN_SCOPE", help="read, or write, which may read, too.")
+        str, typer.Option("--scope", envvar="FBS_TOKEN_SCOPE", help="read, or write, which includes read.")
     ] = "read",
     output_format: Format = OutputFormat.TEXT,
 ) -> None:
-    """Make a token for the HTTP API.
+    """Create a token for the HTTP API.
 
-    It is shown this once: its entry, for FBS_API_TOKENS, holds only its hash.
+    The token is printed only once: its entry for FBS_API_TOKENS contains its hash.
     """
     from fbs_worker.web.api.tokens import Entry, new_token
 
@@ -32,4 +32,4 @@ def new_token(
         return
     say(token)
     say(str(entry))
-    note("The first line is the token: give it to whoever uses it. The second is its entry for FBS_API_TOKENS.")
+    note("The first line is the token, for the client. The second is its entry, for FBS_API_TOKENS.")

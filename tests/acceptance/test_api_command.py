@@ -30,27 +30,27 @@ def served(fbs: CommandLine, settings: MakeSettings) -> CommandLine:
 
 
 def address(running: subprocess.Popen[str]) -> str:
-    """Where it says that it is."""
+    """The printed URL."""
     assert running.stdout is not None
     for line in running.stdout:
-        if line.startswith("The API and its pages are at "):
-            return line.split()[7]
-    raise AssertionError(f"it ended: {running.wait()}")
+        if line.startswith("The API and the web UI are at "):
+            return line.split()[8]
+    raise AssertionError(f"the API ended: {running.wait()}")
 
 
-def test_a_token_that_is_made_opens_the_door(served: CommandLine) -> None:
+def test_a_new_token_is_accepted(served: CommandLine) -> None:
     made = served("new-token", "--name", "ci", "--scope", "read")
     token, entry = made.stdout.splitlines()
     assert entry.startswith("ci:read:")
     assert token not in entry
-    told = json.loads(served("new-token", "--output-format", "json").stdout)
-    assert told["entry"].startswith("token:read:")
+    output = json.loads(served("new-token", "--output-format", "json").stdout)
+    assert output["entry"].startswith("token:read:")
     tokens = served.home / "tokens"
-    tokens.write_text(f"# those who may\n{entry}\n{told['entry']}\n")
+    tokens.write_text(f"# clients\n{entry}\n{output['entry']}\n")
     running = served.start("api", FBS_API_TOKENS_FILE=str(tokens))
     try:
         url = address(running)
-        for held in (token, told["token"]):
+        for held in (token, output["token"]):
             answer = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {held}"}, timeout=PATIENCE)
             assert answer.status_code == 200
         assert httpx.get(f"{url}/metrics").status_code == 401
@@ -89,12 +89,12 @@ def test_it_ends_when_it_is_told_to(served: CommandLine, number: signal.Signals)
     ],
 )  # fmt: skip
 def test_what_keeps_it_from_starting_is_told(served: CommandLine, variables: dict[str, str], error: str) -> None:
-    told, hint = served("api", code=2, **variables).stderr.splitlines()
-    assert told.startswith(f"error: {error}")
+    output, hint = served("api", code=2, **variables).stderr.splitlines()
+    assert output.startswith(f"error: {error}")
     assert hint.startswith("hint: ")
 
 
 @pytest.mark.parametrize(("option", "value"), [("--scope", "all"), ("--name", "a:b")])
 def test_a_token_that_could_not_be_used_is_not_made(fbs: CommandLine, option: str, value: str) -> None:
-    told = fbs("new-token", option, value, code=2)
-    assert told.stdout == ""
+    output = fbs("new-token", option, value, code=2)
+    assert output.stdout == ""

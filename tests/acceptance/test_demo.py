@@ -10,7 +10,7 @@ import pytest
 from tests.acceptance.conftest import PATIENCE, CommandLine
 
 
-def test_the_second_demo_finds_nothing_new_and_neither_leaves_anything_running(fbs: CommandLine) -> None:
+def test_the_second_demo_finds_no_change_and_leaves_nothing_running(fbs: CommandLine) -> None:
     first = fbs("demo")
     assert "reading the recording of an Odoo 19" in first.stderr
     assert "Discovering rental: " in first.stderr
@@ -40,28 +40,28 @@ def test_an_interrupted_demo_stops_what_it_started(
     fbs: CommandLine, with_signal: signal.Signals, after: str, code: int
 ) -> None:
     running = fbs.start("demo")
-    told = fbs.interrupt(running, after=after, with_signal=with_signal)
-    assert running.returncode == code, told
-    assert "Traceback" not in told
+    output = fbs.interrupt(running, after=after, with_signal=with_signal)
+    assert running.returncode == code, output
+    assert "Traceback" not in output
     assert fbs.left_running() == ""
 
 
 @pytest.mark.faults
 def test_a_demo_that_fails_stops_what_it_started(fbs: CommandLine) -> None:
     odoo = {"ODOO_URL": "http://127.0.0.1:1", "ODOO_DB": "x", "ODOO_USER": "me", "ODOO_PASSWORD": "p"}
-    told = fbs("demo", code=3, FBS_MAX_RETRIES="0", **odoo)
-    assert "127.0.0.1:1" in told.stderr
+    output = fbs("demo", code=3, FBS_MAX_RETRIES="0", **odoo)
+    assert "127.0.0.1:1" in output.stderr
     assert fbs.left_running() == ""
 
 
 def test_an_unknown_domain_starts_nothing(fbs: CommandLine) -> None:
-    told = fbs("demo", "--domain", "nope", code=2)
-    assert told.stderr.startswith("error: There is no domain 'nope'.")
+    output = fbs("demo", "--domain", "nope", code=2)
+    assert output.stderr.startswith("error: There is no domain 'nope'.")
     assert not (fbs.home / "demo").exists()
 
 
 @pytest.mark.faults
-def test_what_a_killed_demo_left_is_cleared_by_the_next(fbs: CommandLine) -> None:
+def test_the_next_demo_stops_the_leftovers_of_a_killed_one(fbs: CommandLine) -> None:
     running = fbs.start("demo")
     fbs.interrupt(running, after="Discovering rental: ", with_signal=signal.SIGKILL)
     assert running.returncode == -signal.SIGKILL
@@ -73,12 +73,12 @@ def test_what_a_killed_demo_left_is_cleared_by_the_next(fbs: CommandLine) -> Non
     assert fbs.left_running() == ""
 
 
-def test_two_demos_in_one_folder_do_not_get_in_each_others_way(fbs: CommandLine) -> None:
+def test_a_second_demo_in_the_same_folder_is_rejected(fbs: CommandLine) -> None:
     first = fbs.start("demo")
     assert first.stdout is not None
     for line in first.stdout:
         if line.startswith("Starting Redis"):
             break
     assert "Another demo runs in this folder." in fbs("demo", code=4).stderr
-    told, _ = first.communicate(timeout=PATIENCE)
-    assert first.returncode == 0, told
+    output, _ = first.communicate(timeout=PATIENCE)
+    assert first.returncode == 0, output

@@ -65,7 +65,7 @@ def test_planned_then_applied_then_undone(shop: CommandLine) -> None:
     assert "fbs migrate --solution-name shop" in status
 
     refused = shop("migrate", "shop", code=4).stderr
-    assert "Nobody can be asked" in refused
+    assert "needs a confirmation" in refused
     assert "--apply FINGERPRINT" in refused
     applied = as_json(shop, "migrate", "shop", "--apply", fingerprint)
     assert applied["applied"]["executed"] == 1

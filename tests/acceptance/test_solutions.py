@@ -68,7 +68,7 @@ def test_a_life(stack: CommandLine) -> None:
     assert "property" in error
     assert "--with-data" in hint
     assert "lease" in tables(stack, "")
-    assert "The solution demo is gone." in stack("drop", "demo", "--yes", "--with-data").stdout
+    assert "The solution demo is dropped." in stack("drop", "demo", "--yes", "--with-data").stdout
     assert not {"property", "lease"} & set(tables(stack, ""))
     assert stack("status", "demo", code=2).stderr.startswith("error: There is no solution 'demo'.")
 
@@ -119,12 +119,12 @@ def test_mirrored_models_and_a_job_that_is_not_waited_for(stack: CommandLine) ->
 def test_a_question_before_a_drop(stack: CommandLine) -> None:
     setup = ("setup", "--solution-name", "asked", "--domain", "generic", "--database-name", "fbs")
     stack(*setup, "--business-prefix", "asked_", "--no-refresh-discoveries")
-    assert "Nobody can be asked" in stack("drop", "asked", code=4).stderr
+    assert "needs a confirmation" in stack("drop", "asked", code=4).stderr
     shown = stack.at_terminal("drop", "asked", answer="n", code=4)
     assert "asked_entity" in shown
     assert "Nothing was dropped." in shown
     assert len(tables(stack, "asked_")) == 2
-    assert "is gone" in stack.at_terminal("drop", "asked", answer="y")
+    assert "is dropped" in stack.at_terminal("drop", "asked", answer="y")
     assert tables(stack, "asked_") == []
 
 
@@ -180,5 +180,5 @@ def test_a_database_that_is_away_is_told_by_status_and_list(stack: CommandLine, 
     assert "unreachable" in told.stdout
     assert "no database 'passing'" in told.stdout
     assert "unreachable" in stack("list").stdout
-    assert "The solution passing is gone." in stack("drop", "passing", "--yes").stdout
+    assert "The solution passing is dropped." in stack("drop", "passing", "--yes").stdout
     assert "passing" not in stack("list").stdout

@@ -28,7 +28,7 @@ def test_a_round_trip(fbs: CommandLine, recording: str) -> None:
         assert page.status == 200
     with urllib.request.urlopen(f"{api}/api/v1/health/") as answer:
         assert json.load(answer)["health"] == "fine"
-    assert "The API and its pages answer whoever is on this machine" in started.stdout
+    assert "The API and the web UI accept every user of this machine" in started.stdout
     assert f"Odoo of the worker: {recording}" in started.stdout
     info = find_stack(fbs.home)
     assert info is not None
@@ -40,39 +40,39 @@ def test_a_round_trip(fbs: CommandLine, recording: str) -> None:
     assert (fbs.home / "secret.key").stat().st_mode & 0o777 == 0o600
 
     again = fbs("up", ODOO_URL=recording)
-    assert again.stdout.count("ran already") == 6
+    assert again.stdout.count("already running") == 6
     assert "settings of its start" not in again.stderr
     other = fbs("up", "--output-format", "json", ODOO_URL="http://other.example")
     assert "settings of its start" in other.stderr
     assert json.loads(other.stdout)["odoo"] == recording
 
-    told = fbs("discover", "--domain", "rental", "--database-name", "fbs", "--output-format", "json")
-    result = json.loads(told.stdout)
+    output = fbs("discover", "--domain", "rental", "--database-name", "fbs", "--output-format", "json")
+    result = json.loads(output.stdout)
     assert result["report"]["added"]
     shown = fbs("jobs", "show", result["job"]).stdout
     assert "succeeded" in shown
     assert "Added (" in shown
     assert result["job"] in fbs("jobs", "list").stdout
     assert [job["state"] for job in json.loads(fbs("jobs", "list", "--output-format", "json").stdout)] == ["succeeded"]
-    assert "has ended already" in fbs("jobs", "cancel", result["job"]).stdout
+    assert "has already ended" in fbs("jobs", "cancel", result["job"]).stdout
     assert "Added (" in fbs("jobs", "watch", result["job"]).stdout
 
     assert fbs("down").stderr.startswith("Stopped the API, the dashboard, beat, the worker, Redis, PostgreSQL.")
     assert fbs.left_running() == ""
     assert find_stack(fbs.home) is None
-    assert "Nothing runs" in fbs("down").stdout
+    assert "Nothing is running" in fbs("down").stdout
     assert fbs("jobs", "list", code=2).stderr.startswith("error: FBS_REDIS_URL is not set.")
 
     fbs("up", "--no-beat", "--no-flower", "--no-api", ODOO_URL=recording)
     assert result["job"] in fbs("jobs", "list").stdout, "the queue's records outlive the stack"
-    told = fbs("discover", "--domain", "rental", "--database-name", "fbs")
-    assert "Nothing changed since the last discovery" in told.stdout
+    output = fbs("discover", "--domain", "rental", "--database-name", "fbs")
+    assert "Nothing changed since the last discovery" in output.stdout
     fbs("down")
     assert fbs.left_running() == ""
 
 
 @pytest.mark.faults
-def test_up_mends_a_stack_that_lost_a_part(fbs: CommandLine) -> None:
+def test_up_repairs_a_stack_with_a_dead_part(fbs: CommandLine) -> None:
     fbs("up", "--no-flower", "--no-api")
     before = find_stack(fbs.home)
     assert before is not None
@@ -99,25 +99,25 @@ def test_up_mends_a_stack_that_lost_a_part(fbs: CommandLine) -> None:
     assert fbs.left_running() == ""
 
 
-def test_in_the_foreground_it_stays_until_it_is_told_to_end(fbs: CommandLine) -> None:
+def test_in_the_foreground_it_runs_until_a_signal(fbs: CommandLine) -> None:
     running = fbs.start("up", "--foreground", "--no-flower", "--no-api")
-    told = fbs.interrupt(running, after="Ctrl-C stops everything.", with_signal=signal.SIGINT)
-    assert running.returncode == 130, told
-    assert "Stopped beat, the worker, Redis, PostgreSQL." in told
+    output = fbs.interrupt(running, after="Ctrl-C stops everything.", with_signal=signal.SIGINT)
+    assert running.returncode == 130, output
+    assert "Stopped beat, the worker, Redis, PostgreSQL." in output
     assert fbs.left_running() == ""
 
 
-def test_a_job_without_a_worker_is_told_so_and_goes_on_after_ctrl_c(
+def test_a_job_without_a_worker_prints_a_hint_and_continues_after_ctrl_c(
     fbs: CommandLine, redis_url: str, recording: str
 ) -> None:
     running = fbs.start("discover", "--domain", "rental", FBS_REDIS_URL=redis_url, ODOO_URL=recording)
-    told = fbs.interrupt(running, after="No worker has taken the job up yet.", with_signal=signal.SIGINT)
+    output = fbs.interrupt(running, after="No worker has started the job yet.", with_signal=signal.SIGINT)
     assert running.returncode == 130
-    assert "The job goes on. Follow it: fbs jobs watch " in told
+    assert "The job continues. Follow it: fbs jobs watch " in output
     (job,) = json.loads(fbs("jobs", "list", "--output-format", "json", FBS_REDIS_URL=redis_url).stdout)
     assert job["state"] == "queued"
-    told = fbs("jobs", "cancel", job["id"], FBS_REDIS_URL=redis_url).stdout
-    assert told == f"Job {job['id']} is cancelled.\n"
+    output = fbs("jobs", "cancel", job["id"], FBS_REDIS_URL=redis_url).stdout
+    assert output == f"Job {job['id']} is cancelled.\n"
 
 
 def test_enqueue_without_waiting_prints_the_id(fbs: CommandLine, redis_url: str) -> None:

@@ -32,20 +32,20 @@ def made(
 def test_a_schedule_is_set_listed_and_removed(made: MadeSolutions, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["schedule", "set", "fayvad", "--every", "6h"]) == 0
     first, note = capsys.readouterr().out.splitlines()
-    assert first.startswith("fayvad is refreshed: every 6h; next at 20")
+    assert first.startswith("Schedule of fayvad: every 6h; next at 20")
     assert "`fbs beat`" in note
     assert run(["schedule", "set", "fayvad", "--cron", "0 3 * * *", "--timezone", "Europe/Berlin"]) == 0
     assert "0 3 * * * (Europe/Berlin)" in capsys.readouterr().out
     assert run(["schedule", "list"]) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert told[0] == "Schedules:"
-    assert told[1].split("  ")[1:2] == ["solution"]
-    assert "fayvad    0 3 * * * (Europe/Berlin)  20" in told[2]
+    output = capsys.readouterr().out.splitlines()
+    assert output[0] == "Schedules:"
+    assert output[1].split("  ")[1:2] == ["solution"]
+    assert "fayvad    0 3 * * * (Europe/Berlin)  20" in output[2]
     assert run(["schedule", "list", "--output-format", "json"]) == 0
     (one,) = json.loads(capsys.readouterr().out)["schedules"]
     assert (one["solution"], one["schedule"]["timezone"], one["last_run"]) == ("fayvad", "Europe/Berlin", None)
     assert run(["schedule", "remove", "--solution-name", "fayvad"]) == 0
-    assert capsys.readouterr().out == "The schedule of fayvad has ended.\n"
+    assert capsys.readouterr().out == "The schedule of fayvad is removed.\n"
     assert run(["schedule", "remove", "fayvad"]) == 0
     assert capsys.readouterr().out == "fayvad had no schedule of its own.\n"
     assert run(["schedule", "list"]) == 0
@@ -72,9 +72,9 @@ def test_a_mistake_is_two_lines_and_changes_nothing(
     made: MadeSolutions, capsys: pytest.CaptureFixture[str], arguments: list[str], error: str
 ) -> None:
     assert run(["schedule", *arguments]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    first, second = told.err.splitlines()
+    output = capsys.readouterr()
+    assert output.out == ""
+    first, second = output.err.splitlines()
     assert first.startswith(f"error: {error}")
     assert second.startswith("hint: ")
     assert kept(made.home) is None

@@ -1,4 +1,4 @@
-"""The command line's own manners: errors, exit codes, output for people, pipes and programs."""
+"""The command line: errors, exit codes, output on terminals, in pipes and as JSON."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from fbs_worker.core.settings import Settings
 
 
 @pytest.fixture(autouse=True)
-def home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FBS_HOME", str(tmp_path / "home"))
 
 
@@ -63,25 +63,25 @@ def home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["list"], 2, "No home database is set"),
         (["refresh", "a"], 2, "FBS_REDIS_URL is not set."),
         (["refresh", "a", "--inline", "--no-wait"], 2, "--inline and --no-wait exclude each other."),
-        (["drop", "a"], 4, "Nobody can be asked whether the solution 'a' may be dropped."),
+        (["drop", "a"], 4, "Dropping 'a' needs a confirmation, and there is no terminal to ask at."),
         (["drop", "a", "--yes"], 2, "FBS_REDIS_URL is not set."),
         (["rotate-keys"], 2, "FBS_SECRET_KEYS is not set: secrets cannot be encrypted or decrypted."),
     ],
 )
-def test_a_mistake_is_told_in_two_lines(
+def test_a_usage_error_has_two_lines(
     arguments: list[str], code: int, error: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(arguments) == code
-    told = capsys.readouterr()
-    assert told.out == ""
-    first, second = told.err.splitlines()[-2:]
+    output = capsys.readouterr()
+    assert output.out == ""
+    first, second = output.err.splitlines()[-2:]
     assert first.startswith(f"error: {error}")
     assert second.startswith("hint: ")
 
 
 @pytest.mark.parametrize("prefix", ['x"; DROP TABLE', "1x", "x" * 21, "Ä", "a-b"])
 @pytest.mark.parametrize("option", ["--table-prefix", "--business-prefix"])
-def test_a_prefix_that_is_none_is_refused_before_anything_is_connected_to(
+def test_an_invalid_prefix_is_rejected_before_connecting(
     option: str, prefix: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = ("--database-name", "d", "--database-host", "host.invalid")
@@ -92,21 +92,23 @@ def test_a_prefix_that_is_none_is_refused_before_anything_is_connected_to(
 
 
 @pytest.mark.parametrize("way", [["--output-format", "json"], ["--output-format=json"], []])
-def test_a_mistake_as_json(way: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_usage_error_as_json(
+    way: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not way:
         monkeypatch.setenv("FBS_OUTPUT_FORMAT", "json")
     assert run(["setup", *way]) == 2
-    told = capsys.readouterr()
-    assert json.loads(told.out)["error"]["code"] == "usage"
-    assert told.err.startswith("error: Missing option")
+    output = capsys.readouterr()
+    assert json.loads(output.out)["error"]["code"] == "usage"
+    assert output.err.startswith("error: Missing option")
 
 
 @pytest.mark.parametrize(
     ("kind", "code"), [(OdooUnreachable, 3), (TablesNotEmpty, 4), (SettingsError, 2), (OdooLoginRefused, 1)]
 )
-def test_a_job_that_failed_ends_its_command_as_its_error_would(kind: type[FBSError], code: int) -> None:
-    told = kind("No.", hint="Do.").to_dict()
-    assert exit_code(JobFailed("No.", hint="Do.", error=told)) == code
+def test_a_failed_job_has_the_exit_code_of_its_error(kind: type[FBSError], code: int) -> None:
+    error = kind("No.", hint="Do.").to_dict()
+    assert exit_code(JobFailed("No.", hint="Do.", error=error)) == code
     assert exit_code(kind("No.")) == code
 
 
@@ -120,9 +122,7 @@ def test_a_password_is_read_from_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None
     assert database_config(password=None, **(rest | {"name": None})) is None
 
 
-def test_a_setting_that_is_not_valid_is_named(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_invalid_setting_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FBS_PAGE_SIZE", "many")
     assert run(["jobs", "list"]) == 2
     assert capsys.readouterr().err.startswith("error: The setting FBS_PAGE_SIZE is not valid")
@@ -136,15 +136,15 @@ def test_every_option_has_an_environment_twin() -> None:
         for name, child in getattr(node, "commands", {}).items():
             look(child, f"{path} {name}")
         for option in getattr(node, "params", []):
-            told = {"--help", "--version"} & set(option.opts) or getattr(option, "hidden", False)
-            if option.param_type_name == "option" and not told and not option.envvar:
+            exempt = {"--help", "--version"} & set(option.opts) or getattr(option, "hidden", False)
+            if option.param_type_name == "option" and not exempt and not option.envvar:
                 missing.append(f"{path} {option.opts[0]}")
 
     look(command, "fbs")
     assert missing == []
 
 
-def test_the_help_cuts_no_name_off(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_truncates_no_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["setup", "--help"]) == 0
     shown = capsys.readouterr().out
     for name in ("--refresh-discoveries / --no-refresh-discoveries", "FBS_DATABASE_PASSWORD", "FBS_ODOO_CONNECTION"):
@@ -154,12 +154,12 @@ def test_the_help_cuts_no_name_off(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["jobs"]])
-def test_without_a_word_the_help_is_shown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_arguments_the_help_is_shown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(arguments) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith("Usage: fbs")
-    assert "error:" not in told.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("Usage: fbs")
+    assert "error:" not in output.err
 
 
 def test_an_option_may_come_from_the_environment(
@@ -177,14 +177,14 @@ def fail(exc: BaseException) -> object:
     return failing
 
 
-def test_a_bug_is_called_a_bug_and_debug_shows_the_trace(
+def test_an_internal_error_is_a_bug_and_debug_shows_the_traceback(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(misc, "print_blocks", fail(ValueError("oops\nand more")))
     assert run(["domains"]) == 1
     assert capsys.readouterr().err.splitlines() == [
-        "error: this is a bug in fbs-worker: ValueError (oops and more).",
-        "hint: run it again with --debug and report what it prints.",
+        "error: This is a bug in fbs-worker: ValueError (oops and more).",
+        "hint: Run it again with --debug and report the output.",
     ]
     assert run(["domains", "--debug"]) == 1
     assert "Traceback" in capsys.readouterr().err
@@ -200,12 +200,12 @@ def test_an_error_as_json_is_on_stdout_too(capsys: pytest.CaptureFixture[str], m
     error = OdooUnreachable("No connection.", hint="Start it.", address="h:1")
     monkeypatch.setattr("fbs_worker.client.in_process.run_in_process", fail(error))
     assert run(["discover", "--domain", "hr", "--inline", "--output-format", "json"]) == 3
-    told = capsys.readouterr()
-    assert json.loads(told.out)["error"]["code"] == "odoo_unreachable"
-    assert told.err == "error: No connection.\nhint: Start it.\n"
+    output = capsys.readouterr()
+    assert json.loads(output.out)["error"]["code"] == "odoo_unreachable"
+    assert output.err == "error: No connection.\nhint: Start it.\n"
 
 
-def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+def test_a_closed_pipe_is_no_error() -> None:
     code = "import sys; from fbs_worker.cli import main; sys.argv = ['fbs', 'domains']; main()"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
@@ -217,13 +217,13 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     assert process.returncode == 0
 
 
-def test_the_help_needs_nothing_heavy() -> None:
+def test_the_help_imports_no_heavy_library() -> None:
     code = (
         "import sys; from fbs_worker.cli.app import app;"
         "print(sorted({'celery', 'kombu', 'psycopg2', 'redis', 'pydantic', 'lxml', 'odoorpc'} & set(sys.modules)))"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "[]"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert output.stdout.strip() == "[]"
 
 
 def test_a_table_in_a_pipe_is_aligned_and_whole() -> None:
@@ -231,7 +231,7 @@ def test_a_table_in_a_pipe_is_aligned_and_whole() -> None:
     assert list(plain_lines(table)) == ["T:", f"  a{' ' * 199}  long heading", f"  {'x' * 200}  y", "  z", "  more"]
 
 
-def test_what_comes_from_elsewhere_cannot_break_a_table_or_move_the_cursor() -> None:
+def test_control_characters_cannot_break_a_table() -> None:
     table = Table(title="T", columns=("a", "b"), rows=[("two\nlines\x1b[31m", "x"), ("日本", "e\u0301"), ("", "y")])
     assert list(plain_lines(table))[1:] == [
         "  a              b",
@@ -245,12 +245,12 @@ def test_what_comes_from_elsewhere_cannot_break_a_table_or_move_the_cursor() -> 
     ("cells", "right"),
     [(["1,000", "-"], True), (["16 kB", "9.2 MB"], True), (["19.0.1.4"], False), (["-"], False), (["1", "x"], False)],
 )
-def test_counts_and_sizes_stand_to_the_right_and_versions_do_not(cells: list[str], right: bool) -> None:
+def test_counts_and_sizes_are_right_aligned(cells: list[str], right: bool) -> None:
     assert _numbers(Table(title="T", columns=("a",), rows=[[cell] for cell in cells]), 0) == right
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])
-def test_a_table_on_a_terminal_keeps_within_it_and_loses_nothing(
+def test_a_table_on_a_terminal_fits_and_loses_nothing(
     width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
@@ -274,21 +274,21 @@ def test_progress_in_a_pipe_is_a_line_per_step(capsys: pytest.CaptureFixture[str
         display.say("by the way")
     with open_display("Discovering hr", OutputFormat.JSON) as display:
         display.step("modules")
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.splitlines() == [
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.splitlines() == [
         "Discovering hr: modules",
         "Discovering hr: fields (1,200): in pages",
         "by the way",
     ]
 
 
-def test_the_demo_never_touches_the_servers_and_the_folder_of_others(tmp_path: Path) -> None:
+def test_the_demo_has_servers_and_a_folder_of_its_own(tmp_path: Path) -> None:
     settings = Settings(
         fbs_home=tmp_path, fbs_redis_url="redis://h:1/0", fbs_database_url="postgresql://h/d", odoo_db="mine"
     )
-    told = demo_settings(settings)
-    assert told.home() == tmp_path / "demo"
-    assert told.fbs_redis_url == told.fbs_database_url == told.odoo_db == ""
-    assert told.odoo_url.startswith("recording:/")
+    own = demo_settings(settings)
+    assert own.home() == tmp_path / "demo"
+    assert own.fbs_redis_url == own.fbs_database_url == own.odoo_db == ""
+    assert own.odoo_url.startswith("recording:/")
     assert demo_settings(Settings(odoo_url="http://h:8069", odoo_db="mine")).odoo_db == "mine"

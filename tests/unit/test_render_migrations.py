@@ -1,12 +1,12 @@
-"""Migrations as people read them."""
+"""Rendering of migrations and plans."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from fbs_worker.cli.output import plain_lines
-from fbs_worker.cli.render_migrations import migrate_blocks, plan_blocks
-from fbs_worker.cli.render_solutions import result_blocks
+from fbs_worker.cli.render.migrations import migrate_blocks, plan_blocks
+from fbs_worker.cli.render.results import result_blocks
 from fbs_worker.migration.model.plan import ArchiveTarget, Hazard, Lock, Mode, Plan, Step, apply_command
 
 STEPS = (
@@ -46,48 +46,48 @@ def text(*blocks: Any) -> str:
     return "\n".join(block if isinstance(block, str) else "\n".join(plain_lines(block)) for block in blocks)
 
 
-def test_a_plan_tells_each_statement_and_how_to_apply_it() -> None:
+def test_a_plan_shows_its_statements_and_how_to_apply_it() -> None:
     planned = result(*STEPS)
-    told = text(*plan_blocks(planned, options=["--rename", "r_lease.a=b c"]))
-    assert told.splitlines()[0] == f"The plan {planned['fingerprint']} for shop has 3 statements:"
-    assert '  2. ALTER TABLE "r_lease" DROP COLUMN "old"' in told
-    assert "DELETES_DATA (kept in fbs_retired_r_lease__old)" in told
-    assert "locks it: SHARE UPDATE EXCLUSIVE; outside of a transaction" in told
+    output = text(*plan_blocks(planned, options=["--rename", "r_lease.a=b c"]))
+    assert output.splitlines()[0] == f"Plan {planned['fingerprint']} for shop (3 statements):"
+    assert '  2. ALTER TABLE "r_lease" DROP COLUMN "old"' in output
+    assert "DELETES_DATA (archived in fbs_retired_r_lease__old)" in output
+    assert "locks it: SHARE UPDATE EXCLUSIVE; outside of a transaction" in output
     for words in ("Changed by hand (1)", "Questions (1)", "Notes (1)", "sale.order.old is gone"):
-        assert words in told
-    assert told.splitlines()[-1] == (
+        assert words in output
+    assert output.splitlines()[-1] == (
         f"Apply it: fbs migrate --solution-name shop --apply {planned['fingerprint']} --rename 'r_lease.a=b c'"
         " --allow DELETES_DATA"
     )
 
 
 def test_a_plan_without_a_statement() -> None:
-    told = text(*plan_blocks(result()))
-    assert told.startswith("There is nothing to change in the tables of shop.")
-    assert "--apply" not in told
-    told = text(*plan_blocks(result(undoes="abc", cannot=["r_lease: it stays"])))
-    assert told.startswith("Nothing of the migration abc can be undone.")
-    assert "r_lease: it stays" in told
+    output = text(*plan_blocks(result()))
+    assert output.startswith("There is nothing to change in the tables of shop.")
+    assert "--apply" not in output
+    output = text(*plan_blocks(result(undoes="abc", cannot=["r_lease: it stays"])))
+    assert output.startswith("Nothing of migration abc can be undone.")
+    assert "r_lease: it stays" in output
 
 
-def test_where_migrations_are_switched_off() -> None:
-    told = text(*plan_blocks(result(*STEPS, enabled=False)))
-    assert told.splitlines()[-1].startswith("Migrations are switched off")
+def test_a_plan_where_migrations_are_switched_off() -> None:
+    output = text(*plan_blocks(result(*STEPS, enabled=False)))
+    assert output.splitlines()[-1].startswith("Migrations are switched off")
 
 
-def test_what_became_of_it() -> None:
-    told = text(*result_blocks("migrate", result(*STEPS, applied=APPLIED), name="shop"))
-    assert told.startswith("The tables of shop match their definition now: 3 statements in 1.3 s.")
-    assert "kept in fbs_retired_r_lease__old" in told
-    assert "fbs migrate --solution-name shop --undo" in told
+def test_an_applied_migration() -> None:
+    output = text(*result_blocks("migrate", result(*STEPS, applied=APPLIED), name="shop"))
+    assert output.startswith("The tables of shop match their definition now: 3 statements in 1.3 s.")
+    assert "archived in fbs_retired_r_lease__old" in output
+    assert "fbs migrate --solution-name shop --undo" in output
     nothing = {**APPLIED, "executed": 0, "kept": []}
     assert text(*migrate_blocks(result(applied=nothing))).startswith("There was nothing to change")
     undone = text(*migrate_blocks(result(STEPS[0], applied={**APPLIED, "executed": 1, "kept": []}, undoes="abc")))
-    assert undone.startswith("The migration abc of shop is undone: 1 statement in")
+    assert undone.startswith("Migration abc of shop is undone: 1 statement in")
     assert "--undo" not in undone
 
 
-def test_an_undo_is_applied_as_one() -> None:
+def test_the_plan_of_an_undo() -> None:
     undo = result(STEPS[0], undoes="abc")
-    assert "undoes the migration abc of shop" in text(*plan_blocks(undo))
+    assert "undoes migration abc of shop (1 statement):" in text(*plan_blocks(undo))
     assert apply_command(undo) == f"fbs migrate --solution-name shop --undo --apply {undo['fingerprint']}"

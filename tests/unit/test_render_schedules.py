@@ -1,12 +1,12 @@
-"""Schedules as tables and sentences."""
+"""Rendering of schedules."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from fbs_worker.cli.output import Table
-from fbs_worker.cli.render import local_time
-from fbs_worker.cli.render_schedules import schedule_blocks, schedule_line, schedule_words
+from fbs_worker.cli.render.formats import local_time
+from fbs_worker.cli.render.schedules import schedule_blocks, schedule_line, schedule_text
 
 OWN: dict[str, Any] = {
     "schedule": {"cron": "0 3 * * *"},
@@ -36,4 +36,4 @@ def test_a_schedule_in_a_line() -> None:
     when = local_time(OWN["next_run"])
     assert schedule_line(OWN) == f"0 3 * * * (UTC), next at {when}"
     assert schedule_line(OF_ALL) == f"every 6h (FBS_REFRESH_EVERY), next at {when}"
-    assert (schedule_line(NEVER), schedule_line(None), schedule_words(None)) == ("", "", "never")
+    assert (schedule_line(NEVER), schedule_line(None), schedule_text(None)) == ("", "", "never")

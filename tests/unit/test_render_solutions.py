@@ -1,4 +1,4 @@
-"""Solutions as tables and sentences."""
+"""Rendering of solutions."""
 
 from __future__ import annotations
 
@@ -8,15 +8,9 @@ import pytest
 
 from fbs_worker.catalogue.model import ChangeReport
 from fbs_worker.cli.output import Block, plain_lines
-from fbs_worker.cli.render_solutions import (
-    drop_blocks,
-    list_blocks,
-    result_blocks,
-    rotation_blocks,
-    setup_blocks,
-    size,
-    status_blocks,
-)
+from fbs_worker.cli.render.formats import size
+from fbs_worker.cli.render.results import result_blocks
+from fbs_worker.cli.render.solutions import drop_blocks, list_blocks, rotation_blocks, setup_blocks, status_blocks
 
 PLACE = {"name": "shop", "user": "me", "password": "***", "host": "db.example", "port": 5432}
 SETUP: dict[str, Any] = {
@@ -60,7 +54,7 @@ STATUS: dict[str, Any] = {
     },
     "pending": ["rental_lease.notes: the column is missing"],
     "jobs": [],
-    "notes": ["Which jobs run is not known: Redis does not answer."],
+    "notes": ["Active jobs are not known: Redis does not answer."],
 }
 
 
@@ -68,37 +62,39 @@ def text(blocks: list[Block]) -> str:
     return "\n".join(block if isinstance(block, str) else "\n".join(plain_lines(block)) for block in blocks)
 
 
-def test_a_set_up_tells_where_and_what_was_made() -> None:
+def test_a_setup_shows_address_and_created_tables() -> None:
     assert text(setup_blocks(SETUP)).splitlines() == [
         "The solution demo is set up in me@db.example:5432/shop.",
-        "Tables made (2):",
+        "Created tables (2):",
         "  table",
         "  property",
         "  lease",
-        "Tables that were there: 1.",
-        "Odoo was not read: fbs refresh demo",
+        "Existing tables: 1.",
+        "Odoo was not read. To read it: fbs refresh demo",
     ]
 
 
-def test_a_second_set_up_tells_that_nothing_changed_and_what_differs() -> None:
+def test_a_second_setup_shows_differences() -> None:
     pending = ["lease.notes: the column is missing"]
-    told = text(setup_blocks(SETUP | {"created": [], "changed": False, "pending": pending, "refresh": REFRESH}))
-    assert told.startswith("The solution demo is set up in me@db.example:5432/shop already: nothing was changed there.")
-    assert "Differs from the definition (1):\n  what\n  lease.notes: the column is missing" in told
-    assert told.endswith("Nothing changed since the last refresh.")
+    output = text(setup_blocks(SETUP | {"created": [], "changed": False, "pending": pending, "refresh": REFRESH}))
+    assert output.startswith(
+        "The solution demo is already set up in me@db.example:5432/shop: nothing was changed there."
+    )
+    assert "Differs from the definition (1):\n  difference\n  lease.notes: the column is missing" in output
+    assert output.endswith("Nothing changed since the last refresh.")
 
 
-def test_a_refresh_tells_what_was_derived_when_that_changed() -> None:
+def test_a_refresh_shows_changed_derivations() -> None:
     assert "Derived" not in text(result_blocks("refresh", REFRESH, name="demo"))
     skipped = [{"name": "rental." + "x" * 100, "reason": "too long"}]
     changed = REFRESH | {"workflows": UNTOUCHED | {"added": 2}, "dashboards": UNTOUCHED | {"skipped": skipped}}
-    told = text(result_blocks("refresh", changed, name="demo"))
-    assert "  workflows   2      -        -" in told
-    assert f"  rental.{'x' * 100}  too long" in told
+    output = text(result_blocks("refresh", changed, name="demo"))
+    assert "  workflows   2      -        -" in output
+    assert f"  rental.{'x' * 100}  too long" in output
 
 
 @pytest.mark.parametrize(
-    ("dry_run", "title", "kept"), [(True, "Would be dropped", "Would stay"), (False, "Dropped", "Stays")]
+    ("dry_run", "title", "kept"), [(True, "Would be dropped", "Would remain"), (False, "Dropped", "Remaining")]
 )
 def test_a_drop(dry_run: bool, title: str, kept: str) -> None:
     result = {
@@ -107,41 +103,41 @@ def test_a_drop(dry_run: bool, title: str, kept: str) -> None:
         "kept": ["fbs_discoveries"],
         "rows": {"lease": 7},
     }
-    told = text(drop_blocks(result | {"dry_run": dry_run})).splitlines()
-    assert told[:5] == [
+    output = text(drop_blocks(result | {"dry_run": dry_run})).splitlines()
+    assert output[:5] == [
         f"{title} (2):",
         "  table          rows",
         "  lease          7",
         "  fbs_snapshots  -",
         f"{kept}: fbs_discoveries.",
     ]
-    assert told[5:] == ([] if dry_run else ["The solution demo is gone."])
+    assert output[5:] == ([] if dry_run else ["The solution demo is dropped."])
 
 
-def test_a_drop_of_what_was_never_completed() -> None:
+def test_a_drop_of_an_incomplete_solution() -> None:
     nothing: dict[str, Any] = {"solution": "demo", "dropped": [], "kept": [], "rows": {}}
-    assert "its entry would go" in text(drop_blocks(nothing | {"dry_run": True}))
+    assert "only its registry entry would be removed" in text(drop_blocks(nothing | {"dry_run": True}))
 
 
-def test_the_page_of_a_status() -> None:
-    told = text(status_blocks(STATUS))
+def test_a_status() -> None:
+    output = text(status_blocks(STATUS))
     for line in (
         "The solution demo is active.",
         "database      me@db.example:5432/shop (PostgreSQL 18.1, 10.0 MB)",
         "prefixes      fbs_ (system), rental_ (business)",
         "mirrored      sale.order",
-        "jobs          none waits or runs",
+        "jobs          no active jobs",
         "  rental_lease  business  1,200  80 kB",
         "  models   157",
         "  views    denied  Settings",
         "  rental_lease.notes: the column is missing",
-        "Which jobs run is not known: Redis does not answer.",
+        "Active jobs are not known: Redis does not answer.",
     ):
-        assert line in told.splitlines()
-    assert ": 3 added, 1 changed, 2 did not fit" in told
+        assert line in output.splitlines()
+    assert ": 3 added, 1 changed, 2 skipped" in output
 
 
-def test_a_status_that_is_not_well_tells_why_and_what_to_do() -> None:
+def test_an_unreachable_status_has_reason_and_hint() -> None:
     away: dict[str, Any] = {
         "overall_status": "unreachable",
         "reason": "No connection.",
@@ -151,10 +147,10 @@ def test_a_status_that_is_not_well_tells_why_and_what_to_do() -> None:
         "discoveries": {},
         "last_refresh": None,
     }
-    told = text(status_blocks(STATUS | away)).splitlines()
-    assert told[:2] == ["The solution demo is unreachable: No connection.", "What to do: Start it."]
-    assert "database      me@db.example:5432/shop" in told
-    assert "last refresh  not known" in told
+    output = text(status_blocks(STATUS | away)).splitlines()
+    assert output[:2] == ["The solution demo is unreachable: No connection.", "Hint: Start it."]
+    assert "database      me@db.example:5432/shop" in output
+    assert "last refresh  not known" in output
 
 
 LISTED: dict[str, Any] = {
@@ -173,8 +169,8 @@ def test_the_list() -> None:
     damaged = LISTED | {"solution": "bad", "overall_status": "drifted", "reason": "Its row is damaged."}
     damaged |= {"domain": None, "database": None, "table_prefix": None, "business_prefix": None}
     local = LISTED | {"solution": "near", "database": PLACE | {"host": "/run/postgresql"}, "business_prefix": "n_"}
-    told = text(list_blocks({"solutions": [damaged, LISTED, local], "notes": []})).splitlines()
-    assert told == [
+    output = text(list_blocks({"solutions": [damaged, LISTED, local], "notes": []})).splitlines()
+    assert output == [
         "Solutions:",
         "  solution  domain  status   database         prefixes  last refresh",
         "  bad       -       drifted  -                          -",
@@ -186,7 +182,7 @@ def test_the_list() -> None:
 
 
 def test_a_rotation_of_keys() -> None:
-    told: dict[str, Any] = {
+    output: dict[str, Any] = {
         "resealed": 2,
         "current": 1,
         "references": 0,
@@ -194,22 +190,22 @@ def test_a_rotation_of_keys() -> None:
         "unreachable": [],
         "complete": True,
     }
-    assert text(rotation_blocks(told)).endswith("now, here and where workers run.")
+    assert text(rotation_blocks(output)).endswith("here and on all workers.")
     away = {"solution": "demo", "database": "db.example:5432/shop", "reason": "No connection.", "hint": "Start it."}
-    shown = text(rotation_blocks(told | {"unreachable": [away], "complete": False}))
+    shown = text(rotation_blocks(output | {"unreachable": [away], "complete": False}))
     assert "  demo      db.example:5432/shop  No connection." in shown
     assert "Keep the older keys" in shown
 
 
 @pytest.mark.parametrize(
-    ("count", "told"),
+    ("count", "output"),
     [(None, ""), (0, "0 B"), (1023, "1,023 B"), (8192, "8 kB"), (10_485_760, "10.0 MB"), (2**50, "1,024 TB")],
 )
-def test_a_size(count: int | None, told: str) -> None:
-    assert size(count) == told
+def test_a_size(count: int | None, output: str) -> None:
+    assert size(count) == output
 
 
-def test_what_is_pending_or_was_changed_by_hand_says_what_to_do() -> None:
-    told = text(status_blocks(STATUS | {"pending": ["lease.notes: missing"], "drift": ["lease.city: by hand"]}))
-    assert "What to do: fbs migrate --solution-name" in told
-    assert "Changed by hand (1):" in told
+def test_pending_changes_and_drift_are_shown() -> None:
+    output = text(status_blocks(STATUS | {"pending": ["lease.notes: missing"], "drift": ["lease.city: by hand"]}))
+    assert "To apply it: fbs migrate --solution-name" in output
+    assert "Changed by hand (1):" in output

@@ -1,6 +1,6 @@
 """Operating system processes: identify, signal, stop and lock.
 
-A process id alone is no identity: the system reuses it. A `ProcessRef` also holds the start time of the process, so that
+A process id alone is no identity: the system reuses it. A `ProcessRef` also holds the process's start time, so that
 a signal never reaches another process with the same id.
 """
 

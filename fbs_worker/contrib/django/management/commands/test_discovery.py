@@ -19,7 +19,8 @@ from fbs_worker.cli.display import LineDisplay, open_display
 from fbs_worker.cli.follow import follow
 from fbs_worker.cli.options import database_config
 from fbs_worker.cli.output import Block, OutputFormat, clean, plain_lines, print_blocks
-from fbs_worker.cli.render_solutions import list_blocks, result_blocks, status_blocks
+from fbs_worker.cli.render.results import result_blocks
+from fbs_worker.cli.render.solutions import list_blocks, status_blocks
 from fbs_worker.cli.solutions import one_solution
 from fbs_worker.client.client import JobHandle
 from fbs_worker.client.service import IntegrationService

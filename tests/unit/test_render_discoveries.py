@@ -1,4 +1,4 @@
-"""What a job yielded, as tables and sentences."""
+"""Rendering of discoveries and jobs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import pytest
 
 from fbs_worker.catalogue.model import Change, ChangeReport, DiscoveryType, Section, SectionStatus, Skipped
 from fbs_worker.cli.output import Block, Table, plain_lines
-from fbs_worker.cli.render import MOST_ROWS, discovery_blocks, job_blocks, job_lines
+from fbs_worker.cli.render.discoveries import discovery_blocks
+from fbs_worker.cli.render.formats import MAX_ROWS
+from fbs_worker.cli.render.jobs import job_blocks, job_lines
 
 SOURCE = {"url": "http://odoo.example:8069", "database": "shop", "series": "19.0"}
 
@@ -32,26 +34,26 @@ def change(number: int, *, kind: DiscoveryType = DiscoveryType.MODEL, breaking: 
     return Change(discovery_type=kind, name=f"model.{number:03}", version="1.0", breaking=breaking)
 
 
-def test_a_first_discovery_counts_what_it_found_and_added() -> None:
+def test_a_first_discovery_has_counts_and_additions() -> None:
     added = [change(1), change(2), change(3, kind=DiscoveryType.WORKFLOW)]
-    told = text(discovery_blocks(saved(added=added, counts={"model": 2, "workflow": 1}), domain="rental"))
-    assert told.splitlines()[:5] == [
+    output = text(discovery_blocks(saved(added=added, counts={"model": 2, "workflow": 1}), domain="rental"))
+    assert output.splitlines()[:5] == [
         "Domain rental of http://odoo.example:8069 (Odoo 19.0, database shop): 12 calls, 1.3 s.",
         "Found:",
         "  type       active  added  changed  removed",
         "  models     2       2      -        -",
         "  workflows  1       1      -        -",
     ]
-    assert "Added (3):" in told
-    assert "Nothing changed" not in told
+    assert "Added (3):" in output
+    assert "Nothing changed" not in output
 
 
 @pytest.mark.parametrize(
     ("read", "how"), [(True, "."), (False, " (its fingerprint is the same, so nothing was read).")]
 )
 def test_an_unchanged_discovery_says_so(read: bool, how: str) -> None:
-    told = text(discovery_blocks(saved(counts={"model": 7}, unchanged=7, read=read), domain="rental"))
-    assert told.endswith(f"Nothing changed since the last discovery{how}")
+    output = text(discovery_blocks(saved(counts={"model": 7}, unchanged=7, read=read), domain="rental"))
+    assert output.endswith(f"Nothing changed since the last discovery{how}")
 
 
 def test_a_change_shows_versions_fields_and_whether_it_breaks() -> None:
@@ -68,38 +70,38 @@ def test_a_change_shows_versions_fields_and_whether_it_breaks() -> None:
             breaking=True,
         ),
     ]
-    told = text(discovery_blocks(saved(changed=changed, counts={"model": 2}), domain="rental")).splitlines()
-    at = told.index("Changed (2):")
-    assert told[at + 2] == "  model  rude  1.0 → 2.0  BREAKING: fields.a.type, fields.b, fields.c and 2 more"
-    assert told[at + 3] == "  model  calm  1.0 → 1.1  fields.a"
+    output = text(discovery_blocks(saved(changed=changed, counts={"model": 2}), domain="rental")).splitlines()
+    at = output.index("Changed (2):")
+    assert output[at + 2] == "  model  rude  1.0 → 2.0  BREAKING: fields.a.type, fields.b, fields.c and 2 more"
+    assert output[at + 3] == "  model  calm  1.0 → 1.1  fields.a"
 
 
-def test_a_long_table_ends_with_how_many_more_there_are_and_shows_some_of_each_type() -> None:
+def test_a_long_table_shows_some_of_each_type_and_the_number_omitted() -> None:
     added = [change(number) for number in range(30)]
     added += [change(number, kind=DiscoveryType.MODULE) for number in range(2)]
     removed = [change(number, breaking=number == 29) for number in range(30)]
-    told = discovery_blocks(saved(added=added, removed=removed, counts={"model": 30}), domain="rental")
-    tables = {block.title: block for block in told if isinstance(block, Table)}
+    output = discovery_blocks(saved(added=added, removed=removed, counts={"model": 30}), domain="rental")
+    tables = {block.title: block for block in output if isinstance(block, Table)}
     shown = tables["Added (32)"].rows
-    assert len(shown) == MOST_ROWS
+    assert len(shown) == MAX_ROWS
     assert [row[0] for row in shown[:3]] == ["module", "module", "model"]
     assert tables["Added (32)"].footnote == "… and 12 more (all with --output-format json)"
     assert tables["Removed (30)"].rows[0][1] == "model.029"
 
 
-def test_what_was_not_read_or_not_saved_is_told() -> None:
+def test_unread_sections_and_unsaved_discoveries_are_shown() -> None:
     sections = [
         Section(name="modules", status=SectionStatus.COMPLETE, rows=3),
         Section(name="views", status=SectionStatus.DENIED, needs="Administration / Settings"),
         Section(name="fields", status=SectionStatus.PARTIAL, detail="fields_get only"),
     ]
     skipped = [Skipped(discovery_type=DiscoveryType.MODEL, name="x" * 101, reason="longer than 100 characters")]
-    told = text(discovery_blocks(saved(sections=sections, skipped=skipped), domain="rental"))
-    assert "views    denied   Administration / Settings" in told
-    assert "fields   partial                             fields_get only" in told
-    assert "modules" not in told
-    assert "Found, but not saved (1):" in told
-    assert f"model  {'x' * 101}  longer than 100 characters" in told
+    output = text(discovery_blocks(saved(sections=sections, skipped=skipped), domain="rental"))
+    assert "views    denied   Administration / Settings" in output
+    assert "fields   partial                             fields_get only" in output
+    assert "modules" not in output
+    assert "Found, but not saved (1):" in output
+    assert f"model  {'x' * 101}  longer than 100 characters" in output
 
 
 def test_without_a_database_the_names_are_listed() -> None:
@@ -115,13 +117,13 @@ def test_without_a_database_the_names_are_listed() -> None:
         "calls": 3,
         "seconds": 0.5,
     }
-    told = text(discovery_blocks(result, domain="rental"))
-    assert "Modules (1):\n  name  title  version\n  sale  Sales  19.0.1.2\n" in told
-    assert "Models (25):\n  name     title\n" in told
-    assert "… and 5 more" in told
-    assert "Workflows (0): none." in told
-    assert "Nothing was saved" in told
-    assert "views    denied  Settings" in told
+    output = text(discovery_blocks(result, domain="rental"))
+    assert "Modules (1):\n  name  title  version\n  sale  Sales  19.0.1.2\n" in output
+    assert "Models (25):\n  name     title\n" in output
+    assert "… and 5 more" in output
+    assert "Workflows (0): none." in output
+    assert "Nothing was saved" in output
+    assert "views    denied  Settings" in output
 
 
 def test_an_odoo_with_nothing_for_the_domain() -> None:
@@ -169,7 +171,7 @@ def test_no_jobs() -> None:
     assert job_blocks([]) == ["There are no jobs."]
 
 
-def test_a_failed_job_shows_what_is_wrong_and_what_to_do() -> None:
+def test_a_failed_job_shows_message_and_hint() -> None:
     lines = job_lines(RECORD | {"state": "failed", "error": {"message": "No Odoo.", "hint": "Start it."}})
     assert "error     No Odoo." in lines
     assert "hint      Start it." in lines
