@@ -1,7 +1,10 @@
-"""Undo a solution's last migration, as far as that loses nothing; what it cannot, it says.
+"""Plan the undo of a solution's last migration, as far as it loses no data, and report the rest.
 
-An undo is a plan like any other: shown, allowed where it has hazards, applied, written down. Whatever it takes away is
-kept as well. It reads the rows of `schema_migrations`, the newest first: what each statement made, took away and kept.
+An undo is a plan as any other: reviewed, allowed where it has hazards, applied, journalled; values that it removes are
+archived. It reverts the rows of the journal, newest first, by their recorded undo statements and archives.
+
+Archived values are moved back in batches, from the archive table into their own: an interrupted undo is resumed. Rows
+whose column was written since keep their value, and the archived one stays in the archive table.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from fbs_worker.schema.system_tables import system_tables
 _COSTLY: Final = frozenset({Hazard.REWRITES_TABLE, Hazard.LONG_LOCK})
 
 _NAME: Final = r'"(?:[^"]|"")+"|[^\s"]+'
-"""PostgreSQL quotes a name where it has to."""
+"""An identifier, quoted where PostgreSQL requires it."""
 
 _BUILDS_INDEX: Final = re.compile(
     rf"CREATE (?:UNIQUE )?INDEX (?:CONCURRENTLY )?(?:IF NOT EXISTS )?(?P<name>{_NAME}) ON "
@@ -48,17 +51,33 @@ JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attrelid = to_regclass(%s) AND a.attname = %s
 """
 
+_BATCH: Final = 2_000
+"""Rows per batch: some ten milliseconds."""
+
+_CREATE_INDEX: Final = re.compile(r"CREATE (?P<unique>UNIQUE )?INDEX (CONCURRENTLY )?(IF NOT EXISTS )?")
+
+_CONSTRAINT_NAMES: Final = "SELECT conname FROM pg_constraint WHERE conrelid = to_regclass(%s)"
+
+_COLUMN_TYPE: Final = """
+SELECT format_type(atttypid, atttypmod) FROM pg_attribute
+WHERE attrelid = to_regclass(%s) AND attname = %s AND NOT attisdropped
+"""
+
+_UNCHECKED: Final = """
+SELECT conname FROM pg_constraint WHERE conrelid = to_regclass(%s) AND contype = 'f' AND NOT convalidated ORDER BY 1
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undo:
-    """How a migration is reverted.
+    """The undo of a migration.
 
     Attributes:
-        run: the migration, by its name in the rows of `schema_migrations`.
-        plan: the statements; `apply` runs them.
-        undoes: what each of them reverts, for `apply`.
-        cannot: what is not reverted, one line each.
-        before: what FBS had made before that migration, as `apply` was told then.
+        run: the migration's name in the journal.
+        plan: the plan, for `apply`.
+        reversals: the journal row that each step reverts, for `apply`.
+        not_reverted: changes that are not reverted and why, one line each.
+        before: the state before the migration, as recorded by `apply`.
     """
 
     run: str
@@ -68,24 +87,40 @@ class Undo:
     before: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the JSON-ready form."""
         return {**self.plan.to_dict(), "run": self.run, "cannot": list(self.not_reverted)}
 
 
-def plan_undo(connection: Connection, *, solution: str, table_prefix: str) -> Undo:
-    """Plan to revert a solution's last migration that is not reverted yet; reads only.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reversal:
+    """The reversal of one journal row.
 
-    One that was reverted in part, because the undo was cut off, goes on. `Plan.shape` and `Plan.tables` are what FBS
-    had made before the migration, `before["shape"]` and `before["tables"]`.
+    Attributes:
+        steps: the statements.
+        not_reverted: what is not reverted and why, one line each.
+        stuck: a column keeps its new type: key changes of older statements on the table cannot be reverted either.
+    """
+
+    steps: tuple[Step, ...] = ()
+    not_reverted: tuple[str, ...] = ()
+    stuck: bool = False
+
+
+def plan_undo(connection: Connection, *, solution: str, table_prefix: str) -> Undo:
+    """Plan the undo of a solution's last migration that is not reverted yet. Read-only.
+
+    An interrupted undo is resumed. `Plan.schema` and `Plan.tables` are the state before the migration,
+    `before["shape"]` and `before["tables"]`.
 
     Args:
         connection: to the solution's database, outside of a transaction.
-        solution: its name.
-        table_prefix: the solution's.
+        solution: the solution's name.
+        table_prefix: prefix of the solution's system tables.
 
     Raises:
-        RefusedError: there is nothing to revert.
-        DatabaseError, DatabaseUnreachable: as their names say.
+        RefusedError: the journal has no migration to revert.
+        DatabaseError: PostgreSQL rejected a statement.
+        DatabaseUnreachable: the connection was lost.
     """
     with transaction(connection) as cursor:
         rows = history(cursor, table_prefix, solution)
@@ -93,10 +128,12 @@ def plan_undo(connection: Connection, *, solution: str, table_prefix: str) -> Un
         if run is None:
             raise RefusedError(
                 f"The solution {solution!r} has no migration to undo.",
-                hint="Each one that was applied can be undone once; `fbs migrate` plans the next.",
+                hint="Each applied migration can be undone once; `fbs migrate` plans the next one.",
             )
         archive = {
-            found.name: found for found in list_archives(cursor, table_prefix, solution=solution) if found.complete
+            archive.name: archive
+            for archive in list_archives(cursor, table_prefix, solution=solution)
+            if archive.complete
         }
         reverted = {row.facts.get("undoes") for row in rows if row.status == EXECUTED and row.facts.get("reverted")}
         begun = {row.facts.get("undoes") for row in rows if row.status == EXECUTED}
@@ -108,14 +145,14 @@ def plan_undo(connection: Connection, *, solution: str, table_prefix: str) -> Un
         for row in reversed(mine):
             if row.number in reverted:
                 continue
-            found = _RowUndo(
+            reversal = _RowUndo(
                 cursor, row, archive=archive, begun=row.number in begun, stuck=stuck, table_prefix=table_prefix
             ).plan()
-            stuck |= {row.table} if found.stuck else set()
-            steps += found.steps
-            last = len(found.steps) - 1
+            stuck |= {row.table} if reversal.stuck else set()
+            steps += reversal.steps
+            last = len(reversal.steps) - 1
             reversals += [Reversal(row=row.number, of=run, reverted=number == last) for number in range(last + 1)]
-            not_reverted += found.not_reverted
+            not_reverted += reversal.not_reverted
     before: dict[str, Any] = next((row.facts["before"] for row in mine if row.facts.get("before")), {})
     plan = Plan(
         solution=solution,
@@ -127,7 +164,7 @@ def plan_undo(connection: Connection, *, solution: str, table_prefix: str) -> Un
 
 
 def _last_migration(rows: Sequence[JournalRow]) -> str | None:
-    """The newest migration that was not reverted: an undo of it is none, unless it was cut off."""
+    """Return the newest migration without a complete undo; undos themselves are skipped."""
     undone = {row.facts["of"] for row in rows if row.is_undo and row.status == EXECUTED}
     if rows and rows[-1].is_undo and is_unfinished(rows):
         undone.discard(rows[-1].facts["of"])
@@ -138,12 +175,12 @@ def _last_migration(rows: Sequence[JournalRow]) -> str | None:
 
 
 def _has_effect(row: JournalRow) -> bool:
-    """It did more than to prepare, fill or check."""
+    """Whether the row is more than a preparation, backfill or validation."""
     return any(row.facts.get(fact) for fact in ("undo", "kept", "hazards", "made"))
 
 
 class _RowUndo:
-    """What reverts one row."""
+    """Plans the reversal of one journal row."""
 
     def __init__(
         self,
@@ -165,16 +202,16 @@ class _RowUndo:
         if row.facts.get("reason"):
             self._reason += f": {row.facts['reason']}"
 
-    def plan(self) -> Restoration:
+    def plan(self) -> _Reversal:
         row = self._row
         archive_name, undo = row.facts.get("kept"), row.facts.get("undo")
         if row.table in {str(table.name) for table in system_tables(self._prefix)}:
-            return self._not_reverted("this version of FBS, and other solutions, need it")
+            return self._not_reverted("system tables are shared, and needed by this version of FBS")
         if archive_name:
             if archive_name not in self._archive and self._begun:
                 return _remaining_validations(self._cursor, row.table, self._reason)
             if archive_name not in self._archive:
-                return self._not_reverted(f"what was taken away was kept in {archive_name}, which is gone")
+                return self._not_reverted(f"its archive table {archive_name} no longer exists")
             return self._restore(self._archive[archive_name])
         made = row.facts.get("made") or {}
         if not isinstance(undo, str):
@@ -187,33 +224,31 @@ class _RowUndo:
             return self._recreate_column(undo, row.facts["lost"])
         return self._recreate(undo)
 
-    def _restore(self, archive: Archive) -> Restoration:
+    def _restore(self, archive: Archive) -> _Reversal:
         lost = tuple(key for key in archive.lost if not self._refers_to_stuck(key[2]))
-        found = _plan_restore(self._cursor, replace(archive, lost=lost), self._reason, begun=self._begun)
+        reversal = _plan_restore(self._cursor, replace(archive, lost=lost), self._reason, begun=self._begun)
         not_reverted = [
-            f"{archive.table}: the key {key[1]} does not come back: {key[2]}."
-            for key in archive.lost
-            if key not in lost
+            f"{archive.table}: the key {key[1]} is not restored: {key[2]}." for key in archive.lost if key not in lost
         ]
-        return replace(found, not_reverted=(*found.not_reverted, *not_reverted))
+        return replace(reversal, not_reverted=(*reversal.not_reverted, *not_reverted))
 
-    def _without_undo(self, retyped: Mapping[str, Sequence[str | None]] | None) -> Restoration:
-        """What only prepared, filled or checked has nothing to revert, but for a helping check that was left over."""
+    def _without_undo(self, retyped: Mapping[str, Sequence[str | None]] | None) -> _Reversal:
+        """Revert a row without an undo statement: a type change without loss, or a leftover temporary check."""
         row, table = self._row, self._row.table
         existing = bool(existing_tables(self._cursor, [table]))
         if retyped and existing and (back := self._reverse_retype(retyped)):
-            return Restoration(steps=back)
+            return _Reversal(steps=back)
         if _has_effect(row):
-            return replace(self._not_reverted("there is no way back"), stuck=True)
+            return replace(self._not_reverted("not reversible"), stuck=True)
         helper = _ADDS_KEY.fullmatch(row.statement)
         if helper and _unquoted(helper["name"]) in _constraint_names(self._cursor, table):
-            return Restoration(
+            return _Reversal(
                 steps=(self._as_recorded(f"ALTER TABLE {quoted(table)} DROP CONSTRAINT {helper['name']}"),)
             )
-        return Restoration()
+        return _Reversal()
 
     def _reverse_retype(self, retyped: Mapping[str, Sequence[str | None]]) -> tuple[Step, ...]:
-        """The former types, where no value would be another one once it had gone there and come again."""
+        """Restore the former types, if every value survives the round trip."""
         table, steps = self._row.table, []
         for column, (was, default) in retyped.items():
             now, name = _column_type(self._cursor, table, column), quoted(column)
@@ -222,7 +257,7 @@ class _RowUndo:
             conversion_ = conversion(now, was, name)
             again = conversion(was, now, f"({conversion_.value})").value
             if _has_rows(self._cursor, table):
-                # text does not tell which JSON it was
+                # the text form of JSON is ambiguous
                 same = _can_evaluate(self._cursor, table, f"({again})::{now}") and not self._exists(
                     f"{name}::text IS DISTINCT FROM ({again})::{now}::text"
                 )
@@ -232,7 +267,7 @@ class _RowUndo:
             actions += [f"SET DEFAULT {default}"] if default is not None else []
             clauses = ", ".join(f"ALTER COLUMN {name} {action}" for action in actions)
             step = self._as_recorded(f"ALTER TABLE {quoted(table)} {clauses}")
-            if step.has_rows:  # values that come until it runs are kept
+            if step.has_rows:  # archive values written until it runs
                 target = ArchiveTarget(
                     table=table, column=column, archive_table=self._archive_name(f"{table}__{column}")
                 )
@@ -241,27 +276,27 @@ class _RowUndo:
         return tuple(steps)
 
     def _exists(self, condition: str) -> bool:
-        """Whether a row of the table meets a condition."""
+        """Return whether a row of the table meets a condition."""
         statement = sql.SQL("SELECT EXISTS (SELECT FROM {table} WHERE {condition})")
         table = sql.Identifier(self._row.table)
         self._cursor.execute(statement.format(table=table, condition=sql.SQL(condition)))
         row = self._cursor.fetchone()
         return bool(row and row[0])
 
-    def _recreate_column(self, undo: str, lost: Sequence[Sequence[str]]) -> Restoration:
-        """A column that held nothing, with the keys that went along."""
+    def _recreate_column(self, undo: str, lost: Sequence[Sequence[str]]) -> _Reversal:
+        """Recreate an empty column and its dropped keys."""
         step = self._as_recorded(undo)
         existing = _constraint_names(self._cursor, step.table) if self._begun else set()
         keys = [(kind, name, definition) for kind, name, definition in lost]
         first = () if self._begun else (step,)
-        return Restoration(steps=(*first, *_recreate_keys(step, keys, existing=existing)))
+        return _Reversal(steps=(*first, *_recreate_keys(step, keys, existing=existing)))
 
-    def _not_reverted(self, why: str) -> Restoration:
+    def _not_reverted(self, why: str) -> _Reversal:
         kind = self._row.kind.replace("_", " ")
-        return Restoration(not_reverted=(f"{self._row.table}: {kind} stays ({why}): {self._row.statement}",))
+        return _Reversal(not_reverted=(f"{self._row.table}: {kind} is not reverted ({why}): {self._row.statement}",))
 
     def _as_recorded(self, undo: str) -> Step:
-        """The statement as it is. Dropping an index takes a moment, and it may have gone with its key."""
+        """Build the step of a recorded undo statement; DROP INDEX is fast, and its index may be dropped with a key."""
         table = self._row.table
         populated = bool(existing_tables(self._cursor, [table])) and _has_rows(self._cursor, table)
         costly = frozenset(hazard for hazard in _COSTLY if hazard in (self._row.facts.get("hazards") or ()))
@@ -274,15 +309,15 @@ class _RowUndo:
             has_rows=populated,
         )
 
-    def _recreate(self, undo: str) -> Restoration:
-        """What was taken away and holds no data; where rows are, by the way that holds nobody up."""
+    def _recreate(self, undo: str) -> _Reversal:
+        """Recreate a dropped object without data; online where the table has rows."""
         step = self._as_recorded(undo)
         if step.table in self._stuck or self._refers_to_stuck(undo):
-            return self._not_reverted("a column could not be given its former type")
+            return self._not_reverted("a column keeps its new type")
         if not step.has_rows:
-            return Restoration(steps=(step,))
+            return _Reversal(steps=(step,))
         if match := _BUILDS_INDEX.match(undo):
-            return Restoration(steps=(_index_step(step, undo, _unquoted(match["name"])),))
+            return _Reversal(steps=(_index_step(step, undo, _unquoted(match["name"])),))
         if match := _REQUIRES.fullmatch(undo):
             return self._set_not_null(step, _unquoted(match["name"]))
         if match := _ADDS_KEY.fullmatch(undo):
@@ -290,18 +325,18 @@ class _RowUndo:
             if key := _UNIQUE.fullmatch(definition):
                 index = f"CREATE UNIQUE INDEX {quoted(name)} ON {quoted(step.table)} {key['columns']}"
                 steps = _unique_key_steps(step, name=name, index=index, kind=key["words"])
-                return Restoration(steps=tuple(steps))
+                return _Reversal(steps=tuple(steps))
             if definition.startswith(("FOREIGN KEY ", "CHECK ")):
-                return Restoration(
+                return _Reversal(
                     steps=tuple(_constraint_steps(step, name=name, definition=definition, existing=self._begun))
                 )
-            return Restoration(steps=(replace(step, hazards=step.hazards | {Hazard.LONG_LOCK}),))
-        return Restoration(steps=(step,))
+            return _Reversal(steps=(replace(step, hazards=step.hazards | {Hazard.LONG_LOCK}),))
+        return _Reversal(steps=(step,))
 
     def _refers_to_stuck(self, definition: str) -> bool:
         return any(f"REFERENCES {name}(" in definition for table in self._stuck for name in (table, quoted(table)))
 
-    def _set_not_null(self, step: Step, column: str) -> Restoration:
+    def _set_not_null(self, step: Step, column: str) -> _Reversal:
         self._cursor.execute(
             sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL").format(
                 sql.Identifier(step.table), sql.Identifier(column)
@@ -309,34 +344,31 @@ class _RowUndo:
         )
         row = self._cursor.fetchone()
         if row and row[0]:
-            return self._not_reverted(f"{row[0]} rows have no value now")
-        return Restoration(steps=tuple(_not_null_steps(self._cursor, template=step, column=column)))
+            return self._not_reverted(f"{row[0]} rows have no value")
+        return _Reversal(steps=tuple(_not_null_steps(self._cursor, template=step, column=column)))
 
-    def _drop_created_table(self, undo: str) -> Restoration:
-        """A table that was made goes; with rows it is put by."""
+    def _drop_created_table(self, undo: str) -> _Reversal:
+        """Drop a created table; archive it if it has rows."""
         table = self._row.table
         if not existing_tables(self._cursor, [table]):
-            return self._not_reverted("the table is gone already")
+            return self._not_reverted("the table no longer exists")
         step = self._as_recorded(undo)
         if step.has_rows:
             target = ArchiveTarget(table=table, column=None, archive_table=self._archive_name(table))
             step = replace(step, hazards=step.hazards | {Hazard.DELETES_DATA}, archive=target)
-        return Restoration(steps=(step,))
+        return _Reversal(steps=(step,))
 
-    def _drop_added_column(self, undo: str, columns: Sequence[str]) -> Restoration:
-        """A column that was made goes; its values are kept.
-
-        Where it holds nothing but NULL and its default, nobody has written to it.
-        """
+    def _drop_added_column(self, undo: str, columns: Sequence[str]) -> _Reversal:
+        """Drop an added column; archive its values unless all are NULL or the default."""
         table, step = self._row.table, self._as_recorded(undo)
         if len(columns) != 1 or _column_type(self._cursor, table, columns[0]) is None:
-            return self._not_reverted(f"it is not what it was: {', '.join(columns)}")
+            return self._not_reverted(f"columns changed since: {', '.join(columns)}")
         column = columns[0]
         if step.has_rows:
             target = ArchiveTarget(table=table, column=column, archive_table=self._archive_name(f"{table}__{column}"))
             hazards = step.hazards | ({Hazard.DELETES_DATA} if self._holds_values(table, column) else set())
             step = replace(step, hazards=hazards, archive=target)
-        return Restoration(steps=(step,))
+        return _Reversal(steps=(step,))
 
     def _holds_values(self, table: str, column: str) -> bool:
         self._cursor.execute(_DEFAULT, (quoted(table), column))
@@ -353,246 +385,45 @@ def _unquoted(written: str) -> str:
     return written[1:-1].replace('""', '"') if written.startswith('"') else written
 
 
-_BATCH: Final = 2_000
-"""Rows of one batch: some ten milliseconds."""
-
-_CREATE_INDEX: Final = re.compile(r"CREATE (?P<unique>UNIQUE )?INDEX (CONCURRENTLY )?(IF NOT EXISTS )?")
-
-_CONSTRAINT_NAMES: Final = "SELECT conname FROM pg_constraint WHERE conrelid = to_regclass(%s)"
-
-_COLUMN_TYPE: Final = """
-SELECT format_type(atttypid, atttypmod) FROM pg_attribute
-WHERE attrelid = to_regclass(%s) AND attname = %s AND NOT attisdropped
-"""
-
-
-def _index_step(template: Step, statement: str, name: str) -> Step:
-    """Build an index.
+def _plan_restore(cursor: Cursor, archive: Archive, reason: str, *, begun: bool) -> _Reversal:
+    """Plan the restoration of an archive. Read-only.
 
     Args:
-        like: has the table, the reason, and whether the table has rows.
-        statement: `CREATE INDEX …`.
-        name: the index's name.
-    """
-    return replace(
-        template,
-        sql=_CREATE_INDEX.sub(
-            lambda match: f"CREATE {match['unique'] or ''}INDEX CONCURRENTLY IF NOT EXISTS ", statement, count=1
-        ),
-        kind="undo_drop_index",
-        lock=Lock.SHARE_UPDATE_EXCLUSIVE,
-        hazards=frozenset({Hazard.INDEX_BUILD}) if template.has_rows else frozenset(),
-        mode=Mode.ALONE,
-        cleanup=f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(name)}",
-    )
-
-
-def _unique_key_steps(template: Step, *, name: str, index: str, kind: str) -> Iterator[Step]:
-    """Make a unique or a primary key: first its index.
-
-    Args:
-        like: see `concurrently`.
-        name: the key's name.
-        index: `CREATE UNIQUE INDEX …` of that name.
-        words: `UNIQUE` or `PRIMARY KEY`.
-    """
-    yield _index_step(template, index, name)
-    statement = f"ALTER TABLE {quoted(template.table)} ADD CONSTRAINT {quoted(name)} {kind} USING INDEX {quoted(name)}"
-    yield replace(template, sql=statement, kind="undo_drop_key")
-
-
-def _constraint_steps(template: Step, *, name: str, definition: str, existing: bool) -> Iterator[Step]:
-    """Make a foreign key or a check: first it counts for what is written from now on, then it is proved.
-
-    Args:
-        like: see `concurrently`.
-        name: its name.
-        definition: as pg_get_constraintdef() writes it.
-        there: an earlier try was cut off in between.
-    """
-    if not existing:
-        yield _not_valid_step(template, name, definition)
-    yield _validate_step(template, name)
-
-
-def _not_valid_step(template: Step, name: str, definition: str) -> Step:
-    """Add a foreign key or a check that counts for what is written from now on.
-
-    Args:
-        like: see `concurrently`.
-        name: its name.
-        definition: as pg_get_constraintdef() writes it.
-    """
-    definition = definition.removesuffix(" NOT VALID")
-    statement = f"ALTER TABLE {quoted(template.table)} ADD CONSTRAINT {quoted(name)} {definition} NOT VALID"
-    return replace(template, sql=statement, kind="undo_drop_key")
-
-
-def _validate_step(template: Step, name: str) -> Step:
-    """See that it holds for what is there, too.
-
-    Args:
-        like: see `concurrently`.
-        name: the constraint's name.
-    """
-    return replace(
-        template,
-        sql=f"ALTER TABLE {quoted(template.table)} VALIDATE CONSTRAINT {quoted(name)}",
-        kind="undo_validate",
-        lock=Lock.SHARE_UPDATE_EXCLUSIVE,
-        mode=Mode.ALONE,
-    )
-
-
-def _recreate_keys(template: Step, keys: Iterable[KeyDefinition], *, existing: Collection[str] = ()) -> Iterator[Step]:
-    """Make keys again that went with a column; a primary key is left out.
-
-    Args:
-        like: see `concurrently`.
-        keys: as `watched.keys_of` told them.
-        there: the names of those that an earlier try, which was cut off, has made in part.
-    """
-    for kind, name, definition in keys:
-        match kind:
-            case "u":
-                yield from _unique_key_steps(template, name=name, index=definition, kind="UNIQUE")
-            case "i":
-                yield _index_step(template, definition, name)
-            case "f" | "c":
-                yield from _constraint_steps(template, name=name, definition=definition, existing=name in existing)
-
-
-def _not_null_steps(cursor: Cursor, *, template: Step, column: str) -> Iterator[Step]:
-    """Make a column NOT NULL: a check that is proved first, so that SET NOT NULL need not look at the rows.
-
-    Args:
-        cursor: in a transaction; where an earlier try was cut off, the check is there.
-        like: see `concurrently`.
-        column: its unquoted name.
+        cursor: cursor of an open transaction.
+        archive: the archive.
+        reason: readable reason of the steps.
+        begun: an earlier undo was interrupted.
 
     Raises:
-        psycopg2.Error: to be translated by the caller.
-    """
-    alter, name = (
-        f"ALTER TABLE {quoted(template.table)}",
-        str(derived_name(f"{template.table}_{column}", "_not_null_check")),
-    )
-    check = f"CHECK ({quoted(column)} IS NOT NULL)"
-    if name not in _constraint_names(cursor, template.table):
-        yield replace(template, sql=f"{alter} ADD CONSTRAINT {quoted(name)} {check} NOT VALID", kind="undo_add_check")
-    yield _validate_step(template, name)
-    yield replace(template, sql=f"{alter} ALTER COLUMN {quoted(column)} SET NOT NULL", kind="undo_set_not_null")
-    yield replace(template, sql=f"{alter} DROP CONSTRAINT {quoted(name)}", kind="undo_drop_check")
-
-
-def _constraint_names(cursor: Cursor, table: str) -> set[str]:
-    """The names of a table's constraints."""
-    cursor.execute(_CONSTRAINT_NAMES, (quoted(table),))
-    return {name for (name,) in cursor.fetchall()}
-
-
-def _has_rows(cursor: Cursor, table: str) -> bool:
-    """Whether a table that is there holds any."""
-    cursor.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(table)))
-    row = cursor.fetchone()
-    return bool(row and row[0])
-
-
-def _can_evaluate(cursor: Cursor, table: str, expression: str) -> bool:
-    """Whether an expression has a value for each row of a table: PostgreSQL is asked, which stops at one that has none.
-
-    Args:
-        cursor: in a transaction.
-        table: its unquoted name.
-        expression: in SQL.
-
-    Raises:
-        psycopg2.Error: the connection is lost; to be translated by the caller.
-    """
-    statement = sql.SQL("SELECT count({expression}) FROM {table}")
-    cursor.execute("SAVEPOINT fbs_evaluates")
-    try:
-        cursor.execute(statement.format(expression=sql.SQL(expression), table=sql.Identifier(table)))
-    except (psycopg2.DataError, psycopg2.ProgrammingError):
-        cursor.execute("ROLLBACK TO SAVEPOINT fbs_evaluates")
-        return False
-    cursor.execute("RELEASE SAVEPOINT fbs_evaluates")
-    return True
-
-
-def _column_type(cursor: Cursor, table: str, column: str) -> str | None:
-    """The type of a column, as format_type() writes it; None where there is none.
-
-    Args:
-        cursor: in a transaction.
-        table: its unquoted name.
-        column: the same.
-
-    Raises:
-        psycopg2.Error: to be translated by the caller.
-    """
-    cursor.execute(_COLUMN_TYPE, (quoted(table), column))
-    row = cursor.fetchone()
-    return str(row[0]) if row else None
-
-
-_UNCHECKED: Final = """
-SELECT conname FROM pg_constraint WHERE conrelid = to_regclass(%s) AND contype = 'f' AND NOT convalidated ORDER BY 1
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Restoration:
-    """How something comes back.
-
-    Attributes:
-        steps: the statements.
-        cannot: what does not, one line each.
-        stuck: a column keeps another type, so what older statements did to its table's keys cannot be reverted either.
-    """
-
-    steps: tuple[Step, ...] = ()
-    not_reverted: tuple[str, ...] = ()
-    stuck: bool = False
-
-
-def _plan_restore(cursor: Cursor, archive: Archive, reason: str, *, begun: bool) -> Restoration:
-    """Plan the return of what a table keeps; reads only.
-
-    Args:
-        cursor: in a transaction.
-        kept: the table that keeps it.
-        reason: why, for a person.
-        begun: an earlier try was cut off.
-
-    Raises:
-        psycopg2.Error: to be translated by the caller.
+        psycopg2.Error: a statement failed; the caller translates it.
     """
     if archive.column is None:
         return _restore_table(cursor, archive, reason)
     if not existing_tables(cursor, [archive.table]):
-        return Restoration(not_reverted=(f"{archive.label}: the table is gone; {archive.name} keeps the values.",))
+        return _Reversal(
+            not_reverted=(f"{archive.label}: the table no longer exists; the values stay in {archive.name}.",)
+        )
     return _ColumnRestore(cursor, archive, reason, begun=begun).plan()
 
 
-def _remaining_validations(cursor: Cursor, table: str, reason: str) -> Restoration:
-    """What is left to do where the return of a table was cut off: its keys are there, and not checked yet.
+def _remaining_validations(cursor: Cursor, table: str, reason: str) -> _Reversal:
+    """Return the remaining steps of an interrupted restoration of a table: validation of its foreign keys.
 
     Args:
-        cursor: in a transaction.
-        table: its unquoted name.
-        reason: why, for a person.
+        cursor: cursor of an open transaction.
+        table: unquoted name.
+        reason: readable reason of the steps.
 
     Raises:
-        psycopg2.Error: to be translated by the caller.
+        psycopg2.Error: a statement failed; the caller translates it.
     """
     cursor.execute(_UNCHECKED, (sql.Identifier(table).as_string(cursor),))
     template = Step(sql="", kind="", table=table, reason=reason, has_rows=True)
-    return Restoration(steps=tuple(_validate_step(template, name) for (name,) in cursor.fetchall()))
+    return _Reversal(steps=tuple(_validate_step(template, name) for (name,) in cursor.fetchall()))
 
 
 class _ColumnRestore:
-    """The return of a column, or of the values that it had before it was narrowed."""
+    """Plans the restoration of a dropped column, or of a narrowed column's former values."""
 
     def __init__(self, cursor: Cursor, archive: Archive, reason: str, *, begun: bool) -> None:
         self._cursor = cursor
@@ -604,16 +435,16 @@ class _ColumnRestore:
         self._type = _column_type(cursor, archive.table, str(archive.column))
         self._not_reverted: list[str] = []
 
-    def plan(self) -> Restoration:
+    def plan(self) -> _Reversal:
         steps = list(self._restore_narrowed() if self._archive.became else self._readd_column())
-        return Restoration(steps=tuple(steps), not_reverted=tuple(self._not_reverted), stuck=not steps)
+        return _Reversal(steps=tuple(steps), not_reverted=tuple(self._not_reverted), stuck=not steps)
 
     def _readd_column(self) -> Iterator[Step]:
-        """The column anew; it is there already where an undo was cut off."""
+        """Add the column again, unless an interrupted undo has, and restore its values."""
         archive = self._archive
         if self._type not in {None, archive.type}:
             self._not_reverted.append(
-                f"{archive.label} is there again, as {self._type}; {archive.name} keeps the former values."
+                f"{archive.label} exists again, as {self._type}; the former values stay in {archive.name}."
             )
             return
         if self._type is None:
@@ -625,7 +456,7 @@ class _ColumnRestore:
             yield self._move_values("t.{column} IS NULL")
         else:
             self._not_reverted.append(
-                f"{archive.label}: without a primary key nobody can tell whose values {archive.name} keeps."
+                f"{archive.label}: no primary key to match the rows; the former values stay in {archive.name}."
             )
         if archive.not_null:
             yield from self._not_null(default)
@@ -634,17 +465,17 @@ class _ColumnRestore:
             yield self._drop_empty_archive()
 
     def _restore_narrowed(self) -> Iterator[Step]:
-        """The former type, then the former values where nobody has written another one since."""
+        """Restore the former type, then the former values of rows that were not written since."""
         archive, narrow = self._archive, _column_type(self._cursor, self._archive.name, str(self._archive.became))
         if narrow is None or self._type not in {narrow, archive.type}:
-            self._not_reverted.append(f"{archive.label} has changed since; {archive.name} keeps the former values.")
+            self._not_reverted.append(f"{archive.label} changed since; the former values stay in {archive.name}.")
             return
         became, column = quoted(str(archive.became)), quoted(str(archive.column))
         conversion_ = conversion(narrow, archive.type, column)
         sides = [(archive.name, became), *([(archive.table, column)] if self._type == narrow else [])]
         if not all(_can_evaluate(self._cursor, *self._converted(*side, narrow)) for side in sides):
             self._not_reverted.append(
-                f"{archive.label}: not every value fits {archive.type}; {archive.name} keeps the former ones."
+                f"{archive.label}: not every value fits {archive.type}; the former ones stay in {archive.name}."
             )
             return
         if self._type == narrow:
@@ -665,7 +496,7 @@ class _ColumnRestore:
         return table, f"({conversion(narrow, self._archive.type, column).value})::{self._archive.type}"
 
     def _move_values(self, unchanged: str, **parts: sql.Composable) -> Step:
-        """Each batch moves values: into their rows, and out of the table that keeps them."""
+        """Move values in batches from the archive table into their rows."""
         condition = self._render(unchanged, **parts)
         return self._step(
             "restore_values",
@@ -692,7 +523,7 @@ class _ColumnRestore:
             )
         elif (without := self._rows_without_value()) > 0:
             self._not_reverted.append(
-                f"{self._archive.label} was NOT NULL; {without} rows that came since have no value."
+                f"{self._archive.label} stays nullable: {without} rows inserted since have no value."
             )
             return
         yield from _not_null_steps(self._cursor, template=self._step("", ""), column=str(self._archive.column))
@@ -708,11 +539,11 @@ class _ColumnRestore:
                     "SELECT count(*) FROM {table} t WHERE NOT EXISTS (SELECT FROM {keep} k WHERE {same}){condition}"
                 ).format(same=join_condition(self._archive), condition=condition, **self._names)
             )
-        found = self._cursor.fetchone()
-        return int(found[0]) if found else 0
+        row = self._cursor.fetchone()
+        return int(row[0]) if row else 0
 
     def _recreate_dropped_keys(self) -> Iterator[Step]:
-        """Keys, checks and indexes that went with the column."""
+        """Recreate keys, checks and indexes dropped with the column."""
         lost, existing = (
             self._archive.lost,
             _constraint_names(self._cursor, self._archive.table) if self._begun else set(),
@@ -720,12 +551,12 @@ class _ColumnRestore:
         for kind, name, definition in lost:
             if kind == "p":
                 self._not_reverted.append(
-                    f"{self._archive.table}: the primary key {name} does not come back: {definition}."
+                    f"{self._archive.table}: the primary key {name} is not restored: {definition}."
                 )
         yield from _recreate_keys(self._step("", ""), lost, existing=existing)
 
     def _drop_empty_archive(self) -> Step:
-        """What keeps nothing any more goes."""
+        """Drop the archive table if it is empty."""
         return self._step(
             "drop_emptied",
             "DO $fbs$ BEGIN IF NOT EXISTS (SELECT FROM {keep}) THEN DROP TABLE {keep}; END IF; END $fbs$",
@@ -762,12 +593,10 @@ class _ColumnRestore:
         return sql.SQL(statement).format(**{**known, **parts}).as_string(self._cursor)
 
 
-def _restore_table(cursor: Cursor, archive: Archive, reason: str) -> Restoration:
-    """The very table that was put by, with its indexes and sequences."""
+def _restore_table(cursor: Cursor, archive: Archive, reason: str) -> _Reversal:
+    """Rename an archived table, its indexes and sequences back."""
     if existing_tables(cursor, [archive.table]):
-        return Restoration(
-            not_reverted=(f"There is a table {archive.table} again; {archive.name} keeps the former one.",)
-        )
+        return _Reversal(not_reverted=(f"{archive.table} exists again; the former table stays in {archive.name}.",))
     table, keep = sql.Identifier(archive.table), sql.Identifier(archive.name)
     rename = sql.SQL("ALTER {} {} RENAME TO {}")
     statements = [rename.format(sql.SQL("TABLE"), keep, table), sql.SQL("COMMENT ON TABLE {} IS NULL").format(table)]
@@ -777,4 +606,166 @@ def _restore_table(cursor: Cursor, archive: Archive, reason: str) -> Restoration
     template = Step(sql="", kind="undo_drop_table", table=archive.table, reason=reason, has_rows=True)
     steps = [replace(template, sql=statement.as_string(cursor)) for statement in statements]
     steps += [_not_valid_step(template, name, definition) for _, name, definition in archive.lost]
-    return Restoration(steps=(*steps, *(_validate_step(template, name) for _, name, _ in archive.lost)))
+    return _Reversal(steps=(*steps, *(_validate_step(template, name) for _, name, _ in archive.lost)))
+
+
+def _index_step(template: Step, statement: str, name: str) -> Step:
+    """Build an index concurrently.
+
+    Args:
+        template: step with table, reason and `has_rows`.
+        statement: `CREATE INDEX …`.
+        name: the index's name.
+    """
+    return replace(
+        template,
+        sql=_CREATE_INDEX.sub(
+            lambda match: f"CREATE {match['unique'] or ''}INDEX CONCURRENTLY IF NOT EXISTS ", statement, count=1
+        ),
+        kind="undo_drop_index",
+        lock=Lock.SHARE_UPDATE_EXCLUSIVE,
+        hazards=frozenset({Hazard.INDEX_BUILD}) if template.has_rows else frozenset(),
+        mode=Mode.ALONE,
+        cleanup=f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(name)}",
+    )
+
+
+def _unique_key_steps(template: Step, *, name: str, index: str, kind: str) -> Iterator[Step]:
+    """Add a unique or primary key by its index.
+
+    Args:
+        template: see `_index_step`.
+        name: the key's name.
+        index: `CREATE UNIQUE INDEX …` of that name.
+        kind: `UNIQUE` or `PRIMARY KEY`.
+    """
+    yield _index_step(template, index, name)
+    statement = f"ALTER TABLE {quoted(template.table)} ADD CONSTRAINT {quoted(name)} {kind} USING INDEX {quoted(name)}"
+    yield replace(template, sql=statement, kind="undo_drop_key")
+
+
+def _constraint_steps(template: Step, *, name: str, definition: str, existing: bool) -> Iterator[Step]:
+    """Add a foreign key or a check as NOT VALID, then validate it.
+
+    Args:
+        template: see `_index_step`.
+        name: the constraint's name.
+        definition: as written by pg_get_constraintdef().
+        existing: an interrupted undo has added it already.
+    """
+    if not existing:
+        yield _not_valid_step(template, name, definition)
+    yield _validate_step(template, name)
+
+
+def _not_valid_step(template: Step, name: str, definition: str) -> Step:
+    """Add a foreign key or a check as NOT VALID.
+
+    Args:
+        template: see `_index_step`.
+        name: the constraint's name.
+        definition: as written by pg_get_constraintdef().
+    """
+    definition = definition.removesuffix(" NOT VALID")
+    statement = f"ALTER TABLE {quoted(template.table)} ADD CONSTRAINT {quoted(name)} {definition} NOT VALID"
+    return replace(template, sql=statement, kind="undo_drop_key")
+
+
+def _validate_step(template: Step, name: str) -> Step:
+    return replace(
+        template,
+        sql=f"ALTER TABLE {quoted(template.table)} VALIDATE CONSTRAINT {quoted(name)}",
+        kind="undo_validate",
+        lock=Lock.SHARE_UPDATE_EXCLUSIVE,
+        mode=Mode.ALONE,
+    )
+
+
+def _recreate_keys(template: Step, keys: Iterable[KeyDefinition], *, existing: Collection[str] = ()) -> Iterator[Step]:
+    """Recreate keys dropped with a column, except a primary key.
+
+    Args:
+        template: see `_index_step`.
+        keys: result of `table_keys`.
+        existing: names of constraints that an interrupted undo has added already.
+    """
+    for kind, name, definition in keys:
+        match kind:
+            case "u":
+                yield from _unique_key_steps(template, name=name, index=definition, kind="UNIQUE")
+            case "i":
+                yield _index_step(template, definition, name)
+            case "f" | "c":
+                yield from _constraint_steps(template, name=name, definition=definition, existing=name in existing)
+
+
+def _not_null_steps(cursor: Cursor, *, template: Step, column: str) -> Iterator[Step]:
+    """Set a column NOT NULL by a validated temporary check, so that SET NOT NULL skips the scan.
+
+    Args:
+        cursor: cursor of an open transaction, to find the check of an interrupted undo.
+        template: see `_index_step`.
+        column: unquoted name.
+
+    Raises:
+        psycopg2.Error: a statement failed; the caller translates it.
+    """
+    alter, name = (
+        f"ALTER TABLE {quoted(template.table)}",
+        str(derived_name(f"{template.table}_{column}", "_not_null_check")),
+    )
+    check = f"CHECK ({quoted(column)} IS NOT NULL)"
+    if name not in _constraint_names(cursor, template.table):
+        yield replace(template, sql=f"{alter} ADD CONSTRAINT {quoted(name)} {check} NOT VALID", kind="undo_add_check")
+    yield _validate_step(template, name)
+    yield replace(template, sql=f"{alter} ALTER COLUMN {quoted(column)} SET NOT NULL", kind="undo_set_not_null")
+    yield replace(template, sql=f"{alter} DROP CONSTRAINT {quoted(name)}", kind="undo_drop_check")
+
+
+def _constraint_names(cursor: Cursor, table: str) -> set[str]:
+    cursor.execute(_CONSTRAINT_NAMES, (quoted(table),))
+    return {name for (name,) in cursor.fetchall()}
+
+
+def _has_rows(cursor: Cursor, table: str) -> bool:
+    cursor.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(table)))
+    row = cursor.fetchone()
+    return bool(row and row[0])
+
+
+def _can_evaluate(cursor: Cursor, table: str, expression: str) -> bool:
+    """Return whether an expression can be evaluated for each row of a table.
+
+    Args:
+        cursor: cursor of an open transaction.
+        table: unquoted name.
+        expression: SQL expression.
+
+    Raises:
+        psycopg2.Error: the connection was lost; the caller translates it.
+    """
+    statement = sql.SQL("SELECT count({expression}) FROM {table}")
+    cursor.execute("SAVEPOINT fbs_evaluates")
+    try:
+        cursor.execute(statement.format(expression=sql.SQL(expression), table=sql.Identifier(table)))
+    except (psycopg2.DataError, psycopg2.ProgrammingError):
+        cursor.execute("ROLLBACK TO SAVEPOINT fbs_evaluates")
+        return False
+    cursor.execute("RELEASE SAVEPOINT fbs_evaluates")
+    return True
+
+
+def _column_type(cursor: Cursor, table: str, column: str) -> str | None:
+    """Return a column's type as written by format_type(); None for a missing column.
+
+    Args:
+        cursor: cursor of an open transaction.
+        table: unquoted name.
+        column: unquoted name.
+
+    Raises:
+        psycopg2.Error: a statement failed; the caller translates it.
+    """
+    cursor.execute(_COLUMN_TYPE, (quoted(table), column))
+    row = cursor.fetchone()
+    return str(row[0]) if row else None

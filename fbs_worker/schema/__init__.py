@@ -1,1 +1,1 @@
-"""Tables: those of FBS itself now, those of the business domains beside them."""
+"""Table definitions: system tables, business tables of domains and mirrored models; their DDL and creation."""

@@ -1,4 +1,4 @@
-"""Columns that every kind of table here uses, and PostgreSQL's way to write types. Pure."""
+"""Common columns, and types in PostgreSQL's notation. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql
 from fbs_worker.schema.naming import checked_name
 
 DIALECT: Final = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
-"""Writes DDL as text. With psycopg2's own parameter style it would write a `%` in a name twice."""
+"""Renders DDL as text. With psycopg2's parameter style it would double each `%` in a name."""
 
 _TYPE_WORDS: Final = {
     "bigserial": "bigint",
@@ -23,30 +23,30 @@ _TYPE_WORDS: Final = {
 }
 
 _REAL_BITS: Final = 24
-"""FLOAT(n) with at most so many bits is REAL (PostgreSQL's documentation, 8.1.3)."""
+"""FLOAT(n) with n up to this number of bits is REAL (PostgreSQL's documentation, 8.1.3)."""
 
 
 def column(name: str, *args: object, **options: object) -> Column[object]:
-    """A column whose name is always quoted.
+    """Build a column with a quoted name; arguments as for SQLAlchemy's `Column`.
 
     Raises:
-        UsageError: that cannot be a column's name.
+        UsageError: the name is not a valid identifier of PostgreSQL.
     """
     return Column(checked_name(name, "column"), *args, **options)  # type: ignore[arg-type]
 
 
 def id_column() -> Column[object]:
-    """`id SERIAL PRIMARY KEY`."""
+    """Build `id SERIAL PRIMARY KEY`."""
     return column("id", Integer, primary_key=True)
 
 
 def time_column(name: str) -> Column[object]:
-    """`<name> TIMESTAMP DEFAULT NOW()`."""
+    """Build `<name> TIMESTAMP DEFAULT NOW()`."""
     return column(name, DateTime, server_default=text("NOW()"))
 
 
 def type_of(column_: Column[object]) -> str:
-    """The column's type as PostgreSQL's format_type() writes it, e.g. `character varying(50)`, `numeric(10,2)`."""
+    """Return a column's type as written by PostgreSQL's format_type(), e.g. `numeric(10,2)`."""
     written = column_.type.compile(dialect=DIALECT).lower().replace(", ", ",")
     written = re.sub(r"^float\((\d+)\)", lambda found: "real" if int(found[1]) <= _REAL_BITS else "float", written)
     written = re.sub(r"^(numeric|decimal)\((\d+)\)", r"\1(\2,0)", written)

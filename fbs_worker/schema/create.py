@@ -1,7 +1,7 @@
-"""A solution's tables in a database: look what is in the way, create what is missing, say what differs.
+"""Create a solution's tables: detect name conflicts, create missing tables, report differences.
 
-Everything happens in the caller's transaction: all of it, or nothing. Names are as the session's search path has them;
-new tables go into its first schema.
+Everything runs in the caller's transaction. Names are resolved by the session's search path; new tables are created in
+its first schema.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetupReport:
-    """What a set-up made, and what it found.
+    """Result of a set-up.
 
     Attributes:
-        created: the tables that were made, in that order.
-        existing: the tables that were there.
-        pending: what differs from the definition in tables that were there, one line each; a migration changes it.
+        created: created tables, in creation order.
+        existing: tables that existed before.
+        pending: differences of existing tables from the definition, one line each; a migration resolves them.
     """
 
     created: tuple[str, ...]
@@ -58,11 +58,11 @@ class SetupReport:
 
     @property
     def changed(self) -> bool:
-        """Whether anything was made."""
+        """Whether a table was created."""
         return bool(self.created)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the JSON-ready form."""
         return {
             "created": list(self.created),
             "existing": list(self.existing),
@@ -73,11 +73,11 @@ class SetupReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a set-up would do.
+    """Plan of a set-up.
 
     Attributes:
         definition: the tables.
-        report: what it would say afterwards.
+        report: the expected result.
     """
 
     definition: Definition
@@ -85,16 +85,16 @@ class Plan:
 
     @cached_property
     def statements(self) -> tuple[str, ...]:
-        """The DDL that it would run; written when it is asked for."""
+        """The DDL to run, rendered lazily."""
         return tuple(statements(self.definition, existing=self.report.existing)) if self.report.changed else ()
 
 
 def statements(definition: Definition, *, existing: Collection[str] = ()) -> list[str]:
-    """The DDL of a definition, system tables first, in an order in which it can run.
+    """Render the DDL of a definition in a valid execution order, system tables first.
 
     Args:
         definition: the tables.
-        existing: names of tables to leave out.
+        existing: names of tables to omit.
     """
     known = system_statements(definition.table_prefix)
     system = [statement for name, written in known.items() if name not in existing for statement in written]
@@ -102,34 +102,36 @@ def statements(definition: Definition, *, existing: Collection[str] = ()) -> lis
 
 
 def check_foreign(connection: Connection, definition: Definition, *, owned: Collection[str]) -> None:
-    """That nothing which FBS did not make has one of the names; reads only.
+    """Check for name conflicts with relations that FBS did not create. Read-only.
 
-    System tables are recognised by their columns, business tables by being recorded.
+    System tables are recognised by their columns, business tables by the solution's record of owned tables.
 
     Args:
-        connection: in whose transaction it is read.
+        connection: connection whose transaction reads.
         definition: the tables.
-        owned: the business tables that are recorded as the solution's own.
+        owned: business tables recorded as the solution's.
 
     Raises:
-        ForeignTableError: something is in the way; each is named.
-        DatabaseError, DatabaseUnreachable: as their names say.
+        ForeignTableError: another relation has one of the names; the message names each.
+        DatabaseError: PostgreSQL rejected a statement.
+        DatabaseUnreachable: the connection was lost.
     """
     with errors_translated(connection):
         _check_conflicts(definition, _existing(connection, definition, owned), owned)
 
 
 def plan(connection: Connection, definition: Definition, *, owned: Collection[str]) -> Plan:
-    """What `create` would do; reads only.
+    """Plan what `create` would do. Read-only.
 
     Args:
-        connection: in whose transaction it is read.
+        connection: connection whose transaction reads.
         definition: the tables.
-        owned: the business tables that are recorded as the solution's own.
+        owned: business tables recorded as the solution's.
 
     Raises:
-        ForeignTableError: something that FBS did not make has one of the names; each is named.
-        DatabaseError, DatabaseUnreachable: as their names say.
+        ForeignTableError: another relation has one of the names; the message names each.
+        DatabaseError: PostgreSQL rejected a statement.
+        DatabaseUnreachable: the connection was lost.
     """
     with errors_translated(connection):
         existing = _existing(connection, definition, owned)
@@ -143,19 +145,20 @@ def plan(connection: Connection, definition: Definition, *, owned: Collection[st
 
 
 def create(connection: Connection, definition: Definition, *, owned: Collection[str]) -> SetupReport:
-    """Create the tables that are missing, inside the caller's transaction; those that are there stay as they are.
+    """Create missing tables, inside the caller's transaction; existing ones are not changed.
 
-    Two sessions may do so at once: the second waits for the first one's transaction to end.
+    Safe for concurrent sessions: the second one waits for the end of the first one's transaction.
 
     Args:
-        connection: whose transaction it becomes part of.
+        connection: connection whose transaction is used; the caller commits.
         definition: the tables.
-        owned: the business tables that are recorded as the solution's own.
+        owned: business tables recorded as the solution's.
 
     Raises:
-        ForeignTableError: something that FBS did not make has one of the names; each is named, nothing is changed.
-        DatabaseRightsMissing: the user may not create tables; the hint has the GRANT.
-        DatabaseError, DatabaseUnreachable: as their names say.
+        ForeignTableError: another relation has one of the names; the message names each, nothing is changed.
+        DatabaseRightsMissing: the user lacks the privilege to create tables; the hint has the GRANT.
+        DatabaseError: PostgreSQL rejected a statement.
+        DatabaseUnreachable: the connection was lost.
     """
     planned = plan(connection, definition, owned=owned)
     if not planned.report.changed:
@@ -170,15 +173,16 @@ def create(connection: Connection, definition: Definition, *, owned: Collection[
 
 
 def pending(connection: Connection, definition: Definition, *, owned: Collection[str]) -> tuple[str, ...]:
-    """How the business tables differ from the definition, one line each; reads only.
+    """Describe differences of the business tables from the definition, one line each. Read-only.
 
     Args:
-        connection: in whose transaction it is read.
+        connection: connection whose transaction reads.
         definition: the tables.
-        owned: the business tables that are recorded as the solution's own.
+        owned: business tables recorded as the solution's.
 
     Raises:
-        DatabaseError, DatabaseUnreachable: as their names say.
+        DatabaseError: PostgreSQL rejected a statement.
+        DatabaseUnreachable: the connection was lost.
     """
     with errors_translated(connection):
         existing = _existing(connection, definition, owned)

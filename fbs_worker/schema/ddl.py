@@ -1,4 +1,4 @@
-"""DDL as text: tables in an order in which each can be made, cycles closed at the end. Pure."""
+"""Render DDL: tables in dependency order, foreign keys of cycles at the end. Pure."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from fbs_worker.schema.columns import DIALECT
 
 
 def creation_order(tables: Iterable[Table]) -> list[Table]:
-    """The tables, each after those that it refers to, as far as they do not refer to each other."""
+    """Sort tables by their foreign keys, referenced ones first; the order within a cycle is arbitrary."""
     return [table for table, _ in _sorted(tables) if table is not None]
 
 
 def render(tables: Iterable[Table], *, only: Collection[str] | None = None) -> list[str]:
-    """The statements that make tables, their indexes and their foreign keys.
+    """Render the statements that create tables, their indexes and foreign keys.
 
-    A foreign key between two tables that refer to each other is added by ALTER TABLE once both are there.
+    Foreign keys of a cycle are added by ALTER TABLE after all its tables.
 
     Args:
         tables: all tables of a definition.
-        only: the names of those to be made; the others are there already.
+        only: names of the tables to create; None for all.
     """
     statements: list[str] = []
     for table, constraints in _sorted(tables):
@@ -39,7 +39,7 @@ def render(tables: Iterable[Table], *, only: Collection[str] | None = None) -> l
 
 
 def _index(index: Index) -> str:
-    """Without a name of its own an index gets one from PostgreSQL, which picks one that is free and short enough."""
+    """Render CREATE INDEX; PostgreSQL chooses the name of an unnamed index."""
     if index.name is not None:
         return str(CreateIndex(index).compile(dialect=DIALECT))
     quote = DIALECT.identifier_preparer.quote
@@ -48,5 +48,5 @@ def _index(index: Index) -> str:
 
 
 def _sorted(tables: Iterable[Table]) -> list[tuple[Any, Any]]:
-    """Each table with the foreign keys that it can be made with; at the end None with those that close a cycle."""
+    """Return each table with its inline foreign keys; last, None with those that close a cycle."""
     return list(sort_tables_and_constraints(list(tables)))  # type: ignore[no-untyped-call]

@@ -1,8 +1,8 @@
-"""What a solution's business tables are to be: those of its domain and those of its mirrored models. Pure.
+"""Definition of a solution's tables: business tables of its domain and of its mirrored models. Pure.
 
-Tables are named `<business_prefix><entity>` and `<business_prefix><model with _ for .>`. Whatever a domain leaves out
-that every business table has is added here: `id SERIAL PRIMARY KEY`, `created_at` and `updated_at TIMESTAMP DEFAULT
-NOW()`, an index for each foreign key.
+Tables are named `<business_prefix><entity>` and `<business_prefix><model with _ for .>`. Objects common to all business
+tables are added: `id SERIAL PRIMARY KEY`, `created_at` and `updated_at TIMESTAMP DEFAULT NOW()`, an index for each
+foreign key.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ from fbs_worker.schema.system_tables import system_tables
 _EVERY_TABLE: Final = frozenset(("id", "created_at", "updated_at"))
 
 _NO_NAMING: Final[dict[Any, Any]] = {"pk": None}
-"""SQLAlchemy's own naming of indexes is off: PostgreSQL finds names that are free and short enough."""
+"""Disables SQLAlchemy's naming of indexes: PostgreSQL chooses unused names of valid length."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
-    """The tables that a solution is to have; read them only, some are shared between definitions.
+    """The desired tables of a solution; do not modify them, some are shared between definitions.
 
     Attributes:
         domain: the domain's name.
         table_prefix: prefix of the system tables.
         business_prefix: prefix of the business tables; may be empty.
         system: the system tables.
-        business: the business tables with their real names, foreign keys resolved.
+        business: business tables with their final names and resolved foreign keys.
         mirrored: mirrored model → its table.
     """
 
@@ -67,12 +67,12 @@ class Definition:
 
     @cached_property
     def table_names(self) -> tuple[str, ...]:
-        """The business tables' names in the order of their creation, link tables included, system tables not."""
+        """Names of the business tables in creation order, including link tables."""
         return tuple(str(table.name) for table in self.tables)
 
     @cached_property
     def tables(self) -> tuple[Table, ...]:
-        """The business tables in the order of their creation."""
+        """The business tables in creation order."""
         return tuple(creation_order(self.business.tables.values()))
 
 
@@ -83,17 +83,17 @@ def define(
     business_prefix: str,
     mirrored: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Definition:
-    """Work out the tables of a solution.
+    """Define the tables of a solution.
 
     Args:
-        domain: brings its business tables.
+        domain: the domain with its business tables.
         table_prefix: prefix of the system tables.
         business_prefix: prefix of the business tables; may be empty.
         mirrored: model → its discovered `schema_definition`.
 
     Raises:
-        UsageError: a name has more than 63 bytes, two tables would have the same one, or a prefix is not valid.
-        SettingsError: a table of the domain asks for what is not supported.
+        UsageError: a name is longer than 63 bytes, two tables have the same name, or a prefix is not valid.
+        SettingsError: a table of the domain uses an unsupported feature.
     """
     for option, prefix in (("table_prefix", table_prefix), ("business_prefix", business_prefix)):
         _check_prefix(option, prefix)
@@ -104,7 +104,7 @@ def define(
 
 @lru_cache(maxsize=8)
 def _define_domain(domain: Domain, table_prefix: str, business_prefix: str) -> Definition:
-    """A job asks for the same one several times."""
+    """Cached: a job defines the same tables several times."""
     return _define(domain, table_prefix, business_prefix, {})
 
 
@@ -161,15 +161,15 @@ def _check_unique(*claims: tuple[str, str]) -> None:
         other = taken.setdefault(name, what)
         if other != what:
             raise UsageError(
-                f"The table {name!r} would be {other} and {what} at once.",
+                f"The table name {name!r} is used twice: {other} and {what}.",
                 hint="Choose another --business-prefix, or do not mirror that model.",
             )
 
 
 def _add_entity(source: Table, name: quoted_name, metadata: MetaData, *, domain: Domain, prefix: str) -> None:
-    """A domain's table under its real name, completed; its foreign keys come once all tables are there."""
+    """Add a domain's table with its final name and the common columns, without foreign keys."""
     if any(key.name not in _EVERY_TABLE for key in source.primary_key):
-        _reject(domain, source, "has a primary key of its own; leave it out, each gets `id`")
+        _reject(domain, source, "has a primary key of its own: remove it, `id` is added to each table")
     columns = [_copy_column(original, domain) for original in source.columns if original.name not in _EVERY_TABLE]
     table = Table(name, metadata, id_column(), *columns, time_column("created_at"), time_column("updated_at"))
     for constraint in sorted(source.constraints, key=lambda original: (str(original.name), _column_names(original))):
@@ -217,7 +217,7 @@ def _connect_entity(source: Table, table: Table, entities: Mapping[str, quoted_n
 
 
 def _target(element: ForeignKey) -> tuple[str, str]:
-    """The table and the column that a foreign key names; that the domain leaves out `id` is all right."""
+    """Return the referenced table and column of a foreign key; `id` may be missing in the domain's table."""
     try:
         return str(element.column.table.key), str(element.column.name)
     except NoReferencedColumnError as exc:
@@ -245,5 +245,5 @@ def _column_names(original: Constraint | Index) -> list[str]:
 def _reject(domain: Domain, table: Table, what: str) -> NoReturn:
     raise SettingsError(
         f"The table {table.name!r} of the domain {domain.name!r} {what}.",
-        hint="Correct the package that offers the domain.",
+        hint="Correct the package that provides the domain.",
     )

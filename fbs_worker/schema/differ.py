@@ -1,6 +1,6 @@
-"""How tables that are there differ from a definition, one line each for a person. Pure.
+"""Describe differences of existing tables from a definition, one line each. Pure.
 
-What a database has beyond it is the user's: columns, indexes and constraints that were added are not told.
+Additional columns, indexes and constraints belong to the user and are not reported.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from fbs_worker.schema.inspector import Key, Relation
 def differences(
     definition: Definition, existing: Mapping[str, Relation], keys: Iterable[Key], owned: Collection[str]
 ) -> list[str]:
-    """How the business tables in a database differ from what they are to be; those that are missing are not told.
+    """Describe differences of existing business tables; missing tables are not reported.
 
     Args:
-        definition: what they are to be.
-        found: what the database has under the names of the definition and the owned ones.
-        keys: of the tables found.
-        owned: the tables that are recorded as the solution's own.
+        definition: the desired tables.
+        existing: existing relations by name, for the tables of the definition and the owned ones.
+        keys: keys of the existing tables.
+        owned: tables recorded as the solution's.
     """
     by_table: dict[str, list[Key]] = {}
     for key in keys:

@@ -1,4 +1,4 @@
-"""What a database holds already under the names that FBS wants. Reads only, by indexes of PostgreSQL's catalogue."""
+"""Inspect existing relations, keys and privileges in PostgreSQL's catalogue. Read-only."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ SELECT t.typname, 'type', NULL FROM pg_type t JOIN pg_namespace n ON n.oid = t.t
 WHERE t.typname = ANY(%(names)s) AND n.nspname = current_schema() AND t.typtype IN ('b', 'd', 'e', 'm', 'r')
     AND t.typcategory <> 'A'
 """
-"""A table makes a type of its name, so a type of that name is in its way as well (documentation of CREATE TABLE);
-array types are not, PostgreSQL renames those."""
+"""CREATE TABLE creates a type of the table's name, so an existing type conflicts as well (documentation of CREATE
+TABLE); array types do not, PostgreSQL renames them."""
 
 _KINDS: Final = {
     "v": "a view",
@@ -40,12 +40,12 @@ _KINDS: Final = {
 }
 
 _KEYS: Final = """
-WITH wanted AS (
+WITH requested AS (
     SELECT oid, relname FROM pg_class
     WHERE relname = ANY(%(names)s) AND relkind IN ('r', 'p') AND pg_table_is_visible(oid)
 )
 SELECT w.relname, k.contype::text, named.columns, target.relname, referred.columns
-FROM wanted w JOIN pg_constraint k ON k.conrelid = w.oid AND k.contype IN ('p', 'u', 'f')
+FROM requested w JOIN pg_constraint k ON k.conrelid = w.oid AND k.contype IN ('p', 'u', 'f')
 LEFT JOIN pg_class target ON target.oid = k.confrelid AND pg_table_is_visible(target.oid),
 LATERAL (
     SELECT array_agg(a.attname::text ORDER BY n) AS columns FROM unnest(k.conkey) WITH ORDINALITY AS part(number, n)
@@ -57,7 +57,7 @@ LATERAL (
 ) referred
 UNION ALL
 SELECT w.relname, 'i', named.columns, NULL, NULL
-FROM wanted w JOIN pg_index i ON i.indrelid = w.oid AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL,
+FROM requested w JOIN pg_index i ON i.indrelid = w.oid AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL,
 LATERAL (
     SELECT array_agg(a.attname::text ORDER BY n) AS columns FROM unnest(i.indkey) WITH ORDINALITY AS part(number, n)
     JOIN pg_attribute a ON a.attrelid = w.oid AND a.attnum = part.number
@@ -65,16 +65,16 @@ LATERAL (
 """
 
 LOCK_TABLES: Final = "SELECT pg_advisory_xact_lock(hashtextextended('fbs:tables', 0))"
-"""Held until the transaction ends: only one session of ours makes or drops tables in a database at a time."""
+"""Held until the end of the transaction: serialises creation and deletion of FBS's tables in a database."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relation:
-    """Something that has one of the names: a table, or what would be in its way.
+    """An existing relation or type.
 
     Attributes:
         kind: PostgreSQL's `relkind`, or `type`.
-        columns: of a table: type as format_type() writes it, and whether it is NOT NULL.
+        columns: of a table: name → type as written by format_type(), and whether it is NOT NULL.
     """
 
     kind: str
@@ -82,12 +82,12 @@ class Relation:
 
     @property
     def is_table(self) -> bool:
-        """It is an ordinary or a partitioned table."""
+        """Whether it is an ordinary or a partitioned table."""
         return self.kind in {"r", "p"}
 
     @property
     def description(self) -> str:
-        """What it is, for a person."""
+        """Readable kind, e.g. `a view`."""
         return _KINDS.get(self.kind, "a table")
 
 
@@ -98,8 +98,8 @@ class Key:
     Attributes:
         table: the table's name.
         kind: `p` primary key, `u` unique, `f` foreign key, `i` index.
-        columns: in the order of the key.
-        target: of a foreign key: the other table's name and columns; the name is None where the search path hides it.
+        columns: in key order.
+        target: of a foreign key: name and columns of the referenced table; the name is None outside of the search path.
     """
 
     table: str
@@ -109,10 +109,10 @@ class Key:
 
 
 def relations(connection: Connection, names: Iterable[str]) -> dict[str, Relation]:
-    """What the session's search path has under these names, in one round trip.
+    """Return the relations of these names on the session's search path, in one round trip.
 
     Args:
-        connection: in whose transaction it is read.
+        connection: connection whose transaction reads.
         names: unquoted names.
     """
     with connection.cursor() as cursor:
@@ -126,10 +126,10 @@ def relations(connection: Connection, names: Iterable[str]) -> dict[str, Relatio
 
 
 def keys(connection: Connection, names: Iterable[str]) -> list[Key]:
-    """The keys and indexes of these tables, in one round trip; partial indexes and those on expressions left out.
+    """Return keys and indexes of tables, in one round trip, without partial indexes and indexes on expressions.
 
     Args:
-        connection: in whose transaction it is read.
+        connection: connection whose transaction reads.
         names: unquoted names.
     """
     with connection.cursor() as cursor:
@@ -147,7 +147,7 @@ def keys(connection: Connection, names: Iterable[str]) -> list[Key]:
 
 
 def table_exists(connection: Connection, name: str) -> bool:
-    """Whether an unqualified name means a relation on the session's search path."""
+    """Return whether a relation of that name exists on the session's search path."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (sql.Identifier(name).as_string(connection),))
         row = cursor.fetchone()
@@ -155,9 +155,9 @@ def table_exists(connection: Connection, name: str) -> bool:
 
 
 def system_conflict(table: Table, relation: Relation) -> str:
-    """Why a relation of a system table's name is not that system table; empty when it is.
+    """Describe why an existing relation is not the system table; empty if it is.
 
-    A system table is recognised by its columns: several solutions may share it.
+    A system table is recognised by its columns, because several solutions may share it.
     """
     if not relation.is_table:
         return relation.description
@@ -173,32 +173,32 @@ def _types(table: Table) -> dict[str, str]:
 
 
 def business_conflict(name: str, relation: Relation, owned: Collection[str]) -> str:
-    """Why a relation of a business table's name is not that table; empty when it is: only those recorded are ours."""
+    """Describe why an existing relation is not the business table; empty if it is a table recorded as owned."""
     if not relation.is_table:
         return relation.description
     return "" if name in owned else "a table"
 
 
 def foreign_error(conflicts: Mapping[str, str], options: str) -> ForeignTableError:
-    """The error that names everything that is in the way.
+    """Build the error that names all conflicting relations.
 
     Args:
-        troubles: name → what is there.
-        options: which options would avoid it.
+        conflicts: name → description of the existing relation.
+        options: command-line options that avoid the conflict.
     """
-    quoted_list = ", ".join(f"{name!r} ({what})" for name, what in sorted(conflicts.items()))
+    listed = ", ".join(f"{name!r} ({what})" for name, what in sorted(conflicts.items()))
     return ForeignTableError(
-        f"The database has {quoted_list} already, which FBS did not make; nothing was changed.",
-        hint=f"Choose another {options}, or rename what is there.",
+        f"The database already contains {listed}, not created by FBS; nothing was changed.",
+        hint=f"Choose another {options}, or rename the existing relations.",
         tables=sorted(conflicts),
     )
 
 
 def check_may_create(connection: Connection) -> None:
-    """That the user may create tables where an unqualified name would put them.
+    """Check the privilege to create tables in the first schema of the search path.
 
     Raises:
-        DatabaseRightsMissing: that is not so; the hint has the GRANT.
+        DatabaseRightsMissing: there is no such schema, or the user lacks CREATE on it; the hint has the GRANT.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_schema(), has_schema_privilege(current_schema(), 'CREATE'), current_user")

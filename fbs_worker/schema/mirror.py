@@ -1,39 +1,39 @@
-"""Mirrored models: an Odoo model, as it was discovered, becomes a business table. Pure.
+"""Mirrored models: map a discovered Odoo model to a business table. Pure.
 
 The table has `id SERIAL PRIMARY KEY`, `odoo_id INTEGER UNIQUE NOT NULL` (the record's id in Odoo), a column for each
-stored field that has one below, `created_at` and `updated_at` (of the row here; Odoo's own times are its fields
-`create_date` and `write_date`). What Odoo calculates when it is asked (not stored) has no column.
+stored field with one below, `created_at` and `updated_at` (of the row; Odoo's own timestamps are the fields
+`create_date` and `write_date`). Computed fields that are not stored have no column.
 
     Odoo's type               column
     ------------------------  ------------------------------------------------------------------------------------
     char                      VARCHAR(size) where Odoo limits it, else VARCHAR
     text, html                TEXT
     integer                   INTEGER
-    float, monetary           NUMERIC: Odoo does not tell a field's digits over RPC; without them nothing is lost
+    float, monetary           NUMERIC without precision: RPC does not expose a field's digits
     boolean                   BOOLEAN
     date                      DATE
     datetime                  TIMESTAMP, in UTC as Odoo has it
     binary, image             BYTEA
-    selection                 VARCHAR: the value, not its label; which values there are changes with Odoo's modules
+    selection                 VARCHAR: the value, not its label; the set of values depends on installed modules
     reference                 VARCHAR: `model,id`
-    many2one                  INTEGER: the other record's id in Odoo. A foreign key to the other table's `odoo_id` where
-                              that model is mirrored too, ON DELETE as Odoo does it
-    many2one_reference        INTEGER: the other record's id in Odoo, another field says of which model
-    many2many                 a link table where the other model is mirrored too, else nothing
-    one2many                  nothing: it is the other table's many2one read backwards
+    many2one                  INTEGER: the other record's id in Odoo. A foreign key to the other table's `odoo_id` if
+                              that model is mirrored too, with Odoo's ON DELETE action
+    many2one_reference        INTEGER: the other record's id in Odoo; its model is in another field
+    many2many                 a link table if the other model is mirrored too, else nothing
+    one2many                  nothing: the inverse of the other table's many2one
     json, properties,         JSONB
     properties_definition,
     serialized
-    any other type            JSONB, which holds whatever RPC answers
+    any other type            JSONB: any value of the RPC response
 
-- A required field is NOT NULL, save where Odoo keeps a value per company.
-- A translated or company-dependent field holds one value, as RPC answers for one language and one company.
-- A link table is called `<table>__<field>`. It has `from_id`, the record with the field, and `to_id`, the one that it
-  points to, both an `odoo_id`, together the primary key; a row goes with either record. One relation that Odoo shows
-  as a field on both sides gives two link tables: over RPC nothing tells that they are one.
-- A field whose name a column may not have (`id` apart, `odoo_id`, `created_at`, `updated_at`, and those that PostgreSQL
-  keeps for itself, such as `xmin`) gets `odoo_` before it.
-- A table's or column's name longer than 63 bytes is refused; a link table's is shortened and gets a hash.
+- A required field is NOT NULL, unless it is company-dependent.
+- A translated or company-dependent field has one value: that of the RPC session's language and company.
+- A link table is named `<table>__<field>`. Its primary key is `from_id` (the record with the field) and `to_id` (the
+  referenced record), both an `odoo_id`; a row is deleted with either record. A relation with a field on both sides
+  has two link tables: RPC does not expose that they are one.
+- A field with a reserved column name (`odoo_id`, `created_at`, `updated_at`, system columns of PostgreSQL such as
+  `xmin`) is prefixed with `odoo_`.
+- Table and column names longer than 63 bytes are rejected; the name of a link table is shortened with a hash.
 
 Sources: `odoo/orm/fields*.py` of Odoo 19 and `odoo/fields.py` of 14 (`column_type`, `ondelete`), PostgreSQL's
 documentation, section 5.6 (system columns).
@@ -111,16 +111,16 @@ _TYPES: Final[Mapping[str, Callable[[Mapping[str, Any]], TypeEngine[Any]]]] = {
 
 
 def add_tables(model: str, definition: Mapping[str, Any], *, names: Mapping[str, str], metadata: MetaData) -> None:
-    """Add the table of a model, and the link tables of its many2many fields; `connect_tables` adds the foreign keys.
+    """Add a model's table and the link tables of its many2many fields; `connect_tables` adds the foreign keys.
 
     Args:
         model: the model's technical name.
         definition: its discovered `schema_definition`: `fields` → name → type, required, stored, relation, …
-        names: the table of each mirrored model.
-        metadata: what the tables become part of.
+        names: mirrored model → table.
+        metadata: receives the tables.
 
     Raises:
-        UsageError: nothing is known of its fields, or a name of one of them cannot be a column's.
+        UsageError: the definition has no fields, or a field's name is not a valid column name.
     """
     fields = _stored(model, definition)
     columns = {name: _column_name(name, fields) for name, field in fields.items() if field["type"] not in _NO_COLUMN}
@@ -147,15 +147,15 @@ def add_tables(model: str, definition: Mapping[str, Any], *, names: Mapping[str,
 
 
 def link_names(model: str, definition: Mapping[str, Any], *, names: Mapping[str, str]) -> dict[str, quoted_name]:
-    """The link tables of a model: many2many field → table.
+    """Return the link tables of a model: many2many field → table.
 
     Args:
         model: the model's technical name.
         definition: its discovered `schema_definition`.
-        names: the table of each mirrored model.
+        names: mirrored model → table.
 
     Raises:
-        UsageError: nothing is known of the model's fields.
+        UsageError: the definition has no fields.
     """
     return {
         name: derived_name(f"{names[model]}__{name}")
@@ -165,13 +165,16 @@ def link_names(model: str, definition: Mapping[str, Any], *, names: Mapping[str,
 
 
 def connect_tables(model: str, definition: Mapping[str, Any], *, names: Mapping[str, str], metadata: MetaData) -> None:
-    """Give a model's tables their foreign keys, once the tables of all mirrored models are there.
+    """Add the foreign keys of a model's tables, after `add_tables` of all mirrored models.
 
     Args:
         model: the model's technical name.
         definition: its discovered `schema_definition`.
-        names: the table of each mirrored model.
-        metadata: holds the tables of all of them.
+        names: mirrored model → table.
+        metadata: contains the tables of all mirrored models.
+
+    Raises:
+        UsageError: the definition has no fields.
     """
     table = metadata.tables[names[model]]
     fields = _stored(model, definition)
@@ -193,8 +196,8 @@ def _stored(model: str, definition: Mapping[str, Any]) -> dict[str, Mapping[str,
     fields = definition.get("fields")
     if not isinstance(fields, Mapping) or not fields:
         raise UsageError(
-            f"Nothing is known of the fields of {model}.",
-            hint="Refresh the discoveries as a user who may read that model, then mirror it.",
+            f"The discovery of {model} has no fields.",
+            hint="Refresh the discoveries as an Odoo user with read access to the model, then mirror it.",
             model=model,
         )
     return {name: field for name, field in sorted(fields.items()) if field.get("stored") and name != "id"}
@@ -215,7 +218,7 @@ def _column(name: str, field: Mapping[str, Any]) -> Column[object]:
 
 
 def _refer(source: Column[Any], target: Column[Any], on_delete: str | None) -> None:
-    """A column that cannot be NULL cannot be set so: there a deletion is refused."""
+    """Add a foreign key; SET NULL on a NOT NULL column becomes RESTRICT."""
     if on_delete == "SET NULL" and not source.nullable:
         on_delete = "RESTRICT"
     name = derived_name(f"{source.table.name}_{source.name}", "_fkey")

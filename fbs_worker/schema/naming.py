@@ -1,8 +1,8 @@
-"""Names of tables, indexes and constraints, by PostgreSQL's rules. Pure.
+"""Names of tables, indexes and constraints by PostgreSQL's rules. Pure.
 
-PostgreSQL takes any text as a quoted name, save a zero byte, and cuts what is longer than 63 bytes without a word
-(documentation, section 4.1.1). So a table's or column's name that is too long is refused here; names that nobody types
-(indexes, constraints, link tables) are shortened by a rule that keeps them apart.
+PostgreSQL accepts any text without a zero byte as a quoted identifier, and silently truncates it to 63 bytes
+(documentation, section 4.1.1). Longer names of tables and columns are therefore rejected; generated names (indexes,
+constraints, link tables) are shortened with a hash.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _HINT: Final = "Choose a shorter --business-prefix or --table-prefix, or another
 
 
 def checked_name(name: str, what: str = "table") -> quoted_name:
-    """A name that PostgreSQL keeps as it is; it is always quoted.
+    """Validate a name and mark it as quoted.
 
     Args:
-        name: the whole name, prefix included.
-        what: what it names, for the message.
+        name: the full name, including the prefix.
+        what: kind of the named object, for the message.
 
     Raises:
-        UsageError: it is empty, has control characters, is no Unicode text, or has more than 63 bytes.
+        UsageError: the name is empty, contains control characters, is not valid Unicode, or is longer than 63 bytes.
     """
     try:
         length = len(name.encode())
@@ -40,20 +40,20 @@ def checked_name(name: str, what: str = "table") -> quoted_name:
         raise UsageError(f"The {what} name {name!r} {problem}.", hint="Give it another name.")
     if length > MAX_IDENTIFIER_BYTES:
         raise UsageError(
-            f"The {what} name {name!r} has {length} bytes, PostgreSQL keeps {MAX_IDENTIFIER_BYTES}.", hint=_HINT
+            f"The {what} name {name!r} has {length} bytes, PostgreSQL allows {MAX_IDENTIFIER_BYTES}.", hint=_HINT
         )
     return quoted_name(name, quote=True)
 
 
 def derived_name(whole: str, end: str = "") -> quoted_name:
-    """The name of what belongs to a table, e.g. `rental_lease_tenant_id` and `_fkey`.
+    """Derive the name of a dependent object, e.g. from `rental_lease_tenant_id` and `_fkey`.
 
-    What would pass 63 bytes keeps its beginning and its end, and between them gets eight hexadecimal digits of the
-    whole name's SHA-256: two that differ stay apart.
+    A name longer than 63 bytes is truncated before its suffix, with eight hexadecimal digits of the SHA-256 of the full
+    name in between.
 
     Args:
-        whole: the table's name and what else tells it apart from others.
-        end: says what it is, e.g. `_idx`, `_key`, `_fkey`.
+        whole: the table's name and further distinguishing parts.
+        end: suffix for the kind, e.g. `_idx`, `_key`, `_fkey`.
     """
     encoded = (whole + end).encode()
     if len(encoded) <= MAX_IDENTIFIER_BYTES:

@@ -1,8 +1,8 @@
-"""What a search over the catalogue looks through, as SQL that an index and a query share. Pure.
+"""Full-text search expressions of the catalogue, shared by the index and its queries. Pure.
 
-Names and labels are cut into words by PostgreSQL's parser for text. It would take `sale.order` for a host and `a/b` for
-a file, so what divides words in names is made a blank first. The configuration `simple` makes every word small and
-leaves none out; unlike extensions such as pg_trgm it is there on every server.
+PostgreSQL's text parser splits names and labels into words. It would parse `sale.order` as a host and `a/b` as a file,
+so separators in names are replaced by blanks first. The configuration `simple` folds case and has no stop words; unlike
+extensions such as pg_trgm it is available on every server.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Final
 
 _SEPARATORS: Final = "._-/@<>&+~?=#"
-"""No sign among them that SQLAlchemy, psycopg2 or SQL's literals would want to have doubled."""
+"""Contains no character that SQLAlchemy, psycopg2 or SQL literals require to be doubled."""
 
 _MAX_CHARACTERS: Final = 200_000
-"""Characters that are looked at: a tsvector holds a megabyte, and a row that did not fit could not be written."""
+"""Maximum number of indexed characters: a tsvector is limited to a megabyte, beyond which the INSERT would fail."""
 
 
 def _tsvector(text: str) -> str:
@@ -22,7 +22,7 @@ def _tsvector(text: str) -> str:
 
 
 def _json_text(path: str) -> str:
-    """What a path leads to, as one text; nothing where a row is not as it should be."""
+    """Return the values of a JSON path as one text; empty for a malformed definition."""
     return f"coalesce(jsonb_path_query_array(schema_definition, '{path}', silent => true)::text, '')"
 
 

@@ -1,7 +1,7 @@
-"""The system tables: what FBS keeps in the user's database, each named with the solution's prefix.
+"""System tables: FBS's own tables in the user's database, named with the solution's prefix.
 
-SQLAlchemy describes them and writes their DDL; statements go through psycopg2, inside the caller's transaction, so
-that whatever fails leaves nothing behind (PostgreSQL's DDL is transactional).
+They are described with SQLAlchemy and created with psycopg2, inside the caller's transaction (PostgreSQL's DDL is
+transactional).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Factory = Callable[[str, MetaData | None], Table]
 
 
 def discoveries_table(prefix: str, metadata: MetaData | None = None) -> Table:
-    """`<prefix>discoveries`: what was found in Odoo, one row per version of a thing."""
+    """`<prefix>discoveries`: discovered objects of Odoo, one row per version."""
     columns = [
         id_column(),
         column("discovery_type", String(50), nullable=False),
@@ -73,14 +73,14 @@ def discoveries_table(prefix: str, metadata: MetaData | None = None) -> Table:
         text(search_index.FIELDS),
         _table=table,
         postgresql_using="gin",
-        # a search looks through what is yet to be sorted in, too: at most a megabyte of it
+        # limits the pending list of the GIN index, which each search scans, to a megabyte
         postgresql_with={"gin_pending_list_limit": 1024},
     )
     return table
 
 
 def solution_schemas_table(prefix: str, metadata: MetaData | None = None) -> Table:
-    """`<prefix>solution_schemas`: the solutions of a database, or of everywhere in the home database."""
+    """`<prefix>solution_schemas`: manifests of a database's solutions; in the home database the registry of all."""
     columns = [
         id_column(),
         column("solution_name", String(100), nullable=False),
@@ -101,7 +101,7 @@ def solution_schemas_table(prefix: str, metadata: MetaData | None = None) -> Tab
 
 
 def schema_migrations_table(prefix: str, metadata: MetaData | None = None) -> Table:
-    """`<prefix>schema_migrations`: each statement that changed a solution's tables, or is to."""
+    """`<prefix>schema_migrations`: journal of the statements that change a solution's tables."""
     columns = [
         id_column(),
         column("solution_name", String(100), nullable=False),
@@ -116,19 +116,19 @@ def schema_migrations_table(prefix: str, metadata: MetaData | None = None) -> Ta
 
 
 def workflow_definitions_table(prefix: str, metadata: MetaData | None = None) -> Table:
-    """`<prefix>workflow_definitions`: a workflow per model, from the discoveries."""
+    """`<prefix>workflow_definitions`: a workflow per model, derived from the discoveries."""
     json = ("workflow_steps", "trigger_conditions", "approval_roles")
     return _derived_table(prefix, "workflow_definitions", metadata, "workflow_name", json)
 
 
 def bi_dashboards_table(prefix: str, metadata: MetaData | None = None) -> Table:
-    """`<prefix>bi_dashboards`: a dashboard per model, from the discoveries."""
+    """`<prefix>bi_dashboards`: a dashboard per model, derived from the discoveries."""
     json = ("dashboard_config", "chart_definitions", "data_sources")
     return _derived_table(prefix, "bi_dashboards", metadata, "dashboard_name", json)
 
 
 def snapshots_table(prefix: str, metadata: MetaData | None = None) -> Table:
-    """`<prefix>snapshots`: the memory of refreshes; the newest row of a domain is what the next one compares with."""
+    """`<prefix>snapshots`: state of refreshes; the next refresh of a domain compares with its newest row."""
     columns = [
         id_column(),
         column("domain", String(100), nullable=False),
@@ -143,7 +143,7 @@ def snapshots_table(prefix: str, metadata: MetaData | None = None) -> Table:
 
 
 CATALOGUE_TABLES: Final[tuple[Factory, ...]] = (discoveries_table, snapshots_table)
-"""What a discovery without a solution needs."""
+"""Tables needed by a discovery without a solution."""
 
 SYSTEM_TABLES: Final[tuple[Factory, ...]] = (
     *CATALOGUE_TABLES,
@@ -152,46 +152,46 @@ SYSTEM_TABLES: Final[tuple[Factory, ...]] = (
     workflow_definitions_table,
     bi_dashboards_table,
 )
-"""The factories of all system tables, in the order of their creation."""
+"""Factories of all system tables, in creation order."""
 
 
 def system_tables(prefix: str, tables: Sequence[Factory] = SYSTEM_TABLES) -> list[Table]:
-    """System tables of a prefix; read them only, they are made once.
+    """Return system tables with a prefix; do not modify them, they are cached.
 
     Args:
         prefix: the solution's `table_prefix`.
-        tables: which ones.
+        tables: factories of the tables.
 
     Raises:
-        ValueError: that is not a valid prefix.
+        ValueError: the prefix is not valid.
     """
     return list(_system_tables(prefix, tuple(tables)))
 
 
 @lru_cache(maxsize=64)
 def system_statements(prefix: str) -> Mapping[str, Sequence[str]]:
-    """The DDL of each system table of a prefix, by the table's name.
+    """Render the DDL of each system table: table name → statements.
 
     Args:
         prefix: the solution's `table_prefix`.
 
     Raises:
-        ValueError: that is not a valid prefix.
+        ValueError: the prefix is not valid.
     """
     return {str(table.name): tuple(render([table])) for table in system_tables(prefix)}
 
 
 def missing_tables(connection: Connection, prefix: str, tables: Sequence[Factory] = CATALOGUE_TABLES) -> list[Table]:
-    """Which system tables are yet to be made; reads only, so that a long job can learn early that it would fail.
+    """Return missing system tables. Read-only: a preflight check for long jobs.
 
     Args:
-        connection: in whose transaction it is read.
+        connection: connection whose transaction reads.
         prefix: the solution's `table_prefix`.
-        tables: which ones are needed.
+        tables: factories of the required tables.
 
     Raises:
-        ForeignTableError: something of one of the names is there, and is not ours.
-        DatabaseRightsMissing: tables are missing and the user may not create them.
+        ForeignTableError: another relation has one of the names.
+        DatabaseRightsMissing: tables are missing and the user lacks the privilege to create them.
     """
     desired = system_tables(prefix, tables)
     existing = relations(connection, (table.name for table in desired))
@@ -208,21 +208,21 @@ def missing_tables(connection: Connection, prefix: str, tables: Sequence[Factory
 
 
 def ensure_tables(connection: Connection, prefix: str, tables: Sequence[Factory] = CATALOGUE_TABLES) -> bool:
-    """Create the system tables that are missing, inside the caller's transaction.
+    """Create missing system tables, inside the caller's transaction.
 
-    Two sessions may do so at once: the second waits for the first one's transaction to end, then finds them made.
+    Safe for concurrent sessions: the second one waits for the end of the first one's transaction.
 
     Args:
-        connection: whose transaction it becomes part of.
+        connection: connection whose transaction is used; the caller commits.
         prefix: the solution's `table_prefix`.
-        tables: which ones are needed.
+        tables: factories of the required tables.
 
     Returns:
-        Whether anything was created.
+        Whether a table was created.
 
     Raises:
-        ForeignTableError: something of one of the names is there, and is not ours.
-        DatabaseRightsMissing: the user may not create tables.
+        ForeignTableError: another relation has one of the names.
+        DatabaseRightsMissing: the user lacks the privilege to create tables.
     """
     if not missing_tables(connection, prefix, tables):
         return False

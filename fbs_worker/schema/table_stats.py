@@ -1,4 +1,4 @@
-"""What tables hold, and taking them away; in the caller's transaction."""
+"""Row counts, sizes and deletion of tables, in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -31,36 +31,38 @@ WHERE d.deptype = 'n' AND (
 )
 ORDER BY 1
 """
-"""Views, foreign keys, functions and so on of others that stand on tables (PostgreSQL's documentation, pg_depend)."""
+"""Foreign objects that depend on tables: views, foreign keys, functions, … (PostgreSQL's documentation, pg_depend)."""
 
 _SHOWN: Final = 5
 
 
 def rows_in(connection: Connection, tables: Iterable[str]) -> dict[str, int]:
-    """How many rows each table holds, counted; tables that are not there are left out.
+    """Count the rows of each table; missing tables are omitted.
 
     Args:
-        connection: in whose transaction it is read.
+        connection: connection whose transaction reads.
         tables: unquoted names.
 
     Raises:
-        DatabaseError, DatabaseUnreachable: as their names say.
+        DatabaseError: PostgreSQL rejected a statement.
+        DatabaseUnreachable: the connection was lost.
     """
     return {stats["table"]: stats["rows"] for stats in table_sizes(connection, tables)}
 
 
 def table_sizes(connection: Connection, tables: Iterable[str]) -> list[dict[str, Any]]:
-    """Rows (counted) and bytes (indexes and long values included) of each table that is there, in the order given.
+    """Return row count and size in bytes (with indexes and TOAST) of each existing table, in the input order.
 
     Args:
-        connection: in whose transaction it is read.
+        connection: connection whose transaction reads.
         tables: unquoted names.
 
     Returns:
-        `{"table", "rows", "bytes"}` for each.
+        `{"table", "rows", "bytes"}` per table.
 
     Raises:
-        DatabaseError, DatabaseUnreachable: as their names say.
+        DatabaseError: PostgreSQL rejected a statement.
+        DatabaseUnreachable: the connection was lost.
     """
     with errors_translated(connection), connection.cursor() as cursor:
         existing = _existing(connection, tables)
@@ -81,36 +83,37 @@ def table_sizes(connection: Connection, tables: Iterable[str]) -> list[dict[str,
 
 
 def drop(connection: Connection, tables: Iterable[str]) -> tuple[str, ...]:
-    """Drop tables, inside the caller's transaction, and nothing that belongs to others.
+    """Drop tables without CASCADE, inside the caller's transaction.
 
     Args:
-        connection: whose transaction it becomes part of.
-        tables: unquoted names; those that are not there, or are no tables, are left out.
+        connection: connection whose transaction is used; the caller commits.
+        tables: unquoted names; missing relations and those of another kind are ignored.
 
     Returns:
-        The tables that were dropped.
+        The dropped tables.
 
     Raises:
-        RefusedError: a view, a foreign key or something else of others stands on one of them; it is named.
+        RefusedError: foreign objects depend on one of them; the message names them.
         DatabaseRightsMissing: another role owns one of them.
-        DatabaseError, DatabaseUnreachable: as their names say.
+        DatabaseError: PostgreSQL rejected a statement.
+        DatabaseUnreachable: the connection was lost.
     """
     with errors_translated(connection), connection.cursor() as cursor:
         cursor.execute(LOCK_TABLES)
         existing = _existing(connection, tables)
         if not existing:
             return ()
-        # PostgreSQL refuses by itself what this overlooks: without CASCADE a DROP takes nothing else along
+        # for readable messages: without CASCADE PostgreSQL rejects a DROP with other dependents itself
         cursor.execute(_DEPENDENTS, {"names": existing})
         dependents = [dependent for (dependent,) in cursor.fetchall()]
         if dependents:
             more = f" and {len(dependents) - _SHOWN} more" if len(dependents) > _SHOWN else ""
             raise RefusedError(
-                f"Others stand on these tables: {'; '.join(dependents[:_SHOWN])}{more}. Nothing was dropped.",
-                hint="Drop those first, if they are no longer needed.",
+                f"Other objects depend on these tables: {'; '.join(dependents[:_SHOWN])}{more}. Nothing was dropped.",
+                hint="Drop the dependent objects first, if they are no longer needed.",
                 dependents=dependents,
             )
-        # one statement: tables that refer to each other go together
+        # one statement: tables may reference each other
         names = sql.SQL(", ").join(map(sql.Identifier, existing))
         cursor.execute(sql.SQL("DROP TABLE {}").format(names))
     return tuple(existing)

@@ -157,7 +157,7 @@ def test_rows_that_do_not_fit_are_counted(made: Settings, database: DatabaseConf
     run(shop, f"UPDATE {TABLE} SET x_code = 'much too long' WHERE odoo_id < 3")
     odoo_changes(shop, x_code={"type": "integer"})
     told = plan(made)
-    with pytest.raises(RefusedError, match="Rows do not fit") as caught:
+    with pytest.raises(RefusedError, match="Existing rows conflict with the plan") as caught:
         migrate(made, allow=told["needs"])
     assert caught.value.context["rows"][0]["rows"] == 2
     assert entries(database) == {"shop": True}
@@ -202,7 +202,7 @@ def test_a_foreign_table_in_the_way_is_told_and_left_alone(made: Settings, targe
     set_up(target, made, mirror=[])
     run(target, f"CREATE TABLE {TABLE} (x integer)")
     told = plan(made, mirror=["hr.job"])
-    assert any(line.startswith(f"{TABLE}: ") and "did not make" in line for line in told["drift"])
+    assert any(line.startswith(f"{TABLE}: ") and "did not create" in line for line in told["drift"])
     migrate(made, mirror=["hr.job"])
     assert columns(target) == {"x": "integer"}
     assert TABLE not in owned(target)["tables"]

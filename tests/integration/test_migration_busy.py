@@ -44,7 +44,7 @@ def using(database: DatabaseConfig, statement: str) -> Iterator[psycopg2.extensi
 class Told(NullProgress):
     """Remembers what it was told, and acts at the first line of some kind."""
 
-    def __init__(self, act: Callable[[], None] = lambda: None, *, at: str = "is in use") -> None:
+    def __init__(self, act: Callable[[], None] = lambda: None, *, at: str = "lock not available") -> None:
         self.messages: list[str] = []
         self._act, self._at = act, at
 
@@ -60,7 +60,7 @@ def test_it_tries_again_until_the_table_is_free(filled: DatabaseConfig) -> None:
         told = Told(reader.rollback)
         applied = migrate(filled, plan_of(LEASE, ADD), policy=PATIENT, progress=told)
     assert applied.executed == 2
-    assert "r_lease, r_tenant is in use; try 2 of 400" in told.messages
+    assert "r_lease, r_tenant: lock not available; attempt 2 of 400" in told.messages
     assert [row.status for row in record_of(filled)] == ["executed", "executed"]
 
 
@@ -74,7 +74,7 @@ def test_who_comes_meanwhile_is_not_held_up(filled: DatabaseConfig) -> None:
         )
         thread.start()
         end = time.monotonic() + WAIT
-        while sum("is in use" in message for message in told.messages) < 5:
+        while sum("lock not available" in message for message in told.messages) < 5:
             assert time.monotonic() < end
             for table in ("r_tenant", "r_lease"):
                 began = time.monotonic()
@@ -89,7 +89,10 @@ def test_who_comes_meanwhile_is_not_held_up(filled: DatabaseConfig) -> None:
 
 def test_it_gives_up_says_who_is_there_and_has_not_failed(filled: DatabaseConfig) -> None:
     with using(filled, "SELECT * FROM r_tenant"):
-        with pytest.raises(DatabaseBusy, match=r"r_tenant is in use by a-reader \(process \d+, idle in tran") as raised:
+        with pytest.raises(
+            DatabaseBusy,
+            match=r"r_tenant: lock not available after \d+ attempts; held by a-reader \(process \d+, idle in tran",
+        ) as raised:
             migrate(filled, plan_of(ADD), policy=QUICK)
         assert raised.value.retryable
         assert len(raised.value.context["holders"]) == 1

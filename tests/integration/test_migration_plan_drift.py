@@ -82,7 +82,7 @@ def test_drift_is_told_and_stays_until_it_is_to_be_taken_back(
     told = next(line for line, by in BY_HAND.items() if by == statement)
     assert plan.empty
     assert f"{told.partition(' is missing')[0]}" in "\n".join(plan.drift)
-    assert all(line.endswith("it was changed by hand, and it stays so") for line in plan.drift)
+    assert all(line.endswith("; changed by hand, left as it is") for line in plan.drift)
     tables.migrate(two("more"))
     assert {**picture(connection), "r_t": ""} == {**changed, "r_t": ""}
     # taken back
@@ -91,7 +91,7 @@ def test_drift_is_told_and_stays_until_it_is_to_be_taken_back(
         assert again.empty
         return
     assert "DRIFT" in needed(again)
-    assert all(line.endswith("it was changed by hand, and the plan overwrites that") for line in again.drift)
+    assert all(line.endswith("; changed by hand, overwritten by the plan") for line in again.drift)
     tables.migrate(two("more"), restore=True)
     tables.migrate(two())
     assert picture(connection) == wanted
@@ -107,7 +107,7 @@ def test_a_change_to_what_was_changed_by_hand_has_to_be_allowed(connection: Conn
     assert needed(plan) == {"DRIFT"}
     assert [sorted(step.hazards) for step in plan.steps] == [["DRIFT"], []]
     assert plan.drift == (
-        "r_t: the column a is text, not character varying(5); it was changed by hand, and the plan overwrites that",
+        "r_t: the column a is text, not character varying(5); changed by hand, overwritten by the plan",
     )
     tables.run("ALTER TABLE r_t ALTER a TYPE VARCHAR(5)")  # somebody was quicker
     assert needed(tables.plan(after)) == set()
@@ -158,7 +158,7 @@ def test_what_is_in_the_way_is_told_and_nothing_is_done_about_it(connection: Con
     tables = Tables(connection, before)
     tables.run(IN_THE_WAY[what])
     plan = tables.migrate(after)
-    assert plan.drift == (f"r_new: {what} that FBS did not make is in the way; nothing is done about it",)
+    assert plan.drift == (f"r_new: name conflict with {what} that FBS did not create; the table is skipped",)
     assert plan.tables == ("r_t",)
     assert tables.plan(after).drift == plan.drift
     tables.run(f"DROP {what.split()[1].upper()} r_new")
@@ -307,13 +307,13 @@ def test_system_tables_only_grow(connection: Connection) -> None:
         (drift,) = plan.drift
         assert drift == (
             "fbs_bi_dashboards: the column dashboard_name is text, not character varying(100);"
-            " other solutions may use it, and it stays so"
+            " possibly used by other solutions, left as it is"
         )
         assert hazards(plan) == set()
         assert all("of the system tables of FBS" in step.reason for step in plan.steps)
         tables.run("DROP TABLE fbs_bi_dashboards; CREATE TABLE fbs_bi_dashboards (id INT)")
         plan = tables.plan(two())
         assert plan.empty
-        assert plan.drift[0].startswith("fbs_bi_dashboards: a table that FBS did not make is in the way")
+        assert plan.drift[0].startswith("fbs_bi_dashboards: name conflict with a table that FBS did not create")
     finally:
         tables.run("DROP TABLE fbs_bi_dashboards")

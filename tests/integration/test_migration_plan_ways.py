@@ -59,8 +59,8 @@ def test_a_possible_rename_is_asked_about(connection: Connection) -> None:
     tables = _filled(connection)
     plan = tables.plan(AFTER)
     assert plan.questions == (
-        "r_o.code goes and r_o.number comes: if it was renamed, say --rename r_o.code=number",
-        "r_t.note goes and r_t.remark comes: if it was renamed, say --rename r_t.note=remark",
+        "r_o.code is dropped and r_o.number added: for a rename add --rename r_o.code=number",
+        "r_t.note is dropped and r_t.remark added: for a rename add --rename r_t.note=remark",
     )
     assert needed(plan) == {"DELETES_DATA", "POSSIBLE_RENAME"}
     tables.run("DELETE FROM r_t; DELETE FROM r_o")
@@ -89,14 +89,14 @@ def test_questions_to_the_rows_use_the_names_of_now(connection: Connection) -> N
 @pytest.mark.parametrize(
     ("rename", "why"),
     [
-        ("r_t.note", "It is not table.old=new"),
-        ("note=remark", "It is not table.old=new"),
+        ("r_t.note", "the form is table.old=new"),
+        ("note=remark", "the form is table.old=new"),
         ("r_x.note=remark", "has no such table"),
         ("fbs_snapshots.domain=remark", "has no such table"),
-        ("r_t.note=nothing", "is to have no column nothing"),
-        ("r_t.o_code=remark", "is to keep its column o_code"),
+        ("r_t.note=nothing", "has no column nothing"),
+        ("r_t.o_code=remark", "still has the column o_code"),
         ("r_t.nothing=remark", "has no column nothing"),
-        ("r_t.note=o_code", "has a column o_code already"),
+        ("r_t.note=o_code", "already has a column o_code"),
     ],
 )
 def test_a_rename_that_cannot_be(connection: Connection, rename: str, why: str) -> None:
@@ -109,7 +109,7 @@ def test_a_rename_that_cannot_be(connection: Connection, rename: str, why: str) 
 def test_two_renames_to_one_column(connection: Connection) -> None:
     tables = _filled(connection)
     tables.run("ALTER TABLE r_t ADD mine TEXT")
-    with pytest.raises(UsageError, match="Another --rename"):
+    with pytest.raises(UsageError, match="another --rename names the same column"):
         tables.plan(AFTER, "r_t.note=remark", "r_t.mine=remark")
 
 
@@ -123,7 +123,7 @@ def test_a_required_column_waits_for_its_values(connection: Connection) -> None:
     tables.run("INSERT INTO r_t (a) VALUES (1), (2)")
     plan = tables.plan(after)
     (note,) = plan.notes
-    assert "becomes NOT NULL with the next migration once they have values" in note
+    assert "the next migration sets NOT NULL once all rows have values" in note
     assert hazards(plan) == set()
     tables.apply(plan)
     second = tables.plan(after)
@@ -155,7 +155,7 @@ def test_rows_are_filled_in_batches_without_touching_what_has_a_value(connection
     before_rows = tables.run("SELECT id, b FROM r_t WHERE b IS NOT NULL ORDER BY id")
     again = tables.plan(after)  # cut off here
     assert again.changes == (
-        "r_t: the column b has not got all of its values yet",
+        "r_t: the column b is not backfilled completely",
         "r_t: the column b is NULL allowed, not NOT NULL",
     )
     assert hazards(again) == set()
@@ -239,9 +239,9 @@ def test_what_of_others_stands_on_it_is_told(connection: Connection) -> None:
     try:
         plan = tables.plan(after)
         assert plan.notes == (
-            "r_o.k: constraint others_k_fkey on table others stands on it; drop that first, or PostgreSQL refuses",
-            "r_t.a: rule _RETURN on view one stands on it; drop that first, or PostgreSQL refuses",
-            "r_t.d: policy theirs on table r_t stands on it; drop that first, or PostgreSQL refuses",
+            "r_o.k: constraint others_k_fkey on table others depends on it; drop that first, or PostgreSQL rejects the statement",
+            "r_t.a: rule _RETURN on view one depends on it; drop that first, or PostgreSQL rejects the statement",
+            "r_t.d: policy theirs on table r_t depends on it; drop that first, or PostgreSQL rejects the statement",
         )
     finally:
         tables.run("DROP VIEW one; DROP TABLE others")
@@ -257,8 +257,8 @@ def test_what_comes_back_had_values_that_were_kept(connection: Connection) -> No
     try:
         plan = tables.plan(defined(table("t", *_columns("a", "b")), table("o", *_columns("a"))))
         assert plan.notes == (
-            "r_t.b: the values that it had before are kept in fbs_retired_r_t__b",
-            "r_o: the values that it had before are kept in fbs_retired_r_o",
+            "r_t.b: the former values are archived in fbs_retired_r_t__b",
+            "r_o: the former values are archived in fbs_retired_r_o",
         )
     finally:
         tables.run("DROP TABLE fbs_retired_r_t__b, fbs_retired_r_o")
@@ -290,16 +290,13 @@ def test_reasons_name_the_field_and_the_model(connection: Connection) -> None:
     tables.run("INSERT INTO r_sale_tag (odoo_id) VALUES (1); INSERT INTO r_sale_order (odoo_id, name) VALUES (1, 'x')")
     plan = tables.plan(after)
     reasons = {f"{step.kind} {step.table}": step.reason for step in plan.steps}
-    assert (
-        reasons["drop_column r_sale_order"]
-        == "sale.order.note of Odoo is not mirrored any more, or Odoo has it no more"
-    )
+    assert reasons["drop_column r_sale_order"] == "sale.order.note of Odoo is no longer mirrored, or no longer exists"
     assert reasons["set_not_null r_sale_order"] == "sale.order.name of Odoo is required"
-    assert reasons["retype_column r_sale_order"] == "sale.order.xmin of Odoo is text now"
-    assert reasons["create_table r_sale_partner"] == "sale.partner of Odoo is to be there"
+    assert reasons["retype_column r_sale_order"] == "sale.order.xmin of Odoo has the type text"
+    assert reasons["create_table r_sale_partner"] == "New mirrored model sale.partner"
     assert (
         reasons["drop_table r_sale_order__tag_ids"]
-        == "sale.order.tag_ids of Odoo is not mirrored any more, or Odoo has it no more"
+        == "sale.order.tag_ids of Odoo is no longer mirrored, or no longer exists"
     )
     assert reasons["add_foreign_key r_sale_order"].startswith("sale.order.partner_id of Odoo has the foreign key")
     tables.migrate(after)

@@ -133,7 +133,7 @@ def test_rows_that_came_since(filled: DatabaseConfig) -> None:
     run(filled, "INSERT INTO r_tenant (id, name) VALUES (1000, 'new')", "DELETE FROM r_old")
     run(filled, "DELETE FROM r_tenant WHERE id = 3")
     found = undo(filled)
-    assert found.not_reverted == ("r_tenant.note was NOT NULL; 1 rows that came since have no value.",)
+    assert found.not_reverted == ("r_tenant.note stays nullable: 1 rows inserted since have no value.",)
     assert rows(filled, "SELECT note, code FROM r_tenant WHERE id IN (1, 2, 1000) ORDER BY id") == [
         ("note 1", "c1"), ("note 2", "c2"), (None, "c?")
     ]  # fmt: skip
@@ -254,11 +254,11 @@ def test_what_it_cannot_it_says(filled: DatabaseConfig) -> None:
     )
     found = undo(filled)
     assert [line.partition(":")[0] for line in found.not_reverted] == [
-        "r_lease", "r_tenant", "There is a table r_old again; fbs_retired_r_old keeps the former one.", "r_tenant",
+        "r_lease", "r_tenant", "r_old exists again; the former table stays in fbs_retired_r_old.", "r_tenant",
         "r_tenant",
     ]  # fmt: skip
     told = "\n".join(found.not_reverted)
-    for why in ("no way back", "3 rows have no value now", "which is gone", "it is not what it was"):
+    for why in ("not reversible", "3 rows have no value", "no longer exists", "columns changed since"):
         assert why in told
     assert found.to_dict()["cannot"] == list(found.not_reverted)
     assert found.plan.empty
@@ -268,7 +268,7 @@ def test_a_column_that_is_there_again_as_another(filled: DatabaseConfig) -> None
     migrate(filled, plan_of(DROP_NOTE))
     run(filled, "ALTER TABLE r_tenant ADD COLUMN note INTEGER")
     assert planned(filled).not_reverted == (
-        "r_tenant.note is there again, as integer; fbs_retired_r_tenant_note keeps the former values.",
+        "r_tenant.note exists again, as integer; the former values stay in fbs_retired_r_tenant_note.",
     )
 
 

@@ -80,7 +80,7 @@ def check(connection: Connection, name: str, *, rows: bool) -> None:
     state = {"shape": tables.last_applied, "tables": list(tables.owned)}
     run = {"table_prefix": PREFIX, "allowed": EVERY_HAZARD, "policy": QUICK}
     if rows and given.offending:
-        with pytest.raises(RefusedError, match="Rows do not fit"):
+        with pytest.raises(RefusedError, match="Existing rows conflict with the plan"):
             apply(connection, plan, before=state, **run)  # type: ignore[arg-type]
         assert (picture(connection), contents(tables)) == original
         return

@@ -99,12 +99,16 @@ def test_what_a_statement_made(before: dict[str, object], after: dict[str, objec
 
 @pytest.mark.parametrize(
     ("sqlstate", "kind", "hint"),
-    [("2BP01", RefusedError, "stand on it"), ("23505", DatabaseError, "plan again"), ("42703", DatabaseError, "look")],
+    [
+        ("2BP01", RefusedError, "Dependent objects exist"),
+        ("23505", DatabaseError, "plan again"),
+        ("42703", DatabaseError, "look"),
+    ],
 )
 def test_an_error_says_how_far_it_came(sqlstate: str, kind: type[FBSError], hint: str) -> None:
     told = statement_error(DatabaseError("No.", hint="look", sqlstate=sqlstate), step(), done=1, total=3)
     assert type(told) is kind
-    assert told.message == "r_tenant: add column failed: No. 1 of 3 statements have run, and stay."
+    assert told.message == "r_tenant: add column failed: No. 1 of 3 statements were applied and stay."
     assert hint in told.hint
     assert told.context == {
         "sqlstate": sqlstate, "statement": "SELECT 1", "table": "r_tenant", "executed": 1, "total": 3

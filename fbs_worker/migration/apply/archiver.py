@@ -1,11 +1,11 @@
-"""What a migration takes away is kept in a table of ours: `<table_prefix>retired_…`.
+"""Archive removed values in tables `<table_prefix>retired_…`.
 
-A column's values are copied beside the primary key of their rows. A whole table is not copied but renamed, with its
-indexes and sequences, so that their names are free and an undo has it back as it was.
+A column's values are copied together with the primary key of their rows. A whole table is not copied but renamed, with
+its indexes and sequences: their names are free again, and an undo restores it unchanged.
 
-A big table's values are copied before anything is locked. Under the lock only those rows follow that were written
-since: each row's system column `xmin` is the transaction that wrote it (PostgreSQL's documentation, system columns),
-and all transactions below a snapshot's own `xmin` had ended when it was taken (functions of pg_snapshot).
+Values of a large table are copied before it is locked. Under the lock only the rows written since are copied: a row's
+system column `xmin` is the transaction that wrote it (PostgreSQL's documentation, system columns), and all transactions
+below the `xmin` of a snapshot had ended when it was taken (functions of pg_snapshot).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ UNION ALL
 SELECT k.conname FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY(k.conkey)
 WHERE k.conrelid = to_regclass(%(table)s) AND a.attname = %(column)s
 """
-"""What PostgreSQL drops with a column (documentation of ALTER TABLE, DROP COLUMN)."""
+"""Indexes and constraints that DROP COLUMN drops (documentation of ALTER TABLE)."""
 
 _GOES_WITH_TABLE: Final = """
 SELECT k.conname, pg_get_constraintdef(k.oid) FROM pg_constraint k
@@ -63,11 +63,11 @@ ORDER BY 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Precopy:
-    """A copy of a column's values that was made before anything is locked.
+    """A copy of a column's values made before the table is locked.
 
     Attributes:
-        kept: the table that has it.
-        since: the oldest transaction whose rows it may lack.
+        archive: the archive table.
+        since: the oldest transaction whose rows may be missing.
     """
 
     archive: Archive
@@ -75,15 +75,15 @@ class Precopy:
 
 
 def drop_incomplete(cursor: Cursor, table_prefix: str, solution: str) -> None:
-    """Drop copies that were made ahead of a migration which did not come about: the values are still in their table.
+    """Drop incomplete archives of migrations that were not applied; their values are still in the original table.
 
     Args:
-        cursor: in a transaction.
-        table_prefix: the solution's.
-        solution: its name; the caller has its lock, so nobody else makes one just now.
+        cursor: cursor of an open transaction.
+        table_prefix: prefix of the solution's system tables.
+        solution: the solution's name; the caller holds its lock.
 
     Raises:
-        psycopg2.Error: to be translated by the caller.
+        psycopg2.Error: a statement failed; the caller translates it.
     """
     for archive in list_archives(cursor, table_prefix, solution=solution):
         if not archive.complete:
@@ -91,18 +91,18 @@ def drop_incomplete(cursor: Cursor, table_prefix: str, solution: str) -> None:
 
 
 def precopy_column(cursor: Cursor, target: ArchiveTarget, solution: str) -> Precopy | None:
-    """Copy a column's values before anything is locked.
+    """Copy a column's values before the table is locked.
 
     Args:
-        cursor: in a transaction; it takes as long as it takes.
-        retired: what is going to be taken away.
-        solution: whose it is.
+        cursor: cursor of an open transaction without a short statement timeout.
+        target: the column to archive.
+        solution: the solution's name.
 
     Returns:
-        The copy; None where it cannot be completed later on, without a primary key.
+        The copy; None for a table without a primary key, for which it cannot be completed later.
 
     Raises:
-        psycopg2.Error: to be translated by the caller.
+        psycopg2.Error: a statement failed; the caller translates it.
     """
     archive = _describe(cursor, target, solution)
     if not archive.key:
@@ -115,26 +115,28 @@ def precopy_column(cursor: Cursor, target: ArchiveTarget, solution: str) -> Prec
 
 
 def archive_column(cursor: Cursor, target: ArchiveTarget, solution: str, precopy: Precopy | None) -> Archive:
-    """Keep a column's values, before the statement that takes them away.
+    """Archive a column's values before the statement that removes them.
 
     Args:
-        cursor: in the transaction of that statement, which has the table to itself.
-        retired: what is taken away.
-        solution: whose it is.
-        ahead: a copy that was made before.
+        cursor: cursor of that statement's transaction, which holds an ACCESS EXCLUSIVE lock on the table.
+        target: the column to archive.
+        solution: the solution's name.
+        precopy: a copy made before the lock, to be completed; None to copy all rows.
 
     Raises:
-        psycopg2.Error: to be translated by the caller.
+        DatabaseError: the column's type or the primary key changed since the copy.
+        psycopg2.Error: a statement failed; the caller translates it.
     """
     if precopy is None:
         archive = _describe(cursor, target, solution)
         _copy(cursor, archive)
     else:
-        # what goes with the column may have changed since
+        # dependent keys may have changed since
         archive = replace(_describe(cursor, target, solution), name=precopy.archive.name)
         if (archive.key, archive.type) != (precopy.archive.key, precopy.archive.type):
             raise DatabaseError(
-                f"Somebody changed {archive.label} while its values were copied.", hint="Run the migration again."
+                f"The type or the primary key of {archive.label} changed while its values were copied.",
+                hint="Run the migration again.",
             )
         _copy_changed_rows(cursor, archive, precopy.since)
     write_comment(cursor, archive)
@@ -142,14 +144,14 @@ def archive_column(cursor: Cursor, target: ArchiveTarget, solution: str, precopy
 
 
 def record_converted_values(cursor: Cursor, archive: Archive) -> Archive:
-    """After a column's type was narrowed: remember what each value became, and forget those that stayed the same.
+    """After a type change: store the converted values beside the archived ones, and drop rows with equal ones.
 
     Args:
-        cursor: in the transaction of the statement.
-        kept: what was kept before it.
+        cursor: cursor of the statement's transaction.
+        archive: the archive written before the statement.
 
     Raises:
-        psycopg2.Error: to be translated by the caller.
+        psycopg2.Error: a statement failed; the caller translates it.
     """
     if archive.column is None or not archive.key:
         return archive
@@ -176,17 +178,17 @@ def record_converted_values(cursor: Cursor, archive: Archive) -> Archive:
 
 
 def drop_if_empty(cursor: Cursor, archive: Archive) -> bool:
-    """Drop a table that keeps no row.
+    """Drop an archive table without rows.
 
     Args:
-        cursor: in the transaction that made it.
-        kept: the table.
+        cursor: cursor of the transaction that created it.
+        archive: the archive.
 
     Returns:
         Whether it was empty.
 
     Raises:
-        psycopg2.Error: to be translated by the caller.
+        psycopg2.Error: a statement failed; the caller translates it.
     """
     cursor.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(archive.name)))
     row = cursor.fetchone()
@@ -197,19 +199,19 @@ def drop_if_empty(cursor: Cursor, archive: Archive) -> bool:
 
 
 def archive_whole_table(cursor: Cursor, target: ArchiveTarget, solution: str, drop: str) -> tuple[Archive, list[str]]:
-    """Put a whole table by, in the place of dropping it.
+    """Rename a whole table to an archive table instead of dropping it.
 
     Args:
-        cursor: in a transaction, which has the table to itself.
-        retired: what is taken away.
-        solution: whose it is.
-        drop: the statement that would drop it: what stands in its way is in the way here, too.
+        cursor: cursor of a transaction that holds an ACCESS EXCLUSIVE lock on the table.
+        target: the table to archive.
+        solution: the solution's name.
+        drop: the DROP TABLE statement; it runs and is rolled back, to detect dependent objects.
 
     Returns:
-        The table that keeps it, and the statements that ran.
+        The archive, and the statements that ran.
 
     Raises:
-        psycopg2.Error: to be translated by the caller.
+        psycopg2.Error: a statement failed; the caller translates it.
     """
     cursor.execute("SAVEPOINT fbs_drop")
     cursor.execute(drop)
@@ -227,7 +229,7 @@ def archive_whole_table(cursor: Cursor, target: ArchiveTarget, solution: str, dr
     statements = [
         *(
             sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(table, sql.Identifier(constraint))
-            for _, constraint, _ in lost  # nobody who deletes what it refers to should stumble over what is put by
+            for _, constraint, _ in lost  # archived rows must not block deletes in referenced tables
         ),
         sql.SQL("ALTER TABLE {} RENAME TO {}").format(table, keep),
         *(_rename(kind, before, now) for kind, now, before in renamed),
@@ -250,7 +252,7 @@ def _describe(cursor: Cursor, target: ArchiveTarget, solution: str) -> Archive:
     cursor.execute(_COLUMN, (table, column))
     row = cursor.fetchone()
     if row is None or column is None:
-        raise DatabaseError(f"{target.table}.{column} is not there any more.", hint="Plan the migration again.")
+        raise DatabaseError(f"{target.table}.{column} no longer exists.", hint="Plan the migration again.")
     cursor.execute(_KEY, (table,))
     key = tuple(name for (name,) in cursor.fetchall())
     cursor.execute(_GOES_WITH_COLUMN, {"table": table, "column": column})
@@ -270,7 +272,7 @@ def _describe(cursor: Cursor, target: ArchiveTarget, solution: str) -> Archive:
 
 
 def _copy(cursor: Cursor, archive: Archive) -> None:
-    """Rows without a value are left out; without a key whole rows are kept."""
+    """Copy rows with a value: key and column, or whole rows without a key."""
     names = archive_names(archive)
     columns = (
         sql.SQL(", ").join(map(sql.Identifier, (*archive.key, str(archive.column)))) if archive.key else sql.SQL("*")
@@ -286,7 +288,7 @@ def _copy(cursor: Cursor, archive: Archive) -> None:
 
 
 def _copy_changed_rows(cursor: Cursor, archive: Archive, since: str) -> None:
-    """Take over rows that were written since a copy; rows deleted since are of no use to anyone."""
+    """Copy rows written since the copy; rows deleted since may remain in the archive."""
     columns = sql.SQL(", ").join(map(sql.Identifier, (*archive.key, str(archive.column))))
     key = sql.SQL(", ").join(map(sql.Identifier, archive.key))
     cursor.execute(
@@ -298,7 +300,7 @@ def _copy_changed_rows(cursor: Cursor, archive: Archive, since: str) -> None:
 
 
 def _free_name(cursor: Cursor, name: str) -> str:
-    """The name, or with a number behind it where something has it: an earlier migration kept something there."""
+    """Append a number to a name that an earlier archive uses."""
     free, number = name, 1
     while table_exists(cursor.connection, free):
         number += 1

@@ -1,7 +1,7 @@
-"""Apply a plan: nothing lost, nothing half done, nothing hidden, and nobody held up for long.
+"""Apply a plan: journalled, archived, restartable, with short lock waits.
 
-Steps that can share a transaction do. It takes the locks that it needs at once and briefly, or gives them all back and
-tries again. What was cut off at any point is finished by planning anew from the database as it is and applying that.
+Adjacent transactional steps share a transaction, which acquires its locks with a lock budget, or rolls back and is
+retried. An interrupted migration is finished by planning again from the current database and applying that plan.
 """
 
 from __future__ import annotations
@@ -52,31 +52,31 @@ _SIZE: Final = "SELECT coalesce(pg_relation_size(to_regclass(%s)), 0)"
 
 
 class ManifestWriter(Protocol):
-    """Writes into the solution's own row what FBS has made by now."""
+    """Callback that writes the solution's manifest."""
 
     def __call__(self, cursor: Cursor, *, done: Sequence[Step], finished: bool) -> None:
-        """Called in each transaction that changes tables, and at the end.
+        """Write the manifest; called in each transaction that changes tables, and at the end.
 
         Args:
-            cursor: in that transaction: tables and row change together, or not at all.
-            done: the steps that have run so far, those of this transaction included.
-            finished: the plan is done.
+            cursor: cursor of that transaction: tables and manifest change atomically.
+            done: the applied steps, including those of this transaction.
+            finished: whether the plan is applied completely.
         """
 
 
 def no_manifest(cursor: Cursor, *, done: Sequence[Step], finished: bool) -> None:
-    """There is no row to write."""
+    """Write no manifest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What a migration did.
+    """Result of a migration.
 
     Attributes:
-        run: its name in the rows of `schema_migrations`.
-        executed: how many statements of the plan ran.
-        kept: the tables that keep what was taken away.
-        seconds: how long it took.
+        run: the migration's name in the journal.
+        executed: number of applied statements.
+        archives: archive tables written.
+        seconds: duration.
     """
 
     run: str
@@ -85,7 +85,7 @@ class Applied:
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the JSON-ready form."""
         return {"run": self.run, "executed": self.executed, "kept": list(self.archives), "seconds": self.seconds}
 
 
@@ -102,29 +102,30 @@ def apply(
     progress: Progress | None = None,
     policy: LockPolicy | None = None,
 ) -> Applied:
-    """Apply a plan, and write down each statement. It has the solution to itself meanwhile.
+    """Apply a plan and journal each statement, under the solution's advisory lock.
 
-    Should it be cut off (a kill, a lost connection, an error, a cancelled job), what has run stays and is written down;
-    a new plan has the rest, and applying that finishes it. An empty plan clears up behind such a one as well.
+    After an interruption (kill, lost connection, error, cancelled job) applied statements stay and are journalled; a
+    new plan contains the others. An empty plan cleans up after an interrupted one, too.
 
     Args:
         connection: to the solution's database, outside of a transaction; it may hold the solution's lock already.
-        plan: made of the database as it is now.
-        table_prefix: the solution's.
-        allowed: the hazards that were allowed by name.
-        replan: makes the plan once more; asked when nobody else can change the solution any more.
-        settle: see its class.
-        before: what FBS had made until now, for an undo: JSON-ready.
-        undoes: for each step of an undo what it reverts.
-        progress: told the steps; may end it between any two.
-        pace: how long it waits and works at a time.
+        plan: plan of the current database.
+        table_prefix: prefix of the solution's system tables.
+        allowed: hazards allowed by name.
+        replan: plans again under the lock, to detect a stale plan; None to skip this check.
+        write_manifest: writes the solution's manifest.
+        before: state before the migration, JSON-ready, for an undo.
+        reversals: for each step of an undo the journal row that it reverts.
+        progress: receives the steps; may cancel between two steps.
+        policy: timeouts and retries.
 
     Raises:
-        RefusedError: a hazard was not allowed, rows do not fit what is to come (each is counted), the plan does not fit
-            the database any more, or something of others stands on what is to be dropped.
-        DatabaseBusy: tables were in use at each of many tries; it names by whom.
+        RefusedError: a hazard is not allowed, existing rows conflict with the plan, the plan is stale, or other objects
+            depend on one that is dropped.
+        DatabaseBusy: no attempt got its locks; the message names the sessions that hold them.
         JobCancelled: raised by `progress`.
-        DatabaseError, DatabaseUnreachable: as their names say; the context tells the statement, and how many ran.
+        DatabaseError: a statement failed; the context has the statement and the number of applied ones.
+        DatabaseUnreachable: the connection was lost.
     """
     progress = progress or NullProgress()
     began = time.monotonic()
@@ -165,14 +166,14 @@ class _Run:
 
     Attributes:
         name: the migration's name.
-        steps: those of the plan that are to run.
-        rows: of each step its row.
-        done: the steps that have run.
-        kept: what keeps what was taken away.
-        ahead: copies made before anything is locked, by the step's position.
-        at: the position of the step that runs.
-        tries: does what needs locks.
-        new: tables that were not there when it began: nobody else can have come to depend on them.
+        steps: the steps to run.
+        rows: the journal row of each step.
+        done: the applied steps.
+        archives: archive tables written.
+        precopies: copies made before their table is locked, by position of the step.
+        current: position of the running step.
+        retry: runs work that needs locks.
+        new_tables: tables that did not exist at the beginning: no other session depends on them.
     """
 
     connection: Connection
@@ -205,7 +206,7 @@ class _Run:
         try:
             for group in _groups(self.steps):
                 self.current = group[0]
-                # before each, not after the last: what is done is not to end as cancelled
+                # before each step, not after the last: a finished migration must not end as cancelled
                 self.progress.advance(self.current - reported, message=self.steps[self.current].reason)
                 reported = self.current
                 self._run_group(group)
@@ -230,16 +231,14 @@ class _Run:
                 self._run_batches()
                 self.done.append(self.steps[self.current])
 
-    # ------------------------------------------------------------------------------------------- beginning and end
-
     def _begin(self) -> None:
-        """Write down what is to run, in a transaction of its own; clear up behind one that was cut off."""
+        """Write the pending rows in a transaction of their own; clean up after an interrupted migration."""
         with bounded_transaction(
             self.connection, lock=self.policy.nonblocking_lock, statement=self.policy.long_statement
         ) as cursor:
             made = journal.ensure_table(self.connection, self.prefix)
             own = journal.migrations_table(self.prefix)
-            # where the table of the rows was missing, it has just been made as a whole
+            # a missing journal table has just been created in its current form
             positions = [number for number, step in enumerate(self.plan.steps) if not (made and step.table == own)]
             self.steps = tuple(self.plan.steps[number] for number in positions)
             reversals = [self.reversals[number] for number in positions] if self.reversals else ()
@@ -261,10 +260,7 @@ class _Run:
             self.write_manifest(cursor, done=self.done, finished=True)
 
     def _record_failure(self, exc: FBSError) -> NoReturn:
-        """Write down what failed, as far as that is possible, and say how far it came.
-
-        What may go well the next time has not failed: it is still to run.
-        """
+        """Mark the current step as failed, unless a retry may succeed, and raise the error with its context."""
         step = self.steps[self.current]
         passes = exc.retryable or isinstance(exc, JobCancelled | UnreachableError)
         try:
@@ -275,16 +271,14 @@ class _Run:
                     archiver.drop_incomplete(cursor, self.prefix, self.plan.solution)
                     if not passes:
                         journal.mark_failed(cursor, self.prefix, self.rows[self.current], exc.message)
-        except FBSError as second:  # the error that counts is the first one; the next run clears up
-            _log.warning("what failed in %s could not be written down: %s", step.table, second.message)
+        except FBSError as second:  # report the first error; the next run cleans up
+            _log.warning("cannot journal the failed statement on %s: %s", step.table, second.message)
         if isinstance(exc, JobCancelled | UnreachableError):
             raise exc
         raise statement_error(exc, step, done=len(self.done), total=len(self.steps)) from exc
 
-    # ---------------------------------------------------------------------------------------------- in a transaction
-
     def _precopy(self, position: int) -> None:
-        """Copy what a step takes from a big table before anything is locked."""
+        """Copy the values that a step removes from a large table before the table is locked."""
         step = self.steps[position]
         if step.archive is None or step.archive.column is None:
             return
@@ -295,16 +289,16 @@ class _Run:
             cursor.execute(_SIZE, (sql.Identifier(step.table).as_string(cursor),))
             size = cursor.fetchone()
             if size and size[0] > self.policy.precopy_above:
-                self.progress.advance(0, message=f"keeping {step.archive.table}.{step.archive.column}")
+                self.progress.advance(0, message=f"archiving {step.archive.table}.{step.archive.column}")
                 precopy = archiver.precopy_column(cursor, step.archive, self.plan.solution)
                 if precopy is not None:
                     self.precopies[position] = precopy
 
     def _run_transaction(self, group: Sequence[int]) -> tuple[list[Archive], list[Step]]:
-        """Run neighbours in one transaction.
+        """Run adjacent steps in one transaction, which may be rolled back and retried.
 
         Returns:
-            What keeps what was taken away, and the steps; it may be rolled back and done anew.
+            The archives and the steps.
         """
         archives: list[Archive] = []
         steps = [self.steps[position] for position in group]
@@ -312,7 +306,7 @@ class _Run:
         with bounded_transaction(
             self.connection, lock=self.policy.nonblocking_lock, statement=self.policy.short_statement
         ) as cursor:
-            cursor.execute(LOCK_TABLES)  # no table of FBS is made or dropped meanwhile; nobody queues behind this wait
+            cursor.execute(LOCK_TABLES)  # serialises creation and deletion of FBS's tables; this wait blocks no table
             budget = LockBudget(cursor, self.policy)
             budget.lock({step.table: strongest([_lock(s) for s in steps if s.table == step.table]) for step in steps})
             empty = {self.steps[position].table: position for position in group if self._relies_on_empty(position)}
@@ -342,7 +336,7 @@ class _Run:
                 with budget.long_running():
                     archive = archiver.record_converted_values(cursor, archive)
                 if self.reversals and archiver.drop_if_empty(cursor, archive):
-                    archive = None  # only an undo of it would have needed to know what it was
+                    archive = None  # needed only by an undo of this undo
             changes = snapshot_changes(before, take_snapshot(cursor, step))
         journal.mark_executed(
             cursor, self.prefix, self.rows[position], ran=ran, kept=archive and archive.name, **changes
@@ -350,14 +344,12 @@ class _Run:
         return [archive] if archive else []
 
     def _relies_on_empty(self, position: int) -> bool:
-        """Whether a step takes a way that is right for an empty table alone."""
+        """Whether a step is only safe for an empty table."""
         step = self.steps[position]
         return not step.has_rows and step.lock in BLOCKS_WRITERS and step.table not in self.new_tables
 
-    # ------------------------------------------------------------------------------------------ outside of one
-
     def _run_alone(self) -> None:
-        """Run a statement by itself. What an earlier try left behind is cleaned up before, and after a failure."""
+        """Run a statement in autocommit mode; remove the remains of an interrupted run before, and after a failure."""
         step = self.steps[self.current]
         lock_timeout = self.policy.lock if step.lock in BLOCKS_WRITERS else self.policy.concurrent_lock
         with autocommit_cursor(self.connection, lock=lock_timeout, statement=self.policy.long_statement) as cursor:
@@ -372,7 +364,7 @@ class _Run:
 
     @staticmethod
     def _clean_up(cursor: Cursor, step: Step) -> None:
-        """Only what is invalid: a good index of that name is somebody else's, and stays."""
+        """Drop only an invalid index: a valid one of that name was created by another application."""
         if step.cleanup is None:
             return
         cursor.execute(_INVALID, (sql.Identifier(step.table).as_string(cursor),))
@@ -380,7 +372,7 @@ class _Run:
             cursor.execute(step.cleanup)
 
     def _run_batches(self) -> None:
-        """Run a statement again and again, and let others have their turn in between."""
+        """Run a statement in batches, with a cool-down after each."""
         step, rows = self.steps[self.current], 0
         while True:
             began = time.monotonic()
@@ -404,12 +396,12 @@ class _Run:
 
 
 def _lock(step: Step) -> Lock:
-    """Nobody may write between the moment in which values are kept and that in which they go."""
+    """No writes are allowed between the archiving of values and their removal."""
     return Lock.ACCESS_EXCLUSIVE if step.archive is not None else step.lock
 
 
 def _groups(steps: Sequence[Step]) -> list[list[int]]:
-    """The positions of steps that run together: neighbours in a transaction, any other by itself."""
+    """Group positions: adjacent transactional steps together, all others alone."""
     groups: list[list[int]] = []
     for mode, neighbours in groupby(range(len(steps)), key=lambda position: steps[position].mode):
         positions = list(neighbours)

@@ -1,8 +1,8 @@
-"""What was done to a solution's tables: a row of `<table_prefix>schema_migrations` for each statement.
+"""Migration journal: a row of `<table_prefix>schema_migrations` for each statement.
 
-A row is `pending` before its statement runs, written in a transaction of its own; then `executed`, in the transaction
-of the statement where that has one, or `failed`. The table's columns are the design's: what they have no room for is
-kept behind the statement, as comments of SQL, the reason for people and the facts as JSON:
+A row is written as `pending` in a transaction before the first statement; it becomes `executed` in the transaction of
+its statement, if that has one, or `failed`. Facts without a column of their own are appended to the statement as SQL
+comments: the reason as text, the others as JSON:
 
     ALTER TABLE "rental_lease" ADD COLUMN "note" text
     -- sale.order.note of Odoo
@@ -35,20 +35,20 @@ _FACTS: Final = "\n-- fbs: "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalRow:
-    """A statement that ran, failed, or is to run.
+    """A journal row.
 
     Attributes:
         number: the row's `id`; statements ran in this order.
-        kind: what it does: `Step.kind`.
+        kind: `Step.kind`.
         table: the table that it changes.
-        statement: it, as it ran.
+        statement: the statement as it ran.
         status: `pending`, `executed` or `failed`.
-        executed_at: when it had run, UTC.
-        facts: as far as they are there: `run` (of which migration), `reason`, `mode`, `hazards` (those that had to be
-            allowed), `undo` (a statement), `before` (what FBS had made until then, in a migration's first row), `kept`
-            (the table that keeps what it took away), `made` and `lost` (see `watched.changed`), `undoes` (the row that
-            it reverts), `of` (that row's migration), `reverted` (that row is, once this one has run), `error`, and
-            `closed` (what failed is no longer needed).
+        executed_at: end of the statement, UTC.
+        facts: as far as present: `run` (the migration), `reason`, `mode`, `hazards` (those that had to be allowed),
+            `undo` (a statement), `before` (the state before the migration, in its first row), `kept` (the archive
+            table), `made` and `lost` (see `snapshot_changes`), `undoes` (number of the row that it reverts), `of` (the
+            migration of that row), `reverted` (that row is reverted completely by this one), `error`, and `closed`
+            (a failed statement that is no longer needed).
     """
 
     number: int
@@ -61,23 +61,23 @@ class JournalRow:
 
     @property
     def run(self) -> str:
-        """The migration that it belongs to; empty for a row that was not written here."""
+        """The migration that it belongs to; empty for a row written by another application."""
         return str(self.facts.get("run") or "")
 
     @property
     def is_undo(self) -> bool:
-        """It reverts, or helps to revert, what another one did."""
+        """Whether it reverts another row."""
         return "of" in self.facts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reversal:
-    """What a step of an undo reverts.
+    """The journal row that a step of an undo reverts.
 
     Attributes:
-        row: the number of the row.
-        of: that row's migration.
-        reverted: it is, once the step has run; False for one on the way.
+        row: the row's number.
+        of: the row's migration.
+        reverted: whether this step completes the reversal of the row.
     """
 
     row: int
@@ -87,12 +87,12 @@ class Reversal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """The row of a statement that is to run.
+    """The pending row of a step.
 
     Attributes:
         number: the row's `id`.
-        statement: it, as planned.
-        facts: see `Row`; and its `reason`.
+        statement: the statement as planned.
+        facts: see `JournalRow`.
     """
 
     number: int
@@ -101,23 +101,24 @@ class Entry:
 
 
 def migrations_table(table_prefix: str) -> str:
-    """The table of a prefix that holds the rows."""
+    """Return the name of the journal table."""
     return f"{table_prefix}schema_migrations"
 
 
 def ensure_table(connection: Connection, table_prefix: str) -> bool:
-    """Make the table of the rows where it is missing, inside the caller's transaction.
+    """Create a missing journal table, inside the caller's transaction.
 
     Args:
-        connection: whose transaction it becomes part of.
-        table_prefix: the solution's.
+        connection: connection whose transaction is used; the caller commits.
+        table_prefix: prefix of the solution's system tables.
 
     Returns:
-        Whether it was made.
+        Whether it was created.
 
     Raises:
-        DatabaseRightsMissing: the user may not create it.
-        DatabaseError, DatabaseUnreachable: as their names say.
+        DatabaseRightsMissing: the user lacks the privilege to create it.
+        DatabaseError: PostgreSQL rejected a statement.
+        DatabaseUnreachable: the connection was lost.
     """
     with errors_translated(connection):
         if table_exists(connection, migrations_table(table_prefix)):
@@ -126,15 +127,15 @@ def ensure_table(connection: Connection, table_prefix: str) -> bool:
 
 
 def history(cursor: Cursor, table_prefix: str, solution: str) -> list[JournalRow]:
-    """The rows of a solution, the oldest first; none where there is no table.
+    """Read the rows of a solution, oldest first; empty without a journal table.
 
     Args:
-        cursor: in a transaction.
-        table_prefix: the solution's.
-        solution: its name.
+        cursor: cursor of an open transaction.
+        table_prefix: prefix of the solution's system tables.
+        solution: the solution's name.
 
     Raises:
-        psycopg2.Error: to be translated by the caller.
+        psycopg2.Error: a statement failed; the caller translates it.
     """
     table = migrations_table(table_prefix)
     if not table_exists(cursor.connection, table):
@@ -150,34 +151,34 @@ def history(cursor: Cursor, table_prefix: str, solution: str) -> list[JournalRow
 
 
 def is_unfinished(rows: Sequence[JournalRow]) -> bool:
-    """Whether a solution's last migration was cut off, or failed.
+    """Return whether a solution's last migration was interrupted or failed.
 
     Args:
-        rows: the solution's, see `history`.
+        rows: result of `history`.
     """
     failed_last = bool(rows) and rows[-1].status == FAILED and not rows[-1].facts.get("closed")
     return failed_last or any(row.status == PENDING and row.run for row in rows)
 
 
 def resume(cursor: Cursor, table_prefix: str, solution: str, planned: Collection[str], *, undo: bool) -> str:
-    """Clear up behind a migration that was cut off.
+    """Resume after an interrupted migration.
 
-    Rows of statements that never began are taken away: the plan, made from the database as it is, has those that are
-    still needed. At most one can have run without its row saying so: outside of a transaction the two are not one. It
-    has, when the plan does not ask for it any more.
+    Pending rows are deleted: the new plan contains the statements that are still needed. At most one of them may have
+    run without being marked, because outside of a transaction the statement and its row are not atomic: it has run if
+    the new plan does not contain it.
 
     Args:
-        cursor: in a transaction.
-        table_prefix: the solution's.
-        solution: its name.
-        planned: the statements that are to run now.
-        undo: whether they revert another migration.
+        cursor: cursor of an open transaction.
+        table_prefix: prefix of the solution's system tables.
+        solution: the solution's name.
+        planned: the statements of the new plan.
+        undo: whether it is the plan of an undo.
 
     Returns:
-        The migration that goes on, or a new one's name.
+        The name of the resumed migration, or of a new one.
 
     Raises:
-        psycopg2.Error: to be translated by the caller.
+        psycopg2.Error: a statement failed; the caller translates it.
     """
     rows = history(cursor, table_prefix, solution)
     left = [row for row in rows if row.status == PENDING and row.run]
@@ -207,22 +208,22 @@ def write_pending(
     before: Mapping[str, Any] | None = None,
     reversals: Sequence[Reversal] = (),
 ) -> list[Entry]:
-    """Write what is to run.
+    """Write a pending row for each step.
 
     Args:
-        cursor: in a transaction.
-        table_prefix: the solution's.
-        solution: its name.
-        steps: the statements.
+        cursor: cursor of an open transaction.
+        table_prefix: prefix of the solution's system tables.
+        solution: the solution's name.
+        steps: the steps.
         run: the migration's name.
-        before: what FBS had made before it.
-        undoes: for each step of an undo what it reverts.
+        before: state before the migration, for an undo.
+        reversals: for each step of an undo the row that it reverts.
 
     Returns:
-        For each step its row.
+        The row of each step.
 
     Raises:
-        psycopg2.Error: to be translated by the caller.
+        psycopg2.Error: a statement failed; the caller translates it.
     """
     all_facts: list[dict[str, Any]] = []
     for number, step in enumerate(steps):
@@ -257,17 +258,17 @@ def write_pending(
 
 
 def mark_executed(cursor: Cursor, table_prefix: str, entry: Entry, *, ran: str = "", **more: Any) -> None:
-    """A statement has run.
+    """Mark a statement as executed.
 
     Args:
-        cursor: in the statement's transaction, where it has one.
-        table_prefix: the solution's.
+        cursor: cursor of the statement's transaction, if it has one.
+        table_prefix: prefix of the solution's system tables.
         entry: its row.
-        ran: the statement as it ran, where that is not as planned.
-        found: more facts.
+        ran: the statement as it ran, if different from the planned one.
+        more: further facts, stored by their names.
 
     Raises:
-        psycopg2.Error: to be translated by the caller.
+        psycopg2.Error: a statement failed; the caller translates it.
     """
     facts = {**entry.facts, **{key: value for key, value in more.items() if value}}
     updated = Entry(number=entry.number, statement=ran or entry.statement, facts=facts)
@@ -275,31 +276,31 @@ def mark_executed(cursor: Cursor, table_prefix: str, entry: Entry, *, ran: str =
 
 
 def mark_failed(cursor: Cursor, table_prefix: str, entry: Entry, why: str) -> None:
-    """A statement has failed, and what it did is rolled back.
+    """Mark a statement as failed; its transaction was rolled back.
 
     Args:
-        cursor: in a later transaction.
-        table_prefix: the solution's.
+        cursor: cursor of a later transaction.
+        table_prefix: prefix of the solution's system tables.
         entry: its row.
         why: the error's message.
 
     Raises:
-        psycopg2.Error: to be translated by the caller.
+        psycopg2.Error: a statement failed; the caller translates it.
     """
     updated = Entry(number=entry.number, statement=entry.statement, facts={**entry.facts, "error": why})
     _update(cursor, table_prefix, updated, FAILED)
 
 
 def close_failed(cursor: Cursor, table_prefix: str, solution: str) -> None:
-    """Nothing is left to do: what failed last is no longer needed, and the next migration is one of its own.
+    """Close a failed last row after a plan without steps: the next migration gets a new name.
 
     Args:
-        cursor: in a transaction.
-        table_prefix: the solution's.
-        solution: its name.
+        cursor: cursor of an open transaction.
+        table_prefix: prefix of the solution's system tables.
+        solution: the solution's name.
 
     Raises:
-        psycopg2.Error: to be translated by the caller.
+        psycopg2.Error: a statement failed; the caller translates it.
     """
     rows = history(cursor, table_prefix, solution)
     if rows and rows[-1].status == FAILED:
@@ -309,7 +310,7 @@ def close_failed(cursor: Cursor, table_prefix: str, solution: str) -> None:
 
 
 def _update(cursor: Cursor, table_prefix: str, entry: Entry, status: str) -> None:
-    """The clock's time, not the transaction's: statements of one transaction stay apart."""
+    """Update a row; clock_timestamp() distinguishes the statements of a transaction."""
     cursor.execute(
         sql.SQL(
             "UPDATE {} SET status = %s, sql_statement = %s, executed_at = CASE WHEN %s THEN"
@@ -345,7 +346,7 @@ def _row(row: tuple[Any, ...]) -> JournalRow:
 
 
 def _read(written: str) -> tuple[str, dict[str, Any]]:
-    """A row that somebody else wrote has no facts."""
+    """Split a stored statement into statement and facts; rows of other applications have no facts."""
     statement, marker, stored = written.rpartition(_FACTS)
     try:
         facts = json.loads(stored) if marker else None

@@ -1,7 +1,7 @@
-"""Wait briefly, and ask again: a busy table delays a migration, not the applications that use it.
+"""Acquire table locks with a short lock_timeout and retry with backoff.
 
-Whoever waits for a strong lock makes all who come later queue behind it, readers included (PostgreSQL's documentation
-of explicit locking). So such a wait is short, and between two tries those that queued get their turn.
+A session that waits for a strong lock blocks all later requests, readers included (PostgreSQL's documentation of
+explicit locking). Waits are therefore short, and queued sessions proceed between two attempts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fbs_worker.migration.model.plan import Lock
 T = TypeVar("T")
 
 _RETRYABLE: Final = frozenset({"40001", "40P01", "55P03"})
-"""Serialisation failure, deadlock, lock not available: over at the next try. A statement time-out (57014) is not."""
+"""Serialisation failure, deadlock, lock not available: retried. A statement timeout (57014) is not."""
 
 _STRENGTH: Final = (
     Lock.NONE,
@@ -36,13 +36,13 @@ _STRENGTH: Final = (
 )
 
 BLOCKS_WRITERS: Final = frozenset({Lock.SHARE_ROW_EXCLUSIVE, Lock.ACCESS_EXCLUSIVE})
-"""The locks that those who write queue behind, granted or not."""
+"""Locks that block writers, granted or requested."""
 
 _MIN_LOCK_TIMEOUT: Final = 0.05
-"""Seconds that each lock is waited for when the time for all of them is over: a free one is got at once anyway."""
+"""lock_timeout in seconds after the lock budget is used up; a free lock is granted immediately."""
 
 _POLL_SECONDS: Final = 0.5
-"""Seconds between two looks whether the job was cancelled."""
+"""Interval in seconds of checks for cancellation."""
 
 _BLOCKERS: Final = """
 SELECT DISTINCT coalesce(nullif(a.application_name, ''), 'a session') || ' (process ' || l.pid
@@ -59,7 +59,7 @@ _DETECT_DEAD_CLIENT: Final = """
 SELECT set_config(name, '2s', FALSE) FROM pg_settings
 WHERE name = 'client_connection_check_interval' AND version() !~* 'windows|mingw|msvc|visual'
 """
-"""From PostgreSQL 14 on, and not on Windows: what a killed worker was waiting for ends, and gives its locks back."""
+"""PostgreSQL 14 and later, not on Windows: a query of a killed client is cancelled and releases its locks."""
 
 _EXISTS: Final = (
     "SELECT relname FROM pg_class WHERE relname = ANY(%s) AND relkind IN ('r', 'p') AND pg_table_is_visible(oid)"
@@ -73,20 +73,20 @@ _SET_SESSION: Final = "SELECT set_config('lock_timeout', %s, FALSE), set_config(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockPolicy:
-    """How long a migration waits and works at a time; all times in seconds.
+    """Lock and statement timeouts, retry and batch pauses of a migration; all times in seconds.
 
     Attributes:
-        lock: what one try may wait for all locks together that others queue behind.
-        patience: what it may wait for a lock that nobody queues behind.
-        alone: what a statement outside of a transaction may: CONCURRENTLY waits for all transactions that began before
-            it, nobody queues behind it, and what it has built is lost when it gives up.
-        quick: what a statement may take that is not known to take long: it holds such a lock.
-        long: what one may take that is: it builds, checks, copies, or was allowed to hold a lock for long.
-        tries: how often locks are asked for before it gives up.
-        pause: between the first two tries; it doubles from one to the next, and is spread.
-        longest_pause: what it grows to.
-        rest: after a batch, as a share of the time that it took.
-        copy_above: bytes of a table from which on what is to be kept is copied before anything is locked.
+        lock: lock budget: total wait of one attempt for locks that block writers.
+        nonblocking_lock: lock_timeout for locks that do not block writers.
+        concurrent_lock: lock_timeout of CONCURRENTLY outside of a transaction: it waits for all older transactions,
+            blocks no one, and an interrupted build is lost.
+        short_statement: statement_timeout under a lock that blocks writers.
+        long_statement: statement_timeout of builds, validations and copies, and of steps with an allowed long lock.
+        attempts: number of attempts to acquire locks.
+        backoff: pause after the first attempt; doubled after each further one, with jitter.
+        max_backoff: upper limit of the pause.
+        cooldown: pause after a batch, as a fraction of its duration.
+        precopy_above: table size in bytes from which archived values are copied before the table is locked.
     """
 
     lock: float = 0.4
@@ -102,12 +102,12 @@ class LockPolicy:
 
 
 class LockRetry:
-    """Does what needs locks, again and again until nobody else holds them.
+    """Retry work that needs locks, with exponential backoff.
 
     Args:
-        connection: does the work, each try in a transaction of its own.
-        pace: how often, with what pauses.
-        progress: told of each try that was in vain; raises JobCancelled to give up.
+        connection: the connection used by the work; each attempt is a transaction of its own.
+        policy: number of attempts and pauses.
+        progress: receives a message for each failed attempt; raises JobCancelled to stop.
     """
 
     def __init__(self, connection: Connection, policy: LockPolicy, progress: Progress) -> None:
@@ -116,18 +116,18 @@ class LockRetry:
         self._progress = progress
 
     def __call__(self, work: Callable[[], T], *, tables: Collection[str], what: str = "") -> T:
-        """Try.
+        """Run the work until its locks are granted.
 
         Args:
-            work: is done anew at each try; what it began is rolled back when it raises.
-            tables: whose locks it needs.
-            what: they are called, where it needs none.
+            work: called once per attempt; rolls back when it raises.
+            tables: tables that it locks, for messages.
+            what: name for messages if it locks none.
 
         Raises:
-            DatabaseBusy: they were in use at each try; the message names by whom.
-            DatabaseError: a statement took too long.
+            DatabaseBusy: no attempt got its locks; the message names the sessions that hold them.
+            DatabaseError: a statement timed out or was cancelled.
             JobCancelled: raised by the progress.
-            FBSError: whatever else `work` raises.
+            FBSError: any other error of the work.
         """
         names = ", ".join(sorted(tables)) or what
         number = 0
@@ -140,34 +140,35 @@ class LockRetry:
                     raise _too_long(exc) from exc
                 if number >= self._policy.attempts:
                     raise self._in_use(names, tables, exc) from exc
-            self._progress.advance(0, message=f"{names} is in use; try {number} of {self._policy.attempts}")
+            attempt = f"attempt {number} of {self._policy.attempts}"
+            self._progress.advance(0, message=f"{names}: lock not available; {attempt}")
             backoff = min(self._policy.backoff * 2 ** (number - 1), self._policy.max_backoff)
-            cool_down(random.uniform(0.5, 1.5) * backoff, self._progress)  # noqa: S311 -- spreads tries, keeps no secret
+            cool_down(random.uniform(0.5, 1.5) * backoff, self._progress)  # noqa: S311 -- jitter
 
     def _in_use(self, names: str, tables: Collection[str], exc: DatabaseBusy) -> DatabaseBusy:
         in_use_by = blockers(self._connection, tables)
-        by_whom = f" by {'; '.join(in_use_by)}" if in_use_by else ""
+        sessions = f"; held by {'; '.join(in_use_by)}" if in_use_by else ""
         return DatabaseBusy(
-            f"{names} is in use{by_whom}, at each of {self._policy.attempts} tries.",
-            hint="Run it again once they are done; what has run until now stays.",
+            f"{names}: lock not available after {self._policy.attempts} attempts{sessions}.",
+            hint="Run the migration again after these transactions have ended; applied statements stay.",
             **{**exc.context, "holders": in_use_by},
         )
 
 
 def _too_long(exc: DatabaseBusy) -> DatabaseError:
     return DatabaseError(
-        f"A statement was stopped, or took longer than it may: {exc.message}",
-        hint="Run it again when the table is less used.",
+        f"A statement was cancelled or timed out: {exc.message}",
+        hint="Run the migration again when the table is less busy.",
         **exc.context,
     )
 
 
 def cool_down(seconds: float, progress: Progress) -> None:
-    """Let others have their turn.
+    """Pause without locks, so that queued sessions proceed.
 
     Args:
-        seconds: for how long.
-        progress: asked at the beginning and at least each half second; raises JobCancelled to end it.
+        seconds: duration.
+        progress: checked for cancellation at the beginning and every half second; raises JobCancelled.
     """
     end = time.monotonic() + seconds
     while True:
@@ -179,14 +180,15 @@ def cool_down(seconds: float, progress: Progress) -> None:
 
 
 def blockers(connection: Connection, tables: Collection[str]) -> list[str]:
-    """Who uses tables just now, in words for a person.
+    """Describe the sessions that hold locks on tables.
 
     Args:
         connection: outside of a transaction.
         tables: unquoted names.
 
     Raises:
-        DatabaseError, DatabaseUnreachable: as their names say.
+        DatabaseError: PostgreSQL rejected a statement.
+        DatabaseUnreachable: the connection was lost.
     """
     with transaction(connection) as cursor:
         cursor.execute(_BLOCKERS, (list(tables),))
@@ -194,23 +196,24 @@ def blockers(connection: Connection, tables: Collection[str]) -> list[str]:
 
 
 def detect_dead_client(connection: Connection) -> None:
-    """Let the server end what this session does when its client is gone.
+    """Make the server cancel this session's queries when the client is dead.
 
     Args:
         connection: outside of a transaction.
 
     Raises:
-        DatabaseError, DatabaseUnreachable: as their names say.
+        DatabaseError: PostgreSQL rejected a statement.
+        DatabaseUnreachable: the connection was lost.
     """
     with errors_translated(connection), connection, connection.cursor() as cursor:
         cursor.execute(_DETECT_DEAD_CLIENT)
 
 
 def existing_tables(cursor: Cursor, tables: Collection[str]) -> set[str]:
-    """Those tables that are there.
+    """Return the tables that exist.
 
     Args:
-        cursor: in a transaction.
+        cursor: cursor of an open transaction.
         tables: unquoted names.
     """
     cursor.execute(_EXISTS, (list(tables),))
@@ -218,11 +221,11 @@ def existing_tables(cursor: Cursor, tables: Collection[str]) -> set[str]:
 
 
 class LockBudget:
-    """The time that one try may still wait for locks that others queue behind.
+    """Lock budget: the remaining wait of one attempt for locks that block writers.
 
     Args:
-        cursor: in the try's transaction.
-        pace: how long it is in all.
+        cursor: cursor of the attempt's transaction.
+        policy: the total budget and statement timeouts.
     """
 
     def __init__(self, cursor: Cursor, policy: LockPolicy) -> None:
@@ -231,10 +234,10 @@ class LockBudget:
         self._end = time.monotonic() + policy.lock
 
     def lock(self, tables: Mapping[str, Lock]) -> None:
-        """Lock tables before anything is done, in the order of their names; those that are not there are passed over.
+        """Lock existing tables, ordered by name.
 
         Args:
-            tables: unquoted name → how.
+            tables: unquoted name → lock mode.
         """
         existing = existing_tables(self._cursor, [name for name, lock in tables.items() if lock is not Lock.NONE])
         for name in sorted(existing):
@@ -242,11 +245,11 @@ class LockBudget:
             self._execute(mode.format(sql.Identifier(name)), self._policy.short_statement)
 
     def execute(self, statement: str, *, takes_long: bool) -> None:
-        """Run a statement, which may need one more lock.
+        """Run a statement, which may acquire a further lock.
 
         Args:
-            statement: it.
-            takes_long: it is known to; its own time does not count as waiting.
+            statement: the SQL.
+            takes_long: use the long statement timeout, and do not count its duration as waiting.
         """
         began = time.monotonic()
         self._execute(statement, self._policy.long_statement if takes_long else self._policy.short_statement)
@@ -255,7 +258,7 @@ class LockBudget:
 
     @contextmanager
     def long_running(self) -> Iterator[None]:
-        """What is done meanwhile may take long, and does not count as waiting."""
+        """Use the long statement timeout, and do not count the duration as waiting."""
         began = time.monotonic()
         self._cursor.execute(_SET_BOTH, (_ms(_MIN_LOCK_TIMEOUT), _ms(self._policy.long_statement)))
         yield
@@ -269,16 +272,17 @@ class LockBudget:
 
 @contextmanager
 def bounded_transaction(connection: Connection, *, lock: float, statement: float) -> Iterator[Cursor]:
-    """A transaction with time-outs for locks and for statements.
+    """Open a transaction with lock_timeout and statement_timeout.
 
     Args:
         connection: outside of a transaction.
-        lock: seconds to wait for each lock.
-        statement: seconds that each statement may take.
+        lock: lock_timeout in seconds.
+        statement: statement_timeout in seconds.
 
     Raises:
-        DatabaseBusy: a time-out.
-        DatabaseUnreachable, DatabaseError: as their names say.
+        DatabaseBusy: a timeout.
+        DatabaseError: PostgreSQL rejected a statement.
+        DatabaseUnreachable: the connection was lost.
     """
     with transaction(connection, lock_timeout=lock) as cursor:
         cursor.execute(_SET_BOTH, (_ms(lock), _ms(statement)))
@@ -287,16 +291,17 @@ def bounded_transaction(connection: Connection, *, lock: float, statement: float
 
 @contextmanager
 def autocommit_cursor(connection: Connection, *, lock: float, statement: float) -> Iterator[Cursor]:
-    """Each statement by itself, for those that PostgreSQL does not run in a transaction.
+    """Switch to autocommit, for statements that PostgreSQL does not run in a transaction.
 
     Args:
-        connection: outside of a transaction; afterwards it is as before.
-        lock: seconds to wait for each lock.
-        statement: seconds that each statement may take.
+        connection: outside of a transaction; its settings are restored afterwards.
+        lock: lock_timeout in seconds.
+        statement: statement_timeout in seconds.
 
     Raises:
-        DatabaseBusy: a time-out.
-        DatabaseUnreachable, DatabaseError: as their names say.
+        DatabaseBusy: a timeout.
+        DatabaseError: PostgreSQL rejected a statement.
+        DatabaseUnreachable: the connection was lost.
     """
     with errors_translated(connection):
         connection.autocommit = True
@@ -316,7 +321,7 @@ def autocommit_cursor(connection: Connection, *, lock: float, statement: float) 
 
 
 def strongest(locks: Collection[Lock]) -> Lock:
-    """The strongest of some locks; NONE of none."""
+    """Return the strongest lock; NONE for an empty collection."""
     return max(locks, key=_STRENGTH.index, default=Lock.NONE)
 
 

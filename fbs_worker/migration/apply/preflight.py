@@ -1,7 +1,4 @@
-"""What a plan is refused for, before anything of it runs or in its transaction; and what is said of one that failed.
-
-Reads only.
-"""
+"""Preflight checks: reject a plan before it runs, or in its transaction; errors of failed statements. Read-only."""
 
 from __future__ import annotations
 
@@ -19,49 +16,49 @@ _SHOWN: Final = 5
 
 
 def check_plan(cursor: Cursor, plan: Plan, allowed: Collection[Hazard]) -> None:
-    """See that a plan may be applied.
+    """Check hazards and existing rows.
 
     Args:
-        cursor: in a transaction that may take long: rows are counted.
+        cursor: cursor of a transaction with a long statement timeout: rows are counted.
         plan: the plan.
-        allowed: the hazards that were allowed by name.
+        allowed: hazards allowed by name.
 
     Raises:
-        RefusedError: a hazard was not, or rows do not fit what is to come.
-        psycopg2.Error: to be translated by the caller.
+        RefusedError: a hazard is not allowed, or existing rows conflict with a step.
+        psycopg2.Error: a statement failed; the caller translates it.
     """
     _check_hazards(plan, allowed)
     _check_rows(cursor, plan)
 
 
 def check_not_stale(plan: Plan, now: Plan) -> None:
-    """See that a plan still fits the database.
+    """Check that a plan is not stale.
 
     Args:
-        plan: the one that was shown.
-        now: the one that is made of the database as it is now.
+        plan: the reviewed plan.
+        now: the plan for the current database.
 
     Raises:
-        RefusedError: it does not.
+        RefusedError: the fingerprints differ.
     """
     if now.fingerprint != plan.fingerprint:
         raise RefusedError(
-            f"The plan {plan.fingerprint} does not fit the database any more; nothing was changed.",
-            hint=f"Look at the new plan, {now.fingerprint}, and apply that.",
+            f"Plan {plan.fingerprint} is stale: the database changed after it was made. Nothing was applied.",
+            hint=f"Review and apply the new plan {now.fingerprint}.",
             fingerprint=now.fingerprint,
         )
 
 
 def check_still_empty(cursor: Cursor, table: str) -> None:
-    """See that a table which was empty when the plan was made still is, once nobody can write to it any more.
+    """Check that a table that the plan assumes empty has no rows.
 
     Args:
-        cursor: in a transaction that has the table locked.
-        table: its unquoted name; one that is not there holds nothing.
+        cursor: cursor of a transaction that has locked the table.
+        table: unquoted name; a missing table counts as empty.
 
     Raises:
-        RefusedError: it has got rows.
-        psycopg2.Error: to be translated by the caller.
+        RefusedError: the table contains rows.
+        psycopg2.Error: a statement failed; the caller translates it.
     """
     if not existing_tables(cursor, [table]):
         return
@@ -69,27 +66,27 @@ def check_still_empty(cursor: Cursor, table: str) -> None:
     row = cursor.fetchone()
     if row and row[0]:
         raise RefusedError(
-            f"{table} was empty when the plan was made, and holds rows now.",
-            hint="Plan again: with rows there is another way.",
+            f"{table} was empty when the plan was made and contains rows now.",
+            hint="Plan again: a table with rows needs other steps.",
             table=table,
         )
 
 
 def statement_error(exc: FBSError, step: Step, *, done: int, total: int) -> FBSError:
-    """An error that says which statement failed, and how far the migration came.
+    """Return an error of the same class that names the failed statement and the progress of the migration.
 
     Args:
-        exc: what was raised.
-        step: the statement.
-        done: how many statements have run.
-        total: of how many.
+        exc: the original error.
+        step: the failed step.
+        done: number of applied statements.
+        total: number of statements of the plan.
     """
     kind, hint, sqlstate = type(exc), exc.hint, str(exc.context.get("sqlstate") or "")
     if sqlstate == "2BP01" or (sqlstate == "0A000" and step.kind == "retype_column"):  # dependent objects; a view
-        kind, hint = RefusedError, "Views, foreign keys or others stand on it; drop those first, if nobody needs them."
+        kind, hint = RefusedError, "Dependent objects exist (views, foreign keys, …): drop them first."
     elif sqlstate.startswith(("22", "23")):  # data exception, integrity constraint violation
-        hint = "Rows that do not fit came in meanwhile: plan again, they are counted then."
-    so_far = f" {done} of {total} statements have run, and stay." if done else ""
+        hint = "Conflicting rows were written meanwhile: plan again, the preflight check counts them."
+    so_far = f" {done} of {total} statements were applied and stay." if done else ""
     return kind(
         f"{step.table}: {step.kind.replace('_', ' ')} failed: {exc.message}{so_far}",
         hint=hint,
@@ -104,11 +101,11 @@ def _check_hazards(plan: Plan, allowed: Collection[Hazard]) -> None:
     steps = [step for step in plan.steps if step.hazards & missing]
     lines = [f"{', '.join(sorted(step.hazards & missing))}: {step.sql} ({step.reason})" for step in steps]
     more = f"; and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
-    hint = "Allow it by name: " + " ".join(f"--allow {hazard}" for hazard in sorted(missing))
+    hint = "Allow by name: " + " ".join(f"--allow {hazard}" for hazard in sorted(missing))
     if Hazard.POSSIBLE_RENAME in missing and plan.questions:
-        hint = f"{'; '.join(plan.questions[:_SHOWN])}. If not: {hint[0].lower()}{hint[1:]}"
+        hint = f"{'; '.join(plan.questions[:_SHOWN])}. Otherwise {hint[0].lower()}{hint[1:]}"
     raise RefusedError(
-        f"The plan has hazards that were not allowed; nothing was changed. {'; '.join(lines[:_SHOWN])}{more}.",
+        f"The plan has hazards that are not allowed; nothing was changed. {'; '.join(lines[:_SHOWN])}{more}.",
         hint=hint,
         hazards=sorted(map(str, missing)),
         steps=[step.to_dict() for step in steps],
@@ -125,10 +122,10 @@ def _check_rows(cursor: Cursor, plan: Plan) -> None:
         if row and row[0]:
             offending.append({"table": step.table, "rows": int(row[0]), "statement": step.sql, "reason": step.reason})
     if offending:
-        lines = [f"{t['table']}: {t['rows']} for {t['statement']} ({t['reason']})" for t in offending]
+        lines = [f"{t['table']}: {t['rows']} rows: {t['statement']} ({t['reason']})" for t in offending]
         more = f"; and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
         raise RefusedError(
-            f"Rows do not fit what is to come; nothing was changed. {'; '.join(lines[:_SHOWN])}{more}.",
+            f"Existing rows conflict with the plan; nothing was changed. {'; '.join(lines[:_SHOWN])}{more}.",
             hint="Correct or remove those rows, then plan again.",
             rows=offending,
         )

@@ -1,4 +1,4 @@
-"""Diagrams as Mermaid text."""
+"""Render diagrams as Mermaid text."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from fbs_worker.migration.diagram.model import CONTROLS, Diagram, DiagramColumn
 
 
 def mermaid(diagram: Diagram) -> str:
-    """A picture as an entity relationship diagram of Mermaid (https://mermaid.js.org/syntax/entityRelationshipDiagram.html).
+    """Render an entity-relationship diagram (https://mermaid.js.org/syntax/entityRelationshipDiagram.html).
 
     Args:
-        picture: what it shows.
+        diagram: its content.
     """
     lines = ["---", f"title: {_quoted(diagram.title)}", "---", "erDiagram"]
     for table in diagram.tables:
@@ -40,7 +40,7 @@ def _entity(name: str) -> str:
 
 
 def _attribute(column: DiagramColumn) -> str:
-    """Type and name are single words of letters, digits and a few signs."""
+    """Render a column; Mermaid allows only words of letters, digits and a few signs as type and name."""
     words = [_word(column.type), _word(column.name)]
     if column.flags:
         words.append(", ".join(column.flags))
@@ -52,6 +52,3 @@ def _attribute(column: DiagramColumn) -> str:
 def _word(text: str) -> str:
     word = re.sub(r"[^A-Za-z0-9_()\[\]-]", "_", text)
     return word if re.match(r"[A-Za-z_]", word) else f"_{word}"
-
-
-# ---------------------------------------------------------------------------------------------------------------- SVG

@@ -1,4 +1,4 @@
-"""What a diagram shows: tables as they are, their keys, and what is to change. Pure."""
+"""Diagram model: existing tables, their keys, and planned changes. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONTROLS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\
 
 
 class Mark(StrEnum):
-    """What is to become of something that is shown."""
+    """Change marker of a table, column or link."""
 
     NONE = ""
     NEW = "new"
@@ -31,11 +31,11 @@ class DiagramColumn:
 
     Attributes:
         name: its name.
-        type: short, e.g. `varchar(50)`.
-        becomes: the type that it is going to have, where that is another one.
-        flags: `PK`, `FK` and `UK`, as far as it is part of such a key.
-        mark: what becomes of it.
-        told: how it differs from what it is to be; empty where it does not.
+        type: short type, e.g. `varchar(50)`.
+        becomes: the desired short type, if different.
+        flags: `PK`, `FK`, `UK`: kinds of keys that it is part of.
+        mark: its change marker.
+        difference: difference from the desired column; empty without one.
     """
 
     name: str
@@ -52,10 +52,10 @@ class DiagramTable:
 
     Attributes:
         name: its name.
-        columns: in their order.
-        mirrored: it is that of a mirrored model, or a link table of one.
-        mark: what becomes of it.
-        told: how it differs from what it is to be; empty where it does not.
+        columns: in table order.
+        mirrored: whether it is the table or a link table of a mirrored model.
+        mark: its change marker.
+        difference: difference from the desired table; empty without one.
     """
 
     name: str
@@ -70,11 +70,11 @@ class DiagramLink:
     """A foreign key.
 
     Attributes:
-        source: the table that has it.
-        columns: its columns.
-        target: the table that it refers to.
-        required: the columns cannot be NULL.
-        mark: what becomes of it.
+        source: the referencing table.
+        columns: the referencing columns.
+        target: the referenced table.
+        required: whether all its columns are NOT NULL.
+        mark: its change marker.
     """
 
     source: str
@@ -86,12 +86,12 @@ class DiagramLink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagram:
-    """What a diagram shows.
+    """Content of a diagram.
 
     Attributes:
-        title: what it is of.
-        tables: by name.
-        links: their foreign keys, as far as both ends are there.
+        title: heading.
+        tables: ordered by name.
+        links: foreign keys between these tables.
     """
 
     title: str
@@ -100,7 +100,7 @@ class Diagram:
 
     @property
     def marks(self) -> list[Mark]:
-        """Those that are in it."""
+        """The change markers in use."""
         columns = (column.mark for table in self.tables for column in table.columns)
         existing = {*(table.mark for table in self.tables), *columns, *(link.mark for link in self.links)}
         return [mark for mark in Mark if mark and mark in existing]
@@ -109,14 +109,14 @@ class Diagram:
 def build_diagram(
     title: str, *, desired: Schema, actual: InspectedSchema, difference: Difference, mirrored: Collection[str] = ()
 ) -> Diagram:
-    """The picture of a solution's tables.
+    """Build the diagram of a solution's tables.
 
     Args:
-        title: what it is of.
-        wanted: what the tables are to be.
-        found: what the database has, in the words of `wanted`.
-        difference: what is to change.
-        mirrored: the tables of mirrored models.
+        title: heading.
+        desired: the desired schema.
+        actual: the inspected tables, normalised against `desired`.
+        difference: result of the comparison.
+        mirrored: tables of mirrored models.
     """
     view = _View(desired, actual, difference)
     tables = tuple(
@@ -135,7 +135,7 @@ def build_diagram(
 
 
 class _View:
-    """The three sides, asked about one table at a time."""
+    """Combines desired schema, inspected tables and differences per table."""
 
     def __init__(self, desired: Schema, actual: InspectedSchema, difference: Difference) -> None:
         self._desired = desired
@@ -154,7 +154,7 @@ class _View:
 
     def difference(self, table: str) -> str:
         if table in self._difference.blocked:
-            return f"{self._difference.blocked[table]} that FBS did not make is in the way"
+            return f"{self._difference.blocked[table]} that FBS did not create has this name"
         others = [change.describe() for change in self._changes.get(table, ()) if not change.column]
         return "; ".join(difference.removeprefix(f"{table}: ") for difference in others)
 
@@ -262,10 +262,10 @@ _SHORT = {
 
 
 def short(kind: str) -> str:
-    """A type as people write it.
+    """Abbreviate a type.
 
     Args:
-        kind: as format_type() writes it.
+        kind: type as written by format_type().
     """
     for long, name in _SHORT.items():
         if kind == long or kind.startswith((f"{long}(", f"{long}[")):

@@ -1,7 +1,7 @@
-"""A diagram of tables as SVG, drawn without any library. Pure.
+"""Render diagrams as SVG, without any library. Pure.
 
-In the SVG each table is a box. What refers to another table stands to the right of it, and a line goes from each
-foreign key to the table that it refers to; tables that have nothing to do with others stand below.
+Each table is a box. Referencing tables are placed to the right of referenced ones, with a line for each foreign key;
+tables without foreign keys are placed below.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Final
 
 from fbs_worker.migration.diagram.model import CONTROLS, Diagram, DiagramColumn, DiagramLink, DiagramTable, Mark
 
-_MOST_ROWS: Final = 18
-"""Columns of a table that are drawn; keys and those that change come first."""
+_MAX_ROWS: Final = 18
+"""Maximum number of columns per table; changed ones and keys take precedence."""
 
 _FONT: Final = 'font-family="ui-monospace, Menlo, Consolas, monospace" font-size="12"'
 
 _CHARACTER: Final = 7.3
-"""Width of a character of the monospaced font at 12 px, in px; a little more than any common one has."""
+"""Width in px of a character of the monospaced font at 12 px; an upper bound for common fonts."""
 
 _ROW, _HEAD, _PAD = 18, 26, 10
 _GAP_X, _GAP_Y, _EDGE = 90, 26, 24
-_TALL: Final = 1000
+_MAX_HEIGHT: Final = 1000
 
 _COLOURS: Final = {
     Mark.NONE: ("#24292f", "#ffffff"),
@@ -32,16 +32,16 @@ _COLOURS: Final = {
     Mark.CHANGED: ("#7d4e00", "#fff8c5"),
     Mark.DRIFT: ("#6639ba", "#fbefff"),
 }
-"""Colour of letters and lines, and of what is behind them."""
+"""Foreground and background colours."""
 
 _SIGNS: Final = {Mark.NONE: " ", Mark.NEW: "+", Mark.GONE: "-", Mark.CHANGED: "~", Mark.DRIFT: "!"}
 
 
 def svg(diagram: Diagram) -> str:
-    """A picture as a document of its own.
+    """Render a diagram as an SVG document.
 
     Args:
-        picture: what it shows.
+        diagram: its content.
     """
     boxes = _Layout(diagram).boxes()
     width = max((box.x + box.width for box in boxes.values()), default=400.0) + _GAP_X / 2
@@ -65,12 +65,9 @@ def svg(diagram: Diagram) -> str:
     return "\n".join(parts) + "\n"
 
 
-# ------------------------------------------------------------------------------------------------------------ Mermaid
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Box:
-    """A table where it is drawn; px."""
+    """A positioned table; all lengths in px."""
 
     table: DiagramTable
     rows: tuple[DiagramColumn, ...]
@@ -84,7 +81,7 @@ class _Box:
         return _HEAD + _ROW * (len(self.rows) + bool(self.left_out)) + 6
 
     def row_at(self, names: Sequence[str]) -> float:
-        """The middle of the first row with one of these columns, of the head where none is drawn."""
+        """Return the vertical middle of the first drawn row of these columns, or of the heading."""
         for number, column in enumerate(self.rows):
             if column.name in names:
                 return self.y + _HEAD + _ROW * (number + 0.5) + 2
@@ -138,7 +135,7 @@ class _Box:
 
 
 class _Layout:
-    """Places the tables: in columns by the length of the way along foreign keys, referred ones on the left."""
+    """Layered layout: a table's column is the longest path along its foreign keys."""
 
     def __init__(self, diagram: Diagram) -> None:
         self._tables = {table.name: table for table in diagram.tables}
@@ -165,7 +162,7 @@ class _Layout:
         for name in names:
             layers[depth[name]].append(name)
         place: dict[str, float] = {}
-        for layer in layers:  # near to what they refer to
+        for layer in layers:  # close to the referenced tables
             layer.sort(key=lambda name: (_mean(place[to] for to in self._targets[name] if to in place), name))
             place |= {name: number / len(layer) for number, name in enumerate(layer)}
         if layers:
@@ -177,7 +174,7 @@ class _Layout:
         return [part for layer in layers for part in self._parts(layer)]
 
     def _depths(self, names: Sequence[str]) -> dict[str, int]:
-        """The longest way along foreign keys; where they go in a circle, it is cut at some place."""
+        """Longest path along foreign keys; cycles are cut at an arbitrary edge."""
         depth: dict[str, int] = {}
         for start in names:
             path: list[tuple[str, list[str]]] = [(start, sorted(self._targets[start]))] if start not in depth else []
@@ -193,12 +190,12 @@ class _Layout:
         return depth
 
     def _parts(self, layer: Sequence[str]) -> Iterator[list[str]]:
-        """A column that is not too tall, or several."""
+        """Split a layer into columns of limited height."""
         part: list[str] = []
         height = 0.0
         for name in layer:
             box = self._box(name, 0, 0)
-            if part and height + box.height > _TALL:
+            if part and height + box.height > _MAX_HEIGHT:
                 yield part
                 part, height = [], 0.0
             part.append(name)
@@ -237,9 +234,9 @@ class _Layout:
 
 
 def _shown(columns: Sequence[DiagramColumn]) -> tuple[DiagramColumn, ...]:
-    """What is drawn of a table with many columns: all that change, keys, then others, in the table's order."""
+    """Select the drawn columns: all changed ones, keys, then others, in table order."""
     ranked = sorted(range(len(columns)), key=lambda at: (not columns[at].mark, not columns[at].flags, at))
-    most = max(_MOST_ROWS, sum(1 for column in columns if column.mark))
+    most = max(_MAX_ROWS, sum(1 for column in columns if column.mark))
     return tuple(columns[at] for at in sorted(ranked[:most]))
 
 
@@ -252,25 +249,25 @@ def _titled(table: DiagramTable) -> str:
 
 
 def _line(link: DiagramLink, boxes: Mapping[str, _Box]) -> str:
-    """From the foreign key's row to the head of the table that it refers to."""
+    """Draw a foreign key from its row to the heading of the referenced table."""
     source, target = boxes[link.source], boxes[link.target]
     begin, end = source.row_at(link.columns), target.y + _HEAD / 2
     if target.x + target.width < source.x:
         x, to = source.x, target.x + target.width
         bend = max(30.0, (x - to) / 2)
         path = f"M{x:.1f} {begin:.1f}C{x - bend:.1f} {begin:.1f} {to + bend:.1f} {end:.1f} {to + 7:.1f} {end:.1f}"
-    else:  # the same column, or a circle: around the right side
+    else:  # same column, or a cycle: around the right side
         x, to = source.x + source.width, target.x + target.width
         out = max(x, to) + 34
         path = f"M{x:.1f} {begin:.1f}C{out:.1f} {begin:.1f} {out:.1f} {end:.1f} {to + 7:.1f} {end:.1f}"
     ink = _COLOURS[link.mark][0] if link.mark else "#8c959f"
     dash = ' stroke-dasharray="5 3"' if link.mark else ""
-    difference = f"{link.source}.{', '.join(link.columns)} refers to {link.target}"
-    difference += f" ({link.mark})" if link.mark else ""
+    label = f"{link.source}.{', '.join(link.columns)} references {link.target}"
+    label += f" ({link.mark})" if link.mark else ""
     marker = link.mark.name.lower()
     return (
         f'<path d="{path}" fill="none" stroke="{ink}" stroke-width="1.4"{dash} marker-end="url(#to-{marker})">'
-        f"<title>{_text(difference)}</title></path>"
+        f"<title>{_text(label)}</title></path>"
     )
 
 

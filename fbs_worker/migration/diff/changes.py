@@ -1,4 +1,4 @@
-"""What may change in tables, and how that is told. Pure."""
+"""Changes of a table schema and their descriptions. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fbs_worker.schema.naming import derived_name
 
 
 class ChangeKind(StrEnum):
-    """What changes."""
+    """Kind of a change."""
 
     CREATE_TABLE = "create_table"
     DROP_TABLE = "drop_table"
@@ -30,17 +30,17 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One thing that is to change.
+    """One change.
 
     Attributes:
-        what: what happens.
+        kind: the kind.
         table: the table.
-        column: the column, where it is about one.
-        before: the column as the database has it.
-        after: the column as it is to be.
-        key: the key as it is to be.
-        found: the key as the database has it.
-        drifted: it overwrites what somebody changed by hand.
+        column: the column; empty for a change of a table or key.
+        before: the inspected column.
+        after: the desired column.
+        key: the desired key.
+        actual: the inspected key.
+        drifted: whether it overwrites a manual change.
     """
 
     kind: ChangeKind
@@ -53,7 +53,7 @@ class Change:
     drifted: bool = False
 
     def describe(self) -> str:
-        """How the table differs, one line for a person."""
+        """Describe the difference in one line."""
         return f"{self.table}: {self._difference()}"
 
     def _difference(self) -> str:
@@ -66,7 +66,7 @@ class Change:
             case ChangeKind.ADD_COLUMN:
                 return f"{column} ({after.type if after else ''}) is missing"
             case ChangeKind.FILL_COLUMN:
-                return f"{column} has not got all of its values yet"
+                return f"{column} is not backfilled completely"
             case ChangeKind.DROP_COLUMN:
                 return f"{column} is no longer part of the definition"
             case ChangeKind.RETYPE if before and after:
@@ -86,12 +86,12 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """What is to change, and what is left as somebody changed it.
+    """Result of a comparison.
 
     Attributes:
-        changes: what is to change.
-        drift: what was changed by hand and stays so.
-        blocked: table → what has its name that FBS did not make; nothing is done about such a table.
+        changes: changes to apply.
+        drift: manual changes that are left alone.
+        blocked: table → description of a conflicting relation that FBS did not create; such a table is skipped.
     """
 
     changes: tuple[Change, ...]
@@ -100,5 +100,5 @@ class Difference:
 
 
 def not_null_check(table: str, column: str) -> str:
-    """The name of the check that proves that a column is never NULL, while it becomes NOT NULL."""
+    """Return the name of the temporary CHECK (… IS NOT NULL) that precedes SET NOT NULL."""
     return str(derived_name(f"{table}_{column}", "_fbs_not_null"))

@@ -1,8 +1,8 @@
-"""What is to change, from three sides: what FBS made, what is wanted now, and what the database has. Pure.
+"""Three-way differ: the last applied schema, the desired schema and the inspected database. Pure.
 
-Wanted and made differ: a change. Made and found differ: somebody changed it by hand, which is drift. Drift is told and
-left alone, unless it is to be taken back, or a change stands on what it took away. What the database has beyond both is
-the user's.
+Desired and applied differ: a change. Applied and inspected differ: a manual change, called drift. Drift is reported and
+left alone, unless `restore` is set or a change depends on it. Objects that neither the applied nor the desired schema
+contains belong to the user.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from fbs_worker.migration.model.schema import (
 )
 from fbs_worker.migration.model.type_conversion import conversion
 
-_ENDS: Final = ("_idx", "_key", "_fkey", "_pkey", "_check")
+_NAME_SUFFIXES: Final = ("_idx", "_key", "_fkey", "_pkey", "_check")
 
 
 def baseline(desired: TableSchema, actual: InspectedTable) -> TableSchema:
-    """What counts as made by FBS in a table of which nothing was recorded: what is wanted and there, as it is there.
+    """Return the schema assumed as last applied for a table without a record: desired objects as they exist.
 
-    So nothing is dropped that cannot be known to be FBS's, and what differs is a change and not drift.
+    Nothing else is assumed to be created by FBS, so nothing else is dropped; differences are changes, not drift.
     """
     keys = []
     for key in desired.keys:
@@ -52,15 +52,15 @@ def compare(
     system: Collection[str] = (),
     restore: bool = False,
 ) -> Difference:
-    """What is to change.
+    """Compare the three schemas.
 
     Args:
-        wanted: what is wanted now.
-        made: what FBS made, as far as it was recorded; of other tables it is assumed.
-        found: what the database has, in the words of the other two (`settle.settled`).
-        owned: the tables that are recorded as the solution's own, and the system tables.
-        system: those of the wanted tables that are system tables: to them things are only added.
-        restore: what was changed by hand is to be as it was made, too.
+        desired: the desired schema.
+        applied: the last applied schema as far as recorded; `baseline` is assumed for other tables.
+        actual: the inspected database, normalised against the other two (`normaliser.normalise`).
+        owned: tables recorded as the solution's, and the system tables.
+        system: the system tables among the desired ones: changes of these are additive only.
+        restore: revert drift.
     """
     changes: list[Change] = []
     drift: list[Change] = []
@@ -98,22 +98,19 @@ def _blocked(desired: Schema, actual: InspectedSchema, owned: Collection[str]) -
 
 
 def _is_additive(change: Change) -> bool:
-    """Whether it may happen to a system table: other solutions may use it, too."""
+    """Whether it is allowed for a system table, which other solutions may share."""
     if change.key is not None and change.key.kind == PRIMARY:
         return False
     return change.kind in {ChangeKind.ADD_COLUMN, ChangeKind.FILL_COLUMN, ChangeKind.ADD_KEY, ChangeKind.VALIDATE_KEY}
 
 
 def _is_serial(change: Change) -> bool:
-    """Whether a column is to count by itself again: from where on, nobody can tell."""
+    """Whether it restores a sequence default; not possible: the next value is unknown."""
     return change.kind is ChangeKind.DEFAULT and change.after is not None and change.after.default == SERIAL
 
 
 def _refers_to(change: Change, blocked: Mapping[str, str]) -> bool:
     return change.key is not None and change.key.target is not None and change.key.target[0] in blocked
-
-
-# ------------------------------------- one table: its changes, and whether each would do nothing but undo drift
 
 
 def _compare_table(
@@ -138,7 +135,7 @@ def _compare_column(
         return
 
     def make(kind: ChangeKind, *, actual_as_applied: bool, applied_as_desired: bool) -> tuple[Change, bool]:
-        """Made as wanted: only somebody's hand is in between. Neither made nor wanted: it overwrites that."""
+        """Applied as desired: pure drift. Neither as applied nor as desired: overwrites a manual change."""
         drifted = applied is not None and not actual_as_applied and not applied_as_desired
         only_drift = applied is not None and applied_as_desired
         change = Change(kind=kind, table=table, column=column, before=before, after=desired, drifted=drifted)
@@ -150,7 +147,7 @@ def _compare_column(
     if before.type != desired.type:
         kinds = (before.type == applied.type, applied.type == desired.type) if applied else (False, False)
         change, only_drift = make(ChangeKind.RETYPE, actual_as_applied=kinds[0], applied_as_desired=kinds[1])
-        # a column of that name which FBS did not make, and which is something else
+        # a column of that name which FBS did not create, with another type
         yield (replace(change, drifted=change.drifted or (applied is None and not backfilling)), only_drift)
     if not before.has_same_default(desired):
         same = applied is not None and before.has_same_default(applied)
@@ -200,12 +197,12 @@ def _compare_keys(
 
 
 def _without(keys: Iterable[InspectedKey], going: InspectedKey) -> list[InspectedKey]:
-    """What is left once a key is gone, and the index that is part of it."""
+    """Remove a key and its backing index."""
     return [key for key in keys if key != going and not (key.backing and key.schema.name == going.schema.name)]
 
 
 def _is_leftover_check(table: str, key: InspectedKey, desired: TableSchema, actual: InspectedTable) -> bool:
-    """A check of ours that helped a column to become NOT NULL, which it is, or is no longer to be."""
+    """Whether it is a temporary NOT NULL check that is no longer needed."""
     if key.schema.kind != CHECK:
         return False
     becoming = {
@@ -218,7 +215,7 @@ def _is_leftover_check(table: str, key: InspectedKey, desired: TableSchema, actu
 
 
 def _matching_key(desired: KeySchema, keys: Iterable[InspectedKey]) -> InspectedKey | None:
-    """What does a wanted key's work, if anything does."""
+    """Return the existing key that satisfies a desired one."""
     return next((key for key in keys if _matches(key, desired)), None)
 
 
@@ -237,7 +234,7 @@ def _matches(key: InspectedKey, desired: KeySchema) -> bool:
 
 
 def _replaced_key(desired: KeySchema, keys: Iterable[InspectedKey]) -> InspectedKey | None:
-    """What is in a wanted key's place: a foreign key to the same with other actions, another primary key."""
+    """Return the existing key that a desired one replaces: a foreign key with other actions, another primary key."""
     for key in keys:
         schema = key.schema
         if schema.kind != desired.kind or schema.identity == desired.identity:
@@ -250,21 +247,18 @@ def _replaced_key(desired: KeySchema, keys: Iterable[InspectedKey]) -> Inspected
 
 
 def _applied_key(applied: KeySchema, keys: Iterable[InspectedKey]) -> InspectedKey | None:
-    """The very key that FBS made; of several like it the one with a name as FBS or PostgreSQL would give it."""
+    """Return the key created by FBS; among equal ones prefer a name with a suffix generated by FBS or PostgreSQL."""
     if applied.kind == INDEX and applied.detail:
         return next((key for key in keys if _matches(key, applied) and not key.backing), None)
     same = [key for key in keys if key.schema.identity == applied.identity and not key.backing]
     same = [key for key in same if key.valid or applied.kind != INDEX]
-    return next((key for key in same if key.schema.name.endswith(_ENDS)), same[0] if same else None)
-
-
-# ------------------------------------------------------------------------------------------------ between tables
+    return next((key for key in same if key.schema.name.endswith(_NAME_SUFFIXES)), same[0] if same else None)
 
 
 def _drop_table(
     name: str, applied: TableSchema | None, actual: InspectedSchema, *, gone: Collection[str]
 ) -> Iterator[Change]:
-    """A table goes, and first what ties it to others that go, which may tie it in turn."""
+    """Drop a table after its foreign keys to other dropped tables, which may be cyclic."""
     table = actual.tables[name]
     for key in table.keys:
         target = key.schema.target
@@ -275,7 +269,7 @@ def _drop_table(
 
 
 def _escalate_drift(changes: list[Change], drift: list[Change]) -> tuple[list[Change], list[Change]]:
-    """Drift that changes stand on is taken back with them: what a new key needs, the default of a column retyped."""
+    """Escalate drift that changes depend on: columns and unique keys of a new key, the default of a retyped column."""
     while True:
         needed = _prerequisites(changes)
         coming = [change for change in drift if needed & _provided(change)]
@@ -309,7 +303,7 @@ def _provided(change: Change) -> set[tuple[str, str, object]]:
 
 
 def _detach_keys(changes: Iterable[Change], desired: Schema, actual: InspectedSchema) -> Iterator[Change]:
-    """Foreign keys one end of which gets another type are taken off meanwhile."""
+    """Drop and recreate foreign keys around a type change of one of their columns."""
     known = list(changes)
     ends = {
         (change.table, change.column)

@@ -1,4 +1,4 @@
-"""Columns that were renamed: those that are said to be, and those that may have been. Pure."""
+"""Column renames: requested with --rename, or likely by similarity. Pure."""
 
 from __future__ import annotations
 
@@ -13,49 +13,52 @@ from fbs_worker.migration.model.schema import Schema
 from fbs_worker.migration.model.type_conversion import parse_type
 
 _CLOSE_MATCH: Final = 0.6
-"""From where on two names are alike (difflib's ratio, which its documentation calls a close match from 0.6 on)."""
+"""difflib's ratio for a close match, according to its documentation."""
 
 
 def requested_renames(renames: Iterable[str], desired: Schema, actual: InspectedSchema) -> dict[tuple[str, str], str]:
-    """The renames that were asked for and are still to be done: table and column → the column's new name.
+    """Parse requested renames and return those not applied yet: table and column → the column's new name.
 
     Args:
         renames: each `table.old=new`.
-        wanted: what is wanted; of tables that may be changed.
-        found: what the database has.
+        desired: desired schema of the tables that may be changed.
+        actual: the inspected database.
 
     Raises:
-        UsageError: one of them cannot be.
+        UsageError: a rename has a wrong form, or contradicts the tables or another rename.
     """
-    renames_: dict[tuple[str, str], str] = {}
+    result: dict[tuple[str, str], str] = {}
     for text in renames:
         table, old, new = _parts(text, desired)
         existing = actual.tables.get(table)
         columns = existing.columns if existing is not None else {}
         if new not in desired[table].columns:
-            raise _rename_error(text, f"{table} is to have no column {new}.")
+            raise _rename_error(text, f"the definition of {table} has no column {new}.")
         if old in desired[table].columns:
-            raise _rename_error(text, f"{table} is to keep its column {old}.")
+            raise _rename_error(text, f"the definition of {table} still has the column {old}.")
         if new in columns and old not in columns:
-            continue  # it has been done
+            continue  # already renamed
         if new in columns:
-            raise _rename_error(text, f"{table} has a column {new} already.")
+            raise _rename_error(text, f"{table} already has a column {new}.")
         if old not in columns:
             raise _rename_error(text, f"{table} has no column {old}.")
-        if (table, old) in renames_ or (table, new) in {(known, to) for (known, _), to in renames_.items()}:
-            raise _rename_error(text, "Another --rename speaks of the same column.")
-        renames_[table, old] = new
-    return renames_
+        if (table, old) in result or (table, new) in {(known, to) for (known, _), to in result.items()}:
+            raise _rename_error(text, "another --rename names the same column.")
+        result[table, old] = new
+    return result
 
 
 def likely_renames(difference: Difference, populated: Collection[str]) -> dict[tuple[str, str], str]:
-    """Columns that go from tables with rows, each with one that comes and is like it: of one type, or by its name.
+    """Pair each dropped column of a table with rows with an added one of the same type or a similar name.
 
     Args:
-        difference: what is to change.
-        filled: the tables that hold rows.
+        difference: the changes.
+        populated: tables that contain rows.
+
+    Returns:
+        Table and dropped column → added column.
     """
-    pairs_: dict[tuple[str, str], str] = {}
+    result: dict[tuple[str, str], str] = {}
     tables = dict.fromkeys(change.table for change in difference.changes if change.kind is ChangeKind.DROP_COLUMN)
     for table in tables:
         if table not in populated:
@@ -66,14 +69,14 @@ def likely_renames(difference: Difference, populated: Collection[str]) -> dict[t
         pairs = [(_similarity(old, new), old.column, new.column) for old in going for new in coming]
         taken: set[str] = set()
         for similarity, old_name, new_name in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2])):
-            if similarity and (table, old_name) not in pairs_ and new_name not in taken:
-                pairs_[table, old_name] = new_name
+            if similarity and (table, old_name) not in result and new_name not in taken:
+                result[table, old_name] = new_name
                 taken.add(new_name)
-    return pairs_
+    return result
 
 
 def _similarity(old: Change, new: Change) -> float:
-    """How alike two columns are; 0 where they are not."""
+    """Similarity of two columns; 0 for unrelated ones."""
     if old.before is None or new.after is None:
         return 0.0
     names = SequenceMatcher(None, old.column, new.column).ratio()
@@ -83,18 +86,18 @@ def _similarity(old: Change, new: Change) -> float:
 
 
 def _parts(text: str, desired: Schema) -> tuple[str, str, str]:
-    """Table, old and new name; a table's name may have points in it."""
+    """Return table, old and new name; the table's name may contain dots."""
     left, equals, new = text.partition("=")
     for table in sorted(desired, key=len, reverse=True):
         old = left.removeprefix(f"{table}.")
         if equals and old != left and old and new:
             return table, old, new
-    problem = "It is not table.old=new." if not equals or "." not in left else "The solution has no such table."
+    problem = "the form is table.old=new." if not equals or "." not in left else "the solution has no such table."
     raise _rename_error(text, problem)
 
 
 def _rename_error(text: str, why: str) -> UsageError:
     return UsageError(
-        f"--rename {text} cannot be: {why}",
-        hint="Name a column that goes and one that comes, as `fbs migrate --plan` tells them: --rename table.old=new",
+        f"--rename {text} is not possible: {why}",
+        hint="Name a dropped and an added column of the output of `fbs migrate --plan`: --rename table.old=new",
     )

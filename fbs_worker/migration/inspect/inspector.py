@@ -1,4 +1,4 @@
-"""The shape of the tables that a database has. Reads only, a handful of catalogue queries for all tables at once."""
+"""Inspect the tables of a database. Read-only; a constant number of catalogue queries for all tables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fbs_worker.migration.model.schema import (
 from fbs_worker.schema.inspector import Relation, relations
 
 BACKFILL_COMMENT: Final = "fbs: being filled"
-"""The comment on a column that a migration has added and whose rows it is still giving their values."""
+"""Comment on a column that a migration has added and not backfilled completely."""
 
 _COLUMNS: Final = """
 SELECT c.oid, c.relname, c.relkind::text, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
@@ -73,24 +73,24 @@ WHERE c.relname = ANY(%(names)s) AND pg_table_is_visible(c.oid)
     AND (other.oid IS NULL OR other.relname <> ALL(%(ours)s))
 ORDER BY 1, 2, 3
 """
-"""Views, rules, policies, functions and foreign keys of others (PostgreSQL's documentation, pg_depend)."""
+"""Dependent views, rules, policies, functions and foreign keys (PostgreSQL's documentation, pg_depend)."""
 
 _ACTIONS: Final = {"r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
 
 _HIDDEN: Final = "?"
-"""The table that a foreign key refers to where the search path hides it."""
+"""Stands for a referenced table outside of the search path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InspectedKey:
-    """A key, an index or a check that a table has.
+    """An existing key, index or check.
 
     Attributes:
-        shape: it, with its name.
-        oid: of the constraint or the index.
-        valid: it holds for every row: not NOT VALID, no index that was cut off in the making.
-        plain: an index over whole columns of all rows, which serves whoever looks for its first columns.
-        backing: an index that is part of a primary key, a unique key or an exclusion constraint.
+        schema: its definition and name.
+        oid: OID of the constraint or index.
+        valid: False for a NOT VALID constraint and for an index whose build was interrupted.
+        plain: a B-tree index without expressions or predicate, usable for its leading columns.
+        backing: the index of a primary key, a unique key or an exclusion constraint.
     """
 
     schema: KeySchema
@@ -102,13 +102,13 @@ class InspectedKey:
 
 @dataclass(frozen=True, kw_only=True)
 class InspectedTable:
-    """A table that is there.
+    """An existing table.
 
     Attributes:
         columns: by name.
-        keys: its keys, indexes and checks.
-        filling: columns whose rows a migration is still giving their values.
-        partitioned: it is a partitioned table.
+        keys: keys, indexes and checks.
+        backfilling: columns whose backfill was interrupted.
+        partitioned: whether it is a partitioned table.
     """
 
     columns: Mapping[str, ColumnSchema]
@@ -119,18 +119,18 @@ class InspectedTable:
 
 @dataclass(frozen=True, kw_only=True)
 class InspectedSchema:
-    """What a database has under some names.
+    """Existing relations of the requested names.
 
     Attributes:
         tables: the tables.
-        others: what else has one of the names: views, types and so on.
+        others: other relations of these names: views, types and so on.
     """
 
     tables: Mapping[str, InspectedTable] = field(default_factory=dict)
     others: Mapping[str, Relation] = field(default_factory=dict)
 
     def renamed(self, renames: Mapping[tuple[str, str], str]) -> InspectedSchema:
-        """With columns called otherwise; see `shape.renamed`."""
+        """Rename columns; see `schema.renamed`."""
         if not renames:
             return self
         return replace(
@@ -139,18 +139,18 @@ class InspectedSchema:
 
 
 def inspect_tables(connection: Connection, names: Iterable[str]) -> InspectedSchema:
-    """What the session's search path has under these names.
+    """Inspect the relations of these names on the session's search path.
 
     Args:
-        connection: in whose transaction it is read.
+        connection: connection whose transaction reads.
         names: unquoted names.
 
     Raises:
-        psycopg2.Error: to be translated by the caller.
+        psycopg2.Error: a statement failed; the caller translates it.
     """
-    queries = list(map(str, names))
+    requested = list(map(str, names))
     with connection.cursor() as cursor:
-        cursor.execute(_COLUMNS, {"names": queries, "filling": BACKFILL_COMMENT})
+        cursor.execute(_COLUMNS, {"names": requested, "filling": BACKFILL_COMMENT})
         tables = _tables(cursor.fetchall())
         oids = {"oids": list(tables)}
         cursor.execute(_CONSTRAINTS, oids)
@@ -160,19 +160,19 @@ def inspect_tables(connection: Connection, names: Iterable[str]) -> InspectedSch
     for oid, key in keys:
         tables[oid].keys.append(key)
     tables_by_name = {table.name: table.build() for table in tables.values()}
-    missing = [name for name in queries if name not in tables_by_name]
+    missing = [name for name in requested if name not in tables_by_name]
     return InspectedSchema(tables=tables_by_name, others=relations(connection, missing) if missing else {})
 
 
 def populated_tables(connection: Connection, tables: Collection[str]) -> frozenset[str]:
-    """Which of these tables hold rows, in one round trip.
+    """Return the tables that contain rows, in one round trip.
 
     Args:
-        connection: in whose transaction it is read.
-        tables: unquoted names of tables that are there.
+        connection: connection whose transaction reads.
+        tables: unquoted names of existing tables.
 
     Raises:
-        psycopg2.Error: to be translated by the caller.
+        psycopg2.Error: a statement failed; the caller translates it.
     """
     if not tables:
         return frozenset()
@@ -184,13 +184,13 @@ def populated_tables(connection: Connection, tables: Collection[str]) -> frozens
 
 
 def used_names(connection: Connection) -> frozenset[str]:
-    """The names of tables, indexes, sequences and so on in the schemas of the search path.
+    """Return the names of all relations (tables, indexes, sequences, …) in the schemas of the search path.
 
     Args:
-        connection: in whose transaction it is read.
+        connection: connection whose transaction reads.
 
     Raises:
-        psycopg2.Error: to be translated by the caller.
+        psycopg2.Error: a statement failed; the caller translates it.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT relname FROM pg_class WHERE relnamespace = ANY(current_schemas(false)::regnamespace[])")
@@ -200,15 +200,15 @@ def used_names(connection: Connection) -> frozenset[str]:
 def dependent_objects(
     connection: Connection, tables: Collection[str], *, own_tables: Collection[str]
 ) -> list[tuple[str, str, str]]:
-    """What of others stands on tables and their columns: table, column (empty for the table itself), what it is.
+    """Return foreign objects that depend on tables or columns: table, column (empty for the table), description.
 
     Args:
-        connection: in whose transaction it is read.
+        connection: connection whose transaction reads.
         tables: unquoted names.
-        ours: tables whose foreign keys are not of others.
+        own_tables: tables whose foreign keys are not reported.
 
     Raises:
-        psycopg2.Error: to be translated by the caller.
+        psycopg2.Error: a statement failed; the caller translates it.
     """
     if not tables:
         return []
@@ -218,36 +218,33 @@ def dependent_objects(
 
 
 def key_definitions(connection: Connection, keys: Iterable[InspectedKey]) -> dict[int, str]:
-    """What would make keys and indexes again: oid → the constraint's definition, or the statement for an index.
+    """Return the SQL that recreates keys: OID → definition of a constraint, or CREATE INDEX statement.
 
     Args:
-        connection: in whose transaction it is read.
-        keys: which ones.
+        connection: connection whose transaction reads.
+        keys: the keys.
 
     Raises:
-        psycopg2.Error: to be translated by the caller.
+        psycopg2.Error: a statement failed; the caller translates it.
     """
-    queries = list(keys)
-    if not queries:
+    requested = list(keys)
+    if not requested:
         return {}
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT oid, pg_get_constraintdef(oid) FROM pg_constraint WHERE oid = ANY(%s::oid[]) UNION ALL"
             " SELECT indexrelid, pg_get_indexdef(indexrelid) FROM pg_index WHERE indexrelid = ANY(%s::oid[])",
             (
-                [key.oid for key in queries if key.schema.kind != INDEX],
-                [key.oid for key in queries if key.schema.kind == INDEX],
+                [key.oid for key in requested if key.schema.kind != INDEX],
+                [key.oid for key in requested if key.schema.kind == INDEX],
             ),
         )
         return dict(cursor.fetchall())
 
 
-# ----------------------------------------------------------------------------------------------------- rows to shapes
-
-
 @dataclass(kw_only=True)
 class _Table:
-    """A table while its rows are read."""
+    """Builder of an `InspectedTable`."""
 
     name: str
     partitioned: bool
@@ -257,7 +254,7 @@ class _Table:
     keys: list[InspectedKey] = field(default_factory=list)
 
     def columns_at(self, numbers: Iterable[int]) -> tuple[str, ...]:
-        """Columns by their numbers; what is no column (0: an expression) is left out."""
+        """Return column names by attribute number; 0 (an expression) is omitted."""
         return tuple(self.names[number] for number in numbers if number in self.names)
 
     def build(self) -> InspectedTable:

@@ -1,7 +1,7 @@
-"""What was found in a database, in the words of those that it is compared with. Reads only.
+"""Normalise inspected types, defaults and checks so that they compare equal to the desired schema. Read-only.
 
-PostgreSQL keeps expressions in its own words. Where the canonical forms of two of them differ, it is asked how it
-would write both: EXPLAIN VERBOSE shows expressions as the server has understood them, and runs nothing.
+PostgreSQL stores expressions in its own notation. Where two canonical forms differ, EXPLAIN VERBOSE decides: it prints
+both expressions as parsed by the server, and runs neither.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from fbs_worker.migration.model.schema import CHECK, SERIAL, ColumnSchema, KeySc
 
 
 def normalise(connection: Connection, actual: InspectedSchema, references: Iterable[Schema]) -> InspectedSchema:
-    """What was found, types, defaults and checks in the words of the shapes that it is compared with.
+    """Replace types, defaults and checks by an equivalent notation of the reference schemas.
 
     Args:
-        connection: in whose transaction it is read.
-        found: what `read` returned.
-        shapes: what it is to be compared with.
+        connection: connection whose transaction reads.
+        actual: result of `inspect_tables`.
+        references: schemas to compare with: the desired and the last applied one.
 
     Raises:
-        psycopg2.Error: to be translated by the caller.
+        psycopg2.Error: a statement failed; the caller translates it.
     """
     known = list(references)
     tables = dict(actual.tables)
@@ -64,7 +64,7 @@ def _normalise_columns(
 def _normalise_keys(
     connection: Connection, name: str, table: InspectedTable, others: Iterable[TableSchema]
 ) -> tuple[InspectedKey, ...]:
-    """Checks in the words of the shapes."""
+    """Replace checks by their notation in the reference schemas."""
     if not any(key.schema.kind == CHECK for key in table.keys):
         return table.keys
     desired = [key for other in others for key in other.keys if key.kind == CHECK]
@@ -86,18 +86,18 @@ def _null_of(written: str) -> str:
 
 
 def _equivalent(connection: Connection, first: str, second: str, table: str = "") -> bool:
-    """Whether PostgreSQL writes two expressions alike; one that it does not understand is like no other."""
+    """Return whether PostgreSQL prints both expressions alike; False if one of them is invalid."""
     source = f" FROM {table}" if table else ""
     with connection.cursor() as cursor:
-        cursor.execute("SAVEPOINT fbs_settle")
+        cursor.execute("SAVEPOINT fbs_normalise")
         try:
             cursor.execute(f"EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) SELECT {first}, {second}{source}")
             row = cursor.fetchone()
         except psycopg2.Error:
             if connection.closed:
                 raise
-            cursor.execute("ROLLBACK TO SAVEPOINT fbs_settle")
+            cursor.execute("ROLLBACK TO SAVEPOINT fbs_normalise")
             return False
-        cursor.execute("RELEASE SAVEPOINT fbs_settle")
+        cursor.execute("RELEASE SAVEPOINT fbs_normalise")
     output = list(row[0][0]["Plan"].get("Output", ())) if row else []
     return len(output) == 2 and len(set(output)) == 1

@@ -1,4 +1,4 @@
-"""What a statement changed in its table, as far as an undo has to know and the statement does not tell. Reads only."""
+"""Table snapshots before and after a statement: facts that its undo needs and the statement lacks. Read-only."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class TableSnapshot:
     """A table before or after a statement.
 
     Attributes:
-        columns: type and default of each; none where there is no table.
-        keys: constraints and indexes; only looked at where a column goes, which takes some along.
+        columns: type and default of each column; empty if the table does not exist.
+        keys: constraints and indexes; read only for DROP COLUMN, which drops dependent ones.
     """
 
     columns: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
@@ -46,14 +46,14 @@ class TableSnapshot:
 
 
 def take_snapshot(cursor: Cursor, step: Step) -> TableSnapshot:
-    """A step's table as it is.
+    """Inspect a step's table.
 
     Args:
-        cursor: in the step's transaction.
-        step: is about to run, or has.
+        cursor: cursor of the step's transaction.
+        step: the step, before or after it runs.
 
     Raises:
-        psycopg2.Error: to be translated by the caller.
+        psycopg2.Error: a statement failed; the caller translates it.
     """
     table = sql.Identifier(step.table).as_string(cursor)
     cursor.execute(_COLUMNS, (table,))
@@ -62,33 +62,33 @@ def take_snapshot(cursor: Cursor, step: Step) -> TableSnapshot:
 
 
 def table_keys(cursor: Cursor, table: str) -> tuple[KeyDefinition, ...]:
-    """The constraints and indexes of a table.
+    """Read the constraints and indexes of a table.
 
     Args:
-        cursor: in a transaction.
-        table: its unquoted name.
+        cursor: cursor of an open transaction.
+        table: unquoted name.
 
     Raises:
-        psycopg2.Error: to be translated by the caller.
+        psycopg2.Error: a statement failed; the caller translates it.
     """
     cursor.execute(_KEYS, {"table": sql.Identifier(table).as_string(cursor)})
     return tuple((kind, name, definition) for kind, name, definition in cursor.fetchall())
 
 
 def snapshot_changes(before: TableSnapshot, after: TableSnapshot) -> dict[str, Any]:
-    """The facts for the step's row.
+    """Compare two snapshots and return the facts for the step's journal row.
 
     Args:
-        before: its table before it ran.
-        after: the same afterwards.
+        before: snapshot before the statement.
+        after: snapshot after the statement.
 
     Returns:
-        `made`: `table` (it made the table), `columns` (it added), `retyped` (column → type and default before), and
-        `lost`: keys that went with a column.
+        `made`: `table` (the table was created), `columns` (added), `retyped` (column → former type and default), and
+        `lost`: keys dropped with a column.
     """
     if not before.columns:
         return {"made": {"table": True} if after.columns else {}}
-    if not before.columns.keys() <= after.columns.keys():  # one is renamed, or goes
+    if not before.columns.keys() <= after.columns.keys():  # a column was renamed or dropped
         return {"lost": [list(key) for key in before.keys if key not in after.keys]}
     added = sorted(after.columns.keys() - before.columns.keys())
     retyped = {name: list(was) for name, was in before.columns.items() if was[0] != after.columns[name][0]}

@@ -1,4 +1,4 @@
-"""The tables that keep what migrations took away, `<table_prefix>retired_…`: each says in its comment what it keeps."""
+"""Archive tables `<table_prefix>retired_…`: values removed by migrations, described as JSON in the table's comment."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ ORDER BY c.relname
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
-    """A table that keeps what was taken away.
+    """An archive table.
+
+    The attributes apart from `name` are the stored JSON.
 
     Attributes:
-        name: its name.
-        solution: whose it was.
-        table: the table that it was taken from.
-        column: the column; None for the whole table.
-        key: the columns by which its rows are found again; empty where there is no way: it has whole rows then.
-        type: of a column: as format_type() writes it.
-        not_null: of a column: whether it was.
-        default: of a column: as an expression; None where there was none.
-        became: of a column that was narrowed: the column here that says what each value became.
-        lost: what went with it and has to be made again: kind (`p`, `u`, `f`, `c`, `i`), name and definition of each;
-            that of a unique key is its index's.
-        renamed: of a table: its indexes and sequences, kind (`i`, `S`), name here and name before of each.
-        complete: False for a copy that was made ahead of a migration which has not come about.
+        name: the archive table's name.
+        solution: the solution's name.
+        table: the table of origin.
+        column: the archived column; None for a whole table.
+        key: primary key columns that identify its rows; empty without a primary key: whole rows are archived then.
+        type: of a column: type as written by format_type().
+        not_null: of a column: whether it was NOT NULL.
+        default: of a column: default expression; None without one.
+        became: of a narrowed column: the column of this table that holds the converted values.
+        lost: dependent keys to recreate: kind (`p`, `u`, `f`, `c`, `i`), name and definition of each; the definition
+            of a unique key is that of its index.
+        renamed: of a table: kind (`i`, `S`), archived name and original name of its indexes and sequences.
+        complete: False for a copy made ahead of a migration that was not applied.
     """
 
     name: str
@@ -53,20 +55,20 @@ class Archive:
 
     @property
     def label(self) -> str:
-        """What it keeps, for a person."""
+        """The archived table or column, e.g. `r_lease.note`."""
         return f"{self.table}.{self.column}" if self.column else self.table
 
 
 def list_archives(cursor: Cursor, table_prefix: str, *, solution: str | None = None) -> list[Archive]:
-    """The tables that keep something, in the order of their names.
+    """List archive tables, ordered by name.
 
     Args:
-        cursor: in a transaction.
-        table_prefix: the solution's.
-        solution: its name; None for all of that prefix.
+        cursor: cursor of an open transaction.
+        table_prefix: prefix of the solution's system tables.
+        solution: the solution's name; None for all solutions of that prefix.
 
     Raises:
-        psycopg2.Error: to be translated by the caller.
+        psycopg2.Error: a statement failed; the caller translates it.
     """
     cursor.execute(_ARCHIVES, (f"{table_prefix}retired_",))
     archives = [_read(name, comment) for name, comment in cursor.fetchall()]
@@ -74,7 +76,7 @@ def list_archives(cursor: Cursor, table_prefix: str, *, solution: str | None = N
 
 
 def archive_names(archive: Archive) -> dict[str, sql.Identifier]:
-    """The names for statements about it: `keep`, `table`, `column`."""
+    """Return the identifiers for statements: `keep` (the archive table), `table`, `column`."""
     return {
         "keep": sql.Identifier(archive.name),
         "table": sql.Identifier(archive.table),
@@ -83,12 +85,12 @@ def archive_names(archive: Archive) -> dict[str, sql.Identifier]:
 
 
 def join_condition(archive: Archive) -> sql.Composed:
-    """The condition that a row `k` of it speaks of a row `t` of the other table."""
+    """Return the condition that joins the archive `k` with its table of origin `t`."""
     return sql.SQL(" AND ").join(sql.SQL("k.{0} = t.{0}").format(sql.Identifier(name)) for name in archive.key)
 
 
 def write_comment(cursor: Cursor, archive: Archive) -> None:
-    """Say in the comment of a table what it keeps."""
+    """Store an archive's description as the comment of its table."""
     facts: Mapping[str, Any] = {key: value for key, value in asdict(archive).items() if key != "name"}
     statement = sql.SQL("COMMENT ON TABLE {} IS {}").format(
         sql.Identifier(archive.name), sql.Literal(json.dumps({"fbs": "retired", **facts}))
@@ -97,7 +99,7 @@ def write_comment(cursor: Cursor, archive: Archive) -> None:
 
 
 def _read(name: str, comment: str) -> Archive | None:
-    """None for a comment that is not ours after all."""
+    """Return None for a comment of another application."""
     try:
         facts = json.loads(comment)
         del facts["fbs"]

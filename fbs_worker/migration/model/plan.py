@@ -1,7 +1,6 @@
-"""A migration's plan: statements in the order in which they run, each with its reason and its dangers. Pure.
+"""Migration plan: statements in execution order, each with its reason, lock and hazards. Pure.
 
-The hazards have the names of this field (pg-schema-diff, strong_migrations): what a statement may do to the data
-or to the applications that use the tables meanwhile.
+The hazards are named as by pg-schema-diff and strong_migrations.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any, Final
 
 
 class Hazard(StrEnum):
-    """What may go wrong with a statement, for the data or for the applications that use the tables."""
+    """A risk of a statement for the data or for concurrent applications."""
 
     DELETES_DATA = "DELETES_DATA"
     REWRITES_TABLE = "REWRITES_TABLE"
@@ -31,12 +30,12 @@ class Hazard(StrEnum):
 MUST_BE_ALLOWED: Final = frozenset(
     {Hazard.DELETES_DATA, Hazard.REWRITES_TABLE, Hazard.LONG_LOCK, Hazard.POSSIBLE_RENAME, Hazard.DRIFT}
 )
-"""A plan whose steps have one of these is applied only when it is allowed by name. The others have taken their safe way
-already; what might fail on data is counted first, and refused while offending rows are there."""
+"""Hazards that have to be allowed by name. For the others the plan contains the safe variant already; a step that might
+fail on data has a preflight check, which rejects the plan while offending rows exist."""
 
 
 class Lock(StrEnum):
-    """The strongest lock on a table that a statement takes (PostgreSQL's documentation, table-level locks)."""
+    """The strongest table-level lock of a statement (PostgreSQL's documentation, section 13.3.1)."""
 
     NONE = "none"
     SHARE_UPDATE_EXCLUSIVE = "SHARE UPDATE EXCLUSIVE"
@@ -46,24 +45,24 @@ class Lock(StrEnum):
 
 
 class Mode(StrEnum):
-    """How a step runs."""
+    """Execution mode of a step."""
 
     TRANSACTION = "transaction"
-    """In one transaction with its neighbours of this mode."""
+    """In one transaction with adjacent steps of this mode."""
     ALONE = "alone"
-    """Outside of a transaction: CONCURRENTLY, or VALIDATE, which must not hold the locks of its neighbours."""
+    """In autocommit mode: CONCURRENTLY, or VALIDATE, which must not extend the locks of adjacent steps."""
     BATCHES = "batches"
-    """Again and again, a transaction each, until it touches no row: an UPDATE of a limited number of rows."""
+    """Repeated, one transaction each, until it updates no row: an UPDATE with a LIMIT."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveTarget:
-    """What is kept before it is deleted, in a table of ours.
+    """Values to archive before a step deletes them.
 
     Attributes:
-        table: the table that loses it, or is dropped.
-        column: the column that goes or is narrowed; None for the whole table.
-        keep_in: the table that keeps it: `<table_prefix>retired_…`.
+        table: the table of the column, or the table that is dropped.
+        column: the column that is dropped or narrowed; None for the whole table.
+        archive_table: name of the archive table, `<table_prefix>retired_…`.
     """
 
     table: str
@@ -73,22 +72,22 @@ class ArchiveTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One statement.
+    """One statement of a plan.
 
     Attributes:
-        sql: it, with every name quoted.
-        kind: what it does, in a word for `migration_type`, e.g. `add_column`; at most 50 characters.
+        sql: the statement, with every name quoted.
+        kind: its kind, e.g. `add_column`, stored as `migration_type`; at most 50 characters.
         table: the table that it changes.
-        reason: why, for a person: which field of which model, which version of the system tables, what drifted.
+        reason: readable reason: the Odoo field, the version of the system tables, or the drift.
         lock: the strongest lock that it takes.
-        hazards: what may go wrong.
-        has_rows: the table holds rows.
-        mode: how it runs.
-        keeps: what is kept before it runs.
-        undo: the statement that reverts it without losing anything; None where there is none.
-        check: counts rows on which it would fail: a query that yields one number; None where it cannot fail on data.
-            Asked before anything of the plan runs: it speaks of tables and columns as they are then.
-        cleanup: run first where an earlier try was cut off, e.g. DROP INDEX CONCURRENTLY IF EXISTS of an invalid one.
+        hazards: its risks.
+        has_rows: whether the table contains rows.
+        mode: its execution mode.
+        archive: values to archive before it runs.
+        undo: the statement that reverts it without loss of data; None if there is none.
+        check: preflight query that returns the number of rows on which it would fail; None if it cannot fail on data.
+            It runs before the first step and refers to tables and columns by their current names.
+        cleanup: statement that removes the remains of an interrupted run, e.g. DROP INDEX CONCURRENTLY IF EXISTS.
     """
 
     sql: str
@@ -105,7 +104,7 @@ class Step:
     cleanup: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the JSON-ready form."""
         return {
             "sql": self.sql,
             "kind": self.kind,
@@ -122,17 +121,17 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a migration would do.
+    """A migration plan.
 
     Attributes:
-        solution: whose tables.
-        steps: in the order in which they run.
-        drift: what differs from what FBS made and is not overwritten silently, one line each.
-        questions: possible renames, one line each with the `--rename` that answers it.
-        notes: what cannot be done yet, and why, one line each.
-        changes: how the tables differ from what is wanted, one line each; what the plan changes.
-        tables: after the migration, the tables that the solution owns.
-        shape: after the migration, what FBS made: table → its columns and keys; kept in the solution's own row.
+        solution: the solution's name.
+        steps: in execution order.
+        drift: manual changes relative to the last applied schema, one line each.
+        questions: possible renames, one line each, with the `--rename` option that confirms it.
+        notes: changes that are not possible yet and their reason, one line each.
+        changes: differences from the desired schema that the plan resolves, one line each.
+        tables: tables owned by the solution after the migration.
+        schema: schema applied by FBS after the migration: table → columns and keys; stored in the manifest.
     """
 
     solution: str
@@ -146,26 +145,26 @@ class Plan:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Tells whether a plan is still the one that was shown: 16 hexadecimal digits over the steps."""
+        """Identity of the plan: 16 hexadecimal digits of a hash over its steps."""
         steps = [[step.sql, sorted(map(str, step.hazards)), step.has_rows] for step in self.steps]
         return hashlib.sha256(json.dumps([self.solution, steps]).encode()).hexdigest()[:16]
 
     @property
     def empty(self) -> bool:
-        """There is nothing to do."""
+        """Whether it has no steps."""
         return not self.steps
 
     def unallowed_hazards(self, allowed: Collection[Hazard]) -> frozenset[Hazard]:
-        """The hazards that stand in the way.
+        """Return the hazards that have to be allowed and are not.
 
         Args:
-            allowed: those that were allowed by name.
+            allowed: hazards allowed by name.
         """
         present = frozenset(hazard for step in self.steps for hazard in step.hazards)
         return (present & MUST_BE_ALLOWED) - frozenset(allowed)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the JSON-ready form."""
         return {
             "solution": self.solution,
             "fingerprint": self.fingerprint,
@@ -178,11 +177,11 @@ class Plan:
 
 
 def apply_command(result: Mapping[str, Any], *, options: Sequence[str] = ()) -> str:
-    """The command line that applies a plan.
+    """Return the command line that applies a plan.
 
     Args:
-        result: what a job with `plan_only` yielded.
-        options: those that the plan was made with.
+        result: result of a job with `plan_only`.
+        options: command-line options of the planning command.
     """
     allow = [word for hazard in result["needs"] for word in ("--allow", hazard)]
     undo = ["--undo"] if result["undoes"] else []

@@ -1,9 +1,9 @@
-"""The shape of tables: columns with type, NOT NULL and default, and keys. Pure.
+"""Table schemas: columns with type, NOT NULL and default, keys, indexes and checks. Pure.
 
-One notation for what is wanted (SQLAlchemy's tables), what FBS made (JSON in the solution's own row) and what a
-database has. Types are as PostgreSQL's format_type() writes them. Two texts of one expression are compared in a
-canonical form, because PostgreSQL writes expressions in its own way: `NOW()` becomes `now()`, `'{}'` becomes
-`'{}'::jsonb`, `a > 0` becomes `(a > (0)::numeric)`.
+One notation for the desired schema (SQLAlchemy tables), the last applied one (JSON in the solution's manifest) and the
+inspected one (PostgreSQL's catalogue). Types are written as by PostgreSQL's format_type(). Expressions are compared in
+a canonical form, because PostgreSQL rewrites them: `NOW()` becomes `now()`, `'{}'` becomes `'{}'::jsonb`, `a > 0`
+becomes `(a > (0)::numeric)`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from fbs_worker.core.errors import DatabaseError
 from fbs_worker.schema.columns import DIALECT, type_of
 
 SERIAL: Final = "SERIAL"
-"""The default of a column that counts by a sequence of its own."""
+"""The default of a column with a sequence of its own."""
 
 PRIMARY: Final = "p"
 UNIQUE: Final = "u"
@@ -59,9 +59,9 @@ class ColumnSchema:
     """A column.
 
     Attributes:
-        type: as format_type() writes it, e.g. `character varying(50)`.
-        not_null: it is NOT NULL.
-        default: its default as SQL; SERIAL where it counts by itself; None where it has none.
+        type: as written by format_type(), e.g. `character varying(50)`.
+        not_null: whether it is NOT NULL.
+        default: the default as SQL; SERIAL for a column with a sequence of its own; None without a default.
     """
 
     type: str
@@ -69,11 +69,11 @@ class ColumnSchema:
     default: str | None = None
 
     def has_same_default(self, other: ColumnSchema) -> bool:
-        """Whether both have the same default, as far as the texts tell."""
+        """Compare the canonical forms of both defaults."""
         return canonical(self.default) == canonical(other.default)
 
     def equals(self, other: ColumnSchema) -> bool:
-        """Whether both are the same."""
+        """Compare type, NOT NULL and default."""
         return self.type == other.type and self.not_null == other.not_null and self.has_same_default(other)
 
 
@@ -83,11 +83,11 @@ class KeySchema:
 
     Attributes:
         kind: `p` primary key, `u` unique, `f` foreign key, `i` index, `c` check.
-        columns: in their order; none for a check.
-        target: of a foreign key: the other table and its columns.
-        detail: what else belongs to it, as SQL: a foreign key's actions (`ON DELETE CASCADE`), a check's expression, of
-            an index that is more than a list of columns everything after the table's name, `UNIQUE` before it.
-        name: what it is or should be called; empty for whatever PostgreSQL chooses. It does not tell keys apart.
+        columns: in key order; empty for a check.
+        target: of a foreign key: the referenced table and its columns.
+        detail: further SQL: the actions of a foreign key (`ON DELETE CASCADE`), the expression of a check; for an
+            index that is more than a list of columns, everything after the table's name, prefixed with `UNIQUE`.
+        name: actual or desired name; empty for a name chosen by PostgreSQL. Not part of the identity.
     """
 
     kind: str
@@ -98,16 +98,16 @@ class KeySchema:
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """What tells it apart from other keys of its table, however it is written."""
+        """Identity within the table, independent of name and notation."""
         return (self.kind, self.columns, self.target, canonical(self.detail))
 
     @property
     def is_unique(self) -> bool:
-        """No two rows may have the same values."""
+        """Whether it forbids duplicate values."""
         return self.kind in {PRIMARY, UNIQUE} or (self.kind == INDEX and self.detail.startswith("UNIQUE"))
 
     def label(self) -> str:
-        """What it is, for a person, e.g. `foreign key (tenant_id) to r_tenant`."""
+        """Return a readable label, e.g. `foreign key (tenant_id) to r_tenant`."""
         words = {PRIMARY: "primary key", UNIQUE: "unique key", FOREIGN: "foreign key", INDEX: "index on"}
         if self.kind == CHECK:
             return f"check ({self.detail})"
@@ -124,8 +124,8 @@ class TableSchema:
     """A table.
 
     Attributes:
-        columns: by name, in the order in which they are made.
-        keys: its keys, indexes and checks.
+        columns: by name, in creation order.
+        keys: keys, indexes and checks.
     """
 
     columns: Mapping[str, ColumnSchema]
@@ -133,7 +133,7 @@ class TableSchema:
 
     @cached_property
     def identities(self) -> frozenset[tuple[object, ...]]:
-        """What its keys are told apart by."""
+        """Identities of its keys."""
         return frozenset(key.identity for key in self.keys)
 
 
@@ -142,45 +142,45 @@ Schema = Mapping[str, TableSchema]
 
 
 def schema_of(tables: Iterable[Table]) -> dict[str, TableSchema]:
-    """The shape that tables are to have.
+    """Build the schema of SQLAlchemy tables.
 
     Args:
-        tables: SQLAlchemy's, foreign keys resolved.
+        tables: SQLAlchemy tables with resolved foreign keys.
     """
     return {str(table.name): _table(table) for table in tables}
 
 
 def to_json(schema: Schema) -> dict[str, Any]:
-    """JSON-ready.
+    """Return the JSON-ready form.
 
     Returns:
-        Table → `columns` (name → `[type, not_null, default]`) and `keys` (each `[kind, columns, target]`, and its
-        `detail` where it has one).
+        Table → `columns` (name → `[type, not_null, default]`) and `keys` (each `[kind, columns, target]`, and `detail`
+        where not empty).
     """
     return {name: _table_json(table) for name, table in sorted(schema.items())}
 
 
 def from_json(data: Mapping[str, Any]) -> dict[str, TableSchema]:
-    """What `to_json` wrote.
+    """Parse the form written by `to_json`.
 
     Raises:
-        DatabaseError: somebody changed it.
+        DatabaseError: the data does not have that form.
     """
     try:
         return {str(name): _table_from_json(table) for name, table in data.items()}
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as exc:
         raise DatabaseError(
-            "The record of what FBS made for the solution is damaged: `shape` in its row is not what FBS keeps there.",
-            hint="Take `shape` out of schema_definition in that row; then what is found there counts as made by FBS.",
+            "The solution's manifest is damaged: `shape` in its schema_definition is not a table schema.",
+            hint="Remove `shape` from schema_definition in that row: the next plan takes the tables as they are.",
         ) from exc
 
 
 @lru_cache(maxsize=4096)
 def canonical(expression: str | None) -> str | None:
-    """A form in which two ways to write an expression are equal, most of the time; for comparing alone."""
+    """Return a form of an expression that is equal for most notations of it; for comparison only."""
     if expression is None or expression == SERIAL:
-        return expression and "nextval()"  # which no expression has: brackets are taken off
-    # outside of literals: no casts, blanks, brackets and quotes around names, lower case; a literal as its contents
+        return expression and "nextval()"  # unambiguous: brackets are removed from all others
+    # outside of literals: no casts, blanks, brackets and quotes, lower case; a literal is replaced by its contents
     parts = [
         literal[1]
         if (literal := _LITERAL.fullmatch(part.removeprefix("E")))
@@ -192,19 +192,18 @@ def canonical(expression: str | None) -> str | None:
 
 @lru_cache(maxsize=1024)
 def is_volatile(default: str) -> bool:
-    """Whether a default may be another one for each row: whatever is not known to be the same all through a statement.
+    """Return whether a default may differ from row to row: true unless it is known to be constant in a statement.
 
-    A column with a default that is the same for all rows is added without a rewrite (PostgreSQL's documentation of
-    ALTER TABLE, notes).
+    A column with a constant default is added without a rewrite (PostgreSQL's documentation of ALTER TABLE, notes).
     """
     return default == SERIAL or _CONSTANT.fullmatch(_CAST.sub("", default)) is None
 
 
 def renamed(schema: Schema, renames: Mapping[tuple[str, str], str]) -> dict[str, TableSchema]:
-    """A shape with columns called otherwise, foreign keys that refer to them included.
+    """Rename columns in a schema and in the foreign keys that reference them.
 
     Args:
-        shape: what it was.
+        schema: the schema before.
         renames: table and column → the column's new name.
     """
     if not renames:
@@ -213,7 +212,7 @@ def renamed(schema: Schema, renames: Mapping[tuple[str, str], str]) -> dict[str,
 
 
 def renamed_key(table: str, key: KeySchema, renames: Mapping[tuple[str, str], str]) -> KeySchema:
-    """A key with columns called otherwise; arguments as for `renamed`."""
+    """Rename columns in a key; arguments as for `renamed`."""
     columns = tuple(renames.get((table, name), name) for name in key.columns)
     target = key.target
     if target is not None:
@@ -224,9 +223,6 @@ def renamed_key(table: str, key: KeySchema, renames: Mapping[tuple[str, str], st
 def _renamed(name: str, table: TableSchema, renames: Mapping[tuple[str, str], str]) -> TableSchema:
     columns = {renames.get((name, column), column): facts for column, facts in table.columns.items()}
     return TableSchema(columns=columns, keys=tuple(renamed_key(name, key, renames) for key in table.keys))
-
-
-# ------------------------------------------------------------------------------------------------- from SQLAlchemy
 
 
 def _table(table: Table) -> TableSchema:
@@ -283,13 +279,13 @@ def _foreign(constraint: ForeignKeyConstraint) -> KeySchema:
 
 
 def actions(on_delete: str, on_update: str, *, deferrable: bool, deferred: bool) -> str:
-    """A foreign key's actions as SQL; what is the default is left out.
+    """Render the actions of a foreign key as SQL, defaults omitted.
 
     Args:
         on_delete: e.g. `CASCADE`; empty or `NO ACTION` for the default.
         on_update: the same.
-        deferrable: it may be checked at the end of a transaction.
-        deferred: it is, unless told otherwise.
+        deferrable: DEFERRABLE.
+        deferred: INITIALLY DEFERRED.
     """
     parts = [
         f"{event} {action.upper()}"
@@ -317,9 +313,6 @@ def _index(table: Table, index: Index) -> KeySchema:
 
 def _order(key: KeySchema) -> tuple[int, tuple[str, ...], str]:
     return (KINDS.index(key.kind), key.columns, key.detail)
-
-
-# ------------------------------------------------------------------------------------------------------------- JSON
 
 
 def _table_json(table: TableSchema) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""From one type of a column to another: how the values go along, and what may happen to them. Pure.
+"""Type conversions of columns: the USING expression, its risks, and the reverse conversion. Pure.
 
-What PostgreSQL 18 does, seen in pg_class.relfilenode: longer or unlimited VARCHAR, VARCHAR to TEXT and back to an
-unlimited VARCHAR, NUMERIC with more digits before the point or without a limit, and times with more digits rewrite
-neither the table nor its indexes; everything else rewrites both, under a lock that nobody reads past.
+PostgreSQL 18, observed in pg_class.relfilenode: a longer or unlimited VARCHAR, VARCHAR to TEXT and back to an unlimited
+VARCHAR, NUMERIC with more digits before the point or without a limit, and times with more digits rewrite neither the
+table nor its indexes. Every other conversion rewrites both under an ACCESS EXCLUSIVE lock.
 
-Text becomes JSON as a string, not as what it may spell: so every value can be converted, and back. Times without a zone
-are in UTC, as Odoo's are.
+Text is converted to a JSON string, not parsed as JSON: every value is convertible in both directions. Timestamps
+without a zone are in UTC, as in Odoo.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Final
 
 INPUT_CHECK_SINCE: Final = 160_000
-"""The server version that has pg_input_is_valid()."""
+"""The first server version with pg_input_is_valid()."""
 
 _TYPE: Final = re.compile(
     r"(?P<base>[^(\[]+?)\s*(?:\((?P<numbers>[\d,]+)\))?(?P<zone> with(?:out)? time zone)?(?P<array>\[\])*"
@@ -33,11 +33,11 @@ _TIMES: Final = _TIMESTAMPS | {"time without time zone", "time with time zone", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Type:
-    """A type taken apart.
+    """A parsed type.
 
     Attributes:
-        base: its name without what is in brackets.
-        numbers: what is in brackets, e.g. precision and scale.
+        base: the name without its modifiers.
+        numbers: the modifiers, e.g. precision and scale.
     """
 
     base: str
@@ -45,24 +45,24 @@ class Type:
 
     @property
     def is_number(self) -> bool:
-        """It holds numbers."""
+        """Whether it is numeric."""
         return self.base in _INTEGERS or self.base in _FLOATS or self.base == "numeric"
 
     @property
     def length(self) -> int | None:
-        """Of a text: how many characters it takes; None for any number."""
+        """Of a text type: maximum number of characters; None if unlimited."""
         return self.numbers[0] if self.numbers else (1 if self.base == "character" else None)
 
     @property
     def scale(self) -> int | None:
-        """Of a number: how many digits it has behind the point; None for any number."""
+        """Of a numeric type: digits behind the point; None if unlimited."""
         if self.base == "numeric" and self.numbers:
             return self.numbers[1] if len(self.numbers) > 1 else 0
         return 0 if self.base in _INTEGERS else None
 
     @property
     def whole_digits(self) -> int | None:
-        """Of a number: how many digits it has before the point; None for any number."""
+        """Of a numeric type: digits before the point; None if unlimited."""
         if self.base == "numeric" and self.numbers:
             return self.numbers[0] - (self.scale or 0)
         return {"smallint": 5, "integer": 10, "bigint": 19}.get(self.base)
@@ -70,16 +70,16 @@ class Type:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
-    """How a column's values get to another type.
+    """A conversion of a column's values to another type.
 
     Attributes:
-        value: the new value, as an SQL expression.
-        implied: PostgreSQL does it by itself, and refuses what does not fit: no USING.
-        rewrites: the table and its indexes are written anew.
-        may_fail: there may be values that have no new one.
-        fails: the condition that holds for those; empty where it is not known.
-        lossy: a new value may not tell the old one any more.
-        back: the way back as an expression, which refuses what does not fit; None where values might be lost on it.
+        value: the new value as an SQL expression.
+        implicit: an assignment cast exists, and it rejects values that do not fit: no USING needed.
+        rewrites: the table and its indexes are rewritten.
+        may_fail: some values may not be convertible.
+        fails_where: condition for values that are not convertible; empty if unknown.
+        lossy: the old value may not be derivable from the new one.
+        reverse: expression of the reverse conversion, which rejects values that do not fit; None if it may lose data.
     """
 
     value: str
@@ -93,7 +93,7 @@ class Conversion:
 
 @lru_cache(maxsize=1024)
 def parse_type(written: str) -> Type:
-    """A type as format_type() writes it, taken apart."""
+    """Parse a type as written by format_type()."""
     match = _TYPE.fullmatch(written)
     if match is None or match["array"]:
         return Type(base=written)
@@ -102,23 +102,20 @@ def parse_type(written: str) -> Type:
 
 
 def conversion(before: str, after: str, column: str, *, server_version: int = INPUT_CHECK_SINCE) -> Conversion:
-    """How a column's values get from one type to another.
+    """Find the conversion from one type to another.
 
     Args:
-        before: the type that it has, as format_type() writes it.
-        after: the type that it is to have.
-        column: the column, quoted.
-        server_version: as libpq tells it, e.g. 180004: what can be asked about values depends on it.
+        before: current type, as written by format_type().
+        after: desired type, as written by format_type().
+        column: quoted column name, or an expression.
+        server_version: as reported by libpq, e.g. 180004; decides whether pg_input_is_valid() can be used.
     """
     source, target = parse_type(before), parse_type(after)
     for rule in _RULES:
-        found = rule(source, target, column, after)
-        if found is not None:
-            return found
+        result = rule(source, target, column, after)
+        if result is not None:
+            return result
     return _by_text(source, before, column, after, can_validate=server_version >= INPUT_CHECK_SINCE)
-
-
-# ----------------------------------------------------------------------- rules: None where one has nothing to say
 
 
 def _text_to_text(source: Type, target: Type, column: str, after: str) -> Conversion | None:
@@ -149,14 +146,14 @@ def _number_to_number(source: Type, target: Type, column: str, after: str) -> Co
 
 
 def _fits(target: Type, source: Type) -> bool:
-    """Whether no number is too large for the target."""
+    """Whether every number of the source type is in the range of the target type."""
     if target.base in _INTEGERS and source.base in _INTEGERS:
         return _INTEGERS[target.base] >= _INTEGERS[source.base]
     if target.base in _FLOATS:
         return source.base in _INTEGERS or source.base in {"real", target.base}
     if target.base != "numeric" or source.whole_digits is None or target.whole_digits is None:
         return target.base == "numeric" and not target.numbers
-    # a number that is rounded may get a digit more
+    # rounding may add a digit
     rounded = source.scale is None or (target.scale is not None and source.scale > target.scale)
     return target.whole_digits >= source.whole_digits + rounded
 
@@ -171,7 +168,7 @@ def _loses_digits(source: Type, target: Type) -> bool:
 
 
 def _too_large(source: Type, target: Type, column: str) -> str:
-    """The condition under which a number does not fit; NaN is larger than every other one."""
+    """Condition for numbers out of range; NaN compares greater than all others."""
     if target.base in _INTEGERS:
         bits = _INTEGERS[target.base]
         rounded = column if source.base in _INTEGERS else f"round({column}::numeric)"
@@ -225,7 +222,7 @@ def _json(source: Type, target: Type, column: str, after: str) -> Conversion | N
 
 
 def _rounds(target: Type) -> bool:
-    """Whether writing something as this type may cut digits off."""
+    """Whether a cast to this type may cut digits off."""
     return target.base in _FLOATS or (bool(target.numbers) and target.base not in _TEXTS)
 
 
@@ -248,11 +245,11 @@ _RULES: Final[tuple[Callable[[Type, Type, str, str], Conversion | None], ...]] =
 
 
 def _by_text(source: Type, before: str, column: str, after: str, *, can_validate: bool) -> Conversion:
-    """What two types have in common is how their values are written."""
+    """Fallback: convert by the text form of the values."""
     target = parse_type(after)
     written = f"({column} #>> '{{}}')" if source.base in _JSON else f"{column}::text"
     if target.base in _TEXTS:
-        # the string "1" and the number 1 are written alike
+        # the string "1" and the number 1 have the same text form
         reverse = None if source.base in _JSON or _rounds(source) else f"{column}::{before}"
         return _as_text(written, target, reverse=reverse)
     if source.base in _TEXTS:
@@ -262,6 +259,6 @@ def _by_text(source: Type, before: str, column: str, after: str, *, can_validate
 
 
 def _as_text(written: str, target: Type, *, reverse: str | None) -> Conversion:
-    """PostgreSQL refuses what is too long; a cast would cut it off without a word."""
+    """Without a cast: PostgreSQL rejects long values on assignment, a cast would truncate them silently."""
     fails_where = "" if target.length is None else f"char_length({written}) > {target.length}"
     return Conversion(value=written, may_fail=bool(fails_where), fails_where=fails_where, reverse=reverse)

@@ -1,7 +1,7 @@
-"""What the ways of changes stand on: the facts about a database, and questions to its rows. Pure.
+"""Planning context: facts about the database, names, and preflight queries of a plan. Pure.
 
-A plan's questions are asked before anything is done. So they speak of tables as they are now: a column that is to be
-renamed has its old name, one that is to get another type is converted, one that is to be added has its default.
+Preflight queries run before the first step. They therefore refer to the current tables: a renamed column has its old
+name, a retyped one is converted, an added one is replaced by its default.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from fbs_worker.schema.naming import derived_name
 
 
 class Phase(IntEnum):
-    """When a step runs. Neighbours that can share a transaction do; what deletes values comes last."""
+    """Phase of a step. Adjacent transactional steps share a transaction; steps that delete values come last."""
 
     RENAME = 0
     DROP_KEYS = 1
@@ -54,17 +54,17 @@ Phased = Iterator[tuple[Phase, Step]]
 
 
 def quoted(name: str) -> str:
-    """A name as SQL."""
+    """Quote an identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def quoted_list(names: Iterable[str]) -> str:
-    """Names as SQL, in brackets."""
+    """Quote identifiers, as a list in parentheses."""
     return f"({', '.join(map(quoted, names))})"
 
 
 def default_name(table: str, key: KeySchema) -> str:
-    """What a key is called: its own name, or one like PostgreSQL would give it."""
+    """Return a key's own name, or one in the style of PostgreSQL."""
     if key.name:
         return key.name
     if key.kind == CHECK:
@@ -78,21 +78,21 @@ def default_name(table: str, key: KeySchema) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanningContext:
-    """What the ways of changes stand on.
+    """Facts that planning depends on.
 
     Attributes:
-        wanted: what is wanted.
-        found: what the database has, columns called as they will be.
-        changes: what is to change.
-        reasons: why things change.
-        table_prefix: of the system tables.
-        renames: table and old name → new name, of columns.
-        filled: the tables that hold rows.
-        taken: names that tables and indexes have already.
-        definitions: oid → what would make a key again.
-        server_version: as libpq tells it.
-        possible_renames: table and column that goes → a column that comes and is like it.
-        in_the_way: views and so on of others that stand on what goes or gets another type: table, column, what it is.
+        desired: the desired schema.
+        actual: the inspected database, with columns by their new names.
+        changes: the changes.
+        reasons: readable reasons of changes.
+        table_prefix: prefix of the system tables.
+        renames: table and old column name → new name.
+        populated: tables that contain rows.
+        used_names: names of existing relations.
+        key_definitions: OID → SQL that recreates a key.
+        server_version: as reported by libpq.
+        possible_renames: table and dropped column → similar added column.
+        dependents: foreign objects that depend on dropped or retyped columns: table, column, description.
     """
 
     desired: Schema
@@ -109,7 +109,7 @@ class PlanningContext:
     dependents: Sequence[tuple[str, str, str]] = ()
 
     def online(self, table: str) -> bool:
-        """Whether a change to a table goes by steps that hold nobody up; PostgreSQL has none for partitioned tables."""
+        """Return whether a table is changed by online steps; PostgreSQL has none for partitioned tables."""
         actual_table = self.actual.tables.get(table)
         return actual_table is not None and table in self.populated and not actual_table.partitioned
 
@@ -128,7 +128,7 @@ class PlanningContext:
         check: str | None = None,
         cleanup: str | None = None,
     ) -> tuple[Phase, Step]:
-        """A step of a change, and when it runs; see `Step`. What overwrites somebody's change has that hazard, too."""
+        """Build a step of a change with its phase; arguments as for `Step`. Drift adds the hazard DRIFT."""
         step = Step(
             sql=statement,
             kind=kind,
@@ -146,11 +146,11 @@ class PlanningContext:
         return phase, step
 
     def conversion(self, change: Change, column: str | None = None) -> Conversion:
-        """How the values of a column get to its new type.
+        """Return the conversion of a type change.
 
         Args:
-            change: a RETYPE.
-            column: the column's name; left out for the new one.
+            change: a RETYPE change.
+            column: name of the column in the expression; None for its new name.
         """
         before, after = change.before, change.after
         assert before is not None and after is not None  # noqa: S101, PT018 -- what a RETYPE is
@@ -158,20 +158,20 @@ class PlanningContext:
         return conversion(before.type, after.type, name, server_version=self.server_version)
 
     def archive_name(self, table: str, column: str = "") -> str:
-        """The table of ours that keeps what is taken away."""
+        """Return the archive table's name for a dropped table or column."""
         whole = f"{table}__{column}" if column else table
         return str(derived_name(f"{self.table_prefix}retired_{whole}"))
 
     def free_name(self, table: str, key: KeySchema) -> str:
-        """A name for a key that nothing else has; an index that was cut off in the making gives its own away."""
+        """Return an unused name for a key; the name of an invalid index of the same key is reused."""
         usual = default_name(table, key)
         actual = self.actual.tables.get(table)
         others = [existing for existing in actual.keys if existing.oid not in self._dropped_oids] if actual else []
-        # an index that is to become this key keeps its name; one that is invalid is dropped before it is built anew
+        # the index prebuilt for this key keeps its name; an invalid one is dropped before the new build
         reusable = {existing.schema.name for existing in others if is_prebuilt_index(existing.schema, key, usual)}
         if self.online(table):
             invalid = [existing.schema for existing in others if existing.schema.kind == INDEX and not existing.valid]
-            reusable |= {shape.name for shape in invalid if shape.columns == key.columns}
+            reusable |= {index.name for index in invalid if index.columns == key.columns}
         names = {existing.schema.name for existing in others}
         if key.kind in {PRIMARY, UNIQUE, INDEX}:
             names |= self.used_names - self._freed_names
@@ -182,7 +182,7 @@ class PlanningContext:
         return name
 
     def key_is_built_online(self, table: str, columns: tuple[str, ...]) -> bool:
-        """Whether a unique key that a foreign key is to refer to is built beside the traffic first."""
+        """Return whether the unique key that a foreign key references is built online in an earlier phase."""
         return self.online(table) and any(
             change.key is not None and change.key.is_unique and change.key.columns == columns
             for change in self.changes
@@ -190,7 +190,7 @@ class PlanningContext:
         )
 
     def has_values(self, table: str, columns: Iterable[str]) -> bool:
-        """Whether rows may have values in all of these columns: not in one that comes without a default."""
+        """Return whether rows may have values in all of these columns; an added column without default is NULL."""
         empty = {
             change.column
             for change in self.changes
@@ -201,18 +201,16 @@ class PlanningContext:
         }
         return table in self.populated and empty.isdisjoint(columns)
 
-    # ----------------------------------------------------------------------------------- questions to the rows of now
-
     def count(self, table: str, condition: str) -> str:
-        """How many rows of a table fulfil a condition, which speaks of columns as they are now."""
+        """Return a query that counts the rows with a condition on the current columns."""
         return f"SELECT count(*) FROM {quoted(table)} WHERE {condition}"  # noqa: S608 -- the name is quoted
 
     def old_name(self, table: str, column: str) -> str:
-        """A column's name as it is now."""
+        """Return a column's current name."""
         return self._old_names.get((table, column), column)
 
     def count_duplicates(self, table: str, columns: Sequence[str]) -> str | None:
-        """How many rows have values that others have too; None where there can be none, or they cannot be known."""
+        """Return a query that counts rows with duplicate values; None if impossible or not computable beforehand."""
         values = self._values(table, columns)
         if values is None or not self.has_values(table, columns):
             return None
@@ -224,7 +222,7 @@ class PlanningContext:
         )
 
     def count_orphans(self, table: str, key: KeySchema) -> str | None:
-        """How many rows refer to none; None where there can be none, or they cannot be known."""
+        """Return a query that counts rows without a referenced row; None if impossible or not computable beforehand."""
         values = self._values(table, key.columns)
         if values is None or key.target is None or not self.has_values(table, key.columns):
             return None
@@ -240,7 +238,7 @@ class PlanningContext:
         return f"{counted} AND NOT EXISTS (SELECT FROM ({others}) o WHERE {same})"
 
     def count_violations(self, table: str, expression: str) -> str | None:
-        """How many rows a check refuses; None where it speaks of values that cannot be known."""
+        """Return a query that counts rows that violate a check; None if not computable beforehand."""
         mentioned = [column for column in self.desired[table].columns if column in expression]
         values = {column: self._value(table, column) for column in mentioned}
         if None in values.values():
@@ -263,7 +261,7 @@ class PlanningContext:
 
     @cached_property
     def _freed_names(self) -> frozenset[str]:
-        """Names of indexes that are dropped first."""
+        """Names of keys and indexes that are dropped in an earlier phase."""
         going = [change.actual for change in self.changes if change.kind is ChangeKind.DROP_KEY and change.actual]
         return frozenset(key.schema.name for key in going)
 
@@ -275,9 +273,9 @@ class PlanningContext:
         return f"SELECT {selected} FROM {quoted(table)}"  # noqa: S608 -- they are quoted
 
     def _value(self, table: str, column: str) -> str | None:
-        """What a column will hold, in terms of what is there now; None where that cannot be known.
+        """Return a column's future value as an expression on the current columns; None if not computable.
 
-        A value that has no new one counts as none here: it is counted where the column gets its type.
+        A value that is not convertible is NULL here: the type change has a check of its own.
         """
         for change in self.changes:
             if change.table != table or change.column != column or change.after is None:
@@ -301,6 +299,6 @@ class PlanningContext:
 
 
 def is_prebuilt_index(index: KeySchema, key: KeySchema, name: str) -> bool:
-    """Whether an index is one that was built to become a key, and did not yet."""
+    """Return whether an index was built for ADD CONSTRAINT … USING INDEX of a key."""
     plain = index.kind == INDEX and index.is_unique
     return plain and key.kind in {PRIMARY, UNIQUE} and index.columns == key.columns and index.name == name

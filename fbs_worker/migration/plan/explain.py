@@ -1,4 +1,4 @@
-"""Why tables change, in words for a person: which field of which model, which domain, which system tables. Pure."""
+"""Readable reasons of changes: the Odoo field, the domain, or the version of the system tables. Pure."""
 
 from __future__ import annotations
 
@@ -15,46 +15,56 @@ _OF_EVERY_TABLE = frozenset(("id", "created_at", "updated_at"))
 
 @dataclass(frozen=True, kw_only=True)
 class Reasons:
-    """Why tables change.
+    """Reasons of changes.
 
     Attributes:
-        definition: what the tables are to be.
-        mirrored: the models that were mirrored until now, each with its table.
+        definition: the desired tables.
+        mirrored: models mirrored until now → table.
     """
 
     definition: Definition
     mirrored: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, change: Change) -> str:
-        """Why a change is to be made."""
-        text = f"{self.subject(change.table, change.column or self._key_column(change))} {self._predicate(change)}"
-        return f"{text}; it was changed by hand" if change.drifted else text
+        """Return the reason of a change."""
+        subject = self.subject(change.table, change.column or self._key_column(change))
+        match change.kind:
+            case ChangeKind.CREATE_TABLE:
+                text = self._new_table(change.table)
+            case ChangeKind.ADD_COLUMN:
+                text = f"New {'field' if self._model(change.table)[0] else 'column'} {subject}"
+            case _:
+                text = f"{subject} {self._predicate(change)}"
+        return f"{text}; overwrites a manual change" if change.drifted else text
 
     def of_rename(self, table: str, old: str, new: str) -> str:
-        """Why a column is renamed."""
-        return f"{self.subject(table, new)} was {old}, as --rename says"
+        """Return the reason of a rename."""
+        return f"{self.subject(table, new)} was renamed from {old} (--rename)"
 
     def of_possible_rename(self, table: str, old: str, new: str) -> str:
-        """What is asked about a column that may have been renamed."""
-        return f"{table}.{old} goes and {table}.{new} comes: if it was renamed, say --rename {table}.{old}={new}"
+        """Return the question about a possible rename."""
+        return f"{table}.{old} is dropped and {table}.{new} added: for a rename add --rename {table}.{old}={new}"
 
     def of_nullable(self, table: str, column: str) -> str:
-        """Why a new column is not NOT NULL yet."""
+        """Return the note about a new required column that stays nullable."""
         return (
-            f"{table}.{column}: {self.subject(table, column)} is required, and nothing tells what the rows that are"
-            " there should have: it becomes NOT NULL with the next migration once they have values"
+            f"{table}.{column}: {self.subject(table, column)} is required, but existing rows have no value and there is"
+            " no default: the next migration sets NOT NULL once all rows have values"
         )
 
-    def of_dependent(self, table: str, column: str, kind: str) -> str:
-        """What stands on something that is to go or to get another type."""
-        return f"{table}{'.' if column else ''}{column}: {kind} stands on it; drop that first, or PostgreSQL refuses"
+    def of_dependent(self, table: str, column: str, dependent: str) -> str:
+        """Return the note about a dependent object of a table or column that is dropped or retyped."""
+        return (
+            f"{table}{'.' if column else ''}{column}: {dependent} depends on it; drop that first, or PostgreSQL rejects"
+            " the statement"
+        )
 
     def of_archived(self, table: str, column: str, archive: str) -> str:
-        """Where the values are of something that went before and comes back."""
-        return f"{table}{'.' if column else ''}{column}: the values that it had before are kept in {archive}"
+        """Return the note about archived values of a recreated table or column."""
+        return f"{table}{'.' if column else ''}{column}: the former values are archived in {archive}"
 
     def subject(self, table: str, column: str = "") -> str:
-        """Whose column or table it is, e.g. `sale.order.note of Odoo`."""
+        """Return a table's or column's origin, e.g. `sale.order.note of Odoo`."""
         model, field_of_link = self._model(table)
         if model:
             name = f"{model}.{field_of_link}" if field_of_link else model
@@ -67,13 +77,19 @@ class Reasons:
         return f"{whole} of the domain {self.definition.domain}"
 
     def _model(self, table: str) -> tuple[str, str]:
-        """The mirrored model of a table, and the field of a link table."""
+        """Return the mirrored model of a table, and the field of a link table; empty for others."""
         for model, name in (*self.definition.mirrored.items(), *self.mirrored.items()):
             if table == name:
                 return model, ""
             if table.startswith(f"{name}__"):
                 return model, table.removeprefix(f"{name}__")
         return "", ""
+
+    def _new_table(self, table: str) -> str:
+        model, field_of_link = self._model(table)
+        if model and not field_of_link:
+            return f"New mirrored model {model}"
+        return f"New {'link table for ' if model else 'table '}{self.subject(table)}"
 
     def _key_column(self, change: Change) -> str:
         key = change.key or (change.actual.schema if change.actual else None)
@@ -82,29 +98,29 @@ class Reasons:
     def _predicate(self, change: Change) -> str:
         after, gone = change.after, change.table not in self.definition.business.tables
         match change.kind:
-            case ChangeKind.CREATE_TABLE | ChangeKind.ADD_COLUMN:
-                return "is to be there"
             case ChangeKind.FILL_COLUMN:
-                return "has not got all of its values yet"
+                return "is not backfilled completely"
             case ChangeKind.RETYPE if after:
-                return f"is {after.type} now"
+                return f"has the type {after.type}"
             case ChangeKind.SET_NOT_NULL:
                 return "is required"
             case ChangeKind.DROP_NOT_NULL:
-                return "is not required any more"
+                return "is no longer required"
             case ChangeKind.DEFAULT if after:
-                return f"has the default {after.default}" if after.default else "has no default any more"
+                return f"has the default {after.default}" if after.default else "no longer has a default"
             case ChangeKind.ADD_KEY if change.key:
                 return f"has the {change.key.label()}"
             case ChangeKind.VALIDATE_KEY if change.key:
-                return f"has the {change.key.label()}, which is yet to be validated"
+                return f"has the {change.key.label()}, not validated yet"
             case ChangeKind.DROP_KEY if change.actual and not gone:
-                return f"has another than the {change.actual.schema.label()}, or none"
-        return "is not mirrored any more, or Odoo has it no more" if self._model(change.table)[0] else "is gone"
+                return f"requires a change of the {change.actual.schema.label()}"
+        if self._model(change.table)[0]:
+            return "is no longer mirrored, or no longer exists"
+        return "is no longer part of the definition"
 
 
 def _field(column: str) -> str:
-    """The field of a column: one whose name a column may not have gets `odoo_` before it."""
+    """Return the field of a column; fields with reserved column names are prefixed with `odoo_`."""
     name = column
     while name.startswith("odoo_") and name not in RESERVED_COLUMNS:
         name = name.removeprefix("odoo_")

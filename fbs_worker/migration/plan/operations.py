@@ -1,4 +1,26 @@
-"""From changes to the steps of a plan, in the order in which they run. Pure."""
+"""Turn changes into the steps of a plan, in execution order, each by its online variant where one exists. Pure.
+
+Columns:
+
+    new column                  constant default: one ALTER TABLE without a rewrite
+                                volatile default: nullable, then the default, then a backfill in batches
+                                NOT NULL without a default: nullable until all rows have values
+    NOT NULL                    CHECK (… IS NOT NULL) NOT VALID, VALIDATE, SET NOT NULL (which relies on the check and
+                                skips the scan since PostgreSQL 12), DROP CONSTRAINT
+    type change                 see `type_conversion`
+    dropped column              its values are archived first
+
+Keys, indexes and checks, on tables with rows:
+
+    index                       CREATE INDEX CONCURRENTLY; an invalid one of an interrupted run is dropped first
+    unique or primary key       a unique index as above, then ADD CONSTRAINT … USING INDEX
+    foreign key, check          NOT VALID, then VALIDATE
+
+On an empty table each is one plain statement.
+
+Sources: PostgreSQL's documentation of ALTER TABLE (notes) and section 13.3.1 (table-level locks); relfilenode and
+pg_locks of PostgreSQL 18.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +46,21 @@ from fbs_worker.migration.model.schema import (
 from fbs_worker.migration.plan.context import Phase, Phased, PlanningContext, is_prebuilt_index, quoted, quoted_list
 from fbs_worker.schema.columns import DIALECT
 
+BATCH: Final = 5_000
+"""Rows per UPDATE of a backfill."""
+
+_SERIALS: Final = {"smallint": "SMALLSERIAL", "bigint": "BIGSERIAL"}
+_KINDS = {"p": "primary_key", "u": "unique_key", "f": "foreign_key", "i": "index", "c": "check"}
+
 _KEYS: Final = frozenset((ChangeKind.ADD_KEY, ChangeKind.VALIDATE_KEY, ChangeKind.DROP_KEY))
 
 
 def plan_steps(context: PlanningContext, tables: Mapping[str, Table]) -> tuple[Step, ...]:
-    """The steps of all changes.
+    """Return the steps of all changes, in execution order.
 
     Args:
-        ground: the changes, and what their ways stand on.
-        tables: those that are wanted, for the DDL of those that are to be made.
+        context: the changes and the facts about the database.
+        tables: desired tables by name, for the DDL of new ones.
     """
     result = [*_rename_columns(context)]
     for change in context.changes:
@@ -41,10 +69,10 @@ def plan_steps(context: PlanningContext, tables: Mapping[str, Table]) -> tuple[S
         elif change.kind is ChangeKind.DROP_TABLE:
             result += _drop_table(change, context)
         elif change.kind in _KEYS:
-            result += key_steps(change, context)
+            result += _key_steps(change, context)
         else:
-            result += column_steps(change, context)
-    # foreign keys go before the keys that they refer to; what else is of one phase keeps its order
+            result += _column_steps(change, context)
+    # foreign keys are dropped before the keys that they reference; the sort is stable for all others of a phase
     result.sort(key=lambda one: (one[0], one[1].kind != "drop_foreign_key"))
     return tuple(step for _, step in result)
 
@@ -65,13 +93,13 @@ def _rename_columns(context: PlanningContext) -> Phased:
 
 
 def _create_table(change: Change, context: PlanningContext, table: Table) -> Phased:
-    """A new table and its indexes; its foreign keys are changes of their own, once all tables are there."""
+    """Create a table and its indexes; its foreign keys are separate changes, applied after all tables exist."""
     statement = str(CreateTable(table, include_foreign_key_constraints=[]).compile(dialect=DIALECT)).strip()
     undo = f"DROP TABLE {quoted(change.table)}"
     yield context.step(Phase.CREATE, change, "create_table", statement, undo=undo)
     for key in context.desired[change.table].keys:
         if key.kind == INDEX:
-            yield from key_steps(Change(kind=ChangeKind.ADD_KEY, table=change.table, key=key), context)
+            yield from _key_steps(Change(kind=ChangeKind.ADD_KEY, table=change.table, key=key), context)
 
 
 def _drop_table(change: Change, context: PlanningContext) -> Phased:
@@ -89,10 +117,10 @@ def _drop_table(change: Change, context: PlanningContext) -> Phased:
 
 
 def _recreate_statements(name: str, context: PlanningContext) -> str:
-    """What would make an empty table as it is."""
+    """Return the DDL that recreates an empty table in its current form."""
     table = context.actual.tables[name]
     definitions = context.key_definitions
-    columns = [f"{quoted(column)} {declared(actual)}" for column, actual in table.columns.items()]
+    columns = [f"{quoted(column)} {_declaration(actual)}" for column, actual in table.columns.items()]
     own = [key for key in table.keys if not key.backing and not _is_dropped_earlier(key, context)]
     constraints = [
         f"CONSTRAINT {quoted(key.schema.name)} {definitions[key.oid]}"
@@ -108,35 +136,28 @@ def _is_dropped_earlier(key: InspectedKey, context: PlanningContext) -> bool:
     return any(change.actual == key for change in context.changes if change.kind is ChangeKind.DROP_KEY)
 
 
-BATCH: Final = 5_000
-"""Rows that one statement of a backfill touches."""
-
-_SERIALS: Final = {"smallint": "SMALLSERIAL", "bigint": "BIGSERIAL"}
-
-
-def declared(column: ColumnSchema) -> str:
-    """A column's type, default and NOT NULL as SQL."""
+def _declaration(column: ColumnSchema) -> str:
+    """Type, default and NOT NULL as SQL."""
     if column.default == SERIAL:
         return f"{_SERIALS.get(column.type, 'SERIAL')} NOT NULL"
     default = f" DEFAULT {column.default}" if column.default is not None else ""
     return f"{column.type}{default}{' NOT NULL' if column.not_null else ''}"
 
 
-def default_action(column: ColumnSchema) -> str:
-    """What ALTER COLUMN is told to give a column its default."""
+def _default_action(column: ColumnSchema) -> str:
+    """The ALTER COLUMN action that sets or drops the default."""
     return "DROP DEFAULT" if column.default is None else f"SET DEFAULT {column.default}"
 
 
 def stays_nullable(change: Change, context: PlanningContext) -> bool:
-    """Whether a new column that is required has to do without, until its rows have values."""
+    """Return whether a new required column stays nullable, because existing rows have no value for it."""
     after = change.after
     if change.kind is not ChangeKind.ADD_COLUMN or after is None or change.table not in context.populated:
         return False
     return after.not_null and (after.default is None or after.default.strip().upper() == "NULL")
 
 
-def column_steps(change: Change, context: PlanningContext) -> Phased:
-    """The steps of a change to a column."""
+def _column_steps(change: Change, context: PlanningContext) -> Phased:
     match change.kind:
         case ChangeKind.ADD_COLUMN:
             yield from _add_column(change, context)
@@ -168,10 +189,10 @@ def _add_column(change: Change, context: PlanningContext) -> Phased:
     undo = f"ALTER TABLE {table} DROP COLUMN {column}"
     has_rows = change.table in context.populated
     apart = has_rows and after.default is not None and after.default != SERIAL and is_volatile(after.default)
-    statement = f"ALTER TABLE {table} ADD COLUMN {column} {declared(after)}"
+    statement = f"ALTER TABLE {table} ADD COLUMN {column} {_declaration(after)}"
     if apart:
         statement = (
-            f"ALTER TABLE {table} ADD COLUMN {column} {after.type}, ALTER COLUMN {column} {default_action(after)}"
+            f"ALTER TABLE {table} ADD COLUMN {column} {after.type}, ALTER COLUMN {column} {_default_action(after)}"
         )
     elif stays_nullable(change, context):
         statement = f"ALTER TABLE {table} ADD COLUMN {column} {after.type}"
@@ -191,14 +212,14 @@ def _add_column(change: Change, context: PlanningContext) -> Phased:
 
 
 def _backfill(change: Change, context: PlanningContext) -> Phased:
-    """Rows get their values in batches. Each takes rows that have none yet: where it was cut off does not matter."""
+    """Backfill NULLs with the default in batches: restartable at any point."""
     table, column, after = quoted(change.table), quoted(change.column), change.after
     if change.table in context.populated and after is not None and after.default is not None:
         actual = context.actual.tables[change.table]
         primary = next((key.schema.columns for key in actual.keys if key.schema.kind == PRIMARY), ())
         key = ", ".join(map(quoted, primary)) or "ctid"
         some = f"SELECT {key} FROM {table} WHERE {column} IS NULL LIMIT {BATCH}"  # noqa: S608 -- names are quoted
-        # of an array PostgreSQL expects few values, and looks them up
+        # for an array PostgreSQL estimates few values and chooses an index scan
         these = f"({key}) IN ({some})" if len(primary) > 1 else f"{key} = ANY(ARRAY({some}))"
         yield context.step(
             Phase.FILL,
@@ -243,11 +264,11 @@ def _retype(change: Change, context: PlanningContext) -> Phased:
 
 
 def _with_default(action: str, before: ColumnSchema, after: ColumnSchema, *, rewrites: bool) -> list[str]:
-    """A default of another type is taken off, and given anew."""
+    """Drop a default of the former type before the conversion, and set the new one afterwards."""
     if not rewrites or SERIAL in {before.default, after.default}:
         return [action]
     first = ["DROP DEFAULT"] if before.default is not None else []
-    return [*first, action, *([default_action(after)] if after.default is not None else [])]
+    return [*first, action, *([_default_action(after)] if after.default is not None else [])]
 
 
 def _undo_retype(
@@ -255,7 +276,7 @@ def _undo_retype(
 ) -> str | None:
     if reverse is None:
         return None
-    # PostgreSQL does by itself what needs no words
+    # an implicit cast needs no USING
     action = f"TYPE {before.type}" if reverse == quoted(change.column) else f"TYPE {before.type} USING {reverse}"
     return _alter(change, *_with_default(action, after, before, rewrites=rewrites))
 
@@ -286,7 +307,7 @@ def _set_not_null(change: Change, context: PlanningContext) -> Phased:
             check=None if being_filled else context.count(change.table, f"{old} IS NULL"),
         )
     yield context.step(Phase.FINISH_COLUMNS, change, "set_not_null", _alter(change, "SET NOT NULL"), undo=undo)
-    # on its own: in one statement with SET NOT NULL, PostgreSQL would look at all rows
+    # separate statement: combined with SET NOT NULL, PostgreSQL scans all rows
     sql = f"ALTER TABLE {table} DROP CONSTRAINT {quoted(name)}"
     yield context.step(Phase.FINISH_COLUMNS, change, "drop_not_null_check", sql)
 
@@ -299,9 +320,9 @@ def _set_default(change: Change, context: PlanningContext) -> Phased:
         and context.conversion(other).rewrites
         for other in context.changes
     )
-    if before is None or after is None or retyped:  # a new type takes its default along
+    if before is None or after is None or retyped:  # the type change sets the default
         return
-    actions, undo = [default_action(after)], _alter(change, default_action(before))
+    actions, undo = [_default_action(after)], _alter(change, _default_action(before))
     if before.default is not None and before.default.startswith("GENERATED"):
         first = "DROP IDENTITY" if before.default.endswith("IDENTITY") else "DROP EXPRESSION"
         actions, undo = [first, *(actions if after.default is not None else [])], ""
@@ -322,7 +343,7 @@ def _drop_column(change: Change, context: PlanningContext) -> Phased:
         f"ALTER TABLE {table} DROP COLUMN {column}",
         hazards=hazards | ({Hazard.POSSIBLE_RENAME} if has_rows and new else set()),
         archive=_archive_target(change, context) if has_rows else None,
-        undo=None if has_rows or before is None else f"ALTER TABLE {table} ADD COLUMN {column} {declared(before)}",
+        undo=None if has_rows or before is None else f"ALTER TABLE {table} ADD COLUMN {column} {_declaration(before)}",
     )
 
 
@@ -331,11 +352,7 @@ def _archive_target(change: Change, context: PlanningContext) -> ArchiveTarget:
     return ArchiveTarget(table=change.table, column=change.column, archive_table=archive_table)
 
 
-_KINDS = {"p": "primary_key", "u": "unique_key", "f": "foreign_key", "i": "index", "c": "check"}
-
-
-def key_steps(change: Change, context: PlanningContext) -> Phased:
-    """The steps of a change to a key."""
+def _key_steps(change: Change, context: PlanningContext) -> Phased:
     key = change.key
     match change.kind:
         case ChangeKind.DROP_KEY:
@@ -351,13 +368,12 @@ def key_steps(change: Change, context: PlanningContext) -> Phased:
 
 
 def _create_index(change: Change, context: PlanningContext, key: KeySchema, name: str) -> Phased:
-    """An index; a unique one may be refused by the rows."""
     table, undo = quoted(change.table), f"DROP INDEX {quoted(name)}"
     tail = key.detail.removeprefix("UNIQUE ") or quoted_list(key.columns)
     what, on = "UNIQUE INDEX" if key.is_unique else "INDEX", f"{quoted(name)} ON {table} {tail}"
     has_rows = change.table in context.populated
-    of_all_rows = tail == quoted_list(key.columns)  # else it is about some of them, or about expressions
-    countable = has_rows and key.is_unique and of_all_rows
+    whole_columns = tail == quoted_list(key.columns)  # neither partial nor on expressions
+    countable = has_rows and key.is_unique and whole_columns
     check = context.count_duplicates(change.table, key.columns) if countable else None
     fails = _might_fail(change, context, key) if key.is_unique else set()
     if not context.online(change.table):
@@ -366,7 +382,7 @@ def _create_index(change: Change, context: PlanningContext, key: KeySchema, name
             change,
             "create_index",
             f"CREATE {what} {on}",
-            lock=Lock.SHARE_ROW_EXCLUSIVE,  # SHARE would do; whoever writes is kept out by either
+            lock=Lock.SHARE_ROW_EXCLUSIVE,  # SHARE suffices; both block writers
             hazards=fails | _build_hazards(has_rows=has_rows),
             check=check,
             undo=undo,
@@ -387,7 +403,7 @@ def _create_index(change: Change, context: PlanningContext, key: KeySchema, name
 
 
 def _build_hazards(*, has_rows: bool) -> set[Hazard]:
-    """A partitioned table's index cannot be built beside the traffic."""
+    """Hazards of an index build on a partitioned table: CONCURRENTLY is not supported."""
     return {Hazard.INDEX_BUILD, Hazard.LONG_LOCK} if has_rows else set()
 
 
@@ -421,7 +437,7 @@ def _add_unique_key(change: Change, context: PlanningContext, key: KeySchema) ->
     if not built:
         index = KeySchema(kind=INDEX, columns=key.columns, detail=f"UNIQUE {quoted_list(key.columns)}")
         yield from _create_index(change, context, index, name)
-    # a primary key's columns are NOT NULL before, or all rows would be looked at
+    # after SET NOT NULL of its columns, or PostgreSQL scans all rows
     phase = Phase.ADD_PRIMARY_KEYS if primary else Phase.ATTACH
     yield context.step(phase, change, f"add_{_KINDS[key.kind]}", f"{add} USING INDEX {quoted(name)}", undo=undo)
 

@@ -1,4 +1,4 @@
-"""Plan a migration: look at the database once, compare three sides, find the safe way of each change. Reads only."""
+"""Plan a migration: inspect the database, compare three schemas, choose safe steps for each change. Read-only."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ _BLOCKED_BY_DEPENDENTS: Final = frozenset((ChangeKind.RETYPE, ChangeKind.DROP_CO
 
 
 def applied_schema(definition: Definition, tables: Collection[str] | None = None) -> dict[str, Any]:
-    """What FBS makes, JSON-ready: for the `shape` of a solution's own row.
+    """Return the schema of created tables as JSON for `shape` of the solution's manifest.
 
     Args:
         definition: the tables.
-        tables: which of the business tables were made; None for all of them.
+        tables: names of the created business tables; None for all of them.
     """
     created = (table for table in definition.tables if tables is None or table.name in tables)
     return to_json(schema_of(created))
@@ -64,23 +64,23 @@ def make_plan(
     restore: bool = False,
     mirrored: Mapping[str, str] | None = None,
 ) -> Plan:
-    """What would make a solution's tables match their definition; reads only, a few queries for all tables at once.
+    """Plan the changes that make a solution's tables match their definition. Read-only; few queries for all tables.
 
     Args:
-        connection: in whose transaction it is read.
-        solution: its name.
-        definition: what the tables are to be.
-        made: what FBS made, `shape` of the solution's own row; None or without a table where nothing was recorded: then
-            what is there and wanted counts as made, as it is there.
-        owned: the business tables that are recorded as the solution's own.
-        renames: columns that were renamed, each `table.old=new`.
-        restore: what was changed by hand is to be as it was made, too; without it, it is told and stays.
-        mirrored: the models that were mirrored until now, each with its table: for the reasons.
+        connection: connection whose transaction reads.
+        solution: the solution's name.
+        definition: the desired tables.
+        last_applied: last applied schema, `shape` of the manifest; for tables without a record their desired objects
+            are assumed as applied in their current form.
+        owned: business tables recorded as the solution's.
+        renames: renamed columns, each `table.old=new`.
+        restore: revert drift; otherwise drift is reported and left alone.
+        mirrored: models mirrored until now → table, for the reasons.
 
     Raises:
-        UsageError: one of the renames cannot be.
-        DatabaseError: the record of what was made is damaged; or as its name says.
-        DatabaseUnreachable: as its name says.
+        UsageError: a rename has a wrong form, or contradicts the tables or another rename.
+        DatabaseError: the manifest's `shape` is damaged, or PostgreSQL rejected a statement.
+        DatabaseUnreachable: the connection was lost.
     """
     tables = {str(table.name): table for table in (*definition.system, *definition.tables)}
     system = frozenset(str(table.name) for table in definition.system)
@@ -116,7 +116,7 @@ def make_plan(
 def _recognise_own(
     own_tables: Collection[str], system: Collection[str], desired: Schema, actual: InspectedSchema
 ) -> frozenset[str]:
-    """The tables that are ours: a system table has, for the greater part, the columns of this version or another."""
+    """Return FBS's own tables: a system table is recognised by at least half of its columns."""
     foreign = set()
     for name in system:
         existing = actual.tables.get(name)
@@ -130,7 +130,7 @@ def _recognise_own(
 def _add_facts(
     connection: Connection, context: PlanningContext, difference: Difference, own_tables: Collection[str]
 ) -> PlanningContext:
-    """The facts that the ways of changes stand on; asked only about what changes."""
+    """Query the facts about changed tables."""
     touched = {change.table for change in difference.changes} | {table for table, _ in context.renames}
     touched |= {change.key.target[0] for change in difference.changes if change.key and change.key.target}
     populated = populated_tables(connection, touched & context.actual.tables.keys())
@@ -179,7 +179,7 @@ def _build_plan(
 
 
 def _archived_values(context: PlanningContext) -> Iterator[str]:
-    """Of what comes back: where the values are that it had."""
+    """Notes about archived values of recreated tables and columns."""
     for change in context.changes:
         if change.kind in {ChangeKind.CREATE_TABLE, ChangeKind.ADD_COLUMN}:
             name = context.archive_name(change.table, change.column)
@@ -188,12 +188,12 @@ def _archived_values(context: PlanningContext) -> Iterator[str]:
 
 
 def _schema_after(name: str, desired: TableSchema, nullable: Sequence[Change], difference: Difference) -> TableSchema:
-    """What FBS will have made of a table: not all that is wanted can be made yet."""
+    """The schema applied by the plan: without columns' NOT NULL and foreign keys that are not possible yet."""
     nullable_columns = {change.column for change in nullable if change.table == name}
     return TableSchema(
         columns={
-            column: replace(column_, not_null=False) if column in nullable_columns else column_
-            for column, column_ in desired.columns.items()
+            column: replace(declared, not_null=False) if column in nullable_columns else declared
+            for column, declared in desired.columns.items()
         },
         keys=tuple(key for key in desired.keys if not _refers_to(key, difference.blocked)),
     )
@@ -204,18 +204,18 @@ def _refers_to(key: KeySchema, tables: Collection[str]) -> bool:
 
 
 def _drift(difference: Difference, system: Collection[str]) -> Iterator[str]:
-    for table, kind in sorted(difference.blocked.items()):
-        yield f"{table}: {kind} that FBS did not make is in the way; nothing is done about it"
+    for table, conflict in sorted(difference.blocked.items()):
+        yield f"{table}: name conflict with {conflict} that FBS did not create; the table is skipped"
     for change in difference.drift:
-        why = "other solutions may use it" if change.table in system else "it was changed by hand"
-        yield f"{change.describe()}; {why}, and it stays so"
+        why = "possibly used by other solutions" if change.table in system else "changed by hand"
+        yield f"{change.describe()}; {why}, left as it is"
     for change in difference.changes:
         if change.drifted:
-            yield f"{change.describe()}; it was changed by hand, and the plan overwrites that"
+            yield f"{change.describe()}; changed by hand, overwritten by the plan"
 
 
 def _describe_changes(difference: Difference, context: PlanningContext) -> Iterator[str]:
-    """The changes, one line each; what only serves another one is left out."""
+    """Describe the changes, one line each; implied ones are omitted."""
     new = {change.table for change in difference.changes if change.kind is ChangeKind.CREATE_TABLE}
     for change in difference.changes:
         desired = context.desired.get(change.table)
@@ -228,7 +228,7 @@ def _describe_changes(difference: Difference, context: PlanningContext) -> Itera
 
 
 def _dropped_keys(difference: Difference, actual: InspectedSchema) -> Iterator[InspectedKey]:
-    """Keys that are dropped, those of tables that go included."""
+    """Dropped keys, including those of dropped tables."""
     for change in difference.changes:
         if change.actual is not None and change.kind is ChangeKind.DROP_KEY:
             yield change.actual
