@@ -1,7 +1,7 @@
 """The Celery application.
 
-`app` is what `celery -A fbs_worker.app worker|beat|inspect|…` finds. Importing this module reads no environment: `app`
-reads the settings when its configuration is first needed.
+`app` is the instance for `celery -A fbs_worker.app worker|beat|inspect|…`. Importing this module does not read the
+environment: `app` reads the settings on first use of its configuration.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from fbs_worker.jobs.outbox import Outbox
 from fbs_worker.jobs.store import JobStore
 
 _STEPS: Final = (
-    "fbs_worker.jobs.worker.registry_step:WorkerRegistryStep",
-    "fbs_worker.jobs.worker.kombu_reconnect:ReconnectStep",
-    "fbs_worker.jobs.worker.reaper:ReaperStep",
+    "fbs_worker.jobs.worker.steps:WorkerRegistryStep",
+    "fbs_worker.jobs.worker.steps:ReconnectStep",
+    "fbs_worker.jobs.worker.steps:ReaperStep",
 )
-"""What a worker of ours does besides running tasks."""
+"""Consumer steps of the application's workers."""
 
 
 class FBSCelery(Celery):  # type: ignore[misc]  # Celery has no types
-    """A Celery application with its settings and the store of its jobs.
+    """A Celery application with settings and a job store.
 
     Args:
-        settings: what it works with; the process's own, read when first needed, if None.
-        results: keep the results of tasks for `AsyncResult`; who only enqueues jobs reads their records instead.
-        in_process: apply tasks in this process and tell their progress there: no Redis, no record.
+        settings: the settings; those of the process, read on first use, if None.
+        results: configure the result backend for `AsyncResult`; not needed to enqueue jobs and read their records.
+        in_process: apply tasks in this process and report to this progress, without Redis and records.
     """
 
     log_cls = "fbs_worker.jobs.worker.logging:WorkerLogging"
@@ -53,7 +53,7 @@ class FBSCelery(Celery):  # type: ignore[misc]  # Celery has no types
         self, settings: Settings | None = None, *, results: bool = True, in_process: Progress | None = None
     ) -> None:
         super().__init__("fbs_worker", set_as_current=False)
-        self._given_settings = settings
+        self._settings = settings
         self._results = results
         self.in_process = in_process
         self.add_defaults(self._defaults)
@@ -61,53 +61,58 @@ class FBSCelery(Celery):  # type: ignore[misc]  # Celery has no types
 
     @property
     def settings(self) -> Settings:
-        """What it works with."""
-        return self._given_settings or get_settings()
+        """The settings."""
+        return self._settings or get_settings()
 
     @property
     def max_countdown(self) -> float:
-        """Seconds that a message may wait in a worker's hands: well before Redis hands it on as forgotten."""
+        """Maximum countdown of a message in seconds, well below the visibility timeout of Redis."""
         return self.settings.fbs_visibility_timeout / 2
 
     @cached_property
     def jobs(self) -> JobStore:
-        """The records of its jobs."""
+        """The job store."""
         return JobStore(self.settings.fbs_redis_url, ttl=self.settings.fbs_job_ttl)
 
     def send_task(self, name: str, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """Send a task as Celery does, with passwords redacted in `kwargsrepr`.
+
+        Raises:
+            UsageError: the countdown or ETA exceeds `max_countdown`.
+        """
         eta = options.get("eta")
         wait = _seconds_until(eta) if eta else options.get("countdown") or 0
         if wait > self.max_countdown:
             raise UsageError(
-                f"A message may wait for {self.max_countdown:.0f} seconds at most: Redis would hand it on as lost.",
-                hint="`fbs schedule` is there for what is to run later.",
+                f"countdown/eta may be at most {self.max_countdown:.0f} s (half of FBS_VISIBILITY_TIMEOUT): "
+                "Redis would redeliver the message.",
+                hint="Use `fbs schedule` to run a job later.",
             )
-        # What a message says of its arguments is what events, Flower and error logs show of them.
+        # events, Flower and error logs show argsrepr and kwargsrepr
         options.setdefault("argsrepr", "()")
         options.setdefault("kwargsrepr", repr(redacted_kwargs(kwargs or {})))
         return super().send_task(name, args, kwargs, **options)
 
     def enqueue(self, name: str, kwargs: Mapping[str, Any], *, solution: str = "", domain: str = "") -> str:
-        """Enqueue a job, unless the same one waits or runs already.
+        """Enqueue a job, unless an unfinished job has the same task and arguments.
 
-        Where the broker is the Redis of the records, record and message are made together, in one step: there is
-        never one without the other.
+        If the broker is the Redis of the job store, record and message are created atomically.
 
         Args:
             name: the task's name.
             kwargs: its keyword arguments, JSON-ready, without a plain password.
-            solution: the solution that it is for, if any.
-            domain: the domain that it is for, if any.
+            solution: the solution that the job is for, if any.
+            domain: the domain that the job is for, if any.
 
         Returns:
-            The id of the job that does it: a new one, or the same one.
+            The id of the new job, or of the existing one.
 
         Raises:
-            QueueUnreachable: Redis or the broker does not answer; nothing is enqueued then.
+            QueueUnreachable: Redis or the broker does not answer; nothing was enqueued.
         """
         job_id = str(uuid.uuid4())
-        together = self.broker.is_job_store
-        stands_for_it = self.jobs.create(
+        atomic = self.broker.is_job_store
+        active_id = self.jobs.create(
             job_id,
             action=name.removeprefix("fbs."),
             solution=solution,
@@ -116,25 +121,25 @@ class FBSCelery(Celery):  # type: ignore[misc]  # Celery has no types
             deduplication_key=deduplication_key(
                 name, kwargs, secret_keys=self.settings.fbs_secret_keys.get_secret_value()
             ),
-            commands=self._outbox.write(name, kwargs, job_id=job_id) if together else (),
+            commands=self._outbox.commands(name, kwargs, job_id=job_id) if atomic else (),
         )
-        if stands_for_it == job_id and not together:
+        if active_id == job_id and not atomic:
             self._send(name, kwargs, job_id)
-        return stands_for_it
+        return active_id
 
     def _send(self, name: str, kwargs: Mapping[str, Any], job_id: str) -> None:
         try:
             with self.broker.errors_translated():
                 self.send_task(name, kwargs=dict(kwargs), task_id=job_id)
         except BaseException:
-            with suppress(QueueUnreachable):  # then the first error says it
+            with suppress(QueueUnreachable):  # raise the first error
                 self.jobs.remove(job_id)
             raise
         self.jobs.mark_sent(job_id)
 
     @cached_property
     def broker(self) -> Broker:
-        """Where its messages go."""
+        """The message broker."""
         return Broker.from_settings(self.settings)
 
     @cached_property
@@ -145,54 +150,57 @@ class FBSCelery(Celery):  # type: ignore[misc]  # Celery has no types
         if self.in_process is not None:
             return in_process_configuration()
         try:
-            told = configuration(self.settings)
+            config = configuration(self.settings)
         except FBSError as exc:
-            if self._given_settings is None and runs_celery_command():
-                _end_plainly(exc)  # a command of Celery's own asked; it would show a trace
+            if self._settings is None and runs_celery_command():
+                _exit_with(exc)  # a Celery command would print a traceback
             raise
-        return told if self._results else {**told, "result_backend": None}
+        return config if self._results else {**config, "result_backend": None}
 
 
 def make_app(settings: Settings, *, results: bool = True, in_process: Progress | None = None) -> FBSCelery:
-    """An application with these settings.
+    """Create an application.
 
     Args:
-        settings: what it works with.
-        results: see `FBSCelery`.
-        in_process: see `FBSCelery`.
+        settings: the settings.
+        results: configure the result backend.
+        in_process: apply tasks in this process and report to this progress.
     """
     return FBSCelery(settings, results=results, in_process=in_process)
 
 
 def redacted_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """A task's arguments as people may see them: without what was not given, and without any password.
+    """Return a task's arguments for display, without None values and with passwords redacted.
 
     Args:
         kwargs: the arguments.
     """
-    told = {key: value for key, value in kwargs.items() if value is not None}
-    database = told.get("database_config")
+    shown = {key: value for key, value in kwargs.items() if value is not None}
+    database = shown.get("database_config")
     if isinstance(database, Mapping):
-        told["database_config"] = {key: "***" if key == "password" else value for key, value in database.items()}
+        shown["database_config"] = {key: "***" if key == "password" else value for key, value in database.items()}
     elif database is not None:
-        told["database_config"] = "***"
-    config = told.get("config")
+        shown["database_config"] = "***"
+    config = shown.get("config")
     if config is not None:
-        told["config"] = redacted_kwargs(config) if isinstance(config, Mapping) else "***"
-    return told
+        shown["config"] = redacted_kwargs(config) if isinstance(config, Mapping) else "***"
+    return shown
 
 
 def _seconds_until(eta: datetime | str) -> float:
-    moment = datetime.fromisoformat(eta) if isinstance(eta, str) else eta
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - time.time()
+    timestamp = datetime.fromisoformat(eta) if isinstance(eta, str) else eta
+    return (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)).timestamp() - time.time()
 
 
 def check(app: FBSCelery) -> None:
-    """See that an application's settings are good and that its Redis and its broker answer.
+    """Check an application's settings and that its Redis and its broker answer.
+
+    Args:
+        app: the application.
 
     Raises:
         SettingsError: a setting is missing or not valid.
-        QueueUnreachable: one of them does not answer.
+        QueueUnreachable: Redis or the broker does not answer.
     """
     configuration(app.settings)
     app.jobs.ping()
@@ -202,24 +210,24 @@ def check(app: FBSCelery) -> None:
             connection.ensure_connection(max_retries=1, interval_start=0.2, reraise_as_library_errors=True)
 
 
-def _end_plainly(error: FBSError) -> NoReturn:
-    """End the process with what is wrong and what to do, a line each."""
+def _exit_with(error: FBSError) -> NoReturn:
+    """Print message and hint, and exit."""
     sys.stderr.write(f"{error.message}\n{error.hint}\n")
     raise SystemExit(error.exit_code) from error
 
 
 @signals.celeryd_init.connect(weak=False)  # type: ignore[untyped-decorator]
 def _check_before_start(*, instance: Any, **_signal: Any) -> None:
-    """A worker that `celery -A fbs_worker.app worker` starts says at once what is wrong, as `fbs worker` does."""
+    """Check before `celery -A fbs_worker.app worker` starts, as `fbs worker` does."""
     if isinstance(instance.app, FBSCelery):
-        # Containers run as root; Celery's warning is about pickle, which is not accepted here.
+        # containers run as root; the warning is about pickle, which is not accepted here
         warnings.filterwarnings("ignore", message="You're running the worker with superuser", category=SecurityWarning)
         try:
             check(instance.app)
             if instance.app.settings.fbs_log_format == "json":
                 omit_banner(instance)
         except FBSError as exc:
-            _end_plainly(exc)
+            _exit_with(exc)
 
 
 app = FBSCelery()

@@ -1,4 +1,4 @@
-"""How a job's message is written without being sent, so that Redis can take it together with the job's record."""
+"""Outbox: build a job's message without sending it, so that Redis stores it atomically with the job's record."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Command = tuple[str, str, str]
 
 
 class Outbox(threading.local):
-    """Writes the messages of an application whose broker is the Redis of the jobs' records; each thread has its own.
+    """Builds the messages of an application whose broker is the Redis of the job store; each thread has its own.
 
     Args:
         app: the application.
-        database: the number of the Redis database that is its broker.
+        database: the number of the broker's Redis database.
     """
 
     def __init__(self, app: Celery, *, database: int) -> None:
         self._app = app
         self._capture = MessageCapture(database=database)
 
-    def write(self, name: str, kwargs: Mapping[str, Any], *, job_id: str) -> list[Command]:
-        """The commands for Redis that send a task: name, key, content.
+    def commands(self, name: str, kwargs: Mapping[str, Any], *, job_id: str) -> list[Command]:
+        """Return the Redis commands (name, key, content) that send a task.
 
         Args:
             name: the task's name.

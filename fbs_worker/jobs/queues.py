@@ -1,4 +1,4 @@
-"""What waits in the broker's queues, whichever broker it is: Redis, a Redis behind Sentinel, or RabbitMQ."""
+"""Queue lengths and messages of the broker: Redis, Redis behind Sentinel, or RabbitMQ."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _NEWEST: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
-    """What waits in a queue.
+    """The messages that wait in a queue.
 
     Attributes:
-        waiting: how many messages.
-        next_id: the task's id of the one that is taken next; None where the queue is empty or the broker does not tell.
+        waiting: the number of messages.
+        next_id: the task id of the next message; None if the queue is empty or the broker is RabbitMQ.
     """
 
     waiting: int
@@ -32,10 +32,13 @@ class Backlog:
 
 
 class Queues:
-    """The queues of an application's broker, over a connection of its own.
+    """The queues of an application's broker, with a connection of its own.
 
     Args:
-        app: the application. Every method raises QueueUnreachable when the broker does not answer.
+        app: the application.
+
+    Raises:
+        QueueUnreachable: raised by every method when the broker does not answer.
     """
 
     def __init__(self, app: FBSCelery) -> None:
@@ -50,23 +53,23 @@ class Queues:
         self.close()
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         self._connection.release()
 
     def connect(self) -> None:
-        """See that the broker answers."""
+        """Check that the broker answers."""
         with self._errors_translated():
             self._connection.ensure_connection(max_retries=1, interval_start=0, timeout=self._seconds)
 
     def backlog(self, name: str) -> Backlog:
-        """What waits in a queue.
+        """Return the messages that wait in a queue.
 
         Args:
             name: the queue's name.
         """
         with self._errors_translated(), self._connection.channel() as channel:
             try:
-                # of a queue that is not there RabbitMQ says so, and Redis of an empty one
+                # RabbitMQ raises 404 for a missing queue, kombu's Redis transport for an empty one
                 waiting = channel.queue_declare(name, passive=True).message_count
             except self._connection.channel_errors as exc:
                 if str(getattr(exc, "reply_code", "")) != _NOT_FOUND:
@@ -77,9 +80,9 @@ class Queues:
             return Backlog(waiting=waiting, next_id=_task_id(next_message(channel, name)))
 
     def withdraw(self, name: str, task_id: str) -> None:
-        """Take a message back that nobody has fetched yet, if it is among the newest 1,000.
+        """Remove an undelivered message, if it is among the newest 1,000 of the queue.
 
-        RabbitMQ knows no such thing: there the message's own expiration ends it.
+        RabbitMQ cannot remove a message: there it stays until its expiration.
 
         Args:
             name: the queue's name.
@@ -94,14 +97,14 @@ class Queues:
         with self._broker.errors_translated():
             try:
                 yield
-            # a channel's own, which kombu leaves as they are
+            # kombu does not wrap the errors of a channel
             except (*self._connection.connection_errors, *self._connection.channel_errors) as exc:
                 raise OperationalError(str(exc)) from exc
 
 
 def _task_id(message: Any) -> str | None:
     try:
-        found = orjson.loads(message)["headers"]["id"]
-    except (TypeError, KeyError, orjson.JSONDecodeError):  # none there, or not Celery's
+        task_id = orjson.loads(message)["headers"]["id"]
+    except (TypeError, KeyError, orjson.JSONDecodeError):  # no message, or not Celery's
         return None
-    return found if isinstance(found, str) else None
+    return task_id if isinstance(task_id, str) else None

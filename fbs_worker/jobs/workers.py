@@ -38,10 +38,10 @@ redis.call('EXPIRE', KEYS[1], ARGV[3])
 
 
 def worker_name(name: str) -> str:
-    """The name of a worker on this host, `NAME@host`.
+    """Return the name of a worker on this host, `NAME@host`.
 
     Args:
-        name: `NAME`, or `NAME@host`, which stays as it is.
+        name: `NAME`; a `NAME@host` is returned unchanged.
     """
     return name if "@" in name else f"{name}@{socket.gethostname()}"
 

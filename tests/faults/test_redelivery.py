@@ -110,7 +110,7 @@ def test_a_worker_that_was_only_frozen_leaves_the_job_to_who_took_it_over(
     until(lambda: job.status().attempts == 2)
     frozen.signal(signal.SIGCONT)
     # the frozen one learns of it, and its acknowledgement does not take the message from the other
-    until(lambda: "Another worker has taken up the job" in (tmp_path / "worker0.log").read_text())
+    until(lambda: "Another worker has claimed the job" in (tmp_path / "worker0.log").read_text())
     other.kill()
     until(lambda: job.status().attempts == 3)
     (tmp_path / "gate").touch()

@@ -68,6 +68,7 @@ def running(redis_server: EmbeddedRedis, run_folder: Path) -> Iterator[tuple[Set
         settings = Settings(fbs_redis_url=url)
         with job_worker(settings, log=run_folder / "health-worker.log") as worker:
             until(lambda: heartbeat_of(settings, name_of(worker)))
+            until(lambda: "_kombu.binding.celery.pidbox" in keys(settings))  # the last step of the start
             yield settings, worker
 
 

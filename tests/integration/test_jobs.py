@@ -13,7 +13,8 @@ import redis
 
 from fbs_worker.core.errors import JobCancelled, JobNotFound, OdooTimeout
 from fbs_worker.jobs.store import MAX_LOSSES, JobState, JobStore, LeaseStatus
-from fbs_worker.jobs.worker.heartbeat import Heartbeat, JobProgress, StaleAttempt
+from fbs_worker.jobs.worker.heartbeat import Heartbeat
+from fbs_worker.jobs.worker.progress import JobProgress, StaleAttempt
 
 ERROR = OdooTimeout("Odoo took too long.", hint="Wait.").to_dict()
 

@@ -173,7 +173,7 @@ def test_a_queued_job_that_was_cancelled_never_starts(client: Client, plain_cele
 
 
 def test_a_job_over_its_time_limit_has_failed(client: Client) -> None:
-    with pytest.raises(JobFailed, match="longer than 1 seconds"):
+    with pytest.raises(JobFailed, match="time limit of 1 seconds"):
         send(client, "test.slow").wait(PATIENCE)
 
 
@@ -189,7 +189,7 @@ def test_waiting_for_a_server_that_rests_is_no_failed_attempt(client: Client, tm
     job = send(client, "test.resting", runs=str(tmp_path / "runs"), times=times)
     words = {event.message for event in job.follow() if event.state is JobState.RETRYING}
     assert job.wait(1) == {"runs": times + 1}
-    assert all(each.startswith("waiting for Odoo, again in ") for each in words)
+    assert all(each.startswith("waiting for Odoo, retry in ") for each in words)
 
 
 @pytest.mark.parametrize("running", [True, False])

@@ -101,7 +101,7 @@ def test_a_report_has_the_health_of_its_worst_check() -> None:
 
 @pytest.mark.parametrize("name", ["", "two words", "a@b", "-x", "x" * 65, "a/b", "%h"])
 def test_invalid_worker_names(name: str) -> None:
-    with pytest.raises(UsageError, match="cannot be a worker's name"):
+    with pytest.raises(UsageError, match="is not a valid worker name"):
         run_worker(Settings(), name=name)
 
 

@@ -106,9 +106,9 @@ def test_which_event_is_the_last(state: JobState) -> None:
 
 
 def test_pauses_grow_are_spread_and_have_an_end() -> None:
-    assert [retry_delay(attempt, chance=1) for attempt in (1, 2, 3, 4)] == [1, 2, 4, 8]
-    assert retry_delay(3, chance=0) == 2
-    assert retry_delay(10_000, chance=1) == 120
+    assert [retry_delay(attempt, jitter=1) for attempt in (1, 2, 3, 4)] == [1, 2, 4, 8]
+    assert retry_delay(3, jitter=0) == 2
+    assert retry_delay(10_000, jitter=1) == 120
 
 
 def test_an_unforeseen_error_tells_its_place_and_not_its_words() -> None:
@@ -192,7 +192,7 @@ def test_the_time_limit_lies_below_the_visibility_timeout(limit: int, visibility
         assert told["task_soft_time_limit"] < told["task_time_limit"]
         assert told["task_time_limit"] < told["broker_transport_options"]["visibility_timeout"]
     else:
-        with pytest.raises(SettingsError, match=f"after {visibility}"):
+        with pytest.raises(SettingsError, match=rf"not below FBS_VISIBILITY_TIMEOUT \({visibility} s\)"):
             configuration(given)
 
 

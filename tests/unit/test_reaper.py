@@ -34,8 +34,8 @@ NOW = 1_767_225_600.0
 def test_a_message_is_given_back_when_nobody_works_on_its_job(
     state: JobState | None, age: float, due_in: float | None, given_back: bool
 ) -> None:
-    held = UnackedMessage(tag="t", job_id="one", taken_at=NOW - age, due_at=0.0 if due_in is None else NOW + due_in)
-    assert held.orphaned(state, now=NOW, at_once=5, stuck_after=60) is given_back
+    held = UnackedMessage(tag="t", job_id="one", delivered_at=NOW - age, due_at=0.0 if due_in is None else NOW + due_in)
+    assert held.orphaned(state, now=NOW, grace=5, stuck_after=60) is given_back
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,8 @@ def test_a_message_is_given_back_when_nobody_works_on_its_job(
 )
 def test_what_kombu_keeps_is_read(headers: dict[str, str | None], due_at: float | None) -> None:
     kept = json.dumps([{"body": "", "headers": headers}, "", "fbs.schema"]).encode()
-    held = UnackedMessage.read("t", headers_of(kept), taken_at=1.0, is_job=lambda name: name.startswith("fbs."))
-    assert held == (None if due_at is None else UnackedMessage(tag="t", job_id="one", taken_at=1.0, due_at=due_at))
+    held = UnackedMessage.parse("t", headers_of(kept), delivered_at=1.0, is_job=lambda name: name.startswith("fbs."))
+    assert held == (None if due_at is None else UnackedMessage(tag="t", job_id="one", delivered_at=1.0, due_at=due_at))
     assert datetime.fromtimestamp(NOW, tz=UTC).isoformat() == "2026-01-01T00:00:00+00:00"
 
 

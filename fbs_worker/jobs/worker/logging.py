@@ -1,8 +1,8 @@
-"""What the worker, beat and the dashboard log: Celery's lines as they are, or one JSON object a line; never a secret.
+"""Logging of the worker, beat and the dashboard: Celery's format or JSON lines, with secrets redacted.
 
-`WorkerLogging` stands in for Celery's own set-up of logging (`FBSCelery.log_cls`), so `fbs worker`, `fbs beat` and
-`celery -A fbs_worker.app …` log alike, and another application that only enqueues jobs keeps its logging. A task says
-for which job it works (`job_context`), so each line of its process tells that, whoever wrote it.
+`WorkerLogging` replaces Celery's set-up of logging (`FBSCelery.log_cls`), so `fbs worker`, `fbs beat` and
+`celery -A fbs_worker.app …` log alike, while an application that only enqueues jobs keeps its own logging. A task sets
+`job_context`, so every record that is logged during a job carries the job's id.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from celery import current_task
 from fbs_worker.core.redaction import Redactor
 from fbs_worker.jobs.celery_compat.process import LOGGER, LoggingSetup, replace_signal_output
 
-_QUIETEST: Final = {
-    "odoorpc": logging.WARNING,  # at DEBUG it logs what it sends, passwords among it
-    "celery.pool": logging.INFO,  # at DEBUG it logs whole messages
+_MIN_LEVELS: Final = {
+    "odoorpc": logging.WARNING,  # its DEBUG records hold request bodies with passwords
+    "celery.pool": logging.INFO,  # its DEBUG records hold whole messages
 }
-"""The lowest level of loggers that would tell a secret below it, whatever level was asked for."""
+"""Minimum level of loggers that log secrets below it, whatever the configured level."""
 
 
 @dataclass(slots=True)
 class _Job:
-    """What the lines of a job tell of it. Threads that the job starts may share it: its step changes."""
+    """The job fields of log records; mutable, because threads of the job share its current step."""
 
     job: str
     action: str
@@ -45,14 +45,14 @@ _job: ContextVar[_Job | None] = ContextVar("fbs_job", default=None)
 
 @contextmanager
 def job_context(job_id: str, action: str, solution: str = "") -> Iterator[None]:
-    """Every line that is logged within tells the job.
+    """Add the job to every record that is logged in the `with` block.
 
-    A thread that the job starts tells it, too, if it runs in a copy of the context: `copy_context().run(…)`.
+    A thread that the job starts needs a copy of the context: `copy_context().run(…)`.
 
     Args:
         job_id: the job's id.
-        action: what it does, e.g. `refresh`.
-        solution: the solution that it is for, if any.
+        action: the job's action, e.g. `refresh`.
+        solution: the solution that the job is for, if any.
     """
     token = _job.set(_Job(job=job_id, action=action, solution=solution))
     try:
@@ -62,7 +62,7 @@ def job_context(job_id: str, action: str, solution: str = "") -> Iterator[None]:
 
 
 def set_step(name: str) -> None:
-    """The job of this context is at another step; nothing happens where there is no job.
+    """Set the step of the job of this context; do nothing without a job.
 
     Args:
         name: the step's name, e.g. `fields`.
@@ -73,13 +73,13 @@ def set_step(name: str) -> None:
 
 
 class JSONFormatter(logging.Formatter):
-    """A line of log as a JSON object.
+    """Formats a record as a JSON object.
 
-    It has `time` (UTC), `level`, `logger`, `process` and `message`, `trace` where there is one, and `job`, `action`,
-    `solution` and `step` where they are known.
+    Its fields are `time` (UTC), `level`, `logger`, `process` and `message`, if present `trace`, and if known `job`,
+    `action`, `solution` and `step`.
 
     Args:
-        redact: takes secrets out of words.
+        redact: redacts secrets in text.
     """
 
     def __init__(self, redact: Redactor) -> None:
@@ -87,46 +87,46 @@ class JSONFormatter(logging.Formatter):
         self._redact = redact
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
-        told: dict[str, Any] = {
+        """Return the line without its end."""
+        fields: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, tz=UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
             "process": record.processName,
             "message": self._redact(record.getMessage().strip()),
         }
-        told |= {key: value for key, value in _about(record).items() if value}
+        fields |= {key: value for key, value in _job_fields(record).items() if value}
         trace = [self.formatException(record.exc_info)] if record.exc_info else []
         trace += [self.formatStack(record.stack_info)] if record.stack_info else []
         if trace:
-            told["trace"] = self._redact("\n".join(trace))
-        # ASCII alone: whatever the stream's encoding and whatever is in the words, the line can be written
-        return json.dumps(told)
+            fields["trace"] = self._redact("\n".join(trace))
+        # ASCII only, so that the line can be written in any encoding
+        return json.dumps(fields)
 
 
 class RedactingFormatter(logging.Formatter):
-    """Another formatter's lines without secrets.
+    """Redacts the output of another formatter.
 
     Args:
-        lines: the other formatter.
-        redact: takes secrets out of words.
+        formatter: the other formatter.
+        redact: redacts secrets in text.
     """
 
-    def __init__(self, lines: logging.Formatter, redact: Redactor) -> None:
+    def __init__(self, formatter: logging.Formatter, redact: Redactor) -> None:
         super().__init__()
-        self._lines = lines
+        self._formatter = formatter
         self._redact = redact
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
-        return self._redact(self._lines.format(record))
+        """Return the line without its end."""
+        return self._redact(self._formatter.format(record))
 
 
 class WorkerLogging(LoggingSetup):
-    """Celery's set-up of logging, with the settings' format.
+    """Celery's set-up of logging with the format of FBS_LOG_FORMAT.
 
     Args:
-        app: an application with settings: an `FBSCelery`.
+        app: an `FBSCelery`.
     """
 
     def __init__(self, app: Any) -> None:
@@ -135,34 +135,34 @@ class WorkerLogging(LoggingSetup):
         self._json = JSONFormatter(self._redact) if app.settings.fbs_log_format == "json" else None
 
     def before_setup(self, level: int) -> None:
-        """Keep loggers quiet that would show a secret, and write JSON lines where they are wanted."""
-        for name, floor in _QUIETEST.items():
-            logging.getLogger(name).setLevel(max(floor, level))
+        """Raise the level of loggers that log secrets, and redirect the output of signal handlers to JSON lines."""
+        for name, min_level in _MIN_LEVELS.items():
+            logging.getLogger(name).setLevel(max(min_level, level))
         if self._json is not None:
-            self._say_in_json(self._json)
+            self._redirect_signal_output(self._json)
 
     def wrap(self, formatter: logging.Formatter) -> logging.Formatter:
-        """JSON lines, or Celery's lines without secrets."""
+        """Return the JSON formatter, or redact Celery's."""
         return self._json or RedactingFormatter(formatter, self._redact)
 
     @staticmethod
-    def _say_in_json(lines: JSONFormatter) -> None:
-        """What Celery's worker says past logging, from its signal handlers, becomes lines like the others.
+    def _redirect_signal_output(formatter: JSONFormatter) -> None:
+        """Write the output of the worker's signal handlers as JSON lines.
 
-        It writes such words straight to a stream, for a handler must not wait for a lock that it interrupted; so do we.
+        It goes straight to stderr, as in Celery: a signal handler must not wait for a lock that it interrupted.
         """
 
-        def write(words: str) -> None:
-            about = {"name": LOGGER, "levelno": logging.WARNING, "levelname": "WARNING", "msg": words}
-            line = lines.format(logging.makeLogRecord(about))
+        def write(text: str) -> None:
+            attributes = {"name": LOGGER, "levelno": logging.WARNING, "levelname": "WARNING", "msg": text}
+            line = formatter.format(logging.makeLogRecord(attributes))
             if sys.__stderr__ is not None:
                 os.write(sys.__stderr__.fileno(), f"{line}\n".encode())
 
         replace_signal_output(write)
 
 
-def _about(record: logging.LogRecord) -> dict[str, str]:
-    """The job that a line is about: the context's, else the one that Celery names, else the task that runs."""
+def _job_fields(record: logging.LogRecord) -> dict[str, str]:
+    """Return the job of the context, else of Celery's record attributes, else of the current task."""
     job = _job.get()
     if job is not None:
         return {"job": job.job, "action": job.action, "solution": job.solution, "step": job.step}

@@ -1,10 +1,10 @@
-"""What a dead worker held is handed on within seconds, and a job that nobody will ever run says so.
+"""Reaper: requeue messages held by dead workers within seconds, and fail jobs whose message is lost.
 
-Kombu keeps the messages that workers took and have not acknowledged in Redis, and hands one on once it is older than
-the visibility timeout, an hour (`kombu.transport.redis.QoS`). The jobs' records know better: a job whose heartbeat is
-old is lost now. So one worker at a time looks at what is held, every few seconds, and gives the messages of lost jobs
-back as kombu itself does. Giving one back that its worker still holds does no harm: a job is run by one attempt at a
-time, whatever is delivered. (A broker that is not Redis hands on by itself when a connection breaks.)
+kombu keeps unacknowledged messages in Redis and redelivers one after the visibility timeout, by default an hour. The
+job store detects a dead worker much earlier, by the job's heartbeat. So one worker at a time, elected by a lease,
+compares the unacknowledged messages with the job states every few seconds and requeues those of lost jobs, as kombu
+does. Requeueing a message that its worker still holds is harmless: only one attempt of a job runs, however often its
+message is delivered. RabbitMQ redelivers by itself when a connection breaks.
 """
 
 from __future__ import annotations
@@ -12,15 +12,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from redis.exceptions import RedisError
-
-from fbs_worker.core.errors import FBSError, JobError
-from fbs_worker.jobs.app import FBSCelery
-from fbs_worker.jobs.celery_compat.consumer import ConsumerStep, call_every, channel_of
+from fbs_worker.core.errors import JobError
 from fbs_worker.jobs.celery_compat.redis_channel import (
     delivery_times,
     is_redis,
@@ -30,73 +26,72 @@ from fbs_worker.jobs.celery_compat.redis_channel import (
 )
 from fbs_worker.jobs.model import JobRecord, JobState
 from fbs_worker.jobs.store import JobStore
-from fbs_worker.jobs.worker.request import JOB_REQUEST
 
 _log = logging.getLogger(__name__)
 
-_AGAIN: Final = "Enqueue it again."
-_NEVER_SENT: Final = JobError("The job was never sent: what enqueued it ended too early.", hint=_AGAIN)
-_GONE: Final = JobError("The job's message is gone from the queue: nobody would ever run it.", hint=_AGAIN)
+_ENQUEUE_AGAIN: Final = "Enqueue it again."
+_NEVER_SENT: Final = JobError("The job's message was never sent: the producer ended too early.", hint=_ENQUEUE_AGAIN)
+_MESSAGE_LOST: Final = JobError("The job's message is lost: it is in no queue and with no worker.", hint=_ENQUEUE_AGAIN)
 
 _WAITING: Final = frozenset({JobState.QUEUED, JobState.RETRYING, JobState.LOST})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnackedMessage:
-    """A message that a worker took and has not acknowledged.
+    """A message that was delivered to a worker and is not acknowledged.
 
     Attributes:
-        tag: its delivery tag.
-        job_id: the job that it is of.
-        taken_at: when it was taken, seconds since 1970, by the clock of the worker that did.
-        due_at: the time before which the job is not to be run, if any; else 0.
+        tag: the delivery tag.
+        job_id: the job's id.
+        delivered_at: the delivery time in seconds since 1970, by the worker's clock.
+        due_at: the message's ETA in seconds since 1970; 0 if it has none.
     """
 
     tag: str
     job_id: str
-    taken_at: float
+    delivered_at: float
     due_at: float = 0.0
 
     @classmethod
-    def read(
-        cls, tag: str, headers: Mapping[str, Any], *, taken_at: float, is_job: Callable[[str], bool]
+    def parse(
+        cls, tag: str, headers: Mapping[str, Any], *, delivered_at: float, is_job: Callable[[str], bool]
     ) -> UnackedMessage | None:
-        """An unacknowledged message; None where it is not a job's.
+        """Parse the headers of a message (Celery's message protocol 2); None if it is not a job's.
 
         Args:
-            tag: its delivery tag.
-            headers: its headers, as Celery's message protocol 2 names them.
-            taken_at: see the attribute.
-            is_job: whether the task of that name is a job.
+            tag: the delivery tag.
+            headers: the headers.
+            delivered_at: the delivery time in seconds since 1970.
+            is_job: whether a task is a job, by its name.
         """
         if not is_job(headers.get("task", "")):
             return None
         eta = headers.get("eta")
         due_at = datetime.fromisoformat(eta).timestamp() if eta else 0.0
-        return cls(tag=tag, job_id=headers["id"], taken_at=taken_at, due_at=due_at)
+        return cls(tag=tag, job_id=headers["id"], delivered_at=delivered_at, due_at=due_at)
 
-    def orphaned(self, state: JobState | None, *, now: float, at_once: float, stuck_after: float) -> bool:
-        """Whether it should be given back: its job is not run, and its time has come.
+    def orphaned(self, state: JobState | None, *, now: float, grace: float, stuck_after: float) -> bool:
+        """Return whether the message is to be requeued: its job does not run, and its time-out is over.
 
         Args:
-            state: the job's state; None where it has no record (yet).
+            state: the job's state; None if it has no record (yet).
             now: seconds since 1970.
-            at_once: seconds after which the message of a lost job is given back; whoever has just taken it is
-                given the time to take the job over.
-            stuck_after: seconds after which that of any other job is.
+            grace: time-out in seconds for the message of a lost job, so that a worker that has just received it can
+                claim the job.
+            stuck_after: time-out in seconds for other messages.
         """
-        waited = now - max(self.taken_at, self.due_at)
-        return state is not JobState.RUNNING and waited > (at_once if state is JobState.LOST else stuck_after)
+        waited = now - max(self.delivered_at, self.due_at)
+        return state is not JobState.RUNNING and waited > (grace if state is JobState.LOST else stuck_after)
 
 
 class Reaper:
-    """Looks after jobs that no worker does anything about.
+    """Requeues orphaned messages and fails orphaned jobs.
 
     Args:
-        jobs: their records.
-        channel: the worker's to its broker.
-        queues: the names of the queues where jobs wait.
-        is_job: whether the task of that name is a job.
+        jobs: the job store.
+        channel: the worker's channel to its broker.
+        queues: the names of the job queues.
+        is_job: whether a task is a job, by its name.
     """
 
     def __init__(self, jobs: JobStore, channel: Any, *, queues: Sequence[str], is_job: Callable[[str], bool]) -> None:
@@ -104,110 +99,71 @@ class Reaper:
         self._channel = channel
         self._queues = queues
         self._is_job = is_job
-        self._read: dict[str, UnackedMessage | None] = {}
+        self._parsed: dict[str, UnackedMessage | None] = {}
         self._suspects: frozenset[tuple[str, int]] = frozenset()
-        self._open_seen_at = 0.0
+        self._last_unsent_scan = 0.0
 
     @property
-    def seconds(self) -> float:
-        """How often to look: as often as a job gives a sign of life."""
+    def interval(self) -> float:
+        """Seconds between two scans: the interval of the heartbeats."""
         return self._jobs.heartbeat_seconds
 
-    def look(self) -> None:
-        """Look once, if it is this worker's turn. Two at once would do no harm: giving back is a transaction.
+    def scan(self) -> None:
+        """Scan once, if this worker acquires the lease. Concurrent scans are harmless: requeueing is transactional.
 
         Raises:
             QueueUnreachable: Redis does not answer.
         """
-        if not self._jobs.acquire_reaper_lease(self.seconds * 0.8):
+        if not self._jobs.acquire_reaper_lease(self.interval * 0.8):
             return
         if is_redis(self._channel):
-            # the queues first: what leaves one in the meantime is seen among what is held
-            idle = self._empty(self._queues)
-            held = self._held()
-            self._give_back(held)
+            # queues before messages: a message delivered in between then shows among the unacknowledged ones
+            idle = self._all_empty(self._queues)
+            messages = self._unacked_messages()
+            self._requeue_orphaned(messages)
             if idle:
-                self._find_orphans({message.job_id for message in held})
-        elif time.monotonic() - self._open_seen_at > self._jobs.stuck_after:
-            self._open_seen_at = time.monotonic()
-            self._end([record for record in self._jobs.open() if _unsent(record)])
+                self._fail_jobs_without_message({message.job_id for message in messages})
+        elif time.monotonic() - self._last_unsent_scan > self._jobs.stuck_after:
+            self._last_unsent_scan = time.monotonic()
+            self._fail([record for record in self._jobs.open() if _unsent(record)])
 
-    def _give_back(self, held: Iterable[UnackedMessage]) -> None:
-        held = tuple(held)
-        states = self._jobs.states(message.job_id for message in held)
+    def _requeue_orphaned(self, messages: Sequence[UnackedMessage]) -> None:
+        states = self._jobs.states(message.job_id for message in messages)
         now = time.time()
-        for message in held:
+        for message in messages:
             state = states.get(message.job_id)
-            if message.orphaned(state, now=now, at_once=self.seconds, stuck_after=self._jobs.stuck_after):
-                _log.warning("job %s: nobody works on it (%s); it is handed on", message.job_id, state or "new")
+            if message.orphaned(state, now=now, grace=self.interval, stuck_after=self._jobs.stuck_after):
+                _log.warning("job %s: no worker runs it (%s); its message is requeued", message.job_id, state or "new")
                 requeue(self._channel, message.tag)
 
-    def _find_orphans(self, held: set[str]) -> None:
-        """End the jobs that wait for ever: the queues are empty and nobody holds their messages, twice in a row.
+    def _fail_jobs_without_message(self, with_message: set[str]) -> None:
+        """Fail waiting jobs that have no message in two consecutive scans of empty queues.
 
-        A message may be on its way from a queue to its worker when it is looked for the first time.
+        In a single scan a message may be on its way from the queue to the worker.
         """
-        lonely = [record for record in self._jobs.open() if record.state in _WAITING and record.id not in held]
-        again = [record for record in lonely if (record.id, record.attempts) in self._suspects]
-        self._end([record for record in again if self._empty([record.queue] if record.queue else [])])
-        self._suspects = frozenset((record.id, record.attempts) for record in lonely)
+        orphans = [record for record in self._jobs.open() if record.state in _WAITING and record.id not in with_message]
+        confirmed = [record for record in orphans if (record.id, record.attempts) in self._suspects]
+        self._fail([record for record in confirmed if self._all_empty([record.queue] if record.queue else [])])
+        self._suspects = frozenset((record.id, record.attempts) for record in orphans)
 
-    def _end(self, records: Iterable[JobRecord]) -> None:
+    def _fail(self, records: Iterable[JobRecord]) -> None:
         for record in records:
-            error = _NEVER_SENT if _unsent(record) else _GONE
+            error = _NEVER_SENT if _unsent(record) else _MESSAGE_LOST
             if self._jobs.fail_orphaned(record, error.to_dict()):
                 _log.warning("job %s: %s", record.id, error.message)
 
-    def _held(self) -> list[UnackedMessage]:
-        taken = delivery_times(self._channel)
-        unknown = [tag for tag in taken if tag not in self._read]
-        read = {tag: held for tag, held in self._read.items() if tag in taken}
-        for tag, headers in unacknowledged(self._channel, unknown).items():
-            read[tag] = UnackedMessage.read(tag, headers, taken_at=taken[tag], is_job=self._is_job)
-        self._read = read
-        found = ((held, taken[tag]) for tag, held in read.items() if held is not None)
-        return [UnackedMessage(tag=h.tag, job_id=h.job_id, taken_at=at, due_at=h.due_at) for h, at in found]
+    def _unacked_messages(self) -> list[UnackedMessage]:
+        delivered = delivery_times(self._channel)
+        new = [tag for tag in delivered if tag not in self._parsed]
+        parsed = {tag: message for tag, message in self._parsed.items() if tag in delivered}
+        for tag, headers in unacknowledged(self._channel, new).items():
+            parsed[tag] = UnackedMessage.parse(tag, headers, delivered_at=delivered[tag], is_job=self._is_job)
+        self._parsed = parsed
+        # a redelivered message keeps its tag and has a new delivery time
+        return [replace(message, delivered_at=delivered[tag]) for tag, message in parsed.items() if message is not None]
 
-    def _empty(self, queues: Iterable[str]) -> bool:
+    def _all_empty(self, queues: Iterable[str]) -> bool:
         return all(queue_length(self._channel, name) == 0 for name in queues)
-
-
-class ReaperStep(ConsumerStep):
-    """The keeper, as a part of each worker's main process."""
-
-    def __init__(self, consumer: Any, **options: Any) -> None:
-        self._entry: Any = None
-        super().__init__(consumer, **options)
-
-    def start(self, consumer: Any) -> None:
-        """The worker is connected and takes jobs; Celery calls it, again after each loss of the connection."""
-        app = consumer.app
-        if isinstance(app, FBSCelery):
-            keeper = Reaper(
-                app.jobs,
-                channel_of(consumer),
-                queues=tuple(app.amqp.queues),
-                is_job=lambda name: _is_job(app.tasks, name),
-            )
-            self._entry = call_every(consumer, keeper.seconds, _quietly, keeper)
-
-    def stop(self, consumer: Any) -> None:  # noqa: ARG002 -- Celery's signature
-        """The connection is lost, or the worker ends; Celery calls it."""
-        if self._entry is not None:
-            self._entry.cancel()
-            self._entry = None
-
-
-def _quietly(keeper: Reaper) -> None:
-    """Look; a Redis that is away is the worker's own concern, and it looks again soon."""
-    try:
-        keeper.look()
-    except (FBSError, RedisError) as exc:
-        _log.warning("What dead workers held could not be looked for: %s", exc)
-
-
-def _is_job(tasks: Mapping[str, Any], name: str) -> bool:
-    return name in tasks and tasks[name].Request == JOB_REQUEST
 
 
 def _unsent(record: JobRecord) -> bool:

@@ -1,4 +1,4 @@
-"""A Celery worker in this process: what `fbs worker` runs, and what is checked before any worker starts."""
+"""Run a Celery worker in this process, as `fbs worker` does."""
 
 from __future__ import annotations
 
@@ -29,42 +29,42 @@ def run_worker(
     queues: tuple[str, ...] = QUEUES,
     include: tuple[str, ...] = (),
 ) -> int:
-    """Run a worker in this process until it is told to stop (SIGTERM finishes what runs, SIGQUIT does not).
+    """Run a worker until a signal stops it (SIGTERM finishes the running jobs, SIGQUIT does not).
 
     Args:
-        settings: what it works with.
-        name: what it is called on this host: `NAME@host` in records, and for `fbs health --worker`; made up if None.
-        concurrency: how many jobs it runs at a time; the number of processors if None.
+        settings: the settings.
+        name: the worker's name on this host: `NAME@host` in records and for `fbs health --worker`; generated if None.
+        concurrency: the number of concurrent jobs; the number of processors if None.
         loglevel: DEBUG, INFO, WARNING, ERROR or CRITICAL.
-        queues: which queues it takes jobs from: some of `QUEUES` and `CELERY_QUEUE`.
+        queues: the queues to consume, of `QUEUES` and `CELERY_QUEUE`.
         include: further modules with tasks.
 
     Returns:
-        The exit code that Celery gives the process.
+        Celery's exit code.
 
     Raises:
         SettingsError: a setting is missing or not valid.
-        UsageError: no such log level or queue, or not a name.
-        QueueUnreachable: Redis does not answer; nothing is started then.
+        UsageError: the log level, a queue or the name is not valid.
+        QueueUnreachable: Redis or the broker does not answer; no worker was started.
     """
     if loglevel not in LOG_LEVELS:
         raise UsageError(f"There is no log level {loglevel!r}.", hint=f"Use one of: {', '.join(LOG_LEVELS)}.")
     if name is not None and not _NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} cannot be a worker's name.",
-            hint="Up to 64 letters, digits, `_`, `.` and `-`, beginning with a letter or a digit.",
+            f"{name!r} is not a valid worker name.",
+            hint="Use up to 64 letters, digits, `_`, `.` and `-`, beginning with a letter or a digit.",
         )
     known = (*QUEUES, CELERY_QUEUE)
     unknown = [queue for queue in queues if queue not in known]
     if unknown or not queues:
         raise UsageError(
-            f"There is no queue {unknown[0]!r}." if unknown else "A worker needs a queue to take jobs from.",
+            f"There is no queue {unknown[0]!r}." if unknown else "The worker has no queue to consume.",
             hint=f"Use some of: {', '.join(known)}.",
         )
     app = make_app(settings)
     check(app)
     with warnings.catch_warnings():
-        # Containers run as root; Celery's warning is about pickle, which is not accepted here.
+        # containers run as root; the warning is about pickle, which is not accepted here
         warnings.filterwarnings("ignore", message="You're running the worker with superuser", category=SecurityWarning)
         worker = app.Worker(
             hostname=worker_name(name or f"fbs-{os.getpid()}"),
@@ -73,7 +73,7 @@ def run_worker(
             queues=",".join(queues),
             include=include,
             quiet=True,
-            without_gossip=True,  # workers agree through Redis: they need not talk to each other
+            without_gossip=True,  # workers coordinate through Redis
             without_mingle=True,
         )
     worker.start()

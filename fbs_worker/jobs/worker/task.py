@@ -1,4 +1,8 @@
-"""What every job has: a record, progress, signs of life, errors in our words, retries, an end on request."""
+"""Base class of tasks that are jobs: claim, heartbeats, progress, retries, cancellation and the final record.
+
+A job runs at least once, and only one attempt at a time: an attempt claims the job in the job store and holds it with
+heartbeats. An attempt whose claim is stale ends without a result.
+"""
 
 from __future__ import annotations
 
@@ -32,20 +36,20 @@ from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.app import FBSCelery
 from fbs_worker.jobs.store import Claim, JobState, JobStore
-from fbs_worker.jobs.worker.celery_events import CeleryReporter
-from fbs_worker.jobs.worker.heartbeat import Heartbeat, JobProgress, StaleAttempt
+from fbs_worker.jobs.worker.heartbeat import Heartbeat
 from fbs_worker.jobs.worker.logging import job_context
+from fbs_worker.jobs.worker.progress import CeleryReporter, JobProgress, StaleAttempt
 
 _log = logging.getLogger(__name__)
 
-_LONGEST_PAUSE: Final = 120.0
-_PATIENCE_SECONDS: Final = 60.0
+_MAX_RETRY_DELAY: Final = 120.0
+_REDIS_RETRY_SECONDS: Final = 60.0
 
 _T = TypeVar("_T")
 
 
 class JobFailure(Exception):
-    """How a failed job looks to plain Celery: `AsyncResult.result.args[0]` is the record's error.
+    """The exception of a failed job in Celery's result backend: `AsyncResult.result.args[0]` is the record's error.
 
     Args:
         error: `FBSError.to_dict()`.
@@ -56,7 +60,7 @@ class JobFailure(Exception):
 
     @property
     def error(self) -> dict[str, Any]:
-        """What went wrong: code, message, hint, retryable and, if any, context."""
+        """The error: code, message, hint, retryable and, if any, context."""
         return cast("dict[str, Any]", self.args[0])
 
     def __str__(self) -> str:
@@ -65,84 +69,84 @@ class JobFailure(Exception):
     __repr__ = __str__
 
 
-def retry_delay(attempt: int, *, chance: float) -> float:
-    """Seconds to wait before a retry: they double with each attempt, up to two minutes, and are spread.
+def retry_delay(attempt: int, *, jitter: float) -> float:
+    """Return the seconds before a retry: exponential backoff with jitter, at most two minutes.
 
     Args:
         attempt: the number of the attempt that failed, from 1.
-        chance: 0 to 1; where in the upper half of the span.
+        jitter: 0 to 1; the position in the upper half of the delay.
     """
-    longest = min(_LONGEST_PAUSE, 2.0 ** min(attempt - 1, 10))
-    return longest * (0.5 + chance / 2)
+    longest = min(_MAX_RETRY_DELAY, 2.0 ** min(attempt - 1, 10))
+    return longest * (0.5 + jitter / 2)
 
 
 def internal_error(exc: Exception) -> InternalError:
-    """An error that nobody foresaw, without its words: they may hold a secret."""
+    """Build the error for an unexpected exception, without its message, which may hold a secret."""
     frames = traceback.extract_tb(exc.__traceback__)
-    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"
+    location = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown location"
     return InternalError(
-        f"Something unexpected went wrong: {type(exc).__name__} at {place}.",
-        hint="This is a mistake in fbs-worker; the worker's log has the trace. Please report it.",
+        f"Unexpected error: {type(exc).__name__} at {location}.",
+        hint="This is a bug in fbs-worker. Please report it with the traceback from the worker's log.",
         type=type(exc).__name__,
-        place=place,
+        place=location,
     )
 
 
 def rows_written(result: Mapping[str, Any]) -> int:
-    """How many rows of discoveries a job wrote, as its result says; a set-up's are those of its refresh.
+    """Return the number of discovery rows that a job wrote; for a set-up, those of its refresh.
 
     Args:
-        result: what the job yielded.
+        result: the job's result.
     """
-    told = result.get("refresh") or result
-    report = told.get("report") if isinstance(told, Mapping) else None
-    changes = [report.get(what) for what in ("added", "changed", "removed")] if isinstance(report, Mapping) else []
+    refresh = result.get("refresh") or result
+    report = refresh.get("report") if isinstance(refresh, Mapping) else None
+    changes = [report.get(kind) for kind in ("added", "changed", "removed")] if isinstance(report, Mapping) else []
     return sum(len(each) for each in changes if isinstance(each, list))
 
 
 class JobTask(Task):  # type: ignore[misc]  # Celery has no types
     """A task that is a job.
 
-    Its function takes keywords only and returns a JSON-ready dictionary; `self.settings` and `self.progress` are there
-    for it. In a worker the job has a record; applied inline it has none, and its errors come as they are.
+    Its function takes keyword arguments and returns a JSON-ready dictionary; it uses `self.settings` and
+    `self.progress`. In a worker the job has a record. Applied in-process it has none, and its errors propagate.
     """
 
     abstract = True
     throws = (JobFailure,)
-    track_started = False  # its record says so, and its first step tells PROGRESS
-    max_retries = None  # FBS_MAX_RETRIES counts
+    track_started = False  # the record has it, and the first step sets PROGRESS
+    max_retries = None  # FBS_MAX_RETRIES applies instead
     resultrepr_maxsize = 80
     Request = "fbs_worker.jobs.worker.request:JobRequest"
 
     @property
     def settings(self) -> Settings:
-        """What the job works with."""
+        """The settings of the application."""
         return self._fbs.settings
 
     @property
     def progress(self) -> Progress:
-        """Where this run of the job tells its progress."""
+        """The progress of this run."""
         return cast("Progress", self.request.fbs_progress)
 
     @property
     def in_process(self) -> bool:
-        """Applied in the caller's own process: its arguments have not travelled."""
+        """Whether the task is applied in the caller's process, with arguments that were not sent through a queue."""
         return self._fbs.in_process is not None
 
     @property
     def _fbs(self) -> FBSCelery:
         if not isinstance(self.app, FBSCelery):
             raise UsageError(
-                f"{self.name} runs in fbs-worker's own application only.", hint="Start the worker with `fbs worker`."
+                f"{self.name} needs the Celery application of fbs-worker.", hint="Start the worker with `fbs worker`."
             )
         return self.app
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Run the task as a job; Celery calls it."""
-        inline = self._fbs.in_process
-        if inline is None:
+        """Run the task as a job."""
+        progress = self._fbs.in_process
+        if progress is None:
             return self._run_recorded(args, kwargs)
-        self.request.fbs_progress = inline
+        self.request.fbs_progress = progress
         try:
             return self._run_checked(args, kwargs)
         except FBSError:
@@ -151,96 +155,95 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
             raise internal_error(exc) from exc
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:  # noqa: ARG002
-        """A job whose process had to be killed cannot speak for itself: its worker does. Celery calls it."""
+        """Record the failure of a job whose process was killed at the hard time limit; runs in the main process."""
         if isinstance(exc, TimeLimitExceeded):
-            self._fbs.jobs.mark_failed(task_id, None, self._too_long().to_dict())
-
-    # --------------------------------------------------------------------------------------------------- innards
+            self._fbs.jobs.mark_failed(task_id, None, self._time_limit_error().to_dict())
 
     def _run_checked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         try:
             _signature(self.run).bind(*args, **kwargs)
         except TypeError as exc:
-            raise UsageError(f"{self.name}: {exc}.", hint="Give its arguments by name, as documented.") from None
+            raise UsageError(f"{self.name}: {exc}.", hint="Pass its arguments as keywords, as documented.") from None
         return cast("dict[str, Any]", self.run(*args, **kwargs))
 
     def _run_recorded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        about = _about(self.name, kwargs)
-        with job_context(self.request.id, about["action"], about["solution"]):
+        labels = _labels(self.name, kwargs)
+        with job_context(self.request.id, labels["action"], labels["solution"]):
             try:
-                return self._attempt(about, args, kwargs)
-            except JobNotFound:  # Redis has lost the record while the job ran: it is done again, with a new one
-                _log.warning("job %s: its record is gone", self.request.id)
-                self._superseded(self._fbs.jobs, JobState.RUNNING)
+                return self._run_attempt(labels, args, kwargs)
+            except JobNotFound:  # Redis lost the record while the job ran: run it again with a new one
+                _log.warning("job %s: its record is lost", self.request.id)
+                self._end_stale(self._fbs.jobs, JobState.RUNNING)
 
-    def _attempt(self, about: _About, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _run_attempt(self, labels: _Labels, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         jobs, job_id, token = self._fbs.jobs, self.request.id, uuid.uuid4().hex
-        place = {
+        origin = {
             "queue_name": str((self.request.delivery_info or {}).get("routing_key") or ""),
             "worker": self.request.hostname or "",
         }
-        claim = _or_back_to_the_queue(lambda: jobs.start(job_id, **about, **place, process=os.getpid(), token=token))
+        claim = _call_or_requeue(lambda: jobs.start(job_id, **labels, **origin, process=os.getpid(), token=token))
         if claim.held_elsewhere:
-            self._superseded(jobs, claim.state)
+            self._end_stale(jobs, claim.state)
         if not claim.granted:
-            return self._already(jobs, job_id, claim)
+            return self._finished_result(jobs, job_id, claim)
         self.request.fbs_progress = JobProgress(jobs, job_id, claim.attempt, publish=CeleryReporter(self).progress)
         try:
             with Heartbeat(jobs, job_id, claim.attempt):
                 result = self._run_checked(args, kwargs)
-                orjson.dumps(result)  # what is not JSON-ready is found out while it can still fail the job
+                orjson.dumps(result)  # a result that is not JSON-ready fails the job
                 rows = rows_written(result)
         except StaleAttempt as exc:
             _log.warning("job %s: %s", job_id, exc.message)
-            self._superseded(jobs, JobState.RUNNING)
+            self._end_stale(jobs, JobState.RUNNING)
         except JobCancelled:
-            self._cancelled(jobs, job_id, claim)
+            self._end_cancelled(jobs, job_id, claim)
         except SoftTimeLimitExceeded:
-            self._fail(jobs, job_id, claim, self._too_long())
+            self._fail(jobs, job_id, claim, self._time_limit_error())
         except FBSError as exc:
             self._fail(jobs, job_id, claim, exc)
-        except Exception as exc:  # noqa: BLE001 -- whatever it is, the record says so
-            places = "".join(traceback.format_tb(exc.__traceback__))  # places only: values may hold a secret
-            _log.error("job %s: %s\n%s", job_id, type(exc).__name__, places)
+        except Exception as exc:  # noqa: BLE001 -- recorded in the job
+            frames = "".join(traceback.format_tb(exc.__traceback__))  # without the message, which may hold a secret
+            _log.error("job %s: %s\n%s", job_id, type(exc).__name__, frames)
             self._fail(jobs, job_id, claim, internal_error(exc))
-        state = _or_back_to_the_queue(lambda: jobs.mark_succeeded(job_id, claim.attempt, result, rows=rows))
+        state = _call_or_requeue(lambda: jobs.mark_succeeded(job_id, claim.attempt, result, rows=rows))
         if state is not JobState.SUCCEEDED:
-            self._superseded(jobs, state)
+            self._end_stale(jobs, state)
         return result
 
-    def _superseded(self, jobs: JobStore, state: JobState) -> NoReturn:
-        """Another attempt has the job, and this message may be the only one left of it: while that runs, it is kept.
+    def _end_stale(self, jobs: JobStore, state: JobState) -> NoReturn:
+        """End a stale attempt without a result, and keep a message of the job until the other attempt has ended.
 
-        Redis hands on a message that it takes for forgotten, and whoever acknowledges it does so for all. So it is
-        sent anew, for a time at which the other attempt has ended or is known to be lost.
+        A redelivered message has the delivery tag of the original, so acknowledging this one acknowledges both, and
+        the job would be lost if the other attempt died. So a copy is sent with an ETA at which the other attempt has
+        ended or reads as lost.
         """
         if not state.finished:
-            self._send_again(jobs.lost_after + 1, retries=self.request.retries)
+            self._resend(jobs.lost_after + 1, retries=self.request.retries)
         raise Ignore from None
 
-    def _send_again(self, seconds: float, *, retries: int) -> Signature:
-        """Send the job's message once more, for later. Celery's own `retry` drops the job where that fails."""
+    def _resend(self, seconds: float, *, retries: int) -> Signature:
+        """Send the job's message again with a countdown. Celery's `retry` would drop the job if sending fails."""
         countdown = min(seconds, self._fbs.max_countdown)
-        again = self.signature_from_request(countdown=countdown, retries=retries)
+        signature = self.signature_from_request(countdown=countdown, retries=retries)
         try:
-            again.apply_async()
-        except OperationalError:  # the message that this run came from is delivered once more
+            signature.apply_async()
+        except OperationalError:  # requeue the original message instead
             raise Reject(requeue=True) from None
-        return again
+        return signature
 
-    def _already(self, jobs: JobStore, job_id: str, claim: Claim) -> dict[str, Any]:
-        """The message of a job that has ended: cancelled while it waited, or delivered once more."""
+    def _finished_result(self, jobs: JobStore, job_id: str, claim: Claim) -> dict[str, Any]:
+        """Return the result of a finished job: it was cancelled while it waited, or its message was redelivered."""
         if claim.state is JobState.CANCELLED:
             self._mark_cancelled()
-        record = _or_back_to_the_queue(lambda: jobs.get(job_id))
+        record = _call_or_requeue(lambda: jobs.get(job_id))
         if claim.state is JobState.FAILED:
             raise JobFailure(record.error or {})
         return record.result or {}
 
-    def _cancelled(self, jobs: JobStore, job_id: str, claim: Claim) -> NoReturn:
-        state = _or_back_to_the_queue(lambda: jobs.mark_cancelled(job_id, claim.attempt))
+    def _end_cancelled(self, jobs: JobStore, job_id: str, claim: Claim) -> NoReturn:
+        state = _call_or_requeue(lambda: jobs.mark_cancelled(job_id, claim.attempt))
         if state is not JobState.CANCELLED:
-            self._superseded(jobs, state)
+            self._end_stale(jobs, state)
         self._mark_cancelled()
 
     def _mark_cancelled(self) -> NoReturn:
@@ -248,42 +251,50 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
         raise Ignore from None
 
     def _fail(self, jobs: JobStore, job_id: str, claim: Claim, error: FBSError) -> NoReturn:
-        told = error.to_dict()
+        payload = error.to_dict()
         wait = getattr(error, "retry_after", None)
         if wait is not None:
-            self._again(jobs, job_id, claim, error, wait=wait)
+            self._retry_later(jobs, job_id, claim, error, wait=wait)
         if error.retryable and claim.attempt - claim.waits <= self.settings.fbs_max_retries:
-            self._again(jobs, job_id, claim, error)
-        state = _or_back_to_the_queue(lambda: jobs.mark_failed(job_id, claim.attempt, told))
+            self._retry_later(jobs, job_id, claim, error)
+        state = _call_or_requeue(lambda: jobs.mark_failed(job_id, claim.attempt, payload))
         if state is not JobState.FAILED:
-            self._superseded(jobs, state)
+            self._end_stale(jobs, state)
         _log.warning("job %s failed: %s", job_id, error.message)
-        raise JobFailure(told) from None
+        raise JobFailure(payload) from None
 
-    def _again(
+    def _retry_later(
         self, jobs: JobStore, job_id: str, claim: Claim, error: FBSError, *, wait: float | None = None
     ) -> NoReturn:
-        """Run the job again after a pause; `wait`: the pause that the error asks for, which is no failed attempt."""
-        chance = random.random()  # noqa: S311 -- spreads load, guards nothing
-        pause = retry_delay(claim.attempt - claim.waits, chance=chance) if wait is None else wait + chance
-        pause = min(pause, self._fbs.max_countdown)
-        words = f"{'' if wait is None else 'waiting for Odoo, '}again in {pause:.0f} s: {error.message}"
-        told = error.to_dict()
-        state = _or_back_to_the_queue(
-            lambda: jobs.mark_retrying(job_id, claim.attempt, error=told, message=words, waits=wait is not None)
+        """Retry the job after a delay.
+
+        Args:
+            jobs: the job store.
+            job_id: the job's id.
+            claim: the claim of this attempt.
+            error: the failure.
+            wait: the delay that the error demands; such an attempt does not count as failed. None for the backoff.
+        """
+        jitter = random.random()  # noqa: S311 -- not used for security
+        delay = retry_delay(claim.attempt - claim.waits, jitter=jitter) if wait is None else wait + jitter
+        delay = min(delay, self._fbs.max_countdown)
+        message = f"{'' if wait is None else 'waiting for Odoo, '}retry in {delay:.0f} s: {error.message}"
+        payload = error.to_dict()
+        state = _call_or_requeue(
+            lambda: jobs.mark_retrying(job_id, claim.attempt, error=payload, message=message, waits=wait is not None)
         )
         if state is JobState.CANCELLED:
             self._mark_cancelled()
         if state is not JobState.RETRYING:
-            self._superseded(jobs, state)
-        _log.warning("job %s: %s", job_id, words)
-        again = self._send_again(pause, retries=self.request.retries + 1)
-        raise Retry(exc=JobFailure(told), when=pause, sig=again) from None
+            self._end_stale(jobs, state)
+        _log.warning("job %s: %s", job_id, message)
+        signature = self._resend(delay, retries=self.request.retries + 1)
+        raise Retry(exc=JobFailure(payload), when=delay, sig=signature) from None
 
-    def _too_long(self) -> JobError:
+    def _time_limit_error(self) -> JobError:
         limit = self.soft_time_limit or self.settings.fbs_job_time_limit
         return JobError(
-            f"The job took longer than {limit} seconds and was stopped.",
+            f"The job exceeded its time limit of {limit} seconds and was stopped.",
             hint="Raise FBS_JOB_TIME_LIMIT, and FBS_VISIBILITY_TIMEOUT above it.",
             limit=limit,
         )
@@ -294,21 +305,21 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(function)
 
 
-class _About(TypedDict):
+class _Labels(TypedDict):
     action: str
     solution: str
     domain: str
 
 
-def _about(task_name: str, kwargs: Mapping[str, Any]) -> _About:
-    """What a record says of a task that was sent without one."""
+def _labels(task_name: str, kwargs: Mapping[str, Any]) -> _Labels:
+    """Return the fields of the record for a task that was sent without one."""
     config = kwargs.get("config")
-    given = {key: value for key, value in kwargs.items() if value is not None}
-    told = {**(config if isinstance(config, Mapping) else {}), **given}
+    present = {key: value for key, value in kwargs.items() if value is not None}
+    arguments = {**(config if isinstance(config, Mapping) else {}), **present}
     return {
         "action": task_name.removeprefix("fbs."),
-        "solution": _text(told.get("solution_name")),
-        "domain": _text(told.get("domain")),
+        "solution": _text(arguments.get("solution_name")),
+        "domain": _text(arguments.get("domain")),
     }
 
 
@@ -316,16 +327,16 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _or_back_to_the_queue(ask: Callable[[], _T]) -> _T:
-    """Ask the record with patience: Redis may be restarting. If it stays away, the job is delivered once more later."""
-    until = time.monotonic() + _PATIENCE_SECONDS
-    pause = 0.1
+def _call_or_requeue(call: Callable[[], _T]) -> _T:
+    """Call the job store, retry while Redis may be restarting, and requeue the message if it stays unreachable."""
+    deadline = time.monotonic() + _REDIS_RETRY_SECONDS
+    delay = 0.1
     while True:
         try:
-            return ask()
+            return call()
         except QueueUnreachable as exc:
-            if time.monotonic() > until:
-                _log.error("%s The job goes back to the queue.", exc.message)
+            if time.monotonic() > deadline:
+                _log.error("%s The job is requeued.", exc.message)
                 raise Reject(exc.message, requeue=True) from None
-            time.sleep(pause)
-            pause = min(2.0, pause * 2)
+            time.sleep(delay)
+            delay = min(2.0, delay * 2)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 from celery import states
 
 from fbs_worker.core.redaction import Redactor
-from fbs_worker.jobs.worker.celery_events import PROGRESS
+from fbs_worker.jobs.worker.progress import PROGRESS
 from fbs_worker.ops.dashboard.flower_compat import TasksState, TaskState
 
 LOST: Final = "LOST"

@@ -18,7 +18,7 @@ from tornado.ioloop import IOLoop
 from fbs_worker.core.errors import FBSError, JobNotFound
 from fbs_worker.core.redaction import Redactor
 from fbs_worker.jobs.store import JobRecord, JobState, JobStore
-from fbs_worker.jobs.worker.celery_events import PROGRESS
+from fbs_worker.jobs.worker.progress import PROGRESS
 from fbs_worker.ops.dashboard.events import LOST, DashboardState, DashboardTask
 from fbs_worker.ops.dashboard.flower_compat import EventThread, shortened
 from fbs_worker.ops.dashboard.history_file import load_history, save_history
