@@ -32,7 +32,7 @@ def follow(job: JobHandle, display: Display) -> dict[str, Any]:
     Raises:
         JobFailed: the job failed.
         JobCancelled: the job was cancelled.
-        JobError: the job's worker was lost, or its record is gone.
+        JobError: the worker of the job is lost.
         KeyboardInterrupt: Ctrl-C was pressed; the job continues, and a line on stderr says so.
     """
     try:

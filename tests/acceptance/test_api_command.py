@@ -67,7 +67,7 @@ def running_arguments(home: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_it_ends_when_it_is_told_to(served: CommandLine, number: signal.Signals) -> None:
+def test_it_stops_on_a_signal(served: CommandLine, number: signal.Signals) -> None:
     running = served.start("api")
     url = address(running)
     with httpx.Client(base_url=url) as held:  # a connection that stays open does not hold it up
@@ -88,13 +88,13 @@ def test_it_ends_when_it_is_told_to(served: CommandLine, number: signal.Signals)
         ({"FBS_ALLOWED_HOSTS": "10.0.0.0/99"}, "'10.0.0.0/99' in FBS_ALLOWED_HOSTS is not a network."),
     ],
 )  # fmt: skip
-def test_what_keeps_it_from_starting_is_told(served: CommandLine, variables: dict[str, str], error: str) -> None:
+def test_an_error_at_its_start_is_printed(served: CommandLine, variables: dict[str, str], error: str) -> None:
     output, hint = served("api", code=2, **variables).stderr.splitlines()
     assert output.startswith(f"error: {error}")
     assert hint.startswith("hint: ")
 
 
 @pytest.mark.parametrize(("option", "value"), [("--scope", "all"), ("--name", "a:b")])
-def test_a_token_that_could_not_be_used_is_not_made(fbs: CommandLine, option: str, value: str) -> None:
+def test_an_invalid_token_option_is_rejected(fbs: CommandLine, option: str, value: str) -> None:
     output = fbs("new-token", option, value, code=2)
     assert output.stdout == ""

@@ -73,8 +73,8 @@ def test_planned_then_applied_then_undone(shop: CommandLine) -> None:
 
     undo = plan(shop, "--undo")
     assert undo["undoes"] == applied["applied"]["run"]
-    told = shop("migrate", "shop", "--undo", "--apply", undo["fingerprint"], "--inline").stdout
-    assert "is undone" in told
+    output = shop("migrate", "shop", "--undo", "--apply", undo["fingerprint"], "--inline").stdout
+    assert "is undone" in output
     assert "x_first" not in columns(shop)
     goes(shop, "x_first")
 

@@ -36,8 +36,8 @@ def tables(stack: CommandLine, prefix: str) -> list[str]:
 
 
 def as_json(stack: CommandLine, *arguments: str, code: int = 0, **more: str) -> Any:
-    told = stack(*arguments, "--output-format", "json", code=code, **more)
-    return json.loads(told.stdout)
+    output = stack(*arguments, "--output-format", "json", code=code, **more)
+    return json.loads(output.stdout)
 
 
 def test_a_life(stack: CommandLine) -> None:
@@ -53,8 +53,8 @@ def test_a_life(stack: CommandLine) -> None:
     page = stack("status", "demo").stdout
     assert "active" in page.splitlines()[0]
     assert "Tables:" in page
-    told = as_json(stack, "status", "--solution-name", "demo")
-    assert told["overall_status"] == "active"
+    output = as_json(stack, "status", "--solution-name", "demo")
+    assert output["overall_status"] == "active"
     assert "  demo " in stack("list").stdout
     assert "Nothing changed since the last refresh" in stack("refresh", "demo").stdout
 
@@ -86,14 +86,14 @@ def test_without_a_queue_without_odoo_and_with_prefixes(stack: CommandLine) -> N
     setup = ("setup", "--domain", "hr", "--database-name", "fbs", "--no-refresh-discoveries", "--inline")
     for company in ("a", "b"):
         own = ("--solution-name", f"company_{company}", "--table-prefix", f"{company}_fbs_")
-        told = as_json(stack, *setup, *own, "--business-prefix", f"{company}_", FBS_REDIS_URL="redis://127.0.0.1:1/0")
-        assert told["refresh"] is None
-        assert {f"{company}_employee", f"{company}_fbs_discoveries"} <= set(told["created"])
+        output = as_json(stack, *setup, *own, "--business-prefix", f"{company}_", FBS_REDIS_URL="redis://127.0.0.1:1/0")
+        assert output["refresh"] is None
+        assert {f"{company}_employee", f"{company}_fbs_discoveries"} <= set(output["created"])
     shared = ("--solution-name", "company_c", "--table-prefix", "c_", "--business-prefix", "a_")
     assert "company_a" in stack(*setup, *shared, code=4).stderr
-    told = {entry["solution"] for entry in as_json(stack, "list")["solutions"]}
-    assert {"company_a", "company_b"} <= told
-    assert "company_c" not in told
+    output = {entry["solution"] for entry in as_json(stack, "list")["solutions"]}
+    assert {"company_a", "company_b"} <= output
+    assert "company_c" not in output
     stack("drop", "company_a", "--yes", "--inline")
     assert tables(stack, "a_employee") == []
     assert tables(stack, "b_employee") == ["b_employee"]
@@ -138,7 +138,7 @@ def guarded(stack: CommandLine) -> tuple[str, ...]:
 
 def test_a_password_is_sealed_before_anything_is_stored(stack: CommandLine, guarded: tuple[str, ...]) -> None:
     setup = ("setup", "--solution-name", "sealed", "--domain", "hr", *guarded)
-    told = stack(*setup, piped=f"{PASSWORD}\n")
+    output = stack(*setup, piped=f"{PASSWORD}\n")
     status = stack("status", "sealed", "--output-format", "json")
     stored = [
         row
@@ -148,7 +148,7 @@ def test_a_password_is_sealed_before_anything_is_stored(stack: CommandLine, guar
     ]
     assert [password.startswith("sealed:") for (password,) in stored] == [True, True]
     log = (stack.home / "worker.log").read_text()
-    assert PASSWORD not in told.stdout + told.stderr + status.stdout + log
+    assert PASSWORD not in output.stdout + output.stderr + status.stdout + log
 
     info = find_stack(stack.home)
     assert info is not None
@@ -163,22 +163,22 @@ def test_a_password_is_sealed_before_anything_is_stored(stack: CommandLine, guar
 
 def test_without_a_key_a_plain_password_is_refused(fbs: CommandLine, redis_url: str, database: DatabaseConfig) -> None:
     setup = ("setup", "--solution-name", "x", "--domain", "hr", "--database-name", "d", "--database-password", PASSWORD)
-    told = fbs(*setup, code=2, FBS_REDIS_URL=redis_url, FBS_DATABASE_URL=f"postgresql:///{database.name}")
-    assert told.stderr.startswith("error: FBS_SECRET_KEYS is not set: secrets cannot be encrypted or decrypted.")
-    assert PASSWORD not in told.stdout + told.stderr
+    output = fbs(*setup, code=2, FBS_REDIS_URL=redis_url, FBS_DATABASE_URL=f"postgresql:///{database.name}")
+    assert output.stderr.startswith("error: FBS_SECRET_KEYS is not set: secrets cannot be encrypted or decrypted.")
+    assert PASSWORD not in output.stdout + output.stderr
     assert fbs("jobs", "list", FBS_REDIS_URL=redis_url).stdout == "There are no jobs.\n"
 
 
-def test_a_database_that_is_away_is_told_by_status_and_list(stack: CommandLine, postgres: EmbeddedPostgres) -> None:
+def test_status_and_list_report_an_unreachable_database(stack: CommandLine, postgres: EmbeddedPostgres) -> None:
     postgres.create_database("passing")
     place = postgres.config("passing")
     own = ("--database-name", "passing", "--database-host", place.host, "--database-user", place.user)
     setup = ("setup", "--solution-name", "passing", "--domain", "hr", "--no-refresh-discoveries", *own)
     stack(*setup)
     postgres.drop_database("passing")
-    told = stack("status", "passing", code=3)
-    assert "unreachable" in told.stdout
-    assert "no database 'passing'" in told.stdout
+    output = stack("status", "passing", code=3)
+    assert "unreachable" in output.stdout
+    assert "no database 'passing'" in output.stdout
     assert "unreachable" in stack("list").stdout
     assert "The solution passing is dropped." in stack("drop", "passing", "--yes").stdout
     assert "passing" not in stack("list").stdout

@@ -66,7 +66,7 @@ def rows(browser: WebDriver) -> dict[str, str]:
 
 
 def details(browser: WebDriver) -> dict[str, str]:
-    """What a task's page tells: values by their names."""
+    """The values on the page of a task, by name."""
     script = """return Array.from(document.querySelectorAll('.detail-row'),
         row => [row.querySelector('dt').innerText, row.querySelector('dd').innerText.trim()])"""
     return dict(browser.execute_script(script))
@@ -97,7 +97,7 @@ def test_a_person_sees_a_job_run_and_end(browser: WebDriver, settings: MakeSetti
         Client(settings=made) as client,
     ):
         nothing_is_shown(browser, shown)
-        browser.get_log("browser")  # type: ignore[no-untyped-call]  # the refusals are in it
+        browser.get_log("browser")  # type: ignore[no-untyped-call]  # discard the logged 401
         log_in(browser, shown)
         done = client._enqueue("test.steps", {"gate": str(tmp_path), "domain": "hr"})
         running = client._enqueue("test.steps", {"gate": str(gate), "domain": "rental"})

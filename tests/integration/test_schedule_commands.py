@@ -63,8 +63,8 @@ def test_a_schedule_is_set_listed_and_removed(made: MadeSolutions, capsys: pytes
         (["set", "fayvad", "--cron", "0 25 * * *"], "The hour of a cron line lies between 0 and 23, not at '25'."),
         (["set", "fayvad", "--every", "1h", "--timezone", "UTC"], "A time zone goes with a cron line alone."),
         (["set", "fayvad", "--cron", "0 3 * * *", "--timezone", "Mars"], "There is no time zone 'Mars'."),
-        (["set", "nobody", "--every", "6h"], "There is no solution 'nobody'."),
-        (["remove", "nobody"], "There is no solution 'nobody'."),
+        (["set", "unknown", "--every", "6h"], "There is no solution 'unknown'."),
+        (["remove", "unknown"], "There is no solution 'unknown'."),
         (["set", "--every", "6h"], "No solution is named."),
     ],
 )

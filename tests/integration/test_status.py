@@ -77,8 +77,8 @@ def test_after_a_setup_job(made: MadeSolutions, settings: MakeSettings, database
         tables = {one["table"]: one for one in result["tables"]}
         assert tables["shop_sale_order"]["kind"] == "mirrored"
         assert tables["fbs_workflow_definitions"]["rows"] == result["discoveries"]["workflow"]
-    told_all = list_solutions(given)
-    assert told_all["counts"]["active"] == 2
+    listing = list_solutions(given)
+    assert listing["counts"]["active"] == 2
     run_in_process("fbs.drop", {"solution_name": "shop"}, settings=given)
     assert list(made.at_once()) == ["home_shop"]
 
@@ -95,7 +95,7 @@ def test_an_unknown_name(made: MadeSolutions, settings: MakeSettings) -> None:
         solution_status(made.settings, "fayvad")
     made.solution()
     with pytest.raises(SolutionNotFound) as caught:
-        solution_status(made.settings, "nobody")
+        solution_status(made.settings, "unknown")
     assert "fayvad" in caught.value.hint
     with pytest.raises(SettingsError):
         solution_status(settings(fbs_database_url=""), "fayvad")
@@ -157,7 +157,7 @@ ON_BOTH_SIDES = {
 }
 IN_THE_OWN_ROW = {
     "database_name = 'elsewhere'": "database",
-    "database_user = 'somebody'": "database",
+    "database_user = 'another'": "database",
     """schema_definition = schema_definition || '{"server": {"host": "h", "port": 1}}'""": "database",
     "table_prefix = 'x_'": "table_prefix",
     "is_active = FALSE": "is_active",

@@ -74,7 +74,7 @@ def after(*kinds: str) -> DashboardTask:
         (("sent",), "PENDING"),
         (("received", "sent"), "RECEIVED"),
         (("sent", "received", "started", "progress"), "PROGRESS"),
-        (("progress", "started"), "PROGRESS"),  # two processes tell them
+        (("progress", "started"), "PROGRESS"),  # sent by two processes
         (("started", "progress", "succeeded"), "SUCCESS"),
         (("started", "succeeded", "progress"), "SUCCESS"),
         (("started", "progress", "failed"), "FAILURE"),

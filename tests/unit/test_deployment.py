@@ -68,13 +68,13 @@ def commands_of(value: Any) -> Iterator[list[str]]:
 
 
 def test_compose_keeps_to_its_specification() -> None:
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE_FILE)],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert told.returncode == 0, told.stdout + told.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_compose_has_everything() -> None:

@@ -25,7 +25,7 @@ TRIED: Final = ("flower>=2.0,<2.3", "celery>=5.5,<5.8")
 
 UPSTREAM: Final[Mapping[str, str]] = {
     "flower.app:Flower": "the application: takes options, capp, events, io_loop and Tornado's settings",
-    "flower.app:Flower.inspector": "replaced: asks the workers about themselves",
+    "flower.app:Flower.inspector": "replaced: inspects the workers",
     "flower.app:Flower.start": "extended: runs the loop",
     "flower.app:Flower.stop": "extended: saves the state",
     "flower.events:Events.load_state": "overridden: reads the saved state",
@@ -156,7 +156,7 @@ class EventThread(Events):  # type: ignore[misc]  # Flower has no types
         """Receive events until the connection fails; raises what the broker's library raises.
 
         Args:
-            on_connect: called once the connection is there.
+            on_connect: called after connecting.
         """
         with self.capp.connection_for_read() as connection:
             receiver = self.capp.events.Receiver(connection, handlers={"*": self.on_event})
@@ -204,7 +204,7 @@ def configure(
     """Set the options that Flower's modules share.
 
     Args:
-        credentials: `user:password` that Flower itself asks for.
+        credentials: `user:password` for the authentication of Flower itself.
         purge_offline_workers: seconds after which a worker without heartbeats is left out.
         columns: those of the list of tasks, in their order.
         titles: the titles of further columns, by name.
