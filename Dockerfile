@@ -1,6 +1,6 @@
 # One image for all programs of fbs-worker: `fbs worker`, `fbs beat`, `fbs flower`, `fbs api`,
 # `fbs metrics --serve`.
-# It holds no setting and no secret: they come with the container (docs/deployment.md).
+# It holds no setting and no secret: they come with the container (docs/howto/production.md).
 
 ARG PYTHON=3.11
 

@@ -14,9 +14,9 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 # Tests keep the data of their servers in memory where 8 GiB are free there: it lives for seconds.
 MEMORY := $(shell [ "$$(df --output=avail -B1G /dev/shm 2>/dev/null | tail -1)" -ge 8 ] 2>/dev/null && echo /dev/shm)
 PYTEST := $(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/pytest -q
-SOURCES := fbs_worker connectors tasks tests bench
+SOURCES := fbs_worker connectors tasks tests bench docs examples
 
-.PHONY: help install demo test test-faults soak test-live lint format bench clean
+.PHONY: help install demo test test-faults soak test-live lint format bench docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,10 @@ format: $(READY) ## Bring the sources into shape
 
 bench: $(READY) ## Measure against a real Odoo 19; figures and method are in bench/README.md
 	@$(BIN)/python -m bench
+
+docs: $(READY) ## Build the documentation into build/docs; any warning fails it
+	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env --doctree-dir build/doctrees docs build/docs
+	@echo 'build/docs/index.html'
 
 clean: ## Remove what was built, the virtual environment too (data of `fbs up` and `fbs demo` stays)
 	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

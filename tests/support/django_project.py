@@ -23,10 +23,10 @@ from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.settings import Settings
 from tests.support.job_worker import environment
 
-MANAGE: Final = Path(__file__).parents[1] / "django_project" / "manage.py"
+MANAGE: Final = Path(__file__).parents[2] / "examples" / "django_project" / "manage.py"
 PATIENCE: Final = 90.0
 
-_SETTINGS: Final = "tests.django_project.rentals.settings"
+_SETTINGS: Final = "examples.django_project.rentals.settings"
 
 
 @cache

@@ -6,47 +6,33 @@ import fnmatch
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from typer.main import get_command
 
-from fbs_worker.cli.app import app
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.config import QUEUES
+from tests.support.console_commands import check_command
 
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE_FILE = ROOT / "docker-compose.yml"
 COMPOSE = YAML(typ="safe").load(COMPOSE_FILE)
+EXAMPLE_FILE = ROOT / "examples" / "compose" / "docker-compose.yml"
+EXAMPLE = YAML(typ="safe").load(EXAMPLE_FILE)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = sorted(name for name, service in SERVICES.items() if service["image"] == "fbs-worker")
 DOCKERFILE = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text())
 INSTRUCTIONS = [line for line in DOCKERFILE.splitlines() if line and not line.startswith("#")]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
 MANIFESTS = [
     document
-    for block in re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "kubernetes.md").read_text(), re.DOTALL)
+    for block in re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "howto" / "kubernetes.md").read_text(), re.DOTALL)
     for document in YAML(typ="safe").load_all(block)
 ]
 SECRET = re.compile(r"PASSWORD|SECRET|API_KEY|TOKENS|_URL$")
 REDIS_OR_DATABASE = {"FBS_REDIS_URL", "FBS_DATABASE_URL", "FBS_BROKER_URL"}
-
-
-def understood(words: Sequence[str]) -> None:
-    """See that a command of ours takes these words; nothing is run."""
-    command: Any = get_command(app)
-    context = None
-    rest = list(words)
-    assert rest.pop(0) == "fbs"
-    while hasattr(command, "commands"):
-        name = rest.pop(0)
-        assert name in command.commands, f"there is no command {name}"
-        command = command.commands[name]
-    context = command.make_context(command.name, rest)
-    context.close()
 
 
 def commands_of(value: Any) -> Iterator[list[str]]:
@@ -67,9 +53,10 @@ def commands_of(value: Any) -> Iterator[list[str]]:
 # ------------------------------------------------------------------------------------------------- docker-compose.yml
 
 
-def test_compose_keeps_to_its_specification() -> None:
+@pytest.mark.parametrize("file", [COMPOSE_FILE, EXAMPLE_FILE], ids=["stack", "example"])
+def test_compose_keeps_to_its_specification(file: Path) -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE_FILE)],
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(file)],
         capture_output=True,
         text=True,
         check=False,
@@ -92,6 +79,15 @@ def test_no_secret_is_in_the_environment_of_a_container() -> None:
         for name, value in service.get("environment", {}).items():
             if SECRET.search(name) and name != "ODOO_URL" and value:
                 assert "/run/secrets/" in value, f"{name} is {value}"
+
+
+def test_the_example_has_known_settings_and_secrets_as_files() -> None:
+    for service in EXAMPLE["services"].values():
+        for name, value in service["environment"].items():
+            assert name.removesuffix("_FILE").lower() in Settings.model_fields
+            assert not SECRET.search(name) or name == "ODOO_URL" or "/run/secrets/" in value
+        assert set(re.findall(r"/run/secrets/(\w+)", repr(service))) == set(service["secrets"])
+    assert all(set(source) == {"environment"} for source in EXAMPLE["secrets"].values())
 
 
 def test_no_secret_has_a_value_in_the_files() -> None:
@@ -144,9 +140,9 @@ def test_our_containers_have_known_settings_and_few_rights(name: str) -> None:
     assert not {"privileged", "user"} & set(service)
 
 
-@pytest.mark.parametrize("words", list(commands_of([COMPOSE, MANIFESTS])), ids=" ".join)
+@pytest.mark.parametrize("words", list(commands_of([COMPOSE, EXAMPLE, MANIFESTS])), ids=" ".join)
 def test_commands_in_the_files_exist(words: list[str]) -> None:
-    understood(words)
+    check_command(words)
 
 
 def test_what_holds_data_keeps_it() -> None:
@@ -209,38 +205,10 @@ def test_commands_in_the_image_exist() -> None:
     lists = re.findall(r'CMD (\[".*?"\])', DOCKERFILE)
     assert len(lists) == 2
     for words in lists:
-        understood(YAML(typ="safe").load(words))
+        check_command(YAML(typ="safe").load(words))
 
 
-# ---------------------------------------------------------------------------------------------------------------- docs
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_in_the_pages_exist(page: Path) -> None:
-    blocks = re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    found = [re.search(r"(?:^|\s)(fbs [a-z].*?)(?:\s+[#|>].*)?$", line) for line in lines if not line.startswith("#")]
-    for match in filter(None, found):
-        understood(match[1].split())
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_settings_in_the_pages_exist(page: Path) -> None:
-    options = {
-        option
-        for command in _all_commands(get_command(app))
-        for parameter in command.params
-        for option in ([parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar or [])
-    }
-    known = {name.upper() for name in Settings.model_fields} | options
-    for name in re.findall(r"\b(?:FBS|ODOO)_[A-Z_]+[A-Z]\b", page.read_text()):
-        assert name.removesuffix("_FILE") in known | {"FBS_ODOO__STAGING__PASSWORD", "ODOO_DB_PASSWORD"}, name
-
-
-def _all_commands(command: Any) -> Iterator[Any]:
-    yield command
-    for inner in getattr(command, "commands", {}).values():
-        yield from _all_commands(inner)
+# ---------------------------------------------------------------------------------------------------------- Kubernetes
 
 
 def test_kubernetes_runs_the_image_as_it_is_made() -> None:

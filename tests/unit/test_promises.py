@@ -5,29 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-from typer.main import get_command
-
-from fbs_worker.cli.app import app
-from fbs_worker.core.settings import Settings
-
 ROOT = Path(__file__).parent.parent.parent
-README = (ROOT / "README.md").read_text()
 SOURCES = sorted(
-    path for folder in ("fbs_worker", "connectors", "tasks", "tests", "bench") for path in (ROOT / folder).rglob("*.py")
+    path
+    for folder in ("fbs_worker", "connectors", "tasks", "tests", "bench", "docs", "examples")
+    for path in (ROOT / folder).rglob("*.py")
 )
-
-
-@pytest.mark.parametrize("name", sorted(Settings.model_fields))
-def test_every_setting_is_in_the_readme(name: str) -> None:
-    assert f"`{name.upper()}`" in README
-    assert Settings.model_fields[name].description
-
-
-def test_every_command_is_in_the_readme() -> None:
-    commands = get_command(app).commands  # type: ignore[attr-defined]
-    missing = [name for name in commands if not re.search(rf"fbs {name}\b|`{name}`", README)]
-    assert not missing
 
 
 def test_constraints_name_versions_alone() -> None:

@@ -1,0 +1,1 @@
+"""Examples of applications that use fbs-worker; the tests run them."""

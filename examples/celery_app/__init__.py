@@ -1,0 +1,1 @@
+"""A Celery application that enqueues jobs of fbs-worker."""

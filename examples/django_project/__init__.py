@@ -1,0 +1,1 @@
+"""A Django project that uses fbs-worker, as small as possible."""

@@ -1,1 +1,0 @@
-"""A Django project that uses fbs-worker, as small as can be; tests/integration/test_django.py runs it."""
