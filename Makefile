@@ -16,7 +16,7 @@ MEMORY := $(shell [ "$$(df --output=avail -B1G /dev/shm 2>/dev/null | tail -1)" 
 PYTEST := $(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/pytest -q
 SOURCES := fbs_worker connectors tasks tests bench docs examples
 
-.PHONY: help install demo test test-faults soak test-live lint format bench docs clean
+.PHONY: help install demo test test-faults soak test-live lint format bench docs screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,7 +59,7 @@ lint: $(READY) ## Check style and types
 	@$(BIN)/ruff format --quiet --check $(SOURCES) || { $(BIN)/ruff format --check $(SOURCES); exit 1; }
 	@$(BIN)/mypy
 
-format: $(READY) ## Bring the sources into shape
+format: $(READY) ## Format the sources
 	@$(BIN)/ruff check --quiet --fix $(SOURCES)
 	@$(BIN)/ruff format $(SOURCES)
 
@@ -69,6 +69,9 @@ bench: $(READY) ## Measure against a real Odoo 19; figures and method are in ben
 docs: $(READY) ## Build the documentation into build/docs; any warning fails it
 	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env --doctree-dir build/doctrees docs build/docs
 	@echo 'build/docs/index.html'
+
+screenshots: $(READY) ## Retake the screenshots of the documentation (needs Chromium)
+	@$(BIN)/python -m docs.screenshots
 
 clean: ## Remove what was built, the virtual environment too (data of `fbs up` and `fbs demo` stays)
 	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
