@@ -1,1 +1,1 @@
-"""What makes fbs-worker a part of other frameworks; each needs the extra of its name."""
+"""Integrations with other frameworks; each needs the extra of its name."""

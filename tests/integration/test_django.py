@@ -181,7 +181,7 @@ def test_what_goes_wrong(action: str, given: dict[str, Any], code: int, error: s
 @pytest.mark.usefixtures("shop", "browser")
 def test_options_that_an_action_does_not_use_are_named() -> None:
     _, err = called("status", solution_name="shop", domain="hr", database_name="x")
-    assert err == "--database-name, --domain: of no use to --action status.\n"
+    assert err == "--database-name, --domain: ignored by --action status.\n"
 
 
 @pytest.mark.usefixtures("browser")
@@ -258,7 +258,7 @@ def test_the_default_database(place: Settings, target: DatabaseConfig) -> None:
 def test_wrong_settings_are_told_by_the_command(place: Settings) -> None:
     with django_here(**config_for(place, table_prefx="fbs_")), pytest.raises(CommandError) as caught:
         called("list")
-    assert str(caught.value) == "FBS_CONFIG has a key that is not known: 'table_prefx'.\nhint: Is 'table_prefix' meant?"
+    assert str(caught.value) == "FBS_CONFIG has an unknown key: 'table_prefx'.\nhint: Did you mean 'table_prefix'?"
     assert caught.value.returncode == EXIT_USAGE
 
 

@@ -69,10 +69,10 @@ def test_what_the_keys_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     ("config", "message", "hint"),
     [
         ([], "FBS_CONFIG is not a dictionary.", "Known keys are: "),
-        ({"table_prefx": "x"}, "FBS_CONFIG has a key that is not known: 'table_prefx'.", "Is 'table_prefix' meant?"),
-        ({"FBS_REDIS_URL": "x"}, "FBS_CONFIG has a key that is not known: 'FBS_REDIS_URL'.", "Is 'redis_url' meant?"),
-        ({"zzz": 1}, "FBS_CONFIG has a key that is not known: 'zzz'.", "Known are: "),
-        ({7: 1}, "FBS_CONFIG has a key that is not known: 7.", "Known are: "),
+        ({"table_prefx": "x"}, "FBS_CONFIG has an unknown key: 'table_prefx'.", "Did you mean 'table_prefix'?"),
+        ({"FBS_REDIS_URL": "x"}, "FBS_CONFIG has an unknown key: 'FBS_REDIS_URL'.", "Did you mean 'redis_url'?"),
+        ({"zzz": 1}, "FBS_CONFIG has an unknown key: 'zzz'.", "Known keys are: "),
+        ({7: 1}, "FBS_CONFIG has an unknown key: 7.", "Known keys are: "),
         ({"page_size": SECRET}, "FBS_CONFIG['page_size'] is not valid: ", "Correct FBS_CONFIG['page_size']."),
         ({"secret_keys": {"a": SECRET}}, "FBS_CONFIG['secret_keys'] is not valid: ", "Correct "),
         (
@@ -82,15 +82,15 @@ def test_what_the_keys_mean(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             {"default_database_config": {"HOST": "db"}},
-            "FBS_CONFIG['default_database_config'] has a key that is not known: 'HOST'.",
-            "Is 'host' meant?",
+            "FBS_CONFIG['default_database_config'] has an unknown key: 'HOST'.",
+            "Did you mean 'host'?",
         ),
         (
             {"default_database_config": {"port": SECRET}},
             "FBS_CONFIG['default_database_config']['port'] is not valid: ",
             "Correct ",
         ),
-        ({"odoo": {"url": SECRET}}, "FBS_CONFIG['odoo']['url'] is not valid: ", "FBS_CONFIG['odoo'] holds further"),
+        ({"odoo": {"url": SECRET}}, "FBS_CONFIG['odoo']['url'] is not valid: ", "FBS_CONFIG['odoo'] maps names"),
         ({"odoo": {"erp": {"pasword": SECRET}}}, "FBS_CONFIG['odoo']['erp']['pasword'] is not valid: ", "FBS_CONFIG["),
     ],
 )
@@ -136,7 +136,7 @@ def test_what_is_missing_is_a_warning() -> None:
 @pytest.mark.parametrize(
     ("given", "number", "message"),
     [
-        ({"zzz": 1}, NOT_VALID, "a key that is not known"),
+        ({"zzz": 1}, NOT_VALID, "an unknown key"),
         ({"page_size": 1}, NOT_VALID, "FBS_CONFIG['page_size'] is not valid"),
         ({"redis_url": f"http://:{SECRET}@x"}, WRONG_VALUE, "FBS_REDIS_URL is not a valid Redis URL"),
         ({"broker_url": f"http://:{SECRET}@x"}, WRONG_VALUE, "FBS_BROKER_URL is not a valid broker URL"),

@@ -1,4 +1,4 @@
-"""The application, as Django loads it."""
+"""Application configuration."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from fbs_worker.contrib.django.conf import fbs_settings
 
 
 class FBSWorkerConfig(AppConfig):  # type: ignore[misc]  # Django has no types
-    """The application; services made in this process take their settings from FBS_CONFIG."""
+    """Application configuration: services that are created in this process take their settings from FBS_CONFIG."""
 
     name = "fbs_worker.contrib.django"
     label = "fbs_worker"
     verbose_name = "fbs-worker"
 
     def ready(self) -> None:
-        """Register the checks, and where services find their settings."""
+        """Register the system check, and FBS_CONFIG as the services' settings."""
         checks.register(check_configuration)
         IntegrationService.set_settings_source(fbs_settings)

@@ -1,6 +1,6 @@
-"""`manage.py test_discovery`: what the service does, from the command line of a Django project.
+"""`manage.py test_discovery`: the operations of IntegrationService as a Django management command.
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 a server is unreachable, 4 refused, 130 interrupted; as those of `fbs`.
+Exit codes, as those of `fbs`: 0 success, 1 error, 2 usage error, 3 a server is unreachable, 4 rejected, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from fbs_worker.domains import domain_names
 _UNREACHABLE: Final = "unreachable"
 _DATABASE: Final = ("database_name", "database_user", "database_password", "database_host", "database_port")
 
-_USED: Final[Mapping[str, Sequence[str]]] = {
+_OPTIONS: Final[Mapping[str, Sequence[str]]] = {
     "discover": ("domain", *_DATABASE, "table_prefix", "odoo", "refresh_discoveries"),
     "setup": (
         *("solution_name", "domain", *_DATABASE, "table_prefix", "business_prefix"),
@@ -41,85 +41,85 @@ _USED: Final[Mapping[str, Sequence[str]]] = {
     "refresh": ("solution_name", "refresh_discoveries"),
     "migrate": ("solution_name", "plan", "allow"),
 }
-"""The actions, and the options that mean something to each."""
+"""The options of each action."""
 
 
-class _Shown(IntegrationService):
-    """The service, which shows on stderr how its jobs go on.
+class _DisplayedService(IntegrationService):
+    """The service with a progress display on stderr.
 
     Args:
-        title: what is being done.
-        output_format: what stdout holds.
-        quiet: show nothing but what matters.
+        title: the title of the display.
+        output_format: the format of stdout, which decides on the display.
+        quiet: show no progress.
     """
 
     def __init__(self, *, title: str, output_format: OutputFormat, quiet: bool) -> None:
         super().__init__()
         self._display = LineDisplay(None) if quiet else open_display(title, output_format)
 
-    def wait_for(self, job: JobHandle, timeout: float | None) -> dict[str, Any]:  # noqa: ARG002 -- a person has Ctrl-C
-        """Wait for as long as it takes, and show how it goes on."""
+    def wait_for(self, job: JobHandle, timeout: float | None) -> dict[str, Any]:  # noqa: ARG002 -- the user has Ctrl-C
+        """Wait for a job without a timeout, and display its progress."""
         return follow(job, self._display)
 
 
 class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
-    """The command; its options mean what those of `fbs` mean."""
+    """The management command; its options are those of `fbs`."""
 
-    help = "Discovers what an Odoo can do, and sets up, shows, refreshes and migrates solutions."
-    requires_system_checks = ()  # what is wrong with FBS_CONFIG is told as all else that is wrong
+    help = "Discover an Odoo server; set up, show, refresh and migrate solutions."
+    requires_system_checks = ()  # handle() reports errors of FBS_CONFIG, with their exit code
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Its options."""
-        parser.add_argument("--action", choices=tuple(_USED), required=True, help="What is to be done.")
-        parser.add_argument("--solution-name", help="The solution.")
-        parser.add_argument("--domain", help="The business domain, e.g. rental.")
+        """Add the options."""
+        parser.add_argument("--action", choices=tuple(_OPTIONS), required=True, help="The action.")
+        parser.add_argument("--solution-name", help="The solution's name.")
+        parser.add_argument("--domain", help="The domain, e.g. rental.")
         parser.add_argument("--database-name", help="The database's name.")
-        parser.add_argument("--database-user", help="The role in the database.")
+        parser.add_argument("--database-user", help="The database role.")
         parser.add_argument(
             "--database-password",
-            help="That role's password. Others on this machine can see it on the command line: better `-` (asks for "
-            "it, or reads it from a pipe), `env:NAME` or `file:PATH` (read where the job runs).",
+            help="The role's password. Other users of this machine can see it on the command line; use `-` (prompt, or "
+            "read from a pipe), `env:NAME` or `file:PATH` (resolved by the worker) instead.",
         )
-        parser.add_argument("--database-host", help="Where PostgreSQL is: a name, an address, or a socket's folder.")
-        parser.add_argument("--database-port", type=int, help="The port of PostgreSQL.")
+        parser.add_argument("--database-host", help="PostgreSQL's host: a name, an address, or a socket's folder.")
+        parser.add_argument("--database-port", type=int, help="PostgreSQL's port.")
         parser.add_argument("--table-prefix", help="Prefix of the system tables.")
         parser.add_argument("--business-prefix", help="Prefix of the business tables; may be empty.")
         parser.add_argument(
             "--refresh-discoveries",
             action=BooleanOptionalAction,
-            help="Whether a set-up reads Odoo, too (it does unless told otherwise); with discover and refresh: read "
-            "everything, even though nothing seems changed.",
+            help="With setup: discover Odoo as well (default: yes). With discover and refresh: read everything, even if "
+            "the fingerprint is unchanged.",
         )
         parser.add_argument(
             "--mirror",
             action="append",
             metavar="MODEL",
-            help="An Odoo model that gets a business table, e.g. sale.order; may be given more than once.",
+            help="An Odoo model to mirror as a business table, e.g. sale.order; repeatable.",
         )
-        parser.add_argument("--odoo", help="Which Odoo, by its name in FBS_CONFIG['odoo']; else odoo_url is read.")
-        parser.add_argument("--plan", action="store_true", default=None, help="Only show what a migration would do.")
+        parser.add_argument("--odoo", help="The Odoo server's name in FBS_CONFIG['odoo']; default: odoo_url.")
+        parser.add_argument("--plan", action="store_true", default=None, help="Only plan the migration.")
         parser.add_argument(
             "--allow",
             action="append",
             metavar="HAZARD",
-            help="A hazard that a migration may take, e.g. DELETES_DATA; may be given more than once.",
+            help="A hazard to allow in a migration, e.g. DELETES_DATA; repeatable.",
         )
         parser.add_argument(
             "--output-format",
             choices=[str(one) for one in OutputFormat],
             default=str(OutputFormat.TEXT),
-            help="What stdout holds; json is JSON alone.",
+            help="Format of stdout.",
         )
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        """Do it.
+        """Run the action, and print its result.
 
         Raises:
-            CommandError: what went wrong, what to do about it, and the exit code.
+            CommandError: the action failed; it has the message, the hint and the exit code.
         """
         output_format = OutputFormat(options["output_format"])
         try:
-            self._note_unused(options)
+            self._warn_unused(options)
             self._do(options, output_format)
             self.stdout.flush()
         except FBSError as exc:
@@ -127,33 +127,33 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
                 self._print_json({"error": exc.to_dict()})
             raise _command_error(exc.message, exc.hint, exit_code(exc)) from exc
         except BrokenPipeError:
-            # Whoever read us has seen enough: end without a word, now and at Python's exit.
+            # The reader of stdout has closed the pipe: exit silently, also when Python flushes stdout at its exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except KeyboardInterrupt:
             raise CommandError("Interrupted.", returncode=EXIT_INTERRUPTED) from None
 
     def _do(self, options: Mapping[str, Any], output_format: OutputFormat) -> None:
         action = options["action"]
-        ask: Callable[[IntegrationService, Mapping[str, Any]], dict[str, Any]] = _ASKED[action]
+        handler: Callable[[IntegrationService, Mapping[str, Any]], dict[str, Any]] = _HANDLERS[action]
         name = options["domain"] if action == "discover" else options["solution_name"]
-        with _Shown(
+        with _DisplayedService(
             title=f"{action} {name}", output_format=output_format, quiet=options["verbosity"] < 1 or "stderr" in options
         ) as service:
-            told = ask(service, options)
+            data = handler(service, options)
         if output_format is OutputFormat.JSON:
-            self._print_json(told)
+            self._print_json(data)
         else:
-            self._print_blocks(_blocks(action, told), plain=options["no_color"])
-        if told.get("overall_status") == _UNREACHABLE:
-            raise _command_error(told["reason"], told["hint"], EXIT_UNREACHABLE)
+            self._print_blocks(_blocks(action, data), plain=options["no_color"])
+        if data.get("overall_status") == _UNREACHABLE:
+            raise _command_error(data["reason"], data["hint"], EXIT_UNREACHABLE)
 
-    def _note_unused(self, options: Mapping[str, Any]) -> None:
+    def _warn_unused(self, options: Mapping[str, Any]) -> None:
         action = options["action"]
-        known = {name for names in _USED.values() for name in names}
-        unused = sorted(name for name in known - set(_USED[action]) if options[name] is not None)
+        known = {name for names in _OPTIONS.values() for name in names}
+        unused = sorted(name for name in known - set(_OPTIONS[action]) if options[name] is not None)
         if unused and options["verbosity"] >= 1:
-            words = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
-            self.stderr.write(f"{words}: of no use to --action {action}.", lambda text: text)
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+            self.stderr.write(f"{names}: ignored by --action {action}.", lambda text: text)
 
     def _print_json(self, value: Any) -> None:
         self.stdout.write(json.dumps(value, indent=2, ensure_ascii=False))
@@ -170,7 +170,7 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
 def _discover(service: IntegrationService, options: Mapping[str, Any]) -> dict[str, Any]:
     domain = options["domain"]
     if not domain:
-        raise UsageError("No domain is named.", hint=f"Name one (--domain): {', '.join(domain_names())}.")
+        raise UsageError("--domain is missing.", hint=f"Use one of: {', '.join(domain_names())}.")
     result = service.discover(
         domain=domain,
         database_config=_database(options),
@@ -206,7 +206,7 @@ def _migrate(service: IntegrationService, options: Mapping[str, Any]) -> dict[st
     )
 
 
-_ASKED: Final[Mapping[str, Callable[[IntegrationService, Mapping[str, Any]], dict[str, Any]]]] = {
+_HANDLERS: Final[Mapping[str, Callable[[IntegrationService, Mapping[str, Any]], dict[str, Any]]]] = {
     "discover": _discover,
     "setup": _set_up,
     "status": _status,
@@ -221,23 +221,21 @@ def _solution(options: Mapping[str, Any]) -> str:
 
 
 def _database(options: Mapping[str, Any]) -> dict[str, Any] | None:
-    given = {name.removeprefix("database_"): options[name] for name in _DATABASE}
-    return database_config(**given)
+    return database_config(**{name.removeprefix("database_"): options[name] for name in _DATABASE})
 
 
-def _blocks(action: str, told: Mapping[str, Any]) -> list[Block]:
+def _blocks(action: str, data: Mapping[str, Any]) -> list[Block]:
     match action:
         case "status":
-            return status_blocks(told)
+            return status_blocks(data)
         case "list":
-            return list_blocks(told)
+            return list_blocks(data)
         case "discover":
-            return result_blocks(action, told, name=told["domain"])
+            return result_blocks(action, data, name=data["domain"])
         case _:
-            return result_blocks(action, told, name=told["solution"])
+            return result_blocks(action, data, name=data["solution"])
 
 
 def _command_error(message: str, hint: str, code: int) -> CommandError:
-    """Two lines, as `fbs` says them."""
-    words = "\n".join(filter(None, (clean(message), f"hint: {clean(hint)}" if hint else "")))
-    return CommandError(words, returncode=code)
+    text = "\n".join(filter(None, (clean(message), f"hint: {clean(hint)}" if hint else "")))
+    return CommandError(text, returncode=code)
