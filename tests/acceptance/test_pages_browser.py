@@ -291,7 +291,7 @@ def test_buttons_refresh_and_cancel(seen: Seen) -> None:
     assert "unchanged" in seen.words()
     seen.get(BASE)
     seen.one(f"form[action='{BASE}plan'] button").click()
-    seen.until(lambda: "There is nothing to change" in seen.words())
+    seen.until(lambda: "No changes" in seen.words())
     with Client(settings=seen.site.settings) as client:
         job = client._enqueue("test.steps", {"gate": str(seen.folder / "never")}, solution=NAME, domain="hr")
     seen.get(f"/jobs/{job.id}/")
@@ -345,10 +345,10 @@ def test_without_javascript_everything_works_but_the_live_parts(seen: Seen) -> N
         assert seen.one("h1").text
     seen.get(f"{BASE}catalogue/")
     seen.one("#q").send_keys("hr job", Keys.ENTER)
-    seen.until_shown("Everything", "#results")
+    seen.until_shown("All", "#results")
     assert "hr.job" in seen.one("#results").text
     seen.one("a[href$='type=workflow']").click()
-    seen.until_shown("Nothing has these words", "#results")
+    seen.until_shown("No results", "#results")
     seen.get(f"{BASE}changes/")
     seen.one("main form button").click()
     seen.until(lambda: "to=" in seen.browser.current_url)

@@ -44,7 +44,7 @@ def test_all_solutions(look: Visitor) -> None:
     told = words(page)
     assert "1 solution in " in told
     assert "1 active" in told
-    assert "No worker is there" in told
+    assert "No worker is running" in told
     assert "fbs worker" in told
     assert "120 models" in told
     assert "65 modules, 13 workflows, 60 BI features" in told
@@ -54,11 +54,11 @@ def test_all_solutions(look: Visitor) -> None:
 def test_a_solution_in_every_detail(look: Visitor) -> None:
     told = words(look.get(BASE))
     assert f"{NAME} active hr in " in told
-    for part in ("120 models", "Refreshed by itself never", "fbs schedule set shop --every 6h", "PostgreSQL 18"):
+    for part in ("120 models", "Schedule none", "fbs schedule set shop --every 6h", "PostgreSQL 18"):
         assert part in told
     assert "hr_employee business 0" in told
     assert "hr_hr_job mirrored 0" in told
-    assert "1 new thing, 1 changed, 1 gone" in told
+    assert "1 added, 1 changed, 1 removed" in told
 
 
 def test_paths_without_their_slash_are_the_same(look: Visitor) -> None:
@@ -79,7 +79,7 @@ def test_the_catalogue_by_pages(look: Visitor) -> None:
     second = links(page, f"{BASE}models/")
     assert len(second) == 20
     assert not set(first) & set(second)
-    assert "To the first page" in words(page)
+    assert "First page" in words(page)
 
 
 @pytest.mark.parametrize(("kind", "count"), [("module", 65), ("workflow", 13), ("bi_feature", 60)])
@@ -93,10 +93,10 @@ def test_a_search(look: Visitor) -> None:
     found = links(page, BASE)
     assert f"{BASE}models/hr.job/" in found
     assert any(link.startswith(f"{BASE}models/") and "?field=" in link for link in found)
-    assert "Everything" in words(page)
+    assert "Search All Modules Models Fields" in words(page)
     only = look.get(f"{BASE}catalogue/?q=hr+jo&type=workflow")
     assert links(only, f"{BASE}models/") == []
-    assert "Nothing has these words" in words(look.get(f"{BASE}catalogue/?q=zzzz"))
+    assert "No results" in words(look.get(f"{BASE}catalogue/?q=zzzz"))
 
 
 @pytest.mark.parametrize(
@@ -127,16 +127,16 @@ def test_fields_that_match(look: Visitor) -> None:
     assert "company_id" in every
     assert re.search(r"\b[12] of \d+ fields", some)
     assert "company_id" not in some.partition("Fields Only")[2]
-    assert "No field has these words" in words(look.get(f"{BASE}models/hr.job/?field=zzz"))
+    assert "No fields match" in words(look.get(f"{BASE}models/hr.job/?field=zzz"))
 
 
 def test_a_workflow(look: Visitor) -> None:
     page = look.get(f"{BASE}workflows/hr.leave/")
-    (picture,) = page.xpath("//div[contains(@class, 'picture')]/svg")
+    (picture,) = page.xpath("//div[contains(concat(' ', @class, ' '), ' diagram ')]/svg")
     assert picture.get("aria-label") == "States of hr.leave and the buttons between them"
     assert [name.text for name in picture.xpath(".//*[@class='name']")][:2] == ["To Approve", "Refused"]
     told = words(page)
-    assert "Refuse action_refuse every state Refused as its name says" in told
+    assert "Refuse action_refuse every state Refused derived from its name" in told
     assert "Time Off: Cancel invalid leaves" in told
     assert f"{BASE}models/hr.leave/" in links(page)
 
@@ -144,7 +144,7 @@ def test_a_workflow(look: Visitor) -> None:
 def test_a_workflow_of_stages(look: Visitor) -> None:
     told = words(look.get(f"{BASE}workflows/hr.applicant/"))
     assert "In any stage" in told
-    assert "Its stages are rows of another model" in told
+    assert "Its stages are records of another model" in told
 
 
 def test_every_workflow_module_and_feature_has_a_page(look: Visitor) -> None:
@@ -161,7 +161,7 @@ def test_every_workflow_module_and_feature_has_a_page(look: Visitor) -> None:
 
 
 def test_what_is_gone_is_told_so(look: Visitor) -> None:
-    assert "gone from Odoo" in words(look.get(f"{BASE}workflows/gone.model/"))
+    assert "removed from Odoo" in words(look.get(f"{BASE}workflows/gone.model/"))
 
 
 @pytest.mark.parametrize(
@@ -186,24 +186,24 @@ def test_what_is_not_there(look: Visitor, path: str) -> None:
 def test_what_changed_between_two_refreshes(look: Visitor) -> None:
     page = look.get(f"{BASE}changes/")
     told = words(page)
-    assert "1 added 1 changed 1 gone" in told
+    assert "1 added 1 changed 1 removed" in told
     assert "fields.name" in told
     assert f"{BASE}models/hr.job/" in links(page)
     reads = [option.get("value") for option in page.xpath("//select[@id='to']/option")]
     assert len(reads) == 2
     assert words(look.get(f"{BASE}changes/?from={reads[1]}&to={reads[0]}")) == told
     swapped = words(look.get(f"{BASE}changes/?from={reads[0]}&to={reads[1]}"))
-    assert "1 added 1 changed 1 gone" in swapped
+    assert "1 added 1 changed 1 removed" in swapped
     since_the_beginning = words(look.get(f"{BASE}changes/?from=0&to={reads[0]}"))
     assert "258 added" in since_the_beginning
-    assert "Nothing changed between these two" in words(look.get(f"{BASE}changes/?from={reads[0]}&to={reads[0]}"))
+    assert "No changes between these two" in words(look.get(f"{BASE}changes/?from={reads[0]}&to={reads[0]}"))
     look.get(f"{BASE}changes/?from=x", status=422)
     look.get(f"{BASE}changes/?to=-1", status=422)
 
 
 def test_the_tables_as_a_picture(look: Visitor) -> None:
     page = look.get(f"{BASE}tables/")
-    (picture,) = page.xpath("//div[contains(@class, 'picture')]/svg")
+    (picture,) = page.xpath("//div[contains(concat(' ', @class, ' '), ' diagram ')]/svg")
     assert "hr_employee" in picture.text_content()
     told = words(page)
     assert "3 business tables" in told
@@ -224,10 +224,10 @@ def test_jobs_as_they_stand(look: Visitor, jobs: JobStore) -> None:
     told = words(page)
     assert "setup running-" in told
     assert "25 %" in told
-    assert "waits for a worker" in told
+    assert "waiting for a worker" in told
     assert {(bar.get("value"), bar.get("max")) for bar in page.iter("progress")} == {("25", "100"), (None, None)}
     assert "running-" not in words(look.get("/jobs/?state=queued"))
-    assert "No job is lost" in words(look.get("/jobs/?state=lost"))
+    assert "No jobs are lost" in words(look.get("/jobs/?state=lost"))
 
     page = look.get("/jobs/running-1/")
     told = words(page)
@@ -235,7 +235,7 @@ def test_jobs_as_they_stand(look: Visitor, jobs: JobStore) -> None:
     assert "2 of 8 in the step fields" in told
     assert page.get_element_by_id("job").get("hx-trigger") == "every 1s"
     assert page.xpath("//noscript/meta[@http-equiv='refresh']")
-    assert words(look.get("/jobs/waiting-1/")).count("waits for a worker") == 2
+    assert words(look.get("/jobs/waiting-1/")).count("waiting for a worker") == 2
     assert "refresh waiting-" in words(look.get(BASE))
 
     jobs.mark_succeeded("running-1", claim.attempt, {"label": SCRIPT})
@@ -305,9 +305,9 @@ def test_whatever_odoo_calls_things_is_shown_as_it_is(
 def test_without_anything_pages_say_what_to_do(settings: MakeSettings) -> None:
     user = visitor(settings(), token="")
     told = words(user.get("/"))
-    assert "No solution is set up yet" in told
+    assert "No solutions yet" in told
     assert "fbs setup --solution-name" in told
-    assert "There are no jobs" in words(user.get("/jobs/"))
+    assert "No jobs yet" in words(user.get("/jobs/"))
     assert "There is no solution 'none'" in words(user.get("/solutions/none/", status=404))
 
 
@@ -316,10 +316,10 @@ def test_a_solution_that_was_never_read(settings: MakeSettings, site: Ground) ->
     inline("setup", {**config_of(site.target, "fresh", domain="generic", table_prefix="own_"), "refresh_discoveries": False}, made)  # fmt: skip
     user = visitor(made, token="")
     told = words(user.get("/solutions/fresh/"))
-    assert "Odoo was not read for it yet. fbs refresh fresh" in told
+    assert "No refresh yet. fbs refresh fresh" in told
     assert "fbs refresh fresh" in words(user.get("/solutions/fresh/catalogue/"))
     assert "fbs refresh fresh" in words(user.get("/solutions/fresh/changes/"))
-    assert "nothing read yet" in words(user.get("/"))
+    assert "not discovered yet" in words(user.get("/"))
 
 
 def test_a_database_that_is_away(settings: MakeSettings) -> None:
@@ -353,5 +353,5 @@ def test_the_pages_are_no_part_of_the_document(site: Ground) -> None:
 
 
 def test_where_there_is_no_page(look: Visitor) -> None:
-    assert "There is no such page" in words(look.get("/nothing/here", status=404))
+    assert "This page does not exist" in words(look.get("/nothing/here", status=404))
     assert look.ask("GET", "/api/v1/nothing", headers={"Authorization": "none"}).status_code == 401

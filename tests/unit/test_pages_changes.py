@@ -23,8 +23,8 @@ def change(name: str = "sale.order", version: str = "1.0", before: str | None = 
 
 
 def net(*reports: dict[str, Any]) -> list[NetChange]:
-    told = summarise_changes(reports, most=100)
-    return [one for changes in told.shown.values() for one in changes]
+    summary = summarise_changes(reports, limit=100)
+    return [one for changes in summary.shown.values() for one in changes]
 
 
 def test_one_refresh_is_as_it_was() -> None:
@@ -33,43 +33,43 @@ def test_one_refresh_is_as_it_was() -> None:
         changed=[change("b", "1.1", "1.0", "fields.x")],
         removed=[change("c", "2.0", "2.0")],
     )
-    told = summarise_changes([one], most=100)
-    assert told.counts == {"added": 1, "changed": 1, "removed": 1}
-    assert told.shown["changed"][0].fields == ("fields.x",)
-    assert told.shown["removed"][0].name == "c"
+    summary = summarise_changes([one], limit=100)
+    assert summary.counts == {"added": 1, "changed": 1, "removed": 1}
+    assert summary.shown["changed"][0].fields == ("fields.x",)
+    assert summary.shown["removed"][0].name == "c"
 
 
 def test_what_comes_and_goes_is_nothing() -> None:
-    assert summarise_changes([report(added=[change()]), report(removed=[change()])], most=9).nothing
-    assert summarise_changes([], most=9).nothing
-    assert summarise_changes([{}], most=9).nothing
+    assert summarise_changes([report(added=[change()]), report(removed=[change()])], limit=9).empty
+    assert summarise_changes([], limit=9).empty
+    assert summarise_changes([{}], limit=9).empty
 
 
 def test_what_came_and_changed_came() -> None:
-    told = net(
+    summary = net(
         report(added=[change()]), report(changed=[change("sale.order", "2.0", "1.0", "fields.x", breaking=True)])
     )
-    assert told == [NetChange(kind="added", type="model", name="sale.order", version="2.0")]
+    assert summary == [NetChange(kind="added", type="model", name="sale.order", version="2.0")]
 
 
 def test_two_changes_are_one() -> None:
-    told = net(
+    summary = net(
         report(changed=[change("m", "2.0", "1.0", "fields.a", breaking=True)]),
         report(changed=[change("m", "2.1", "2.0", "fields.b")]),
     )
-    assert told == [
+    assert summary == [
         NetChange(kind="changed", type="model", name="m", version="2.1", previous="1.0", fields=("fields.a", "fields.b"), breaking=True)
     ]  # fmt: skip
 
 
 def test_what_changed_and_went_went() -> None:
-    told = net(report(changed=[change("m", "1.1", "1.0", "fields.a")]), report(removed=[change("m", "1.1", "1.1")]))
-    assert [(one.kind, one.previous) for one in told] == [("removed", "1.0")]
+    summary = net(report(changed=[change("m", "1.1", "1.0", "fields.a")]), report(removed=[change("m", "1.1", "1.1")]))
+    assert [(one.kind, one.previous) for one in summary] == [("removed", "1.0")]
 
 
 def test_what_went_and_is_back_is_changed() -> None:
-    told = net(report(removed=[change("m", "1.0", "1.0")]), report(added=[change("m", "1.1", "1.0", "fields.a")]))
-    assert [(one.kind, one.previous, one.version) for one in told] == [("changed", "1.0", "1.1")]
+    summary = net(report(removed=[change("m", "1.0", "1.0")]), report(added=[change("m", "1.1", "1.0", "fields.a")]))
+    assert [(one.kind, one.previous, one.version) for one in summary] == [("changed", "1.0", "1.1")]
 
 
 def test_breaking_ones_come_first_then_by_type() -> None:
@@ -80,6 +80,6 @@ def test_breaking_ones_come_first_then_by_type() -> None:
         change("y", "1.1", "1.0"),
         change("x", "2.0", "1.0", breaking=True, kind=feature),
     ]
-    told = summarise_changes([report(changed=changed)], most=3)
-    assert [one.name for one in told.shown["changed"]] == ["x", "z", "y"]
-    assert told.counts["changed"] == 4
+    summary = summarise_changes([report(changed=changed)], limit=3)
+    assert [one.name for one in summary.shown["changed"]] == ["x", "z", "y"]
+    assert summary.counts["changed"] == 4

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fbs_worker.jobs.model import EventKind, JobEvent, JobState
-from fbs_worker.web.pages.catalogue import fields_of, matching
+from fbs_worker.web.pages.catalogue import fields_of, filter_fields
 from fbs_worker.web.pages.jobs import steps_of
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -59,11 +59,11 @@ FIELDS: dict[str, dict[str, Any]] = {
 
 
 def test_fields_that_match() -> None:
-    assert list(matching(FIELDS, "")) == list(FIELDS)
-    assert list(matching(FIELDS, "PARTNER")) == ["partner_id"]
-    assert list(matching(FIELDS, "customer many2one")) == ["partner_id"]
-    assert list(matching(FIELDS, "ref")) == ["name"]
-    assert list(matching(FIELDS, "none")) == []
+    assert list(filter_fields(FIELDS, "")) == list(FIELDS)
+    assert list(filter_fields(FIELDS, "PARTNER")) == ["partner_id"]
+    assert list(filter_fields(FIELDS, "customer many2one")) == ["partner_id"]
+    assert list(filter_fields(FIELDS, "ref")) == ["name"]
+    assert list(filter_fields(FIELDS, "none")) == []
 
 
 def test_fields_of_what_has_none() -> None:

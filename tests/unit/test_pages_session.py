@@ -14,7 +14,7 @@ from fbs_worker.core.settings import Settings
 from fbs_worker.web.api.auth import SESSION_COOKIE
 from fbs_worker.web.api.tokens import LOCAL, Entry, Principal, Tokens, new_token
 from fbs_worker.web.pages.login import safe_path
-from fbs_worker.web.pages.session import SECONDS, Sessions
+from fbs_worker.web.pages.session import SESSION_SECONDS, Sessions
 
 READER, WRITER = (Entry.of(new_token(), name=name, scope=name) for name in ("read", "write"))
 BOTH = Tokens([READER, WRITER])
@@ -45,7 +45,7 @@ def request(value: str = "") -> Request:
 
 def test_a_session_is_its_callers() -> None:
     sessions = Sessions(BOTH)
-    assert sessions.needed
+    assert sessions.required
     assert sessions.principal(cookie(sessions)) == READER.principal
     assert sessions.principal(cookie(sessions, WRITER.principal)) == WRITER.principal
 
@@ -54,7 +54,7 @@ def test_the_cookie_holds_no_token_and_is_for_us_alone() -> None:
     found = begun(Sessions(BOTH))[SESSION_COOKIE]
     assert READER.hash not in found.value
     assert (found["httponly"], found["samesite"], found["path"], found["secure"]) == (True, "strict", "/", "")
-    assert int(found["max-age"]) == SECONDS
+    assert int(found["max-age"]) == SESSION_SECONDS
     assert begun(Sessions(BOTH), https=True)[SESSION_COOKIE]["secure"]
 
 
@@ -67,7 +67,7 @@ def test_it_ends() -> None:
     clock = Clock()
     sessions = Sessions(BOTH, clock=clock)
     value = cookie(sessions)
-    clock.now += SECONDS - 1
+    clock.now += SESSION_SECONDS - 1
     assert sessions.principal(value) == READER.principal
     clock.now += 1
     assert sessions.principal(value) is None
@@ -114,7 +114,7 @@ def test_a_form_is_bound_to_its_session() -> None:
 
 def test_without_tokens_forms_are_bound_to_the_server() -> None:
     sessions = Sessions(Tokens())
-    assert not sessions.needed
+    assert not sessions.required
     token = sessions.form_token(request("anything"))
     assert sessions.is_form_token(request(), token)
     assert not Sessions(Tokens()).is_form_token(request(), token)

@@ -45,7 +45,10 @@ def test_a_sales_order() -> None:
         ("sale", True, False),
         ("cancel", False, False),
     ]
-    told = {move.button: (move.sources, move.target, move.everywhere) for move in workflow.transitions}
+    told = {
+        transition.button: (transition.sources, transition.target, transition.in_all_states)
+        for transition in workflow.transitions
+    }
     assert told == {
         "action_cancel": (("draft", "sent", "sale"), "cancel", False),
         "action_confirm": (("draft", "sent"), "", False),
@@ -106,13 +109,13 @@ def test_where_a_way_ends_and_what_nothing_touches() -> None:
         "transitions": [{"button": "action_revoke", "label": "Revoke", "kind": "object", "from": ["active"]}],
     }
     found = read_workflow(definition).states
-    assert [(state.final, state.touched) for state in found] == [(False, True), (True, True), (False, False)]
+    assert [(state.final, state.connected) for state in found] == [(False, True), (True, True), (False, False)]
 
 
 def test_stages_are_not_known() -> None:
     workflow = read_workflow({"state_field": "stage_id", "transitions": [{"button": "archive", "label": "Cancel"}]})
     assert workflow.states == ()
-    assert workflow.transitions[0].everywhere
+    assert workflow.transitions[0].in_all_states
     assert workflow.transitions[0].kind == "object"
 
 

@@ -52,7 +52,7 @@ def test_a_sales_order() -> None:
     assert len(classes(picture, "open")) == 4
     assert len(classes(picture, "begin")) == 1
     told = [title.text for title in picture.iter("title")]
-    assert "Cancel (action_cancel) leads to Cancelled, its name says" in told
+    assert "Cancel (action_cancel): leads to Cancelled (derived from its name)" in told
     assert "Quotation (draft): the first state, shown in the status bar" in told
 
 
@@ -65,7 +65,7 @@ def test_states_are_told_apart() -> None:
     assert [box.get("class") for box in classes(drawn(locked), "state")] == [
         "state first",
         "state final",
-        "state untouched",
+        "state unconnected",
     ]
 
 

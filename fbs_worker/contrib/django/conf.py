@@ -1,8 +1,8 @@
 """Convert FBS_CONFIG, the dictionary in a Django project's settings, to the settings of fbs-worker.
 
 Its keys are the settings' names in lower case without `FBS_`: `redis_url`, `table_prefix`, `odoo_url`, `odoo` (further
-servers, a dictionary by name). `default_database_config` is a group of `host`, `port`, `user` and `password`. FBS_CONFIG
-overrides the environment; a value of None counts as missing.
+servers, a dictionary by name). `default_database_config` is a group of `host`, `port`, `user` and `password`.
+FBS_CONFIG overrides the environment; a value of None counts as missing.
 """
 
 from __future__ import annotations

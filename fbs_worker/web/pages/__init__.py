@@ -1,7 +1,7 @@
-"""HTML pages over the same values as the API: solutions, catalogues, changes and jobs to look at.
+"""HTML pages: solutions, catalogues, changes between refreshes, and jobs.
 
-They are rendered here; htmx, which comes with them, only makes parts of them live. Without JavaScript everything works
-but those, and they have a link to load the page again.
+Pages are rendered on the server. The bundled htmx only keeps parts of them live; without JavaScript those parts have a
+link to reload the page.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ __all__ = ["attach"]
 
 
 def attach(app: FastAPI) -> None:
-    """Add the pages to the API's application; the last of its routes, for they also say where nothing is.
+    """Add the pages to the API's application; they include the catch-all route, which has to be the last.
 
     Args:
-        app: `fbs_worker.web.app.create_app` makes it; `app.state` has the settings and tokens already.
+        app: the application of `fbs_worker.web.app.create_app`, with settings and tokens in `app.state`.
     """
     from fbs_worker.web.pages import actions, assets, catalogue, home, jobs, login, solution
     from fbs_worker.web.pages.layout import Layout, error_page
-    from fbs_worker.web.pages.not_found import MissingPage
+    from fbs_worker.web.pages.not_found import NotFoundRoute
     from fbs_worker.web.pages.session import Sessions
 
     sessions = Sessions.of(app.state.settings, app.state.tokens)
@@ -28,4 +28,4 @@ def attach(app: FastAPI) -> None:
     app.state.pages = Layout(sessions)
     for part in (assets, login, home, solution, catalogue, jobs, actions):
         app.include_router(part.router)
-    app.router.routes.append(MissingPage())
+    app.router.routes.append(NotFoundRoute())

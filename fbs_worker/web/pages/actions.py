@@ -1,4 +1,4 @@
-"""What the pages' buttons do: enqueue a refresh or a plan, cancel a job. Then the job's page is shown."""
+"""Form actions: enqueue a refresh or a plan, cancel a job; each redirects to the job's page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ router = page_router()
 @router.post("/solutions/{name}/refresh")
 @router.post("/solutions/{name}/refresh/")
 def refresh(request: Request, name: str, form_token: FormToken = "") -> Response:
-    """Read a solution's Odoo again."""
+    """Enqueue a refresh of a solution."""
     require_writer(request, form_token)
     state = request.app.state
     state.databases.solution(name)
@@ -23,7 +23,7 @@ def refresh(request: Request, name: str, form_token: FormToken = "") -> Response
 @router.post("/solutions/{name}/plan")
 @router.post("/solutions/{name}/plan/")
 def plan(request: Request, name: str, form_token: FormToken = "") -> Response:
-    """Tell what a migration would change."""
+    """Enqueue the plan of a solution's migration."""
     require_writer(request, form_token)
     state = request.app.state
     state.databases.solution(name)
@@ -33,7 +33,7 @@ def plan(request: Request, name: str, form_token: FormToken = "") -> Response:
 @router.post("/jobs/{job_id}/cancel")
 @router.post("/jobs/{job_id}/cancel/")
 def cancel(request: Request, job_id: str, form_token: FormToken = "") -> Response:
-    """Ask for a job to stop."""
+    """Cancel a job."""
     require_writer(request, form_token)
     request.app.state.client.job(job_id).cancel()
     return _to_job(job_id)

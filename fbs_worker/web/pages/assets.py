@@ -1,6 +1,6 @@
-"""The pages' own files: the style sheet, htmx, the icon. They are open to everybody: the log-in needs them.
+"""Static files of the pages: style sheet, htmx, icon. They are public, for the log-in needs them.
 
-Each address bears a digest of what is in the file, so that browsers may keep it and still never use an old one.
+Each URL contains a digest of the file's content, so that browsers can cache it without expiry.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ _TYPES: Final = {
     "htmx.min.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
-_KEEP: Final = "public, max-age=31536000, immutable"
+_CACHE_CONTROL: Final = "public, max-age=31536000, immutable"
 
 router = APIRouter(include_in_schema=False)
 
 
 class Assets:
-    """The files, read once."""
+    """The static files, read once."""
 
     @cached_property
     def _files(self) -> dict[str, tuple[bytes, str]]:
-        found = {name: (_FOLDER / name).read_bytes() for name in _TYPES}
-        return {name: (data, hashlib.sha256(data).hexdigest()[:16]) for name, data in found.items()}
+        contents = {name: (_FOLDER / name).read_bytes() for name in _TYPES}
+        return {name: (data, hashlib.sha256(data).hexdigest()[:16]) for name, data in contents.items()}
 
     def url(self, name: str) -> str:
-        """The address of a file."""
+        """Return a file's URL."""
         return f"/static/{name}?v={self._files[name][1]}"
 
-    def answer(self, name: str, *, known: str | None) -> Response:
-        """A file.
+    def response(self, name: str, *, if_none_match: str | None) -> Response:
+        """Return a file as a response; 304 if the browser has it.
 
         Args:
-            name: the file's.
-            known: what the browser says that it has (`If-None-Match`).
+            name: the file's name.
+            if_none_match: the request's If-None-Match.
 
         Raises:
-            RouteNotFound: there is none of that name.
+            RouteNotFound: no file has that name.
         """
         if name not in self._files:
-            raise RouteNotFound("There is no such file.")
+            raise RouteNotFound("No static file has that name.")
         data, digest = self._files[name]
-        headers = {"Cache-Control": _KEEP, "ETag": f'"{digest}"'}
-        if known == headers["ETag"]:
+        headers = {"Cache-Control": _CACHE_CONTROL, "ETag": f'"{digest}"'}
+        if if_none_match == headers["ETag"]:
             return Response(status_code=304, headers=headers)
         return Response(data, media_type=_TYPES[name], headers=headers)
 
@@ -63,5 +63,5 @@ ASSETS: Final = Assets()
 
 @router.api_route("/static/{name}", methods=["GET", "HEAD"])
 def asset(request: Request, name: str) -> Response:
-    """A file of the pages."""
-    return ASSETS.answer(name, known=request.headers.get("If-None-Match"))
+    """Return a static file."""
+    return ASSETS.response(name, if_none_match=request.headers.get("If-None-Match"))

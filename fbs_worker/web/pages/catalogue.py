@@ -1,4 +1,4 @@
-"""A solution's catalogue: looked through and searched, and one page for each thing in it."""
+"""Catalogue pages: browse and search a solution's catalogue, and one page per discovery."""
 
 from __future__ import annotations
 
@@ -23,73 +23,74 @@ from fbs_worker.web.pages.workflow_svg import workflow_svg
 
 router = page_router()
 
-_ROWS: Final = 100
-_LONGEST: Final = 200
+_PAGE_SIZE: Final = 100
+_MAX_QUERY: Final = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Place:
-    """A solution's catalogue, for one request."""
+class _Catalogue:
+    """A solution's catalogue, on a connection borrowed for one request."""
 
     record: SolutionRecord
     connection: Connection
 
     @property
-    def links(self) -> References:
+    def references(self) -> References:
         return References(self.connection, self.record.table_prefix, self.record.domain)
 
-    def one(self, kind: DiscoveryType, name: str) -> dict[str, Any]:
-        """A discovery; the error says so where there is none."""
+    def get(self, kind: DiscoveryType, name: str) -> dict[str, Any]:
         record = self.record
-        found = queries.one(self.connection, record.table_prefix, domain=record.domain, discovery_type=kind, name=name)
-        if found is None:
-            what = kind.replace("_", " ")
+        discovery = queries.one(
+            self.connection, record.table_prefix, domain=record.domain, discovery_type=kind, name=name
+        )
+        if discovery is None:
+            label = kind.replace("_", " ")
             raise RouteNotFound(
-                f"The catalogue of {record.solution_name} has no {what} of that name.",
-                hint="Search for it; it may be that of another domain.",
+                f"The catalogue of {record.solution_name} has no {label} of that name.",
+                hint="Search for it; it may belong to another domain.",
             )
-        return found
+        return discovery
 
 
 @contextmanager
-def _catalogue(request: Request, name: str) -> Iterator[_Place]:
+def _catalogue(request: Request, name: str) -> Iterator[_Catalogue]:
     databases = request.app.state.databases
     record = databases.solution(name)
     with databases.connection(record.database) as connection:
-        yield _Place(record=record, connection=connection)
+        yield _Catalogue(record=record, connection=connection)
 
 
-def catalogue(request: Request, name: str) -> Response:
-    """The catalogue by pages, or what a search finds in it."""
-    given = request.query_params
-    text, kind, cursor = given.get("q", "")[:_LONGEST].strip(), given.get("type", ""), given.get("cursor", "")
-    with _catalogue(request, name) as place:
-        record = place.record
+def catalogue_page(request: Request, name: str) -> Response:
+    """Browse the catalogue by pages, or search it."""
+    params = request.query_params
+    text, kind, cursor = params.get("q", "")[:_MAX_QUERY].strip(), params.get("type", ""), params.get("cursor", "")
+    with _catalogue(request, name) as catalogue:
+        record = catalogue.record
         if text:
             kinds = (kind,) if kind in search.KINDS else search.KINDS
             hits = search.search(
-                place.connection,
+                catalogue.connection,
                 record.table_prefix,
                 domain=record.domain,
                 text=text,
                 kinds=kinds,
                 cursor=cursor,
-                limit=_ROWS,
+                limit=_PAGE_SIZE,
             )
             rows, following = hits.rows, hits.next
         else:
             kind = kind if kind in list(DiscoveryType) else DiscoveryType.MODEL
             page = queries.page(
-                place.connection,
+                catalogue.connection,
                 record.table_prefix,
                 domain=record.domain,
                 discovery_type=DiscoveryType(kind),
                 cursor=cursor,
-                limit=_ROWS,
+                limit=_PAGE_SIZE,
                 full=False,
             )
             rows, following = page.rows, page.next
-    return layout_of(request).page(
+    return layout_of(request).render(
         request,
         "catalogue",
         name=name,
@@ -103,130 +104,134 @@ def catalogue(request: Request, name: str) -> Response:
     )
 
 
-def model(request: Request, name: str, item: str) -> Response:
-    """A model: its fields, what it refers to and what refers to it."""
-    wanted = request.query_params.get("field", "")[:_LONGEST].strip()
-    with _catalogue(request, name) as place:
-        found = place.one(DiscoveryType.MODEL, item)
-        fields = fields_of(found)
-        relations = {told["relation"] for told in fields.values() if told.get("relation")}
-        links = place.links
-        known = links.known({*relations, item}, DiscoveryType.MODEL, DiscoveryType.WORKFLOW)
-        referring, features = links.referring(item), links.features(item)
+def model_page(request: Request, name: str, item: str) -> Response:
+    """Show a model: fields, relations to and from other models, BI features."""
+    query = request.query_params.get("field", "")[:_MAX_QUERY].strip()
+    with _catalogue(request, name) as catalogue:
+        discovery = catalogue.get(DiscoveryType.MODEL, item)
+        fields = fields_of(discovery)
+        relations = {field["relation"] for field in fields.values() if field.get("relation")}
+        references = catalogue.references
+        known = references.known({*relations, item}, DiscoveryType.MODEL, DiscoveryType.WORKFLOW)
+        referring, features = references.referring(item), references.features(item)
     known_models = {other for kind, other in known if kind == DiscoveryType.MODEL}
-    return layout_of(request).page(
+    return layout_of(request).render(
         request,
         "model",
         name=name,
-        found=found,
-        fields=matching(fields, wanted),
+        discovery=discovery,
+        fields=filter_fields(fields, query),
         count=len(fields),
-        wanted=wanted,
+        query=query,
         relations=_relations(fields),
         known=known_models | {reference.model for reference in referring},
         has_workflow=(DiscoveryType.WORKFLOW, item) in known,
         referring=referring,
-        most=MAX_REFERENCES,
+        limit=MAX_REFERENCES,
         features=features,
     )
 
 
-def workflow(request: Request, name: str, item: str) -> Response:
-    """A workflow as a state diagram, and in words."""
-    with _catalogue(request, name) as place:
-        found = place.one(DiscoveryType.WORKFLOW, item)
-        known = place.links.known([item], DiscoveryType.MODEL)
-    definition = found["schema_definition"] or {}
-    read = read_workflow(definition, model=item)
-    # what it shows is escaped by whoever drew it
-    drawn = Markup(workflow_svg(read, title=f"States of {item} and the buttons between them"))  # noqa: S704
-    return layout_of(request).page(
+def workflow_page(request: Request, name: str, item: str) -> Response:
+    """Show a workflow as a state diagram and as a table."""
+    with _catalogue(request, name) as catalogue:
+        discovery = catalogue.get(DiscoveryType.WORKFLOW, item)
+        known = catalogue.references.known([item], DiscoveryType.MODEL)
+    definition = discovery["schema_definition"] or {}
+    workflow = read_workflow(definition, model=item)
+    # workflow_svg escapes all text
+    svg = Markup(workflow_svg(workflow, title=f"States of {item} and the buttons between them"))  # noqa: S704
+    return layout_of(request).render(
         request,
         "workflow",
         name=name,
-        found=found,
-        workflow=read,
-        drawn=drawn,
+        discovery=discovery,
+        workflow=workflow,
+        svg=svg,
         has_model=bool(known),
         automations=_dicts(definition.get("automations")),
         schedules=_dicts(definition.get("schedules")),
     )
 
 
-def module(request: Request, name: str, item: str) -> Response:
-    """A module, and the models that it defines or extends."""
-    with _catalogue(request, name) as place:
-        found = place.one(DiscoveryType.MODULE, item)
-        depends = [str(other) for other in found["metadata"].get("depends") or ()]
-        known = {other for _, other in place.links.known(depends, DiscoveryType.MODULE)}
-        models = place.links.models_of(item)
-    return layout_of(request).page(
-        request, "module", name=name, found=found, depends=depends, known=known, models=models
+def module_page(request: Request, name: str, item: str) -> Response:
+    """Show a module, and the models that it defines or extends."""
+    with _catalogue(request, name) as catalogue:
+        discovery = catalogue.get(DiscoveryType.MODULE, item)
+        depends = [str(other) for other in discovery["metadata"].get("depends") or ()]
+        known = {other for _, other in catalogue.references.known(depends, DiscoveryType.MODULE)}
+        models = catalogue.references.models_of(item)
+    return layout_of(request).render(
+        request, "module", name=name, discovery=discovery, depends=depends, known=known, models=models
     )
 
 
-def feature(request: Request, name: str) -> Response:
-    """A BI feature. Its name is a parameter: it may have a slash in it."""
-    with _catalogue(request, name) as place:
-        found = place.one(DiscoveryType.BI_FEATURE, request.query_params.get("name", ""))
-        definition = found["schema_definition"] or {}
-        shown = str(definition.get("model") or "")
-        known = place.links.known([shown], DiscoveryType.MODEL) if shown else frozenset()
-    return layout_of(request).page(
+def feature_page(request: Request, name: str) -> Response:
+    """Show a BI feature. Its name is a query parameter, for it may contain a slash."""
+    with _catalogue(request, name) as catalogue:
+        discovery = catalogue.get(DiscoveryType.BI_FEATURE, request.query_params.get("name", ""))
+        definition = discovery["schema_definition"] or {}
+        model_name = str(definition.get("model") or "")
+        known = catalogue.references.known([model_name], DiscoveryType.MODEL) if model_name else frozenset()
+    return layout_of(request).render(
         request,
         "feature",
         name=name,
-        found=found,
+        discovery=discovery,
         definition=definition,
-        model=shown,
+        model=model_name,
         has_model=bool(known),
         measures=[str(one) for one in definition.get("measures") or ()],
         dimensions=_dicts(definition.get("dimensions")),
     )
 
 
-def fields_of(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The fields of a model by name."""
-    fields = (found["schema_definition"] or {}).get("fields")
-    items = fields.items() if isinstance(fields, dict) else ()
-    return {name: told for name, told in sorted(items) if isinstance(told, dict)}
-
-
-def matching(fields: Mapping[str, Mapping[str, Any]], wanted: str) -> dict[str, Mapping[str, Any]]:
-    """The fields that have every word in name, label, type or relation.
+def fields_of(discovery: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return a model's fields by name.
 
     Args:
-        fields: by name.
-        wanted: words.
+        discovery: the model's discovery.
     """
-    words = wanted.lower().split()
+    fields = (discovery["schema_definition"] or {}).get("fields")
+    items = fields.items() if isinstance(fields, dict) else ()
+    return {name: field for name, field in sorted(items) if isinstance(field, dict)}
+
+
+def filter_fields(fields: Mapping[str, Mapping[str, Any]], query: str) -> dict[str, Mapping[str, Any]]:
+    """Return the fields that contain every word of a query in their name, label, type or relation.
+
+    Args:
+        fields: fields by name.
+        query: words, case-insensitive.
+    """
+    words = query.lower().split()
     texts = {
-        name: " ".join([name, *(str(told.get(key) or "") for key in ("label", "type", "relation"))]).lower()
-        for name, told in fields.items()
+        name: " ".join([name, *(str(field.get(key) or "") for key in ("label", "type", "relation"))]).lower()
+        for name, field in fields.items()
     }
-    return {name: told for name, told in fields.items() if all(word in texts[name] for word in words)}
+    return {name: field for name, field in fields.items() if all(word in texts[name] for word in words)}
 
 
 def _relations(fields: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
-    """The models that fields refer to, with those fields."""
-    found: dict[str, list[str]] = {}
-    for name, told in fields.items():
-        if told.get("relation"):
-            found.setdefault(str(told["relation"]), []).append(name)
-    return dict(sorted(found.items()))
+    """Group the names of relational fields by target model."""
+    by_model: dict[str, list[str]] = {}
+    for name, field in fields.items():
+        if field.get("relation"):
+            by_model.setdefault(str(field["relation"]), []).append(name)
+    return dict(sorted(by_model.items()))
 
 
-def _dicts(told: object) -> Sequence[Mapping[str, Any]]:
-    return [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []
+def _dicts(value: object) -> Sequence[Mapping[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 for _path in both("/solutions/{name}/catalogue/"):
-    router.add_api_route(_path, catalogue, methods=["GET"])
+    router.add_api_route(_path, catalogue_page, methods=["GET"])
 for _path in both("/solutions/{name}/models/{item:path}/"):
-    router.add_api_route(_path, model, methods=["GET"])
+    router.add_api_route(_path, model_page, methods=["GET"])
 for _path in both("/solutions/{name}/workflows/{item:path}/"):
-    router.add_api_route(_path, workflow, methods=["GET"])
+    router.add_api_route(_path, workflow_page, methods=["GET"])
 for _path in both("/solutions/{name}/modules/{item:path}/"):
-    router.add_api_route(_path, module, methods=["GET"])
+    router.add_api_route(_path, module_page, methods=["GET"])
 for _path in both("/solutions/{name}/features/"):
-    router.add_api_route(_path, feature, methods=["GET"])
+    router.add_api_route(_path, feature_page, methods=["GET"])

@@ -1,7 +1,7 @@
-"""What several refreshes in a row changed, taken together. Pure.
+"""Combine the change reports of successive refreshes into net changes. Pure.
 
-A thing that was added and then taken away again is not told; one that changed twice is told once, with the version that
-it had before the first and has after the last.
+A discovery that was added and later removed is omitted. One that changed repeatedly appears once, with its version
+before the first change and after the last.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from fbs_worker.catalogue.model import DiscoveryType
 
 KINDS: Final = ("added", "changed", "removed")
 
-_ORDER: Final = {str(kind): place for place, kind in enumerate(DiscoveryType)}
+_ORDER: Final = {str(kind): rank for rank, kind in enumerate(DiscoveryType)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetChange:
-    """One thing, as it is after all of them.
+    """The net change of one discovery.
 
     Attributes:
         kind: `added`, `changed` or `removed`.
-        type: its discovery type.
-        name: its name.
-        version: its version after.
-        previous: its version before; empty when it was not there.
-        fields: dotted paths of what differs, sorted.
-        breaking: something was taken away, retyped or newly required on the way.
+        type: the discovery type.
+        name: the discovery's name.
+        version: its version after the last refresh.
+        previous: its version before the first refresh; empty if it did not exist.
+        fields: dotted paths of the differences, sorted.
+        breaking: a field was removed, retyped or made required.
     """
 
     kind: str
@@ -42,63 +42,63 @@ class NetChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeSummary:
-    """What changed between two refreshes.
+    """The net changes between two refreshes.
 
     Attributes:
-        counts: how many things of each kind, all of them.
-        shown: the first of each kind: breaking ones first, then modules, models and so on.
+        counts: number of changes per kind.
+        shown: the first changes per kind: breaking ones first, then by discovery type and name.
     """
 
     counts: Mapping[str, int] = field(default_factory=dict)
     shown: Mapping[str, Sequence[NetChange]] = field(default_factory=dict)
 
     @property
-    def nothing(self) -> bool:
-        """Nothing changed."""
+    def empty(self) -> bool:
+        """Whether nothing changed."""
         return not any(self.counts.values())
 
 
-def summarise_changes(reports: Iterable[Mapping[str, Any]], *, most: int) -> ChangeSummary:
-    """Take the reports of refreshes in a row together.
+def summarise_changes(reports: Iterable[Mapping[str, Any]], *, limit: int) -> ChangeSummary:
+    """Combine the change reports of successive refreshes.
 
     Args:
-        reports: `ChangeReport.to_dict` of each, in the order in which they were.
-        most: how many things of each kind are shown.
+        reports: `ChangeReport.to_dict` of each, in chronological order.
+        limit: maximum number of changes per kind in `shown`.
     """
-    found: dict[tuple[str, str], NetChange] = {}
+    net: dict[tuple[str, str], NetChange] = {}
     for report in reports:
         for kind in ("removed", "changed", "added"):
-            for told in report.get(kind) or ():
-                change = _net(kind, told)
+            for entry in report.get(kind) or ():
+                change = _net(kind, entry)
                 key = change.type, change.name
-                together = _then(found.pop(key, None), change)
-                if together is not None:
-                    found[key] = together
+                combined = _combine(net.pop(key, None), change)
+                if combined is not None:
+                    net[key] = combined
     by_kind: dict[str, list[NetChange]] = {kind: [] for kind in KINDS}
-    for change in found.values():
+    for change in net.values():
         by_kind[change.kind].append(change)
     for changes in by_kind.values():
         changes.sort(key=lambda change: (not change.breaking, _ORDER.get(change.type, len(_ORDER)), change.name))
     return ChangeSummary(
         counts={kind: len(changes) for kind, changes in by_kind.items()},
-        shown={kind: changes[:most] for kind, changes in by_kind.items()},
+        shown={kind: changes[:limit] for kind, changes in by_kind.items()},
     )
 
 
-def _net(kind: str, told: Mapping[str, Any]) -> NetChange:
+def _net(kind: str, entry: Mapping[str, Any]) -> NetChange:
     return NetChange(
         kind=kind,
-        type=str(told.get("type", "")),
-        name=str(told.get("name", "")),
-        version=str(told.get("version", "")),
-        previous=str(told.get("previous_version") or ""),
-        fields=tuple(sorted(map(str, told.get("fields") or ()))),
-        breaking=bool(told.get("breaking")),
+        type=str(entry.get("type", "")),
+        name=str(entry.get("name", "")),
+        version=str(entry.get("version", "")),
+        previous=str(entry.get("previous_version") or ""),
+        fields=tuple(sorted(map(str, entry.get("fields") or ()))),
+        breaking=bool(entry.get("breaking")),
     )
 
 
-def _then(before: NetChange | None, after: NetChange) -> NetChange | None:
-    """Two changes of one thing as one; None where they leave nothing."""
+def _combine(before: NetChange | None, after: NetChange) -> NetChange | None:
+    """Combine successive changes of one discovery; None if they cancel each other out."""
     if before is None:
         return after
     if before.kind == "added":

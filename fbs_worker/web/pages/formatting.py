@@ -1,6 +1,6 @@
-"""Times, lengths and amounts as people read them. Pure.
+"""Format times, durations, sizes and counts for display. Pure.
 
-Every number is told with its unit, every time with words that need no calendar and the exact time behind them.
+Every number has its unit; every time is relative, with the exact time as its title.
 """
 
 from __future__ import annotations
@@ -13,74 +13,82 @@ from markupsafe import Markup
 
 from fbs_worker.catalogue.model import DiscoveryType
 
-ONE_AND_MANY: Final = {
+TYPE_LABELS: Final = {
     DiscoveryType.MODULE: ("module", "modules"),
     DiscoveryType.MODEL: ("model", "models"),
     DiscoveryType.WORKFLOW: ("workflow", "workflows"),
     DiscoveryType.BI_FEATURE: ("BI feature", "BI features"),
 }
+"""Singular and plural of each discovery type."""
 
-_STEPS: Final = ((60, "second", 1), (3_600, "minute", 60), (86_400, "hour", 3_600), (30 * 86_400, "day", 86_400))
+_UNITS: Final = ((60, "second", 1), (3_600, "minute", 60), (86_400, "hour", 3_600), (30 * 86_400, "day", 86_400))
 _MONTH: Final = 30.44 * 86_400
 _YEAR: Final = 365.25 * 86_400
 _SIZES: Final = ("bytes", "kB", "MB", "GB", "TB")
 
 
-def moment(told: str | datetime | None) -> datetime | None:
-    """A time in UTC, of ISO 8601 or of a value without a zone, which PostgreSQL keeps in UTC for us."""
-    if told is None or told == "":
+def as_utc(value: str | datetime | None) -> datetime | None:
+    """Convert a timestamp to UTC.
+
+    Args:
+        value: ISO 8601 or a datetime; without a zone it is UTC, as the database stores it.
+
+    Returns:
+        The timestamp; None if the value is None or empty.
+    """
+    if value is None or value == "":
         return None
-    found = datetime.fromisoformat(told) if isinstance(told, str) else told
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    timestamp = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return timestamp.replace(tzinfo=UTC) if timestamp.tzinfo is None else timestamp.astimezone(UTC)
 
 
-def exact(told: str | datetime | None) -> str:
-    """The time to the second, in UTC."""
-    found = moment(told)
-    return found.strftime("%Y-%m-%d %H:%M:%S UTC") if found else ""
+def exact(value: str | datetime | None) -> str:
+    """Format a timestamp to the second, in UTC; empty for None."""
+    timestamp = as_utc(value)
+    return timestamp.strftime("%Y-%m-%d %H:%M:%S UTC") if timestamp else ""
 
 
-def relative(told: str | datetime | None, *, now: datetime) -> str:
-    """How long ago, or until when: `3 minutes ago`, `in 2 hours`."""
-    found = moment(told)
-    if found is None:
+def relative(value: str | datetime | None, *, now: datetime) -> str:
+    """Format a timestamp relative to now: `3 minutes ago`, `in 2 hours`; empty for None."""
+    timestamp = as_utc(value)
+    if timestamp is None:
         return ""
-    seconds = (now - found).total_seconds()
+    seconds = (now - timestamp).total_seconds()
     if abs(seconds) < 2:
         return "just now"
-    words = about(abs(seconds))
-    return f"{words} ago" if seconds > 0 else f"in {words}"
+    text = about(abs(seconds))
+    return f"{text} ago" if seconds > 0 else f"in {text}"
 
 
 def about(seconds: float) -> str:
-    """A length of time, in its largest unit."""
-    for most, unit, one in _STEPS:
-        if seconds < most:
-            return amount(int(seconds // one), unit)
+    """Format a duration in its largest unit: `5 seconds`, `11 months`."""
+    for limit, unit, length in _UNITS:
+        if seconds < limit:
+            return amount(int(seconds // length), unit)
     if seconds < _YEAR:
         return amount(max(1, int(seconds // _MONTH)), "month")
     return amount(int(seconds // _YEAR), "year")
 
 
-def time_tag(told: str | datetime | None, *, now: datetime, both: bool = False) -> Markup:
-    """The time as HTML: relative words, the exact time for machines and for who points at it.
+def time_tag(value: str | datetime | None, *, now: datetime, both: bool = False) -> Markup:
+    """Format a timestamp as an HTML `time` element: relative text, the exact time as attribute and title.
 
     Args:
-        told: ISO 8601, or a time; nothing comes of None.
-        now: the time now.
-        both: the exact time is shown, too.
+        value: ISO 8601 or a datetime; None gives an empty string.
+        now: the current time.
+        both: show the exact time, too.
     """
-    found = moment(told)
-    if found is None:
+    timestamp = as_utc(value)
+    if timestamp is None:
         return Markup("")
-    words, precise = relative(found, now=now), exact(found)
-    shown = Markup('{} <span class="quiet">{}</span>').format(words, precise) if both else words
-    stamp = found.isoformat(timespec="seconds")
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(stamp, precise, shown)
+    text, precise = relative(timestamp, now=now), exact(timestamp)
+    shown = Markup('{} <span class="quiet">{}</span>').format(text, precise) if both else text
+    iso = timestamp.isoformat(timespec="seconds")
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(iso, precise, shown)
 
 
 def duration(seconds: float | None) -> str:
-    """How long something took: `80 ms`, `4.2 s`, `3 min 20 s`, `2 h 5 min`."""
+    """Format a duration: `80 ms`, `4.2 s`, `3 min 20 s`, `2 h 5 min`; empty for None."""
     if seconds is None:
         return ""
     if seconds < 1:
@@ -95,7 +103,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(count: float | None) -> str:
-    """An amount of bytes: `512 bytes`, `9.3 MB`."""
+    """Format a number of bytes: `512 bytes`, `9.3 MB`; empty for None."""
     if count is None:
         return ""
     value = float(count)
@@ -107,26 +115,32 @@ def size(count: float | None) -> str:
 
 
 def number(count: float | None) -> str:
-    """A count with its thousands divided."""
+    """Format a number with thousands separators; empty for None."""
     return "" if count is None else f"{count:,}"
 
 
 def amount(count: int, one: str, many: str = "") -> str:
-    """A count with what is limited_body: `1 model`, `157 models`."""
+    """Format a count with its noun: `1 model`, `157 models`.
+
+    Args:
+        count: the count.
+        one: the singular.
+        many: the plural; default: the singular with an s.
+    """
     return f"{number(count)} {one if count == 1 else many or f'{one}s'}"
 
 
 def of_type(count: int, discovery_type: str) -> str:
-    """A count of discoveries of one type."""
-    return amount(count, *ONE_AND_MANY[DiscoveryType(discovery_type)])
+    """Format a count of discoveries of one type: `1 BI feature`."""
+    return amount(count, *TYPE_LABELS[DiscoveryType(discovery_type)])
 
 
 def kind(name: str) -> str:
-    """A kind of thing as people write it: `BI feature` for `bi_feature`."""
-    return ONE_AND_MANY[DiscoveryType(name)][0] if name in list(DiscoveryType) else name
+    """Return the label of a discovery type: `BI feature` for `bi_feature`; other names are returned unchanged."""
+    return TYPE_LABELS[DiscoveryType(name)][0] if name in list(DiscoveryType) else name
 
 
-def listed(names: Sequence[str], most: int = 3) -> str:
-    """The first few, and how many more there are."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {number(more)} more" if more > 0 else "")
+def listed(names: Sequence[str], limit: int = 3) -> str:
+    """Join the first names, and count the others: `a, b, c and 2 more`."""
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {number(more)} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""The first page: all solutions, and how each is."""
+"""Home page: all solutions and their status."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ router = page_router()
 
 @router.get("/")
 def home(request: Request) -> Response:
-    """All solutions."""
+    """Render the home page."""
     state = request.app.state
-    told = state.client.list()
+    overview = state.client.list()
     workers, notes = _workers(state.settings)
-    return layout_of(request).page(
+    return layout_of(request).render(
         request,
         "home",
-        home=told["home"],
-        solutions=told["solutions"],
-        counts=told["counts"],
-        working=sum(one["jobs"] for one in told["solutions"]),
+        home=overview["home"],
+        solutions=overview["solutions"],
+        counts=overview["counts"],
+        working=sum(one["jobs"] for one in overview["solutions"]),
         workers=workers,
-        notes=[*told["notes"], *notes],
+        notes=[*overview["notes"], *notes],
     )
 
 
 def _workers(settings: Settings) -> tuple[Sequence[WorkerHeartbeat] | None, list[str]]:
-    """Those that give signs of life; None, and why, where that is not known."""
+    """The workers with a recent heartbeat; None and a note if Redis does not respond."""
     try:
-        with WorkerRegistry(settings.fbs_redis_url) as presence:
-            return [sign for sign in presence.workers() if sign.alive], []
+        with WorkerRegistry(settings.fbs_redis_url) as registry:
+            return [worker for worker in registry.workers() if worker.alive], []
     except (QueueUnreachable, SettingsError) as exc:
-        return None, [f"Which workers there are is not known: {exc.message}"]
+        return None, [f"The workers are unknown: {exc.message}"]

@@ -1,4 +1,4 @@
-"""Jobs: all of them, and one as it goes on."""
+"""Job pages: the list of jobs, and one job with its progress, plan and result."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from fbs_worker.web.pages.layout import both, layout_of, page_router
 
 router = page_router()
 
-_MOST: Final = 100
+_MAX_JOBS: Final = 100
 _EVENTS_SECONDS: Final = 0.05
-"""How long events that are there already are waited for."""
+"""How long to wait for stored events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A step that a job took.
+    """A step of a job.
 
     Attributes:
-        name: the step.
-        message: what it said last.
-        began: when.
-        seconds: how long it took; None while it lasts.
+        name: the step's name.
+        message: its last message.
+        began: when it began.
+        seconds: its duration; None while it is running.
     """
 
     name: str
@@ -40,10 +40,10 @@ class Step:
 
 
 def steps_of(events: Iterable[JobEvent]) -> list[Step]:
-    """The steps of a job, from its events.
+    """Derive a job's steps from its events.
 
     Args:
-        events: in their order.
+        events: the events in chronological order.
     """
     steps: list[Step] = []
     for event in events:
@@ -60,41 +60,41 @@ def steps_of(events: Iterable[JobEvent]) -> list[Step]:
     return steps
 
 
-def jobs(request: Request) -> Response:
-    """Jobs, the newest first."""
-    wanted = request.query_params.get("state", "")
-    state = JobState(wanted) if wanted in list(JobState) else None
-    found: Sequence[JobRecord] = request.app.state.client.jobs(_MOST, state=state)
-    return layout_of(request).page(
+def jobs_page(request: Request) -> Response:
+    """List jobs, the newest first."""
+    state_name = request.query_params.get("state", "")
+    state = JobState(state_name) if state_name in list(JobState) else None
+    records: Sequence[JobRecord] = request.app.state.client.jobs(_MAX_JOBS, state=state)
+    return layout_of(request).render(
         request,
         "jobs",
-        jobs=found,
-        wanted=str(state or ""),
+        jobs=records,
+        selected=str(state or ""),
         states=[str(one) for one in JobState],
-        most=_MOST,
-        busy=any(not job.state.finished for job in found),
+        limit=_MAX_JOBS,
+        active=any(not job.state.finished for job in records),
     )
 
 
-def job(request: Request, job_id: str) -> Response:
-    """One job, as it stands."""
+def job_page(request: Request, job_id: str) -> Response:
+    """Show a job."""
     record: JobRecord = request.app.state.client.job(job_id).status()
     steps = steps_of(request.app.state.databases.jobs.follow(job_id, timeout=_EVENTS_SECONDS))
-    return layout_of(request).page(
+    return layout_of(request).render(
         request,
         "job",
         job=record,
         steps=steps,
         plan=_plan(record),
         report=_report(record),
-        raw=_text(record.result) if record.result else "",
+        raw=_as_json(record.result) if record.result else "",
         seconds=_seconds(record),
         command=_command(record),
     )
 
 
 def _plan(record: JobRecord) -> dict[str, Any] | None:
-    """The plan that a job made; None where it made none, or applied it."""
+    """The plan that a job made and did not apply, if any."""
     result = record.result
     if record.action != "migrate" or not result or result.get("applied") is not None or "steps" not in result:
         return None
@@ -107,7 +107,7 @@ def _command(record: JobRecord) -> str:
 
 
 def _report(record: JobRecord) -> dict[str, Any] | None:
-    """What a job found in Odoo, in figures."""
+    """The counts of a refresh, if the job was one."""
     result = record.result or {}
     report = result.get("report") or (result.get("refresh") or {}).get("report")
     if not isinstance(report, dict) or "added" not in report:
@@ -119,7 +119,7 @@ def _report(record: JobRecord) -> dict[str, Any] | None:
     return {**counts, "unchanged": report.get("unchanged", 0), "read": report.get("read", True)}
 
 
-def _text(result: Any) -> str:
+def _as_json(result: Any) -> str:
     return orjson.dumps(result, option=orjson.OPT_INDENT_2).decode()
 
 
@@ -130,6 +130,6 @@ def _seconds(record: JobRecord) -> float | None:
 
 
 for _path in both("/jobs/"):
-    router.add_api_route(_path, jobs, methods=["GET"])
+    router.add_api_route(_path, jobs_page, methods=["GET"])
 for _path in both("/jobs/{job_id}/"):
-    router.add_api_route(_path, job, methods=["GET"])
+    router.add_api_route(_path, job_page, methods=["GET"])

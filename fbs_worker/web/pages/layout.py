@@ -1,7 +1,7 @@
-"""What every page has: its frame, its headers, whoever looks at it, and errors told as a page.
+"""Layout of the pages: templates, security headers, the session's principal, and errors rendered as pages.
 
-Templates escape everything that is put into them. Nothing is loaded from elsewhere, and nothing in a page may run or
-style but the files of `/static/`: the content security policy says so, and htmx is told to keep to it.
+Templates escape all values. Pages load nothing from other servers, and no inline scripts or styles: the content
+security policy forbids them, and htmx is configured accordingly.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ HEADERS: Final[Mapping[str, str]] = {
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
-    # with `no-referrer`, browsers name no origin when a form is sent, and the guard wants to see that it is ours
+    # with `no-referrer`, browsers send `Origin: null` with forms, which the access middleware rejects
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
@@ -44,16 +44,16 @@ HEADERS: Final[Mapping[str, str]] = {
 FormToken = Annotated[str, Form(max_length=200)]
 
 _TEMPLATES: Final = Path(__file__).with_name("templates")
-_START_AGAIN: Final = "Go back, load the page again, and press the button once more."
+_RELOAD_HINT: Final = "Go back, reload the page, and press the button again."
 
 _log = logging.getLogger(__name__)
 
 
 class Layout:
-    """Makes pages of templates.
+    """Render templates.
 
     Args:
-        sessions: who is logged in.
+        sessions: the sessions of the pages.
     """
 
     def __init__(self, sessions: Sessions) -> None:
@@ -69,7 +69,7 @@ class Layout:
         self._environment.filters["segment"] = segment
         self._environment.globals["asset"] = ASSETS.url
 
-    def page(
+    def render(
         self,
         request: Request,
         template: str,
@@ -77,34 +77,34 @@ class Layout:
         status: int = 200,
         **values: Any,
     ) -> HTMLResponse:
-        """A page.
+        """Render a template.
 
         Args:
-            request: what it answers.
+            request: the request.
             template: the template's name, without `.html`.
             status: the HTTP status.
-            **values: what the template shows.
+            **values: the template's variables.
         """
         now = datetime.now(tz=UTC)
-        caller: Principal | None = request.scope.get("state", {}).get("principal")
-        shown = self._environment.get_template(f"{template}.html").render(
-            visitor=caller,
-            can_write=caller is not None and WRITE in caller.scopes,
-            can_leave=caller is not None and self.sessions.needed,
+        principal: Principal | None = request.scope.get("state", {}).get("principal")
+        content = self._environment.get_template(f"{template}.html").render(
+            principal=principal,
+            can_write=principal is not None and WRITE in principal.scopes,
+            can_log_out=principal is not None and self.sessions.required,
             form_token=self.sessions.form_token(request),
             path=quote(request.url.path),
             now=now,
-            ago=lambda told, both=False: formatting.time_tag(told, now=now, both=both),
+            ago=lambda value, both=False: formatting.time_tag(value, now=now, both=both),
             **values,
         )
-        return HTMLResponse(shown, status_code=status, headers=HEADERS)
+        return HTMLResponse(content, status_code=status, headers=HEADERS)
 
 
 class PageRoute(APIRoute):
-    """A route that answers errors with a page."""
+    """A route that renders errors as pages."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler; FastAPI asks."""
+        """Wrap FastAPI's handler of the route."""
         handle = super().get_route_handler()
 
         async def answer(request: Request) -> Response:
@@ -113,95 +113,105 @@ class PageRoute(APIRoute):
             except FBSError as exc:
                 return error_page(request, exc)
             except RequestValidationError:
-                return error_page(request, UsageError("The address or the form is not valid.", hint=_START_AGAIN))
-            except Exception:  # noqa: BLE001 -- whatever it is, a person sees a page
+                return error_page(request, UsageError("The address or the form is not valid.", hint=_RELOAD_HINT))
+            except Exception:  # noqa: BLE001 -- a browser gets a page for any error
                 _log.exception("the page %s failed", request.url.path)
                 return error_page(request, unexpected_error())
 
         return answer
 
 
-def page_router(*, open_to_all: bool = False) -> APIRouter:
-    """A router of pages; they are no part of the API's document.
+def page_router(*, public: bool = False) -> APIRouter:
+    """Create a router of pages, which the OpenAPI document omits.
 
     Args:
-        open_to_all: who is not logged in may see them, too.
+        public: serve the pages without a session, too.
     """
-    needed = [] if open_to_all else [Depends(principal_of)]
-    return APIRouter(include_in_schema=False, route_class=PageRoute, dependencies=needed)
+    dependencies = [] if public else [Depends(principal_of)]
+    return APIRouter(include_in_schema=False, route_class=PageRoute, dependencies=dependencies)
 
 
 def both(path: str) -> tuple[str, str]:
-    """A path that ends with a slash, and the same without it."""
+    """Return a path with and without its trailing slash."""
     return path, path.rstrip("/")
 
 
 def layout_of(request: Request) -> Layout:
-    """The frame of this application's pages."""
+    """The application's layout."""
     return cast("Layout", request.app.state.pages)
 
 
 def require_writer(request: Request, form_token: str) -> Principal:
-    """See that whoever presses a button may, and pressed it on a page of ours.
+    """Check a form's token, and that its sender has the scope `write`.
 
     Args:
-        request: what the button sent.
-        form_token: what the form carries.
+        request: the submitted form.
+        form_token: the form's CSRF token.
 
     Raises:
-        NotAuthenticated: nobody who is known.
-        ScopeMissing: the token may only read.
-        CrossSite: the form is none that this session was given.
+        NotAuthenticated: the request has no session.
+        ScopeMissing: the session's token only has the scope `read`.
+        CrossSite: the form was not rendered for this session.
     """
-    caller = principal_of(request)
+    principal = principal_of(request)
     check_form_token(request, form_token)
-    if WRITE not in caller.scopes:
+    if WRITE not in principal.scopes:
         raise ScopeMissing(
-            f"{caller.name} may look, but not change anything.",
-            hint="Log in with a token of the scope write; `fbs new-token --scope write` makes one.",
+            f"{principal.name} has read access only.",
+            hint="Log in with a token with the scope write; `fbs new-token --scope write` makes one.",
             scope=WRITE,
         )
-    return caller
+    return principal
 
 
 def check_form_token(request: Request, form_token: str) -> None:
-    """See that a form is one that this session was given.
+    """Check a form's CSRF token.
+
+    Args:
+        request: the submitted form.
+        form_token: the form's CSRF token.
 
     Raises:
-        CrossSite: it is not.
+        CrossSite: the form was not rendered for this session.
     """
     if not layout_of(request).sessions.is_form_token(request, form_token):
-        raise CrossSite("This form is not one that your session was given.", hint=_START_AGAIN)
+        raise CrossSite("This form does not belong to your session.", hint=_RELOAD_HINT)
 
 
 def error_page(request: Request, error: FBSError, *, status: int | None = None) -> Response:
-    """An error as a page; whoever is not logged in is sent to do so.
+    """Render an error as a page; NotAuthenticated redirects to the log-in.
 
     Args:
-        request: what it answers.
-        error: what went wrong.
-        status: the HTTP status; the error's own if None.
+        request: the request.
+        error: the error.
+        status: the HTTP status; default: the error's.
     """
     if isinstance(error, NotAuthenticated):
         return to_login(request)
     status = status or status_of(error)
-    answer = layout_of(request).page(request, "error", status=status, error=error)
+    answer = layout_of(request).render(request, "error", status=status, error=error)
     answer.headers.update(headers_of(error, status))
     return answer
 
 
-def missing_page(request: Request) -> Response:
-    """What is told of a path where nothing is."""
+def not_found_page(request: Request) -> Response:
+    """Render the error page for an unknown path.
+
+    Raises:
+        NotAuthenticated: the request has no session.
+    """
     principal_of(request)
-    return error_page(request, RouteNotFound("There is no such page.", hint="The solutions and the jobs are above."))
+    return error_page(
+        request, RouteNotFound("This page does not exist.", hint="Go to the solutions or the jobs above.")
+    )
 
 
 def to_login(request: Request) -> Response:
-    """Send somebody to log in, and back afterwards."""
+    """Redirect to the log-in, which leads back to the page."""
     following = request.url.path if request.method == "GET" else "/"
     return RedirectResponse(f"{LOGIN}?next={quote(following, safe='')}", status_code=303, headers=HEADERS)
 
 
 def segment(text: str) -> str:
-    """A name as one segment of a path."""
+    """Quote a name as a path segment."""
     return quote(text, safe="")

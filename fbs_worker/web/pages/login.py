@@ -1,4 +1,4 @@
-"""Log in with a token, and out."""
+"""Log-in with a token, and log-out."""
 
 from __future__ import annotations
 
@@ -13,62 +13,62 @@ from fbs_worker.web.api.errors import NotAuthenticated, TooManyRequests
 from fbs_worker.web.api.problems import status_of
 from fbs_worker.web.pages.layout import HEADERS, FormToken, both, check_form_token, layout_of, page_router
 
-router = page_router(open_to_all=True)
+router = page_router(public=True)
 
-_LONGEST = 2_000
+_MAX_FIELD = 2_000
 
 
-def ask(request: Request) -> Response:
-    """The page that asks for a token."""
-    return _asked(request, request.query_params.get("next", "/"))
+def login_page(request: Request) -> Response:
+    """Render the log-in form."""
+    return _render_form(request, request.query_params.get("next", "/"))
 
 
 def log_in(
     request: Request,
-    token: Annotated[str, Form(max_length=_LONGEST)] = "",
-    next_page: Annotated[str, Form(alias="next", max_length=_LONGEST)] = "/",
+    token: Annotated[str, Form(max_length=_MAX_FIELD)] = "",
+    next_page: Annotated[str, Form(alias="next", max_length=_MAX_FIELD)] = "/",
 ) -> Response:
-    """Begin a session. The guard has seen to it that the form comes from a page of ours."""
+    """Start a session. The access middleware has checked the origin of the form."""
     sessions = layout_of(request).sessions
-    if not sessions.needed:
-        return _to("/")
+    if not sessions.required:
+        return _redirect("/")
     try:
-        caller = check_token(request, token.strip())
+        principal = check_token(request, token.strip())
     except (NotAuthenticated, TooManyRequests) as exc:
-        return _asked(request, next_page, error=exc)
-    answer = _to(safe_path(next_page))
-    sessions.begin(answer, caller, https=_is_https(request))
-    return answer
+        return _render_form(request, next_page, error=exc)
+    response = _redirect(safe_path(next_page))
+    sessions.begin(response, principal, https=_is_https(request))
+    return response
 
 
 def log_out(request: Request, form_token: FormToken = "") -> Response:
     """End the session."""
     check_form_token(request, form_token)
-    answer = _to(LOGIN)
-    layout_of(request).sessions.end(answer, https=_is_https(request))
-    return answer
+    response = _redirect(LOGIN)
+    layout_of(request).sessions.end(response, https=_is_https(request))
+    return response
 
 
 def safe_path(text: str) -> str:
-    """A path of this server that somebody may be sent to; `/` for anything else.
+    """Return a path of this server as redirect target; `/` for anything else, to prevent open redirects.
 
     Args:
-        text: what was given: an address of another server, perhaps.
+        text: the requested target, possibly the URL of another server.
     """
-    ours = text.startswith("/") and text[1:2] != "/" and "\\" not in text and text.isprintable()
-    return text if ours and text not in PUBLIC_PATHS else "/"
+    local = text.startswith("/") and text[1:2] != "/" and "\\" not in text and text.isprintable()
+    return text if local and text not in PUBLIC_PATHS else "/"
 
 
-def _asked(request: Request, next_page: str, *, error: FBSError | None = None) -> Response:
-    frame = layout_of(request)
-    if not frame.sessions.needed:
-        return _to("/")
+def _render_form(request: Request, next_page: str, *, error: FBSError | None = None) -> Response:
+    layout = layout_of(request)
+    if not layout.sessions.required:
+        return _redirect("/")
     following = safe_path(next_page)
     status = status_of(error) if error is not None else 200
-    return frame.page(request, "login", status=status, following=following, error=error)
+    return layout.render(request, "login", status=status, following=following, error=error)
 
 
-def _to(path: str) -> Response:
+def _redirect(path: str) -> Response:
     return RedirectResponse(path, status_code=303, headers=HEADERS)
 
 
@@ -77,7 +77,7 @@ def _is_https(request: Request) -> bool:
 
 
 for _path in both("/login/"):
-    router.add_api_route(_path, ask, methods=["GET"])
+    router.add_api_route(_path, login_page, methods=["GET"])
     router.add_api_route(_path, log_in, methods=["POST"])
 for _path in both("/logout/"):
     router.add_api_route(_path, log_out, methods=["POST"])

@@ -1,4 +1,4 @@
-"""Where there is no page, a page says so. Paths of the API keep their own answer."""
+"""Catch-all route: unknown paths get an error page; those of the API keep their problem documents."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from starlette.types import Scope
 
 from fbs_worker.core.errors import FBSError
 from fbs_worker.web.api.auth import API, METRICS
-from fbs_worker.web.pages.layout import error_page, missing_page
+from fbs_worker.web.pages.layout import error_page, not_found_page
 
 
-class MissingPage(Route):
-    """Answers what a browser asks for where nothing is; it has to be the last route."""
+class NotFoundRoute(Route):
+    """Match every GET outside of the API; it has to be the last route."""
 
     def __init__(self) -> None:
         super().__init__("/{path:path}", _answer, methods=["GET"], include_in_schema=False)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Whether it is for this request; the router asks."""
+        """Match a request, as the router calls it."""
         path = scope.get("path", "")
         if path.startswith(API) or path in METRICS:
             return Match.NONE, {}
@@ -29,6 +29,6 @@ class MissingPage(Route):
 
 def _answer(request: Request) -> Response:
     try:
-        return missing_page(request)
+        return not_found_page(request)
     except FBSError as exc:
         return error_page(request, exc)

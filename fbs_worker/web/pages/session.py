@@ -1,10 +1,10 @@
-"""Who looks at the pages: sessions in a signed cookie, and what proves that a form is one of ours.
+"""Sessions of the pages in a signed cookie, and CSRF tokens of forms.
 
-The cookie holds the id of a token's entry and when it ends, never the token. A token whose entry is taken out of the
-settings, or changed, ends its sessions with it; so does taking the key away that signed them.
+The cookie contains the id of a token's entry and the session's expiry, never the token. Removing or changing the entry
+in the settings ends its sessions; so does removing the key that signed them.
 
-Without any token in the settings nobody logs in: whoever asks from this machine is let in (see `api.guard`), and forms
-are bound to this server's key alone.
+Without configured tokens there is no log-in: requests from this machine are authenticated as `local` (see `api.auth`),
+and CSRF tokens are bound to the server's key only.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from fbs_worker.core.settings import Settings
 from fbs_worker.web.api.auth import SESSION_COOKIE
 from fbs_worker.web.api.tokens import LOCAL, Principal, Tokens
 
-SECONDS: Final = 8 * 3_600
-"""How long a session lasts."""
+SESSION_SECONDS: Final = 8 * 3_600
+"""Lifetime of a session, in seconds."""
 
 _VERSION: Final = "1"
-_LONGEST: Final = 400
+_MAX_COOKIE: Final = 400
 _INFO: Final = b"fbs-worker sessions of the pages"
 _NONCE_BYTES: Final = 12
 
 
 class Sessions:
-    """Begins sessions, knows who holds one, ends them.
+    """Start, verify and end sessions.
 
     Args:
-        tokens: those of the settings.
-        keys: what signs; the first signs, all verify. A random one, known to this process alone, where there is none.
+        tokens: the configured tokens.
+        keys: the signing keys: the first one signs, all verify; default: a random key of this process.
         clock: seconds since 1970.
     """
 
@@ -51,39 +51,49 @@ class Sessions:
 
     @classmethod
     def of(cls, settings: Settings, tokens: Tokens) -> Self:
-        """Sessions that every process with the same FBS_SECRET_KEYS knows."""
-        given = settings.fbs_secret_keys.get_secret_value().split(",")
-        return cls(tokens, keys=[_derived(key.strip()) for key in given if key.strip()])
-
-    @property
-    def needed(self) -> bool:
-        """Whether anybody has to log in."""
-        return bool(self._tokens)
-
-    def begin(self, response: Response, caller: Principal, *, https: bool) -> None:
-        """Give an answer the cookie of a new session.
+        """Create sessions with keys derived from FBS_SECRET_KEYS: all processes that share those share the sessions.
 
         Args:
-            response: the answer to a log-in.
-            caller: who has logged in.
-            https: the browser came by https, and is to send the cookie by nothing else.
+            settings: FBS_SECRET_KEYS.
+            tokens: the configured tokens.
         """
-        ends = int(self._clock()) + SECONDS
-        body = f"{_VERSION}.{caller.token_id}.{ends}.{secrets.token_urlsafe(_NONCE_BYTES)}"
+        secrets_ = settings.fbs_secret_keys.get_secret_value().split(",")
+        return cls(tokens, keys=[_derive(secret.strip()) for secret in secrets_ if secret.strip()])
+
+    @property
+    def required(self) -> bool:
+        """Whether the pages need a log-in."""
+        return bool(self._tokens)
+
+    def begin(self, response: Response, principal: Principal, *, https: bool) -> None:
+        """Set the cookie of a new session.
+
+        Args:
+            response: the response to the log-in.
+            principal: the authenticated principal.
+            https: the log-in came over HTTPS: restrict the cookie to it.
+        """
+        ends = int(self._clock()) + SESSION_SECONDS
+        body = f"{_VERSION}.{principal.token_id}.{ends}.{secrets.token_urlsafe(_NONCE_BYTES)}"
         value = f"{body}.{_sign(self._keys[0], 'session', body)}"
         response.set_cookie(
-            SESSION_COOKIE, value, max_age=SECONDS, path="/", httponly=True, samesite="strict", secure=https
+            SESSION_COOKIE, value, max_age=SESSION_SECONDS, path="/", httponly=True, samesite="strict", secure=https
         )
 
     @staticmethod
     def end(response: Response, *, https: bool) -> None:
-        """Have the browser forget its session."""
+        """Delete the session's cookie.
+
+        Args:
+            response: the response to the log-out.
+            https: as for `begin`.
+        """
         response.delete_cookie(SESSION_COOKIE, path="/", httponly=True, samesite="strict", secure=https)
 
     def principal(self, cookie: str) -> Principal | None:
-        """Whose session a cookie's value stands for; None when it is none, or none any more."""
+        """Return the principal of a session cookie; None if it is invalid, expired or its token was removed."""
         body, _, signature = cookie.rpartition(".")
-        if not body or len(cookie) > _LONGEST:
+        if not body or len(cookie) > _MAX_COOKIE:
             return None
         signed = [hmac.compare_digest(_sign(key, "session", body).encode(), signature.encode()) for key in self._keys]
         if not any(signed):
@@ -94,21 +104,21 @@ class Sessions:
         return self._tokens.by_id(token_id)
 
     def form_token(self, request: Request) -> str:
-        """What a form of this session carries, so that no other site can send it."""
+        """Return the CSRF token for the forms of a session."""
         return _sign(self._keys[0], "form", self._bound(request))
 
-    def is_form_token(self, request: Request, given: str) -> bool:
-        """Whether a form carries what `form_token` gave to a page of this session."""
-        bound, found = self._bound(request), given.encode(errors="replace")
-        valid = [hmac.compare_digest(_sign(key, "form", bound).encode(), found) for key in self._keys]
+    def is_form_token(self, request: Request, token: str) -> bool:
+        """Whether a CSRF token was made by `form_token` for this session."""
+        bound, encoded = self._bound(request), token.encode(errors="replace")
+        valid = [hmac.compare_digest(_sign(key, "form", bound).encode(), encoded) for key in self._keys]
         return any(valid)
 
     def _bound(self, request: Request) -> str:
-        return request.cookies.get(SESSION_COOKIE, "") if self.needed else LOCAL.token_id
+        return request.cookies.get(SESSION_COOKIE, "") if self.required else LOCAL.token_id
 
 
-def _derived(key: str) -> bytes:
-    """A key for this purpose alone (RFC 5869), of one that has another."""
+def _derive(key: str) -> bytes:
+    """Derive a signing key from an encryption key (HKDF, RFC 5869): one key must not serve two purposes."""
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=_INFO).derive(key.encode())
 
 

@@ -1,4 +1,4 @@
-"""One solution: how it is, its tables as a picture, what changed between two refreshes."""
+"""Solution pages: status, table diagram, changes between two refreshes."""
 
 from __future__ import annotations
 
@@ -20,67 +20,68 @@ from fbs_worker.web.pages.layout import both, layout_of, page_router
 
 router = page_router()
 
-_MOST_READS: Final = 50
-"""Reads of Odoo that changed something, to choose two from."""
+_MAX_REFRESHES: Final = 50
+"""Maximum number of refreshes in the selection; those without changes are not stored."""
 
-_MOST_CHANGES: Final = 300
-"""Changes of a kind that are shown."""
+_MAX_CHANGES: Final = 300
+"""Maximum number of listed changes per kind."""
 
-_MOST_JOBS: Final = 5
-_LOOKED_THROUGH: Final = 200
+_MAX_JOBS: Final = 5
+_MAX_SCANNED: Final = 200
+"""Number of recent jobs that are searched for those of the solution."""
 
 
-def overview(request: Request, name: str) -> Response:
-    """A solution in every detail."""
-    told = request.app.state.client.status(name)
+def overview_page(request: Request, name: str) -> Response:
+    """Show a solution's status."""
+    details = request.app.state.client.status(name)
     jobs, note = _jobs_of(request, name)
-    schedule = told["schedule"]["schedule"]
-    return layout_of(request).page(
+    schedule = details["schedule"]["schedule"]
+    return layout_of(request).render(
         request,
         "solution",
         name=name,
-        told=told,
+        details=details,
         every=str(Schedule.from_dict(schedule)) if schedule else "",
         jobs=jobs,
-        notes=[*told["notes"], *([note] if note and note not in told["notes"] else [])],
+        notes=[*details["notes"], *([note] if note and note not in details["notes"] else [])],
     )
 
 
-def tables(request: Request, name: str) -> Response:
-    """The tables as a picture, and as a list."""
-    picture = solution_picture(request.app.state.settings, name)
-    # what it shows is escaped by whoever drew it
-    drawn = Markup(svg(picture))  # noqa: S704
-    return layout_of(request).page(request, "tables", name=name, picture=picture, drawn=drawn)
+def tables_page(request: Request, name: str) -> Response:
+    """Show the business tables as a diagram and as a list."""
+    diagram = solution_picture(request.app.state.settings, name)
+    # the diagram's renderer escapes all text
+    rendered = Markup(svg(diagram))  # noqa: S704
+    return layout_of(request).render(request, "tables", name=name, diagram=diagram, svg=rendered)
 
 
-def changes(request: Request, name: str) -> Response:
-    """What changed between two reads of Odoo: the last two, if no others are named."""
+def changes_page(request: Request, name: str) -> Response:
+    """Show the net changes between two refreshes; default: the last two."""
     databases = request.app.state.databases
     record = databases.solution(name)
     with databases.connection(record.database) as connection:
-        reads = queries.snapshots(connection, record.table_prefix, record.domain, limit=_MOST_READS)
-    older, newer = _chosen(request, [read["id"] for read in reads])
-    inside = [read for read in reversed(reads) if older < read["id"] <= newer]
-    return layout_of(request).page(
+        refreshes = queries.snapshots(connection, record.table_prefix, record.domain, limit=_MAX_REFRESHES)
+    older, newer = _selected(request, [refresh["id"] for refresh in refreshes])
+    selected = [refresh for refresh in reversed(refreshes) if older < refresh["id"] <= newer]
+    return layout_of(request).render(
         request,
         "changes",
         name=name,
         domain=record.domain,
-        reads=reads,
+        refreshes=refreshes,
         older=older,
         newer=newer,
-        report=summarise_changes([read["changes"] or {} for read in inside], most=_MOST_CHANGES),
-        sections=inside[-1]["sections"] if inside else [],
+        report=summarise_changes([refresh["changes"] or {} for refresh in selected], limit=_MAX_CHANGES),
+        sections=selected[-1]["sections"] if selected else [],
     )
 
 
-def _chosen(request: Request, known: Sequence[int]) -> tuple[int, int]:
-    """The ids of the two reads, the older first; 0 stands for before the first one.
+def _selected(request: Request, known: Sequence[int]) -> tuple[int, int]:
+    """The ids of the two selected refreshes, the older first; 0 means before the first one.
 
     Args:
-        request: may name them as `from` and `to`.
-        known: ids of the reads, the newest first.
+        request: may select them by `from` and `to`.
+        known: ids of the refreshes, the newest first.
     """
     newer = _number(request, "to", known[0] if known else 0)
     below = [number for number in known if number < newer]
@@ -88,27 +89,27 @@ def _chosen(request: Request, known: Sequence[int]) -> tuple[int, int]:
     return (older, newer) if older <= newer else (newer, older)
 
 
-def _number(request: Request, name: str, otherwise: int) -> int:
+def _number(request: Request, name: str, default: int) -> int:
     text = request.query_params.get(name, "")
     if not text:
-        return otherwise
+        return default
     if not (text.isascii() and text.isdigit() and len(text) < 12):
-        raise UsageError("That is not one of the reads of Odoo.", hint="Choose two of the list.")
+        raise UsageError(f"The parameter {name} is not the number of a refresh.", hint="Choose two from the list.")
     return int(text)
 
 
 def _jobs_of(request: Request, name: str) -> tuple[list[JobRecord], str]:
-    """A solution's last jobs; nothing, and why, where they are not known."""
+    """A solution's last jobs; none and a note if Redis does not respond."""
     try:
-        found: Sequence[Any] = request.app.state.client.jobs(_LOOKED_THROUGH)
+        records: Sequence[Any] = request.app.state.client.jobs(_MAX_SCANNED)
     except FBSError as exc:
-        return [], f"Which jobs there were is not known: {exc.message}"
-    return [job for job in found if job.solution == name][:_MOST_JOBS], ""
+        return [], f"The jobs are unknown: {exc.message}"
+    return [job for job in records if job.solution == name][:_MAX_JOBS], ""
 
 
 for _path in both("/solutions/{name}/"):
-    router.add_api_route(_path, overview, methods=["GET"])
+    router.add_api_route(_path, overview_page, methods=["GET"])
 for _path in both("/solutions/{name}/tables/"):
-    router.add_api_route(_path, tables, methods=["GET"])
+    router.add_api_route(_path, tables_page, methods=["GET"])
 for _path in both("/solutions/{name}/changes/"):
-    router.add_api_route(_path, changes, methods=["GET"])
+    router.add_api_route(_path, changes_page, methods=["GET"])

@@ -1,8 +1,8 @@
-"""What a workflow's definition says of states and buttons, read for people. Pure.
+"""Read a workflow's definition: its states, its buttons, and the transitions that can be derived. Pure.
 
-A definition (DESIGN: `schema_definition` of a workflow) knows from which states a button can be pressed; where it leads
-is in Odoo's code, not in its metadata. So a target is told only where the button's name says it (`action_cancel`, and
-there is a state `cancel`), and it is always told that the name alone says so.
+A definition (`schema_definition` of a workflow) has the states in which a button is visible; the target state is in
+Odoo's code, not in its metadata. A target is derived only from the button's name (`action_cancel`, if there is a state
+`cancel`), and is always displayed as derived.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from typing import Any, Final
 
 _WORD: Final = re.compile(r"[^\W_]+")
 
-_ELSEWHERE: Final = frozenset({"ask", "check", "open", "preview", "print", "request", "send", "view"})
-"""A button with such a word does something about a state, it does not lead there."""
+_NON_TRANSITION_WORDS: Final = frozenset({"ask", "check", "open", "preview", "print", "request", "send", "view"})
+"""A button with such a word acts on a state without leading to it."""
 
-_FILLING: Final = frozenset({"action", "button", "mark", "reset", "set"})
-"""Words, as stems, that only say that it is a button which leads somewhere."""
+_FILLER_STEMS: Final = frozenset({"action", "button", "mark", "reset", "set"})
+"""Stems without meaning in a button's name."""
 
-_SHORTEST: Final = 3
-"""A shorter word is in too many names by chance."""
+_MIN_WORD: Final = 3
+"""Minimum length of a word: shorter ones are part of too many names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """A state.
+    """A state of a workflow.
 
     Attributes:
-        value: as Odoo keeps it.
-        label: as people read it.
+        value: the technical value.
+        label: the display label.
         shown: the form's status bar always shows it.
-        first: it is the first of all, in which records usually begin.
-        final: a button leads to it, and none but those of every state can be pressed in it.
-        touched: a button that not every state has can be pressed in it, or leads to it, as far as is known.
+        first: it is the first state, usually the initial one.
+        final: a button leads to it, and only buttons of all states are visible in it.
+        connected: a known transition starts or ends in it; True for all states if no transition is known.
     """
 
     value: str
@@ -42,29 +42,29 @@ class State:
     shown: bool = False
     first: bool = False
     final: bool = False
-    touched: bool = True
+    connected: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """A button.
+    """A button of a workflow.
 
     Attributes:
-        button: its technical name.
-        label: what is written on it.
-        kind: `object` (runs a method) or `action` (opens something).
-        sources: values of the states in which it can be pressed; all of them where the definition names none.
-        everywhere: it can be pressed in every state.
-        target: value of the state to which its name says that it leads; empty where it does not.
-        conditions: what else must not hold for it to be shown, with the state's value; without one: in all states.
-        groups: who may press it; everybody where there are none.
+        button: the technical name.
+        label: the button's label.
+        kind: `object` (calls a method) or `action` (opens a window or report).
+        sources: values of the states in which it is visible; all states if the definition names none.
+        in_all_states: it is visible in all states.
+        target: value of the target state, derived from its name; empty if unknown.
+        conditions: further conditions that hide it, each with a state's value; an empty value means all states.
+        groups: the groups that may use it; empty means all users.
     """
 
     button: str
     label: str
     kind: str
     sources: tuple[str, ...]
-    everywhere: bool = False
+    in_all_states: bool = False
     target: str = ""
     conditions: tuple[tuple[str, str], ...] = ()
     groups: tuple[str, ...] = ()
@@ -72,12 +72,12 @@ class Transition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workflow:
-    """What there is to see.
+    """A workflow.
 
     Attributes:
-        state_field: the field that holds the state.
-        states: in Odoo's order; empty where the states are rows of another model (a stage).
-        transitions: in the definition's order.
+        state_field: the name of the field with the state.
+        states: the states in Odoo's order; empty if they are records of another model (stages).
+        transitions: the buttons in the definition's order.
     """
 
     state_field: str
@@ -85,32 +85,34 @@ class Workflow:
     transitions: tuple[Transition, ...]
 
     def label(self, value: str) -> str:
-        """What people read for a state."""
+        """Return the label of a state."""
         return next((state.label for state in self.states if state.value == value), value)
 
 
 def read_workflow(definition: Mapping[str, Any], *, model: str = "") -> Workflow:
-    """Read a definition; what is not as it should be in it is left out.
+    """Read a definition, skipping malformed parts.
 
     Args:
         definition: the workflow's `schema_definition`.
-        model: the model's name; its words are in the names of many of its buttons, and say nothing of a state.
+        model: the model's name, whose words are ignored in the names of buttons.
     """
-    told = [state for state in _list(definition, "states") if "value" in state]
-    labels = {str(state["value"]): str(state.get("label") or state["value"]) for state in told}
-    transitions = tuple(_move(transition, labels, _stems(model)) for transition in _list(definition, "transitions"))
-    shown = {str(state["value"]) for state in told if state.get("shown")}
-    partly = [move for move in transitions if not move.everywhere]
-    leaving = {source for move in partly for source in move.sources if source != move.target}
-    reached = {move.target for move in transitions if move.target}
+    entries = [state for state in _list(definition, "states") if "value" in state]
+    labels = {str(state["value"]): str(state.get("label") or state["value"]) for state in entries}
+    transitions = tuple(
+        _transition(transition, labels, _stems(model)) for transition in _list(definition, "transitions")
+    )
+    shown = {str(state["value"]) for state in entries if state.get("shown")}
+    conditional = [transition for transition in transitions if not transition.in_all_states]
+    left = {source for transition in conditional for source in transition.sources if source != transition.target}
+    entered = {transition.target for transition in transitions if transition.target}
     states = tuple(
         State(
             value=value,
             label=label,
             shown=value in shown,
             first=number == 0,
-            final=value in reached and value not in leaving,
-            touched=value in leaving | reached or not (leaving or reached),
+            final=value in entered and value not in left,
+            connected=value in left | entered or not (left or entered),
         )
         for number, (value, label) in enumerate(labels.items())
     )
@@ -118,15 +120,15 @@ def read_workflow(definition: Mapping[str, Any], *, model: str = "") -> Workflow
 
 
 def _list(definition: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    found = definition.get(name)
-    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+    value = definition.get(name)
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
 
 
-def _texts(found: object) -> tuple[str, ...]:
-    return tuple(str(one) for one in found) if isinstance(found, list | tuple) else ()
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(str(one) for one in value) if isinstance(value, list | tuple) else ()
 
 
-def _move(transition: Mapping[str, Any], labels: Mapping[str, str], common: frozenset[str]) -> Transition:
+def _transition(transition: Mapping[str, Any], labels: Mapping[str, str], common: frozenset[str]) -> Transition:
     button = str(transition.get("button") or "")
     label = str(transition.get("label") or button)
     kind = str(transition.get("kind") or "object")
@@ -140,7 +142,7 @@ def _move(transition: Mapping[str, Any], labels: Mapping[str, str], common: froz
         label=label,
         kind=kind,
         sources=sources,
-        everywhere=len(sources) == len(labels) and not target,
+        in_all_states=len(sources) == len(labels) and not target,
         target=target,
         conditions=tuple(_conditions(transition)),
         groups=_texts(transition.get("groups")),
@@ -155,41 +157,41 @@ def _conditions(transition: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         yield from ((str(state), str(text)) for state, text in by_state.items())
 
 
-def _target(told: tuple[frozenset[str], frozenset[str]], sources: Sequence[str], labels: Mapping[str, str]) -> str:
-    """The one state that a button names; empty where it is none or several.
+def _target(words: tuple[frozenset[str], frozenset[str]], sources: Sequence[str], labels: Mapping[str, str]) -> str:
+    """The one state that a button's name contains; empty if it contains none or several.
 
     Args:
-        told: the words written on it, and those of its technical name.
-        sources: the states that it can be pressed in.
-        labels: of the states.
+        words: the stems of its label, and those of its technical name.
+        sources: the states in which it is visible.
+        labels: the labels of all states.
     """
-    written, technical = told
-    if (written | technical) & _ELSEWHERE:
+    label_words, name_words = words
+    if (label_words | name_words) & _NON_TRANSITION_WORDS:
         return ""
-    by_label = [value for value in labels if _names(written, labels[value]) or _names(written, value)]
-    by_name = [value for value in labels if _names(technical, value)]
-    for words, found in ((written, by_label), (technical, by_name)):
-        among = [value for value in found if value not in sources]
-        if not among and len(sources) > 1:  # shown where it would lead, too: then it has to say nothing else
-            among = [value for value in found if words - _FILLING in (_stems(value), _stems(labels[value]))]
-        if len(among) == 1:
-            return among[0]
+    by_label = [state for state in labels if _contains(label_words, labels[state]) or _contains(label_words, state)]
+    by_name = [state for state in labels if _contains(name_words, state)]
+    for stems, matches in ((label_words, by_label), (name_words, by_name)):
+        candidates = [state for state in matches if state not in sources]
+        if not candidates and len(sources) > 1:  # visible in its target, too: the name has to be an exact match
+            candidates = [state for state in matches if stems - _FILLER_STEMS in (_stems(state), _stems(labels[state]))]
+        if len(candidates) == 1:
+            return candidates[0]
     return ""
 
 
-def _names(stems: frozenset[str], text: str) -> bool:
-    wanted = _stems(text)
-    return bool(wanted) and wanted <= stems
+def _contains(stems: frozenset[str], text: str) -> bool:
+    words = _stems(text)
+    return bool(words) and words <= stems
 
 
 def _stems(text: str) -> frozenset[str]:
-    return frozenset(_stem(word) for word in _WORD.findall(text.lower()) if len(word) >= _SHORTEST)
+    return frozenset(_stem(word) for word in _WORD.findall(text.lower()) if len(word) >= _MIN_WORD)
 
 
 def _stem(word: str) -> str:
-    """`cancel`, `cancelled`, `canceled` and `cancelling` are one word; so are `approve` and `approved`."""
+    """Stem a word: `cancel`, `cancelled`, `canceled` and `cancelling` are equal, as are `approve` and `approved`."""
     for ending in ("ing", "ed", "e", "s"):
-        if word.endswith(ending) and len(word) - len(ending) >= _SHORTEST:
+        if word.endswith(ending) and len(word) - len(ending) >= _MIN_WORD:
             word = word.removesuffix(ending)
             break
-    return word[:-1] if len(word) > _SHORTEST and word[-1] == word[-2] else word
+    return word[:-1] if len(word) > _MIN_WORD and word[-1] == word[-2] else word

@@ -1,11 +1,11 @@
-"""A workflow as a state diagram in SVG, drawn without any library. Pure.
+"""Render a workflow as a state diagram in SVG, without a library. Pure.
 
-States stand one below the other in Odoo's order. Each button is an arrow out of every state in which it can be pressed;
-where its name says to which state it leads, the arrow goes to that state's rail on the right, and the rail into the
-state. All that lead to one state share its rail, so the picture stays readable with many states. An arrow that ends in
-the open leads somewhere that only Odoo's code knows. Buttons of every state are drawn once, in a box beside the others.
+The states are stacked in Odoo's order. Each button is an arrow from every state in which it is visible. If its target
+is known, the arrow joins the target's rail on the right, which leads into the target; all arrows to one state share its
+rail, so diagrams with many states stay readable. An arrow with an open end has an unknown target. The buttons of all
+states are drawn once, in a separate box.
 
-Nothing in it is styled but by classes, so that it takes on the colours of the page that it is in.
+The SVG is styled by classes only, so that it takes its colours from the page.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from fbs_worker.web.pages.workflow import State, Transition, Workflow
 
 _EDGE, _TOP, _GAP = 8.0, 40.0, 22.0
 _HEAD, _ROW, _FOOT = 46.0, 25.0, 8.0
-_BOX_LEAST, _BOX_MOST = 150.0, 230.0
-_LABEL_LEAST, _LABEL_MOST = 110.0, 250.0
+_BOX_MIN, _BOX_MAX = 150.0, 230.0
+_LABEL_MIN, _LABEL_MAX = 110.0, 250.0
 _LANE, _ASIDE = 18.0, 34.0
 _TIP, _BEND = 9.0, 8.0
 
-_WIDE: Final = 7.2
-"""Width of a character of the page's font at 12 px, in px; a little more than any common one has."""
+_CHAR_WIDTH: Final = 7.2
+"""Width of a character at 12 px, in px: an upper bound for common fonts."""
 
-_BOLD: Final = 8.6
-"""The same at 13 px, in bold type."""
+_BOLD_WIDTH: Final = 8.6
+"""Width of a bold character at 13 px, in px."""
 
 _CONTROLS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
-    """An arrow out of a state."""
+    """An arrow from a state."""
 
-    move: Transition
+    transition: Transition
     y: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Column:
-    """Boxes below each other, with their arrows on the right of them."""
+    """A column of boxes, with their arrows on the right."""
 
     x: float
     box: float
@@ -63,7 +63,7 @@ class _Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Box:
-    """A state where it is drawn; `state` is None for the box of what every state has."""
+    """The box of a state; `state` is None for the box of buttons of all states."""
 
     state: State | None
     label: str
@@ -76,13 +76,13 @@ class _Box:
 
     @property
     def entry(self) -> float:
-        """Where arrows come in."""
+        """Where arrows enter, as y."""
         return self.y + _HEAD / 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rail:
-    """Where all arrows to one state run together."""
+    """The line in which all arrows to one state join."""
 
     target: _Box
     taps: tuple[_Row, ...]
@@ -95,17 +95,17 @@ class _Rail:
 
 
 def workflow_svg(workflow: Workflow, *, title: str) -> str:
-    """The diagram, to be put into a page.
+    """Render a workflow as SVG, for embedding in HTML.
 
     Args:
-        workflow: what to draw.
-        title: its accessible name.
+        workflow: the workflow.
+        title: the accessible name of the diagram.
     """
     return "\n".join(_Drawing(workflow, title).lines()) + "\n"
 
 
 class _Drawing:
-    """One diagram: placed first, then drawn."""
+    """A diagram: computes the layout, then renders."""
 
     def __init__(self, workflow: Workflow, title: str) -> None:
         self._workflow = workflow
@@ -124,34 +124,34 @@ class _Drawing:
         height = max((box.y + box.height for _, box in boxes), default=_TOP) + _EDGE
         yield (
             f'<svg class="workflow" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}"'
-            f' role="img" aria-label="{_text(self._title)}">'
+            f' role="img" aria-label="{_escape(self._title)}">'
         )
         for rail in self._rails:
             yield from self._rail(rail)
         for column, box in boxes:
-            yield from _drawn(box, column)
+            yield from _draw_box(box, column)
             for row in box.rows:
-                if not row.move.target:
+                if not row.transition.target:
                     yield from self._open_arrow(row, column)
         yield "</svg>"
 
     def _open_arrow(self, row: _Row, column: _Column) -> Iterator[str]:
         end = column.end - 12
-        yield f'<g class="move open {_kind(row.move)}"><title>{_text(_told_move(row.move, self._workflow))}</title>'
+        title = _escape(_transition_title(row.transition, self._workflow))
+        yield f'<g class="transition open {_kind(row.transition)}"><title>{title}</title>'
         yield f'<path class="line" d="M{column.right:.1f} {row.y:.1f}H{end:.1f}"/>'
         yield f'<path class="head" d="M{end - 6:.1f} {row.y - 4:.1f}l6 4l-6 4"/>'
         yield _label(row, column)
         yield "</g>"
 
     def _rail(self, rail: _Rail) -> Iterator[str]:
-        """The taps of a rail, each with its label, the rail itself, and its end at the state."""
         x, right, entry = self._states.end + _LANE * (rail.lane + 0.5), self._states.right, rail.target.entry
         yield '<g class="rail">'
         for row in rail.taps:
             bend = _BEND if row.y < entry else -_BEND
-            yield f'<g class="move known {_kind(row.move)}">'
+            yield f'<g class="transition known {_kind(row.transition)}">'
             yield (
-                f"<title>{_text(_told_move(row.move, self._workflow))}</title>"
+                f"<title>{_escape(_transition_title(row.transition, self._workflow))}</title>"
                 f'<path class="line" d="M{right:.1f} {row.y:.1f}H{x - _BEND:.1f}'
                 f'Q{x:.1f} {row.y:.1f} {x:.1f} {row.y + bend:.1f}"/>'
             )
@@ -167,15 +167,15 @@ class _Drawing:
         yield "</g>"
 
 
-def _drawn(box: _Box, column: _Column) -> Iterator[str]:
+def _draw_box(box: _Box, column: _Column) -> Iterator[str]:
     state = box.state
     kinds = ["state"]
     if state is None:
         kinds.append("every")
     else:
         kinds += [name for name in ("shown", "first", "final") if getattr(state, name)]
-        kinds += [] if state.touched else ["untouched"]
-    yield f'<g class="{" ".join(kinds)}"><title>{_text(_told(box))}</title>'
+        kinds += [] if state.connected else ["unconnected"]
+    yield f'<g class="{" ".join(kinds)}"><title>{_escape(_box_title(box))}</title>'
     if state is not None and state.first:
         x = column.x + 24
         yield f'<circle class="begin" cx="{x:.1f}" cy="{box.y - 28:.1f}" r="6"/>'
@@ -188,63 +188,70 @@ def _drawn(box: _Box, column: _Column) -> Iterator[str]:
         yield f'<rect class="inner" x="{column.x + 3:.1f}" y="{box.y + 3:.1f}" {inner} rx="5"/>'
     x, room = column.x + 14, column.box - 24
     value = state.value if state is not None else f"{len(box.rows)} buttons" if len(box.rows) > 1 else "1 button"
-    yield f'<text class="name" x="{x:.1f}" y="{box.y + 21:.1f}">{_text(_cut(box.label, int(room / _BOLD)))}</text>'
-    yield f'<text class="value" x="{x:.1f}" y="{box.y + 37:.1f}">{_text(_cut(value, int(room / _WIDE)))}</text>'
+    name, value = _truncate(box.label, int(room / _BOLD_WIDTH)), _truncate(value, int(room / _CHAR_WIDTH))
+    yield f'<text class="name" x="{x:.1f}" y="{box.y + 21:.1f}">{_escape(name)}</text>'
+    yield f'<text class="value" x="{x:.1f}" y="{box.y + 37:.1f}">{_escape(value)}</text>'
     yield "</g>"
 
 
 def _label(row: _Row, column: _Column) -> str:
-    words = _cut(row.move.label, int((column.label - 28) / _WIDE))
-    return f'<text class="label" x="{column.right + 10:.1f}" y="{row.y - 5:.1f}">{_text(words)}</text>'
+    text = _truncate(row.transition.label, int((column.label - 28) / _CHAR_WIDTH))
+    return f'<text class="label" x="{column.right + 10:.1f}" y="{row.y - 5:.1f}">{_escape(text)}</text>'
 
 
 def _stacked(workflow: Workflow) -> Iterator[_Box]:
-    """The states' boxes from the top down."""
+    """The boxes of the states, from top to bottom."""
     y = _TOP
     for state in workflow.states:
-        transitions = [move for move in workflow.transitions if not move.everywhere and _from(move, state)]
+        transitions = [
+            transition
+            for transition in workflow.transitions
+            if not transition.in_all_states and _from(transition, state)
+        ]
         box = _Box(state=state, label=state.label, y=y, rows=_rows(transitions, y))
         yield box
         y += box.height + _GAP
 
 
 def _every(workflow: Workflow) -> _Box | None:
-    """The box of what every state has."""
-    transitions = [move for move in workflow.transitions if move.everywhere]
+    """The box of the buttons of all states, if any."""
+    transitions = [transition for transition in workflow.transitions if transition.in_all_states]
     label = "In every state" if workflow.states else "In any stage"
     return _Box(state=None, label=label, y=_TOP, rows=_rows(transitions, _TOP)) if transitions else None
 
 
 def _rows(transitions: Sequence[Transition], y: float) -> tuple[_Row, ...]:
-    return tuple(_Row(move=move, y=y + _HEAD + _ROW * (number + 0.75)) for number, move in enumerate(transitions))
-
-
-def _column(boxes: Sequence[_Box], x: float) -> _Column:
-    """As wide as what is in its boxes and beside them."""
-    names = max((len(box.label) for box in boxes), default=0)
-    labels = max((len(row.move.label) for box in boxes for row in box.rows), default=0)
-    return _Column(
-        x=x,
-        box=min(_BOX_MOST, max(_BOX_LEAST, _BOLD * names + 26)),
-        label=min(_LABEL_MOST, max(_LABEL_LEAST, _WIDE * labels + 34)) if labels else 0.0,
+    return tuple(
+        _Row(transition=transition, y=y + _HEAD + _ROW * (number + 0.75))
+        for number, transition in enumerate(transitions)
     )
 
 
-def _from(move: Transition, state: State) -> bool:
-    return state.value in move.sources and state.value != move.target
+def _column(boxes: Sequence[_Box], x: float) -> _Column:
+    names = max((len(box.label) for box in boxes), default=0)
+    labels = max((len(row.transition.label) for box in boxes for row in box.rows), default=0)
+    return _Column(
+        x=x,
+        box=min(_BOX_MAX, max(_BOX_MIN, _BOLD_WIDTH * names + 26)),
+        label=min(_LABEL_MAX, max(_LABEL_MIN, _CHAR_WIDTH * labels + 34)) if labels else 0.0,
+    )
+
+
+def _from(transition: Transition, state: State) -> bool:
+    return state.value in transition.sources and state.value != transition.target
 
 
 def _rails(boxes: Sequence[_Box]) -> Iterator[_Rail]:
-    """One for each state that something leads to."""
+    """The rails of all states with incoming arrows."""
     for target in boxes:
         value = target.state.value if target.state is not None else ""
-        taps = tuple(row for box in boxes for row in box.rows if value and row.move.target == value)
+        taps = tuple(row for box in boxes for row in box.rows if value and row.transition.target == value)
         if taps:
             yield _Rail(target=target, taps=taps)
 
 
 def _laned(rails: Iterable[_Rail]) -> list[_Rail]:
-    """Short ones near to the boxes, and none above another."""
+    """Assign lanes: short rails next to the boxes, overlapping rails on different lanes."""
     taken: list[list[tuple[float, float]]] = []
     placed = []
     for rail in sorted(rails, key=lambda rail: (rail.span[1] - rail.span[0], rail.span)):
@@ -262,33 +269,32 @@ def _laned(rails: Iterable[_Rail]) -> list[_Rail]:
     return placed
 
 
-def _kind(move: Transition) -> str:
-    """A class: whether it opens something, or runs a method."""
-    return "opens" if move.kind == "action" else "runs"
+def _kind(transition: Transition) -> str:
+    return "opens" if transition.kind == "action" else "runs"
 
 
-def _told(box: _Box) -> str:
+def _box_title(box: _Box) -> str:
     state = box.state
     if state is None:
         return box.label
     facts: Mapping[str, bool] = {
         "the first state": state.first,
         "shown in the status bar": state.shown,
-        "no button leads on": state.final,
-        "no button is known to touch it": not state.touched,
+        "final": state.final,
+        "no known transition": not state.connected,
     }
-    told = ", ".join(words for words, holds in facts.items() if holds)
-    return f"{state.label} ({state.value})" + (f": {told}" if told else "")
+    text = ", ".join(fact for fact, holds in facts.items() if holds)
+    return f"{state.label} ({state.value})" + (f": {text}" if text else "")
 
 
-def _told_move(move: Transition, workflow: Workflow) -> str:
-    leads = f" leads to {workflow.label(move.target)}, its name says" if move.target else ""
-    return f"{move.label} ({move.button}){leads}"
+def _transition_title(transition: Transition, workflow: Workflow) -> str:
+    target = f": leads to {workflow.label(transition.target)} (derived from its name)" if transition.target else ""
+    return f"{transition.label} ({transition.button}){target}"
 
 
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
+def _truncate(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"
 
 
-def _text(text: str) -> str:
+def _escape(text: str) -> str:
     return escape(_CONTROLS.sub("", text), quote=True)

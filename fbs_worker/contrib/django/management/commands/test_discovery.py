@@ -1,6 +1,6 @@
 """`manage.py test_discovery`: the operations of IntegrationService as a Django management command.
 
-Exit codes, as those of `fbs`: 0 success, 1 error, 2 usage error, 3 a server is unreachable, 4 rejected, 130 interrupted.
+Exit codes, as of `fbs`: 0 success, 1 error, 2 usage error, 3 a server is unreachable, 4 rejected, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
         parser.add_argument(
             "--refresh-discoveries",
             action=BooleanOptionalAction,
-            help="With setup: discover Odoo as well (default: yes). With discover and refresh: read everything, even if "
-            "the fingerprint is unchanged.",
+            help="With setup: discover Odoo as well (default: yes). With discover and refresh: read everything, even "
+            "if the fingerprint is unchanged.",
         )
         parser.add_argument(
             "--mirror",
