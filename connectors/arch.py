@@ -184,6 +184,6 @@ def _change_list(value: str, added: str, removed: str, separator: str | None) ->
     glue = "," if separator is None else separator
     split_at = glue.strip() or None
     gone = {part.strip() for part in removed.split(split_at)}
-    kept = [part.strip() for part in value.split(split_at)]
+    old = [part.strip() for part in value.split(split_at)]
     new = [part.strip() for part in added.split(split_at)]
-    return glue.join([part for part in kept if part and part not in gone] + [part for part in new if part])
+    return glue.join([part for part in old if part and part not in gone] + [part for part in new if part])

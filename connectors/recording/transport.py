@@ -98,13 +98,13 @@ class RecordingTransport:
             raise RecordingError(message, hint=_HINT_LIVE, model=model, method=method)
         if method in self._reading and model in self._denied:
             raise access_denied(self._denied[model], context)
-        given = arguments if ids is None else {"ids": ids, **arguments}
+        parameters = arguments if ids is None else {"ids": ids, **arguments}
         try:
-            inspect.signature(answer).bind(model, **given)
+            inspect.signature(answer).bind(model, **parameters)
         except TypeError as exc:
             raise odoo_error("builtins.TypeError", str(exc), context) from None
         try:
-            return answer(model, **given)
+            return answer(model, **parameters)
         except DomainError as exc:
             raise odoo_error("builtins.ValueError", str(exc), context) from None
 
@@ -186,8 +186,8 @@ class RecordingTransport:
         load: str | None = "_classic_read",
         context: Mapping[str, Any] | None = None,
     ) -> list[dict[str, Any]]:
-        found = _page(self._matching(model, domain, order, context), offset, limit)
-        return self._values(model, found, fields, named=load == "_classic_read")
+        records = _page(self._matching(model, domain, order, context), offset, limit)
+        return self._values(model, records, fields, named=load == "_classic_read")
 
     def _read(
         self,
@@ -198,8 +198,8 @@ class RecordingTransport:
         load: str | None = "_classic_read",
         context: Mapping[str, Any] | None = None,  # noqa: ARG002
     ) -> list[dict[str, Any]]:
-        found = self._database.rows(model).with_ids(ids)
-        return self._values(model, found, fields, named=load == "_classic_read")
+        records = self._database.rows(model).with_ids(ids)
+        return self._values(model, records, fields, named=load == "_classic_read")
 
     def _web_search_read(
         self,
@@ -213,9 +213,9 @@ class RecordingTransport:
         count_limit: int | None = None,
         context: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        found = self._matching(model, domain, order, context)
-        length = min(len(found), count_limit) if count_limit else len(found)
-        page = _page(found, offset, limit)
+        records = self._matching(model, domain, order, context)
+        length = min(len(records), count_limit) if count_limit else len(records)
+        page = _page(records, offset, limit)
         return {"length": length, "records": [_nested(record, specification) for record in page]}
 
     def _formatted_read_group(
@@ -227,10 +227,10 @@ class RecordingTransport:
         aggregates: Sequence[str] = (),
         context: Mapping[str, Any] | None = None,
     ) -> list[dict[str, Any]]:
-        found = self._whole_group(model, domain, groupby, context)
+        records = self._whole_group(model, domain, groupby, context)
         group: dict[str, Any] = {"__extra_domain": [[1, "=", 1]]}
         for aggregate in aggregates:
-            group[aggregate] = len(found) if aggregate == "__count" else self._aggregate(model, found, aggregate)
+            group[aggregate] = len(records) if aggregate == "__count" else self._aggregate(model, records, aggregate)
         return [group]
 
     def _read_group(
@@ -243,10 +243,10 @@ class RecordingTransport:
         lazy: bool = True,  # noqa: ARG002  irrelevant without grouping
         context: Mapping[str, Any] | None = None,
     ) -> list[dict[str, Any]]:
-        found = self._whole_group(model, domain, groupby, context)
-        group: dict[str, Any] = {"__count": len(found), "__domain": list(domain) or [[1, "=", 1]]}
+        records = self._whole_group(model, domain, groupby, context)
+        group: dict[str, Any] = {"__count": len(records), "__domain": list(domain) or [[1, "=", 1]]}
         for aggregate in fields:
-            group[aggregate.partition(":")[0]] = self._aggregate(model, found, aggregate)
+            group[aggregate.partition(":")[0]] = self._aggregate(model, records, aggregate)
         return [group]
 
     def _whole_group(
@@ -261,12 +261,12 @@ class RecordingTransport:
     ) -> list[RecordedRecord]:
         rows = self._database.rows(model)
         holds = predicate(domain)
-        found = [record for record in rows if holds(record)]
+        records = [record for record in rows if holds(record)]
         if "active" in rows.columns and (context or {}).get("active_test", True) and "active" not in fields_of(domain):
-            found = [record for record in found if record.value("active")]
+            records = [record for record in records if record.value("active")]
         for key, descending in reversed(_orders(order or "")):
-            found.sort(key=lambda record, key=key: _sort_key(record, key), reverse=descending)  # type: ignore[misc]
-        return found
+            records.sort(key=lambda record, key=key: _sort_key(record, key), reverse=descending)  # type: ignore[misc]
+        return records
 
     def _aggregate(self, model: str, records: Iterable[RecordedRecord], aggregate: str) -> Any:
         field, _, function = aggregate.partition(":")

@@ -86,8 +86,8 @@ def cut(rows: Sequence[tuple[Any, ...]], limit: int, cursor: Callable[[tuple[Any
     Returns:
         The page, with a cursor where more rows follow.
     """
-    kept = rows[:limit]
-    return Page(texts=[row[-1] for row in kept], next=cursor(kept[-1]) if len(rows) > limit else None)
+    page = rows[:limit]
+    return Page(texts=[row[-1] for row in page], next=cursor(page[-1]) if len(rows) > limit else None)
 
 
 def checked_limit(limit: int) -> int:

@@ -63,12 +63,12 @@ _WORKFLOWS: Final = _Projection(
             'schedules', d.schema_definition -> 'schedules')) AS second,
         jsonb_strip_nulls(jsonb_build_object('groups', roles.groups, 'transitions', roles.transitions)) AS third
     FROM {discoveries} d CROSS JOIN LATERAL (SELECT
-        (SELECT jsonb_agg(DISTINCT one) FROM jsonb_path_query(d.schema_definition, '$.transitions[*].groups[*]') one)
+        (SELECT jsonb_agg(DISTINCT item) FROM jsonb_path_query(d.schema_definition, '$.transitions[*].groups[*]') item)
             AS groups,
-        (SELECT jsonb_agg(jsonb_build_object('button', one -> 'button', 'label', one -> 'label',
-                'groups', one -> 'groups') ORDER BY place)
+        (SELECT jsonb_agg(jsonb_build_object('button', item -> 'button', 'label', item -> 'label',
+                'groups', item -> 'groups') ORDER BY ordinal)
             FROM jsonb_path_query(d.schema_definition, '$.transitions[*] ? (exists(@.groups[*]))')
-                WITH ORDINALITY AS limited (one, place)) AS transitions
+                WITH ORDINALITY AS limited (item, ordinal)) AS transitions
     ) roles
     WHERE d.domain = %(domain)s AND d.discovery_type = 'workflow' AND d.is_active
     ORDER BY d.name, d.id DESC
@@ -98,14 +98,14 @@ _DASHBOARDS: Final = _Projection(
                 || jsonb_build_object('title', d.metadata -> 'title')) AS definition
         FROM {discoveries} d
         LEFT JOIN LATERAL (
-            SELECT one #>> '{{}}' AS model FROM jsonb_path_query(d.schema_definition, '$.model') one
+            SELECT item #>> '{{}}' AS model FROM jsonb_path_query(d.schema_definition, '$.model') item
             UNION
-            SELECT one #>> '{{}}' FROM jsonb_path_query(d.schema_definition, '$.models[*]') one
+            SELECT item #>> '{{}}' FROM jsonb_path_query(d.schema_definition, '$.models[*]') item
         ) models ON TRUE
         LEFT JOIN LATERAL (
-            SELECT 'measure' AS part_of, one AS part FROM jsonb_path_query(d.schema_definition, '$.measures[*]') one
+            SELECT 'measure' AS part_of, item AS part FROM jsonb_path_query(d.schema_definition, '$.measures[*]') item
             UNION ALL
-            SELECT 'dimension', one FROM jsonb_path_query(d.schema_definition, '$.dimensions[*].name') one
+            SELECT 'dimension', item FROM jsonb_path_query(d.schema_definition, '$.dimensions[*].name') item
         ) parts ON TRUE
         WHERE d.domain = %(domain)s AND d.discovery_type = 'bi_feature' AND d.is_active
     ) features

@@ -28,11 +28,11 @@ from tests.support.solutions import fresh_database
 
 def described(name: str, title: str, /, **fields: Any) -> Discovery:
     """A model; a field is its label, or its label, type and relation."""
-    told = {}
+    definitions = {}
     for field, given in fields.items():
         label, kind, relation = (given, "char", None) if isinstance(given, str) else given
-        told[field] = {"label": label, "type": kind} | ({"relation": relation} if relation else {})
-    return thing(MODEL, name, meta={"title": title}, fields=told)
+        definitions[field] = {"label": label, "type": kind} | ({"relation": relation} if relation else {})
+    return thing(MODEL, name, meta={"title": title}, fields=definitions)
 
 
 CATALOGUE = (
@@ -71,12 +71,12 @@ def either(request: pytest.FixtureRequest, postgres: EmbeddedPostgres) -> Iterat
         yield opened
 
 
-def told(hit: dict[str, Any]) -> str:
+def rendered(hit: dict[str, Any]) -> str:
     return f"{hit['model']}/{hit['field']}" if hit["kind"] == "field" else f"{hit['kind']} {hit['name']}"
 
 
 def found(connection: Connection, text: str, **asked: Any) -> list[str]:
-    return [told(hit) for hit in search(connection, "fbs_", domain="rental", text=text, **asked).rows]
+    return [rendered(hit) for hit in search(connection, "fbs_", domain="rental", text=text, **asked).rows]
 
 
 PARTNERS = ["sale.order/partner_id", "sale.order/partner_invoice_id", "sale.order.line/order_partner_id"]
@@ -103,7 +103,7 @@ PARTNERS = ["sale.order/partner_id", "sale.order/partner_invoice_id", "sale.orde
         ("", []),
     ],
 )
-def test_what_is_found(either: Connection, text: str, hits: list[str]) -> None:
+def test_hits(either: Connection, text: str, hits: list[str]) -> None:
     answer = found(either, text)
     things = [hit for hit in answer if "/" not in hit]
     if text.startswith("sale ") or text == "sale.order":  # fields of those models have such words, too
@@ -114,7 +114,7 @@ def test_what_is_found(either: Connection, text: str, hits: list[str]) -> None:
         assert answer[-1] == "model sale.order.line", "what bears exactly that name comes first"
 
 
-def test_a_field_tells_where_it_is(either: Connection) -> None:
+def test_a_field_has_its_model(either: Connection) -> None:
     (hit,) = search(either, "fbs_", domain="rental", text="invoice address", kinds=["field"]).rows
     assert hit == {
         "kind": "field",
@@ -145,7 +145,7 @@ def test_pages_follow_each_other(either: Connection, limit: int) -> None:
     for _ in range(20):
         part = search(either, "fbs_", domain="rental", text="order", limit=limit, cursor=cursor)
         assert len(part.texts) <= limit
-        got += list(map(told, part.rows))
+        got += list(map(rendered, part.rows))
         if part.next is None:
             break
         cursor = part.next
@@ -158,14 +158,14 @@ def test_words_that_are_everywhere_take_several_pages(either: Connection, monkey
     while True:
         part = search(either, "fbs_", domain="rental", text="partner", kinds=["field"], cursor=cursor)
         pages += 1
-        got += list(map(told, part.rows))
+        got += list(map(rendered, part.rows))
         if part.next is None:
             break
         cursor = part.next
     assert (sorted(got), pages) == (sorted(PARTNERS), 4)
 
 
-def test_what_is_gone_or_elsewhere_is_not_found(connection: Connection) -> None:
+def test_inactive_rows_and_other_domains_are_not_found(connection: Connection) -> None:
     assert search(connection, "fbs_", domain="hr", text="partner").rows == []
     assert search(connection, "no_", domain="rental", text="partner").rows == []
     Catalogue(connection).save(MadeSnapshot(CATALOGUE[0]))

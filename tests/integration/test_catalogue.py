@@ -41,7 +41,7 @@ def written(connection: Connection) -> list[tuple[Any, ...]]:
         return cursor.fetchall()
 
 
-def told(changes: Sequence[Change]) -> list[tuple[str, str, str | None, tuple[str, ...], bool]]:
+def as_tuples(changes: Sequence[Change]) -> list[tuple[str, str, str | None, tuple[str, ...], bool]]:
     return [(c.name, c.version, c.previous_version, tuple(c.fields), c.breaking) for c in changes]
 
 
@@ -110,7 +110,7 @@ def test_another_source_alone_is_no_change(catalogue: Catalogue, connection: Con
 def test_something_added_is_a_minor_version(catalogue: Catalogue) -> None:
     catalogue.save(MadeSnapshot(model("name")))
     report = catalogue.save(MadeSnapshot(model("name", "note")))
-    assert told(report.changed) == [("sale.order", "1.1", "1.0", ("fields.note",), False)]
+    assert as_tuples(report.changed) == [("sale.order", "1.1", "1.0", ("fields.note",), False)]
     assert (report.added, report.removed, report.unchanged) == ((), (), 0)
     assert report.counts == {"model": 1}
     assert versions(catalogue) == [("1.0", False), ("1.1", True)]
@@ -119,23 +119,23 @@ def test_something_added_is_a_minor_version(catalogue: Catalogue) -> None:
     assert old.updated_at == new.created_at
 
 
-def test_something_taken_away_is_a_major_version(catalogue: Catalogue) -> None:
+def test_a_removal_is_a_major_version(catalogue: Catalogue) -> None:
     for fields in (["a", "b"], ["a", "b", "c"], ["a"], ["a", "d"]):
         report = catalogue.save(MadeSnapshot(model(*fields)))
     assert versions(catalogue) == [("1.0", False), ("1.1", False), ("2.0", False), ("2.1", True)]
-    assert told(report.changed) == [("sale.order", "2.1", "2.0", ("fields.d",), False)]
+    assert as_tuples(report.changed) == [("sale.order", "2.1", "2.0", ("fields.d",), False)]
 
 
 def test_what_vanished_is_inactive_and_what_returns_is_active_again(catalogue: Catalogue) -> None:
     catalogue.save(MadeSnapshot(model("name"), model("name", name="stays")))
     report = catalogue.save(MadeSnapshot(model("name", name="stays")))
-    assert told(report.removed) == [("sale.order", "1.0", "1.0", (), True)]
+    assert as_tuples(report.removed) == [("sale.order", "1.0", "1.0", (), True)]
     assert report.counts == {"model": 1}
     assert versions(catalogue) == [("1.0", False)]
     assert catalogue.save(MadeSnapshot(model("name", name="stays"))).nothing_changed
 
     report = catalogue.save(MadeSnapshot(model("name"), model("name", name="stays")))
-    assert told(report.added) == [("sale.order", "1.0", "1.0", (), False)]
+    assert as_tuples(report.added) == [("sale.order", "1.0", "1.0", (), False)]
     assert versions(catalogue) == [("1.0", True)]
 
 
@@ -143,7 +143,7 @@ def test_what_returns_otherwise_is_a_new_version(catalogue: Catalogue) -> None:
     catalogue.save(MadeSnapshot(model("a", "b")))
     catalogue.save(MadeSnapshot())
     report = catalogue.save(MadeSnapshot(model("a")))
-    assert told(report.added) == [("sale.order", "2.0", "1.0", ("fields.b",), True)]
+    assert as_tuples(report.added) == [("sale.order", "2.0", "1.0", ("fields.b",), True)]
     assert versions(catalogue) == [("1.0", False), ("2.0", True)]
 
 
@@ -169,18 +169,18 @@ class TestModules:
     def test_an_upgrade_is_a_new_row(self, catalogue: Catalogue) -> None:
         catalogue.save(MadeSnapshot(thing(MODULE, "sale", version="19.0.1.2", meta={"state": "installed"})))
         report = catalogue.save(MadeSnapshot(thing(MODULE, "sale", version="19.0.1.3", meta={"state": "to upgrade"})))
-        assert told(report.changed) == [("sale", "19.0.1.3", "19.0.1.2", ("metadata.state", "version"), False)]
+        assert as_tuples(report.changed) == [("sale", "19.0.1.3", "19.0.1.2", ("metadata.state", "version"), False)]
         assert versions(catalogue, "sale") == [("19.0.1.2", False), ("19.0.1.3", True)]
 
     def test_an_upgrade_that_changes_nothing_else(self, catalogue: Catalogue) -> None:
         catalogue.save(MadeSnapshot(thing(MODULE, "sale", version="1")))
         report = catalogue.save(MadeSnapshot(thing(MODULE, "sale", version="2")))
-        assert told(report.changed) == [("sale", "2", "1", ("version",), False)]
+        assert as_tuples(report.changed) == [("sale", "2", "1", ("version",), False)]
 
     def test_another_state_is_written_in_place(self, catalogue: Catalogue) -> None:
         catalogue.save(MadeSnapshot(thing(MODULE, "sale", version="1", meta={"state": "uninstalled"})))
         report = catalogue.save(MadeSnapshot(thing(MODULE, "sale", version="1", meta={"state": "installed"})))
-        assert told(report.changed) == [("sale", "1", "1", ("metadata.state",), False)]
+        assert as_tuples(report.changed) == [("sale", "1", "1", ("metadata.state",), False)]
         (row,) = rows(catalogue, active=None)
         assert row.metadata["state"] == "installed"
         assert row.updated_at > row.created_at
@@ -191,7 +191,7 @@ class TestModules:
             catalogue.save(MadeSnapshot(thing(MODULE, "sale", version=version)))
         report = catalogue.save(MadeSnapshot(thing(MODULE, "sale", version="1", meta=meta)))
         fields = (*(f"metadata.{key}" for key in meta), "version")
-        assert told(report.changed) == [("sale", "1", "2", fields, False)]
+        assert as_tuples(report.changed) == [("sale", "1", "2", fields, False)]
         assert versions(catalogue, "sale") == [("1", True), ("2", False)]
         assert rows(catalogue)[0].metadata.get("state") == meta.get("state")
         assert catalogue.save(MadeSnapshot(thing(MODULE, "sale", version="1", meta=meta))).nothing_changed
@@ -202,14 +202,14 @@ class TestModules:
         catalogue.save(MadeSnapshot())
         report = catalogue.save(MadeSnapshot(thing(MODULE, "sale", version=version)))
         fields = () if version == "1" else ("version",)
-        assert told(report.added) == [("sale", version, "1", fields, False)]
+        assert as_tuples(report.added) == [("sale", version, "1", fields, False)]
         assert report.counts == {"module": 1}
 
     def test_a_module_that_returns_with_other_facts(self, catalogue: Catalogue) -> None:
         catalogue.save(MadeSnapshot(thing(MODULE, "sale", version="1")))
         catalogue.save(MadeSnapshot())
         report = catalogue.save(MadeSnapshot(thing(MODULE, "sale", version="1", meta={"state": "installed"})))
-        assert told(report.added) == [("sale", "1", "1", ("metadata.state",), False)]
+        assert as_tuples(report.added) == [("sale", "1", "1", ("metadata.state",), False)]
         assert rows(catalogue)[0].metadata["state"] == "installed"
 
 
@@ -247,22 +247,22 @@ class TestRights:
     def test_an_equally_poor_row_replaces_its_like(self, catalogue: Catalogue) -> None:
         catalogue.save(MadeSnapshot(model("a", incomplete=["fields", "views"])))
         report = catalogue.save(MadeSnapshot(model("a", "b", incomplete=["fields", "views"])))
-        assert told(report.changed) == [("sale.order", "1.1", "1.0", ("fields.b",), False)]
+        assert as_tuples(report.changed) == [("sale.order", "1.1", "1.0", ("fields.b",), False)]
         report = catalogue.save(MadeSnapshot(model("a", "b", "c", incomplete=["fields"])))
-        assert told(report.changed) == [("sale.order", "1.2", "1.1", ("fields.c",), False)]
+        assert as_tuples(report.changed) == [("sale.order", "1.2", "1.1", ("fields.c",), False)]
         report = catalogue.save(MadeSnapshot(model("a", "d", incomplete=["fields", "selections"])))
         assert report.nothing_changed
 
     def test_a_richer_row_replaces_a_poorer_one(self, catalogue: Catalogue) -> None:
         catalogue.save(MadeSnapshot(model("a", incomplete=["fields"])))
         report = catalogue.save(MadeSnapshot(model("a", "b")))
-        assert told(report.changed) == [("sale.order", "1.1", "1.0", ("fields.b",), False)]
+        assert as_tuples(report.changed) == [("sale.order", "1.1", "1.0", ("fields.b",), False)]
         assert "incomplete" not in rows(catalogue)[0].metadata
 
     def test_knowing_that_nothing_was_hidden_is_written_in_place(self, catalogue: Catalogue) -> None:
         catalogue.save(MadeSnapshot(model("a", incomplete=["fields"])))
         report = catalogue.save(MadeSnapshot(model("a")))
-        assert told(report.changed) == [("sale.order", "1.0", "1.0", ("metadata.incomplete",), False)]
+        assert as_tuples(report.changed) == [("sale.order", "1.0", "1.0", ("metadata.incomplete",), False)]
         assert "incomplete" not in rows(catalogue)[0].metadata
         assert catalogue.save(MadeSnapshot(model("a", incomplete=["fields"]))).nothing_changed
 
@@ -271,12 +271,12 @@ class TestRights:
         catalogue.save(MadeSnapshot(model("a", "b")))
         catalogue.save(MadeSnapshot())
         report = catalogue.save(MadeSnapshot(model(*fields, incomplete=["fields"])))
-        assert told(report.added) == [("sale.order", "1.0", "1.0", (), False)]
+        assert as_tuples(report.added) == [("sale.order", "1.0", "1.0", (), False)]
         assert rows(catalogue)[0].schema_definition == {"fields": {"a": {"type": "char"}, "b": {"type": "char"}}}
 
 
 class TestWhatDoesNotFit:
-    def test_it_is_told_and_skipped(self, catalogue: Catalogue) -> None:
+    def test_it_is_reported_and_skipped(self, catalogue: Catalogue) -> None:
         report = catalogue.save(
             MadeSnapshot(
                 model("a", name="x" * 101), model("a", name="x" * 100), thing(MODULE, "m", version="1" * 21), model("a")

@@ -1,4 +1,4 @@
-"""How the things of a catalogue hang together, on a real PostgreSQL."""
+"""Cross-references of the catalogue, on a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def save(connection: Connection, *discoveries: Discovery) -> None:
 
 
 def related(name: str, **fields: str) -> Discovery:
-    """A model whose fields refer to these models."""
-    told: dict[str, Any] = {
+    """A model with fields that refer to other models."""
+    definitions: dict[str, Any] = {
         field: {"type": "many2one", "relation": model, "label": field.title()} for field, model in fields.items()
     }
-    return thing(MODEL, name, fields={**told, "name": {"type": "char"}})
+    return thing(MODEL, name, fields={**definitions, "name": {"type": "char"}})
 
 
 def graph(name: str, model: str) -> Discovery:
@@ -58,7 +58,7 @@ def test_what_refers_to_a_model(connection: Connection, references: References) 
 
 
 @pytest.mark.parametrize("name", [ODD, "x'y", "a.b", "%s %(model)s", "é"])
-def test_any_name_will_do(connection: Connection, references: References, name: str) -> None:
+def test_any_name_is_quoted(connection: Connection, references: References, name: str) -> None:
     save(connection, related("sale.order", other=name))
     assert [reference.field for reference in references.referring(name)] == ["other"]
     assert references.known([name, "sale.order"], MODEL) == {("model", "sale.order")}
@@ -80,17 +80,17 @@ def test_what_is_gone_refers_to_nothing(connection: Connection, references: Refe
     assert references.known(["a", "b"], MODEL) == {("model", "a")}
 
 
-def test_models_without_fields_are_in_nobodys_way(connection: Connection, references: References) -> None:
+def test_models_without_fields_are_skipped(connection: Connection, references: References) -> None:
     save(connection, thing(MODEL, "a"), thing(MODEL, "b", fields=["relation"]), thing(MODEL, "c", fields={"x": "y"}))
     assert references.referring("y") == []
 
 
-def test_there_are_no_more_than_one_can_look_at(connection: Connection, references: References) -> None:
+def test_results_are_limited(connection: Connection, references: References) -> None:
     save(connection, related("a", **{f"field_{number:04}": "b" for number in range(MAX_REFERENCES + 1)}))
     assert len(references.referring("b")) == MAX_REFERENCES
 
 
-def test_what_shows_a_model_and_what_a_module_makes(connection: Connection, references: References) -> None:
+def test_features_of_a_model_and_models_of_a_module(connection: Connection, references: References) -> None:
     save(
         connection,
         graph("sale.graph", "sale.order"),

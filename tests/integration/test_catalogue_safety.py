@@ -61,7 +61,7 @@ class Cancelling:
             raise JobCancelled("Cancelled.")
 
     def advance(self, units: int = 1, *, message: str = "") -> None:
-        """Nothing to tell."""
+        """Ignore the steps."""
 
 
 def relations(config: DatabaseConfig) -> int:
@@ -178,10 +178,10 @@ def test_two_odoos_at_once_let_one_win(database: DatabaseConfig) -> None:
 
 
 def test_what_runs_within_a_save_is_part_of_it(connection: Connection, database: DatabaseConfig) -> None:
-    told: list[ChangeReport] = []
+    reports: list[ChangeReport] = []
 
     def look(cursor: Cursor, report: ChangeReport) -> None:
-        told.append(report)
+        reports.append(report)
         assert model_definitions(cursor, "fbs_", DOMAIN, ["sale.order"]) == {
             "sale.order": {"fields": {"a": {"type": "char"}}}
         }
@@ -193,7 +193,7 @@ def test_what_runs_within_a_save_is_part_of_it(connection: Connection, database:
         Catalogue(connection).save(MadeSnapshot(model("a")), within=fail)
     assert relations(database) == 0
     report = Catalogue(connection).save(MadeSnapshot(model("a")), within=look)
-    assert told == [report]
+    assert reports == [report]
 
 
 def test_definitions_of_models(connection: Connection) -> None:

@@ -88,7 +88,7 @@ def test_one_call_is_let_through_when_the_pause_is_over(make_limiter: MakeLimite
         pass
 
 
-def test_the_pause_doubles_while_it_goes_on_failing(make_limiter: MakeLimiter, raw: redis.Redis) -> None:
+def test_the_pause_doubles_while_it_keeps_failing(make_limiter: MakeLimiter, raw: redis.Redis) -> None:
     one = make_limiter(pause=100)
     for _ in range(3):
         fail(one)
@@ -126,7 +126,7 @@ def test_a_probe_that_died_is_replaced(make_limiter: MakeLimiter, raw: redis.Red
         pass
 
 
-def test_what_is_broken_off_here_says_nothing_of_the_server(make_limiter: MakeLimiter, raw: redis.Redis) -> None:
+def test_an_aborted_call_counts_neither_way(make_limiter: MakeLimiter, raw: redis.Redis) -> None:
     one = make_limiter(max_failures=1)
     with pytest.raises(JobCancelled), one.slot():
         raise JobCancelled("The job was cancelled.")

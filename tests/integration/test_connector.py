@@ -24,7 +24,7 @@ RECORDING = Path(str(files("fbs_worker.connectors"))) / "recordings" / "odoo19.j
 
 
 class Changed:
-    """The recorded Odoo, looked at in another way: another series, refusals, a fault at some call."""
+    """The recorded Odoo with changes: another series, denied tables, a failing call."""
 
     def __init__(
         self,
@@ -38,8 +38,10 @@ class Changed:
         self._inner = inner
         self.clock = clock
         major, minor = series.split(".")
-        told = inner.server
-        self.server = ServerInfo(series=series, major=(int(major), int(minor)), url=told.url, database=told.database)
+        server = inner.server
+        self.server = ServerInfo(
+            series=series, major=(int(major), int(minor)), url=server.url, database=server.database
+        )
         self._denied = denied
         self._fail_at = fail_at
         self.asked: list[tuple[str, str]] = []
@@ -118,7 +120,7 @@ def test_reading_twice_gives_the_same_in_the_same_order(odoo: RecordingTransport
 
 
 @pytest.mark.parametrize("series", ["14.0", "15.0", "16.0"])
-def test_an_older_odoo_is_asked_in_its_own_way_and_gives_the_same(odoo: RecordingTransport, series: str) -> None:
+def test_an_older_odoo_is_read_with_its_own_methods_to_the_same_result(odoo: RecordingTransport, series: str) -> None:
     """No nested reads, no `load`, `read_group`: all that 14 to 16 lack. Actions of automations are then not named."""
     older = Changed(odoo, series=series)
     assert apart_from_source(rows(older, "hr")) == apart_from_source(rows(odoo, "hr"))
@@ -146,7 +148,7 @@ def test_a_denied_section_is_named_and_marks_what_lacks_it(
 ) -> None:
     snapshot = OdooConnector(Changed(odoo, denied=(table,))).read(load_domain("rental"))
     found = list(snapshot)
-    [denied] = [told for told in snapshot.sections if told.status is not SectionStatus.COMPLETE]
+    [denied] = [section for section in snapshot.sections if section.status is not SectionStatus.COMPLETE]
     assert (denied.name, denied.status, denied.needs) == (section, SectionStatus.DENIED, "Some / Group")
     for row in found:
         assert row.metadata.get("incomplete", []) == ([section] if row.discovery_type in kinds else [])
@@ -190,16 +192,16 @@ def test_a_fingerprint_of_another_version_or_with_a_question_that_fails_counts_a
 ) -> None:
     snapshot = OdooConnector(odoo).read(load_domain("hr"))
     list(snapshot)
-    told = dict(snapshot.fingerprint or {})
-    assert OdooConnector(odoo).unchanged(told)
-    assert not OdooConnector(odoo).unchanged({**told, "version": 0})
-    assert not OdooConnector(odoo).unchanged({**told, "structure_since": "2000-01-01 00:00:00"})
-    assert not OdooConnector(odoo).unchanged({**told, "workflow_since": "2000-01-01 00:00:00"})
-    assert not OdooConnector(Changed(odoo, denied=("ir.actions.server",))).unchanged(told)
-    fewer = {**told["answers"], "counts": {**told["answers"]["counts"], "ir.cron": 1}}
-    assert not OdooConnector(odoo).unchanged({**told, "answers": fewer})
+    fingerprint = dict(snapshot.fingerprint or {})
+    assert OdooConnector(odoo).unchanged(fingerprint)
+    assert not OdooConnector(odoo).unchanged({**fingerprint, "version": 0})
+    assert not OdooConnector(odoo).unchanged({**fingerprint, "structure_since": "2000-01-01 00:00:00"})
+    assert not OdooConnector(odoo).unchanged({**fingerprint, "workflow_since": "2000-01-01 00:00:00"})
+    assert not OdooConnector(Changed(odoo, denied=("ir.actions.server",))).unchanged(fingerprint)
+    fewer = {**fingerprint["answers"], "counts": {**fingerprint["answers"]["counts"], "ir.cron": 1}}
+    assert not OdooConnector(odoo).unchanged({**fingerprint, "answers": fewer})
     with pytest.raises(OdooUnreachable):
-        OdooConnector(Changed(odoo, fail_at=1)).unchanged(told)
+        OdooConnector(Changed(odoo, fail_at=1)).unchanged(fingerprint)
 
 
 @pytest.mark.parametrize(("later", "conclusive"), [(1, True), (0, False), (-1, False)])
@@ -208,12 +210,15 @@ def test_a_fingerprint_is_conclusive_once_its_newest_date_has_passed(
 ) -> None:
     snapshot = OdooConnector(odoo).read(load_domain("hr"))
     list(snapshot)
-    told = snapshot.fingerprint or {}
-    since = [told["structure_since"], told["workflow_since"]]
+    fingerprint = snapshot.fingerprint or {}
+    since = [fingerprint["structure_since"], fingerprint["workflow_since"]]
     newest = max(datetime.fromisoformat(text) - timedelta(seconds=1) for text in since)
     newest = max(
         newest,
-        *(datetime.fromisoformat(told["answers"][name]["newest"]) for name in ("ir.module.module", "ir.ui.view")),
+        *(
+            datetime.fromisoformat(fingerprint["answers"][name]["newest"])
+            for name in ("ir.module.module", "ir.ui.view")
+        ),
     )
     at = Changed(odoo, clock=str(newest + timedelta(seconds=later)))
     snapshot = OdooConnector(at).read(load_domain("hr"))
@@ -230,9 +235,9 @@ def test_a_server_without_dates_has_a_fingerprint_too() -> None:
 
 
 def test_a_recording_of_a_recording_reads_the_same(odoo: RecordingTransport, tmp_path: Path) -> None:
-    told = record(odoo, tmp_path / "again.json.xz", progress=NullProgress())
+    report = record(odoo, tmp_path / "again.json.xz", progress=NullProgress())
     again = RecordingTransport(tmp_path / "again.json.xz")
     first, second = rows(odoo, "ecommerce"), rows(again, "ecommerce")
     assert apart_from_source(first) == apart_from_source(second)
-    assert told["rows"]["ir.model.fields"] > 10_000
-    assert told["denied"] == {}
+    assert report["rows"]["ir.model.fields"] > 10_000
+    assert report["denied"] == {}

@@ -230,7 +230,7 @@ def test_a_read_takes_as_many_calls_as_without_a_limiter(
     assert full_odoo.calls == asked
     assert within["counts"] == without["counts"]
     place = full_odoo.url.partition("://")[2]
-    assert raw.hgetall("fbs:metrics") == {f"calls|{place}": str(within["calls"] + 2)}, "and the version, and the log-in"
+    assert raw.hgetall("fbs:metrics") == {f"calls|{place}": str(within["calls"] + 2)}, "and the version, and the login"
 
 
 def test_a_redis_that_goes_away_and_comes_back_fails_no_call(

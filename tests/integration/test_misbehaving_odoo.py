@@ -45,7 +45,7 @@ WAYS: dict[str, dict[str, str]] = {
 TIMEOUT = 0.8
 """Seconds for servers that do not answer in time."""
 PATIENCE = 20.0
-"""Seconds for everything that should not need a time-out."""
+"""Seconds for everything that should not need a timeout."""
 
 FAILURES: list[tuple[Misbehaviour, type[FBSError], bool]] = [
     (Misbehaviour.BAD_GATEWAY, OdooServerError, True),
@@ -139,7 +139,7 @@ def test_a_failure_that_passes(odoo: OdooServer, way: dict[str, str]) -> None:
 
 
 class TestKeptAliveConnections:
-    """A server may close a connection between two calls; nobody should notice."""
+    """A server may close a connection between two calls; the call still succeeds."""
 
     def test_closed_after_an_answer(self, odoo: OdooServer, way: dict[str, str]) -> None:
         transport = connect(odoo, way)

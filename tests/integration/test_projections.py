@@ -228,7 +228,7 @@ def test_only_what_changed_is_written(connection: Connection) -> None:
     fill(connection, workflow(), workflow("b"), feature("g", **GRAPH), feature("r", kind="report", model="other"))
     before = written(connection)
     changed = {**ORDER, "states": STATES[:1]}
-    told = fill(
+    report = fill(
         connection,
         workflow(**changed),
         workflow("b"),
@@ -236,7 +236,7 @@ def test_only_what_changed_is_written(connection: Connection) -> None:
         feature("g", **{**GRAPH, "chart": "bar"}),
         feature("r", kind="report", model="other"),
     )
-    assert told == (
+    assert report == (
         {**NOTHING, "added": 1, "changed": 1, "unchanged": 1},
         {**NOTHING, "changed": 1, "unchanged": 1},
     )
@@ -280,7 +280,7 @@ def test_two_domains_in_one_table_do_not_touch_one_another(connection: Connectio
     }
 
 
-def test_names_that_do_not_fit_are_told(connection: Connection) -> None:
+def test_names_that_do_not_fit_are_reported(connection: Connection) -> None:
     fitting, long = "x" * 93, "y" * 94
     workflows, dashboards = fill(
         connection,
@@ -289,9 +289,11 @@ def test_names_that_do_not_fit_are_told(connection: Connection) -> None:
         feature("f", kind="report", model=fitting),
         feature("g", kind="report", model=long),
     )
-    for told in (workflows, dashboards):
-        assert told["added"] == 1
-        assert told["skipped"] == [{"name": f"rental.{long}", "reason": "its name has 101 characters; at most 100 fit"}]
+    for report in (workflows, dashboards):
+        assert report["added"] == 1
+        assert report["skipped"] == [
+            {"name": f"rental.{long}", "reason": "its name has 101 characters; at most 100 fit"}
+        ]
     assert list(rows(connection)) == [f"rental.{fitting}"]
 
 
@@ -342,19 +344,19 @@ def test_it_is_part_of_the_callers_transaction(connection: Connection) -> None:
 def test_two_at_once_end_as_one_after_the_other(database: DatabaseConfig, connection: Connection) -> None:
     Catalogue(connection).save(MadeSnapshot(*(workflow(f"m{number}") for number in range(200))))
     barrier = threading.Barrier(3)
-    told: list[dict[str, Any]] = []
+    reports: list[dict[str, Any]] = []
 
     def run() -> None:
         with closing(connect(database)) as other, other, other.cursor() as cursor:
             barrier.wait(30)
-            told.append(fill_workflows(cursor, "fbs_", "rental"))
+            reports.append(fill_workflows(cursor, "fbs_", "rental"))
 
     threads = [threading.Thread(target=run) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert sorted((one["added"], one["unchanged"]) for one in told) == [(0, 200), (0, 200), (200, 0)]
+    assert sorted((one["added"], one["unchanged"]) for one in reports) == [(0, 200), (0, 200), (200, 0)]
 
 
 def test_without_its_table_it_says_so(connection: Connection) -> None:

@@ -91,7 +91,7 @@ class TestReplayed(TransportContract, RightsContract):
         return recording_way(tmp_path)
 
 
-def test_all_answers_are_the_same_whatever_the_way(odoo: OdooServer, tmp_path: Path) -> None:
+def test_all_answers_are_the_same_over_all_transports(odoo: OdooServer, tmp_path: Path) -> None:
     ways = [*(network_way(odoo, name) for name in NETWORK_WAYS), recording_way(tmp_path)]
     asked: list[tuple[str, str, dict[str, Any]]] = [
         ("ir.model", "search_read", {"domain": [], "fields": ["model", "write_date"], "order": "id desc", "limit": 3}),
@@ -149,7 +149,7 @@ class TestChoice:
             assert transport.server.series == series.removeprefix("saas~")
             transport.close()
 
-    def test_finds_the_version_of_a_server_that_tells_it_only_the_new_way(
+    def test_finds_the_version_of_a_server_with_the_new_method_only(
         self, odoo: OdooServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(odoo, "version_info_gone", True)

@@ -1,4 +1,4 @@
-"""Extensions applied to a view as Odoo's reference says."""
+"""View inheritance, by the rules of Odoo's reference."""
 
 import pytest
 from lxml import etree
@@ -42,12 +42,12 @@ BASE = """
         ('<xpath expr="//*[" position="after"><button name="lost"/></xpath>', "//header/button/@name", ["confirm", "cancel"]),
     ],
 )  # fmt: skip
-def test_a_spec_does_what_the_reference_says(extension: str, xpath: str, expected: list[str]) -> None:
+def test_a_spec_is_applied_by_the_rules_of_the_reference(extension: str, xpath: str, expected: list[str]) -> None:
     tree = extend(parse(BASE), parse(extension))
     assert tree.xpath(xpath) == expected
 
 
-def test_an_arch_that_is_not_xml_is_told() -> None:
+def test_an_arch_that_is_not_xml_is_an_error() -> None:
     with pytest.raises(ArchError):
         parse("<form><header></form>")
 

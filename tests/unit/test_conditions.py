@@ -89,7 +89,7 @@ def test_a_list_of_states_of_odoo_16_and_earlier() -> None:
     assert from_states("") is None
 
 
-def test_what_is_around_a_button_hides_it_too() -> None:
+def test_ancestors_hide_a_button_too() -> None:
     condition = any_of([from_expression("state != 'draft'"), None, from_expression("locked")])
     assert outcome(condition, "draft") == "locked"
     assert outcome(condition, "sale") == HIDDEN

@@ -1,4 +1,4 @@
-"""Discoveries on their way into PostgreSQL: what fits, and as what JSON."""
+"""Rows in the binary format of COPY: which discoveries fit, and their JSON."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_json_is_what_it_was_made_of(value: dict[str, Any]) -> None:
         (model(domain="x" * 101), f"it is of the domain '{'x' * 100}', not 'rental'"),
     ],
 )
-def test_what_does_not_fit_is_told_why(discovery: Discovery, expected: str) -> None:
+def test_a_misfit_has_a_reason(discovery: Discovery, expected: str) -> None:
     assert misfit(discovery, "rental", ALL) == expected
 
 
@@ -102,7 +102,7 @@ def test_the_stream_comes_in_portions_and_is_drawn_only_as_it_is_read() -> None:
     stream.raise_error()
 
 
-def test_what_does_not_fit_is_left_out() -> None:
+def test_misfits_are_left_out() -> None:
     stream = RowStream([model("x" * 101), model("fits"), model("")], domain="rental", types=ALL)
     assert b"fits" in stream.read()
     assert stream.read() == b""

@@ -28,7 +28,7 @@ MODULES = [
 ]
 
 
-def test_a_domain_has_core_modules_and_what_installed_ones_stand_on() -> None:
+def test_a_domain_has_core_modules_and_dependencies_of_installed_ones() -> None:
     domain = Domain(name="d", title="D", modules=ModuleSelector(names=("sale", "*rental*")))
     graph = ModuleGraph.for_domain(MODULES, domain)
     assert graph.roles == {
@@ -64,7 +64,7 @@ def test_modules_that_depend_on_one_another_end() -> None:
     assert graph.dependencies("a") == {"a", "b"}
 
 
-def test_the_installed_version_counts_and_odoos_column_names_are_the_wrong_way_round() -> None:
+def test_the_installed_version_counts_and_odoos_column_names_are_swapped() -> None:
     rows = [
         {"id": 1, "name": "b", "state": "installed", "latest_version": "19.0.1", "installed_version": "19.0.2"},
         {"id": 2, "name": "a", "state": "uninstalled", "latest_version": False, "installed_version": "19.0.3"},
@@ -97,7 +97,7 @@ def test_comma_separated_names(text: object, names: list[str]) -> None:
     assert split_names(text) == names
 
 
-def test_an_unknown_domain_is_told_with_the_known_ones() -> None:
+def test_an_unknown_domain_is_an_error_that_lists_the_known_ones() -> None:
     with pytest.raises(UsageError) as caught:
         load_domain("rentals")
     assert "rentals" in caught.value.message

@@ -149,7 +149,7 @@ def test_a_selection_called_state_counts_where_the_header_has_buttons() -> None:
     )
 
 
-def test_without_views_the_states_alone_are_told() -> None:
+def test_without_views_only_states_are_derived() -> None:
     found = workflow_definition("m", [STATE], VALUES, facts(forms=None))
     assert [state["value"] for state in found["states"]] == ["draft", "done"]
     row = NORMALISER.workflow("m", "M", found, ("views",))

@@ -130,7 +130,7 @@ def test_no_groups_are_made_up() -> None:
     assert groups_of("You are not allowed.\n\nNo group currently allows this operation.\n\nContact - someone.") == []
 
 
-def test_too_many_attempts_are_told() -> None:
+def test_too_many_attempts_are_named() -> None:
     error = odoo_error("odoo.exceptions.AccessDenied", "Too many login failures, please wait a bit.", LOG_IN)
     assert "Too many login failures" in error.message
 
@@ -194,6 +194,6 @@ def test_series(version: str, series: str, major: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("version", ["", "master", "19"])
-def test_what_is_no_series(version: str) -> None:
+def test_text_without_a_series(version: str) -> None:
     with pytest.raises(ValueError):
         parse_series(version)

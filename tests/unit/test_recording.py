@@ -91,7 +91,7 @@ class TestFile:
     GOOD = orjson.dumps({"format": 1, "server": {"series": "19.0", "database": "x"}, "tables": {}})
 
     @pytest.mark.parametrize(
-        ("content", "told"),
+        ("content", "message"),
         [
             (lzma.compress(GOOD)[:-10], "damaged"),
             (lzma.compress(GOOD)[:40] + b"\x00" * 30, "damaged"),
@@ -109,10 +109,10 @@ class TestFile:
             (GOOD.replace(b"19.0", b"new"), "has no valid series"),
         ],
     )
-    def test_what_is_not_a_good_one(self, tmp_path: Path, content: bytes, told: str) -> None:
+    def test_an_invalid_file(self, tmp_path: Path, content: bytes, message: str) -> None:
         path = tmp_path / "bad.json.xz"
         path.write_bytes(content)
-        with pytest.raises(RecordingError, match=told) as caught:
+        with pytest.raises(RecordingError, match=message) as caught:
             RecordingTransport(path)
         assert caught.value.hint
         assert not caught.value.retryable
@@ -172,21 +172,21 @@ class TestAnswers:
         assert ids("write_date desc") == [5, 4, 3, 2, 1]
         assert ids("transient, write_date desc, id") == [5, 4, 3, 2, 1]
 
-    def test_refuses_orders_that_it_cannot_keep(self, small: RecordingTransport) -> None:
+    def test_rejects_unsupported_orders(self, small: RecordingTransport) -> None:
         failure(small, RecordingError, "ir.module.module", "search", order="category_id")
         failure(small, OdooCallFailed, "ir.module.module", "search", order="name sideways")
         failure(small, OdooCallFailed, "ir.module.module", "search", order="no_field")
 
     def test_reads_related_rows_along_as_deep_as_asked(self, small: RecordingTransport) -> None:
         category: dict[str, Any] = {"fields": {"name": {}, "parent_id": {"fields": {"name": {}}}}}
-        told = small.call(
+        result = small.call(
             "ir.module.module",
             "web_search_read",
             domain=[],
             specification={"name": {}, "category_id": category, "dependencies_id": {"fields": {"name": {}}}},
             limit=2,
         )
-        assert told == {
+        assert result == {
             "length": 3,
             "records": [
                 {
@@ -201,8 +201,10 @@ class TestAnswers:
 
     def test_relations_that_are_not_read_along_are_ids(self, small: RecordingTransport) -> None:
         specification: dict[str, Any] = {"category_id": {}, "dependencies_id": {}}
-        told = small.call("ir.module.module", "web_search_read", domain=[("id", "=", 10)], specification=specification)
-        assert told["records"] == [{"id": 10, "category_id": 31, "dependencies_id": [51, 52]}]
+        result = small.call(
+            "ir.module.module", "web_search_read", domain=[("id", "=", 10)], specification=specification
+        )
+        assert result["records"] == [{"id": 10, "category_id": 31, "dependencies_id": [51, 52]}]
 
     def test_finds_a_one2many_from_its_other_side(self, tmp_path: Path) -> None:
         write_recording(
@@ -315,7 +317,7 @@ class TestWhatWasNotRecorded:
     def test_other_methods(self, small: RecordingTransport, method: str) -> None:
         assert "cannot answer" in failure(small, RecordingError, "ir.model", method)
 
-    def test_what_the_recordings_user_could_not_read(self, tmp_path: Path) -> None:
+    def test_denied_tables_are_denied_again(self, tmp_path: Path) -> None:
         denied = {"ir.ui.view": ["Role / Administrator"]}
         transport = RecordingTransport(write_small_recording(tmp_path / "x.json", denied=denied))
         with pytest.raises(OdooAccessDenied) as caught:

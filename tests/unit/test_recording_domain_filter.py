@@ -198,13 +198,13 @@ def test_its_negation(domain: list[Any], expected: set[int]) -> None:
         [("id", "child_of", 1)],
     ],
 )
-def test_what_is_no_domain(domain: list[Any]) -> None:
+def test_an_invalid_domain(domain: list[Any]) -> None:
     with pytest.raises(DomainError):
         predicate(domain)
 
 
 @pytest.mark.parametrize("domain", [[("no_field", "=", 1)], [("name.x", "=", 1)], [("no_field.x", "=", 1)]])
-def test_what_the_rows_do_not_have(domain: list[Any]) -> None:
+def test_an_unknown_field(domain: list[Any]) -> None:
     holds = predicate(domain)
     with pytest.raises(DomainError):
         holds(ROWS[1])

@@ -123,13 +123,13 @@ def test_a_difference_is_named_and_weighed(
     assert compare(state, start).fields == tuple(fields)
 
 
-def test_another_order_is_told_and_breaks_nothing() -> None:
+def test_another_order_is_reported_and_not_breaking() -> None:
     state = copy.deepcopy(WORKFLOW)
     state["schema_definition"]["states"].reverse()
     assert compare(WORKFLOW, state) == Difference(fields=("states",), breaking=False)
 
 
-def test_two_of_one_name_are_told_apart() -> None:
+def test_two_of_one_name_are_distinguished() -> None:
     one = {"schema_definition": {"schedules": [{"name": "Nightly", "interval": 1}]}}
     two = {"schema_definition": {"schedules": [{"name": "Nightly", "interval": 1}, {"name": "Nightly", "interval": 2}]}}
     assert compare(one, two) == Difference(fields=("schedules.Nightly#2",), breaking=False)

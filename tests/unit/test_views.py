@@ -1,4 +1,4 @@
-"""Views combined, and what they say: transitions, status bars, measures."""
+"""Combined views, and their transitions, status bars and measures."""
 
 from typing import Any
 
