@@ -1,4 +1,4 @@
-"""What every test may ask for: real servers, a database and a Redis of its own, settings, a worker.
+"""Shared fixtures: real servers, a database and a Redis of its own, settings, a worker.
 
 With pytest-xdist each of its processes has servers of its own: nothing is shared, so nothing can be fought over.
 """
@@ -40,15 +40,15 @@ def run_folder() -> Iterator[Path]:
         os.environ["TMPDIR"] = str(folder)  # workers that are killed leave temporary files
         yield folder
         left = psutil.Process().children(recursive=True) + processes_about(folder)
-        told = describe(left)
+        reported = describe(left)
         for process in left:
             process.kill()
-        assert not told, f"left running by the tests:\n{told}"
+        assert not reported, f"left running by the tests:\n{reported}"
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No setting of whoever runs the tests reaches them, and none of a test reaches the next."""
+    """Isolate the tests from the settings of the environment and of each other."""
     for name in list(os.environ):
         if name.startswith(("ODOO_", "FBS_")) and not name.startswith("FBS_LIVE_"):
             monkeypatch.delenv(name)
@@ -126,7 +126,7 @@ def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
 def worker(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, run_folder: Path) -> Iterator[Program]:
     """One real worker for all tests that need nothing special of it; enqueue with `worker.settings`.
 
-    Its Redis database is number 0, which no test empties: tell jobs apart by their ids.
+    Its Redis database is number 0, which no test empties: distinguish jobs by their ids.
     """
     postgres.create_database("worker_home")
     settings = Settings(

@@ -17,7 +17,7 @@ SOON = 10.0
 
 
 def test_one_that_waits_never_starts(stage: Stage) -> None:
-    stage.wanted("drop")
+    stage.expected("drop")
     before = stage.contents()
     stage.some_worker()
     with stage.odoo.hold(reads("ir.ui.view")) as hold:
@@ -26,7 +26,7 @@ def test_one_that_waits_never_starts(stage: Stage) -> None:
         job = stage.enqueue("drop")
         assert job.cancel() is JobState.CANCELLED
     assert stage.finished(running).state is JobState.SUCCEEDED
-    stage.assert_settled()
+    stage.assert_idle()
     record = job.status()
     assert (record.state, record.attempts, record.started_at) == (JobState.CANCELLED, 0, None)
     assert stage.contents() == before
@@ -34,7 +34,7 @@ def test_one_that_waits_never_starts(stage: Stage) -> None:
 
 @pytest.mark.parametrize("action", ["discover", "refresh", "setup"])
 def test_one_that_reads_stops_while_odoo_is_silent(stage: Stage, action: str) -> None:
-    stage.wanted(action)
+    stage.expected(action)
     before = stage.contents()
     stage.some_worker()
     with stage.odoo.hold(reads("ir.ui.view")) as hold:
@@ -42,13 +42,13 @@ def test_one_that_reads_stops_while_odoo_is_silent(stage: Stage, action: str) ->
         hold.wait_until_reached()
         assert job.cancel() is JobState.RUNNING
         assert stage.finished(job, seconds=SOON).state is JobState.CANCELLED
-        stage.assert_settled()
+        stage.assert_idle()
         assert stage.contents() == before
     stage.assert_done_once(action, stage.enqueue(action), attempts=1)
 
 
 def test_one_that_saves_stops_at_its_next_step_and_rolls_back(stage: Stage) -> None:
-    stage.wanted("refresh")
+    stage.expected("refresh")
     before = stage.contents()
     stage.some_worker()
     with stage.odoo.hold(reads("ir.module.module")) as hold:
@@ -60,12 +60,12 @@ def test_one_that_saves_stops_at_its_next_step_and_rolls_back(stage: Stage) -> N
         assert job.status().step == "save"
         assert job.cancel() is JobState.RUNNING
     assert stage.finished(job).state is JobState.CANCELLED
-    stage.assert_settled()
+    stage.assert_idle()
     assert stage.contents() == before
 
 
 def test_one_that_waits_for_another_s_lock_stops_and_the_other_goes_on(stage: Stage) -> None:
-    stage.wanted("refresh")
+    stage.expected("refresh")
     stage.some_worker()
     second = stage.worker()
     with stage.odoo.hold(reads("ir.ui.view")) as hold:
@@ -83,7 +83,7 @@ def test_one_that_waits_for_another_s_lock_stops_and_the_other_goes_on(stage: St
 
 
 def test_one_whose_worker_is_lost_is_cancelled_at_once_and_not_run_again(stage: Stage) -> None:
-    stage.wanted("refresh")
+    stage.expected("refresh")
     before = stage.contents()
     worker = stage.some_worker()
     with stage.odoo.hold(reads("ir.ui.view")) as hold:
@@ -93,13 +93,13 @@ def test_one_whose_worker_is_lost_is_cancelled_at_once_and_not_run_again(stage: 
     until(lambda: job.status().state is JobState.LOST, job.status)
     assert job.cancel() is JobState.CANCELLED
     stage.some_worker()
-    stage.assert_settled()
+    stage.assert_idle()
     assert job.status().attempts == 1
     assert stage.contents() == before
 
 
 def test_one_that_waits_for_a_retry_is_cancelled_at_once(stage: Stage) -> None:
-    stage.wanted("refresh")
+    stage.expected("refresh")
     before = stage.contents()
     stage.some_worker()
     with stage.odoo.hold(begins) as hold, stage.odoo.away():
@@ -108,5 +108,5 @@ def test_one_that_waits_for_a_retry_is_cancelled_at_once(stage: Stage) -> None:
         hold.release()
         job.cancel()
         until(lambda: job.status().state is JobState.CANCELLED, job.status, seconds=SOON)
-    stage.assert_settled()
+    stage.assert_idle()
     assert stage.contents() == before

@@ -102,7 +102,7 @@ def _at_a_lock(stage: Stage, scene: Scene, stack: ExitStack) -> JobHandle:
             job = stage.enqueue(scene.action)
             hold.wait_until_reached()
             lock = stack.enter_context(PostgresLock(place, scene.lock))
-    if scene.step != "wait":  # a job that waits for its turn asks again and again
+    if scene.step != "wait":  # a job that waits for the lock polls it
         lock.wait_until_reached()
     if scene.then_book:
         book = stack.enter_context(PostgresLock(stage.home, BOOK))
@@ -113,7 +113,7 @@ def _at_a_lock(stage: Stage, scene: Scene, stack: ExitStack) -> JobHandle:
 
 @pytest.mark.parametrize("action", ["discover", "refresh", "look", "setup", "drop"])
 def test_no_step_is_left_out(stage: Stage, action: str) -> None:
-    stage.wanted(action)
+    stage.expected(action)
     stage.some_worker()
     job = stage.enqueue(action)
     steps = {event.step for event in job.follow() if event.kind == "step"}
@@ -124,7 +124,7 @@ def test_no_step_is_left_out(stage: Stage, action: str) -> None:
 
 @pytest.mark.parametrize("scene", SCENES, ids=str)
 def test_a_killed_child_is_replaced_and_its_job_runs_again(stage: Stage, scene: Scene) -> None:
-    stage.wanted(scene.action)
+    stage.expected(scene.action)
     worker = stage.some_worker()
     with held(stage, scene) as job:
         worker.kill_child()
@@ -134,7 +134,7 @@ def test_a_killed_child_is_replaced_and_its_job_runs_again(stage: Stage, scene: 
 
 @pytest.mark.parametrize("scene", SCENES, ids=str)
 def test_a_killed_worker_s_job_is_run_by_another(stage: Stage, scene: Scene) -> None:
-    stage.wanted(scene.action)
+    stage.expected(scene.action)
     worker = stage.some_worker()
     with held(stage, scene) as job:
         worker.kill_main()
@@ -143,7 +143,7 @@ def test_a_killed_worker_s_job_is_run_by_another(stage: Stage, scene: Scene) -> 
 
 
 def test_a_worker_that_dies_before_it_acknowledges_has_its_job_done_once(stage: Stage) -> None:
-    stage.wanted("refresh")
+    stage.expected("refresh")
     worker = stage.some_worker_ready()
     with stage.odoo.hold(reads("ir.ui.view")) as hold:
         job = stage.enqueue("refresh")

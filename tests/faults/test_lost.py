@@ -20,7 +20,7 @@ AND_A_FEW_SECONDS = 30.0
 
 
 def test_a_job_of_a_killed_worker_shows_lost_within_a_minute_and_is_run_again(stage: Stage) -> None:
-    stage.wanted("setup")
+    stage.expected("setup")
     killed = start_worker(stage.settings, log=stage.folder / "killed.log", concurrency=1)
     with stage.odoo.hold(reads("ir.ui.view")) as hold, Client(settings=stage.settings) as client:
         job = client.setup(stage.arguments("setup"))

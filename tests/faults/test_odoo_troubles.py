@@ -63,7 +63,7 @@ PASSING: dict[str, Trouble] = {
 
 @pytest.mark.parametrize("trouble", PASSING)
 def test_a_job_waits_until_it_is_well(stage: Stage, trouble: str) -> None:
-    stage.wanted("setup")
+    stage.expected("setup")
     stage.some_worker()
     with PASSING[trouble](stage.odoo):
         job = stage.enqueue("setup")
@@ -76,7 +76,7 @@ def test_a_job_waits_until_it_is_well(stage: Stage, trouble: str) -> None:
 @pytest.mark.parametrize("trouble", ["hangs", Misbehaviour.BAD_GATEWAY, Misbehaviour.CUT_SHORT])
 def test_a_job_that_was_in_the_middle_begins_again(stage: Stage, trouble: str) -> None:
     begins = PASSING.get(trouble) or misbehaving(Misbehaviour(trouble))
-    stage.wanted("refresh")
+    stage.expected("refresh")
     stage.some_worker()
     with stage.odoo.hold(reads("ir.model")) as hold:
         job = stage.enqueue("refresh")
@@ -89,7 +89,7 @@ def test_a_job_that_was_in_the_middle_begins_again(stage: Stage, trouble: str) -
 
 @pytest.mark.parametrize("how", [Misbehaviour.LOGIN_PAGE, Misbehaviour.REDIRECT, Misbehaviour.NOT_HTTP])
 def test_a_page_in_odoo_s_place_is_told_and_changes_nothing(stage: Stage, how: Misbehaviour) -> None:
-    wanted = stage.wanted("refresh")
+    expected = stage.expected("refresh")
     stage.some_worker()
     before = stage.contents()
     with misbehaving(how)(stage.odoo):
@@ -100,13 +100,13 @@ def test_a_page_in_odoo_s_place_is_told_and_changes_nothing(stage: Stage, how: M
         job.wait(1)
     assert caught.value.message
     assert caught.value.hint
-    assert stage.contents() == before != wanted
-    stage.assert_settled()
+    assert stage.contents() == before != expected
+    stage.assert_idle()
     stage.assert_done_once("refresh", stage.enqueue("refresh"), attempts=1)
 
 
 def test_an_odoo_that_is_away_for_long_fails_no_job_and_is_not_hammered(stage: Stage) -> None:
-    stage.wanted("refresh")
+    stage.expected("refresh")
     stage.some_worker()
     with misbehaving(Misbehaviour.BAD_GATEWAY)(stage.odoo):
         before = stage.odoo.requests

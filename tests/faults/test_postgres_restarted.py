@@ -55,7 +55,7 @@ def restart(stage: Stage, *, kill: bool) -> None:
 @pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
 @pytest.mark.parametrize("action", ["discover", "refresh", "setup"])
 def test_a_job_that_reads_begins_again(stage: Stage, action: str, kill: bool) -> None:
-    stage.wanted(action)
+    stage.expected(action)
     stage.some_worker()
     with stage.odoo.hold(READING) as hold:
         job = stage.enqueue(action)
@@ -68,7 +68,7 @@ def test_a_job_that_reads_begins_again(stage: Stage, action: str, kill: bool) ->
 @pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
 @pytest.mark.parametrize("action", WRITING)
 def test_a_job_that_writes_begins_again(stage: Stage, action: str, kill: bool) -> None:
-    stage.wanted(action)
+    stage.expected(action)
     stage.some_worker()
     with ExitStack() as stack:
         if action == "drop":
@@ -87,7 +87,7 @@ def test_a_job_that_writes_begins_again(stage: Stage, action: str, kill: bool) -
 
 @pytest.mark.parametrize("action", ["setup", "drop"])
 def test_a_job_waits_until_it_is_back(stage: Stage, action: str) -> None:
-    stage.wanted(action)
+    stage.expected(action)
     stage.some_worker()
     stop_postgres(stage.postgres)
     try:

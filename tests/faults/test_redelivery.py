@@ -65,7 +65,7 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def settled(raw: redis.Redis) -> bool:
+def idle(raw: redis.Redis) -> bool:
     """No message is left, neither in a queue nor in anybody's hands."""
     return not raw.exists("fbs.discovery", "fbs.schema", "unacked", "unacked_index")
 
@@ -81,11 +81,11 @@ def ran(job: JobHandle, raw: redis.Redis, *, attempts: int) -> None:
     record = job.status()
     assert (record.state, record.result) == (JobState.SUCCEEDED, {"domain": "rental", "done": True})
     assert record.attempts == attempts
-    until(lambda: settled(raw))
+    until(lambda: idle(raw))
     assert job.status() == record
 
 
-def test_a_killed_worker_s_job_is_lost_and_another_takes_it_up(
+def test_a_killed_worker_s_job_is_lost_and_another_claims_it(
     client: Client, raw: redis.Redis, start: StartWorker, tmp_path: Path
 ) -> None:
     killed = start()
@@ -100,7 +100,7 @@ def test_a_killed_worker_s_job_is_lost_and_another_takes_it_up(
     assert raw.hget("fbs:metrics", "losses|test.steps") == "1"
 
 
-def test_a_worker_that_was_only_frozen_leaves_the_job_to_who_took_it_over(
+def test_a_frozen_worker_leaves_the_job_to_the_new_attempt(
     client: Client, raw: redis.Redis, start: StartWorker, tmp_path: Path
 ) -> None:
     frozen = start()
@@ -132,7 +132,7 @@ def test_a_second_message_of_a_running_job_waits_and_then_finds_it_done(
     assert raw.hget("fbs:metrics", "losses|test.steps") is None
 
 
-def test_a_retry_that_a_killed_worker_held_is_handed_on(
+def test_a_retry_that_a_killed_worker_held_is_requeued(
     client: Client, raw: redis.Redis, start: StartWorker, tmp_path: Path
 ) -> None:
     killed = start()
@@ -142,10 +142,10 @@ def test_a_retry_that_a_killed_worker_held_is_handed_on(
     start()
     until(lambda: job.status().state.finished)
     assert job.status().result == {"runs": 2}
-    until(lambda: settled(raw))
+    until(lambda: idle(raw))
 
 
-def test_a_job_whose_record_redis_lost_is_done_again(
+def test_a_job_whose_record_redis_lost_is_run_again(
     client: Client, raw: redis.Redis, start: StartWorker, tmp_path: Path
 ) -> None:
     start()
@@ -156,21 +156,19 @@ def test_a_job_whose_record_redis_lost_is_done_again(
     ran(job, raw, attempts=1)
 
 
-def test_what_nobody_would_ever_run_has_failed(client: Client, raw: redis.Redis, start: StartWorker) -> None:
+def test_a_job_without_a_message_fails(client: Client, raw: redis.Redis, start: StartWorker) -> None:
     jobs = client._app.jobs
     jobs.create("never-sent", action="discover")
     removed = client.discover(domain="rental")
     raw.delete("fbs.discovery")
     start()
     until(lambda: all(jobs.get(job_id).state is JobState.FAILED for job_id in ("never-sent", removed.id)))
-    told = {job_id: (jobs.get(job_id).error or {})["message"] for job_id in ("never-sent", removed.id)}
-    assert "never sent" in told["never-sent"]
-    assert "gone from the queue" in told[removed.id]
+    reported = {job_id: (jobs.get(job_id).error or {})["message"] for job_id in ("never-sent", removed.id)}
+    assert "never sent" in reported["never-sent"]
+    assert "message is lost" in reported[removed.id]
 
 
-def test_what_waits_behind_others_is_left_alone(
-    client: Client, raw: redis.Redis, start: StartWorker, tmp_path: Path
-) -> None:
+def test_a_queued_message_is_left_alone(client: Client, raw: redis.Redis, start: StartWorker, tmp_path: Path) -> None:
     start()
     job = waiting_job(client, tmp_path / "gate")
     behind = client._enqueue("test.flaky", {"runs": str(tmp_path / "runs"), "failures": 0})

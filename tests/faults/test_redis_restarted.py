@@ -24,7 +24,7 @@ AT_ONCE = 6.0
 
 @pytest.fixture(scope="module")
 def redis_folder(run_folder: Path) -> Iterator[Path]:
-    """The folder of a Redis that keeps what it is told."""
+    """The folder of a Redis with persistence."""
     folder = run_folder / "faults-redis"
     EmbeddedRedis.start(folder)
     yield folder
@@ -55,7 +55,7 @@ def restart(folder: Path, *, kill: bool) -> None:
 @pytest.mark.parametrize("concurrency", [1, 2], ids=["busy", "half busy"])  # one with a free hand asks for more jobs
 @pytest.mark.parametrize("action", ["setup", "refresh"])
 def test_a_job_that_runs_goes_on(stage: Stage, redis_folder: Path, action: str, concurrency: int, kill: bool) -> None:
-    stage.wanted(action)
+    stage.expected(action)
     stage.stop_workers()
     worker = stage.worker(concurrency=concurrency)
     with stage.odoo.hold(reads("ir.ui.view")) as hold:
@@ -70,7 +70,7 @@ def test_a_job_that_runs_goes_on(stage: Stage, redis_folder: Path, action: str, 
 
 
 def test_a_job_that_ends_meanwhile_has_ended_once(stage: Stage, redis_folder: Path) -> None:
-    stage.wanted("setup")
+    stage.expected("setup")
     stage.some_worker()
     with stage.odoo.hold(reads("ir.ui.view")) as hold:
         job = stage.enqueue("setup")
@@ -86,7 +86,7 @@ def test_a_job_that_ends_meanwhile_has_ended_once(stage: Stage, redis_folder: Pa
 
 @pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
 def test_jobs_that_wait_are_all_run_once(stage: Stage, redis_folder: Path, kill: bool) -> None:
-    stage.wanted("refresh")
+    stage.expected("refresh")
     stage.some_worker()
     with stage.odoo.hold(reads("ir.ui.view")) as hold:
         job = stage.enqueue("refresh")
@@ -101,7 +101,7 @@ def test_jobs_that_wait_are_all_run_once(stage: Stage, redis_folder: Path, kill:
 
 
 def test_jobs_wait_through_it_while_no_worker_runs(stage: Stage, redis_folder: Path) -> None:
-    stage.wanted("drop")
+    stage.expected("drop")
     stage.stop_workers()
     job = stage.enqueue("drop")
     restart(redis_folder, kill=True)
@@ -113,7 +113,7 @@ def test_jobs_wait_through_it_while_no_worker_runs(stage: Stage, redis_folder: P
 def test_a_job_that_is_enqueued_meanwhile_is_refused_at_once_and_nothing_stays(
     stage: Stage, redis_folder: Path
 ) -> None:
-    stage.wanted("drop")
+    stage.expected("drop")
     stage.some_worker_ready()
     known = {record.id for record in stage.client.jobs(1000)}
     stop_redis(running(redis_folder))

@@ -1,4 +1,4 @@
-"""A job that is delivered twice, and one that kills whoever runs it."""
+"""A job that is delivered twice, and one that kills its worker."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def deliver_again(stage: Stage, *, moved: bool) -> None:
 
 
 @pytest.mark.parametrize("moved", [False, True], ids=["copied", "moved"])
-def test_the_very_message_delivered_to_two_workers_is_one_job(stage: Stage, moved: bool) -> None:
-    stage.wanted("refresh")
+def test_the_same_message_delivered_to_two_workers_is_one_job(stage: Stage, moved: bool) -> None:
+    stage.expected("refresh")
     stage.some_worker()
     began = stage.odoo.beginnings
     with stage.odoo.hold(HELD) as hold:
@@ -59,7 +59,7 @@ def test_the_very_message_delivered_to_two_workers_is_one_job(stage: Stage, move
 
 @pytest.mark.parametrize("victim", ["child", "main"])
 def test_a_job_that_kills_its_worker_each_time_has_failed(stage: Stage, victim: str) -> None:
-    stage.wanted("refresh")
+    stage.expected("refresh")
     before = stage.contents()
     for killed in range(MAX_LOSSES):
         with stage.odoo.hold(HELD) as hold:
@@ -77,13 +77,13 @@ def test_a_job_that_kills_its_worker_each_time_has_failed(stage: Stage, victim: 
     assert record.state is JobState.FAILED
     assert record.error is not None
     assert f"lost its worker {MAX_LOSSES} times" in record.error["message"]
-    stage.assert_settled()
+    stage.assert_idle()
     assert stage.contents() == before
     stage.assert_done_once("refresh", stage.enqueue("refresh"), attempts=1)  # the next one is not held against it
 
 
-def test_a_frozen_worker_that_was_taken_over_from_does_no_harm(stage: Stage) -> None:
-    stage.wanted("refresh")
+def test_a_frozen_worker_with_a_stale_attempt_does_no_harm(stage: Stage) -> None:
+    stage.expected("refresh")
     frozen = stage.some_worker()
     with stage.odoo.hold(HELD) as hold:
         job = stage.enqueue("refresh")

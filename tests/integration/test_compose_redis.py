@@ -1,4 +1,4 @@
-"""The Redis of docker-compose.yml, started by its own script: it asks for the password and forgets nothing."""
+"""The Redis of docker-compose.yml, started by its own script: it needs the password and persists its data."""
 
 from __future__ import annotations
 
@@ -58,6 +58,6 @@ def test_it_asks_for_the_password_and_writes_everything_down(run_folder: Path) -
 def test_it_does_not_start_without_a_password(content: str | None, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "redis_password").write_text(content)
-    told = subprocess.run(script(tmp_path), capture_output=True, text=True, check=False, timeout=20)
-    assert told.returncode != 0
-    assert "redis_password" in told.stderr or "REDIS_PASSWORD is empty" in told.stderr
+    reported = subprocess.run(script(tmp_path), capture_output=True, text=True, check=False, timeout=20)
+    assert reported.returncode != 0
+    assert "redis_password" in reported.stderr or "REDIS_PASSWORD is empty" in reported.stderr

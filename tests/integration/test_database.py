@@ -76,7 +76,7 @@ def test_a_wrong_password_is_refused(role: DatabaseConfig) -> None:
 
 
 def test_an_unknown_role_is_refused(database: DatabaseConfig) -> None:
-    config = database.model_copy(update={"user": "nobody_here", "password": SecretStr(PASSWORD)})
+    config = database.model_copy(update={"user": "missing_role", "password": SecretStr(PASSWORD)})
     with pytest.raises(errors.DatabaseLoginRefused) as caught:
         connect(config)
     check_no_secret(caught.value)
@@ -119,7 +119,7 @@ def test_a_server_that_says_nothing_is_given_up() -> None:
         check_no_secret(caught.value)
 
 
-def test_a_server_that_is_none_is_told() -> None:
+def test_a_server_that_is_not_postgresql_is_unreachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer() -> None:

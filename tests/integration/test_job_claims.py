@@ -1,4 +1,4 @@
-"""One job for all who ask for the same, what is counted of jobs, and what becomes of those that nobody runs."""
+"""Deduplication of jobs, job metrics, and orphaned jobs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def store(redis_url: str) -> Iterator[JobStore]:
 
 @pytest.fixture
 def quick(redis_url: str) -> Iterator[JobStore]:
-    """A store that loses patience soon."""
+    """A store with short time-outs."""
     with JobStore(redis_url, ttl=600, lost_after=0.1) as store:
         yield store
 
@@ -43,7 +43,7 @@ def raw(redis_url: str) -> Iterator[redis.Redis]:
 def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.02)
 
 
@@ -57,7 +57,7 @@ def ask(store: JobStore, job_id: str, *, same: str = "x") -> str:
 # ------------------------------------------------------------------------------------------------------- the same job
 
 
-def test_who_asks_for_the_same_is_given_the_one_that_has_not_ended(store: JobStore) -> None:
+def test_the_same_request_gets_the_unfinished_job(store: JobStore) -> None:
     assert ask(store, "one") == "one"
     assert ask(store, "two") == "one"
     assert ask(store, "other", same="y") == "other"
@@ -69,7 +69,7 @@ def test_who_asks_for_the_same_is_given_the_one_that_has_not_ended(store: JobSto
 
 
 @pytest.mark.parametrize("end", ["succeed", "fail", "cancelled", "request_cancel", "remove"])
-def test_a_job_that_has_ended_stands_for_no_other(store: JobStore, raw: redis.Redis, end: str) -> None:
+def test_a_finished_job_does_not_deduplicate(store: JobStore, raw: redis.Redis, end: str) -> None:
     ask(store, "one")
     ends: dict[str, Callable[[], object]] = {
         "succeed": lambda: store.mark_succeeded("one", store.start("one", action="").attempt, {}),
@@ -83,7 +83,7 @@ def test_a_job_that_has_ended_stands_for_no_other(store: JobStore, raw: redis.Re
     assert ask(store, "two") == "two"
 
 
-def test_a_lost_job_s_claim_is_taken_over_and_stays_with_the_new_one(store: JobStore, raw: redis.Redis) -> None:
+def test_a_lost_job_s_key_moves_to_the_new_job(store: JobStore, raw: redis.Redis) -> None:
     ask(store, "one")
     store.start("one", action="refresh", worker="a", process=1)
     store.mark_lost("one", worker="a", process=1)
@@ -93,13 +93,13 @@ def test_a_lost_job_s_claim_is_taken_over_and_stays_with_the_new_one(store: JobS
     assert ask(store, "three") == "two"
 
 
-def test_a_record_that_is_gone_stands_for_nothing(store: JobStore, raw: redis.Redis) -> None:
+def test_an_expired_record_does_not_deduplicate(store: JobStore, raw: redis.Redis) -> None:
     ask(store, "one")
     raw.delete("fbs:job:one")
     assert ask(store, "two") == "two"
 
 
-def test_a_job_that_was_never_sent_stands_for_another_only_for_a_while(quick: JobStore) -> None:
+def test_a_job_that_was_never_sent_deduplicates_for_a_limited_time(quick: JobStore) -> None:
     quick.create("one", action="refresh", deduplication_key="x")
     assert ask(quick, "two") == "one"  # its sender may be about to
     until(lambda: ask(quick, "three") == "three")
@@ -129,12 +129,12 @@ def enqueue(url):
 
 if __name__ == "__main__":
     with multiprocessing.get_context("fork").Pool(8) as pool:
-        told = pool.map(enqueue, [sys.argv[1]] * 8, chunksize=1)
-    print(sum(map(len, told)), *sorted({job for ids in told for job in ids}))
+        reported = pool.map(enqueue, [sys.argv[1]] * 8, chunksize=1)
+    print(sum(map(len, reported)), *sorted({job for ids in reported for job in ids}))
 """
 
 
-def test_a_thousand_who_ask_at_once_get_one_job_and_one_message(redis_url: str, raw: redis.Redis) -> None:
+def test_a_thousand_concurrent_requests_get_one_job_and_one_message(redis_url: str, raw: redis.Redis) -> None:
     from fbs_worker.core.vault import new_key
 
     ended = subprocess.run(
@@ -197,7 +197,7 @@ def test_a_wait_falls_into_its_bucket(store: JobStore, raw: redis.Redis, seconds
     assert raw.hget("fbs:metrics", f"wait|refresh|{place}") == "1"
 
 
-def test_an_attempt_that_only_waited_is_told_apart(store: JobStore) -> None:
+def test_an_attempt_that_only_waited_is_counted_separately(store: JobStore) -> None:
     store.create("one", action="refresh")
     claims = []
     for _ in range(3):
@@ -206,17 +206,17 @@ def test_an_attempt_that_only_waited_is_told_apart(store: JobStore) -> None:
     assert [(claim.attempt, claim.waits) for claim in claims] == [(1, 0), (2, 1), (3, 2)]
 
 
-# ------------------------------------------------------------------------------------------- what nobody would ever run
+# Orphaned jobs
 
 
-def test_those_that_have_not_ended_are_known(store: JobStore) -> None:
+def test_unfinished_jobs_are_listed(store: JobStore) -> None:
     for name in ("one", "two", "three"):
         store.create(name, action="refresh")
     store.request_cancel("two")
     assert {record.id for record in store.open()} == {"one", "three"}
 
 
-def test_a_job_is_given_up_only_if_nothing_was_heard_of_it_since(quick: JobStore) -> None:
+def test_an_orphaned_job_is_failed_only_if_it_was_inactive_since(quick: JobStore) -> None:
     quick.create("one", action="refresh")
     seen = quick.get("one")
     assert not quick.fail_orphaned(seen, ERROR)  # too early
@@ -231,7 +231,7 @@ def test_a_job_is_given_up_only_if_nothing_was_heard_of_it_since(quick: JobStore
     assert list(quick.open()) == []
 
 
-def test_one_of_all_workers_looks_at_a_time(store: JobStore, redis_url: str) -> None:
+def test_one_worker_at_a_time_holds_the_reaper_lease(store: JobStore, redis_url: str) -> None:
     with JobStore(redis_url, ttl=600) as other:
         assert store.acquire_reaper_lease(0.2)
         assert not other.acquire_reaper_lease(0.2)

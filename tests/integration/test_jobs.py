@@ -1,4 +1,4 @@
-"""The records of jobs, on a real Redis."""
+"""The job store, on a real Redis."""
 
 from __future__ import annotations
 
@@ -71,13 +71,13 @@ def test_a_job_from_beginning_to_end(store: JobStore) -> None:
     assert done.to_dict()["finished_at"].endswith("+00:00")
 
 
-def test_events_tell_the_whole_story_and_end(store: JobStore) -> None:
+def test_events_cover_the_whole_job_and_end(store: JobStore) -> None:
     attempt = started(store)
     store.progress("one", attempt, kind="step", step="fields", total=8)
     store.progress("one", attempt, kind="progress", step="fields", current=4, total=8)
     store.mark_failed("one", attempt, ERROR)
-    told = [(event.kind, event.state, event.step, event.current) for event in store.follow("one")]
-    assert told == [
+    reported = [(event.kind, event.state, event.step, event.current) for event in store.follow("one")]
+    assert reported == [
         ("state", "queued", "", 0),
         ("state", "running", "", 0),
         ("step", "running", "fields", 0),
@@ -142,7 +142,7 @@ def test_a_cancelled_queued_job_never_starts(store: JobStore) -> None:
     assert store.get("one").attempts == 0
 
 
-def test_a_running_job_learns_that_it_should_stop(store: JobStore) -> None:
+def test_a_running_job_is_asked_to_stop(store: JobStore) -> None:
     attempt = started(store)
     assert not store.cancel_requested("one")
     assert store.request_cancel("one") is JobState.RUNNING
@@ -176,7 +176,7 @@ def test_a_retrying_job_can_be_cancelled_at_once(store: JobStore) -> None:
     assert store.request_cancel("one") is JobState.CANCELLED
 
 
-def test_a_silent_job_reads_as_lost_until_it_is_heard_again(redis_url: str) -> None:
+def test_a_job_without_heartbeats_reads_as_lost_until_the_next_one(redis_url: str) -> None:
     with JobStore(redis_url, ttl=600, lost_after=0.2) as store:
         attempt = started(store)
         until(lambda: store.get("one").state is JobState.LOST)
@@ -199,7 +199,7 @@ def test_a_heartbeat_keeps_a_job_alive_and_ends_with_it(redis_url: str) -> None:
         until(lambda: store.get("one").state is JobState.LOST)
 
 
-def test_a_second_delivery_is_told_that_the_first_is_alive(store: JobStore) -> None:
+def test_a_second_delivery_does_not_get_the_claim_of_a_live_attempt(store: JobStore) -> None:
     first = started(store)
     events = len(list(store.follow("one", timeout=0.05)))
     claim = store.start("one", action="discover", token="another")
@@ -208,7 +208,7 @@ def test_a_second_delivery_is_told_that_the_first_is_alive(store: JobStore) -> N
     assert (store.get("one").attempts, len(list(store.follow("one", timeout=0.05)))) == (1, events)
 
 
-def test_a_claim_whose_answer_was_lost_is_asked_for_again(store: JobStore) -> None:
+def test_a_claim_is_repeated_with_its_token(store: JobStore) -> None:
     first = store.start("one", action="discover", worker="a@here", process=7, token="mine")
     again = store.start("one", action="discover", worker="a@here", process=7, token="mine")
     assert first == again
@@ -217,7 +217,7 @@ def test_a_claim_whose_answer_was_lost_is_asked_for_again(store: JobStore) -> No
     assert (record.attempts, record.worker) == (1, "a@here")
 
 
-def test_a_process_that_died_has_lost_its_job_at_once_and_no_other(store: JobStore) -> None:
+def test_a_dead_process_loses_only_its_own_job(store: JobStore) -> None:
     store.start("one", action="discover", worker="a@here", process=7)
     assert not store.mark_lost("one", worker="b@here", process=7)
     assert not store.mark_lost("one", worker="a@here", process=8)
@@ -230,11 +230,11 @@ def test_a_process_that_died_has_lost_its_job_at_once_and_no_other(store: JobSto
 
 
 def lost(store: JobStore, job_id: str = "one") -> None:
-    """Whoever runs it is dead."""
+    """The process of the job is dead."""
     assert store.mark_lost(job_id, worker="", process=0)
 
 
-def test_a_second_worker_takes_over_and_the_first_is_told(store: JobStore) -> None:
+def test_a_second_worker_claims_a_lost_job_and_the_first_attempt_is_stale(store: JobStore) -> None:
     first = started(store)
     lost(store)
     second = store.start("one", action="discover")
@@ -317,10 +317,10 @@ def test_many_events_are_not_kept_for_ever(store: JobStore, raw: redis.Redis) ->
     assert 1000 <= int(raw.xlen("fbs:job:one:events")) < 1300  # type: ignore[arg-type,unused-ignore]
 
 
-def test_progress_is_told_at_most_five_times_a_second(store: JobStore) -> None:
+def test_progress_is_reported_at_most_five_times_a_second(store: JobStore) -> None:
     attempt = started(store)
     published: list[int] = []
-    progress = JobProgress(store, "one", attempt, publish=lambda told: published.append(told["current"]))
+    progress = JobProgress(store, "one", attempt, publish=lambda reported: published.append(reported["current"]))
     began = time.monotonic()
     progress.step("fields", total=100_000)
     for _ in range(100_000):
@@ -328,6 +328,6 @@ def test_progress_is_told_at_most_five_times_a_second(store: JobStore) -> None:
     spent = time.monotonic() - began
     assert len(published) <= 2 + spent / 0.2
     progress.step("save")
-    assert published[-2:] == [100_000, 0]  # nothing of a step is left untold when the next begins
+    assert published[-2:] == [100_000, 0]  # pending progress is reported before the next step
     record = store.get("one")
     assert (record.step, record.current, record.total) == ("save", 0, None)

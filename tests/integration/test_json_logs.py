@@ -1,4 +1,4 @@
-"""A real worker at DEBUG: every line is a JSON object, those of a job tell it, and no line tells a secret."""
+"""A real worker at DEBUG: every line is a JSON object, with the job's fields where there is one, and no secrets."""
 
 from __future__ import annotations
 
@@ -42,21 +42,23 @@ def test_a_worker_logs_json_and_no_secret(settings: MakeSettings, tmp_path: Path
             other.send_task("fbs.no_such_task", kwargs=unknown, queue="fbs.schema")
             config = {"solution_name": "plain", "domain": "hr", "database_config": plain}
             other.send_task("fbs.setup", kwargs={"config": config}, queue="fbs.schema")
-        job = client.refresh("nobody")
+        job = client.refresh("unknown")
         with pytest.raises(JobFailed):
             job.wait(PATIENCE)
         until_logged(log, "fbs.no_such_task")
         until_logged(log, "fbs.setup")
-    told = lines(log)
+    reported = lines(log)
     assert SECRET not in log.read_text()
-    assert {"time", "level", "logger", "process", "message"} <= set.intersection(*(set(line) for line in told))
-    assert "DEBUG" in {line["level"] for line in told}
-    assert any("no_such_task" in line["message"] and "***" in line["message"] for line in told)
-    [failed] = [line for line in told if line["logger"] == "fbs_worker.jobs.worker.task" and job.id in line["message"]]
-    assert (failed["job"], failed["action"], failed["solution"]) == (job.id, "refresh", "nobody")
-    of_celery = [line for line in told if line["logger"].startswith("celery.") and line.get("job") == job.id]
+    assert {"time", "level", "logger", "process", "message"} <= set.intersection(*(set(line) for line in reported))
+    assert "DEBUG" in {line["level"] for line in reported}
+    assert any("no_such_task" in line["message"] and "***" in line["message"] for line in reported)
+    [failed] = [
+        line for line in reported if line["logger"] == "fbs_worker.jobs.worker.task" and job.id in line["message"]
+    ]
+    assert (failed["job"], failed["action"], failed["solution"]) == (job.id, "refresh", "unknown")
+    of_celery = [line for line in reported if line["logger"].startswith("celery.") and line.get("job") == job.id]
     assert {line["action"] for line in of_celery} == {"refresh"}
-    assert "worker: Warm shutdown (MainProcess)" in {line["message"] for line in told}
+    assert "worker: Warm shutdown (MainProcess)" in {line["message"] for line in reported}
 
 
 def until_logged(log: Path, words: str) -> None:

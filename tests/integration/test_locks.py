@@ -1,4 +1,4 @@
-"""The lock of a solution: one job at a time, whoever waits knows for whom, and a dead worker holds nothing."""
+"""Advisory locks of solutions: one job at a time, waiters see the holder, a dead worker releases its lock."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def other(database: DatabaseConfig) -> Iterator[Connection]:
         yield opened
 
 
-def nobody(holder: str) -> None:
+def ignore(holder: str) -> None:
     raise AssertionError(f"{holder} holds the lock")
 
 
@@ -42,10 +42,10 @@ def never() -> None:
 
 
 class Impatient:
-    """Gives up after some looks, and remembers what it was told."""
+    """Cancels after some checks, and records the reported holders."""
 
     def __init__(self, looks: int) -> None:
-        self.told: list[str] = []
+        self.reported: list[str] = []
         self._looks = looks
 
     def cancelled(self) -> None:
@@ -58,26 +58,28 @@ def free(connection: Connection, name: str) -> bool:
     impatient = Impatient(1)
     with (
         suppress(JobCancelled),
-        solution_lock(connection, name, on_wait=nobody_minds, check_cancelled=impatient.cancelled),
+        solution_lock(connection, name, on_wait=ignore_holder, check_cancelled=impatient.cancelled),
     ):
         return True
     return False
 
 
-def nobody_minds(holder: str) -> None:
-    """Whoever it is."""
+def ignore_holder(holder: str) -> None:
+    """Do nothing."""
 
 
-def test_one_at_a_time_and_whoever_waits_knows_for_whom(connection: Connection, other: Connection) -> None:
+def test_one_session_at_a_time_holds_the_lock_and_waiters_see_the_holder(
+    connection: Connection, other: Connection
+) -> None:
     impatient = Impatient(3)
-    with solution_lock(connection, "shop", on_wait=nobody, check_cancelled=never):
+    with solution_lock(connection, "shop", on_wait=ignore, check_cancelled=never):
         assert connection.get_transaction_status() == TRANSACTION_STATUS_IDLE
         with (
             pytest.raises(JobCancelled),
-            solution_lock(other, "shop", on_wait=impatient.told.append, check_cancelled=impatient.cancelled),
+            solution_lock(other, "shop", on_wait=impatient.reported.append, check_cancelled=impatient.cancelled),
         ):
             raise AssertionError("two hold it")
-        assert impatient.told == [f"the-holder (process {connection.info.backend_pid})"]
+        assert impatient.reported == [f"the-holder (process {connection.info.backend_pid})"]
         assert free(other, "another shop")
         with transaction(connection):
             pass
@@ -85,7 +87,7 @@ def test_one_at_a_time_and_whoever_waits_knows_for_whom(connection: Connection, 
     assert free(other, "shop")
 
 
-def test_it_is_passed_on_to_who_waits(connection: Connection, other: Connection) -> None:
+def test_the_lock_passes_to_a_waiter(connection: Connection, other: Connection) -> None:
     waits, got = threading.Event(), threading.Event()
 
     def wait() -> None:
@@ -93,7 +95,7 @@ def test_it_is_passed_on_to_who_waits(connection: Connection, other: Connection)
             got.set()
 
     thread = threading.Thread(target=wait)
-    with solution_lock(connection, "shop", on_wait=nobody, check_cancelled=never):
+    with solution_lock(connection, "shop", on_wait=ignore, check_cancelled=never):
         thread.start()
         assert waits.wait(PATIENCE)
         assert not got.is_set()
@@ -101,10 +103,10 @@ def test_it_is_passed_on_to_who_waits(connection: Connection, other: Connection)
     assert got.is_set()
 
 
-def test_a_failure_gives_it_back(connection: Connection, other: Connection) -> None:
+def test_a_failure_releases_the_lock(connection: Connection, other: Connection) -> None:
     def fail_halfway() -> None:
         with (
-            solution_lock(connection, "shop", on_wait=nobody, check_cancelled=never),
+            solution_lock(connection, "shop", on_wait=ignore, check_cancelled=never),
             transaction(connection) as cursor,
         ):
             cursor.execute("CREATE TABLE half (id integer)")
@@ -118,9 +120,9 @@ def test_a_failure_gives_it_back(connection: Connection, other: Connection) -> N
         assert cursor.fetchone() == (None,)
 
 
-def test_a_connection_that_is_lost_has_given_it_back(connection: Connection, other: Connection) -> None:
+def test_a_lost_connection_releases_the_lock(connection: Connection, other: Connection) -> None:
     def lose_it() -> None:
-        with solution_lock(connection, "shop", on_wait=nobody, check_cancelled=never):
+        with solution_lock(connection, "shop", on_wait=ignore, check_cancelled=never):
             with transaction(other) as cursor:
                 cursor.execute("SELECT pg_terminate_backend(%s, 10000)", (connection.info.backend_pid,))
             with transaction(connection) as cursor:
@@ -129,8 +131,8 @@ def test_a_connection_that_is_lost_has_given_it_back(connection: Connection, oth
     with pytest.raises(DatabaseUnreachable):
         lose_it()
     assert free(other, "shop")
-    with solution_lock(other, "shop", on_wait=nobody, check_cancelled=never):
-        other.close()  # whoever closes it in the block has given it back
+    with solution_lock(other, "shop", on_wait=ignore, check_cancelled=never):
+        other.close()  # closing the connection in the block releases the lock
 
 
 HOLDER = """
@@ -145,8 +147,8 @@ with solution_lock(connect(config, application_name="doomed"), "shop", on_wait=p
 """
 
 
-def test_a_worker_that_is_killed_holds_nothing(database: DatabaseConfig, other: Connection) -> None:
-    told: list[str] = []
+def test_a_killed_worker_releases_the_lock(database: DatabaseConfig, other: Connection) -> None:
+    reported: list[str] = []
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, database.model_dump_json(exclude={"password"})],
         stdin=subprocess.PIPE,
@@ -156,12 +158,12 @@ def test_a_worker_that_is_killed_holds_nothing(database: DatabaseConfig, other: 
         assert holder.stdout.readline() == b"held\n"
 
         def waiting(who: str) -> None:
-            told.append(who)
+            reported.append(who)
             os.kill(holder.pid, signal.SIGKILL)
 
         with solution_lock(other, "shop", on_wait=waiting, check_cancelled=never):
-            assert len(told) == 1
-            assert told[0].startswith("doomed (process ")
+            assert len(reported) == 1
+            assert reported[0].startswith("doomed (process ")
 
 
 def test_the_lock_of_a_transaction_has_a_time_out(connection: Connection, other: Connection) -> None:
@@ -175,9 +177,7 @@ def test_the_lock_of_a_transaction_has_a_time_out(connection: Connection, other:
         assert cursor.fetchone() == ("UTC",)
 
 
-def test_tables_are_kept_from_others_and_those_that_are_not_there_are_passed_over(
-    connection: Connection, other: Connection
-) -> None:
+def test_tables_are_locked_and_missing_ones_are_skipped(connection: Connection, other: Connection) -> None:
     with transaction(connection) as cursor:
         cursor.execute('CREATE TABLE "order" (id integer)')
     with transaction(connection):

@@ -1,4 +1,4 @@
-"""What other applications do: plain Celery with nothing of ours, and the client in threads and forked processes."""
+"""Other applications: plain Celery without fbs-worker, and the client in threads and forked processes."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def stage(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, run_folder: P
 
 @pytest.fixture
 def other(stage: Stage) -> Iterator[Celery]:
-    """Another application: Celery, the address, and which queue our tasks wait in."""
+    """Another application: Celery, the broker's address, and the queues of the tasks."""
     url = stage.settings.fbs_redis_url
     with Celery("other", broker=url, backend=url, set_as_current=False) as app:
         app.conf.task_routes = {name: {"queue": queue} for name, queue in ROUTES.items()}
@@ -108,10 +108,10 @@ def test_it_sees_progress_and_the_result(stage: Stage, other: Celery) -> None:
         assert result.info["step"]
         assert not result.ready()
         assert stage.client.job(result.id).status().solution == "shop"
-    told = result.get(timeout=PATIENCE)
-    assert told["solution"] == "shop"
+    reported = result.get(timeout=PATIENCE)
+    assert reported["solution"] == "shop"
     assert result.state == "SUCCESS"
-    assert stage.client.job(result.id).wait(PATIENCE) == told
+    assert stage.client.job(result.id).wait(PATIENCE) == reported
 
 
 def test_it_need_not_name_a_queue_where_redis_is_ours_alone(stage: Stage) -> None:
@@ -124,7 +124,7 @@ def test_it_need_not_name_a_queue_where_redis_is_ours_alone(stage: Stage) -> Non
 
 
 def test_it_sees_what_went_wrong(stage: Stage, other: Celery) -> None:
-    result = refresh(other, solution_name="nobody")
+    result = refresh(other, solution_name="unknown")
     with pytest.raises(Exception, match="solution_not_found"):
         result.get(timeout=PATIENCE)
     assert result.state == "FAILURE"
@@ -147,7 +147,7 @@ def test_it_takes_back_a_job_that_waits(stage: Stage, other: Celery) -> None:
         first = refresh(other)
         held.wait_until_reached()  # the one slot is taken
         theirs = refresh(other)
-        ours = stage.client.refresh("somebody")
+        ours = stage.client.refresh("unknown")
         for waiting in (theirs.id, ours.id):  # the worker says that it has heard
             until(lambda waiting=waiting: other.control.revoke(waiting, reply=True, timeout=0.5))  # type: ignore[misc]
     first.get(timeout=PATIENCE)
@@ -180,8 +180,8 @@ def test_threads_share_a_client(redis_url: str) -> None:
 
     with Client(settings=Settings(fbs_redis_url=redis_url)) as client, ThreadPoolExecutor(8) as threads:
         ids = list(threads.map(enqueue, names))
-        told = {record.id: record.solution for record in client.jobs(200)}
-    assert told == dict(zip(ids, names, strict=True))
+        reported = {record.id: record.solution for record in client.jobs(200)}
+    assert reported == dict(zip(ids, names, strict=True))
     with closing(redis.Redis.from_url(redis_url)) as raw:
         messages = raw.lrange("fbs.discovery", 0, -1)  # type: ignore[misc,unused-ignore]
     assert sorted(json.loads(message)["headers"]["id"] for message in messages) == sorted(ids)

@@ -1,4 +1,4 @@
-"""A password goes in, and is nowhere to be found: not in Redis, results, logs, output, Flower or either database."""
+"""A password does not show in Redis, results, logs, output, Flower or either database."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_password_is_nowhere(
     wrong = config_of(target, "wrong")
     wrong["database_config"] |= {"host": "127.0.0.1", "port": "1"}
     missing = config_of(target.model_copy(update={"name": "not_there"}), "missing")
-    told = []
+    reported = []
     with Client(settings=made) as client:
         jobs = [client.setup(config), client.setup(wrong), client.setup(missing)]
         waiting = redis_text(made.fbs_redis_url)
@@ -99,28 +99,28 @@ def test_a_password_is_nowhere(
         until(lambda: jobs[1].status().state == "retrying")
         retrying = redis_text(made.fbs_redis_url)
         until(lambda: all(job.status().state.finished for job in jobs))
-        told += [json.dumps(job.status().to_dict()) for job in jobs]
-        told += [repr(list(job.follow())) for job in jobs]
-        told.append(repr(jobs[0].wait(1)))
+        reported += [json.dumps(job.status().to_dict()) for job in jobs]
+        reported += [repr(list(job.follow())) for job in jobs]
+        reported.append(repr(jobs[0].wait(1)))
         for job in jobs[1:]:
             with pytest.raises(JobFailed) as caught:
                 job.wait(1)
-            told.append(repr(caught.value) + str(caught.value.to_dict()))
+            reported.append(repr(caught.value) + str(caught.value.to_dict()))
         again = client.setup(config, odoo="nowhere")  # fails in the worker before it connects
         until(lambda: again.status().state.finished)
-        told.append(json.dumps(again.status().to_dict()))
-        told += [json.dumps(client.status("shop"), default=str), json.dumps(client.list(), default=str)]
-        told.append(json.dumps(client.refresh("shop").wait(PATIENCE)))
+        reported.append(json.dumps(again.status().to_dict()))
+        reported += [json.dumps(client.status("shop"), default=str), json.dumps(client.list(), default=str)]
+        reported.append(json.dumps(client.refresh("shop").wait(PATIENCE)))
     in_redis = redis_text(made.fbs_redis_url)
     dumps = [dump(database), dump(target)]
     assert all("sealed:" in text for text in (waiting, retrying, *dumps))  # it has looked where it would be
     keys = made.fbs_secret_keys.get_secret_value()
-    for text in (*told, waiting, retrying, in_redis, *dumps, worker.log.read_text()):
+    for text in (*reported, waiting, retrying, in_redis, *dumps, worker.log.read_text()):
         assert not found_in(text)
         assert keys not in text
 
 
-def test_the_command_line_does_not_tell_it(
+def test_the_command_line_does_not_show_it(
     made: Settings, worker: Program, database: DatabaseConfig, target: DatabaseConfig
 ) -> None:
     place = config_of(target)["database_config"]

@@ -1,4 +1,4 @@
-"""A Redis or a broker that is not there, and settings that are missing: told at once, in plain words."""
+"""An unreachable Redis or broker, and missing settings: a clear error within seconds."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tests.support.job_worker import ROOT
 
 
 @pytest.fixture
-def nobody() -> Iterator[str]:
-    """An address at which nobody answers."""
+def closed_port() -> Iterator[str]:
+    """The URL of a closed port."""
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"redis://:{SECRET}@127.0.0.1:{taken.getsockname()[1]}/0"
@@ -33,12 +33,12 @@ def nobody() -> Iterator[str]:
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """An address at which somebody takes calls and says nothing."""
+    """The URL of a server that accepts connections and never replies."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
 
 
-def assert_told_quickly(url: str, attempt: Callable[[], object]) -> None:
+def assert_fails_quickly(url: str, attempt: Callable[[], object]) -> None:
     began = time.monotonic()
     with pytest.raises(QueueUnreachable) as caught:
         attempt()
@@ -49,24 +49,24 @@ def assert_told_quickly(url: str, attempt: Callable[[], object]) -> None:
     assert SECRET not in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["nobody", "silent"])
+@pytest.mark.parametrize("kind", ["closed_port", "silent"])
 def test_enqueuing_without_redis_is_a_quick_error(kind: str, request: pytest.FixtureRequest) -> None:
     url = request.getfixturevalue(kind)
     with Client(settings=Settings(fbs_redis_url=url)) as client:
-        assert_told_quickly(url, lambda: client.discover(domain="rental"))
+        assert_fails_quickly(url, lambda: client.discover(domain="rental"))
 
 
-@pytest.mark.parametrize("kind", ["nobody", "silent"])
+@pytest.mark.parametrize("kind", ["closed_port", "silent"])
 def test_sending_itself_does_not_hang_either(kind: str, request: pytest.FixtureRequest) -> None:
     url = request.getfixturevalue(kind)
     with make_app(Settings(fbs_redis_url=url), results=False) as app:
         send_it = app.broker.errors_translated()(lambda: app.send_task("fbs.discover"))
-        assert_told_quickly(url, send_it)
+        assert_fails_quickly(url, send_it)
 
 
 @pytest.mark.parametrize("kind", ["redis", "amqp", "sentinel"])
-def test_a_job_that_a_broker_did_not_take_leaves_no_record(redis_url: str, nobody: str, kind: str) -> None:
-    url = f"{kind}{nobody.removeprefix('redis')}{'?master_name=mine' if kind == 'sentinel' else ''}"
+def test_a_job_that_the_broker_rejected_leaves_no_record(redis_url: str, closed_port: str, kind: str) -> None:
+    url = f"{kind}{closed_port.removeprefix('redis')}{'?master_name=mine' if kind == 'sentinel' else ''}"
     with Client(settings=Settings(fbs_redis_url=redis_url, fbs_broker_url=url)) as broken:
         for _ in range(2 if kind == "redis" else 1):  # what was not sent stands for no other
             with pytest.raises(QueueUnreachable, match=r"127\.0\.0\.1") as caught:
@@ -96,8 +96,8 @@ def test_a_command_of_celery_s_own_without_settings_says_so_in_two_lines(command
     [["-m", "tests.support.job_worker"], ["-m", "celery", "-A", "fbs_worker.app", "worker"]],
     ids=["ours", "celery's"],
 )
-def test_a_worker_without_redis_says_so_and_ends(command: list[str], nobody: str) -> None:
-    environment = settings_environment(Settings(fbs_redis_url=nobody))
+def test_a_worker_without_redis_says_so_and_ends(command: list[str], closed_port: str) -> None:
+    environment = settings_environment(Settings(fbs_redis_url=closed_port))
     ended = subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,
@@ -108,12 +108,12 @@ def test_a_worker_without_redis_says_so_and_ends(command: list[str], nobody: str
         check=False,
     )
     assert ended.returncode == 3, ended.stderr
-    assert nobody.rpartition("@")[2].partition("/")[0] in ended.stderr
+    assert closed_port.rpartition("@")[2].partition("/")[0] in ended.stderr
     assert "fbs up" in ended.stderr
     assert SECRET not in ended.stderr + ended.stdout
 
 
-def test_a_wrong_password_of_redis_is_told(redis_server: EmbeddedRedis) -> None:
+def test_a_wrong_password_of_redis_is_a_settings_error(redis_server: EmbeddedRedis) -> None:
     place = redis_server.url.rpartition("@")[2]
     client = Client(f"redis://:wrong-password@{place}", settings=Settings())
     with pytest.raises(SettingsError, match="rejects") as caught:

@@ -30,7 +30,7 @@ LOG = "job-worker.log"
 
 @pytest.fixture(scope="module")
 def client(redis_server: EmbeddedRedis, run_folder: Path) -> Iterator[Client]:
-    """A client of a worker that knows the tests' own tasks."""
+    """A client of a worker with the tests' own tasks."""
     with redis_database(redis_server.url) as url:
         settings = Settings(fbs_redis_url=url, fbs_max_retries=2)
         with job_worker(settings, log=run_folder / LOG), Client(settings=settings) as client:
@@ -39,7 +39,7 @@ def client(redis_server: EmbeddedRedis, run_folder: Path) -> Iterator[Client]:
 
 @pytest.fixture
 def plain_celery(client: Client) -> Iterator[Celery]:
-    """What another application has: Celery and the address, nothing of ours."""
+    """Another application: Celery with the broker's address, without fbs-worker."""
     url = client._settings.fbs_redis_url
     with Celery("other", broker=url, backend=url, set_as_current=False) as app:
         yield app
@@ -89,7 +89,7 @@ def test_plain_celery_sees_progress_and_the_result(client: Client, plain_celery:
     assert client.job(result.id).status().result == {"domain": "rental", "done": True}
 
 
-def test_what_may_pass_is_retried(client: Client, tmp_path: Path) -> None:
+def test_a_temporary_error_is_retried(client: Client, tmp_path: Path) -> None:
     job = send(client, "test.flaky", runs=str(tmp_path / "runs"), failures=1)
     states = [str(event.state) for event in job.follow() if event.kind == "state"]
     assert states == ["queued", "running", "retrying", "running", "succeeded"]
@@ -97,7 +97,7 @@ def test_what_may_pass_is_retried(client: Client, tmp_path: Path) -> None:
     assert job.status().attempts == 2
 
 
-def test_retries_have_an_end(client: Client, tmp_path: Path) -> None:
+def test_retries_are_bounded(client: Client, tmp_path: Path) -> None:
     job = send(client, "test.flaky", runs=str(tmp_path / "runs"), failures=99)
     with pytest.raises(JobFailed, match="took too long") as caught:
         job.wait(PATIENCE)
@@ -105,7 +105,7 @@ def test_retries_have_an_end(client: Client, tmp_path: Path) -> None:
     assert len((tmp_path / "runs").read_text()) == 1 + client._settings.fbs_max_retries
 
 
-def test_what_will_not_pass_is_not_retried(client: Client, plain_celery: Celery, tmp_path: Path) -> None:
+def test_a_permanent_error_is_not_retried(client: Client, plain_celery: Celery, tmp_path: Path) -> None:
     job = send(client, "test.refused", runs=str(tmp_path / "runs"))
     with pytest.raises(JobFailed, match="Wrong user") as caught:
         job.wait(PATIENCE)
@@ -125,7 +125,9 @@ def test_what_will_not_pass_is_not_retried(client: Client, plain_celery: Celery,
     assert SECRET not in (result.traceback or "")
 
 
-def test_an_unforeseen_error_keeps_its_words_to_itself(client: Client, plain_celery: Celery, run_folder: Path) -> None:
+def test_the_message_of_an_unexpected_error_is_not_recorded(
+    client: Client, plain_celery: Celery, run_folder: Path
+) -> None:
     job = send(client, "test.broken")
     with pytest.raises(JobFailed, match=r"ValueError at job_tasks\.py") as caught:
         job.wait(PATIENCE)
@@ -143,7 +145,7 @@ def test_a_result_that_is_not_json_fails_the_job(client: Client) -> None:
     assert caught.value.context["error"]["code"] == "internal"
 
 
-def test_wrong_arguments_are_told(client: Client) -> None:
+def test_wrong_arguments_are_a_usage_error(client: Client) -> None:
     with pytest.raises(JobFailed, match="missing a required argument: 'gate'") as caught:
         send(client, "test.steps").wait(PATIENCE)
     assert caught.value.context["error"]["code"] == "usage"
@@ -184,7 +186,7 @@ def test_a_job_that_kills_its_worker_is_not_run_for_ever(client: Client, tmp_pat
     assert len((tmp_path / "runs").read_text()) == MAX_LOSSES
 
 
-def test_waiting_for_a_server_that_rests_is_no_failed_attempt(client: Client, tmp_path: Path) -> None:
+def test_waiting_for_an_open_circuit_is_no_failed_attempt(client: Client, tmp_path: Path) -> None:
     times = client._settings.fbs_max_retries + 3  # more than Celery's own limit, too
     job = send(client, "test.resting", runs=str(tmp_path / "runs"), times=times)
     words = {event.message for event in job.follow() if event.state is JobState.RETRYING}
@@ -212,12 +214,12 @@ def test_a_job_revoked_with_celery_s_own_means_is_cancelled(
     assert not (tmp_path / "runs").exists()
 
 
-def test_celery_s_events_tell_the_whole_story(client: Client, plain_celery: Celery, tmp_path: Path) -> None:
+def test_celery_s_events_cover_the_whole_job(client: Client, plain_celery: Celery, tmp_path: Path) -> None:
     state = State()
-    told: list[dict[str, Any]] = []
+    reported: list[dict[str, Any]] = []
 
     def hear(event: dict[str, Any]) -> None:
-        told.append(event)
+        reported.append(event)
         state.event(event)
 
     with plain_celery.connection() as connection:
@@ -227,10 +229,10 @@ def test_celery_s_events_tell_the_whole_story(client: Client, plain_celery: Cele
             def listen() -> bool:
                 with suppress(socket.timeout):
                     listening.drain_events(timeout=0.2)
-                return bool(told)
+                return bool(reported)
 
             def mine() -> list[dict[str, Any]]:
-                return [event for event in told if event.get("uuid") == job.id]
+                return [event for event in reported if event.get("uuid") == job.id]
 
             def heard(kind: str, **fields: object) -> bool:
                 listen()
@@ -245,12 +247,12 @@ def test_celery_s_events_tell_the_whole_story(client: Client, plain_celery: Cele
     kinds = [event["type"] for event in mine()]
     assert kinds[:3] == ["task-sent", "task-received", "task-started"]
     progress = [event for event in mine() if event["type"] == "task-progress"][-1]
-    wanted = {"step": "fields", "current": 2, "total": 4, "percent": 50, "message": "sale.order"}
-    assert wanted.items() <= progress.items()
+    expected = {"step": "fields", "current": 2, "total": 4, "percent": 50, "message": "sale.order"}
+    assert expected.items() <= progress.items()
     assert str(tmp_path) in next(event for event in mine() if event["type"] == "task-sent")["kwargs"]
 
 
-def test_waiting_gives_up_after_its_timeout(client: Client, tmp_path: Path) -> None:
+def test_waiting_ends_at_its_timeout(client: Client, tmp_path: Path) -> None:
     job = send(client, "test.steps", gate=str(tmp_path / "gate"))
     with pytest.raises(JobError, match="has not finished"):
         job.wait(0.2)
@@ -258,7 +260,7 @@ def test_waiting_gives_up_after_its_timeout(client: Client, tmp_path: Path) -> N
     job.wait(PATIENCE)
 
 
-def test_a_delivery_too_many_changes_nothing(client: Client, plain_celery: Celery, tmp_path: Path) -> None:
+def test_a_redelivery_of_a_finished_job_changes_nothing(client: Client, plain_celery: Celery, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     job = send(client, "test.flaky", runs=str(runs), failures=0)
     job.wait(PATIENCE)

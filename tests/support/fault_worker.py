@@ -108,14 +108,14 @@ class FaultWorker:
 
 
 def shorten_times() -> None:
-    """Let this process take jobs for lost sooner: every other length of time follows from that."""
+    """Shorten `lost_after` of this process; all other intervals derive from it."""
     defaults = JobStore.__init__.__kwdefaults__
     assert defaults is not None
     defaults["lost_after"] = LOST_AFTER
 
 
 def main() -> int:
-    """Run the worker; an error is told in one line."""
+    """Run the worker; print an error in one line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--concurrency", type=int, default=1)
     given = parser.parse_args()

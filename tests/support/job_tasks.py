@@ -1,4 +1,4 @@
-"""Tasks that only the tests' workers have: each shows one way in which a job can go."""
+"""Tasks of the tests' workers: one for each way in which a job can end."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def steps(self: JobTask, *, gate: str, domain: str = "rental") -> dict[str, Any]
 
 @shared_task(name="test.flaky", bind=True, base=JobTask)  # type: ignore[untyped-decorator]
 def flaky(self: JobTask, *, runs: str, failures: int) -> dict[str, Any]:
-    """Fails a few times with what may pass; `runs` counts the runs."""
+    """Fails a few times with a temporary error; `runs` counts the runs."""
     with Path(runs).open("a") as file:
         file.write("x")
     count = len(Path(runs).read_text())
@@ -48,7 +48,7 @@ def flaky(self: JobTask, *, runs: str, failures: int) -> dict[str, Any]:
 
 
 class Resting(OdooTimeout):
-    """A server that asks for a pause."""
+    """A server whose circuit is open."""
 
     retry_after = 0.1
 
@@ -66,7 +66,7 @@ def resting(self: JobTask, *, runs: str, times: int) -> dict[str, Any]:
 
 @shared_task(name="test.refused", bind=True, base=JobTask)  # type: ignore[untyped-decorator]
 def refused(self: JobTask, *, runs: str) -> dict[str, Any]:
-    """Fails with what will not pass."""
+    """Fails with a permanent error."""
     with Path(runs).open("a") as file:
         file.write("x")
     try:
@@ -77,14 +77,14 @@ def refused(self: JobTask, *, runs: str) -> dict[str, Any]:
 
 @shared_task(name="test.broken", bind=True, base=JobTask)  # type: ignore[untyped-decorator]
 def broken(self: JobTask) -> dict[str, Any]:
-    """Fails in a way that nobody foresaw, with a secret in the words."""
+    """Fails unexpectedly, with a secret in the message."""
     password = SECRET
     raise ValueError(f"bad password {password}")
 
 
 @shared_task(name="test.not_json", bind=True, base=JobTask)  # type: ignore[untyped-decorator]
 def not_json(self: JobTask) -> dict[str, Any]:
-    """Yields what cannot travel."""
+    """Returns a result that is not JSON-ready."""
     return {"types": {1, 2}}
 
 

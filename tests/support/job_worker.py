@@ -1,4 +1,4 @@
-"""A worker that knows the tests' own tasks, too: `python -m tests.support.job_worker` with the settings around it."""
+"""A worker with the tests' own tasks: `python -m tests.support.job_worker`, with settings in its environment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """What stands around a process that works with these settings, and with no other of ours."""
+    """The environment of a process with these settings and no others."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ODOO_", "FBS_"))}
     return inherited | settings_environment(settings)
 
@@ -49,7 +49,7 @@ def job_worker(settings: Settings, *, log: Path) -> Iterator[subprocess.Popen[by
 
 
 def main() -> int:
-    """Run the worker; an error is told in one line."""
+    """Run the worker; print an error in one line."""
     try:
         return run_worker(load_settings(), concurrency=2, include=("tests.support.job_tasks",))
     except FBSError as exc:

@@ -1,4 +1,4 @@
-"""What jobs may leave behind while they run, and must not once they have ended."""
+"""State that jobs have while they run, and must not leave behind."""
 
 from __future__ import annotations
 

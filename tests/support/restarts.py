@@ -37,9 +37,7 @@ def start_redis(folder: Path) -> EmbeddedRedis:
     until = time.monotonic() + _PATIENCE
     child = None
     while True:
-        if (
-            child is None or child.poll() is not None
-        ):  # a client's own end of a connection may have its port for a moment
+        if child is None or child.poll() is not None:  # a client's own end of a connection may use its port briefly
             with log.open("ab") as output:
                 child = spawn([str(redis_executable()), str(folder / "redis.conf")], output=output, env={}, cwd=folder)
         found = EmbeddedRedis.find(folder)

@@ -56,7 +56,7 @@ class Stage:
     folder: Path
     more: Mapping[str, Any] = field(default_factory=dict)
     _templates: dict[str, bool] = field(default_factory=dict)
-    _wanted: dict[str, Any] = field(default_factory=dict)
+    _expected: dict[str, Any] = field(default_factory=dict)
     _workers: list[FaultWorker] = field(default_factory=list)
 
     @cached_property
@@ -111,14 +111,14 @@ class Stage:
         """
         self._begin(_BEFORE[action])
 
-    def wanted(self, action: str) -> Any:
+    def expected(self, action: str) -> Any:
         """What both databases hold after that job, undisturbed; the databases are at the job's beginning afterwards."""
-        if action not in self._wanted:
+        if action not in self._expected:
             self.begin(action)
             inline("refresh" if action == "look" else action, self.arguments(action), self.settings)
-            self._wanted[action] = self.contents()
+            self._expected[action] = self.contents()
         self.begin(action)
-        return self._wanted[action]
+        return self._expected[action]
 
     def contents(self) -> Any:
         """What both databases hold."""
@@ -217,10 +217,10 @@ class Stage:
         record = self.finished(job)
         assert record.state is JobState.SUCCEEDED, (record, self._words())
         assert attempts in (None, record.attempts), (record, self._words())
-        self.assert_settled()
-        assert self.contents() == self._wanted[action]
+        self.assert_idle()
+        assert self.contents() == self._expected[action]
 
-    def assert_settled(self) -> None:
+    def assert_idle(self) -> None:
         """No job holds anything any more: no lock, no session, no message."""
         until(lambda: not self._sessions(), self._sessions)
         until(lambda: not left_in_redis(self.redis_url), lambda: (left_in_redis(self.redis_url), self._words()))

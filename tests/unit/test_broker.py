@@ -1,4 +1,4 @@
-"""Which broker the settings mean, and what Celery is told of it."""
+"""The broker of the settings, and its Celery configuration."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_broker(url: str, kind: str, place: str, is_job_store: bool) -> None:
         "sentinel://:secret@one/shop?master_name=mine",
     ],
 )
-def test_what_is_no_broker_is_told_without_it(url: str) -> None:
+def test_an_invalid_broker_url_is_not_repeated(url: str) -> None:
     with pytest.raises(SettingsError) as caught:
         configuration(settings(url))
     assert "secret" not in caught.value.message + caught.value.hint
@@ -61,29 +61,29 @@ def test_what_is_no_broker_is_told_without_it(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["amqp://me:secret@rabbit/shop", "sentinel://one;sentinel://two/0?master_name=mine"])
 def test_records_and_results_stay_in_their_redis(url: str) -> None:
-    told = configuration(settings(url))
-    assert told["result_backend"] == RECORDS
-    assert told["broker_url"].startswith(url[:13])
+    reported = configuration(settings(url))
+    assert reported["result_backend"] == RECORDS
+    assert reported["broker_url"].startswith(url[:13])
 
 
-def test_sentinels_are_told_to_kombu_as_it_takes_them() -> None:
-    told = configuration(settings("sentinel://:secret@one:1;sentinel://two:2/4?master_name=mine"))
-    options = told["broker_transport_options"]
+def test_kombu_parses_the_sentinels() -> None:
+    reported = configuration(settings("sentinel://:secret@one:1;sentinel://two:2/4?master_name=mine"))
+    options = reported["broker_transport_options"]
     assert (options["master_name"], options["visibility_timeout"]) == ("mine", 3600)
-    with Connection(told["broker_url"], transport_options=options) as connection:  # type: ignore[no-untyped-call]
+    with Connection(reported["broker_url"], transport_options=options) as connection:  # type: ignore[no-untyped-call]
         assert connection.alt == ["sentinel://:secret@one:1/4", "sentinel://two:2"]
         assert (connection.virtual_host, connection.password) == ("4", "secret")
         assert connection.transport_cls == "sentinel"
 
 
-def test_rabbitmq_confirms_what_it_was_given_and_is_told_nothing_of_redis() -> None:
+def test_rabbitmq_has_publisher_confirms_and_no_redis_options() -> None:
     options = configuration(settings("amqp://rabbit"))["broker_transport_options"]
     assert options["confirm_publish"] is True
     assert "visibility_timeout" not in options
 
 
 @pytest.mark.parametrize("times", [{"countdown": 1801}, {"eta": datetime.now(tz=UTC) + timedelta(hours=1)}])
-def test_what_is_far_off_is_kept_out_of_the_broker(times: dict[str, Any]) -> None:
+def test_a_long_countdown_is_rejected(times: dict[str, Any]) -> None:
     app = make_app(settings(), results=False)
     for later in (times, {key: value.isoformat() for key, value in times.items() if key == "eta"} or times):
         with pytest.raises(UsageError, match="1800 seconds at most") as caught:

@@ -1,4 +1,4 @@
-"""The client: what it refuses before anything is enqueued, and what it imports."""
+"""The client: validation before anything is enqueued, and its imports."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fbs_worker.core.errors import (
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.model import JobRecord, JobState
 
-NOWHERE = "redis://127.0.0.1:1/0"  # nobody listens there: what is refused first never gets that far
+NOWHERE = "redis://127.0.0.1:1/0"  # a closed port: validation fails before connecting
 
 
 def python(code: str, **environment: str) -> str:
@@ -40,7 +40,7 @@ def python(code: str, **environment: str) -> str:
     return ended.stdout
 
 
-def test_importing_it_is_light() -> None:
+def test_importing_the_client_is_cheap() -> None:
     heavy = (
         "celery",
         "kombu",
@@ -84,7 +84,7 @@ def test_what_is_not_valid_is_never_enqueued(given: dict[str, Any], error: type[
     assert "plain, and no key" not in str(caught.value)
 
 
-def test_without_an_address_it_says_how_to_get_one() -> None:
+def test_without_a_redis_url_the_hint_says_how_to_start_one() -> None:
     with pytest.raises(SettingsError, match="FBS_REDIS_URL is not set") as caught:
         Client(settings=Settings()).jobs()
     assert "fbs up" in caught.value.hint
@@ -135,7 +135,7 @@ CONFIG = {"solution_name": "shop", "domain": "hr", "database_config": {"name": "
         ("drop", {"solution_name": "shop"}, QueueUnreachable),
     ],
 )
-def test_what_is_asked_for_a_solution_is_checked_first(
+def test_the_arguments_of_solution_jobs_are_validated_first(
     method: str, given: dict[str, Any], error: type[Exception]
 ) -> None:
     with Client(NOWHERE, settings=Settings()) as client, pytest.raises(error) as caught:
@@ -150,7 +150,7 @@ def test_status_and_list_ask_the_home_database() -> None:
             ask()
 
 
-def test_the_package_offers_the_client_and_stays_light() -> None:
+def test_the_package_exports_the_client_and_stays_cheap_to_import() -> None:
     assert fbs_worker.Client is Client
     assert fbs_worker.JobHandle is JobHandle
     with pytest.raises(AttributeError, match="nothing"):

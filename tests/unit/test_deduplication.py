@@ -1,4 +1,4 @@
-"""When two jobs are the same."""
+"""The deduplication key of jobs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def of(kwargs: dict[str, Any], *, task: str = "fbs.setup", keys: str = KEYS) -> 
     return deduplication_key(task, kwargs, secret_keys=keys)
 
 
-def test_the_same_is_the_same_whatever_the_order() -> None:
+def test_the_key_does_not_depend_on_the_order() -> None:
     assert of({"a": 1, "b": {"c": [1, 2], "d": None}}) == of({"b": {"d": None, "c": [1, 2]}, "a": 1})
 
 
@@ -29,36 +29,38 @@ def test_the_same_is_the_same_whatever_the_order() -> None:
     "other",
     [{"solution_name": "shop", "full": True}, {"solution_name": "shop2"}, {"solution_name": "shop", "odoo": "b"}],
 )
-def test_whatever_differs_makes_another_job(other: dict[str, Any]) -> None:
+def test_other_arguments_give_another_key(other: dict[str, Any]) -> None:
     assert of({"solution_name": "shop"}) != of(other)
     assert of(other) != of(other, task="fbs.refresh")
 
 
-def test_a_password_counts_by_what_it_is_not_by_how_it_was_sealed() -> None:
+def test_the_key_depends_on_the_password_and_not_on_its_token() -> None:
     first, second = VAULT.encrypt("hunter2"), VAULT.encrypt("hunter2")
     assert first != second
     assert of(setup(first)) == of(setup(second)) == of(setup("hunter2"))
     assert of(setup(first)) != of(setup(VAULT.encrypt("hunter3")))
 
 
-def test_it_counts_wherever_it_stands() -> None:
+def test_a_nested_password_counts_too() -> None:
     first, second = ({"database_config": {"name": "x", "password": VAULT.encrypt("hunter2")}} for _ in range(2))
     assert of(first) == of(second)
 
 
-def test_who_has_not_the_key_cannot_guess_the_password() -> None:
+def test_the_password_cannot_be_guessed_without_the_secret_key() -> None:
     other = new_key()
     assert of(setup("hunter2")) != of(setup("hunter2"), keys=other)
     assert of(setup("hunter2"), keys=f"{KEYS},{other}") == of(setup("hunter2"))
-    assert of(setup("hunter2"), keys="") == of(setup("hunter3"), keys="")  # without a key it tells nothing
+    assert of(setup("hunter2"), keys="") == of(
+        setup("hunter3"), keys=""
+    )  # without a secret key a password does not count
 
 
-def test_references_count_as_they_are_written() -> None:
+def test_references_count_as_text() -> None:
     assert of(setup("env:A")) == of(setup("env:A"), keys=new_key())
     assert len({of(setup(text)) for text in ("env:A", "env:B", "file:A", None)}) == 4
 
 
-def test_what_cannot_be_opened_is_like_nothing_else() -> None:
+def test_a_token_of_an_unknown_key_is_unique() -> None:
     sealed = Vault.from_text(new_key()).encrypt("hunter2")
     assert of(setup(sealed)) not in {of(setup("hunter2")), of(setup(None))}
     assert of(setup(sealed), keys="") != of(setup(None), keys="")

@@ -1,4 +1,4 @@
-"""The service object: what it refuses before anything is enqueued, how it waits, and what it imports."""
+"""The blocking service: validation before anything is enqueued, waiting, and its imports."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from fbs_worker.core.errors import (
 )
 from fbs_worker.core.settings import Settings
 
-NOWHERE = Settings(fbs_redis_url="redis://127.0.0.1:1/0")  # nobody listens there
+NOWHERE = Settings(fbs_redis_url="redis://127.0.0.1:1/0")  # a closed port
 CONFIG = {"solution_name": "shop", "domain": "hr", "database_config": {"name": "x", "password": "env:X"}}
 
 
-def test_the_package_offers_it_and_importing_it_is_light() -> None:
+def test_the_package_exports_the_service_and_stays_cheap_to_import() -> None:
     assert fbs_worker.IntegrationService is IntegrationService
     heavy = (
         "celery",
@@ -68,7 +68,7 @@ def test_the_package_offers_it_and_importing_it_is_light() -> None:
         ("list_solutions", {}, SettingsError),
     ],
 )
-def test_what_is_wrong_is_told_at_once(method: str, given: dict[str, Any], error: type[FBSError]) -> None:
+def test_invalid_arguments_are_rejected_at_once(method: str, given: dict[str, Any], error: type[FBSError]) -> None:
     with pytest.raises(error) as caught:
         getattr(IntegrationService(NOWHERE), method)(**given)
     assert caught.value.hint
@@ -100,7 +100,7 @@ def test_it_takes_what_the_client_takes(ours: str, theirs: str) -> None:
 
 
 class _Job(JobHandle):
-    """A job that remembers how long it was waited for."""
+    """A job handle that records the time-out of each wait."""
 
     def __init__(self, error: JobError | None = None) -> None:
         self._id = "one"
@@ -123,7 +123,7 @@ def test_how_long_it_waits() -> None:
     assert job.waited == [WAIT_SECONDS, 7, 3, None]
 
 
-def test_an_error_says_of_which_job_it_is() -> None:
+def test_an_error_has_the_job_id() -> None:
     with pytest.raises(JobFailed) as caught:
         IntegrationService(NOWHERE)._result(_Job(JobFailed("It failed.", error={"code": "odoo"})), None)
     assert caught.value.context == {"error": {"code": "odoo"}, "job": "one"}

@@ -1,4 +1,4 @@
-"""Records, events, pauses, addresses and the configuration of Celery: what needs no server."""
+"""Job records, events, retry delays, redacted addresses and the Celery configuration, without a server."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def record(**changed: str) -> JobRecord:
     return JobRecord.from_hash("one", KEPT | changed, now=NOW, lost_after=30)
 
 
-def test_a_record_is_read_and_told() -> None:
-    told = record(
+def test_a_record_is_parsed_and_serialised() -> None:
+    reported = record(
         step="fields",
         current="5",
         total="8",
@@ -37,7 +37,7 @@ def test_a_record_is_read_and_told() -> None:
         queue="fbs.discovery",
         worker="one@here",
     ).to_dict()
-    assert told == {
+    assert reported == {
         "id": "one",
         "action": "discover",
         "solution": "",
@@ -86,11 +86,11 @@ def test_percent(changed: dict[str, str], percent: int | None) -> None:
         ({"heartbeat_at": str(NOW - 31_000), "state": "failed"}, JobState.FAILED),
     ],
 )
-def test_only_a_silent_running_job_is_lost(changed: dict[str, str], state: JobState) -> None:
+def test_only_a_running_job_without_heartbeats_is_lost(changed: dict[str, str], state: JobState) -> None:
     assert record(**changed).state is state
 
 
-def test_an_event_is_read_and_told() -> None:
+def test_an_event_is_parsed_and_serialised() -> None:
     event = JobEvent.from_entry(
         "one", f"{NOW}-3", {"kind": "progress", "state": "running", "step": "fields", "current": "2", "total": "4"}
     )
@@ -105,13 +105,13 @@ def test_which_event_is_the_last(state: JobState) -> None:
     assert event.last is (state in {"succeeded", "failed", "cancelled", "lost"})
 
 
-def test_pauses_grow_are_spread_and_have_an_end() -> None:
+def test_retry_delays_grow_to_a_maximum_with_jitter() -> None:
     assert [retry_delay(attempt, jitter=1) for attempt in (1, 2, 3, 4)] == [1, 2, 4, 8]
     assert retry_delay(3, jitter=0) == 2
     assert retry_delay(10_000, jitter=1) == 120
 
 
-def test_an_unforeseen_error_tells_its_place_and_not_its_words() -> None:
+def test_an_unexpected_error_has_its_location_without_its_message() -> None:
     try:
         raise ValueError("the password is swordfish")
     except ValueError as exc:
@@ -147,14 +147,14 @@ def test_an_address_has_no_password(url: str, address: str) -> None:
 @pytest.mark.parametrize(
     "url", ["", "localhost:6379", "http://:secret@x:1", "redis://", "redis://:secret@x:port/0", "redis://:secret@x/one"]
 )
-def test_what_is_not_a_url_of_redis_is_told_without_it(url: str) -> None:
+def test_an_invalid_redis_url_is_not_repeated(url: str) -> None:
     with pytest.raises(SettingsError) as caught:
         queue.check_url(url)
     assert "secret" not in caught.value.message + caught.value.hint
 
 
 @pytest.mark.parametrize(
-    ("raised", "told"),
+    ("raised", "reported"),
     [
         (redis.exceptions.ConnectionError("Error 111"), QueueUnreachable),
         (redis.exceptions.TimeoutError("late"), QueueUnreachable),
@@ -167,10 +167,10 @@ def test_what_is_not_a_url_of_redis_is_told_without_it(url: str) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )
-def test_the_errors_of_redis_in_our_words(raised: Exception, told: type[FBSError]) -> None:
-    with pytest.raises(told, match="host:1") as caught, queue.errors_translated("host:1"):
+def test_redis_errors_are_translated(raised: Exception, reported: type[FBSError]) -> None:
+    with pytest.raises(reported, match="host:1") as caught, queue.errors_translated("host:1"):
         raise raised
-    assert type(caught.value) is told
+    assert type(caught.value) is reported
     assert "secret" not in caught.value.message
 
 
@@ -188,9 +188,9 @@ def settings(**given: Any) -> Settings:
 def test_the_time_limit_lies_below_the_visibility_timeout(limit: int, visibility: int, accepted: bool) -> None:
     given = settings(fbs_job_time_limit=limit, fbs_visibility_timeout=visibility)
     if accepted:
-        told = configuration(given)
-        assert told["task_soft_time_limit"] < told["task_time_limit"]
-        assert told["task_time_limit"] < told["broker_transport_options"]["visibility_timeout"]
+        reported = configuration(given)
+        assert reported["task_soft_time_limit"] < reported["task_time_limit"]
+        assert reported["task_time_limit"] < reported["broker_transport_options"]["visibility_timeout"]
     else:
         with pytest.raises(SettingsError, match=rf"not below FBS_VISIBILITY_TIMEOUT \({visibility} s\)"):
             configuration(given)
@@ -200,13 +200,13 @@ def test_only_json_travels_and_every_task_has_its_own_queue() -> None:
     conf = make_app(settings()).conf
     assert conf.accept_content == ["json"]
     assert (conf.task_serializer, conf.result_serializer, conf.event_serializer) == ("json", "json", "json")
-    assert {told["queue"] for told in ROUTES.values()} == set(QUEUES)
+    assert {reported["queue"] for reported in ROUTES.values()} == set(QUEUES)
     assert {(each.name, each.exchange.name, each.routing_key) for each in conf.task_queues} == {
         (name, name, name) for name in QUEUES
     }
 
 
-def test_shown_arguments_have_no_password() -> None:
+def test_redacted_arguments_have_no_password() -> None:
     given = {"domain": "hr", "full": None, "database_config": {"name": "x", "password": "sealed:abc"}}
     assert redacted_kwargs(given) == {"domain": "hr", "database_config": {"name": "x", "password": "***"}}
     assert redacted_kwargs({"database_config": "secret"}) == {"database_config": "***"}
@@ -230,7 +230,7 @@ def test_a_request_takes_what_is_missing_from_the_settings() -> None:
 
 
 @pytest.mark.parametrize("types", [["modules"], [7], "modules", [None]])
-def test_an_unknown_discovery_type_is_told(types: Any) -> None:
+def test_an_unknown_discovery_type_is_rejected(types: Any) -> None:
     with pytest.raises(UsageError):
         DiscoverRequest.parse(domain="hr", discovery_types=types, settings=settings())
 

@@ -1,4 +1,4 @@
-"""What is logged: today's lines, or JSON ones; the job that they are about; never a secret."""
+"""Log formats: text or JSON, the job fields, redacted secrets."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def record(message: str, *arguments: object, **more: Any) -> logging.LogRecord:
 
 
 def line(made: logging.LogRecord, *secrets: str) -> dict[str, Any]:
-    told = JSONFormatter(Redactor(secrets)).format(made)
-    assert "\n" not in told
-    assert told.isascii()
-    value = json.loads(told)
+    reported = JSONFormatter(Redactor(secrets)).format(made)
+    assert "\n" not in reported
+    assert reported.isascii()
+    value = json.loads(reported)
     assert isinstance(value, dict)
     return value
 
 
 def test_a_line_is_an_object() -> None:
-    told = line(record("read %s models\n", 12, created=1_700_000_000.25))
-    assert told == {
+    reported = line(record("read %s models\n", 12, created=1_700_000_000.25))
+    assert reported == {
         "time": "2023-11-14T22:13:20.250+00:00",
         "level": "INFO",
         "logger": "fbs.test",
@@ -47,7 +47,7 @@ def test_a_line_is_an_object() -> None:
     }
 
 
-def test_words_of_any_kind_stay_on_one_line() -> None:
+def test_any_text_stays_on_one_line() -> None:
     assert line(record("two\nlines, é, \udcff"))["message"] == "two\nlines, é, \udcff"
 
 
@@ -55,57 +55,57 @@ def test_a_trace_is_part_of_its_line() -> None:
     try:
         raise ValueError(f"no password={SECRET}")
     except ValueError:
-        told = line(record("it failed", exc_info=sys.exc_info()))
-    assert "ValueError: no password=***" in told["trace"]
-    assert SECRET not in json.dumps(told)
+        reported = line(record("it failed", exc_info=sys.exc_info()))
+    assert "ValueError: no password=***" in reported["trace"]
+    assert SECRET not in json.dumps(reported)
 
 
-def test_a_job_is_told_with_each_line_within() -> None:
+def test_each_line_in_the_context_has_the_job() -> None:
     with job_context("a1", "refresh", "fayvad"):
         assert line(record("begins")).items() >= {"job": "a1", "action": "refresh", "solution": "fayvad"}.items()
         assert "step" not in line(record("begins"))
         set_step("fields")
         assert line(record("goes on"))["step"] == "fields"
     assert "job" not in line(record("between jobs"))
-    set_step("nobody's")
+    set_step("none")
     assert "step" not in line(record("between jobs"))
 
 
 def test_jobs_in_threads_do_not_mix() -> None:
-    told: dict[str, dict[str, Any]] = {}
+    reported: dict[str, dict[str, Any]] = {}
     both = threading.Barrier(2, timeout=10)
 
     def run(name: str) -> None:
         with job_context(name, "discover"):
             set_step(f"step of {name}")
             both.wait()
-            told[name] = line(record("works"))
+            reported[name] = line(record("works"))
 
     threads = [threading.Thread(target=run, args=(name,)) for name in ("a", "b")]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(10)
-    assert {name: (one["job"], one["step"]) for name, one in told.items()} == {
+    assert {name: (one["job"], one["step"]) for name, one in reported.items()} == {
         "a": ("a", "step of a"),
         "b": ("b", "step of b"),
     }
 
 
-def test_a_thread_of_a_job_tells_the_step_of_now() -> None:
-    told = []
+def test_a_thread_of_a_job_logs_the_current_step() -> None:
+    reported = []
     with job_context("a1", "discover"):
         inside = contextvars.copy_context()
         set_step("models")
-        thread = threading.Thread(target=lambda: told.append(inside.run(line, record("works"))))
+        thread = threading.Thread(target=lambda: reported.append(inside.run(line, record("works"))))
         thread.start()
         thread.join(10)
-    assert (told[0]["job"], told[0]["step"]) == ("a1", "models")
+    assert (reported[0]["job"], reported[0]["step"]) == ("a1", "models")
 
 
-def test_lines_of_celery_itself_name_their_job() -> None:
-    told = line(record("Task %(name)s received", data={"id": "a1", "name": "fbs.setup", "args": "()"}))
-    assert (told["job"], told["action"]) == ("a1", "setup")
+def test_celery_s_own_lines_have_the_job() -> None:
+    reported = line(record("Task %(name)s received", data={"id": "a1", "name": "fbs.setup", "args": "()"}))
+    assert (reported["job"], reported["action"]) == ("a1", "setup")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_lines_of_celery_itself_name_their_job() -> None:
         "sealed:{}",
     ],
 )
-def test_what_looks_like_a_secret_is_taken_out(words: str) -> None:
+def test_what_looks_like_a_secret_is_redacted(words: str) -> None:
     filled = words.format(SECRET, SECRET)
     assert SECRET in filled
     redacted = Redactor()(filled)
@@ -146,7 +146,7 @@ def test_what_looks_like_a_secret_is_taken_out(words: str) -> None:
         "Seal it with FBS_SECRET_KEYS, or refer to it: env:NAME or file:PATH.",
     ],
 )
-def test_other_words_stay_as_they_are(words: str) -> None:
+def test_other_text_is_not_changed(words: str) -> None:
     assert Redactor()(words) == words
 
 
@@ -169,7 +169,7 @@ def test_the_secrets_of_the_settings_are_known_wherever_they_stand() -> None:
 
 @pytest.fixture
 def lines_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, logging.Handler]]:
-    """Sets logging up as a worker with these settings does; it is as it was when the test has ended."""
+    """Set logging up as a worker with these settings does, and restore it after the test."""
     from celery.app.log import Logging
     from celery.apps import worker
     from celery.utils.log import get_multiprocessing_logger
@@ -204,7 +204,7 @@ def test_json_is_for_every_logger(lines_of: Callable[..., dict[str, logging.Hand
 
 
 @pytest.mark.parametrize("level", ["DEBUG", "INFO", "ERROR"])
-def test_what_would_tell_secrets_is_never_asked_for_them(
+def test_loggers_with_secrets_keep_a_minimum_level(
     lines_of: Callable[..., dict[str, logging.Handler]], level: str
 ) -> None:
     lines_of(level)

@@ -1,4 +1,4 @@
-"""Which messages in a worker's hands are given back."""
+"""The reaper's unacknowledged messages: which are orphaned."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ NOW = 1_767_225_600.0
 
 
 @pytest.mark.parametrize(
-    ("state", "age", "due_in", "given_back"),
+    ("state", "age", "due_in", "requeued"),
     [
         (JobState.RUNNING, 9_999, None, False),
         (JobState.LOST, 6, None, True),
-        (JobState.LOST, 4, None, False),  # whoever has just taken it is about to take the job over
+        (JobState.LOST, 4, None, False),  # a worker that has just received it may claim the job
         (JobState.LOST, 60, 10, False),
         (JobState.QUEUED, 61, None, True),
         (JobState.QUEUED, 59, None, False),
@@ -28,14 +28,14 @@ NOW = 1_767_225_600.0
         (JobState.RETRYING, 9_999, 10, False),
         (JobState.RETRYING, 9_999, -59, False),
         (JobState.RETRYING, 9_999, -61, True),
-        (JobState.SUCCEEDED, 61, None, True),  # its worker died before it could acknowledge it
+        (JobState.SUCCEEDED, 61, None, True),  # its worker died before acknowledging it
     ],
 )
-def test_a_message_is_given_back_when_nobody_works_on_its_job(
-    state: JobState | None, age: float, due_in: float | None, given_back: bool
+def test_an_orphaned_message_is_requeued(
+    state: JobState | None, age: float, due_in: float | None, requeued: bool
 ) -> None:
     held = UnackedMessage(tag="t", job_id="one", delivered_at=NOW - age, due_at=0.0 if due_in is None else NOW + due_in)
-    assert held.orphaned(state, now=NOW, grace=5, stuck_after=60) is given_back
+    assert held.orphaned(state, now=NOW, grace=5, stuck_after=60) is requeued
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,9 @@ def test_a_message_is_given_back_when_nobody_works_on_its_job(
         ({}, None),
     ],
 )
-def test_what_kombu_keeps_is_read(headers: dict[str, str | None], due_at: float | None) -> None:
+def test_the_headers_of_an_unacknowledged_message_are_parsed(
+    headers: dict[str, str | None], due_at: float | None
+) -> None:
     kept = json.dumps([{"body": "", "headers": headers}, "", "fbs.schema"]).encode()
     held = UnackedMessage.parse("t", headers_of(kept), delivered_at=1.0, is_job=lambda name: name.startswith("fbs."))
     assert held == (None if due_at is None else UnackedMessage(tag="t", job_id="one", delivered_at=1.0, due_at=due_at))

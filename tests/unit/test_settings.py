@@ -1,4 +1,4 @@
-"""Settings come from the environment, or from files that it names."""
+"""Settings come from the environment, or from the files of NAME_FILE."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(("content", "reason"), [(b"\xff", "it is not text"), (b"a" * 70_000, "is too large")])
-def test_a_file_that_holds_no_secret_is_told(
+def test_a_file_without_a_secret_is_an_error(
     content: bytes, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "odd").write_bytes(content)

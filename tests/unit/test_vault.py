@@ -1,4 +1,4 @@
-"""Secrets are sealed, opened, referred to, and never shown."""
+"""Secrets are encrypted, decrypted, resolved from references, and never shown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fbs_worker.core.vault import Vault, new_key
 SECRET = "s3cr3t-pässwörd"
 
 
-def test_what_is_sealed_can_be_opened() -> None:
+def test_an_encrypted_secret_can_be_decrypted() -> None:
     vault = Vault([new_key()])
     sealed = vault.encrypt(SECRET)
     assert sealed.startswith("sealed:")
@@ -22,12 +22,12 @@ def test_what_is_sealed_can_be_opened() -> None:
     assert vault.encrypt(SECRET) != sealed
 
 
-def test_an_empty_secret_can_be_sealed() -> None:
+def test_an_empty_secret_can_be_encrypted() -> None:
     vault = Vault([new_key()])
     assert vault.resolve(vault.encrypt("")) == ""
 
 
-def test_the_first_key_seals_and_all_open() -> None:
+def test_the_first_key_encrypts_and_all_decrypt() -> None:
     old, new = new_key(), new_key()
     sealed = Vault([old]).encrypt(SECRET)
     both = Vault.from_text(f" {new} , {old},")
@@ -38,7 +38,7 @@ def test_the_first_key_seals_and_all_open() -> None:
         Vault([new]).resolve(sealed)
 
 
-def test_references_stay_as_they_are_when_sealed_anew() -> None:
+def test_references_are_not_re_encrypted() -> None:
     assert Vault().reencrypt("env:PGPASSWORD") == "env:PGPASSWORD"
     with pytest.raises(SecretError):
         Vault([new_key()]).reencrypt(SECRET)
@@ -84,7 +84,7 @@ def test_plain_text_is_refused_unless_allowed() -> None:
     assert Vault().resolve(SECRET, allow_plain=True) == SECRET
 
 
-def test_without_a_key_nothing_is_sealed_or_opened() -> None:
+def test_without_a_key_nothing_is_encrypted_or_decrypted() -> None:
     vault = Vault([""])
     attempts: list[Callable[[], str]] = [lambda: vault.encrypt(SECRET), lambda: vault.resolve("sealed:abc")]
     for attempt in attempts:
