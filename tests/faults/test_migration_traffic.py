@@ -53,7 +53,7 @@ class Application(threading.Thread):
                             if took > self.longest:
                                 self.longest, self.slowest = took, statement
                         self.inserted += 1
-        except Exception as exc:  # noqa: BLE001 -- told by the test
+        except Exception as exc:  # noqa: BLE001 -- reported by the test
             self.error = exc
 
     def stop(self) -> None:
@@ -126,7 +126,7 @@ def under_traffic(database: DatabaseConfig, work: Callable[[], None]) -> int:
     return sum(application.inserted for application in applications)
 
 
-def test_nobody_is_held_up(database: DatabaseConfig) -> None:
+def test_traffic_is_not_blocked(database: DatabaseConfig) -> None:
     run(
         database,
         "CREATE TABLE r_tenant (id SERIAL PRIMARY KEY)",

@@ -64,7 +64,7 @@ class Settling:
 
     def __call__(self, cursor: Cursor, *, done: Sequence[Step], finished: bool) -> None:
         self.calls.append((len(done), finished))
-        cursor.execute("INSERT INTO settled VALUES (%s, %s)", (len(done), finished))
+        cursor.execute("INSERT INTO manifests VALUES (%s, %s)", (len(done), finished))
 
 
 class Cancelled(NullProgress):
@@ -79,7 +79,7 @@ class Cancelled(NullProgress):
             raise JobCancelled("Enough.")
 
 
-def test_everything_is_done_and_written_down(filled: DatabaseConfig) -> None:
+def test_everything_is_applied_and_journalled(filled: DatabaseConfig) -> None:
     applied = migrate(filled)
     assert applied.executed == len(WISHES)
     with closing(connect(filled)) as connection:
@@ -98,7 +98,7 @@ def test_everything_is_done_and_written_down(filled: DatabaseConfig) -> None:
     assert applied.to_dict()["kept"] == list(applied.archives)
 
 
-def test_a_row_tells_people_why(filled: DatabaseConfig) -> None:
+def test_a_journal_row_has_the_reason(filled: DatabaseConfig) -> None:
     migrate(filled, plan_of(step(ADD.sql, reason="r.tenant.phone of\nOdoo", undo="no\nway")))
     ((text,),) = rows(filled, "SELECT sql_statement FROM fbs_schema_migrations")
     assert text.splitlines()[:2] == [ADD.sql, "-- r.tenant.phone of Odoo"]
@@ -108,7 +108,7 @@ def test_a_row_tells_people_why(filled: DatabaseConfig) -> None:
     run(filled, f"INSERT INTO r_lease (tenant_id) VALUES (1); {text}2".replace('"phone"', '"phone2"'))
 
 
-def test_rows_that_somebody_else_wrote_are_in_nobodys_way(filled: DatabaseConfig) -> None:
+def test_rows_of_other_applications_are_ignored(filled: DatabaseConfig) -> None:
     migrate(filled, plan_of(ADD))
     run(
         filled,
@@ -123,7 +123,7 @@ def test_rows_that_somebody_else_wrote_are_in_nobodys_way(filled: DatabaseConfig
 
 def test_nothing_to_do(filled: DatabaseConfig) -> None:
     settling = Settling()
-    run(filled, "CREATE TABLE settled (count INTEGER, finished BOOLEAN)")
+    run(filled, "CREATE TABLE manifests (count INTEGER, finished BOOLEAN)")
     applied = migrate(filled, plan_of(), write_manifest=settling)
     assert (applied.executed, settling.calls) == (0, [(0, True)])
     assert record_of(filled) == []
@@ -133,7 +133,7 @@ def test_nothing_to_do(filled: DatabaseConfig) -> None:
 
 
 @pytest.mark.parametrize("allowed", [frozenset(), frozenset({Hazard.LONG_LOCK})])
-def test_what_was_not_allowed_by_name_is_refused(filled: DatabaseConfig, allowed: frozenset[Hazard]) -> None:
+def test_hazards_have_to_be_allowed_by_name(filled: DatabaseConfig, allowed: frozenset[Hazard]) -> None:
     before = contents(filled)
     with pytest.raises(RefusedError, match=r'DELETES_DATA: ALTER TABLE "r_tenant" DROP COLUMN') as raised:
         migrate(filled, allowed=allowed)
@@ -163,7 +163,7 @@ def test_rows_that_do_not_fit_are_counted(filled: DatabaseConfig) -> None:
     assert contents(filled) == before
 
 
-def test_a_plan_that_does_not_fit_any_more_is_refused(filled: DatabaseConfig) -> None:
+def test_a_stale_plan_is_rejected(filled: DatabaseConfig) -> None:
     before = contents(filled)
     with pytest.raises(RefusedError, match="is stale: the database changed") as raised:
         migrate(filled, plan_of(ADD), replan=lambda: plan_of(LEASE))
@@ -191,7 +191,7 @@ def test_rows_that_came_meanwhile_are_not_deleted_as_an_empty_tables_would_be(fi
         ("CREATE VIEW mine AS SELECT note FROM r_tenant", plan_of(TO_JSON)),
     ],
 )
-def test_what_others_stand_on_is_not_taken_away(filled: DatabaseConfig, obstacle: str, plan: object) -> None:
+def test_dependent_objects_block_a_drop(filled: DatabaseConfig, obstacle: str, plan: object) -> None:
     run(filled, obstacle)
     with pytest.raises(RefusedError, match=r"depend|used by a view") as raised:
         migrate(filled, plan)  # type: ignore[arg-type]
@@ -204,7 +204,7 @@ def test_what_others_stand_on_is_not_taken_away(filled: DatabaseConfig, obstacle
 # what fails
 
 
-def test_a_transaction_that_fails_leaves_nothing_but_its_record(filled: DatabaseConfig) -> None:
+def test_a_failed_transaction_leaves_only_its_journal_row(filled: DatabaseConfig) -> None:
     with pytest.raises(DatabaseError, match=r'alter type failed: .*column "age"') as raised:
         migrate(filled, plan_of(LEASE, ADD, FAIL, UNIQUE))
     assert (raised.value.context["executed"], raised.value.context["total"]) == (0, 4)
@@ -243,7 +243,7 @@ def test_a_failure_that_is_no_longer_needed_does_not_last(filled: DatabaseConfig
     assert failed.run != executed.run
 
 
-def test_what_never_began_is_not_written_down_as_done(filled: DatabaseConfig) -> None:
+def test_a_statement_that_never_ran_is_not_marked_executed(filled: DatabaseConfig) -> None:
     """It was to run after the one that failed, and the next plan does not ask for it."""
     with pytest.raises(DatabaseError):
         migrate(filled, plan_of(FAIL, UNIQUE))
@@ -251,7 +251,7 @@ def test_what_never_began_is_not_written_down_as_done(filled: DatabaseConfig) ->
     assert [(row.status, row.statement) for row in record_of(filled)] == [("failed", FAIL.sql), ("executed", ADD.sql)]
 
 
-def test_what_ran_and_could_not_say_so_is_written_down(filled: DatabaseConfig) -> None:
+def test_a_statement_that_ran_unmarked_is_marked_executed(filled: DatabaseConfig) -> None:
     """A worker was killed while the server built an index: the server came to its end, and the plan does not ask again."""
     with pytest.raises(JobCancelled):
         migrate(filled, plan_of(ADD, UNIQUE, LEASE), progress=Cancelled(after=1))
@@ -285,22 +285,22 @@ def test_a_statement_that_should_be_quick_and_is_not_is_stopped(filled: Database
 # the solution's own row
 
 
-def test_own_row_and_tables_change_together(filled: DatabaseConfig) -> None:
-    run(filled, "CREATE TABLE settled (count INTEGER, finished BOOLEAN)")
+def test_manifest_and_tables_change_atomically(filled: DatabaseConfig) -> None:
+    run(filled, "CREATE TABLE manifests (count INTEGER, finished BOOLEAN)")
     settling = Settling()
     with pytest.raises(DatabaseError):
         migrate(filled, plan_of(ADD, UNIQUE, LEASE, FAIL), write_manifest=settling)
-    assert rows(filled, "SELECT * FROM settled") == [(1, False)]
+    assert rows(filled, "SELECT * FROM manifests") == [(1, False)]
     run(filled, "ALTER TABLE r_tenant ADD COLUMN age bigint")
     migrate(filled, plan_of(LEASE, FAIL), write_manifest=settling)
-    assert rows(filled, "SELECT * FROM settled") == [(1, False), (2, True)]
+    assert rows(filled, "SELECT * FROM manifests") == [(1, False), (2, True)]
 
 
-def test_the_end_is_told_after_a_statement_without_transaction(filled: DatabaseConfig) -> None:
+def test_the_manifest_is_written_after_a_statement_without_transaction(filled: DatabaseConfig) -> None:
     settling = Settling()
-    run(filled, "CREATE TABLE settled (count INTEGER, finished BOOLEAN)")
+    run(filled, "CREATE TABLE manifests (count INTEGER, finished BOOLEAN)")
     migrate(filled, plan_of(ADD, UNIQUE), write_manifest=settling)
-    assert rows(filled, "SELECT * FROM settled") == settling.calls == [(1, False), (2, True)]
+    assert rows(filled, "SELECT * FROM manifests") == settling.calls == [(1, False), (2, True)]
 
 
 def test_the_table_of_the_record_may_be_part_of_the_plan(filled: DatabaseConfig) -> None:
@@ -329,13 +329,13 @@ def test_a_cancelled_migration_stops_between_two_statements_and_goes_on_later(fi
     assert len({row.run for row in record_of(filled)}) == 1
 
 
-def test_the_last_statement_is_not_told_as_cancelled(filled: DatabaseConfig) -> None:
+def test_cancellation_is_not_checked_after_the_last_statement(filled: DatabaseConfig) -> None:
     assert migrate(filled, plan_of(ADD), progress=Cancelled(after=1)).executed == 1
 
 
 def test_two_at_once(filled: DatabaseConfig) -> None:
-    """The second waits, and then has nothing to do, or is told that its plan does not fit."""
-    told: list[object] = []
+    """The second waits, and then has nothing to do, or its plan is stale."""
+    results: list[object] = []
     barrier = threading.Barrier(3)
 
     def work() -> None:
@@ -343,7 +343,7 @@ def test_two_at_once(filled: DatabaseConfig) -> None:
             plan = plan_by_hand(connection)
             barrier.wait()
             try:
-                told.append(
+                results.append(
                     apply(
                         connection,
                         plan,
@@ -354,14 +354,14 @@ def test_two_at_once(filled: DatabaseConfig) -> None:
                     ).executed
                 )
             except RefusedError as exc:
-                told.append(exc.code)
+                results.append(exc.code)
 
     threads = [threading.Thread(target=work) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(told, key=str) == [len(WISHES), "refused", "refused"]
+    assert sorted(results, key=str) == [len(WISHES), "refused", "refused"]
     assert [row.status for row in record_of(filled)] == ["executed"] * len(WISHES)
 
 

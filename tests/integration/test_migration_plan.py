@@ -104,14 +104,14 @@ def case(before: Any, after: Any, values: str = "(a) VALUES (1), (2), (3)", fill
 
 def retyped(before: Any, after: Any, values: str, filled: Any, *result: Any, offending: int = 0) -> Case:
     """The column `b` gets another type."""
-    told = None if offending else ("b::text", list(result))
+    expected = None if offending else ("b::text", list(result))
     return case(
         (A, col("b", before)),
         (A, col("b", after)),
         f"(b) VALUES {values}",
         filled,
         offending=offending,
-        result=told,
+        result=expected,
     )
 
 
@@ -230,7 +230,7 @@ OTHER = table("o", col("name", Text))
 def test_matrix(connection: Connection, name: str, *, rows: bool) -> None:
     given = CASES[name]
     before, after = defined(OTHER, table("t", *given.before)), defined(OTHER, table("t", *given.after))
-    wanted = fresh_picture(connection, after)
+    reference = fresh_picture(connection, after)
     tables = Tables(connection, before)
     assert tables.plan(before).empty
     if rows:
@@ -251,7 +251,7 @@ def test_matrix(connection: Connection, name: str, *, rows: bool) -> None:
     else:
         assert hazards(plan) == given.filled
     tables.migrate(after)
-    assert picture(connection) == wanted
+    assert picture(connection) == reference
     if rows and given.result is not None:
         what, expected = given.result
         assert [row[0] for row in tables.run(f"SELECT {what} FROM r_t ORDER BY id")] == expected

@@ -1,4 +1,4 @@
-"""What people did to the tables by hand: it is told, left alone, and overwritten only by name."""
+"""Drift is reported, left alone, and overwritten only when allowed by name."""
 
 from __future__ import annotations
 
@@ -69,32 +69,30 @@ BY_HAND = {
 
 @pytest.mark.parametrize("rows", [False, True], ids=["empty", "filled"])
 @pytest.mark.parametrize("statement", BY_HAND.values(), ids=BY_HAND)
-def test_drift_is_told_and_stays_until_it_is_to_be_taken_back(
-    connection: Connection, statement: str, *, rows: bool
-) -> None:
-    wanted = fresh_picture(connection, two())
+def test_drift_is_reported_and_left_until_restore(connection: Connection, statement: str, *, rows: bool) -> None:
+    reference = fresh_picture(connection, two())
     tables = Tables(connection, two())
     if rows:
         tables.run("INSERT INTO r_o (name) VALUES ('one')", "INSERT INTO r_t (b, c, o_id) VALUES (1, 1, 1), (2, 2, 1)")
     tables.run(statement)
     changed = picture(connection)
     plan = tables.plan(two())
-    told = next(line for line, by in BY_HAND.items() if by == statement)
+    difference = next(line for line, by in BY_HAND.items() if by == statement)
     assert plan.empty
-    assert f"{told.partition(' is missing')[0]}" in "\n".join(plan.drift)
+    assert f"{difference.partition(' is missing')[0]}" in "\n".join(plan.drift)
     assert all(line.endswith("; changed by hand, left as it is") for line in plan.drift)
     tables.migrate(two("more"))
     assert {**picture(connection), "r_t": ""} == {**changed, "r_t": ""}
     # taken back
     again = tables.plan(two("more"), restore=True)
-    if "SERIAL" in told:  # nothing would be won by guessing where to count on
+    if "SERIAL" in difference:  # nothing would be won by guessing where to count on
         assert again.empty
         return
     assert "DRIFT" in needed(again)
     assert all(line.endswith("; changed by hand, overwritten by the plan") for line in again.drift)
     tables.migrate(two("more"), restore=True)
     tables.migrate(two())
-    assert picture(connection) == wanted
+    assert picture(connection) == reference
     assert tables.plan(two()).drift == ()
 
 
@@ -109,7 +107,7 @@ def test_a_change_to_what_was_changed_by_hand_has_to_be_allowed(connection: Conn
     assert plan.drift == (
         "r_t: the column a is text, not character varying(5); changed by hand, overwritten by the plan",
     )
-    tables.run("ALTER TABLE r_t ALTER a TYPE VARCHAR(5)")  # somebody was quicker
+    tables.run("ALTER TABLE r_t ALTER a TYPE VARCHAR(5)")  # a manual change came first
     assert needed(tables.plan(after)) == set()
     tables.migrate(after)
 
@@ -149,7 +147,7 @@ IN_THE_WAY = {
 
 
 @pytest.mark.parametrize("what", IN_THE_WAY)
-def test_what_is_in_the_way_is_told_and_nothing_is_done_about_it(connection: Connection, what: str) -> None:
+def test_name_conflicts_are_reported_and_skipped(connection: Connection, what: str) -> None:
     before = defined(table("t", lambda: Column("a", Integer)))
     after = defined(
         table("t", lambda: Column("a", Integer, ForeignKey("new.id")), lambda: Column("b", Integer)),
@@ -167,8 +165,8 @@ def test_what_is_in_the_way_is_told_and_nothing_is_done_about_it(connection: Con
     assert picture(connection) == fresh_picture(connection, after)
 
 
-def test_a_change_brings_back_what_it_stands_on(connection: Connection) -> None:
-    """A column, a unique key and a default that somebody took away."""
+def test_drift_that_a_change_depends_on_is_reverted(connection: Connection) -> None:
+    """A column, a unique key and a default that were dropped by hand."""
     first = defined(
         table("o", lambda: Column("k", Integer, unique=True)),
         table("t", lambda: Column("a", Integer), lambda: Column("d", String(9), server_default="7")),
@@ -200,7 +198,7 @@ def test_a_table_that_is_gone_is_made_anew(connection: Connection) -> None:
 
 
 def test_a_solution_of_which_nothing_was_recorded(connection: Connection) -> None:
-    """What differs is a change; what is there beyond the definition is nobody knows whose, and stays."""
+    """Differences are changes; objects beyond the definition have an unknown owner and stay."""
     tables = Tables(connection, two("old"), recorded=False)
     assert tables.plan(two("old")).empty
     tables.run(

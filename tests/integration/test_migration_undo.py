@@ -231,7 +231,7 @@ def test_keys_come_back(filled: DatabaseConfig) -> None:
     assert everything(filled) == before
 
 
-def test_what_it_cannot_it_says(filled: DatabaseConfig) -> None:
+def test_changes_not_reverted_are_reported(filled: DatabaseConfig) -> None:
     run(filled, "ALTER TABLE r_tenant ALTER code SET NOT NULL", "ALTER TABLE r_lease ADD COLUMN data json")
     relax = step(
         'ALTER TABLE "r_tenant" ALTER COLUMN "code" DROP NOT NULL',
@@ -257,9 +257,9 @@ def test_what_it_cannot_it_says(filled: DatabaseConfig) -> None:
         "r_lease", "r_tenant", "r_old exists again; the former table stays in fbs_retired_r_old.", "r_tenant",
         "r_tenant",
     ]  # fmt: skip
-    told = "\n".join(found.not_reverted)
+    reasons = "\n".join(found.not_reverted)
     for why in ("not reversible", "3 rows have no value", "no longer exists", "columns changed since"):
-        assert why in told
+        assert why in reasons
     assert found.to_dict()["cannot"] == list(found.not_reverted)
     assert found.plan.empty
 

@@ -42,7 +42,7 @@ TYPES: list[TypeEngine[Any]] = [
 ]
 
 
-def test_types_are_told_as_postgresql_tells_them(database: DatabaseConfig) -> None:
+def test_types_match_format_type(database: DatabaseConfig) -> None:
     table = Table("t", MetaData(), *(Column(f"c{number}", kind) for number, kind in enumerate(TYPES)))
     with closing(connect(database)) as connection, connection, connection.cursor() as cursor:
         cursor.execute(str(CreateTable(table).compile(dialect=DIALECT)))
@@ -50,5 +50,5 @@ def test_types_are_told_as_postgresql_tells_them(database: DatabaseConfig) -> No
             "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0"
             " ORDER BY attnum"
         )
-        told = [kind for (kind,) in cursor.fetchall()]
-    assert [type_of(column) for column in table.columns] == told
+        types = [kind for (kind,) in cursor.fetchall()]
+    assert [type_of(column) for column in table.columns] == types

@@ -112,7 +112,9 @@ def test_two_sessions_set_up_at_once(database: DatabaseConfig) -> None:
     assert sorted(map(len, made)) == [5, 5, 11]
 
 
-def test_the_loser_of_a_race_for_the_same_tables_is_told(database: DatabaseConfig, connection: Connection) -> None:
+def test_the_loser_of_a_race_for_the_same_tables_gets_an_error(
+    database: DatabaseConfig, connection: Connection
+) -> None:
     """The tables were not there when it looked, and are there, of another, when it may go on."""
     create.create(connection, rental(), owned=())
     raised: list[errors.FBSError] = []
@@ -175,7 +177,7 @@ IN_THE_WAY = {
 
 
 @pytest.mark.parametrize("statement", IN_THE_WAY.values(), ids=IN_THE_WAY)
-def test_what_fbs_did_not_make_refuses_everything(connection: Connection, statement: str | None) -> None:
+def test_a_foreign_table_rejects_the_whole_setup(connection: Connection, statement: str | None) -> None:
     if statement is None:
         with connection:
             create.create(
@@ -195,7 +197,7 @@ def test_what_fbs_did_not_make_refuses_everything(connection: Connection, statem
     assert everything(connection) == before
 
 
-def test_everything_in_the_way_is_named(connection: Connection) -> None:
+def test_all_name_conflicts_are_reported(connection: Connection) -> None:
     run(
         connection,
         "CREATE TABLE hr_employee (id INT); CREATE VIEW hr_department AS SELECT 1; CREATE TABLE fbs_snapshots ()",
@@ -217,7 +219,7 @@ def test_a_mirrored_table_of_odoo_itself_is_left_alone(connection: Connection) -
         create.create(connection, definition, owned=())
 
 
-def test_what_is_not_in_the_way(connection: Connection) -> None:
+def test_relations_without_a_name_conflict(connection: Connection) -> None:
     run(connection, "CREATE SCHEMA other")
     run(connection, "CREATE TABLE other.r_lease (id INT)")
     run(connection, "CREATE TABLE property (id INT)")  # PostgreSQL calls the type of its arrays _property
@@ -231,7 +233,7 @@ def test_what_is_not_in_the_way(connection: Connection) -> None:
         assert create.pending(connection, rental(), owned=RENTAL) == ()
 
 
-def test_a_table_further_along_the_search_path_is_in_the_way(connection: Connection) -> None:
+def test_a_table_later_in_the_search_path_conflicts(connection: Connection) -> None:
     run(connection, "CREATE SCHEMA first; CREATE TABLE r_lease (id INT)")
     run(connection, "SET search_path = first, public")
     with pytest.raises(errors.ForeignTableError, match="'r_lease'"), connection:
@@ -241,7 +243,7 @@ def test_a_table_further_along_the_search_path_is_in_the_way(connection: Connect
 # what differs
 
 
-def test_what_differs_is_told_and_left_alone(connection: Connection) -> None:
+def test_differences_are_reported_and_left_alone(connection: Connection) -> None:
     with connection:
         create.create(connection, rental(), owned=())
     for statement in (
@@ -302,7 +304,7 @@ def test_every_model_of_an_odoo_can_be_mirrored(connection: Connection) -> None:
     connection.rollback()
 
 
-def test_errors_are_ours_and_a_lost_connection_is_told(database: DatabaseConfig, connection: Connection) -> None:
+def test_errors_are_translated(database: DatabaseConfig, connection: Connection) -> None:
     with closing(connect(database)) as other:
         run(
             other,

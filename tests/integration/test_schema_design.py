@@ -355,17 +355,17 @@ def test_every_table_is_as_designed(
     definition = define(load_domain(domain), table_prefix=table_prefix, business_prefix=business_prefix)
     with connection:
         report = create(connection, definition, owned=())
-    wanted = {table_prefix + name: expected(text, table_prefix, business=False) for name, text in SYSTEM.items()}
-    wanted |= {
+    reference = {table_prefix + name: expected(text, table_prefix, business=False) for name, text in SYSTEM.items()}
+    reference |= {
         business_prefix + name: expected(text, business_prefix, business=True)
         for name, text in BUSINESS[domain].items()
     }
-    assert set(report.created) == wanted.keys()
-    for name, facts in wanted.items():
+    assert set(report.created) == reference.keys()
+    for name, facts in reference.items():
         assert actual(connection, name) == facts, name
     with connection.cursor() as cursor:
         cursor.execute("SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace")
-        assert {name for (name,) in cursor.fetchall()} == wanted.keys()
+        assert {name for (name,) in cursor.fetchall()} == reference.keys()
 
 
 def test_the_design_has_every_domain_of_ours() -> None:

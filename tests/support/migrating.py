@@ -40,14 +40,14 @@ NEVER = "SELECT FALSE"
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """A step, and a query that tells whether it is done."""
+    """A step, and a query for whether it is done."""
 
     step: Step
     done: str
 
 
 def step(sql: str, table: str = "r_tenant", **more: Any) -> Step:
-    """One statement, on a table with rows unless told otherwise."""
+    """One statement, on a table with rows by default."""
     return Step(**{"sql": sql, "kind": "change", "table": table, "reason": "a test", "has_rows": True, **more})
 
 

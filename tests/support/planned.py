@@ -89,7 +89,7 @@ class Tables:
             )
 
     def offending(self, plan: Plan) -> dict[str, int]:
-        """How many rows stand in the way of each statement."""
+        """Number of conflicting rows of each statement."""
         found = {}
         for step in plan.steps:
             if step.check is not None:
@@ -187,12 +187,12 @@ SELECT c.relname,
         pg_get_expr(d.adbin, d.adrelid), col_description(c.oid, a.attnum)) ORDER BY a.attname)
      FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
      WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
-    (SELECT jsonb_agg(told ORDER BY told) FROM (
+    (SELECT jsonb_agg(definition ORDER BY definition) FROM (
         SELECT pg_get_constraintdef(k.oid) FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype <> 'n'
         UNION ALL
         SELECT regexp_replace(pg_get_indexdef(i.indexrelid), 'INDEX .* ON (\\w+\\.)?', 'INDEX ON ') || i.indisvalid
         FROM pg_index i WHERE i.indrelid = c.oid
-    ) known(told))
+    ) known(definition))
 FROM pg_class c WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace
     AND starts_with(c.relname, 'r_')
 """

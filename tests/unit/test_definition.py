@@ -81,11 +81,11 @@ def test_the_tables_of_our_domains(name: str, tables: list[str], prefix: str) ->
 
 
 def test_the_same_definition_is_written_the_same_way() -> None:
-    wanted = make(load_domain("rental"), **{"sale.order": FIELDS, "res.partner": FIELDS})
+    reference = make(load_domain("rental"), **{"sale.order": FIELDS, "res.partner": FIELDS})
     again = make(load_domain("rental"), **{"res.partner": FIELDS, "sale.order": FIELDS})
-    assert ddl(wanted) == ddl(again)
-    assert wanted.table_names == again.table_names
-    assert wanted.mirrored == {"res.partner": "m_res_partner", "sale.order": "m_sale_order"}
+    assert ddl(reference) == ddl(again)
+    assert reference.table_names == again.table_names
+    assert reference.mirrored == {"res.partner": "m_res_partner", "sale.order": "m_sale_order"}
 
 
 def test_every_table_gets_what_every_table_has() -> None:
@@ -158,7 +158,7 @@ def test_a_foreign_key_with_an_index_of_its_own_gets_no_second_one() -> None:
         ([Column("a", String), Index("lower_a", func.lower(text("a")))], "expression"),
     ],
 )
-def test_what_is_not_supported_is_told(parts: list[SchemaItem], says: str) -> None:
+def test_unsupported_features_are_rejected(parts: list[SchemaItem], says: str) -> None:
     with pytest.raises(SettingsError, match=says) as caught:
         make(one(*parts))
     assert "'thing'" in caught.value.message
@@ -220,6 +220,6 @@ def test_a_domain_is_known_without_sqlalchemy() -> None:
 
 
 @pytest.mark.parametrize("given", [{}, {"fields": {}}, {"fields": None}])
-def test_a_model_of_which_nothing_is_known_is_refused(given: dict[str, Any]) -> None:
+def test_a_model_without_fields_is_rejected(given: dict[str, Any]) -> None:
     with pytest.raises(FBSError, match=r"The discovery of sale\.order has no fields"):
         make(one(), **{"sale.order": given})

@@ -123,7 +123,7 @@ def test_what_users_added_is_there_and_not_marked() -> None:
     assert "<svg" in svg(diagram)
 
 
-def test_a_foreign_table_in_the_way_is_marked() -> None:
+def test_a_name_conflict_is_marked() -> None:
     difference = Difference(
         changes=(Change(kind=ChangeKind.CREATE_TABLE, table="lease"),), blocked={"tenant": "a view"}
     )

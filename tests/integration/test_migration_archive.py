@@ -55,9 +55,7 @@ def test_values_of_a_column(filled: DatabaseConfig, policy: LockPolicy) -> None:
     assert record_of(filled)[0].facts["kept"] == "fbs_retired_r_tenant_note"
 
 
-def test_what_is_written_while_a_copy_is_made_is_kept_as_well(
-    filled: DatabaseConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_written_during_the_copy_are_archived(filled: DatabaseConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the copy and the lock rows come, change, lose their value and go; some writers began before it."""
     writer = connect(filled)
     with writer.cursor() as cursor:
@@ -92,7 +90,7 @@ def test_what_is_written_while_a_copy_is_made_is_kept_as_well(
 
 
 @pytest.mark.parametrize("policy", [LockPolicy(), AHEAD])
-def test_nobody_writes_between_keeping_and_deleting(
+def test_writes_are_blocked_between_archiving_and_deleting(
     filled: DatabaseConfig, monkeypatch: pytest.MonkeyPatch, policy: LockPolicy
 ) -> None:
     refused: list[str] = []
@@ -110,7 +108,7 @@ def test_nobody_writes_between_keeping_and_deleting(
     assert len(refused) == 1
 
 
-def test_a_copy_whose_migration_did_not_come_about_is_thrown_away(filled: DatabaseConfig) -> None:
+def test_an_incomplete_archive_is_dropped(filled: DatabaseConfig) -> None:
     fails = step("SELECT 1 / 0")
     with pytest.raises(DatabaseError):
         migrate(filled, plan_of(DROP_NOTE, fails), policy=AHEAD)
@@ -131,7 +129,7 @@ def dropped_twice(filled: DatabaseConfig, again: str, plan: Step) -> Iterator[No
     migrate(filled, plan_of(plan))
 
 
-def test_what_was_kept_before_stays(filled: DatabaseConfig) -> None:
+def test_earlier_archives_stay(filled: DatabaseConfig) -> None:
     with dropped_twice(filled, "ALTER TABLE r_tenant ADD COLUMN note INTEGER DEFAULT 7", DROP_NOTE):
         pass
     assert rows(filled, "SELECT DISTINCT note FROM fbs_retired_r_tenant_note_2") == [(7,)]
@@ -143,7 +141,7 @@ def test_what_was_kept_before_stays(filled: DatabaseConfig) -> None:
     ]  # fmt: skip
 
 
-def test_a_table_is_put_by_as_it_was(filled: DatabaseConfig) -> None:
+def test_a_table_is_archived_unchanged(filled: DatabaseConfig) -> None:
     run(filled, "CREATE UNIQUE INDEX a_name_that_is_needed_again ON r_old (said)")
     migrate(filled, plan_of(DROP_OLD))
     assert rows(filled, "SELECT count(*), min(said) FROM fbs_retired_r_old") == [(30, "s1")]
@@ -173,7 +171,7 @@ def test_a_narrowed_column(filled: DatabaseConfig, policy: LockPolicy) -> None:
     assert kept(filled)[0].became == "code_became"
 
 
-def test_without_a_primary_key_whole_rows_are_kept(filled: DatabaseConfig) -> None:
+def test_without_a_primary_key_whole_rows_are_archived(filled: DatabaseConfig) -> None:
     run(filled, "ALTER TABLE r_old DROP CONSTRAINT r_old_pkey")
     drop = step(
         'ALTER TABLE "r_old" DROP COLUMN "said"',
@@ -202,7 +200,7 @@ def test_a_key_of_two_columns(filled: DatabaseConfig) -> None:
     ]  # fmt: skip
 
 
-def test_a_comment_of_somebody_else_is_none_of_ours(filled: DatabaseConfig) -> None:
+def test_comments_of_other_applications_are_ignored(filled: DatabaseConfig) -> None:
     run(
         filled,
         "CREATE TABLE fbs_retired_mine (id INTEGER)",

@@ -62,11 +62,11 @@ def row(number: int, status: str, run: str = "a", **facts: object) -> journal.Jo
         ([row(1, "failed", closed=True)], False),
     ],
 )
-def test_whether_one_was_cut_off(rows: list[journal.JournalRow], expected: bool) -> None:
+def test_interrupted_migrations_are_detected(rows: list[journal.JournalRow], expected: bool) -> None:
     assert journal.is_unfinished(rows) is expected
 
 
-def test_neighbours_in_a_transaction_run_together() -> None:
+def test_adjacent_transactional_steps_are_grouped() -> None:
     modes = [Mode.TRANSACTION, Mode.TRANSACTION, Mode.ALONE, Mode.ALONE, Mode.BATCHES, Mode.TRANSACTION]
     assert _groups([step(mode) for mode in modes]) == [[0, 1], [2], [3], [4], [5]]
     assert _groups([]) == []
@@ -106,11 +106,11 @@ def test_what_a_statement_made(before: dict[str, object], after: dict[str, objec
     ],
 )
 def test_an_error_says_how_far_it_came(sqlstate: str, kind: type[FBSError], hint: str) -> None:
-    told = statement_error(DatabaseError("No.", hint="look", sqlstate=sqlstate), step(), done=1, total=3)
-    assert type(told) is kind
-    assert told.message == "r_tenant: add column failed: No. 1 of 3 statements were applied and stay."
-    assert hint in told.hint
-    assert told.context == {
+    error = statement_error(DatabaseError("No.", hint="look", sqlstate=sqlstate), step(), done=1, total=3)
+    assert type(error) is kind
+    assert error.message == "r_tenant: add column failed: No. 1 of 3 statements were applied and stay."
+    assert hint in error.hint
+    assert error.context == {
         "sqlstate": sqlstate, "statement": "SELECT 1", "table": "r_tenant", "executed": 1, "total": 3
     }  # fmt: skip
     busy = statement_error(DatabaseBusy("Busy."), step(), done=0, total=3)

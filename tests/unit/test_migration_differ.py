@@ -1,4 +1,4 @@
-"""Three sides: what was made, what is wanted, what is there."""
+"""Three-way differ: applied, desired and inspected schema."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def sides(
     )
 
 
-def told(changes: tuple[Change, ...]) -> list[str]:
+def kinds_of(changes: tuple[Change, ...]) -> list[str]:
     return [f"{change.kind}{' by hand' if change.drifted else ''}" for change in changes]
 
 
-# wanted, made, found: what changes, what is drift and stays
+# desired, applied, actual: changes, drift left alone
 COLUMNS: dict[str, tuple[Any, Any, Any, list[str], list[str]]] = {
     "as it is to be": (TEXT, TEXT, TEXT, [], []),
     "new": (TEXT, None, None, ["add_column"], []),
@@ -74,24 +74,24 @@ def test_columns(name: str) -> None:
     *three, changes, drift = COLUMNS[name]
     columns = [{"id": TEXT, **({"c": one} if one else {})} for one in three]
     actual = sides(*columns)
-    assert (told(actual.changes), told(actual.drift)) == (changes, drift)
+    assert (kinds_of(actual.changes), kinds_of(actual.drift)) == (changes, drift)
     taken_back = sides(*columns, restore=True)
-    assert told(taken_back.changes) == [*changes, *(f"{kind} by hand" for kind in drift)]
+    assert kinds_of(taken_back.changes) == [*changes, *(f"{kind} by hand" for kind in drift)]
     assert taken_back.drift == ()
 
 
 def test_without_a_record_what_differs_is_a_change() -> None:
     actual = sides({"a": LONG, "b": NEEDED, "c": TEXT}, None, {"a": SHORT, "b": TEXT, "mine": TEXT})
-    assert told(actual.changes) == ["retype", "set_not_null", "add_column"]
+    assert kinds_of(actual.changes) == ["retype", "set_not_null", "add_column"]
     assert actual.drift == ()
 
 
 def test_tables() -> None:
-    assert told(sides({"a": TEXT}, None, None).changes) == ["create_table"]
-    assert told(sides(None, {"a": TEXT}, {"a": TEXT}).changes) == ["drop_table"]
-    assert told(sides(None, {"a": TEXT}, {"a": TEXT, "mine": TEXT}).changes) == ["drop_table by hand"]
-    assert told(sides(None, {"a": TEXT}, None).changes) == []
-    assert told(sides(None, None, {"a": TEXT}, owned=()).changes) == []
+    assert kinds_of(sides({"a": TEXT}, None, None).changes) == ["create_table"]
+    assert kinds_of(sides(None, {"a": TEXT}, {"a": TEXT}).changes) == ["drop_table"]
+    assert kinds_of(sides(None, {"a": TEXT}, {"a": TEXT, "mine": TEXT}).changes) == ["drop_table by hand"]
+    assert kinds_of(sides(None, {"a": TEXT}, None).changes) == []
+    assert kinds_of(sides(None, None, {"a": TEXT}, owned=()).changes) == []
     assert sides({"a": TEXT}, None, {"a": TEXT}, owned=()).blocked == {"t": "a table"}
     view = InspectedSchema(others={"t": Relation(kind="v", columns={})})
     blocked = compare({"t": TableSchema(columns={})}, {}, view, owned=("t",))
@@ -143,23 +143,23 @@ KEYS: dict[str, tuple[list[KeySchema], list[KeySchema], list[InspectedKey], list
 def test_keys(name: str) -> None:
     desired, applied, present, changes, drift = KEYS[name]
     actual = with_keys(desired, applied, present)
-    assert (told(actual.changes), told(actual.drift)) == (changes, drift)
+    assert (kinds_of(actual.changes), kinds_of(actual.drift)) == (changes, drift)
 
 
-def test_of_two_alike_the_one_with_a_usual_name_goes() -> None:
+def test_among_equal_keys_the_one_with_a_generated_name_is_dropped() -> None:
     mine, ours = there(key("i", "a", name="mine")), there(key("i", "a", name="t_a_idx"), plain=True)
     (change,) = with_keys([], [A], [mine, ours]).changes
     assert change.actual is ours
 
 
-def test_a_column_that_was_being_filled_goes_on() -> None:
+def test_an_interrupted_backfill_is_resumed() -> None:
     actual = sides({"a": GIVEN}, {}, {"a": GIVEN}, backfilling=frozenset("a"))
-    assert told(actual.changes) == ["fill_column"]
+    assert kinds_of(actual.changes) == ["fill_column"]
     other = sides({"a": LONG}, {}, {"a": TEXT}, backfilling=frozenset("a"))
-    assert told(other.changes) == ["fill_column", "retype"]  # it is FBS's, whatever the record says
+    assert kinds_of(other.changes) == ["fill_column", "retype"]  # it is FBS's, whatever the record says
 
 
-def test_a_foreign_key_is_taken_off_while_an_end_gets_another_type() -> None:
+def test_foreign_keys_are_detached_during_a_type_change() -> None:
     refers = KeySchema(kind="f", columns=("a",), target=("o", ("k",)))
     desired = {
         "o": TableSchema(columns={"k": TEXT}),
@@ -176,7 +176,7 @@ def test_a_foreign_key_is_taken_off_while_an_end_gets_another_type() -> None:
         }
     )
     changes = compare(desired, applied, actual, owned=("o", "t")).changes
-    assert told(changes) == ["retype", "retype", "drop_key", "add_key"]
+    assert kinds_of(changes) == ["retype", "retype", "drop_key", "add_key"]
 
 
 # renames
@@ -205,7 +205,7 @@ NUMBER = ColumnSchema(type="integer")
         ({}, {"c": TEXT}, {}),
     ],
 )
-def test_columns_that_may_have_been_renamed(
+def test_likely_renames(
     going: dict[str, ColumnSchema], coming: dict[str, ColumnSchema], expected: dict[str, str]
 ) -> None:
     difference = Difference(changes=(*_going(**going), *_coming(**coming)))

@@ -155,7 +155,7 @@ def undone(sample: Sample, points: Iterable[int]) -> None:
             if not killed(lambda: undo(database, cut_off_at(point, die))):  # noqa: B023 -- it runs at once
                 assert point > 60
                 return
-            with suppress(RefusedError):  # it had come to its end, but for telling so
+            with suppress(RefusedError):  # finished, but not reported
                 undo(database)
             assert tables_alone(database) == before
             assert {row.status for row in record_of(database)} == {"executed"}

@@ -20,7 +20,7 @@ TYPES = {
 
 
 @pytest.mark.parametrize("written", TYPES)
-def test_types_are_taken_apart(written: str) -> None:
+def test_types_are_parsed(written: str) -> None:
     assert parse_type(written) == TYPES[written]
 
 
@@ -69,14 +69,14 @@ def test_what_may_happen_to_values(types: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), list(product(TYPES, TYPES)))
-def test_nothing_is_cut_off_without_a_word(before: str, after: str) -> None:
+def test_values_are_never_truncated_silently(before: str, after: str) -> None:
     """A cast to a limited text would do so; what PostgreSQL does by itself refuses."""
     found = conversion(before, after, '"c"')
     assert found.implicit or "::character varying(" not in found.value
 
 
-def test_an_older_server_cannot_be_asked_what_a_text_spells() -> None:
+def test_older_servers_have_no_pg_input_is_valid() -> None:
     found = conversion("text", "integer", '"c"', server_version=150_004)
     assert (found.may_fail, found.fails_where) == (True, "")
-    # what can be told by comparing is asked everywhere
+    # comparisons work on every server version
     assert conversion("bigint", "integer", '"c"', server_version=150_004).fails_where

@@ -23,7 +23,7 @@ from fbs_worker.migration.plan.planner import applied_schema
 from fbs_worker.migration.undo import plan_undo
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from tests.integration.test_migration_plan import CASES, OTHER, A, col, to
-from tests.integration.test_migration_plan_any import SCHEMAS, Schema, definition_of, emptied, fill
+from tests.integration.test_migration_plan_matrix import SCHEMAS, Schema, definition_of, emptied, fill
 from tests.support.migrating import EVERY_HAZARD, PREFIX, QUICK, cut_off_at
 from tests.support.planned import Tables, defined, fresh_picture, picture, plain, swept, table
 from tests.support.solutions import die, killed
@@ -33,7 +33,7 @@ SOME = ("column goes", "fewer decimals", "foreign key to a new unique key", "req
 """The others are for those who have more time."""
 
 NO_WAY_BACK = {"json to text"}
-"""Text does not tell which JSON it was."""
+"""The text form of JSON is ambiguous."""
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def contents(tables: Tables) -> Any:
 def check(connection: Connection, name: str, *, rows: bool) -> None:
     given = CASES[name]
     before, after = defined(OTHER, table("t", *given.before)), defined(OTHER, table("t", *given.after))
-    wanted = fresh_picture(connection, after)
+    reference = fresh_picture(connection, after)
     tables = Tables(connection, before)
     if rows:
         tables.run("INSERT INTO r_o (name) VALUES ('one')", f"INSERT INTO r_t {given.values}")
@@ -87,7 +87,7 @@ def check(connection: Connection, name: str, *, rows: bool) -> None:
     applied = apply(connection, plan, before=state, **run)  # type: ignore[arg-type]
     assert applied.executed == len(plan.steps)
     tables.owned, tables.last_applied = plan.tables, dict(plan.schema)
-    assert picture(connection) == wanted
+    assert picture(connection) == reference
     assert tables.plan(after).empty
     if rows and given.result is not None:
         assert [row[0] for row in tables.run(f"SELECT {given.result[0]} FROM r_t ORDER BY id")] == given.result[1]
@@ -204,7 +204,7 @@ def test_cut_off_at_every_statement(postgres: EmbeddedPostgres) -> None:
     sample = f"sample_{secrets.token_hex(6)}"
     postgres.create_database(sample)
     with closing(connect(postgres.config(sample))) as connection:
-        wanted = fresh_picture(connection, AFTER)
+        reference = fresh_picture(connection, AFTER)
         tables = Tables(connection, BEFORE)
         tables.run(
             "CREATE TABLE owned (name TEXT PRIMARY KEY)",
@@ -221,7 +221,7 @@ def test_cut_off_at_every_statement(postgres: EmbeddedPostgres) -> None:
         cut = killed(lambda: go_on(database, cut_off_at(points, die)))  # noqa: B023 -- it runs at once
         go_on(database)
         with closing(connect(database)) as connection:
-            assert picture(connection) == wanted
+            assert picture(connection) == reference
             tables = Tables(connection, None)
             assert tables.run("SELECT count(DISTINCT own), sum(wide), count(*) FROM r_t") == [
                 (40, Decimal("273.33"), 40)

@@ -34,15 +34,15 @@ def filled(database: DatabaseConfig) -> DatabaseConfig:
 
 @contextmanager
 def using(database: DatabaseConfig, statement: str) -> Iterator[psycopg2.extensions.connection]:
-    """Somebody who has not ended their transaction."""
+    """A session with an open transaction."""
     with closing(connect(database, application_name="a-reader")) as connection:
         with connection.cursor() as cursor:
             cursor.execute(statement)
         yield connection
 
 
-class Told(NullProgress):
-    """Remembers what it was told, and acts at the first line of some kind."""
+class RecordingProgress(NullProgress):
+    """Records messages, and acts at the third one that contains a text."""
 
     def __init__(self, act: Callable[[], None] = lambda: None, *, at: str = "lock not available") -> None:
         self.messages: list[str] = []
@@ -51,30 +51,30 @@ class Told(NullProgress):
     def advance(self, units: int = 1, *, message: str = "") -> None:
         if message:
             self.messages.append(message)
-            if self._at in message and sum(self._at in told for told in self.messages) == 3:
+            if self._at in message and sum(self._at in line for line in self.messages) == 3:
                 self._act()
 
 
-def test_it_tries_again_until_the_table_is_free(filled: DatabaseConfig) -> None:
+def test_retries_until_the_table_is_free(filled: DatabaseConfig) -> None:
     with using(filled, "SELECT * FROM r_tenant") as reader:
-        told = Told(reader.rollback)
-        applied = migrate(filled, plan_of(LEASE, ADD), policy=PATIENT, progress=told)
+        progress = RecordingProgress(reader.rollback)
+        applied = migrate(filled, plan_of(LEASE, ADD), policy=PATIENT, progress=progress)
     assert applied.executed == 2
-    assert "r_lease, r_tenant: lock not available; attempt 2 of 400" in told.messages
+    assert "r_lease, r_tenant: lock not available; attempt 2 of 400" in progress.messages
     assert [row.status for row in record_of(filled)] == ["executed", "executed"]
 
 
-def test_who_comes_meanwhile_is_not_held_up(filled: DatabaseConfig) -> None:
+def test_concurrent_readers_are_not_blocked(filled: DatabaseConfig) -> None:
     """Others queue behind the lock that is asked for, for as long as one try lasts."""
     longest = 0.0
     with using(filled, "SELECT * FROM r_tenant") as reader, closing(connect(filled)) as other:
-        told = Told(at="nothing")
+        progress = RecordingProgress(at="nothing")
         thread = threading.Thread(
-            target=migrate, args=[filled, plan_of(LEASE, ADD)], kwargs={"policy": PATIENT, "progress": told}
+            target=migrate, args=[filled, plan_of(LEASE, ADD)], kwargs={"policy": PATIENT, "progress": progress}
         )
         thread.start()
         end = time.monotonic() + WAIT
-        while sum("lock not available" in message for message in told.messages) < 5:
+        while sum("lock not available" in message for message in progress.messages) < 5:
             assert time.monotonic() < end
             for table in ("r_tenant", "r_lease"):
                 began = time.monotonic()
@@ -87,7 +87,7 @@ def test_who_comes_meanwhile_is_not_held_up(filled: DatabaseConfig) -> None:
     assert [row.status for row in record_of(filled)] == ["executed", "executed"]
 
 
-def test_it_gives_up_says_who_is_there_and_has_not_failed(filled: DatabaseConfig) -> None:
+def test_exhausted_attempts_name_the_blockers_and_mark_nothing_failed(filled: DatabaseConfig) -> None:
     with using(filled, "SELECT * FROM r_tenant"):
         with pytest.raises(
             DatabaseBusy,
@@ -106,7 +106,7 @@ def test_it_can_be_cancelled_while_it_waits(filled: DatabaseConfig) -> None:
         raise JobCancelled("Enough.")
 
     with using(filled, "SELECT * FROM r_tenant"), pytest.raises(JobCancelled):
-        migrate(filled, plan_of(ADD), policy=PATIENT, progress=Told(cancel))
+        migrate(filled, plan_of(ADD), policy=PATIENT, progress=RecordingProgress(cancel))
     assert [row.status for row in record_of(filled)] == ["pending"]
 
 
@@ -114,12 +114,12 @@ def test_an_index_that_waits_for_an_old_transaction(filled: DatabaseConfig) -> N
     run(filled, "ALTER TABLE r_tenant ADD COLUMN state TEXT")
     with using(filled, "UPDATE r_tenant SET name = 'x' WHERE id = 1") as writer:
         policy = LockPolicy(concurrent_lock=0.1, attempts=400, backoff=0.02, max_backoff=0.05)
-        migrate(filled, plan_of(INDEX), policy=policy, progress=Told(writer.rollback))
+        migrate(filled, plan_of(INDEX), policy=policy, progress=RecordingProgress(writer.rollback))
     assert rows(filled, "SELECT count(*) FILTER (WHERE indisvalid), count(*) FROM pg_index"
                 " WHERE indrelid = 'r_tenant'::regclass") == [(3, 3)]  # fmt: skip
 
 
-def test_it_does_not_leave_half_an_index_when_it_gives_up(filled: DatabaseConfig) -> None:
+def test_a_timeout_leaves_no_invalid_index(filled: DatabaseConfig) -> None:
     run(filled, "ALTER TABLE r_tenant ADD COLUMN state TEXT")
     with using(filled, "UPDATE r_tenant SET name = 'x' WHERE id = 1"), pytest.raises(DatabaseBusy):
         migrate(filled, plan_of(INDEX), policy=LockPolicy(concurrent_lock=0.1, attempts=2, backoff=0.01))
@@ -128,20 +128,20 @@ def test_it_does_not_leave_half_an_index_when_it_gives_up(filled: DatabaseConfig
     assert [row.status for row in record_of(filled)] == ["executed"]
 
 
-def test_a_batch_waits_for_a_row_that_somebody_writes_to(filled: DatabaseConfig) -> None:
+def test_a_batch_waits_for_a_locked_row(filled: DatabaseConfig) -> None:
     fill = step(
         "UPDATE r_tenant SET code = NULL WHERE id = ANY (ARRAY(SELECT id FROM r_tenant WHERE code IS NOT NULL LIMIT 50))",
         lock=Lock.ROW_EXCLUSIVE,
         mode=Mode.BATCHES,
     )
     with using(filled, "UPDATE r_tenant SET name = 'x' WHERE id = 70") as writer:
-        told = Told(writer.commit)
-        migrate(filled, plan_of(fill), policy=PATIENT, progress=told)
-    assert "r_tenant: 50 rows" in told.messages
+        progress = RecordingProgress(writer.commit)
+        migrate(filled, plan_of(fill), policy=PATIENT, progress=progress)
+    assert "r_tenant: 50 rows" in progress.messages
     assert rows(filled, "SELECT count(code), count(*) FILTER (WHERE name = 'x') FROM r_tenant") == [(0, 1)]
 
 
-def test_a_deadlock_is_tried_again(filled: DatabaseConfig) -> None:
+def test_a_deadlock_is_retried(filled: DatabaseConfig) -> None:
     """The other one has a table and wants the one that the migration has: one of the two has to give way."""
     other = connect(filled, application_name="the-other")
     with other.cursor() as cursor:
@@ -149,7 +149,7 @@ def test_a_deadlock_is_tried_again(filled: DatabaseConfig) -> None:
         cursor.execute("SET lock_timeout = '20s'")
     began = threading.Event()
     first = step("ALTER TABLE r_lease ADD COLUMN a1 INTEGER", "r_lease")
-    hidden = step("ALTER TABLE r_tenant ADD COLUMN a2 INTEGER", "r_lease")  # a lock that the plan does not tell of
+    hidden = step("ALTER TABLE r_tenant ADD COLUMN a2 INTEGER", "r_lease")  # a lock that the plan does not declare
 
     def want() -> None:
         began.wait(WAIT)
@@ -158,22 +158,22 @@ def test_a_deadlock_is_tried_again(filled: DatabaseConfig) -> None:
 
     thread = threading.Thread(target=want)
     thread.start()
-    told = Told(at="nothing")
-    advance = told.advance
+    progress = RecordingProgress(at="nothing")
+    advance = progress.advance
 
     def noticed(units: int = 1, *, message: str = "") -> None:
         advance(units, message=message)
         began.set()
 
-    told.advance = noticed  # type: ignore[method-assign]
-    migrate(filled, plan_of(first, hidden), policy=PATIENT, progress=told)
+    progress.advance = noticed  # type: ignore[method-assign]
+    migrate(filled, plan_of(first, hidden), policy=PATIENT, progress=progress)
     thread.join()
     other.close()
     assert [row.status for row in record_of(filled)] == ["executed", "executed"]
 
 
-def test_another_error_is_not_tried_again(filled: DatabaseConfig) -> None:
-    told = Told()
+def test_other_errors_are_not_retried(filled: DatabaseConfig) -> None:
+    progress = RecordingProgress()
     with pytest.raises(DatabaseError, match="division"):
-        migrate(filled, plan_of(step("SELECT 1 / 0")), progress=told)
-    assert not any("in use" in message for message in told.messages)
+        migrate(filled, plan_of(step("SELECT 1 / 0")), progress=progress)
+    assert not any("lock not available" in message for message in progress.messages)

@@ -80,7 +80,7 @@ def test_a_rename_keeps_values_and_keys(connection: Connection) -> None:
     assert tables.plan(AFTER, *BOTH).empty  # said again, it is done
 
 
-def test_questions_to_the_rows_use_the_names_of_now(connection: Connection) -> None:
+def test_preflight_queries_use_current_names(connection: Connection) -> None:
     tables = _filled(connection)
     tables.run("INSERT INTO r_t (note) VALUES (NULL), ('too long')")
     assert sorted(tables.offending(tables.plan(AFTER, *BOTH)).values()) == [1, 1]
@@ -225,10 +225,10 @@ def test_a_partitioned_table_has_no_other_way(connection: Connection) -> None:
     assert needed(plan) == {"LONG_LOCK"}
 
 
-# what stands on it, what was there before
+# dependent objects, archived values
 
 
-def test_what_of_others_stands_on_it_is_told(connection: Connection) -> None:
+def test_dependent_objects_are_reported(connection: Connection) -> None:
     before = defined(table("o", lambda: Column("k", Integer, unique=True)), table("t", *_columns("a", "b", "c", "d")))
     after = defined(table("t", lambda: Column("a", String(9)), *_columns("b", "c")))
     tables = Tables(connection, before)
@@ -251,7 +251,7 @@ def _columns(*names: str) -> list[Any]:
     return [lambda name=name: Column(name, Text) for name in names]
 
 
-def test_what_comes_back_had_values_that_were_kept(connection: Connection) -> None:
+def test_archived_values_of_recreated_objects_are_noted(connection: Connection) -> None:
     tables = Tables(connection, defined(table("t", *_columns("a"))))
     tables.run("CREATE TABLE fbs_retired_r_t__b (id INT, b TEXT); CREATE TABLE fbs_retired_r_o (id INT)")
     try:
@@ -346,7 +346,7 @@ def _begun(connection: Connection) -> Tables:
 
 @pytest.mark.parametrize("renames", [(), ("r_t.old=new",)], ids=["", "renamed"])
 def test_cut_off_between_any_two_transactions_it_goes_on(connection: Connection, renames: tuple[str, ...]) -> None:
-    wanted = fresh_picture(connection, LAST)
+    reference = fresh_picture(connection, LAST)
     steps = _begun(connection).plan(LAST, *renames).steps
     assert len(steps) > 20
     modes = [Mode.ALONE, *(step.mode for step in steps), Mode.ALONE]
@@ -359,7 +359,7 @@ def test_cut_off_between_any_two_transactions_it_goes_on(connection: Connection,
         allowed = {Hazard.DELETES_DATA, Hazard.REWRITES_TABLE, Hazard.LONG_LOCK, Hazard.POSSIBLE_RENAME}
         assert needed(tables.plan(LAST, *renames), but=allowed) == set()
         tables.migrate(LAST, *renames)
-        assert picture(connection) == wanted
+        assert picture(connection) == reference
         assert tables.run("SELECT a, b FROM r_t ORDER BY id") == [("x", 1), ("y", 2)]
         if renames:
             assert tables.run("SELECT new FROM r_t ORDER BY id") == [("keep",), ("this",)]
@@ -378,7 +378,7 @@ def test_a_way_back_for_each_step_that_needs_one(connection: Connection) -> None
 
 
 @pytest.mark.parametrize("damaged", [{"r_t": {}}, {"r_t": {"columns": {"a": ["text"]}, "keys": []}}])
-def test_a_damaged_record_is_told(connection: Connection, damaged: dict[str, Any]) -> None:
+def test_a_damaged_manifest_is_rejected(connection: Connection, damaged: dict[str, Any]) -> None:
     tables = Tables(connection, FIRST)
     tables.last_applied = damaged
     with pytest.raises(DatabaseError, match="is damaged"):

@@ -1,4 +1,4 @@
-"""The shape of tables, and what tells two texts of one expression."""
+"""Table schemas, and canonical forms of expressions."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from fbs_worker.migration.model.schema import (
 from tests.support.rental_tables import rental
 
 
-def test_a_shape_survives_json() -> None:
+def test_a_schema_survives_json() -> None:
     definition = rental(sale__order={"note": {"type": "text", "stored": True}})
     schema = schema_of([*definition.system, *definition.tables])
     assert from_json(to_json(schema)) == schema
 
 
-def test_what_a_table_is_written_as() -> None:
+def test_json_form_of_a_table() -> None:
     metadata = MetaData()
     Table("o", metadata, Column("id", Integer, primary_key=True), Column("k", Integer, unique=True))
     table = Table(
@@ -73,7 +73,7 @@ DAMAGED: list[Any] = [
 
 
 @pytest.mark.parametrize("damaged", DAMAGED)
-def test_a_damaged_record_is_told(damaged: Any) -> None:
+def test_a_damaged_manifest_is_rejected(damaged: Any) -> None:
     with pytest.raises(DatabaseError, match="is damaged") as caught:
         from_json(damaged)
     assert "schema_definition" in caught.value.hint
@@ -108,12 +108,12 @@ DIFFERENT = [
 
 
 @pytest.mark.parametrize(("first", "second"), SAME)
-def test_two_texts_of_one_expression(first: str | None, second: str | None) -> None:
+def test_equivalent_expressions_are_equal(first: str | None, second: str | None) -> None:
     assert canonical(first) == canonical(second)
 
 
 @pytest.mark.parametrize(("first", "second"), DIFFERENT)
-def test_texts_of_two_expressions(first: str | None, second: str | None) -> None:
+def test_different_expressions_are_not_equal(first: str | None, second: str | None) -> None:
     assert canonical(first) != canonical(second)
 
 
@@ -131,7 +131,7 @@ def test_defaults_that_may_differ_from_row_to_row(default: str) -> None:
     assert is_volatile(default)
 
 
-def test_columns_called_otherwise() -> None:
+def test_renamed_columns() -> None:
     schema = {
         "o": TableSchema(columns={"k": ColumnSchema(type="integer")}, keys=(KeySchema(kind="u", columns=("k",)),)),
         "t": TableSchema(
@@ -146,7 +146,7 @@ def test_columns_called_otherwise() -> None:
     assert after["t"].keys[0].target == ("o", ("number",))
 
 
-def test_names_do_not_tell_keys_apart() -> None:
+def test_names_are_not_part_of_a_keys_identity() -> None:
     first = KeySchema(kind="u", columns=("a",), name="one")
     assert first == KeySchema(kind="u", columns=("a",), name="two")
     assert first.label() == "unique key (a)"

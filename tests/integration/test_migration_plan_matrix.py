@@ -141,8 +141,8 @@ def emptied(tables: Tables, definition: Definition) -> None:
 
 
 def rows_of(tables: Tables, name: str, columns: list[str]) -> list[tuple[Any, ...]]:
-    told = ", ".join(["id", *(f'"{column}"::text' for column in columns)])
-    return tables.run(f'SELECT {told} FROM "r_{name}" ORDER BY id')
+    selected = ", ".join(["id", *(f'"{column}"::text' for column in columns)])
+    return tables.run(f'SELECT {selected} FROM "r_{name}" ORDER BY id')
 
 
 def kept(first: Definition, second: Definition) -> dict[str, list[str]]:

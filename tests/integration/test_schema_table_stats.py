@@ -33,7 +33,7 @@ def test_rows_and_sizes(connection: Connection) -> None:
             "r_tenant": 0,
         }
         sizes = create.table_sizes(connection, ["r_tenant", "r_property"])
-    assert [(told["table"], told["rows"]) for told in sizes] == [("r_tenant", 0), ("r_property", 3)]
+    assert [(dependent["table"], dependent["rows"]) for dependent in sizes] == [("r_tenant", 0), ("r_property", 3)]
     assert sizes[1]["bytes"] > sizes[0]["bytes"] > 0
 
 
@@ -62,22 +62,22 @@ OF_OTHERS = {
 }
 
 
-@pytest.mark.parametrize(("statement", "told"), OF_OTHERS.values(), ids=OF_OTHERS)
-def test_what_others_built_on_a_table_keeps_it(connection: Connection, statement: str, told: str) -> None:
+@pytest.mark.parametrize(("statement", "dependent"), OF_OTHERS.values(), ids=OF_OTHERS)
+def test_dependent_objects_keep_a_table(connection: Connection, statement: str, dependent: str) -> None:
     with connection:
         create.create(connection, rental(), owned=())
     run(connection, statement)
     before = everything(connection)
     with pytest.raises(errors.FBSError) as caught, connection:
         create.drop(connection, RENTAL)
-    if told:
+    if dependent:
         assert isinstance(caught.value, errors.RefusedError)
-        assert told in caught.value.message
-        assert any(told in one for one in caught.value.context["dependents"])
+        assert dependent in caught.value.message
+        assert any(dependent in one for one in caught.value.context["dependents"])
     assert everything(connection) == before
 
 
-def test_what_stands_on_ones_own_tables_goes_along(connection: Connection) -> None:
+def test_own_dependent_tables_are_dropped_together(connection: Connection) -> None:
     """Triggers, policies, rules and further indexes of the tables themselves."""
     with connection:
         create.create(connection, rental(), owned=())
