@@ -118,7 +118,7 @@ def test_switched_off_and_not_waited_for(shop: CommandLine) -> None:
     assert "not known" in shop("migrate", "shop", "--plan", "--allow", "NOTHING", code=2).stderr
 
 
-def test_a_picture(shop: CommandLine) -> None:
+def test_a_diagram(shop: CommandLine) -> None:
     comes(shop, "x_drawn")
     drawn = ElementTree.fromstring(shop("diagram", "--solution-name", "shop").stdout)
     words = "".join(drawn.itertext())

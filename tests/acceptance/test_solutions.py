@@ -40,7 +40,7 @@ def as_json(stack: CommandLine, *arguments: str, code: int = 0, **more: str) -> 
     return json.loads(output.stdout)
 
 
-def test_a_life(stack: CommandLine) -> None:
+def test_the_life_cycle_of_a_solution(stack: CommandLine) -> None:
     setup = ("setup", "--solution-name", "demo", "--domain", "rental", "--database-name", "fbs")
     first = stack(*setup)
     assert first.stdout.startswith("The solution demo is set up in ")
@@ -73,7 +73,7 @@ def test_a_life(stack: CommandLine) -> None:
     assert stack("status", "demo", code=2).stderr.startswith("error: There is no solution 'demo'.")
 
 
-def test_a_table_of_others_refuses_the_whole(stack: CommandLine) -> None:
+def test_a_foreign_table_rejects_the_setup(stack: CommandLine) -> None:
     sql(stack, "CREATE TABLE their_tenant (x integer)")
     setup = ("setup", "--solution-name", "theirs", "--domain", "rental", "--database-name", "fbs")
     refused = stack(*setup, "--business-prefix", "their_", code=4)
@@ -136,7 +136,7 @@ def guarded(stack: CommandLine) -> tuple[str, ...]:
     return ("--database-name", "guarded", "--database-user", "guard", "--database-password", "-")
 
 
-def test_a_password_is_sealed_before_anything_is_stored(stack: CommandLine, guarded: tuple[str, ...]) -> None:
+def test_a_password_is_encrypted_before_it_is_stored(stack: CommandLine, guarded: tuple[str, ...]) -> None:
     setup = ("setup", "--solution-name", "sealed", "--domain", "hr", *guarded)
     output = stack(*setup, piped=f"{PASSWORD}\n")
     status = stack("status", "sealed", "--output-format", "json")
@@ -161,7 +161,7 @@ def test_a_password_is_sealed_before_anything_is_stored(stack: CommandLine, guar
     stack("refresh", "sealed")
 
 
-def test_without_a_key_a_plain_password_is_refused(fbs: CommandLine, redis_url: str, database: DatabaseConfig) -> None:
+def test_without_a_key_a_plain_password_is_rejected(fbs: CommandLine, redis_url: str, database: DatabaseConfig) -> None:
     setup = ("setup", "--solution-name", "x", "--domain", "hr", "--database-name", "d", "--database-password", PASSWORD)
     output = fbs(*setup, code=2, FBS_REDIS_URL=redis_url, FBS_DATABASE_URL=f"postgresql:///{database.name}")
     assert output.stderr.startswith("error: FBS_SECRET_KEYS is not set: secrets cannot be encrypted or decrypted.")
