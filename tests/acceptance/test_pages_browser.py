@@ -26,7 +26,7 @@ from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.integration.test_dashboard_browser import ARTEFACTS, CHROMIUM, DRIVER, FLAGS
 from tests.support.api_server import PATIENCE, READER, WRITER, ApiServer, api_server
 from tests.support.job_worker import job_worker
-from tests.support.site import NAME, Ground, ground
+from tests.support.site import NAME, Site, make_site
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None or DRIVER is None, reason="NO BROWSER: apt-get install chromium chromium-driver"
@@ -100,7 +100,7 @@ class Seen:
 
     browser: WebDriver
     server: ApiServer
-    site: Ground
+    site: Site
     folder: Path
 
     def get(self, path: str) -> None:
@@ -149,11 +149,11 @@ class Seen:
         self.command("Emulation.setDeviceMetricsOverride", **metrics)
 
     def command(self, name: str, **given: Any) -> None:
-        """Tell Chromium something (its DevTools protocol)."""
+        """Call a method of the Chrome DevTools protocol."""
         self.browser.execute_cdp_cmd(name, given)
 
     def picture(self, name: str) -> None:
-        """Keep what is seen, for somebody to look at."""
+        """Save a screenshot, for manual review."""
         ARTEFACTS.mkdir(parents=True, exist_ok=True)
         assert self.browser.save_screenshot(str(ARTEFACTS / f"pages-{name}.png"))
 
@@ -167,19 +167,19 @@ class Seen:
         self.check_quiet()
 
     def check_quiet(self) -> None:
-        """See that the browser has nothing to complain of, and asked nobody else for anything."""
+        """Check that the browser logged no errors and sent no requests to other hosts."""
         lines = [line for line in self.browser.get_log("browser") if line["level"] in {"SEVERE", "WARNING"}]  # type: ignore[no-untyped-call]
         assert [line["message"] for line in lines if " 404 " not in line["message"]] == []
         for entry in self.browser.get_log("performance"):  # type: ignore[no-untyped-call]
-            told = json.loads(entry["message"])["message"]
-            if told["method"] == "Network.requestWillBeSent":
-                address = told["params"]["request"]["url"]
+            result = json.loads(entry["message"])["message"]
+            if result["method"] == "Network.requestWillBeSent":
+                address = result["params"]["request"]["url"]
                 assert address.startswith((self.server.url + "/", "data:")), address
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
-    """Chromium without anybody's profile, without a window; it tells what it asks for."""
+    """Headless Chromium with a fresh profile and a log of its requests."""
     assert CHROMIUM is not None
     profile = tmp_path_factory.mktemp("profile")
     options = Options()
@@ -198,20 +198,20 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
 @pytest.fixture(scope="module")
 def site(
     postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Ground]:
+) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("browsed")
-    with ground(postgres, redis_server, folder) as made, job_worker(made.settings, log=folder / "worker.log"):
+    with make_site(postgres, redis_server, folder) as made, job_worker(made.settings, log=folder / "worker.log"):
         yield made
 
 
 @pytest.fixture(scope="module")
-def server(site: Ground, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+def server(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     with api_server(site.settings, log=tmp_path_factory.mktemp("api") / "api.log") as running:
         yield running
 
 
 @pytest.fixture
-def seen(browser: WebDriver, server: ApiServer, site: Ground, tmp_path: Path) -> Iterator[Seen]:
+def seen(browser: WebDriver, server: ApiServer, site: Site, tmp_path: Path) -> Iterator[Seen]:
     found = Seen(browser=browser, server=server, site=site, folder=tmp_path)
     browser.delete_all_cookies()
     for kind in ("browser", "performance"):
@@ -229,7 +229,7 @@ def test_somebody_logs_in_and_out(seen: Seen) -> None:
         seen.check()
     seen.one("#token").send_keys("fbs_wrong", Keys.ENTER)
     seen.until(lambda: "This token is not known" in seen.words())
-    assert seen.browser.get_log("browser")  # type: ignore[no-untyped-call]  # the 401, which Chromium tells of
+    assert seen.browser.get_log("browser")  # type: ignore[no-untyped-call]  # Chromium logs the 401
     seen.picture("login-dark-phone")
     seen.look()
     seen.one("#token").send_keys(READER, Keys.ENTER)

@@ -1,4 +1,4 @@
-"""Every endpoint and every page, asked by nobody, with a wrong token, with one that may read, with one that may write."""
+"""Every endpoint and every page without a token, with a wrong one, with a read token and with a write token."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fbs_worker.web.app import create_app
 from tests.support.api_server import READER, WRITER, ApiServer, api_server
 
 MISSING: Final = {
-    "name": "nobody",
+    "name": "missing",
     "domain": "rental",
     "discovery_type": "model",
     "job_id": "00000000-0000-4000-8000-000000000000",
@@ -46,7 +46,7 @@ def asked() -> list[tuple[str, str]]:
         (
             method,
             re.sub(r"\{(\w+)(?::\w+)?\}", lambda match: MISSING[match[1]], route.path).replace(
-                "/static/nobody", "/static/style.css"
+                "/static/missing", "/static/style.css"
             ),
         )
         for route in routes(app.routes)
@@ -71,14 +71,14 @@ def served(worker: Program, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture(scope="module")
 def sessions(served: ApiServer) -> Mapping[str, dict[str, str]]:
     """The cookie of a session for each token."""
-    told = {}
+    result = {}
     for token in (READER, WRITER):
         answer = served.ask("POST", "/login", token="", data={"token": token})
         assert answer.status_code == 303
-        told[token] = {"Cookie": answer.headers["set-cookie"].partition(";")[0]}
-        assert told[token]["Cookie"].startswith(f"{SESSION_COOKIE}=")
+        result[token] = {"Cookie": answer.headers["set-cookie"].partition(";")[0]}
+        assert result[token]["Cookie"].startswith(f"{SESSION_COOKIE}=")
         assert token not in answer.headers["set-cookie"]
-    return told
+    return result
 
 
 def names(one: tuple[str, str]) -> str:
@@ -87,7 +87,7 @@ def names(one: tuple[str, str]) -> str:
 
 def test_there_is_something_to_ask() -> None:
     assert ("POST", "/api/v1/solutions/setup/") in API
-    assert ("DELETE", "/api/v1/solutions/nobody") in API
+    assert ("DELETE", "/api/v1/solutions/missing") in API
     assert ("GET", "/api/v1/openapi.json") in API
     assert ("GET", "/metrics") in API
     assert ("GET", "/") in PAGES
@@ -96,20 +96,20 @@ def test_there_is_something_to_ask() -> None:
 
 
 @pytest.mark.parametrize("one", API, ids=names)
-def test_the_api_answers_whoever_has_a_token(
+def test_the_api_answers_requests_with_a_token(
     served: ApiServer, sessions: Mapping[str, dict[str, str]], one: tuple[str, str]
 ) -> None:
     method, path = one
     body: dict[str, Any] = {"json": {}} if method == "POST" else {}
     basic = {"Authorization": "Basic ZmJzOmZicw=="}
-    for nobody in (
+    for anonymous in (
         served.ask(method, path, token="", **body),
         served.ask(method, path, token="", headers=basic, **body),
         served.ask(method, f"{path}?token={WRITER}&access_token={WRITER}", token="", **body),
     ):
-        assert nobody.status_code == 401, nobody.text
-        assert nobody.headers["content-type"] == "application/problem+json"
-        assert nobody.headers["www-authenticate"].startswith("Bearer")
+        assert anonymous.status_code == 401, anonymous.text
+        assert anonymous.headers["content-type"] == "application/problem+json"
+        assert anonymous.headers["www-authenticate"].startswith("Bearer")
     assert served.ask(method, path, token=WRONG, **body).status_code in {401, 429}  # there are many here
     session = served.ask(method, path, token="", headers=sessions[WRITER], **body)
     assert session.status_code == (404 if "/events" in path else 401)
@@ -123,14 +123,12 @@ def test_the_api_answers_whoever_has_a_token(
 
 
 @pytest.mark.parametrize("one", PAGES, ids=names)
-def test_pages_are_shown_to_whoever_has_logged_in(
-    served: ApiServer, sessions: Mapping[str, dict[str, str]], one: tuple[str, str]
-) -> None:
+def test_pages_need_a_session(served: ApiServer, sessions: Mapping[str, dict[str, str]], one: tuple[str, str]) -> None:
     method, path = one
     body: dict[str, Any] = {"data": {"x": "y"}} if method == "POST" else {}
-    nobody = served.ask(method, path, token="", **body)
-    assert (nobody.status_code, nobody.headers["location"].partition("?")[0]) == (303, "/login")
-    assert nobody.content == b""
+    anonymous = served.ask(method, path, token="", **body)
+    assert (anonymous.status_code, nobody.headers["location"].partition("?")[0]) == (303, "/login")
+    assert anonymous.content == b""
     forged = served.ask(method, path, token="", headers={"Cookie": f"{SESSION_COOKIE}=1.x.9999999999.n.s"}, **body)
     assert forged.status_code == 303
     assert served.ask(method, path, token=WRONG, **body).status_code in {401, 429}
@@ -147,10 +145,10 @@ def test_pages_are_shown_to_whoever_has_logged_in(
 
 
 @pytest.mark.parametrize("path", sorted(OPEN))
-def test_what_is_open_tells_nothing(served: ApiServer, path: str) -> None:
+def test_public_paths_disclose_nothing(served: ApiServer, path: str) -> None:
     answer = served.ask("GET", path, token="")
     assert answer.status_code == 200
-    assert "nobody" not in answer.text
+    assert "missing" not in answer.text
 
 
 def test_the_document_says_which_scope_each_operation_needs(served: ApiServer) -> None:

@@ -54,9 +54,6 @@ def names(found: Any) -> list[str]:
     return [row["name"] for row in found.rows]
 
 
-# ------------------------------------------------------------------------------------------------------------- pages
-
-
 def test_pages_follow_each_other(connection: Connection) -> None:
     save(connection, *(model("name", name=f"m.{number}") for number in range(7)), thing(MODULE, "sale"))
     found, cursor, pages = [], "", 0
@@ -122,7 +119,7 @@ def test_one_thing_and_its_versions(connection: Connection) -> None:
     gone = one(connection, "fbs_", domain="rental", discovery_type=MODEL, name="sale.order")
     assert gone is not None
     assert (gone["version"], gone["is_active"]) == ("1.1", False)
-    for name in ("nobody", "a\0b"):
+    for name in ("missing", "a\0b"):
         assert one(connection, "fbs_", domain="rental", discovery_type=MODEL, name=name) is None
     assert one(connection, "no_", domain="rental", discovery_type=MODEL, name="sale.order") is None
 
@@ -139,20 +136,17 @@ def test_the_reads_of_a_domain(connection: Connection) -> None:
     assert snapshot(connection, "fbs_", 10**12) is None
 
 
-# -------------------------------------------------------------------------------------------------------------- HTTP
-
-
 def test_a_solutions_discoveries(api_stage: ApiStage) -> None:
     base, found, cursor = f"/api/v1/solutions/{SHOP}/discoveries/", [], ""
     while True:
         answer = api_stage.asking.get(f"{base}?limit=40&cursor={cursor}")
         assert answer.status_code == 200, answer.text
-        told = DiscoveriesAnswer.model_validate(answer.json())
-        assert (told.solution, told.domain) == (SHOP, "hr")
+        result = DiscoveriesAnswer.model_validate(answer.json())
+        assert (result.solution, result.domain) == (SHOP, "hr")
         found += answer.json()["discoveries"]
-        if told.next is None:
+        if result.next is None:
             break
-        cursor = told.next
+        cursor = result.next
     counts = api_stage.client.status(SHOP)["discoveries"]
     assert len(found) == sum(counts.values()) > 80
     assert [one["id"] for one in found] == sorted({one["id"] for one in found})
@@ -176,8 +170,8 @@ def test_a_refresh_is_enqueued(api_stage: ApiStage) -> None:
     base = f"/api/v1/solutions/{SHOP}/discoveries"
     answer = api_stage.asking.post(f"{base}?wait=60", json={"action": "refresh"})
     assert answer.status_code == 200, answer.text
-    told = answer.json()["job"]
-    assert (told["action"], told["solution"], told["state"]) == ("refresh", SHOP, "succeeded")
+    result = answer.json()["job"]
+    assert (result["action"], result["solution"], result["state"]) == ("refresh", SHOP, "succeeded")
     wrong: list[Any] = [{}, {"action": "forget"}, {"action": "refresh", "full": 1}, []]
     for body in wrong:
         assert api_stage.asking.post(base, json=body).status_code == 422
@@ -191,7 +185,7 @@ def test_a_domain_and_type_in_the_home_database(
     assert asking.get(RENTAL).json() == {"solution": None, "domain": "rental", "discoveries": [], "next": None}
     save(connection, model("name", name="sale.order"), thing(MODULE, "sale"))
     until = time.monotonic() + 30
-    while not (found := asking.get(RENTAL[:-1]).json()["discoveries"]):  # no job has told that something was saved
+    while not (found := asking.get(RENTAL[:-1]).json()["discoveries"]):  # no job has result that something was saved
         assert time.monotonic() < until
         time.sleep(0.05)
     assert [one["name"] for one in found] == ["sale.order"]
@@ -204,7 +198,7 @@ def test_a_domain_and_type_of_a_solution(api_stage: ApiStage) -> None:
     assert {one["discovery_type"] for one in answer.json()["discoveries"]} == {"workflow"}
     other = api_stage.asking.get(f"/api/v1/discoveries/rental/workflow/?solution={SHOP}")
     assert (other.status_code, other.json()["code"]) == (422, "usage")
-    assert api_stage.asking.get("/api/v1/discoveries/hr/workflow/?solution=nobody").status_code == 404
+    assert api_stage.asking.get("/api/v1/discoveries/hr/workflow/?solution=missing").status_code == 404
 
 
 def test_a_discovery_is_enqueued_and_kept_where_it_was_asked(api_stage: ApiStage, target: DatabaseConfig) -> None:
@@ -222,7 +216,7 @@ def test_a_discovery_is_enqueued_and_kept_where_it_was_asked(api_stage: ApiStage
     assert unknown.status_code == 422
 
 
-def test_a_database_that_is_away_is_told_and_then_found_again(asking: Asking, connection: Connection) -> None:
+def test_an_unreachable_database_is_reported_and_recovers(asking: Asking, connection: Connection) -> None:
     """Connections that are kept, and that the server has ended meanwhile, are replaced."""
     save(connection, model("name", name="sale.order"))
     assert asking.get(RENTAL).status_code == 200

@@ -27,11 +27,11 @@ def read(text: str) -> list[dict[str, Any]]:
     """The events of a stream, as a browser reads them."""
     found = []
     for block in text.split("\n\n"):
-        told = dict(line.split(": ", 1) for line in block.splitlines() if line and not line.startswith(":"))
-        if "data" in told:
-            data = json.loads(told["data"])
+        result = dict(line.split(": ", 1) for line in block.splitlines() if line and not line.startswith(":"))
+        if "data" in result:
+            data = json.loads(result["data"])
             EventBody.model_validate(data)
-            assert (told["id"], told["event"]) == (data["id"], data["kind"])
+            assert (result["id"], result["event"]) == (data["id"], data["kind"])
             found.append(data)
     return found
 
@@ -50,23 +50,23 @@ def test_all_events_come_and_then_an_end(asking: Asking, store: JobStore) -> Non
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["x-accel-buffering"] == "no"
-    told = read(answer.text)
-    assert [(one["kind"], one["state"], one["percent"]) for one in told] == [
+    result = read(answer.text)
+    assert [(one["kind"], one["state"], one["percent"]) for one in result] == [
         ("state", "queued", None),
         ("state", "running", None),
         ("step", "running", 0),
         ("progress", "running", 50),
         ("state", "succeeded", 50),
     ]
-    assert told[3]["message"] == "two\nlines"
+    assert result[3]["message"] == "two\nlines"
 
 
 def test_a_stream_goes_on_where_it_was(asking: Asking, store: JobStore) -> None:
     run_through(store)
-    told = read(asking.get(EVENTS).text)
-    again = asking.get(EVENTS[:-1], headers={"Last-Event-ID": told[2]["id"]})
-    assert read(again.text) == told[3:]
-    over = asking.get(EVENTS, headers={"Last-Event-ID": told[-1]["id"]})
+    result = read(asking.get(EVENTS).text)
+    again = asking.get(EVENTS[:-1], headers={"Last-Event-ID": result[2]["id"]})
+    assert read(again.text) == result[3:]
+    over = asking.get(EVENTS, headers={"Last-Event-ID": result[-1]["id"]})
     assert (over.status_code, over.content) == (204, b"")
 
 

@@ -34,7 +34,7 @@ def test_jobs_are_listed_and_filtered(asking: Asking, store: JobStore) -> None:
     assert ids("/?limit=1") == ["job-2"]
     assert ids("/?state=queued") == ["job-1", "job-0"]
     assert ids("/?solution=one&action=refresh") == ["job-0"]
-    assert ids("/?solution=nobody") == []
+    assert ids("/?solution=missing") == []
 
 
 @pytest.mark.parametrize("query", ["?state=lazy", "?limit=0", "?limit=1001", "?more=1"])
@@ -45,16 +45,16 @@ def test_what_is_asked_must_be_known(asking: Asking, query: str) -> None:
 
 def test_a_job_says_where_to_go_on(asking: Asking, store: JobStore) -> None:
     store.create("job-1", action="refresh", solution="one")
-    told = asking.get("/api/v1/jobs/job-1").json()
-    JobAnswer.model_validate(told)
+    report = asking.get("/api/v1/jobs/job-1").json()
+    JobAnswer.model_validate(report)
     job = "/api/v1/jobs/job-1/"
-    assert told["links"] == {"self": job, "events": f"{job}events/", "cancel": job}
-    assert told["job"] == store.get("job-1").to_dict()
+    assert report["links"] == {"self": job, "events": f"{job}events/", "cancel": job}
+    assert report["job"] == store.get("job-1").to_dict()
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_an_unknown_job_is_not_found(asking: Asking, method: str) -> None:
-    for path in ("/api/v1/jobs/nobody/", "/api/v1/jobs/nobody/events/")[: 1 if method == "DELETE" else 2]:
+    for path in ("/api/v1/jobs/missing/", "/api/v1/jobs/missing/events/")[: 1 if method == "DELETE" else 2]:
         answer = asking.ask(method, path)
         assert (answer.status_code, answer.json()["code"]) == (404, "job_not_found")
 
@@ -70,9 +70,6 @@ def test_a_job_that_waits_is_cancelled_at_once_and_one_that_runs_is_asked_to_sto
     assert (runs.status_code, runs.json()["job"]["state"]) == (202, "running")
     assert store.heartbeat("runs", claim.attempt) == "stop"
     assert asking.delete("/api/v1/jobs/waits/").status_code == 200
-
-
-# ---------------------------------------------------------------------------------------------------------- waiting
 
 
 def on_the_next_job(store: JobStore, act: str, *, error: Exception | None = None) -> threading.Thread:
@@ -118,21 +115,21 @@ def test_who_waits_gets_the_error(asking: Asking, store: JobStore, error: OdooAc
     worker = on_the_next_job(store, "fail", error=error)
     answer = asking.post(f"{HR}?wait=30")
     worker.join()
-    told = answer.json()
-    assert answer.status_code == told["status"] == status
-    assert (told["code"], told["detail"], told["hint"]) == (error.code, error.message, error.hint)
-    assert told["job"]["state"] == "failed"
+    report = answer.json()
+    assert answer.status_code == report["status"] == status
+    assert (report["code"], report["detail"], report["hint"]) == (error.code, error.message, error.hint)
+    assert report["job"]["state"] == "failed"
     assert ("retry-after" in answer.headers) == (status == 503)
 
 
-def test_who_waits_for_a_job_that_is_cancelled_is_told(asking: Asking, store: JobStore) -> None:
+def test_waiting_for_a_job_that_is_cancelled_returns_its_error(asking: Asking, store: JobStore) -> None:
     worker = on_the_next_job(store, "cancel")
     answer = asking.post(f"{HR}?wait=30")
     worker.join()
     assert (answer.status_code, answer.json()["code"]) == (409, "job_cancelled")
 
 
-def test_nobody_waits_for_longer_than_asked(asking: Asking, store: JobStore) -> None:
+def test_waiting_ends_after_the_requested_seconds(asking: Asking, store: JobStore) -> None:
     worker = on_the_next_job(store, "run")
     began = time.monotonic()
     answer = asking.post(f"{HR}?wait=1")
@@ -163,7 +160,7 @@ def test_only_so_many_wait(app: FastAPI, asking: Asking, store: JobStore) -> Non
     worker.join()
 
 
-def test_a_server_that_ends_lets_nobody_wait(app: FastAPI, asking: Asking, store: JobStore) -> None:
+def test_a_shutdown_ends_waiting_requests(app: FastAPI, asking: Asking, store: JobStore) -> None:
     app.state.closing.set()
     began = time.monotonic()
     assert asking.post(f"{HR}?wait=60").status_code == 202

@@ -1,4 +1,4 @@
-"""Connections that are kept open: few, alive, and none that hangs for ever."""
+"""Connection pools: limits, liveness, deadlines."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_one_that_the_server_has_ended_is_replaced(
     assert ask(connections, database) != first
 
 
-def test_only_so_many_are_open(
+def test_the_number_of_connections_is_limited(
     make: Callable[..., ConnectionPools], database: DatabaseConfig, onlooker: Connection
 ) -> None:
     connections = make(max_connections=2, seconds=1.0)
@@ -112,7 +112,9 @@ def test_only_so_many_are_open(
     assert ask(connections, database)
 
 
-def test_who_waits_gets_the_next_that_is_free(make: Callable[..., ConnectionPools], database: DatabaseConfig) -> None:
+def test_a_waiting_request_gets_the_next_free_connection(
+    make: Callable[..., ConnectionPools], database: DatabaseConfig
+) -> None:
     connections, found = make(max_connections=1, seconds=PATIENCE), []
     with connections.use(database, opened) as connection:
         pid = connection.info.backend_pid
@@ -146,7 +148,7 @@ def test_a_server_that_stops_in_mid_answer_is_left(
         )
 
 
-def test_one_that_nobody_uses_is_closed(
+def test_an_idle_connection_is_closed(
     make: Callable[..., ConnectionPools], database: DatabaseConfig, onlooker: Connection
 ) -> None:
     connections = make(idle_seconds=0.1)
@@ -155,9 +157,7 @@ def test_one_that_nobody_uses_is_closed(
     assert ask(connections, database)
 
 
-def test_a_database_that_is_not_there_costs_no_place(
-    make: Callable[..., ConnectionPools], database: DatabaseConfig
-) -> None:
+def test_a_failed_connection_releases_its_slot(make: Callable[..., ConnectionPools], database: DatabaseConfig) -> None:
     connections = make(max_connections=1, seconds=1.0)
     for _ in range(3):
         with pytest.raises(DatabaseMissing):

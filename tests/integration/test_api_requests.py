@@ -44,9 +44,6 @@ def served(worker: Program, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield running
 
 
-# ----------------------------------------------------------------------------------------------------------- idempotency
-
-
 def once(
     idempotency: Idempotency,
     key: str | None,
@@ -109,12 +106,12 @@ def test_a_request_that_failed_may_be_sent_again(idempotency: Idempotency) -> No
 
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "ü", "x" * 256, "a\nb"])
-def test_what_cannot_be_a_key_is_told(idempotency: Idempotency, key: str) -> None:
+def test_an_invalid_key_is_rejected(idempotency: Idempotency, key: str) -> None:
     with pytest.raises(UsageError, match="Idempotency-Key"):
         once(idempotency, key)
 
 
-def test_what_is_kept_goes_after_a_day_and_tells_nothing(idempotency: Idempotency, redis_url: str) -> None:
+def test_entries_expire_after_a_day_and_disclose_nothing(idempotency: Idempotency, redis_url: str) -> None:
     once(idempotency, "a-key-of-mine")
     with redis.Redis.from_url(redis_url) as client:
         text = b"\n".join(everything_in(client))
@@ -135,22 +132,19 @@ def test_a_key_of_fbs_that_is_changed_keeps_what_was_made(settings: MakeSettings
         once(after, "k", made="job-2")
 
 
-# ------------------------------------------------------------------------------------------------------ the application
-
-
 @pytest.mark.parametrize(("given", "name"), [
     ({"fbs_api_tokens": "ci:write:x"}, "FBS_API_TOKENS"),
     ({"fbs_allowed_hosts": "10.0.0.0/99"}, "FBS_ALLOWED_HOSTS"),
     ({"fbs_redis_url": ""}, "FBS_REDIS_URL is not set"),
 ])  # fmt: skip
-def test_settings_that_are_not_valid_are_told_at_the_start(settings: MakeSettings, given: Any, name: str) -> None:
+def test_invalid_settings_are_reported_at_startup(settings: MakeSettings, given: Any, name: str) -> None:
     with pytest.raises(SettingsError, match=name):
         create_app(settings(**given))
 
 
 def document_of(settings: Settings) -> dict[str, Any]:
-    told: dict[str, Any] = Asking(app=create_app(settings)).get("/api/v1/openapi.json").json()
-    return told
+    report: dict[str, Any] = Asking(app=create_app(settings)).get("/api/v1/openapi.json").json()
+    return report
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -198,17 +192,14 @@ def test_nothing_of_it_is_loaded_from_elsewhere(settings: MakeSettings) -> None:
         assert asking.get(path).status_code == 404
 
 
-def test_health_where_nothing_works_is_a_problem_that_tells_all(settings: MakeSettings) -> None:
+def test_failed_health_is_a_problem_with_the_whole_report(settings: MakeSettings) -> None:
     asking = Asking(app=create_app(settings(fbs_redis_url="redis://127.0.0.1:1/0")))
     answer = asking.get("/api/v1/health/")
-    told = answer.json()
-    assert (answer.status_code, told["code"]) == (503, "unhealthy")
+    report = answer.json()
+    assert (answer.status_code, report["code"]) == (503, "unhealthy")
     assert int(answer.headers["retry-after"]) > 0
-    assert {check["name"]: check["health"] for check in told["context"]["checks"]}["redis"] == "failed"
+    assert {check["name"]: check["health"] for check in report["context"]["checks"]}["redis"] == "failed"
     assert asking.get("/metrics").json()["code"] == "queue_unreachable"
-
-
-# ------------------------------------------------------------------------------------------------------------ the server
 
 
 def test_health_and_figures_of_what_runs(served: ApiServer) -> None:
@@ -216,10 +207,10 @@ def test_health_and_figures_of_what_runs(served: ApiServer) -> None:
         many = [threads.submit(served.ask, "GET", "/api/v1/health/", token=READER) for _ in range(8)]
         answers = [one.result() for one in many]
     assert {answer.status_code for answer in answers} == {200}
-    told = answers[0].json()
-    assert told["health"] == "fine"
-    assert {"redis", "home database", "fbs.discovery"} <= {check["name"] for check in told["checks"]}
-    assert [worker["slots"] for worker in told["workers"]] == [2]
+    report = answers[0].json()
+    assert report["health"] == "fine"
+    assert {"redis", "home database", "fbs.discovery"} <= {check["name"] for check in report["checks"]}
+    assert [worker["slots"] for worker in report["workers"]] == [2]
     assert served.ask("GET", "/api/v1/health", token=READER).json()["health"] == "fine"
     for path in ("/metrics", "/metrics/"):
         figures = served.ask("GET", path, token=READER)
@@ -243,10 +234,10 @@ def spoken(served: ApiServer, words: bytes) -> bytes:
     place = urlsplit(served.url)
     with socket.create_connection((place.hostname, place.port), timeout=20) as wire:
         wire.sendall(words)
-        told = b""
-        while b"}" not in told and (part := wire.recv(65536)):
-            told += part
-        return told
+        report = b""
+        while b"}" not in report and (part := wire.recv(65536)):
+            report += part
+        return report
 
 
 def test_a_server_says_what_it_is_not(served: ApiServer) -> None:
@@ -256,7 +247,7 @@ def test_a_server_says_what_it_is_not(served: ApiServer) -> None:
     assert "set-cookie" not in answer.headers
 
 
-def test_its_log_tells_who_changed_what_and_no_token(served: ApiServer) -> None:
+def test_the_log_names_principals_of_writes_and_no_token(served: ApiServer) -> None:
     served.ask("POST", "/api/v1/nothing/", json={"password": "hunter2"})
     served.ask("GET", "/api/v1/nothing/", token="fbs_" + "x" * 43)
     text = served.log.read_text()
@@ -275,7 +266,7 @@ def test_without_tokens_it_answers_this_machine_alone(settings: MakeSettings, tm
         Program.start("api", settings=settings(fbs_api_address="0.0.0.0"), log=tmp_path / "other.log")
 
 
-def test_a_port_that_is_taken_is_told(settings: MakeSettings, tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported(settings: MakeSettings, tmp_path: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(JobError, match=f"Port {port} of 127.0.0.1 is taken"):
@@ -291,9 +282,9 @@ def test_it_ends_within_seconds_though_many_follow_jobs(settings: MakeSettings, 
         def follow() -> str:
             with httpx.stream("GET", f"{path}events/", timeout=PATIENCE) as answer:
                 lines = answer.iter_lines()
-                told = next(line for line in lines if line.startswith("data: "))
+                report = next(line for line in lines if line.startswith("data: "))
                 begun.release()
-                return told + "".join(lines)
+                return report + "".join(lines)
 
         begun = threading.Semaphore(0)
         with ThreadPoolExecutor(30) as threads:
@@ -309,7 +300,7 @@ def test_it_ends_within_seconds_though_many_follow_jobs(settings: MakeSettings, 
         assert client.job(job.id).status().state == "queued"
 
 
-def test_a_proxy_that_is_believed_tells_who_asks(settings: MakeSettings, served: ApiServer, tmp_path: Path) -> None:
+def test_a_trusted_proxy_forwards_the_client_address(settings: MakeSettings, served: ApiServer, tmp_path: Path) -> None:
     def asked(of: ApiServer, client: str) -> str:
         headers = {"X-Forwarded-For": client, "X-Forwarded-Proto": "https"}
         assert of.ask("GET", "/metrics", token=new_token(), headers=headers).status_code == 401

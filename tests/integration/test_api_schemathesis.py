@@ -43,7 +43,7 @@ def check(served: ApiServer, stage: ApiStage, folder: Path, *options: str) -> No
     job = stage.client.refresh(SHOP)
     job.wait(60)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("FBS_", "ODOO_"))}
-    told = subprocess.run(
+    result = subprocess.run(
         [
             *(str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIG)),
             *("run", f"{served.url}/api/v1/openapi.json"),
@@ -64,7 +64,7 @@ def check(served: ApiServer, stage: ApiStage, folder: Path, *options: str) -> No
         timeout=PATIENCE,
         check=False,
     )
-    assert told.returncode == 0, f"{told.stdout[-12_000:]}\n{told.stderr}\n{served.log.read_text()[-4_000:]}"
+    assert result.returncode == 0, f"{result.stdout[-12_000:]}\n{result.stderr}\n{served.log.read_text()[-4_000:]}"
     log = served.log.read_text()
     assert "Traceback" not in log
     assert WRITER not in log

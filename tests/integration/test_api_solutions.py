@@ -46,7 +46,7 @@ def ended(stage: ApiStage, job_id: str) -> dict[str, Any]:
         time.sleep(0.05)
 
 
-def test_the_list_and_a_status_tell_what_the_client_tells(stage: ApiStage) -> None:
+def test_the_list_and_a_status_match_the_client(stage: ApiStage) -> None:
     listed = stage.asking.get("/api/v1/solutions/")
     assert listed.status_code == 200
     assert listed.headers["cache-control"] == "no-store"
@@ -54,8 +54,8 @@ def test_the_list_and_a_status_tell_what_the_client_tells(stage: ApiStage) -> No
     status = stage.asking.get(f"/api/v1/solutions/{SHOP}/status").json()
     StatusAnswer.model_validate(status)
     assert status["overall_status"] == "active"
-    told = stage.client.status(SHOP)
-    assert {**status, "database": None, "tables": None} == {**told, "database": None, "tables": None}
+    report = stage.client.status(SHOP)
+    assert {**status, "database": None, "tables": None} == {**report, "database": None, "tables": None}
     assert PASSWORD not in listed.text + str(status)
 
 
@@ -63,9 +63,9 @@ def test_a_solution_is_set_up_migrated_and_dropped(stage: ApiStage, fresh_shop: 
     name, place = fresh_shop["solution_name"], DatabaseConfig.parse(fresh_shop["database_config"])
     asked = stage.asking.post("/api/v1/solutions/setup/", json=fresh_shop)
     assert asked.status_code == 202, asked.text
-    told = JobAnswer.model_validate(asked.json())
-    assert asked.headers["location"] == told.links.self == f"/api/v1/jobs/{told.job.id}/"
-    assert ended(stage, told.job.id)["state"] == "succeeded"
+    report = JobAnswer.model_validate(asked.json())
+    assert asked.headers["location"] == report.links.self == f"/api/v1/jobs/{report.job.id}/"
+    assert ended(stage, report.job.id)["state"] == "succeeded"
     assert "x_employee" in tables_of(place)
     assert PASSWORD not in asked.text
 
@@ -86,9 +86,9 @@ def test_what_a_job_fails_with_is_the_answer(stage: ApiStage, fresh_shop: dict[s
     answer = stage.asking.post("/api/v1/solutions/setup/?wait=60", json=fresh_shop)
     assert answer.status_code == 409
     assert answer.headers["content-type"] == "application/problem+json"
-    told = answer.json()
-    assert told["code"] == told["job"]["error"]["code"] == "database_missing"
-    assert answer.headers["location"] == f"/api/v1/jobs/{told['job']['id']}/"
+    report = answer.json()
+    assert report["code"] == report["job"]["error"]["code"] == "database_missing"
+    assert answer.headers["location"] == f"/api/v1/jobs/{report['job']['id']}/"
     assert PASSWORD not in answer.text
 
 
@@ -159,7 +159,7 @@ def test_what_is_not_valid_is_refused(
 def test_an_unknown_solution_is_not_found(stage: ApiStage, method: str, path: str) -> None:
     before = len(stage.client.jobs(1_000))
     body = {"json": {"action": "refresh"}} if path == "discoveries/" and method == "POST" else {}
-    answer = stage.asking.ask(method, f"/api/v1/solutions/nobody/{path}", **body)
+    answer = stage.asking.ask(method, f"/api/v1/solutions/missing/{path}", **body)
     assert (answer.status_code, answer.json()["code"]) == (404, "solution_not_found")
     assert len(stage.client.jobs(1_000)) == before
 

@@ -72,19 +72,16 @@ def manage(place: Settings, tmp_path: Path) -> Manage:
 
 @pytest.fixture
 def browser(place: Settings) -> Iterator[Browser]:
-    """Whoever asks the project's views."""
+    """A client of the project's views."""
     with django_here(**config_for(place)) as browser:
         yield browser
 
 
 def called(action: str, **options: Any) -> tuple[str, str]:
-    """What the command tells when a program calls it."""
+    """Output of the command when called by `call_command`."""
     out, err = io.StringIO(), io.StringIO()
     call_command("test_discovery", action=action, stdout=out, stderr=err, no_color=True, **options)
     return out.getvalue(), err.getvalue()
-
-
-# --------------------------------------------------------------------------------------------------- the command line
 
 
 def test_a_solution_s_life(manage: Manage, target: DatabaseConfig) -> None:
@@ -98,9 +95,9 @@ def test_a_solution_s_life(manage: Manage, target: DatabaseConfig) -> None:
     assert ended.stdout.startswith(f"The solution {name} is set up in {target.address()}.")
     assert f"setup {name}: " in ended.stderr  # how it went on
     assert {"fbs_discoveries", "mine_lease", "mine_sale_order"} <= set(tables_of(target))
-    told = manage.json("status", *of_it)
-    assert (told["overall_status"], told["config"]["domain"]) == ("active", "rental")
-    assert told["discoveries"]["model"] > 10
+    result = manage.json("status", *of_it)
+    assert (result["overall_status"], result["config"]["domain"]) == ("active", "rental")
+    assert result["discoveries"]["model"] > 10
     assert name in manage("list").stdout
     refreshed = manage.json("refresh", *of_it)
     assert refreshed["solution"] == name
@@ -113,13 +110,13 @@ def test_a_solution_s_life(manage: Manage, target: DatabaseConfig) -> None:
 
 
 def test_discovering(manage: Manage, target: DatabaseConfig) -> None:
-    told = manage.json("discover", "--domain", "hr", "--database-name", target.name, "--table-prefix", "mine_")
-    assert told["domain"] == "hr"
-    assert told["report"]["added"]
+    result = manage.json("discover", "--domain", "hr", "--database-name", target.name, "--table-prefix", "mine_")
+    assert result["domain"] == "hr"
+    assert result["report"]["added"]
     assert "mine_discoveries" in tables_of(target)
 
 
-def test_what_goes_wrong_is_told_in_two_lines(manage: Manage) -> None:
+def test_an_error_is_two_lines(manage: Manage) -> None:
     words = ("--domain", "nowhere", "--database-name", "x", "--database-password", PASSWORD)
     ended = manage("discover", *words, "--output-format", "json", code=EXIT_USAGE)
     assert json.loads(ended.stdout)["error"]["code"] == "usage"
@@ -133,14 +130,11 @@ def test_a_wrong_option_is_a_matter_of_usage(manage: Manage) -> None:
     assert "invalid choice: 'explode'" in manage("explode", code=EXIT_USAGE).stderr
 
 
-def test_whoever_has_seen_enough_may_leave(manage: Manage) -> None:
+def test_a_closed_pipe_ends_it_silently(manage: Manage) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as closed:
         assert manage("list", stdout=closed).stderr == ""
-
-
-# ---------------------------------------------------------------------------------------------- called by a program
 
 
 @pytest.mark.usefixtures("shop", "browser")
@@ -160,14 +154,14 @@ def test_a_program_calls_the_command() -> None:
     ("action", "given", "code", "error"),
     [
         ("status", {}, EXIT_USAGE, "usage"),
-        ("status", {"solution_name": "nobody"}, EXIT_USAGE, "solution_not_found"),
+        ("status", {"solution_name": "missing"}, EXIT_USAGE, "solution_not_found"),
         ("discover", {}, EXIT_USAGE, "usage"),
         ("discover", {"domain": "hr", "odoo": "nowhere"}, EXIT_USAGE, "job_failed"),
         ("setup", {"solution_name": "x", "domain": "hr"}, EXIT_USAGE, "usage"),
         ("setup", {"solution_name": "x", "domain": "hr", "database_name": "nowhere"}, EXIT_FAILED, "job_failed"),
-        ("refresh", {"solution_name": "nobody"}, EXIT_USAGE, "job_failed"),
-        ("migrate", {"solution_name": "nobody"}, EXIT_USAGE, "job_failed"),
-        ("migrate", {"solution_name": "nobody", "allow": ["EVERYTHING"]}, EXIT_USAGE, "usage"),
+        ("refresh", {"solution_name": "missing"}, EXIT_USAGE, "job_failed"),
+        ("migrate", {"solution_name": "missing"}, EXIT_USAGE, "job_failed"),
+        ("migrate", {"solution_name": "missing", "allow": ["EVERYTHING"]}, EXIT_USAGE, "usage"),
     ],
 )
 def test_what_goes_wrong(action: str, given: dict[str, Any], code: int, error: str) -> None:
@@ -196,7 +190,7 @@ def test_ctrl_c_ends_it_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.usefixtures("browser")
-def test_what_is_refused(target: DatabaseConfig) -> None:
+def test_rejected_operations(target: DatabaseConfig) -> None:
     run(target, "CREATE TABLE rental_employee (id integer)")
     with pytest.raises(CommandError, match="rental_employee") as caught:
         called("setup", solution_name="foreign", domain="hr", database_name=target.name)
@@ -255,14 +249,11 @@ def test_the_default_database(place: Settings, target: DatabaseConfig) -> None:
         IntegrationService().drop_solution("there")
 
 
-def test_wrong_settings_are_told_by_the_command(place: Settings) -> None:
+def test_the_command_reports_wrong_settings(place: Settings) -> None:
     with django_here(**config_for(place, table_prefx="fbs_")), pytest.raises(CommandError) as caught:
         called("list")
     assert str(caught.value) == "FBS_CONFIG has an unknown key: 'table_prefx'.\nhint: Did you mean 'table_prefix'?"
     assert caught.value.returncode == EXIT_USAGE
-
-
-# --------------------------------------------------------------------------------------------------------- the views
 
 
 def test_the_views(browser: Browser, target: DatabaseConfig) -> None:
@@ -287,10 +278,10 @@ def test_the_views(browser: Browser, target: DatabaseConfig) -> None:
     assert (gone.status_code, gone.json()["error"]["code"]) == (404, "solution_not_found")
 
 
-def test_the_views_tell_what_is_wrong(browser: Browser) -> None:
+def test_the_views_report_errors(browser: Browser) -> None:
     wrong = browser.post("/solutions/", json.dumps({"domain": "hr"}), content_type="application/json")
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, "usage")
-    failed = browser.post("/solutions/nobody/refresh/")
+    failed = browser.post("/solutions/missing/refresh/")
     assert failed.status_code == 502
     assert failed.json()["error"]["context"]["error"]["code"] == "solution_not_found"
 
@@ -300,9 +291,6 @@ def test_the_home_database_is_away(place: Settings) -> None:
         answer = browser.get("/solutions/")
     assert answer.status_code == 503
     assert "a-secret-of-the-address" not in answer.content.decode()
-
-
-# ------------------------------------------------------------------------------------------------------- the service
 
 
 def test_the_service_drops_and_migrates(place: Settings, target: DatabaseConfig) -> None:
@@ -316,8 +304,8 @@ def test_the_service_drops_and_migrates(place: Settings, target: DatabaseConfig)
 
 
 def test_a_job_that_fails_says_which_and_why(place: Settings) -> None:
-    with pytest.raises(JobFailed, match="'nobody'") as caught, IntegrationService(place) as service:
-        service.refresh_solution_discoveries(solution_name="nobody")
+    with pytest.raises(JobFailed, match="'missing'") as caught, IntegrationService(place) as service:
+        service.refresh_solution_discoveries(solution_name="missing")
     with Client(settings=place) as client:
         assert client.job(caught.value.context["job"]).status().error == caught.value.context["error"]
 

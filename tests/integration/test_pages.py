@@ -12,7 +12,7 @@ from fbs_worker.jobs.model import JobState
 from fbs_worker.jobs.store import JobStore
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.conftest import MakeSettings
-from tests.support.site import NAME, Ground, Visitor, ground, links, visitor, words, writer
+from tests.support.site import NAME, Site, Visitor, links, make_site, visitor, words, writer
 from tests.support.solutions import config_of, inline, run
 
 BASE = f"/solutions/{NAME}/"
@@ -22,52 +22,49 @@ SCRIPT = "<script>alert(1)</script>"
 @pytest.fixture(scope="module")
 def site(
     postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Ground]:
-    with ground(postgres, redis_server, tmp_path_factory.mktemp("site")) as made:
+) -> Iterator[Site]:
+    with make_site(postgres, redis_server, tmp_path_factory.mktemp("site")) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def look(site: Ground) -> Visitor:
-    """Somebody who may look."""
+def look(site: Site) -> Visitor:
+    """A visitor with read access."""
     return visitor(site.settings)
 
 
 @pytest.fixture
-def jobs(site: Ground) -> Iterator[JobStore]:
+def jobs(site: Site) -> Iterator[JobStore]:
     with closing(JobStore(site.settings.fbs_redis_url, ttl=600)) as store:
         yield store
 
 
 def test_all_solutions(look: Visitor) -> None:
     page = look.get("/")
-    told = words(page)
-    assert "1 solution in " in told
-    assert "1 active" in told
-    assert "No worker is running" in told
-    assert "fbs worker" in told
-    assert "120 models" in told
-    assert "65 modules, 13 workflows, 60 BI features" in told
+    result = words(page)
+    assert "1 solution in " in result
+    assert "1 active" in result
+    assert "No worker is running" in result
+    assert "fbs worker" in result
+    assert "120 models" in result
+    assert "65 modules, 13 workflows, 60 BI features" in result
     assert BASE in links(page)
 
 
-def test_a_solution_in_every_detail(look: Visitor) -> None:
-    told = words(look.get(BASE))
-    assert f"{NAME} active hr in " in told
+def test_a_solution_in_full_detail(look: Visitor) -> None:
+    result = words(look.get(BASE))
+    assert f"{NAME} active hr in " in result
     for part in ("120 models", "Schedule none", "fbs schedule set shop --every 6h", "PostgreSQL 18"):
-        assert part in told
-    assert "hr_employee business 0" in told
-    assert "hr_hr_job mirrored 0" in told
-    assert "1 added, 1 changed, 1 removed" in told
+        assert part in result
+    assert "hr_employee business 0" in result
+    assert "hr_hr_job mirrored 0" in result
+    assert "1 added, 1 changed, 1 removed" in result
 
 
 def test_paths_without_their_slash_are_the_same(look: Visitor) -> None:
     for path in (BASE, f"{BASE}catalogue/", f"{BASE}models/hr.job/", f"{BASE}changes/", f"{BASE}tables/", "/jobs/"):
         one, other = (re.sub(r"(\d+ \w+ ago|just now)", "", words(look.get(at))) for at in (path.rstrip("/"), path))
         assert one == other
-
-
-# ------------------------------------------------------------------------------------------------------- the catalogue
 
 
 def test_the_catalogue_by_pages(look: Visitor) -> None:
@@ -112,13 +109,13 @@ def test_a_cursor_that_is_none(look: Visitor) -> None:
 
 def test_a_model(look: Visitor) -> None:
     page = look.get(f"{BASE}models/hr.job/")
-    told = words(page)
-    assert "Job Position hr.job · version" in told
-    assert "stored in a table" in told
-    assert "department_id" in told
+    result = words(page)
+    assert "Job Position hr.job · version" in result
+    assert "stored in a table" in result
+    assert "department_id" in result
     assert f"{BASE}models/hr.department/" in links(page)  # it refers to it
     assert f"{BASE}models/hr.employee/" in links(page)  # which refers to it
-    assert "2 versions" in told
+    assert "2 versions" in result
 
 
 def test_fields_that_match(look: Visitor) -> None:
@@ -135,16 +132,16 @@ def test_a_workflow(look: Visitor) -> None:
     (picture,) = page.xpath("//div[contains(concat(' ', @class, ' '), ' diagram ')]/svg")
     assert picture.get("aria-label") == "States of hr.leave and the buttons between them"
     assert [name.text for name in picture.xpath(".//*[@class='name']")][:2] == ["To Approve", "Refused"]
-    told = words(page)
-    assert "Refuse action_refuse every state Refused derived from its name" in told
-    assert "Time Off: Cancel invalid leaves" in told
+    result = words(page)
+    assert "Refuse action_refuse every state Refused derived from its name" in result
+    assert "Time Off: Cancel invalid leaves" in result
     assert f"{BASE}models/hr.leave/" in links(page)
 
 
 def test_a_workflow_of_stages(look: Visitor) -> None:
-    told = words(look.get(f"{BASE}workflows/hr.applicant/"))
-    assert "In any stage" in told
-    assert "Its stages are records of another model" in told
+    result = words(look.get(f"{BASE}workflows/hr.applicant/"))
+    assert "In any stage" in result
+    assert "Its stages are records of another model" in result
 
 
 def test_every_workflow_module_and_feature_has_a_page(look: Visitor) -> None:
@@ -152,15 +149,15 @@ def test_every_workflow_module_and_feature_has_a_page(look: Visitor) -> None:
         page = look.get(f"{BASE}catalogue/?type={kind}")
         for link in links(page, f"{BASE}features/" if kind == "bi_feature" else f"{BASE}{kind}s/")[:13]:
             look.get(link)
-    told = words(look.get(f"{BASE}modules/hr/"))
-    assert "hr.employee" in told
-    assert "defines it" in told
+    result = words(look.get(f"{BASE}modules/hr/"))
+    assert "hr.employee" in result
+    assert "defines it" in result
     modules = look.get(f"{BASE}catalogue/?type=module")
     for link in links(modules, f"{BASE}modules/")[:8]:
         look.get(link)
 
 
-def test_what_is_gone_is_told_so(look: Visitor) -> None:
+def test_a_removed_discovery_is_marked(look: Visitor) -> None:
     assert "removed from Odoo" in words(look.get(f"{BASE}workflows/gone.model/"))
 
 
@@ -180,18 +177,15 @@ def test_what_is_not_there(look: Visitor, path: str) -> None:
     assert "has no " in words(look.get(BASE + path, status=404))
 
 
-# ----------------------------------------------------------------------------------------------------- changes, tables
-
-
-def test_what_changed_between_two_refreshes(look: Visitor) -> None:
+def test_changes_between_two_refreshes(look: Visitor) -> None:
     page = look.get(f"{BASE}changes/")
-    told = words(page)
-    assert "1 added 1 changed 1 removed" in told
-    assert "fields.name" in told
+    result = words(page)
+    assert "1 added 1 changed 1 removed" in result
+    assert "fields.name" in result
     assert f"{BASE}models/hr.job/" in links(page)
     reads = [option.get("value") for option in page.xpath("//select[@id='to']/option")]
     assert len(reads) == 2
-    assert words(look.get(f"{BASE}changes/?from={reads[1]}&to={reads[0]}")) == told
+    assert words(look.get(f"{BASE}changes/?from={reads[1]}&to={reads[0]}")) == result
     swapped = words(look.get(f"{BASE}changes/?from={reads[0]}&to={reads[1]}"))
     assert "1 added 1 changed 1 removed" in swapped
     since_the_beginning = words(look.get(f"{BASE}changes/?from=0&to={reads[0]}"))
@@ -201,19 +195,16 @@ def test_what_changed_between_two_refreshes(look: Visitor) -> None:
     look.get(f"{BASE}changes/?to=-1", status=422)
 
 
-def test_the_tables_as_a_picture(look: Visitor) -> None:
+def test_the_table_diagram(look: Visitor) -> None:
     page = look.get(f"{BASE}tables/")
     (picture,) = page.xpath("//div[contains(concat(' ', @class, ' '), ' diagram ')]/svg")
     assert "hr_employee" in picture.text_content()
-    told = words(page)
-    assert "3 business tables" in told
-    assert "department_id integer foreign key → hr_department" in told
+    result = words(page)
+    assert "3 business tables" in result
+    assert "department_id integer foreign key → hr_department" in result
 
 
-# ---------------------------------------------------------------------------------------------------------------- jobs
-
-
-def test_jobs_as_they_stand(look: Visitor, jobs: JobStore) -> None:
+def test_the_states_of_jobs(look: Visitor, jobs: JobStore) -> None:
     jobs.create("waiting-1", action="refresh", solution=NAME, domain="hr")
     jobs.create("running-1", action="setup", solution=NAME, domain="hr")
     claim = jobs.start("running-1", action="setup", solution=NAME, domain="hr", worker="fbs@here")
@@ -221,18 +212,18 @@ def test_jobs_as_they_stand(look: Visitor, jobs: JobStore) -> None:
     jobs.progress("running-1", claim.attempt, kind="progress", step="fields", current=2, total=8, message="hr.job")
 
     page = look.get("/jobs/")
-    told = words(page)
-    assert "setup running-" in told
-    assert "25 %" in told
-    assert "waiting for a worker" in told
+    result = words(page)
+    assert "setup running-" in result
+    assert "25 %" in result
+    assert "waiting for a worker" in result
     assert {(bar.get("value"), bar.get("max")) for bar in page.iter("progress")} == {("25", "100"), (None, None)}
     assert "running-" not in words(look.get("/jobs/?state=queued"))
     assert "No jobs are lost" in words(look.get("/jobs/?state=lost"))
 
     page = look.get("/jobs/running-1/")
-    told = words(page)
-    assert "setup shop running" in told
-    assert "2 of 8 in the step fields" in told
+    result = words(page)
+    assert "setup shop running" in result
+    assert "2 of 8 in the step fields" in result
     assert page.get_element_by_id("job").get("hx-trigger") == "every 1s"
     assert page.xpath("//noscript/meta[@http-equiv='refresh']")
     assert words(look.get("/jobs/waiting-1/")).count("waiting for a worker") == 2
@@ -251,15 +242,15 @@ def test_a_job_that_failed_says_what_to_do(look: Visitor, jobs: JobStore) -> Non
     claim = jobs.start("failed-1", action="refresh", solution=NAME, domain="hr")
     error = {"code": "odoo_unreachable", "message": f"Odoo is away {SCRIPT}.", "hint": "Start it.", "retryable": True}
     jobs.mark_failed("failed-1", claim.attempt, error)
-    told = words(look.get("/jobs/failed-1/"))
-    assert f"Odoo is away {SCRIPT}. Start it." in told
+    result = words(look.get("/jobs/failed-1/"))
+    assert f"Odoo is away {SCRIPT}. Start it." in result
 
 
 def test_a_job_that_is_not_there(look: Visitor) -> None:
     assert "There is no job" in words(look.get("/jobs/none/", status=404))
 
 
-def test_buttons_enqueue_jobs(site: Ground, jobs: JobStore) -> None:
+def test_buttons_enqueue_jobs(site: Site, jobs: JobStore) -> None:
     user = writer(site.settings)
     page = user.get(BASE)
     for words_, action in (("Refresh", "refresh"), ("Plan a migration", "migrate")):
@@ -274,13 +265,10 @@ def test_buttons_enqueue_jobs(site: Ground, jobs: JobStore) -> None:
         assert "Cancel" not in [button.text for button in user.get(place).iter("button")]
 
 
-# ------------------------------------------------------------------------------------------ what nobody would call good
-
-
 def test_whatever_odoo_calls_things_is_shown_as_it_is(
     postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    with ground(postgres, redis_server, tmp_path_factory.mktemp("nasty")) as made:
+    with make_site(postgres, redis_server, tmp_path_factory.mktemp("nasty")) as made:
         nasty = "\"'></svg><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7*7 }}"
         run(
             made.target,
@@ -302,21 +290,21 @@ def test_whatever_odoo_calls_things_is_shown_as_it_is(
         user.get("/")
 
 
-def test_without_anything_pages_say_what_to_do(settings: MakeSettings) -> None:
+def test_empty_pages_have_hints(settings: MakeSettings) -> None:
     user = visitor(settings(), token="")
-    told = words(user.get("/"))
-    assert "No solutions yet" in told
-    assert "fbs setup --solution-name" in told
+    result = words(user.get("/"))
+    assert "No solutions yet" in result
+    assert "fbs setup --solution-name" in result
     assert "No jobs yet" in words(user.get("/jobs/"))
     assert "There is no solution 'none'" in words(user.get("/solutions/none/", status=404))
 
 
-def test_a_solution_that_was_never_read(settings: MakeSettings, site: Ground) -> None:
+def test_a_solution_without_a_refresh(settings: MakeSettings, site: Site) -> None:
     made = settings(fbs_business_prefix="own_")
     inline("setup", {**config_of(site.target, "fresh", domain="generic", table_prefix="own_"), "refresh_discoveries": False}, made)  # fmt: skip
     user = visitor(made, token="")
-    told = words(user.get("/solutions/fresh/"))
-    assert "No refresh yet. fbs refresh fresh" in told
+    result = words(user.get("/solutions/fresh/"))
+    assert "No refresh yet. fbs refresh fresh" in result
     assert "fbs refresh fresh" in words(user.get("/solutions/fresh/catalogue/"))
     assert "fbs refresh fresh" in words(user.get("/solutions/fresh/changes/"))
     assert "not discovered yet" in words(user.get("/"))
@@ -324,17 +312,19 @@ def test_a_solution_that_was_never_read(settings: MakeSettings, site: Ground) ->
 
 def test_a_database_that_is_away(settings: MakeSettings) -> None:
     user = visitor(settings(fbs_database_url="postgresql://me:hunter2@127.0.0.1:1/none"), token="")
-    told = words(user.get("/", status=503))
-    assert "127.0.0.1:1" in told
-    assert "hunter2" not in told
+    result = words(user.get("/", status=503))
+    assert "127.0.0.1:1" in result
+    assert "hunter2" not in result
     assert "hunter2" not in words(user.get("/solutions/shop/", status=503))
 
 
-def test_no_home_database_is_told(settings: MakeSettings) -> None:
+def test_a_missing_home_database_is_reported(settings: MakeSettings) -> None:
     assert "fbs up" in words(visitor(settings(fbs_database_url=""), token="").get("/", status=422))
 
 
-def test_nobody_foresaw_it(site: Ground, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unexpected_exception_is_an_error_page(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     user = visitor(site.settings)
 
     def broken() -> None:
@@ -347,11 +337,11 @@ def test_nobody_foresaw_it(site: Ground, monkeypatch: pytest.MonkeyPatch, caplog
     assert "the page / failed" in caplog.text
 
 
-def test_the_pages_are_no_part_of_the_document(site: Ground) -> None:
+def test_the_pages_are_no_part_of_the_document(site: Site) -> None:
     paths = visitor(site.settings).app.openapi()["paths"]
     assert all(path.startswith("/api/") or path == "/metrics" for path in paths)
 
 
-def test_where_there_is_no_page(look: Visitor) -> None:
+def test_unknown_paths(look: Visitor) -> None:
     assert "This page does not exist" in words(look.get("/nothing/here", status=404))
     assert look.ask("GET", "/api/v1/nothing", headers={"Authorization": "none"}).status_code == 401

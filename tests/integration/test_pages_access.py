@@ -18,7 +18,7 @@ from tests.conftest import MakeSettings
 from tests.support.api_server import READER, TOKENS, WRITER, bearer
 from tests.support.asgi import BASE as SITE
 from tests.support.asgi import Asking
-from tests.support.site import NAME, Ground, Visitor, checked, ground, next_of, visitor, words, writer
+from tests.support.site import NAME, Site, Visitor, checked, make_site, next_of, visitor, words, writer
 
 BASE = f"/solutions/{NAME}/"
 PAGES = [
@@ -38,13 +38,13 @@ BUTTONS = [
 @pytest.fixture(scope="module")
 def site(
     postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Ground]:
-    with ground(postgres, redis_server, tmp_path_factory.mktemp("access")) as made:
+) -> Iterator[Site]:
+    with make_site(postgres, redis_server, tmp_path_factory.mktemp("access")) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def stranger(site: Ground) -> Visitor:
+def stranger(site: Site) -> Visitor:
     return visitor(site.settings, token="")
 
 
@@ -93,7 +93,7 @@ def test_no_other_file_is_open(stranger: Visitor, name: str) -> None:
     assert answer.status_code == 404 or next_of(answer)
 
 
-def test_a_log_in(site: Ground) -> None:
+def test_a_log_in(site: Site) -> None:
     asking = Asking(app=create_app(site.settings))
     answer = asking.post("/login", data={"token": f" {READER} ", "next": f"{BASE}catalogue/?q=a+b"})
     assert (answer.status_code, answer.headers["Location"]) == (303, f"{BASE}catalogue/?q=a+b")
@@ -104,14 +104,14 @@ def test_a_log_in(site: Ground) -> None:
     assert READER not in cookie
 
 
-def test_over_https_the_cookie_says_so(site: Ground) -> None:
+def test_over_https_the_cookie_says_so(site: Site) -> None:
     asking = Asking(app=create_app(site.settings))
     answer = asking.post(SITE.replace("http:", "https:") + "/login", data={"token": READER})
     assert "Secure" in answer.headers["Set-Cookie"]
 
 
 @pytest.mark.parametrize("following", ["//evil.example", "https://evil.example/", "/\\evil.example", "/login"])
-def test_nobody_is_sent_elsewhere(stranger: Visitor, following: str) -> None:
+def test_a_redirect_stays_on_this_server(stranger: Visitor, following: str) -> None:
     answer = Asking(app=stranger.app).post("/login", data={"token": READER, "next": following})
     assert answer.headers["Location"] == "/"
     page = stranger.get(f"/login?next={quote(following, safe='')}")
@@ -123,7 +123,7 @@ def test_nobody_is_sent_elsewhere(stranger: Visitor, following: str) -> None:
     ["", "x", new_token(), "é", "\0", "x" * 3_000],
     ids=["nothing", "a letter", "unknown", "not ASCII", "NUL", "long"],
 )
-def test_a_wrong_token(site: Ground, token: str) -> None:
+def test_a_wrong_token(site: Site, token: str) -> None:
     answer = Asking(app=create_app(site.settings)).post("/login", data={"token": token, "next": "/jobs/"})
     assert answer.status_code in {401, 422}
     assert "set-cookie" not in answer.headers
@@ -131,7 +131,7 @@ def test_a_wrong_token(site: Ground, token: str) -> None:
     checked(answer)
 
 
-def test_many_wrong_tokens(site: Ground) -> None:
+def test_many_wrong_tokens(site: Site) -> None:
     asking = Asking(app=create_app(site.settings))
     for _ in range(WRONG_TOKENS_PER_MINUTE):
         assert asking.post("/login", data={"token": new_token()}).status_code == 401
@@ -141,7 +141,7 @@ def test_many_wrong_tokens(site: Ground) -> None:
     assert asking.post("/login", data={"token": READER}).status_code == 303
 
 
-def test_a_log_out(site: Ground) -> None:
+def test_a_log_out(site: Site) -> None:
     user = visitor(site.settings)
     answer = user.press(user.get("/"), "Log out")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/login")
@@ -150,7 +150,7 @@ def test_a_log_out(site: Ground) -> None:
     assert user.ask("POST", "/logout/", data={"form_token": "x"}).status_code == 403
 
 
-def test_who_may_only_look_has_no_buttons(site: Ground) -> None:
+def test_a_reader_has_no_buttons(site: Site) -> None:
     user = visitor(site.settings)
     page = user.get(BASE)
     assert [button.text for button in page.iter("button")] == ["Log out"]
@@ -164,7 +164,7 @@ def test_who_may_only_look_has_no_buttons(site: Ground) -> None:
 
 
 @pytest.mark.parametrize("path", BUTTONS)
-def test_a_button_of_another_page_does_nothing(site: Ground, path: str) -> None:
+def test_a_button_of_another_page_does_nothing(site: Site, path: str) -> None:
     user, other = writer(site.settings), writer(site.settings)
     foreign = next(form for form in other.get(BASE).forms).fields["form_token"]
     given: list[dict[str, Any]] = [{}, {"form_token": ""}, {"form_token": foreign}, {"form_token": "x" * 100}]
@@ -177,7 +177,7 @@ def test_a_button_of_another_page_does_nothing(site: Ground, path: str) -> None:
     "headers",
     [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}],
 )  # fmt: skip
-def test_another_site_cannot_press_buttons(site: Ground, headers: dict[str, str]) -> None:
+def test_another_site_cannot_press_buttons(site: Site, headers: dict[str, str]) -> None:
     user = writer(site.settings)
     page = user.get(BASE)
     assert user.press(page, "Refresh", headers=headers).status_code == 403
@@ -185,7 +185,7 @@ def test_another_site_cannot_press_buttons(site: Ground, headers: dict[str, str]
     assert not waiting(user)
 
 
-def test_a_refusal_is_a_page_too(site: Ground) -> None:
+def test_an_error_of_the_middleware_is_a_page_too(site: Site) -> None:
     asking = Asking(app=create_app(site.settings.model_copy(update={"fbs_api_rate": 1})), headers=bearer(READER))
     headers = {"Accept": "text/html"}
     assert asking.get("/jobs/", headers=headers).status_code == 200
@@ -196,20 +196,20 @@ def test_a_refusal_is_a_page_too(site: Ground) -> None:
     assert asking.get("/jobs/").headers["Content-Type"] == "application/problem+json"
 
 
-def test_a_browser_here_can(site: Ground) -> None:
+def test_a_browser_here_can(site: Site) -> None:
     user = writer(site.settings)
     answer = user.press(user.get(BASE), "Refresh", headers={"Origin": SITE, "Sec-Fetch-Site": "same-origin"})
     assert answer.status_code == 303
     user.app.state.client.job(answer.headers["Location"].split("/")[2]).cancel()
 
 
-def test_a_session_is_not_for_programs(site: Ground) -> None:
+def test_a_session_is_not_for_programs(site: Site) -> None:
     user = writer(site.settings)
     for method, path in (("GET", "/api/v1/solutions/"), ("POST", f"/api/v1{BASE}discoveries/"), ("GET", "/metrics")):
         assert user.ask(method, path).status_code == 401
 
 
-def test_a_token_that_is_taken_out_ends_its_sessions(site: Ground) -> None:
+def test_a_token_that_is_taken_out_ends_its_sessions(site: Site) -> None:
     user = visitor(site.settings)
     entries = [entry for entry in TOKENS.get_secret_value().split(",") if not entry.startswith("look:")]
     left = create_app(site.settings.model_copy(update={"fbs_api_tokens": type(TOKENS)(",".join(entries))}))

@@ -86,7 +86,7 @@ class Manage:
             "DJANGO_SETTINGS_MODULE": "rentals.settings",
             "PYTHONWARNINGS": "error",
         }
-        told = subprocess.run(
+        result = subprocess.run(
             [sys.executable, str(MANAGE), "test_discovery", "--action", action, *arguments],
             env=environment(self.settings) | around,
             cwd=self.folder,
@@ -97,11 +97,11 @@ class Manage:
             timeout=PATIENCE,
             check=False,
         )
-        assert told.returncode == code, f"exit code {told.returncode}\n{told.stdout}\n{told.stderr}"
-        assert "Traceback" not in told.stderr
-        return told
+        assert result.returncode == code, f"exit code {result.returncode}\n{result.stdout}\n{result.stderr}"
+        assert "Traceback" not in result.stderr
+        return result
 
     def json(self, action: str, *arguments: str, code: int = 0) -> dict[str, Any]:
-        """What an action tells as JSON; there is nothing else on stdout."""
-        told: dict[str, Any] = json.loads(self(action, *arguments, "--output-format", "json", code=code).stdout)
-        return told
+        """An action's JSON output, which is all of stdout."""
+        result: dict[str, Any] = json.loads(self(action, *arguments, "--output-format", "json", code=code).stdout)
+        return result

@@ -36,7 +36,7 @@ _OWN = re.compile(r"(?:/(?!/)|[?#]).*")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ground:
+class Site:
     """Databases with a solution called `shop`, and the settings that lead there.
 
     Attributes:
@@ -49,7 +49,7 @@ class Ground:
 
 
 @contextmanager
-def ground(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, folder: Path, **given: Any) -> Iterator[Ground]:
+def make_site(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, folder: Path, **given: Any) -> Iterator[Site]:
     """A solution of the domain hr, with a mirrored model, refreshed once after something had changed.
 
     Args:
@@ -77,16 +77,16 @@ def ground(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, folder: Path
         inline("setup", config_of(target, NAME, mirror=["hr.job"]), settings)
         make_it_look_changed(target)
         inline("refresh", {"solution_name": NAME, "full": True}, settings)
-        yield Ground(settings=settings, target=target)
+        yield Site(settings=settings, target=target)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Visitor:
-    """Somebody with a browser that has no JavaScript, as far as the pages can tell.
+    """A browser without JavaScript.
 
     Attributes:
         app: the application.
-        token: what they log in with; nobody is logged in where it is empty.
+        token: the token of its session; empty for no session.
     """
 
     app: FastAPI
@@ -123,12 +123,12 @@ class Visitor:
 
 
 def visitor(settings: Settings, token: str = READER) -> Visitor:
-    """Somebody who looks at the pages of an application of their own."""
+    """A visitor of a new application."""
     return Visitor(app=create_app(settings), token=token)
 
 
 def writer(settings: Settings) -> Visitor:
-    """Somebody who may change things."""
+    """A visitor with write access."""
     return visitor(settings, WRITER)
 
 
@@ -159,7 +159,7 @@ def checked(answer: httpx.Response) -> html.HtmlElement:
 
 
 def words(page: html.HtmlElement) -> str:
-    """What a page tells, one blank between words."""
+    """A page's text, with single spaces."""
     return " ".join(" ".join(page.get_element_by_id("main").itertext()).split())
 
 
@@ -170,7 +170,7 @@ def links(page: html.HtmlElement, start: str = "/") -> list[str]:
 
 
 def next_of(answer: httpx.Response) -> str:
-    """Where somebody is sent after the log-in, as the redirect to it says."""
+    """The target after the log-in, from the redirect to it."""
     assert answer.status_code == 303
     place = urlsplit(answer.headers["Location"])
     assert place.path == "/login"
@@ -180,11 +180,11 @@ def next_of(answer: httpx.Response) -> str:
 __all__ = [
     "BASE",
     "NAME",
-    "Ground",
+    "Site",
     "Visitor",
     "checked",
-    "ground",
     "links",
+    "make_site",
     "next_of",
     "visitor",
     "words",

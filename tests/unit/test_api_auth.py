@@ -1,4 +1,4 @@
-"""Who may, before any route is looked at."""
+"""Access middleware: authentication, scopes, limits and headers."""
 
 from __future__ import annotations
 
@@ -103,9 +103,6 @@ def bearer(token: str, kind: str = "Bearer") -> dict[str, str]:
     return {"Authorization": f"{kind} {token}"}
 
 
-# ----------------------------------------------------------------------------------------------------------- with tokens
-
-
 @pytest.mark.parametrize("path", ["/api/v1/things/", "/api/v1/nothing/", "/metrics", "/openapi.json"])
 @pytest.mark.parametrize(
     "headers",
@@ -120,7 +117,7 @@ def bearer(token: str, kind: str = "Bearer") -> dict[str, str]:
     ],
     ids=["unknown", "Basic", "empty", "twice", "without Bearer", "nothing", "not ASCII"],
 )
-def test_a_wrong_token_learns_nothing(guarded: Asking, path: str, headers: Any) -> None:
+def test_a_wrong_token_gets_401(guarded: Asking, path: str, headers: Any) -> None:
     answer = guarded.get(path, headers=headers)
     assert answer.status_code == 401
     assert answer.headers["content-type"] == "application/problem+json"
@@ -129,7 +126,7 @@ def test_a_wrong_token_learns_nothing(guarded: Asking, path: str, headers: Any) 
 
 
 @pytest.mark.parametrize("path", ["/api/v1/things/", "/api/v1/nothing/", "/metrics", "/api/v1/jobs/x/events/"])
-def test_no_token_learns_nothing(guarded: Asking, path: str) -> None:
+def test_no_token_gets_401(guarded: Asking, path: str) -> None:
     answer = guarded.get(path)
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Bearer realm="fbs-worker"')
 
@@ -153,7 +150,7 @@ def test_a_write_token_reads_and_writes(guarded: Asking) -> None:
     assert answer.json() == {"caller": "ci", "port": 1}
 
 
-def test_a_page_leads_to_the_log_in_and_back(guarded: Asking) -> None:
+def test_a_page_redirects_to_the_log_in_and_back(guarded: Asking) -> None:
     answer = guarded.get("/things/?q=a&b=ü")
     assert (answer.status_code, answer.content) == (303, b"")
     assert answer.headers["location"] == "/login?next=%2Fthings%2F%3Fq%3Da%26b%3D%25C3%25BC"
@@ -162,14 +159,14 @@ def test_a_page_leads_to_the_log_in_and_back(guarded: Asking) -> None:
     assert (part.status_code, part.headers["hx-redirect"]) == (401, "/login")
 
 
-def test_what_one_needs_to_log_in_is_open(guarded: Asking) -> None:
+def test_the_paths_of_the_log_in_are_public(guarded: Asking) -> None:
     assert guarded.post("/login", content=WRITER).json() == {"caller": "ci"}
     assert guarded.get("/static/style.css").text == "body {}"
     assert guarded.get("/static/../things/").status_code == 303
     assert guarded.get("/login/other").status_code == 303
 
 
-def test_a_session_opens_pages_and_events_and_nothing_else(guarded: Asking) -> None:
+def test_a_session_authenticates_pages_and_event_streams_only(guarded: Asking) -> None:
     asked: list[str] = []
 
     def whose(cookie: str) -> Principal | None:
@@ -189,7 +186,7 @@ def test_a_session_opens_pages_and_events_and_nothing_else(guarded: Asking) -> N
     assert guarded.get("/api/v1/jobs/x/y/events/", headers=SESSION).status_code == 401
 
 
-def test_a_session_is_no_use_to_another_site(guarded: Asking) -> None:
+def test_cross_site_requests_with_a_session_are_rejected(guarded: Asking) -> None:
     app: Any = guarded.app
     app.state.session_principal = lambda _: ENTRIES[1].principal
     evil = {**SESSION, "Origin": "http://evil.example"}
@@ -198,9 +195,9 @@ def test_a_session_is_no_use_to_another_site(guarded: Asking) -> None:
     assert guarded.get("/api/v1/jobs/x/events/", headers=evil).json()["code"] == "cross_site"
 
 
-def test_wrong_tokens_are_limited_and_right_ones_are_let_in_all_the_same(guarded: Asking) -> None:
-    told = [guarded.get("/api/v1/things/", headers=bearer(new_token())).status_code for _ in range(5)]
-    assert told == [401, 401, 401, 429, 429]
+def test_wrong_tokens_are_limited_and_right_ones_still_pass(guarded: Asking) -> None:
+    result = [guarded.get("/api/v1/things/", headers=bearer(new_token())).status_code for _ in range(5)]
+    assert result == [401, 401, 401, 429, 429]
     limited = guarded.post("/login", content=new_token())
     assert limited.status_code == 429
     assert int(limited.headers["retry-after"]) > 0
@@ -214,25 +211,22 @@ def test_a_wrong_token_is_logged_without_itself(guarded: Asking, caplog: pytest.
     assert token not in caplog.text
 
 
-def test_each_caller_may_ask_so_often() -> None:
+def test_the_rate_limit_is_per_principal() -> None:
     asking = Asking(app=application(Tokens(ENTRIES), fbs_api_rate=2))
-    told = [asking.get("/api/v1/things/", headers=bearer(READER)) for _ in range(3)]
-    assert [answer.status_code for answer in told] == [200, 200, 429]
-    assert told[-1].json()["retryable"]
-    assert int(told[-1].headers["retry-after"]) in range(1, 31)
+    result = [asking.get("/api/v1/things/", headers=bearer(READER)) for _ in range(3)]
+    assert [answer.status_code for answer in result] == [200, 200, 429]
+    assert result[-1].json()["retryable"]
+    assert int(result[-1].headers["retry-after"]) in range(1, 31)
     assert asking.get("/api/v1/things/", headers=bearer(WRITER)).status_code == 200
 
 
-# -------------------------------------------------------------------------------------------------------- without tokens
-
-
-def test_without_tokens_this_machine_may_do_everything(open_to_all: Asking) -> None:
+def test_without_tokens_local_requests_have_all_scopes(open_to_all: Asking) -> None:
     assert open_to_all.get("/things/").json() == {"caller": "local"}
     assert open_to_all.post("/api/v1/things/", json={"port": 1}).json() == {"caller": "local", "port": 1}
     assert open_to_all.get("/things/", headers=bearer(new_token())).status_code == 200
 
 
-def test_a_person_is_told_of_a_refusal_by_a_page(open_to_all: Asking) -> None:
+def test_a_browser_gets_errors_as_pages(open_to_all: Asking) -> None:
     app: Any = open_to_all.app
     app.state.error_page = lambda request, error: PlainTextResponse(f"a page: {error.code}", status_code=403)
     evil, person = {"Origin": "http://evil.example"}, {"Accept": "text/html,*/*;q=0.8"}
@@ -242,7 +236,7 @@ def test_a_person_is_told_of_a_refusal_by_a_page(open_to_all: Asking) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/v1/things/", "/things/", "/static/style.css", "/login"])
-def test_without_tokens_a_name_that_was_rebound_is_not_answered(open_to_all: Asking, path: str) -> None:
+def test_without_tokens_a_rebound_name_is_rejected(open_to_all: Asking, path: str) -> None:
     answer = open_to_all.get(path, headers={"Host": "evil.example"})
     assert (answer.status_code, answer.json()["code"]) == (403, "not_local")
 
@@ -257,9 +251,6 @@ def test_without_tokens_another_sites_page_is_not_answered(open_to_all: Asking) 
 def test_without_tokens_another_machine_is_not_answered() -> None:
     asking = Asking(app=application(Tokens()), client="10.0.0.9")
     assert asking.get("/api/v1/things/").json()["code"] == "not_local"
-
-
-# ---------------------------------------------------------------------------------------------------------------- bodies
 
 
 def test_a_body_that_is_announced_too_large_is_not_read() -> None:
@@ -294,17 +285,14 @@ def test_a_body_that_is_json(open_to_all: Asking, kind: str) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[]", b"1", b'{"port": "hunter2"}', b'{"password": ["hunter2"]}', b'{"port": NaN}'])  # fmt: skip
-def test_what_is_not_valid_is_told_without_what_was_sent(open_to_all: Asking, body: bytes) -> None:
+def test_validation_errors_do_not_repeat_values(open_to_all: Asking, body: bytes) -> None:
     answer = open_to_all.post("/api/v1/things/", content=body, headers={"Content-Type": "application/json"})
-    told = answer.json()
+    result = answer.json()
     assert answer.status_code == 422
-    assert (answer.headers["content-type"], told["code"]) == ("application/problem+json", "usage")
+    assert (answer.headers["content-type"], result["code"]) == ("application/problem+json", "usage")
     assert "hunter2" not in answer.text
     if b"hunter2" in body:
-        assert {error["pointer"] for error in told["errors"]} & {"/port", "/password"}
-
-
-# --------------------------------------------------------------------------------------------------------------- answers
+        assert {error["pointer"] for error in result["errors"]} & {"/port", "/password"}
 
 
 def test_errors_are_problems(open_to_all: Asking, caplog: pytest.LogCaptureFixture) -> None:
@@ -347,8 +335,8 @@ def test_who_changed_what_is_in_the_log(guarded: Asking, caplog: pytest.LogCaptu
         guarded.get("/api/v1/things/", headers=bearer(WRITER))
         guarded.post("/api/v1/things/", json={"port": 1, "password": "hunter2"}, headers=bearer(WRITER))
         guarded.post("/api/v1/things/", json={"port": 1}, headers=bearer(READER))
-    told = [record.getMessage() for record in caplog.records if record.name.startswith("fbs_worker.web.api")]
-    assert [line.rpartition(",")[0] for line in told] == [
+    result = [record.getMessage() for record in caplog.records if record.name.startswith("fbs_worker.web.api")]
+    assert [line.rpartition(",")[0] for line in result] == [
         "ci: POST /api/v1/things/ 200",
         "look: POST /api/v1/things/ 403",
     ]

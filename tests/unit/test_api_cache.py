@@ -1,4 +1,4 @@
-"""Answers that are kept for a moment."""
+"""Response cache and request coalescing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run(work: Callable[[], Any]) -> Any:
     return asyncio.run(work())
 
 
-def test_an_answer_is_kept_until_something_changes() -> None:
+def test_a_response_is_cached_until_the_version_changes() -> None:
     changes, make = Changes(), counting()
     cache = ResponseCache(changes, seconds=PATIENCE)
 
@@ -53,7 +53,7 @@ def test_an_answer_is_kept_until_something_changes() -> None:
     assert run(lambda: cache.get("a", make)) == 3, "in another event loop, too"
 
 
-def test_an_answer_gets_old() -> None:
+def test_a_response_expires() -> None:
     make = counting()
     cache = ResponseCache(Changes(), seconds=0.05)
 
@@ -67,7 +67,7 @@ def test_an_answer_gets_old() -> None:
     assert run(work) == (1, 2)
 
 
-def test_who_asks_at_the_same_time_gets_the_same() -> None:
+def test_concurrent_requests_share_one_computation() -> None:
     make, go = counting(), threading.Event()
     cache = ResponseCache(Changes(), seconds=0.0)
 
@@ -85,10 +85,10 @@ def test_who_asks_at_the_same_time_gets_the_same() -> None:
         go.set()
         return list(await asyncio.gather(*asking[1:]))
 
-    assert run(work) == [1] * 5, "and whoever goes away takes it from nobody"
+    assert run(work) == [1] * 5, "a cancelled request does not cancel the others"
 
 
-def test_what_was_begun_before_a_change_is_not_for_who_asks_after_it() -> None:
+def test_a_computation_from_before_a_change_is_not_reused_after_it() -> None:
     changes, make, started, go = Changes(), counting(), threading.Event(), threading.Event()
     cache = ResponseCache(changes, seconds=PATIENCE)
 
@@ -111,7 +111,7 @@ def test_what_was_begun_before_a_change_is_not_for_who_asks_after_it() -> None:
     assert run(work) == (1, 2)
 
 
-def test_an_error_is_not_kept() -> None:
+def test_an_error_is_not_cached() -> None:
     cache, tries = ResponseCache(Changes(), seconds=PATIENCE), counting()
 
     def fails_once() -> int:
@@ -127,7 +127,7 @@ def test_an_error_is_not_kept() -> None:
     assert run(work) == 7
 
 
-def test_without_redis_time_alone_decides() -> None:
+def test_without_redis_only_age_expires_responses() -> None:
     changes, make = Changes(), counting()
     changes.away = True
     cache = ResponseCache(changes, seconds=PATIENCE)
@@ -139,7 +139,7 @@ def test_without_redis_time_alone_decides() -> None:
     assert changes.asked == 1, "a server that is away is not asked every time"
 
 
-def test_only_so_many_and_so_much_are_kept() -> None:
+def test_entries_and_bytes_are_limited() -> None:
     cache = ResponseCache(Changes(), seconds=PATIENCE, max_entries=4, max_bytes=100)
 
     async def work(size: int) -> list[object]:
@@ -155,7 +155,7 @@ def test_only_so_many_and_so_much_are_kept() -> None:
     assert cache._bytes == 0
 
 
-def test_what_is_too_old_goes_with_the_next_that_comes() -> None:
+def test_stale_responses_are_evicted() -> None:
     cache = ResponseCache(Changes(), seconds=0.0)
 
     async def work() -> list[object]:
@@ -166,7 +166,7 @@ def test_what_is_too_old_goes_with_the_next_that_comes() -> None:
     assert run(work) in ([4], [])
 
 
-def test_a_shared_question_is_asked_after_whoever_wants_to_know() -> None:
+def test_a_coalesced_call_starts_after_the_request() -> None:
     asked: list[int] = []
 
     async def ask() -> int:

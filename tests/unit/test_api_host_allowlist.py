@@ -1,4 +1,4 @@
-"""Which database hosts a caller of the API may name."""
+"""Allowlist of database hosts."""
 
 from __future__ import annotations
 
@@ -41,31 +41,31 @@ def hosts(allowed: str = "", **settings: Any) -> HostAllowlist:
     return HostAllowlist.of(Settings(fbs_allowed_hosts=allowed, **settings))
 
 
-def test_what_the_settings_name_is_allowed_where_nothing_else_is_said() -> None:
-    told = hosts(
+def test_hosts_of_the_settings_are_allowed_by_default() -> None:
+    result = hosts(
         fbs_database_url="postgresql://me:secret@db.example:5433/home",
         fbs_default_database_host="Default.Example",
         odoo_url="https://odoo.example:8443",
         fbs_odoo={"other": OdooConnection(url="http://other.example")},
     )
     for host in ("db.example", "default.example", "DB.Example.", "odoo.example", "other.example"):
-        assert told.check(host) == host
+        assert result.check(host) == host
     for host in ("example", "db.internal", "127.0.0.1", "localhost"):
         with pytest.raises(HostRefused):
-            told.check(host)
+            result.check(host)
 
 
-def test_the_default_host_is_allowed_whatever_else_is() -> None:
+def test_the_default_host_is_always_allowed() -> None:
     assert hosts("10.0.0.0/8").check("localhost") == "localhost"
 
 
-def test_a_name_is_allowed_as_it_is_named() -> None:
-    told = hosts("db.internal,DB2.internal")
-    assert told.check("db.internal") == "db.internal"
-    assert told.check("db2.internal") == "db2.internal"
+def test_a_name_is_allowed_verbatim() -> None:
+    result = hosts("db.internal,DB2.internal")
+    assert result.check("db.internal") == "db.internal"
+    assert result.check("db2.internal") == "db2.internal"
     for other in ("x.db.internal", "db.internal.example", "10.1.2.3", ""):
         with pytest.raises(HostRefused):
-            told.check(other)
+            result.check(other)
 
 
 @pytest.mark.parametrize(("allowed", "host", "meant"), [
@@ -77,9 +77,7 @@ def test_a_name_is_allowed_as_it_is_named() -> None:
     ("fd00::/8", "six.internal", "fd12::5"),
     ("[fd12::5]", "fd12::5", "fd12::5"),
 ])  # fmt: skip
-def test_what_is_allowed_by_its_address_is_reached_by_the_address_that_was_checked(
-    allowed: str, host: str, meant: str
-) -> None:
+def test_a_host_allowed_by_its_network_is_replaced_by_the_checked_address(allowed: str, host: str, meant: str) -> None:
     assert hosts(allowed).check(host) == meant
 
 
@@ -115,12 +113,12 @@ def test_metadata_and_link_local_addresses_are_never_allowed(host: str, allowed:
         hosts(allowed).check(host)
 
 
-def test_not_even_by_name() -> None:
+def test_metadata_addresses_are_not_allowed_by_name_either() -> None:
     with pytest.raises(HostRefused, match="metadata"):
         hosts("metadata.internal").check("metadata.internal")
 
 
-def test_a_socket_folder_is_allowed_only_as_it_is_named() -> None:
+def test_a_socket_folder_is_allowed_verbatim_only() -> None:
     settings = Settings(fbs_database_url="postgresql://:5432/home?host=/run/pg")
     assert check_database(DatabaseConfig(name="x", host="/run/pg"), settings) == "/run/pg"
     for other in ("/run", "/run/pg/", "/run/pg/../other", "@abstract", "/"):
@@ -129,7 +127,7 @@ def test_a_socket_folder_is_allowed_only_as_it_is_named() -> None:
 
 
 @pytest.mark.parametrize("password", ["env:FBS_SECRET_KEYS", "file:/run/secrets/postgres_password", "the-default"])
-def test_what_the_server_knows_is_sent_only_to_hosts_that_are_allowed_by_name(password: str) -> None:
+def test_passwords_of_the_server_are_sent_only_to_hosts_allowed_by_name(password: str) -> None:
     settings = Settings(
         fbs_allowed_hosts="10.1.2.3,10.2.0.0/16", fbs_default_database_password=SecretStr("the-default")
     )
@@ -145,17 +143,17 @@ def test_what_the_server_knows_is_sent_only_to_hosts_that_are_allowed_by_name(pa
 
 
 @pytest.mark.parametrize("host", ["", "no such name", "a" * 300, "ü" * 80, "x\x00y", "10.0.0.1,10.0.0.2", "10.0.0.999"])
-def test_what_means_nothing_is_refused(host: str) -> None:
+def test_an_unresolvable_host_is_rejected(host: str) -> None:
     with pytest.raises(HostRefused):
         hosts("0.0.0.0/0").check(host)
 
 
-def test_a_refusal_does_not_tell_what_is_allowed() -> None:
-    with pytest.raises(HostRefused) as told:
+def test_an_error_does_not_disclose_the_allowlist() -> None:
+    with pytest.raises(HostRefused) as raised:
         hosts("secret-db.internal").check("db.internal")
-    assert "secret-db" not in str(told.value.to_dict())
+    assert "secret-db" not in str(raised.value.to_dict())
 
 
-def test_a_network_that_is_none_is_told() -> None:
+def test_an_invalid_network_is_reported() -> None:
     with pytest.raises(SettingsError, match=r"'10\.0\.0\.0/99' in FBS_ALLOWED_HOSTS is not a network\."):
         hosts("10.0.0.0/99")

@@ -87,7 +87,7 @@ EXPECTED = {
 }
 
 
-def test_each_error_has_a_status_that_was_thought_about() -> None:
+def test_each_error_has_an_explicit_status() -> None:
     named = {
         kind
         for module in (core, http)
@@ -103,8 +103,8 @@ def test_each_error_has_a_status_that_was_thought_about() -> None:
 def test_each_error_becomes_a_problem(kind: type[FBSError]) -> None:
     error = kind("Something is wrong.", hint="Do something.", **CONTEXT)
     answer = problem_response(error, instance="/api/v1/x y/ü")
-    told = json.loads(bytes(answer.body))
-    problem = Problem.model_validate(told)
+    result = json.loads(bytes(answer.body))
+    problem = Problem.model_validate(result)
     assert answer.media_type == "application/problem+json"
     assert answer.status_code == problem.status
     assert 400 <= problem.status < 600
@@ -120,32 +120,32 @@ def test_each_error_becomes_a_problem(kind: type[FBSError]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_an_error_comes_back_from_a_jobs_record(kind: type[FBSError]) -> None:
+def test_an_error_is_reconstructed_from_a_jobs_record(kind: type[FBSError]) -> None:
     error = kind("Something is wrong.", hint="Do something.", **CONTEXT)
     again = error_from_dict(error.to_dict())
     assert type(again) is error_class(kind.code)
     assert again.to_dict() == error.to_dict()
 
 
-def test_codes_are_each_ones_own() -> None:
+def test_codes_are_unique() -> None:
     codes = [kind.code for kind in KINDS]
     assert sorted(codes) == sorted(set(codes))
 
 
-def test_a_record_with_a_code_that_is_not_known_is_our_mistake() -> None:
+def test_an_unknown_code_becomes_an_internal_error() -> None:
     assert type(error_from_dict({"code": "from the future", "message": "x"})) is core.InternalError
     assert error_from_dict({"code": "usage", "context": {"message": "x", "hint": "y", "field": "z"}}).context == {
         "field": "z"
     }
 
 
-def test_it_tells_when_to_try_again() -> None:
+def test_retry_after() -> None:
     assert problem_response(http.TooManyRequests("x", retry_after=0.2), instance="/").headers["retry-after"] == "1"
     assert problem_response(core.OdooCircuitOpen("x", retry_after=12.1), instance="/").headers["retry-after"] == "13"
     assert problem_response(core.QueueUnreachable("x"), instance="/").headers["retry-after"] == "5"
 
 
-def test_it_tells_how_to_log_in() -> None:
+def test_www_authenticate() -> None:
     def challenge(error: FBSError) -> str:
         return problem_response(error, instance="/").headers["www-authenticate"]
 
@@ -154,15 +154,15 @@ def test_it_tells_how_to_log_in() -> None:
     assert 'error="insufficient_scope", scope="write"' in challenge(http.ScopeMissing("x", scope="write"))
 
 
-def test_a_path_that_was_asked_for_cannot_break_out() -> None:
+def test_the_instance_is_quoted() -> None:
     answer = problem_response(core.UsageError("x"), instance='/"<script>\r\nX: y')
     assert json.loads(bytes(answer.body))["instance"] == "/%22%3Cscript%3E%0D%0AX:%20y"
 
 
-def test_what_an_operation_documents_has_an_example_of_each_error() -> None:
-    told = problem_responses(core.SolutionNotFound, core.JobNotFound, core.DatabaseUnreachable)
-    assert list(told) == [404, 503]
-    content = told[404]["content"]["application/problem+json"]
+def test_documented_responses_have_an_example_of_each_error() -> None:
+    result = problem_responses(core.SolutionNotFound, core.JobNotFound, core.DatabaseUnreachable)
+    assert list(result) == [404, 503]
+    content = result[404]["content"]["application/problem+json"]
     assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
     assert list(content["examples"]) == ["job_not_found", "solution_not_found"]
     for example in content["examples"].values():

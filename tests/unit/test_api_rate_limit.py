@@ -1,4 +1,4 @@
-"""How much one caller may ask for."""
+"""Rate limits and body size limits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def passed(limiter: RateLimiter, key: str, times: int) -> int:
     return count
 
 
-def test_a_minutes_worth_passes_at_once_then_as_much_as_time_brings() -> None:
+def test_a_burst_passes_then_the_bucket_refills() -> None:
     clock = Clock()
     limiter = RateLimiter(60, clock=clock)
     assert passed(limiter, "ci", 100) == 60
@@ -40,28 +40,28 @@ def test_a_minutes_worth_passes_at_once_then_as_much_as_time_brings() -> None:
     assert passed(limiter, "ci", 100) == 60
 
 
-def test_callers_do_not_use_up_each_others() -> None:
+def test_buckets_are_separate_per_key() -> None:
     limiter = RateLimiter(2, clock=Clock())
     assert passed(limiter, "a", 9) == 2
     assert passed(limiter, "b", 9) == 2
 
 
-def test_what_is_too_much_tells_when_to_come_again() -> None:
+def test_the_error_has_the_delay_until_the_next_request() -> None:
     clock = Clock()
     limiter = RateLimiter(30, clock=clock)
     passed(limiter, "ci", 30)
-    with pytest.raises(TooManyRequests) as told:
+    with pytest.raises(TooManyRequests) as raised:
         limiter.take("ci")
-    assert told.value.context["retry_after"] == 2
-    clock.now += told.value.context["retry_after"]
+    assert raised.value.context["retry_after"] == 2
+    clock.now += raised.value.context["retry_after"]
     limiter.take("ci")
 
 
-def test_no_limit_is_none() -> None:
+def test_zero_means_no_limit() -> None:
     assert passed(RateLimiter(0), "ci", 10_000) == 10_000
 
 
-def test_memory_does_not_grow_with_addresses() -> None:
+def test_the_number_of_buckets_is_bounded() -> None:
     limiter = RateLimiter(1, clock=Clock())
     for number in range(12_000):
         limiter.take(str(number))
@@ -79,17 +79,17 @@ async def read(parts: Sequence[int], most: int) -> int:
     return sum([len((await receiving())["body"]) for _ in parts])
 
 
-def test_a_body_may_have_so_many_bytes() -> None:
+def test_a_body_at_the_limit_passes() -> None:
     assert asyncio.run(read([60, 40, 0], 100)) == 100
 
 
-def test_a_body_that_grows_too_large_ends_there() -> None:
-    with pytest.raises(BodyTooLong) as told:
+def test_a_body_beyond_the_limit_raises() -> None:
+    with pytest.raises(BodyTooLong) as raised:
         asyncio.run(read([60, 41], 100))
-    assert told.value.status_code == 413
-    assert "100 bytes" in told.value.error.message
+    assert raised.value.status_code == 413
+    assert "100 bytes" in raised.value.error.message
 
 
 @pytest.mark.parametrize(("header", "length"), [(b"12", 12), (b"", 0), (b"-1", 0), (b"x", 0)])
-def test_what_a_request_announces(header: bytes, length: int) -> None:
+def test_content_length(header: bytes, length: int) -> None:
     assert content_length({b"content-length": header}) == length

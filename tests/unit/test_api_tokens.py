@@ -1,4 +1,4 @@
-"""Tokens: made, kept as hashes, known again."""
+"""Tokens: generation, hashes, authentication."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from fbs_worker.core.errors import SettingsError, UsageError
 from fbs_worker.web.api.tokens import Entry, Tokens, new_token
 
 
-def test_a_token_is_random_and_known_by_its_looks() -> None:
+def test_a_token_is_random_and_recognisable() -> None:
     made = {new_token() for _ in range(100)}
     assert len(made) == 100
     assert all(re.fullmatch(r"fbs_[A-Za-z0-9_-]{43}", token) for token in made)
 
 
-def test_whoever_has_a_token_is_known_and_nobody_else() -> None:
+def test_a_configured_token_authenticates_and_no_other() -> None:
     reader, writer = new_token(), new_token()
     text = f"# who\n{Entry.of(reader, name='look', scope='read')},\n {Entry.of(writer, name='ci', scope='write')} \n"
     tokens = Tokens.parse(text)
@@ -31,7 +31,7 @@ def test_whoever_has_a_token_is_known_and_nobody_else() -> None:
         assert tokens.authenticate(other) is None
 
 
-def test_an_entry_that_is_gone_or_changed_is_nobody_any_more() -> None:
+def test_a_removed_or_changed_entry_has_no_principal() -> None:
     token = new_token()
     before = Entry.of(token, name="ci", scope="write").principal
     for now in (
@@ -42,12 +42,12 @@ def test_an_entry_that_is_gone_or_changed_is_nobody_any_more() -> None:
         assert Tokens([now]).by_id(before.token_id) is None
 
 
-def test_a_hash_of_something_weak_lets_nobody_in() -> None:
+def test_the_hash_of_a_weak_token_does_not_authenticate() -> None:
     tokens = Tokens([Entry.of("secret", name="ci", scope="write")])
     assert tokens.authenticate("secret") is None
 
 
-def test_two_tokens_may_have_one_name_while_one_takes_the_others_place() -> None:
+def test_two_tokens_may_share_a_name_during_rotation() -> None:
     old, new = new_token(), new_token()
     tokens = Tokens([Entry.of(old, name="ci", scope="read"), Entry.of(new, name="ci", scope="read")])
     found = [tokens.authenticate(token) for token in (old, new)]
@@ -55,7 +55,7 @@ def test_two_tokens_may_have_one_name_while_one_takes_the_others_place() -> None
     assert found[0] != found[1]
 
 
-def test_no_token_is_none() -> None:
+def test_an_empty_setting_has_no_tokens() -> None:
     assert not Tokens.parse(" \n, \n# ci:write:0\n")
 
 
@@ -65,30 +65,30 @@ HASH = "0" * 64
 @pytest.mark.parametrize(
     "entry", ["ci", "ci:write", f"ci:all:{HASH}", f":read:{HASH}", f"c i:read:{HASH}", "ci:read:00", f"ci:read:{HASH}0"]
 )
-def test_what_is_no_entry_is_told_by_its_number_alone(entry: str) -> None:
-    with pytest.raises(SettingsError, match=r"Entry 2 of FBS_API_TOKENS is not name:scope:hash\.") as told:
+def test_an_invalid_entry_is_reported_by_its_number_only(entry: str) -> None:
+    with pytest.raises(SettingsError, match=r"Entry 2 of FBS_API_TOKENS is not name:scope:hash\.") as raised:
         Tokens.parse(f"ok:read:{HASH},{entry}")
-    assert "new-token" in told.value.hint
-    assert HASH not in str(told.value.to_dict())
+    assert "new-token" in raised.value.hint
+    assert HASH not in str(raised.value.to_dict())
 
 
 @pytest.mark.parametrize("entry", ["{}", "ci:write:{}", "ci:{}"])
-def test_a_token_itself_in_the_settings_is_refused_and_not_repeated(entry: str) -> None:
+def test_a_token_in_the_settings_is_rejected_and_not_quoted(entry: str) -> None:
     token = new_token()
-    with pytest.raises(SettingsError, match="contains a token instead of its hash") as told:
+    with pytest.raises(SettingsError, match="contains a token instead of its hash") as raised:
         Tokens.parse(entry.format(token))
-    assert token not in str(told.value.to_dict())
+    assert token not in str(raised.value.to_dict())
 
 
 @pytest.mark.parametrize(
     ("name", "scope"), [("", "read"), ("a:b", "read"), ("a,b", "read"), ("x" * 65, "read"), ("ci", "all")]
 )
-def test_an_entry_that_could_not_be_read_back_is_not_made(name: str, scope: str) -> None:
+def test_an_entry_with_an_invalid_name_or_scope_is_rejected(name: str, scope: str) -> None:
     with pytest.raises(UsageError):
         Entry.of(new_token(), name=name, scope=scope)
 
 
-def test_a_hash_does_not_show() -> None:
+def test_a_hash_is_not_in_the_repr() -> None:
     entry = Entry.of(new_token(), name="ci", scope="read")
     assert entry.hash not in repr(entry)
     assert entry.hash[:8] not in entry.principal.token_id

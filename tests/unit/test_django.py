@@ -1,4 +1,4 @@
-"""FBS_CONFIG of a Django project: what it means, what is wrong with it, and what `manage.py check` tells."""
+"""FBS_CONFIG of a Django project: conversion, validation and system checks."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ WHOLE = {
 
 @pytest.fixture(autouse=True)
 def no_stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No `fbs up` of whoever runs the tests is found."""
+    """Hide a running `fbs up` of the developer."""
     monkeypatch.setenv("FBS_HOME", str(tmp_path))
 
 
-def test_each_setting_has_a_key_of_its_own() -> None:
+def test_each_setting_has_a_key() -> None:
     grouped = {name for name in Settings.model_fields if name.startswith("fbs_default_database_")}
     assert {*keys().values(), *grouped} == set(Settings.model_fields)
     assert {"table_prefix", "business_prefix", "auto_create_tables", "enable_migrations", "odoo", "odoo_url"} <= set(
@@ -40,7 +40,7 @@ def test_each_setting_has_a_key_of_its_own() -> None:
     )
 
 
-def test_what_the_keys_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_map_to_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FBS_TABLE_PREFIX", "of_the_environment_")
     monkeypatch.setenv("FBS_PAGE_SIZE", "500")
     monkeypatch.setenv("FBS_ODOO__ERP__PASSWORD", SECRET)
@@ -94,7 +94,7 @@ def test_what_the_keys_mean(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"odoo": {"erp": {"pasword": SECRET}}}, "FBS_CONFIG['odoo']['erp']['pasword'] is not valid: ", "FBS_CONFIG["),
     ],
 )
-def test_what_is_wrong_with_it(config: Any, message: str, hint: str) -> None:
+def test_invalid_configurations(config: Any, message: str, hint: str) -> None:
     with pytest.raises(SettingsError) as caught:
         settings_of(config)
     assert caught.value.message.startswith(message)
@@ -102,13 +102,13 @@ def test_what_is_wrong_with_it(config: Any, message: str, hint: str) -> None:
     assert SECRET not in caught.value.message + caught.value.hint
 
 
-def test_what_is_wrong_in_the_environment_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_environment_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FBS_PAGE_SIZE", "many")
     with pytest.raises(SettingsError, match="The setting FBS_PAGE_SIZE is not valid"):
         settings_of({"table_prefix": "x_"})
 
 
-def test_it_is_read_anew_each_time() -> None:
+def test_the_configuration_is_read_each_time() -> None:
     with django_here(table_prefix="one_"):
         assert fbs_settings().fbs_table_prefix == "one_"
         assert IntegrationService()._settings.fbs_table_prefix == "one_"
@@ -119,17 +119,17 @@ def test_it_is_read_anew_each_time() -> None:
 
 def found_by_checks(**config: Any) -> list[tuple[str, str]]:
     with django_here(**config):
-        told = check_configuration()
-    assert all(one.hint for one in told)
-    assert SECRET not in str(told)
-    return [(one.id, one.msg) for one in told]
+        result = check_configuration()
+    assert all(one.hint for one in result)
+    assert SECRET not in str(result)
+    return [(one.id, one.msg) for one in result]
 
 
-def test_nothing_is_wrong() -> None:
+def test_a_complete_configuration_passes() -> None:
     assert found_by_checks(**WHOLE) == []
 
 
-def test_what_is_missing_is_a_warning() -> None:
+def test_missing_settings_are_warnings() -> None:
     assert [number for number, _ in found_by_checks()] == [NOT_SET] * 3
 
 
@@ -146,13 +146,13 @@ def test_what_is_missing_is_a_warning() -> None:
         ({"business_prefix": "Not a prefix"}, WRONG_VALUE, "business_prefix is not valid"),
     ],
 )
-def test_what_the_checks_find(given: dict[str, Any], number: str, message: str) -> None:
+def test_system_checks(given: dict[str, Any], number: str, message: str) -> None:
     ((found, words),) = found_by_checks(**{**WHOLE, **given})
     assert found == number
     assert message in words
 
 
-def test_django_runs_the_checks_and_knows_no_model_of_ours() -> None:
+def test_django_runs_the_checks_and_finds_no_models() -> None:
     with django_here(**WHOLE):
         out, err = io.StringIO(), io.StringIO()
         call_command("check", stdout=out, stderr=err)

@@ -1,4 +1,4 @@
-"""What several refreshes changed, taken together."""
+"""Net changes of successive refreshes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def net(*reports: dict[str, Any]) -> list[NetChange]:
     return [one for changes in summary.shown.values() for one in changes]
 
 
-def test_one_refresh_is_as_it_was() -> None:
+def test_one_refresh_is_unchanged() -> None:
     one = report(
         added=[change("a")],
         changed=[change("b", "1.1", "1.0", "fields.x")],
@@ -39,20 +39,20 @@ def test_one_refresh_is_as_it_was() -> None:
     assert summary.shown["removed"][0].name == "c"
 
 
-def test_what_comes_and_goes_is_nothing() -> None:
+def test_added_then_removed_is_nothing() -> None:
     assert summarise_changes([report(added=[change()]), report(removed=[change()])], limit=9).empty
     assert summarise_changes([], limit=9).empty
     assert summarise_changes([{}], limit=9).empty
 
 
-def test_what_came_and_changed_came() -> None:
+def test_added_then_changed_is_added() -> None:
     summary = net(
         report(added=[change()]), report(changed=[change("sale.order", "2.0", "1.0", "fields.x", breaking=True)])
     )
     assert summary == [NetChange(kind="added", type="model", name="sale.order", version="2.0")]
 
 
-def test_two_changes_are_one() -> None:
+def test_successive_changes_are_one() -> None:
     summary = net(
         report(changed=[change("m", "2.0", "1.0", "fields.a", breaking=True)]),
         report(changed=[change("m", "2.1", "2.0", "fields.b")]),
@@ -62,17 +62,17 @@ def test_two_changes_are_one() -> None:
     ]  # fmt: skip
 
 
-def test_what_changed_and_went_went() -> None:
+def test_changed_then_removed_is_removed() -> None:
     summary = net(report(changed=[change("m", "1.1", "1.0", "fields.a")]), report(removed=[change("m", "1.1", "1.1")]))
     assert [(one.kind, one.previous) for one in summary] == [("removed", "1.0")]
 
 
-def test_what_went_and_is_back_is_changed() -> None:
+def test_removed_then_added_is_changed() -> None:
     summary = net(report(removed=[change("m", "1.0", "1.0")]), report(added=[change("m", "1.1", "1.0", "fields.a")]))
     assert [(one.kind, one.previous, one.version) for one in summary] == [("changed", "1.0", "1.1")]
 
 
-def test_breaking_ones_come_first_then_by_type() -> None:
+def test_order_is_breaking_then_type() -> None:
     module, feature = DiscoveryType.MODULE, DiscoveryType.BI_FEATURE
     changed = [
         change("a", "1.1", "1.0", kind=feature),

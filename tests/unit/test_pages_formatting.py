@@ -1,4 +1,4 @@
-"""Times, lengths and amounts as people read them."""
+"""Formatting of times, durations, sizes and counts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NOW = datetime(2026, 3, 4, 12, 0, 0, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "result"),
     [
         (0, "just now"),
         (1.9, "just now"),
@@ -31,16 +31,16 @@ NOW = datetime(2026, 3, 4, 12, 0, 0, tzinfo=UTC)
         (-6 * 3_600, "in 6 hours"),
     ],
 )
-def test_relative_times(seconds: float, told: str) -> None:
-    assert formatting.relative(NOW - timedelta(seconds=seconds), now=NOW) == told
+def test_relative_times(seconds: float, result: str) -> None:
+    assert formatting.relative(NOW - timedelta(seconds=seconds), now=NOW) == result
 
 
 def test_a_time_as_html() -> None:
     then = (NOW - timedelta(hours=3)).astimezone(timezone(timedelta(hours=2)))
-    wanted = '<time datetime="2026-03-04T09:00:00+00:00" title="2026-03-04 09:00:00 UTC">3 hours ago</time>'
-    assert formatting.time_tag(then, now=NOW) == wanted
-    assert formatting.time_tag("2026-03-04T09:00:00+00:00", now=NOW) == wanted
-    assert formatting.time_tag("2026-03-04T09:00:00", now=NOW) == wanted  # PostgreSQL's, without a zone
+    expected = '<time datetime="2026-03-04T09:00:00+00:00" title="2026-03-04 09:00:00 UTC">3 hours ago</time>'
+    assert formatting.time_tag(then, now=NOW) == expected
+    assert formatting.time_tag("2026-03-04T09:00:00+00:00", now=NOW) == expected
+    assert formatting.time_tag("2026-03-04T09:00:00", now=NOW) == expected  # PostgreSQL's, without a zone
     assert "2026-03-04 09:00:00 UTC</span></time>" in formatting.time_tag(then, now=NOW, both=True)
     assert formatting.time_tag(None, now=NOW) == ""
     assert formatting.exact(None) == ""
@@ -48,19 +48,19 @@ def test_a_time_as_html() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "result"),
     [(None, ""), (0.0801, "80 ms"), (1, "1.0 s"), (59.94, "59.9 s"), (200, "3 min 20 s"), (7_500, "2 h 5 min")],
 )
-def test_lengths(seconds: float | None, told: str) -> None:
-    assert formatting.duration(seconds) == told
+def test_lengths(seconds: float | None, result: str) -> None:
+    assert formatting.duration(seconds) == result
 
 
 @pytest.mark.parametrize(
-    ("count", "told"),
+    ("count", "result"),
     [(None, ""), (0, "0 bytes"), (512, "512 bytes"), (9_262_783, "9.3 MB"), (655_360, "655 kB"), (3.2e12, "3.2 TB"), (5e15, "5000.0 TB")],
 )  # fmt: skip
-def test_sizes(count: float | None, told: str) -> None:
-    assert formatting.size(count) == told
+def test_sizes(count: float | None, result: str) -> None:
+    assert formatting.size(count) == result
 
 
 def test_counts() -> None:

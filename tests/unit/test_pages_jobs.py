@@ -1,4 +1,4 @@
-"""The steps of a job, from its events; fields that match."""
+"""Steps of a job, and filtering of fields."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def event(
     )  # fmt: skip
 
 
-def told(*events: JobEvent) -> list[tuple[str, str, float | None]]:
+def result(*events: JobEvent) -> list[tuple[str, str, float | None]]:
     return [(step.name, step.message, step.seconds) for step in steps_of(events)]
 
 
-def test_steps_take_their_time() -> None:
-    assert told(
+def test_steps_and_their_durations() -> None:
+    assert result(
         event(0, "state", state=JobState.QUEUED),
         event(1, "state"),
         event(1, "step", "modules", "reading modules"),
@@ -37,13 +37,13 @@ def test_steps_take_their_time() -> None:
     ) == [("modules", "reading modules", 3.0), ("fields", "sale.order", 5.0)]
 
 
-def test_the_last_step_goes_on() -> None:
-    assert told(event(0, "state"), event(1, "step", "fields")) == [("fields", "", None)]
-    assert told() == []
+def test_the_last_step_is_running() -> None:
+    assert result(event(0, "state"), event(1, "step", "fields")) == [("fields", "", None)]
+    assert result() == []
 
 
-def test_a_second_attempt_begins_anew() -> None:
-    assert told(
+def test_a_second_attempt_starts_new_steps() -> None:
+    assert result(
         event(0, "step", "fields"),
         event(2, "state", "fields", state=JobState.RETRYING),
         event(5, "state"),
@@ -66,7 +66,7 @@ def test_fields_that_match() -> None:
     assert list(filter_fields(FIELDS, "none")) == []
 
 
-def test_fields_of_what_has_none() -> None:
+def test_malformed_fields_are_skipped() -> None:
     assert fields_of({"schema_definition": None}) == {}
     assert fields_of({"schema_definition": {"fields": [1]}}) == {}
     assert list(fields_of({"schema_definition": {"fields": {"b": {}, "a": {}, "c": 3}}})) == ["a", "b"]

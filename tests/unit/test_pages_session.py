@@ -1,4 +1,4 @@
-"""Sessions and forms of the pages."""
+"""Sessions and CSRF tokens of the pages."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def request(value: str = "") -> Request:
     return Request({"type": "http", "method": "GET", "path": "/", "headers": headers})
 
 
-def test_a_session_is_its_callers() -> None:
+def test_a_cookie_resolves_to_its_principal() -> None:
     sessions = Sessions(BOTH)
     assert sessions.required
     assert sessions.principal(cookie(sessions)) == READER.principal
     assert sessions.principal(cookie(sessions, WRITER.principal)) == WRITER.principal
 
 
-def test_the_cookie_holds_no_token_and_is_for_us_alone() -> None:
+def test_the_cookie_contains_no_token_and_is_strict() -> None:
     found = begun(Sessions(BOTH))[SESSION_COOKIE]
     assert READER.hash not in found.value
     assert (found["httponly"], found["samesite"], found["path"], found["secure"]) == (True, "strict", "/", "")
@@ -58,12 +58,12 @@ def test_the_cookie_holds_no_token_and_is_for_us_alone() -> None:
     assert begun(Sessions(BOTH), https=True)[SESSION_COOKIE]["secure"]
 
 
-def test_two_sessions_are_never_the_same() -> None:
+def test_sessions_are_unique() -> None:
     sessions = Sessions(BOTH)
     assert cookie(sessions) != cookie(sessions)
 
 
-def test_it_ends() -> None:
+def test_a_session_expires() -> None:
     clock = Clock()
     sessions = Sessions(BOTH, clock=clock)
     value = cookie(sessions)
@@ -74,13 +74,13 @@ def test_it_ends() -> None:
 
 
 @pytest.mark.parametrize("left", [Tokens([WRITER]), Tokens([Entry(name="read", scope="write", hash=READER.hash)])])
-def test_it_ends_with_its_token(left: Tokens) -> None:
+def test_a_session_ends_with_its_token(left: Tokens) -> None:
     key = b"k" * 32
     value = cookie(Sessions(BOTH, keys=[key]))
     assert Sessions(left, keys=[key]).principal(value) is None
 
 
-def test_who_cannot_sign_has_none() -> None:
+def test_forged_cookies_are_rejected() -> None:
     sessions = Sessions(BOTH)
     value = cookie(sessions)
     body, _, signature = value.rpartition(".")
@@ -101,7 +101,7 @@ def test_who_cannot_sign_has_none() -> None:
         assert sessions.principal(made) is None
 
 
-def test_a_form_is_bound_to_its_session() -> None:
+def test_a_csrf_token_is_bound_to_its_session() -> None:
     sessions = Sessions(BOTH)
     mine, other = request(cookie(sessions)), request(cookie(sessions))
     token = sessions.form_token(mine)
@@ -112,7 +112,7 @@ def test_a_form_is_bound_to_its_session() -> None:
     assert not Sessions(BOTH).is_form_token(mine, token)
 
 
-def test_without_tokens_forms_are_bound_to_the_server() -> None:
+def test_without_tokens_csrf_tokens_are_bound_to_the_server() -> None:
     sessions = Sessions(Tokens())
     assert not sessions.required
     token = sessions.form_token(request("anything"))
@@ -121,7 +121,7 @@ def test_without_tokens_forms_are_bound_to_the_server() -> None:
     assert LOCAL.token_id not in token
 
 
-def test_keys_can_be_changed() -> None:
+def test_key_rotation() -> None:
     old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
     made = [Sessions.of(Settings(fbs_secret_keys=SecretStr(keys)), BOTH) for keys in (old, f"{new},{old}", new)]
     value = cookie(made[0])
@@ -131,7 +131,7 @@ def test_keys_can_be_changed() -> None:
 
 
 @pytest.mark.parametrize("text", ["/", "/jobs/", "/solutions/shop/catalogue/?q=sale+ord&type=model", "/a//b"])
-def test_where_somebody_is_sent_after_the_log_in(text: str) -> None:
+def test_redirect_targets_after_the_log_in(text: str) -> None:
     assert safe_path(text) == text
 
 
@@ -139,5 +139,5 @@ def test_where_somebody_is_sent_after_the_log_in(text: str) -> None:
     "text",
     ["", "jobs", "//evil.example", "/\\evil.example", "https://evil.example/", "/\\/x", "javascript:alert(1)", "/x\n", "/x\r\nSet-Cookie: a=b", "/login", "/a\\b"],
 )  # fmt: skip
-def test_nobody_is_sent_elsewhere(text: str) -> None:
+def test_a_redirect_stays_on_this_server(text: str) -> None:
     assert safe_path(text) == "/"

@@ -1,4 +1,4 @@
-"""States and buttons of a workflow, read for people."""
+"""Transitions derived from a workflow definition."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def test_a_sales_order() -> None:
         ("sale", True, False),
         ("cancel", False, False),
     ]
-    told = {
+    result = {
         transition.button: (transition.sources, transition.target, transition.in_all_states)
         for transition in workflow.transitions
     }
-    assert told == {
+    assert result == {
         "action_cancel": (("draft", "sent", "sale"), "cancel", False),
         "action_confirm": (("draft", "sent"), "", False),
         "action_draft": (("cancel",), "draft", False),
@@ -88,21 +88,21 @@ STATES = {
         ("action_cancel", "Cancel", ["cancel"], ""),
     ],
 )
-def test_where_a_button_says_that_it_leads(button: str, label: str, sources: list[str], target: str) -> None:
+def test_targets_are_derived_from_names(button: str, label: str, sources: list[str], target: str) -> None:
     assert one(button, label, sources, STATES).target == target
 
 
-def test_what_opens_something_leads_nowhere() -> None:
+def test_an_action_button_has_no_target() -> None:
     assert one("sale.cancel", "Cancel", ["draft"], STATES, kind="action").target == ""
 
 
-def test_words_of_the_model_say_nothing() -> None:
+def test_words_of_the_model_are_ignored() -> None:
     states = {"confirmed": "Confirmed", "under": "Under Repair", "done": "Repaired"}
     assert one("action_repair_start", "Start Repair", ["confirmed"], states).target == "done"
     assert one("action_repair_start", "Start Repair", ["confirmed"], states, model="repair.order").target == ""
 
 
-def test_where_a_way_ends_and_what_nothing_touches() -> None:
+def test_final_and_unconnected_states() -> None:
     states = {"active": "Active", "revoked": "Revoked", "expired": "Expired"}
     definition = {
         "states": [{"value": value, "label": label} for value, label in states.items()],
@@ -112,7 +112,7 @@ def test_where_a_way_ends_and_what_nothing_touches() -> None:
     assert [(state.final, state.connected) for state in found] == [(False, True), (True, True), (False, False)]
 
 
-def test_stages_are_not_known() -> None:
+def test_stages_have_no_states() -> None:
     workflow = read_workflow({"state_field": "stage_id", "transitions": [{"button": "archive", "label": "Cancel"}]})
     assert workflow.states == ()
     assert workflow.transitions[0].in_all_states
@@ -128,7 +128,7 @@ def test_stages_are_not_known() -> None:
         {"states": [{"value": 1}], "transitions": [{"button": None, "label": 2, "from": "draft", "conditions": [1]}]},
     ],
 )
-def test_what_is_not_as_it_should_be_is_left_out(definition: dict[str, Any]) -> None:
+def test_malformed_definitions_are_skipped(definition: dict[str, Any]) -> None:
     workflow = read_workflow(definition)
     assert all(state.label for state in workflow.states)
     assert workflow.label("unknown") == "unknown"

@@ -1,4 +1,4 @@
-"""A workflow as a state diagram."""
+"""State diagrams in SVG."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def test_a_sales_order() -> None:
     assert len(classes(picture, "known")) == 4
     assert len(classes(picture, "open")) == 4
     assert len(classes(picture, "begin")) == 1
-    told = [title.text for title in picture.iter("title")]
-    assert "Cancel (action_cancel): leads to Cancelled (derived from its name)" in told
-    assert "Quotation (draft): the first state, shown in the status bar" in told
+    result = [title.text for title in picture.iter("title")]
+    assert "Cancel (action_cancel): leads to Cancelled (derived from its name)" in result
+    assert "Quotation (draft): the first state, shown in the status bar" in result
 
 
-def test_states_are_told_apart() -> None:
+def test_states_have_distinct_classes() -> None:
     picture = drawn(ORDER)
     kinds = [box.get("class") for box in classes(picture, "state")]
     assert kinds == ["state shown first", "state shown", "state shown", "state", "state every"]
@@ -78,7 +78,7 @@ def boxes_of(picture: ElementTree.Element) -> list[tuple[float, float, float, fl
 
 
 @pytest.mark.parametrize("count", [2, 3, 10, 25])
-def test_nothing_covers_anything(count: int) -> None:
+def test_nothing_overlaps(count: int) -> None:
     picture = drawn(many(count))
     boxes = boxes_of(picture)
     assert len(boxes) == count
@@ -92,7 +92,7 @@ def test_nothing_covers_anything(count: int) -> None:
     assert all(after - before >= 20 for before, after in pairwise(ys))
 
 
-def test_everything_is_inside_of_it() -> None:
+def test_everything_is_inside_the_view_box() -> None:
     picture = drawn({**many(12), "transitions": [*many(12)["transitions"], *ORDER["transitions"]]})
     width, height = (float(picture.get(name, "")) for name in ("width", "height"))
     for path in picture.iter("path"):
@@ -101,7 +101,7 @@ def test_everything_is_inside_of_it() -> None:
     assert all(right <= width and bottom <= height for _, _, right, bottom in boxes_of(picture))
 
 
-def test_rails_that_overlap_have_lanes_of_their_own() -> None:
+def test_overlapping_rails_have_separate_lanes() -> None:
     crossing = {
         "states": [{"value": value, "label": value} for value in ("aaa", "bbb", "ccc", "ddd")],
         "transitions": [
@@ -124,7 +124,7 @@ def test_rails_that_overlap_have_lanes_of_their_own() -> None:
         {"states": [{"value": "a", "label": "A" * 500}], "transitions": [{"button": "b", "label": "B" * 500, "from": ["a"]}]},
     ],
 )  # fmt: skip
-def test_whatever_comes_is_drawn(definition: dict[str, Any]) -> None:
+def test_extreme_definitions_render(definition: dict[str, Any]) -> None:
     picture = drawn(definition)
     assert float(picture.get("width", "")) < 1200
 
@@ -141,10 +141,10 @@ def test_everything_is_escaped() -> None:
     assert "\x1b" not in text
 
 
-def test_nothing_is_styled_but_by_classes() -> None:
+def test_styling_is_by_classes_only() -> None:
     text = workflow_svg(read_workflow(many(5)), title="States")
     assert not re.search(r"\bstyle|\bfill=|\bstroke=|\bid=|\bon\w+=|<style|<script", text)
 
 
-def test_it_is_the_same_each_time() -> None:
+def test_rendering_is_deterministic() -> None:
     assert workflow_svg(read_workflow(ORDER), title="x") == workflow_svg(read_workflow(ORDER), title="x")
