@@ -127,7 +127,7 @@ def test_pages_need_a_session(served: ApiServer, sessions: Mapping[str, dict[str
     method, path = one
     body: dict[str, Any] = {"data": {"x": "y"}} if method == "POST" else {}
     anonymous = served.ask(method, path, token="", **body)
-    assert (anonymous.status_code, nobody.headers["location"].partition("?")[0]) == (303, "/login")
+    assert (anonymous.status_code, anonymous.headers["location"].partition("?")[0]) == (303, "/login")
     assert anonymous.content == b""
     forged = served.ask(method, path, token="", headers={"Cookie": f"{SESSION_COOKIE}=1.x.9999999999.n.s"}, **body)
     assert forged.status_code == 303

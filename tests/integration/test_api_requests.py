@@ -1,4 +1,4 @@
-"""The API's frame with a real Redis, a real worker, and a real server."""
+"""Idempotency, OpenAPI, health and server of the API, with a real Redis, worker and server."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ def test_without_tokens_it_answers_this_machine_alone(settings: MakeSettings, tm
     with api_server(settings(fbs_api_tokens=""), log=tmp_path / "api.log") as running:
         assert running.ask("GET", "/metrics", token="").status_code == 200
         assert running.ask("GET", "/metrics", token="", headers={"Host": "evil.example"}).status_code == 403
-        assert "for whoever is on this machine" in running.log.read_text()
+        assert "(for this machine)" in running.log.read_text()
     with pytest.raises(JobError, match=r"would be reachable from other machines on 0\.0\.0\.0, but no token is set"):
         Program.start("api", settings=settings(fbs_api_address="0.0.0.0"), log=tmp_path / "other.log")
 
@@ -269,7 +269,7 @@ def test_without_tokens_it_answers_this_machine_alone(settings: MakeSettings, tm
 def test_a_port_in_use_is_reported(settings: MakeSettings, tmp_path: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(JobError, match=f"Port {port} of 127.0.0.1 is taken"):
+        with pytest.raises(JobError, match=f"Port {port} of 127.0.0.1 is in use"):
             Program.start("api", settings=settings(fbs_api_port=port), log=tmp_path / "api.log")
 
 

@@ -1,4 +1,4 @@
-"""The pages over a real solution: what they show, without JavaScript."""
+"""Content of the pages with a real solution, without JavaScript."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may see the pages, and who may press their buttons."""
+"""Authentication and authorisation of the pages and their forms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real `fbs api`, and someone who asks it."""
+"""A real `fbs api`, and a client of it."""
 
 from __future__ import annotations
 
