@@ -270,7 +270,7 @@ REQUEST_CANCEL: Final = (
 local fields = redis.call('HMGET', job, 'state', 'heartbeat_at')
 if not fields[1] or finished[fields[1]] then return fields[1] end
 if fields[1] == 'running' and now - fields[2] <= tonumber(ARGV[4]) then
-  redis.call('HSET', job, 'stop', 1, 'message', 'asked to stop')
+  redis.call('HSET', job, 'stop', 1, 'message', 'cancellation requested')
   emit('message')
   return fields[1]
 end
