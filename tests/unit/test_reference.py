@@ -8,10 +8,14 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from docs.generators import GENERATED, cli, errors, http_api, markdown, settings, tables
+from fbs_worker.catalogue.model import DiscoveryType
+from fbs_worker.catalogue.search import Kind
+from fbs_worker.cli.render.discoveries import PLURALS
 from fbs_worker.core.errors import FBSError
 from fbs_worker.core.settings import Settings
 from fbs_worker.domains import domain_names
@@ -19,12 +23,13 @@ from fbs_worker.jobs.config import ROUTES
 from fbs_worker.jobs.model import JobState
 from fbs_worker.migration.model.plan import Hazard
 from fbs_worker.schema.system_tables import SYSTEM_TABLES
+from fbs_worker.web.pages.formatting import TYPE_LABELS
 from tests.support.console_commands import all_commands, check_command, environment_names
 from tests.unit.test_architecture import LAYERS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 CLI = cli.page()
 SETTINGS = settings.page()
 
@@ -140,6 +145,33 @@ def test_settings_in_the_pages_exist(page: Path) -> None:
 def test_links_of_the_project_files_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (ROOT / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")), ids=lambda page: page.name)
+def test_paths_in_the_project_files_exist(page: Path) -> None:
+    text = _without_blocks(page.read_text())
+    paths = re.findall(r"`((?:fbs_worker|connectors|tasks|tests|docs|examples|bench|\.github)/[\w./-]*)`", text)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_map_of_the_rooms_is_complete() -> None:
+    rooms = {room if room in {"tasks", "connectors"} else f"fbs_worker/{room}" for layer in LAYERS for room in layer}
+    contributing = (ROOT / "CONTRIBUTING.md").read_text()
+    owned = set(re.findall(r"^/(\S+)/ +@", (ROOT / ".github" / "CODEOWNERS").read_text(), re.MULTILINE))
+    assert rooms <= owned
+    assert {room for room in rooms if f"`{room}/`" not in contributing} == set()
+
+
+def test_make_targets_in_the_documents_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {name for page in PAGES for name in re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(), re.MULTILINE)}
+    assert named <= targets
+    assert targets <= {"help", *re.findall(r"make ([a-z-]+)", (ROOT / "CONTRIBUTING.md").read_text())}
+
+
+def test_every_discovery_type_has_words() -> None:
+    assert set(PLURALS) == set(TYPE_LABELS) == set(DiscoveryType)
+    assert set(DiscoveryType) <= set(get_args(Kind))
 
 
 def test_readme_is_short() -> None:
