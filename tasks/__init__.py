@@ -1,1 +1,1 @@
-"""The Celery jobs."""
+"""Celery tasks: thin wrappers with typed keywords, and the functions that they call."""

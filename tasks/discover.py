@@ -1,4 +1,4 @@
-"""`fbs.discover`: read an Odoo for a domain, and keep what was found."""
+"""`fbs.discover`: read the discoveries of a domain from Odoo and save them in the catalogue."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fbs_worker.core.settings import DEFAULT_CONNECTION, Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.domains import Domain
 from fbs_worker.jobs.worker.task import JobTask
-from fbs_worker.solutions.requests import DiscoverRequest, check_odoo, refuse_plain_password
+from fbs_worker.solutions.requests import DiscoverRequest, check_odoo, reject_plain_password
 
 
 @shared_task(name="fbs.discover", bind=True, base=JobTask)  # type: ignore[untyped-decorator]  # Celery has no types
@@ -37,13 +37,13 @@ def discover_task(
     odoo_moved: bool = False,
     odoo_expected: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The job; its arguments are those of `DiscoverRequest.parse`, and those below.
+    """Run `discover`; further arguments as for `DiscoverRequest.parse`.
 
     Args:
-        odoo_expected: the Odoo that the caller means, to be refused where this worker's connection leads elsewhere.
+        odoo_expected: the caller's Odoo; the job fails if this worker's connection leads to another one.
     """
     if not self.in_process:
-        refuse_plain_password(database_config)
+        reject_plain_password(database_config)
     request = DiscoverRequest.parse(
         domain=domain,
         database_config=database_config,
@@ -60,25 +60,25 @@ def discover_task(
 def discover(
     request: DiscoverRequest, *, odoo_expected: Mapping[str, str] | None, settings: Settings, progress: Progress
 ) -> dict[str, Any]:
-    """Read an Odoo for a domain; with a database, save what was found there.
+    """Read the discoveries of a domain from Odoo; save them if the request has a database.
 
     Args:
-        request: what is asked.
+        request: the validated parameters.
         odoo_expected: see `check_odoo`.
         settings: the Odoo connections and the keys.
-        progress: told the steps.
+        progress: receives the steps.
 
     Returns:
-        With a database: `report` (what changed) and `database` (where, without password). Without one: `found` (names
-        and titles per discovery type), `counts` and `sections`. Both: `source` (which Odoo), `calls` (how many calls
-        it took) and `seconds`.
+        With a database: `report` (the changes) and `database` (without the password). Without one: `found` (names and
+        titles per discovery type), `counts` and `sections`. Always: `source` (the Odoo), `calls` (number of calls to
+        Odoo) and `seconds`.
 
     Raises:
-        FBSError: whatever went wrong; both connections are closed by then.
+        FBSError: a connection failed, or Odoo or PostgreSQL reported an error. Both connections are closed.
     """
     began = time.monotonic()
     vault = Vault.from_text(settings.fbs_secret_keys.get_secret_value())
-    # a plain password came from our own settings or from a caller in this process: the task refuses any other
+    # a plain password comes from the settings or from a caller in this process: the task rejects one in a message
     database = None if request.database is None else request.database.resolved(vault, allow_plain=True)
     connection = settings.odoo(request.odoo)
     check_odoo(connection, odoo_expected)
@@ -87,7 +87,7 @@ def discover(
     with closing(open_transport(connection, limiter=limiter)) as transport:
         connector = OdooConnector(transport, page_size=settings.fbs_page_size, lang=connection.lang)
         if database is None:
-            told = _found(connector.read(request.domain, types=request.types, progress=progress))
+            result = _summary(connector.read(request.domain, types=request.types, progress=progress))
         else:
             with closing(connect(database, application_name="fbs-worker discover")) as opened:
                 report = read_and_save(
@@ -101,9 +101,9 @@ def discover(
                     odoo_moved=request.odoo_moved,
                     progress=progress,
                 )
-            told = {"report": report.to_dict(), "database": database.redacted()}
-        told |= {"source": dict(connector.source), "calls": transport.calls}
-    return {**told, "seconds": round(time.monotonic() - began, 3)}
+            result = {"report": report.to_dict(), "database": database.redacted()}
+        result |= {"source": dict(connector.source), "calls": transport.calls}
+    return {**result, "seconds": round(time.monotonic() - began, 3)}
 
 
 def read_and_save(
@@ -119,25 +119,25 @@ def read_and_save(
     progress: Progress,
     within: Callable[[Cursor, ChangeReport], None] | None = None,
 ) -> ChangeReport:
-    """Read an Odoo for a domain and save what was found, unless its fingerprint says that nothing changed.
+    """Read the discoveries of a domain and save them, unless Odoo's fingerprint says that nothing changed.
 
     Args:
-        connector: reads the Odoo.
+        connector: reads Odoo.
         connection: to the database, outside of a transaction.
         domain: the business area.
         table_prefix: prefix of the system tables.
-        types: which discovery types.
-        full: read everything even though nothing seems changed.
-        full_after: seconds after which a fingerprint no longer stands for a read.
-        odoo_moved: what is kept was read from this same Odoo, under another address.
-        progress: told the steps.
-        within: called in the save's transaction once it has written; not called when nothing was read.
+        types: the discovery types to read.
+        full: read everything, even if the fingerprint says that nothing changed.
+        full_after: seconds after which an equal fingerprint no longer replaces a full read.
+        odoo_moved: the saved discoveries were read from this same Odoo under another address.
+        progress: receives the steps.
+        within: called in the save's transaction after its writes; not called when nothing was read.
 
     Returns:
-        What changed.
+        The changes.
 
     Raises:
-        FBSError: whatever went wrong; nothing is saved then.
+        FBSError: Odoo or PostgreSQL reported an error; nothing is saved.
     """
     catalogue = Catalogue(connection, table_prefix=table_prefix)
     if not full:
@@ -152,13 +152,13 @@ def read_and_save(
 
 
 def comparable(last: SnapshotRecord, *, source: Mapping[str, str], now: datetime, full_after: int) -> bool:
-    """Whether a fingerprint can stand for a read: the last one was of the same Odoo, complete, and not long ago.
+    """Return whether an equal fingerprint can replace a read: the last read was complete, recent, and of the same Odoo.
 
     Args:
         last: the last read.
-        source: the Odoo that is asked now.
-        now: the time.
-        full_after: seconds after which a read is long ago.
+        source: the Odoo to read now.
+        now: the current time.
+        full_after: the maximum age of the last read, in seconds.
     """
     return (
         last.fingerprint is not None
@@ -168,17 +168,17 @@ def comparable(last: SnapshotRecord, *, source: Mapping[str, str], now: datetime
     )
 
 
-def _found(snapshot: Snapshot) -> dict[str, Any]:
+def _summary(snapshot: Snapshot) -> dict[str, Any]:
     found: dict[str, list[dict[str, str]]] = {str(kind): [] for kind in DiscoveryType if kind in snapshot.types}
     for discovery in snapshot:
-        told = {"name": discovery.name, "title": str(discovery.metadata.get("title") or discovery.name)}
+        entry = {"name": discovery.name, "title": str(discovery.metadata.get("title") or discovery.name)}
         if discovery.version is not None:
-            told["version"] = discovery.version
-        found[discovery.discovery_type].append(told)
-    for names in found.values():
-        names.sort(key=lambda told: told["name"])
+            entry["version"] = discovery.version
+        found[discovery.discovery_type].append(entry)
+    for entries in found.values():
+        entries.sort(key=lambda entry: entry["name"])
     return {
         "found": found,
-        "counts": {kind: len(names) for kind, names in found.items()},
+        "counts": {kind: len(entries) for kind, entries in found.items()},
         "sections": [section.to_dict() for section in snapshot.sections],
     }

@@ -1,4 +1,4 @@
-"""`fbs.drop`: take a solution away, and nothing else."""
+"""`fbs.drop`: drop a solution's tables and delete its rows; other solutions are not affected."""
 
 from __future__ import annotations
 
@@ -19,61 +19,62 @@ from fbs_worker.migration.model.archive import list_archives
 from fbs_worker.schema import create
 from fbs_worker.schema.inspector import LOCK_TABLES, relations
 from fbs_worker.schema.system_tables import system_tables
-from fbs_worker.solutions.cleanup import forget, is_address_book, others_have_rows
-from fbs_worker.solutions.records import table_name
-from fbs_worker.solutions.registry import OwnRow, SolutionRecord
+from fbs_worker.solutions.cleanup import delete_rows, others_have_rows, registry_has_others
+from fbs_worker.solutions.registry import Manifest, SolutionRecord, table_name
 from fbs_worker.solutions.requests import DropRequest
 from fbs_worker.solutions.workspace import (
     Entry,
     Home,
+    check_same_solution,
     find_solution,
-    refuse_another,
-    to_oneself,
-    undone_on_failure,
+    locked_connection,
+    restored_on_failure,
     vault_of,
 )
 
 
 @shared_task(name="fbs.drop", bind=True, base=JobTask)  # type: ignore[untyped-decorator]  # Celery has no types
 def drop_task(self: JobTask, *, solution_name: str, with_data: bool = False, dry_run: bool = False) -> dict[str, Any]:
-    """The job; its arguments are those of `DropRequest.parse`."""
+    """Run `drop`; arguments as for `DropRequest.parse`."""
     request = DropRequest.parse(solution_name=solution_name, with_data=with_data, dry_run=dry_run)
     return drop(request, settings=self.settings, progress=self.progress)
 
 
 def drop(request: DropRequest, *, settings: Settings, progress: Progress) -> dict[str, Any]:
-    """Take a solution's tables away, its rows in the system tables, and its entry in the address book.
+    """Drop a solution's tables, and delete its rows from the system tables and its entry from the registry.
 
-    What was discovered for its domain stays while another solution of the same table prefix has that domain. The system
-    tables go with the last solution of their prefix, unless they hold rows of somebody else: discoveries of another
-    domain that were made without a solution, or the address book.
+    The discoveries of its domain are kept if another solution of the same table prefix has that domain. The system
+    tables are dropped with the last solution of their prefix, unless they hold other rows: discoveries of another
+    domain that were saved without a solution, or registry entries.
 
     Args:
-        request: what is asked.
+        request: the validated parameters.
         settings: the home database and the keys.
-        progress: told the steps.
+        progress: receives the steps.
 
     Returns:
-        `solution`, `dropped` and `kept` (tables), `rows` (how many each business table held) and `dry_run`.
+        `solution`, `dropped` and `kept` (tables), `rows` (number of rows of each business table) and `dry_run`.
 
     Raises:
-        SolutionNotFound: there is none of that name.
-        TablesNotEmpty: business tables hold rows, and `with_data` does not say that they may go.
-        RefusedError: something of others stands on a table.
-        FBSError: whatever else went wrong. Nothing is changed then.
+        SolutionNotFound: the registry has no such solution.
+        TablesNotEmpty: business tables hold rows and `with_data` is false.
+        RefusedError: an object that FBS did not create depends on a table.
+        FBSError: a connection failed, or PostgreSQL reported an error. Nothing is changed.
     """
     vault = vault_of(settings)
     name = request.solution_name
     with closing(Home(settings, vault)) as home:
         progress.step("connect")
-        known = find_solution(home, name)
+        registered = find_solution(home, name)
         try:
-            with to_oneself(known.database.resolved(vault), name, action="drop", progress=progress) as connection:
-                plan = _drop_there(connection, request, home, known, progress)
-        except DatabaseMissing:  # its tables went with it
+            with locked_connection(
+                registered.database.resolved(vault), name, action="drop", progress=progress
+            ) as connection:
+                plan = _drop(connection, request, home, registered, progress)
+        except DatabaseMissing:  # the tables were dropped with it
             plan = _Plan()
             if not request.dry_run:
-                Entry(home, known).gone(name)
+                Entry(home, registered).remove(name)
     return {
         "solution": name,
         "dropped": list(plan.dropped),
@@ -85,14 +86,14 @@ def drop(request: DropRequest, *, settings: Settings, progress: Progress) -> dic
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
-    """What a drop takes away.
+    """Tables to drop and to keep.
 
     Attributes:
-        business: the solution's own tables that are there, and those that keep what migrations took away from them.
-        system: the system tables that go with it.
-        kept: the system tables that stay, and tables that nobody knows to be the solution's.
-        rows: how many each business table holds.
-        shared: another solution has the domain, its discoveries stay.
+        business: the existing tables that the solution owns, and the archive tables of its migrations.
+        system: the system tables to drop.
+        kept: the system tables to keep, and, without a manifest, tables whose owner is unknown.
+        rows: number of rows of each business table.
+        shared: whether another solution has the same domain, so that its discoveries are kept.
     """
 
     business: tuple[str, ...] = ()
@@ -106,67 +107,69 @@ class _Plan:
         return (*self.business, *self.system)
 
 
-def _drop_there(
-    connection: Connection, request: DropRequest, home: Home, known: SolutionRecord, progress: Progress
+def _drop(
+    connection: Connection, request: DropRequest, home: Home, registered: SolutionRecord, progress: Progress
 ) -> _Plan:
-    """Drop what is in the solution's database, in one transaction, and the entry after it."""
-    name, prefix = known.solution_name, known.table_prefix
-    entry = Entry(home, find_solution(home, name))  # somebody else may have dropped it while this job waited
+    """Drop the tables and rows in one transaction, then delete the registry entry."""
+    name, prefix = registered.solution_name, registered.table_prefix
+    entry = Entry(home, find_solution(home, name))  # it may have been dropped while this job waited for the lock
     with transaction(connection) as cursor:
-        own = OwnRow.read(connection, prefix, name)
-        refuse_another(entry.before, known, own=own)
-        plan = _plan(cursor, home, known, own)
+        manifest = Manifest.read(connection, prefix, name)
+        check_same_solution(entry.before, registered, manifest=manifest)
+        plan = _plan(cursor, home, registered, manifest)
     if request.dry_run:
         return plan
-    _refuse_rows(plan, request)
+    _check_rows(plan, request)
     progress.step("drop", total=len(plan.dropped))
-    with undone_on_failure(entry, connection, name=name, table_prefix=prefix, own=own):
-        entry.under_way(known, own=own)  # before the transaction: book and own row may be in one database
+    with restored_on_failure(entry, connection, name=name, table_prefix=prefix, manifest=manifest):
+        entry.mark_inactive(registered, manifest=manifest)  # outside the transaction: entry and manifest may be one row
         with transaction(connection) as cursor:
-            # in the order in which a save takes them: its own lock, then the discoveries
-            transaction_lock(connection, f"catalogue:{prefix}:{known.domain}")
-            lock_tables(connection, [f"{prefix}discoveries", *sorted(own.owned if own else ())])
-            cursor.execute(LOCK_TABLES)  # no other solution of this prefix comes into being from here on
-            plan = _plan(cursor, home, known, own)
-            _refuse_rows(plan, request)  # nobody can write any now
-            if own is not None:
-                forget(cursor, prefix, solution_name=name, domain=own.domain, keep_domain=plan.shared)
-                OwnRow.delete(connection, prefix, name)
+            # the lock order of a catalogue save: its advisory lock, then the discoveries
+            transaction_lock(connection, f"catalogue:{prefix}:{registered.domain}")
+            lock_tables(connection, [f"{prefix}discoveries", *sorted(manifest.owned if manifest else ())])
+            cursor.execute(LOCK_TABLES)  # from here on no other solution of this prefix can be created
+            plan = _plan(cursor, home, registered, manifest)
+            _check_rows(plan, request)  # again, now that writes are locked out
+            if manifest is not None:
+                delete_rows(cursor, prefix, solution_name=name, domain=manifest.domain, keep_domain=plan.shared)
+                Manifest.delete(connection, prefix, name)
             create.drop(connection, plan.dropped)
-    # nothing may end the job from here on: the solution is gone, only the book is behind
-    entry.gone(name)
+    # the solution is dropped: only the registry is left to update, and the job can no longer be cancelled
+    entry.remove(name)
     return plan
 
 
-def _refuse_rows(plan: _Plan, request: DropRequest) -> None:
-    full = {table: count for table, count in plan.rows.items() if count}
-    if full and not request.with_data:
-        told = ", ".join(f"{table} ({count})" for table, count in full.items())
+def _check_rows(plan: _Plan, request: DropRequest) -> None:
+    non_empty = {table: count for table, count in plan.rows.items() if count}
+    if non_empty and not request.with_data:
+        listed = ", ".join(f"{table} ({count})" for table, count in non_empty.items())
         raise TablesNotEmpty(
-            f"Tables of {request.solution_name!r} hold rows: {told}. Nothing was dropped.",
-            hint="Save what you need; --with-data drops them with their rows.",
-            rows=full,
+            f"Tables of {request.solution_name!r} hold rows: {listed}. Nothing was dropped.",
+            hint="Back up what you need; --with-data drops the tables with their rows.",
+            rows=non_empty,
         )
 
 
-def _plan(cursor: Cursor, home: Home, known: SolutionRecord, own: SolutionRecord | None) -> _Plan:
-    connection, prefix = cursor.connection, known.table_prefix
-    if own is None:
-        # its set-up was cut off, or its row was deleted: without it nothing says that a table of that name is FBS's
-        return _Plan(kept=tuple(sorted(relations(connection, known.owned))))
-    retired = {kept.name for kept in list_archives(cursor, prefix, solution=own.solution_name)}
-    rows = create.rows_in(connection, sorted(own.owned | retired))
+def _plan(cursor: Cursor, home: Home, registered: SolutionRecord, manifest: SolutionRecord | None) -> _Plan:
+    connection, prefix = cursor.connection, registered.table_prefix
+    if manifest is None:
+        # the set-up was interrupted, or the manifest was deleted: the tables' owner is unknown
+        return _Plan(kept=tuple(sorted(relations(connection, registered.owned))))
+    archives = {archive.name for archive in list_archives(cursor, prefix, solution=manifest.solution_name)}
+    rows = create.rows_in(connection, sorted(manifest.owned | archives))
     system = [str(table.name) for table in system_tables(prefix)]
-    there = [name for name in system if name in relations(connection, system)]
-    others = OwnRow.others(connection, prefix, own.solution_name)
-    stay = bool(others) or others_have_rows(cursor, prefix, solution_name=own.solution_name, domain=own.domain)
-    book = (own.database.name, prefix) == (home.database.name, home.table_prefix)
-    book = book or is_address_book(cursor, prefix, solution_name=own.solution_name)
-    kept = [name for name in there if stay or (book and name == table_name(prefix))]
+    existing = [name for name in system if name in relations(connection, system)]
+    others = Manifest.others(connection, prefix, manifest.solution_name)
+    in_use = bool(others) or others_have_rows(
+        cursor, prefix, solution_name=manifest.solution_name, domain=manifest.domain
+    )
+    holds_registry = (manifest.database.name, prefix) == (home.database.name, home.table_prefix)
+    holds_registry = holds_registry or registry_has_others(cursor, prefix, solution_name=manifest.solution_name)
+    kept = [name for name in existing if in_use or (holds_registry and name == table_name(prefix))]
     return _Plan(
         business=tuple(rows),
-        system=tuple(name for name in there if name not in kept),
+        system=tuple(name for name in existing if name not in kept),
         kept=tuple(kept),
         rows=rows,
-        shared=any(record.domain == own.domain for record in others),
+        shared=any(record.domain == manifest.domain for record in others),
     )

@@ -1,4 +1,4 @@
-"""`fbs.migrate`: make a solution's tables match their definition, or revert the last migration."""
+"""`fbs.migrate`: migrate a solution's tables to the desired schema, or revert the last migration."""
 
 from __future__ import annotations
 
@@ -24,10 +24,18 @@ from fbs_worker.migration.apply.journal import JournalRow, Reversal, history, is
 from fbs_worker.migration.model.plan import Plan, Step
 from fbs_worker.migration.undo import plan_undo
 from fbs_worker.schema.inspector import relations
-from fbs_worker.solutions.migrate_request import MigrateRequest
-from fbs_worker.solutions.registry import OwnRow, SolutionRecord
-from fbs_worker.solutions.target import plan_migration, wanted
-from fbs_worker.solutions.workspace import Entry, Home, find_solution, own_row, refuse_sharing, to_oneself, vault_of
+from fbs_worker.solutions.registry import Manifest, SolutionRecord
+from fbs_worker.solutions.requests import MigrateRequest
+from fbs_worker.solutions.target import desired_tables, plan_migration
+from fbs_worker.solutions.workspace import (
+    Entry,
+    Home,
+    check_no_shared_tables,
+    find_solution,
+    locked_connection,
+    read_manifest,
+    vault_of,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +54,7 @@ def migrate_task(
     unmirror: Sequence[str] | None = None,
     undo: bool = False,
 ) -> dict[str, Any]:
-    """The job; its arguments are those of `MigrateRequest.parse`."""
+    """Run `migrate`; arguments as for `MigrateRequest.parse`."""
     request = MigrateRequest.parse(
         solution_name=solution_name,
         plan_only=plan_only,
@@ -62,54 +70,58 @@ def migrate_task(
 
 
 def migrate(request: MigrateRequest, *, settings: Settings, progress: Progress) -> dict[str, Any]:
-    """Plan a solution's migration and, unless only the plan is asked for, apply it.
+    """Plan a solution's migration, and apply it unless the request is for the plan only.
 
-    The tables of its domain come from the domain, those of mirrored models from the active discoveries. One that was
-    cut off is finished by asking once more for the same: a plan whose first part has been applied still counts as it.
+    The domain defines its tables, the active discoveries those of mirrored models. Repeat the request to complete an
+    interrupted migration: the fingerprint of a partly applied plan remains valid.
 
     Args:
-        request: what is asked.
-        settings: the home database, the keys, and whether tables may be changed.
-        progress: told the steps; may end it between any two statements.
+        request: the validated parameters.
+        settings: the home database, the keys, and FBS_ENABLE_MIGRATIONS.
+        progress: receives the steps; may cancel between two statements.
 
     Returns:
         `solution`, the plan (`fingerprint`, `steps`, `changes`, `drift`, `questions`, `notes`, `needs`), `enabled`
-        (whether it may be applied here), `applied` (None for a plan; else `run`, `executed`, `kept` and `seconds`),
-        `undoes` (of an undo: the migration that it reverts), `cannot` (what it does not) and `seconds`.
+        (whether the settings allow applying it), `applied` (None for a plan; else `run`, `executed`, `kept` and
+        `seconds`), `undoes` (of an undo: the reverted migration), `cannot` (what the undo does not revert) and
+        `seconds`.
 
     Raises:
-        SolutionNotFound: there is none of that name, or its set-up was never completed.
-        UsageError: a rename, or a model to mirror, cannot be.
-        RefusedError: migrations are switched off, the plan is not the one that was asked for, a hazard was not allowed,
-            or rows do not fit what is to come; nothing is changed then.
-        SolutionConflict: another solution owns a table that would be made.
-        DatabaseBusy: tables were in use at each of many tries.
-        FBSError: whatever else went wrong. What has run stays, and the next migration goes on from there.
+        SolutionNotFound: the registry has no such solution, or its set-up was never completed.
+        UsageError: a rename does not match the tables, or a model to mirror is not in the catalogue.
+        RefusedError: migrations are switched off, the plan is stale, a hazard is not allowed, or a preflight check undo
+            rows that violate the new schema; nothing is changed.
+        SolutionConflict: another solution owns a table that would be created.
+        DatabaseBusy: a lock was not acquired within the lock budget.
+        FBSError: PostgreSQL reported another error. Executed statements stay, and the next migration continues from
+            them.
     """
     began = time.monotonic()
     if not (request.plan_only or settings.fbs_enable_migrations):
         raise RefusedError(
-            "Migrations are switched off here: FBS_ENABLE_MIGRATIONS is false. Nothing was changed.",
-            hint="`fbs migrate --plan --output-format json` has the statements; someone else may run them.",
+            "Migrations are switched off: FBS_ENABLE_MIGRATIONS is false. Nothing was changed.",
+            hint="`fbs migrate --plan --output-format json` returns the statements for a database administrator.",
         )
     vault = vault_of(settings)
     name = request.solution_name
     progress.step("connect")
     with closing(Home(settings, vault)) as home:
-        known = find_solution(home, name)
-        with to_oneself(known.database.resolved(vault), name, action="migrate", progress=progress) as connection:
+        registered = find_solution(home, name)
+        with locked_connection(
+            registered.database.resolved(vault), name, action="migrate", progress=progress
+        ) as connection:
             run = _Migration(
                 request=request,
-                known=known,
-                entry=Entry(home, known),
-                own=own_row(connection, known),
+                registered=registered,
+                entry=Entry(home, registered),
+                manifest=read_manifest(connection, registered),
                 vault=vault,
                 connection=connection,
                 progress=progress,
             )
             progress.step("plan")
-            _, others = home.look(name)
-            run.look(others)
+            _, others = home.lookup(name)
+            run.make_plan(others)
             applied = None if request.plan_only else run.apply()
     return {
         **run.plan.to_dict(),
@@ -124,23 +136,23 @@ def migrate(request: MigrateRequest, *, settings: Settings, progress: Progress) 
 
 @dataclass(kw_only=True)
 class _Migration:
-    """One migration, which has the solution to itself.
+    """One migration, under the solution's lock.
 
     Attributes:
-        known: the solution's entry in the address book.
-        entry: the same, to be kept true.
-        own: its own row before.
-        plan: what is to be done, once that is known.
-        mirrored: the models that are mirrored afterwards, each with its table.
-        reverted: of an undo: the migration that it reverts.
+        registered: the solution's registry entry.
+        entry: writes the registry entry.
+        manifest: the manifest before the migration.
+        plan: the plan, after `make_plan`.
+        mirrored: the models that are mirrored after the migration, each with its main table.
+        reverted: of an undo: the reverted migration.
         reversals: of an undo: the row that each statement reverts.
         not_reverted: of an undo: changes that it does not revert, one line each.
     """
 
     request: MigrateRequest
-    known: SolutionRecord
+    registered: SolutionRecord
     entry: Entry
-    own: SolutionRecord
+    manifest: SolutionRecord
     vault: Vault
     connection: Connection
     progress: Progress
@@ -150,129 +162,136 @@ class _Migration:
     reversals: tuple[Reversal, ...] = ()
     not_reverted: tuple[str, ...] = ()
 
-    def look(self, others: Sequence[SolutionRecord]) -> None:
-        """Find the plan, and see that it is the one that was asked for.
+    def make_plan(self, others: Sequence[SolutionRecord]) -> None:
+        """Make the plan, and check it against the requested fingerprint.
 
         Args:
-            others: the other entries of the address book.
+            others: the registry entries of other solutions.
+
+        Raises:
+            RefusedError: the requested plan is stale.
         """
         with transaction(self.connection) as cursor:
-            rows = history(cursor, self.own.table_prefix, self.own.solution_name)
+            rows = history(cursor, self.manifest.table_prefix, self.manifest.solution_name)
             if not self.request.undo:
-                aim = wanted(cursor, self.own, mirror=self.request.mirror, unmirror=self.request.unmirror)
-                refuse_sharing(self.connection, self.own, aim.definition.table_names, others)
-                self.mirrored = aim.mirrored
+                desired = desired_tables(
+                    cursor, self.manifest, mirror=self.request.mirror, unmirror=self.request.unmirror
+                )
+                check_no_shared_tables(self.connection, self.manifest, desired.definition.table_names, others)
+                self.mirrored = desired.mirrored
                 self.plan = plan_migration(
-                    cursor, self.own, aim, renames=self.request.renames, restore=self.request.restore
+                    cursor, self.manifest, desired, renames=self.request.renames, restore=self.request.restore
                 )
         if self.request.undo:
-            self._look_back(rows)
-        asked = self.request.fingerprint
-        if not asked or asked == self.plan.fingerprint or self._goes_on(rows, asked):
+            self._make_undo_plan(rows)
+        requested = self.request.fingerprint
+        if not requested or requested == self.plan.fingerprint or self._is_remainder(rows, requested):
             return
-        if not _asked_for(rows, asked) or is_unfinished(rows):
+        if not _was_applied(rows, requested) or is_unfinished(rows):
             raise RefusedError(
-                f"The plan {asked} does not fit the database any more; nothing was changed.",
-                hint=f"Look at the new one, {self.plan.fingerprint}: fbs migrate --solution-name"
-                f" {self.own.solution_name}{' --undo' if self.request.undo else ''} --plan",
+                f"Plan {requested} is stale: the database changed after it was made. Nothing was applied.",
+                hint=f"Review the new plan, {self.plan.fingerprint}: fbs migrate --solution-name"
+                f" {self.manifest.solution_name}{' --undo' if self.request.undo else ''} --plan",
                 fingerprint=self.plan.fingerprint,
             )
-        self._done(f"The plan {asked} has been applied already; {self.plan.fingerprint} is a new one.")
+        self._empty_plan(f"Plan {requested} has been applied already; the new plan is {self.plan.fingerprint}.")
 
     def apply(self) -> Applied:
-        """Run the statements, and see that both rows of the solution say what has come about."""
+        """Run the statements, and update manifest and registry entry."""
         allowed = self.request.allow
-        with self._true_entry():
+        with self._entry_updated_on_failure():
             if self.plan.steps and not self.plan.unallowed_hazards(allowed):
-                self.entry.under_way(self.own, own=self.own)
+                self.entry.mark_inactive(self.manifest, manifest=self.manifest)
             applied = apply(
                 self.connection,
                 self.plan,
-                table_prefix=self.own.table_prefix,
+                table_prefix=self.manifest.table_prefix,
                 allowed=allowed,
                 write_manifest=self.write_manifest,
                 before=self._before(),
                 reversals=self.reversals,
                 progress=self.progress,
             )
-        self._say_so()
+        self._update_entry()
         return applied
 
     def write_manifest(self, cursor: Cursor, *, done: Sequence[Step], finished: bool) -> None:
-        """Write into the solution's own row what it owns by now; see `ManifestWriter`.
+        """Write the owned tables into the manifest after each step.
 
-        What FBS has made of a table is written at the end. Until then what was made is known to be as before, or, of a
-        table that is new, not known: either way the next plan finds what is left to do.
+        The recorded schema is written only at the end. Until then it is the previous one, or none for a new table; in
+        both cases the next plan contains the remaining steps.
         """
-        own, touched = self.own, {step.table for step in done}
-        there = relations(self.connection, touched)
-        coming = {name for name in touched & set(self.plan.tables) if name in there}
-        owned = {name for name in own.owned if name not in touched or name in there} | coming
-        told: dict[str, Any] = {**own.schema_definition, "tables": sorted(owned)}
-        shape = own.shape
+        manifest, touched = self.manifest, {step.table for step in done}
+        existing = relations(self.connection, touched)
+        created = {name for name in touched & set(self.plan.tables) if name in existing}
+        owned = {name for name in manifest.owned if name not in touched or name in existing} | created
+        definition: dict[str, Any] = {**manifest.schema_definition, "tables": sorted(owned)}
+        recorded = manifest.recorded_schema
         if finished:
-            told |= {"tables": sorted(owned & set(self.plan.tables)), "mirrored": dict(self.mirrored)}
-            shape = dict(self.plan.schema)
-        told["shape"] = {name: made for name, made in shape.items() if name in told["tables"]}
-        OwnRow.write(cursor.connection, replace(own, schema_definition=told), self.vault)
+            definition |= {"tables": sorted(owned & set(self.plan.tables)), "mirrored": dict(self.mirrored)}
+            recorded = dict(self.plan.schema)
+        definition["shape"] = {name: table for name, table in recorded.items() if name in definition["tables"]}
+        Manifest.write(cursor.connection, replace(manifest, schema_definition=definition), self.vault)
 
-    # ------------------------------------------------------------------------------------------------------- innards
-
-    def _look_back(self, rows: Sequence[JournalRow]) -> None:
-        """Plan the undo; one that was done already, and is asked for once more, has nothing left to do."""
-        own, asked = self.own, self.request.fingerprint
-        self.mirrored = own.mirrored
-        if asked and rows and rows[-1].is_undo and not is_unfinished(rows) and _asked_for(rows, asked):
+    def _make_undo_plan(self, rows: Sequence[JournalRow]) -> None:
+        """Plan the undo; the plan is empty if the requested undo was applied already."""
+        manifest, requested = self.manifest, self.request.fingerprint
+        self.mirrored = manifest.mirrored
+        if requested and rows and rows[-1].is_undo and not is_unfinished(rows) and _was_applied(rows, requested):
             self.reverted = str(rows[-1].facts["of"])
-            self._done(f"The plan {asked} has been applied already.")
+            self._empty_plan(f"Plan {requested} has been applied already.")
             return
-        found = plan_undo(self.connection, solution=own.solution_name, table_prefix=own.table_prefix)
+        undo = plan_undo(self.connection, solution=manifest.solution_name, table_prefix=manifest.table_prefix)
         self.plan, self.reversals, self.not_reverted, self.reverted = (
-            found.plan,
-            found.reversals,
-            found.not_reverted,
-            found.run,
+            undo.plan,
+            undo.reversals,
+            undo.not_reverted,
+            undo.run,
         )
-        self.mirrored = found.before.get("mirrored", own.mirrored)
-        if not found.before:  # written by someone else: what is owned stays as it is
-            self.plan = replace(found.plan, tables=tuple(sorted(own.owned)), schema=own.shape)
+        self.mirrored = undo.before.get("mirrored", manifest.mirrored)
+        if not undo.before:  # the journal has no record of the tables before: keep what is owned
+            self.plan = replace(undo.plan, tables=tuple(sorted(manifest.owned)), schema=manifest.recorded_schema)
 
-    def _done(self, note: str) -> None:
-        """There is nothing left to do of what was asked for, but to see that the address book says so."""
-        own = self.own
-        tables = tuple(sorted(own.owned))
-        self.plan = Plan(solution=own.solution_name, steps=(), notes=(note,), tables=tables, schema=own.shape)
+    def _empty_plan(self, note: str) -> None:
+        """Set an empty plan: nothing is left to do but to update the registry entry."""
+        manifest = self.manifest
+        tables = tuple(sorted(manifest.owned))
+        self.plan = Plan(
+            solution=manifest.solution_name, steps=(), notes=(note,), tables=tables, schema=manifest.recorded_schema
+        )
 
-    def _goes_on(self, rows: Sequence[JournalRow], asked: str) -> bool:
-        """Whether what is planned now is what is left of the plan that was asked for, which was cut off."""
-        if not _asked_for(rows, asked):
+    def _is_remainder(self, rows: Sequence[JournalRow], requested: str) -> bool:
+        """Return whether the current plan is the rest of the requested plan, which was interrupted."""
+        if not _was_applied(rows, requested):
             return False
         known = {row.statement for row in rows if row.run == rows[-1].run}
         return self.plan.empty or (is_unfinished(rows) and {step.sql for step in self.plan.steps} <= known)
 
     def _before(self) -> dict[str, Any]:
-        own = self.own
-        made = {"tables": sorted(own.owned), "shape": own.shape, "mirrored": own.mirrored}
-        return {**made, "fingerprint": self.request.fingerprint or self.plan.fingerprint}
+        manifest = self.manifest
+        recorded = {"tables": sorted(manifest.owned), "shape": manifest.recorded_schema, "mirrored": manifest.mirrored}
+        return {**recorded, "fingerprint": self.request.fingerprint or self.plan.fingerprint}
 
     @contextmanager
-    def _true_entry(self) -> Iterator[None]:
-        """Should the migration fail, the address book says what has come about, as the solution's own row does."""
+    def _entry_updated_on_failure(self) -> Iterator[None]:
+        """Update the registry entry from the manifest also when the migration fails."""
         try:
             yield
         except BaseException:
             try:
-                self._say_so()
+                self._update_entry()
             except FBSError as exc:
-                _log.warning("the solution %s may stay inactive in the address book: %s", self.own.solution_name, exc)
+                _log.warning(
+                    "the solution %s may remain inactive in the registry: %s", self.manifest.solution_name, exc
+                )
             raise
 
-    def _say_so(self) -> None:
-        now = own_row(self.connection, self.known)
-        self.entry.done(replace(now, database=self.known.database))
+    def _update_entry(self) -> None:
+        manifest = read_manifest(self.connection, self.registered)
+        self.entry.mark_active(replace(manifest, database=self.registered.database))
 
 
-def _asked_for(rows: Sequence[JournalRow], fingerprint: str) -> bool:
-    """Whether the solution's last migration, or undo, was that plan."""
-    mine = [row for row in rows if rows[-1].run and row.run == rows[-1].run]
-    return any((row.facts.get("before") or {}).get("fingerprint") == fingerprint for row in mine)
+def _was_applied(rows: Sequence[JournalRow], fingerprint: str) -> bool:
+    """Return whether the solution's last migration or undo applied the plan."""
+    last = [row for row in rows if rows[-1].run and row.run == rows[-1].run]
+    return any((row.facts.get("before") or {}).get("fingerprint") == fingerprint for row in last)

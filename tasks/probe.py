@@ -1,4 +1,4 @@
-"""The task `fbs.probe`: says that somebody takes jobs from the queue that it came through. It is not a job."""
+"""`fbs.probe`: health probe of a queue; its answer proves that a worker consumes the queue. It is not a job."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from fbs_worker.jobs.probes import PROBE_TASK, send_reply
     name=PROBE_TASK, bind=True, ignore_result=True, send_events=False, acks_late=False
 )
 def probe(self: Task) -> None:
-    """Answer whoever sent it.
+    """Answer the probe.
 
     Raises:
-        UsageError: it does not run in a worker of fbs-worker's.
+        UsageError: the task does not run in a worker of fbs-worker.
         QueueUnreachable: Redis does not answer.
     """
     if not isinstance(self.app, FBSCelery) or self.app.in_process is not None:
-        raise UsageError("A probe is answered by a worker alone.", hint="`fbs health` sends probes.")
+        raise UsageError("A probe can be answered only by a worker.", hint="`fbs health` sends probes.")
     send_reply(self.app.settings, self.request.id, self.request.hostname)

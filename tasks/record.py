@@ -1,4 +1,4 @@
-"""`fbs.record`: write a recording of an Odoo, for a bug report or a test."""
+"""`fbs.record`: write a recording of an Odoo to a file, for a bug report or a test."""
 
 from __future__ import annotations
 
@@ -17,18 +17,23 @@ from fbs_worker.jobs.worker.task import JobTask
 
 @shared_task(name="fbs.record", bind=True, base=JobTask)  # type: ignore[untyped-decorator]  # Celery has no types
 def record_task(self: JobTask, *, path: str, odoo: str = DEFAULT_CONNECTION) -> dict[str, Any]:
-    """Record an Odoo into a file. It runs inline only: a worker's file would be on the worker's machine.
+    """Record an Odoo into a file. Runs in-process only: a worker would write the file on its own machine.
 
     Args:
         path: the file to write.
-        odoo: the name of the Odoo connection.
+        odoo: name of the Odoo connection.
+
+    Returns:
+        The summary of the recording.
 
     Raises:
-        RefusedError: it came through the queue.
-        FBSError: whatever went wrong.
+        RefusedError: the task came through the queue.
+        FBSError: Odoo reported an error, or the file cannot be written.
     """
     if not self.in_process:
-        raise RefusedError("A recording is written on the caller's own machine.", hint="Use `fbs record FILE`.")
+        raise RefusedError(
+            "fbs.record runs only on the caller's machine, not in a worker.", hint="Use `fbs record FILE`."
+        )
     self.progress.step("connect")
     connection = self.settings.odoo(odoo)
     limiter = limiter_for(connection, settings=self.settings, progress=self.progress)

@@ -1,4 +1,4 @@
-"""`fbs.refresh`: read a solution's Odoo again, and record what changed."""
+"""`fbs.refresh`: read a solution's Odoo again and save the changes."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.worker.task import JobTask
 from fbs_worker.schema.system_tables import SYSTEM_TABLES, ensure_tables
-from fbs_worker.solutions.registry import OwnRow
+from fbs_worker.solutions.registry import Manifest
 from fbs_worker.solutions.requests import RefreshRequest
-from fbs_worker.solutions.workspace import Home, find_solution, own_row, to_oneself, vault_of
-from fbs_worker.tasks.reading import Refreshed, refresh_solution
+from fbs_worker.solutions.workspace import Home, find_solution, locked_connection, read_manifest, vault_of
+from fbs_worker.tasks.refreshing import RefreshResult, refresh_solution
 
 
 @shared_task(name="fbs.refresh", bind=True, base=JobTask)  # type: ignore[untyped-decorator]  # Celery has no types
 def refresh_task(self: JobTask, *, solution_name: str, full: bool = False, odoo_moved: bool = False) -> dict[str, Any]:
-    """The job; its arguments are those of `RefreshRequest.parse`."""
+    """Run `refresh`; arguments as for `RefreshRequest.parse`."""
     request = RefreshRequest.parse(solution_name=solution_name, full=full, odoo_moved=odoo_moved)
     return refresh(request, settings=self.settings, progress=self.progress)
 
 
 def refresh(request: RefreshRequest, *, settings: Settings, progress: Progress) -> dict[str, Any]:
-    """Read a solution's Odoo and save what changed in its discoveries, workflows and dashboards: all of it, or nothing.
+    """Read a solution's Odoo and save the changes of discoveries, workflows and dashboards in one transaction.
 
-    Where the database is and which Odoo is read comes from the address book and the solution's own row.
+    The registry says which database to write, the manifest which Odoo connection to read.
 
     Args:
-        request: what is asked.
+        request: the validated parameters.
         settings: the home database, the Odoo connections and the keys.
-        progress: told the steps.
+        progress: receives the steps.
 
     Returns:
-        `solution`, `report` (what changed), `workflows` and `dashboards` (what changed, counted), `source` (which
-        Odoo), `calls` (how many calls it took) and `seconds`.
+        `solution`, `report` (the changes), `workflows` and `dashboards` (numbers of changes), `source` (the Odoo),
+        `calls` (number of calls to Odoo) and `seconds`.
 
     Raises:
-        SolutionNotFound: there is none of that name, or its set-up was never completed.
-        SolutionConflict: the connection leads to another Odoo than before.
-        FBSError: whatever else went wrong; nothing is saved then.
+        SolutionNotFound: the registry has no such solution, or its set-up was never completed.
+        SolutionConflict: the connection leads to another Odoo than at the last refresh.
+        FBSError: Odoo or PostgreSQL reported an error; nothing is saved.
     """
     vault = vault_of(settings)
     name = request.solution_name
@@ -51,21 +51,25 @@ def refresh(request: RefreshRequest, *, settings: Settings, progress: Progress) 
     with closing(Home(settings, vault)) as home:
         entry = find_solution(home, name)
     database = entry.database.resolved(vault)
-    with to_oneself(database, name, action="refresh", progress=progress) as connection:
-        own = own_row(connection, entry)
+    with locked_connection(database, name, action="refresh", progress=progress) as connection:
+        manifest = read_manifest(connection, entry)
 
         def prepare(_cursor: Cursor) -> None:
-            ensure_tables(connection, own.table_prefix, SYSTEM_TABLES)
+            ensure_tables(connection, manifest.table_prefix, SYSTEM_TABLES)
 
-        def write(_cursor: Cursor, refreshed: Refreshed) -> None:
-            if refreshed.worth_remembering:
-                told = {**own.schema_definition, "source": refreshed.source, "last_refresh": refreshed.remembered()}
-                OwnRow.write(connection, replace(own, schema_definition=told), vault)
+        def write(_cursor: Cursor, refreshed: RefreshResult) -> None:
+            if refreshed.should_record:
+                definition = {
+                    **manifest.schema_definition,
+                    "source": refreshed.source,
+                    "last_refresh": refreshed.last_refresh_payload(),
+                }
+                Manifest.write(connection, replace(manifest, schema_definition=definition), vault)
 
         refreshed = refresh_solution(
-            settings.odoo(own.odoo),
+            settings.odoo(manifest.odoo),
             connection,
-            own,
+            manifest,
             full=request.full,
             odoo_moved=request.odoo_moved,
             settings=settings,

@@ -1,4 +1,4 @@
-"""`fbs.setup`: make a solution's tables in its database, and fill its catalogue."""
+"""`fbs.setup`: create a solution's tables in its database, and fill its catalogue."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from fbs_worker.migration.plan.planner import applied_schema
 from fbs_worker.schema import create
 from fbs_worker.schema.definition import Definition, define
 from fbs_worker.schema.inspector import LOCK_TABLES, check_may_create
-from fbs_worker.solutions.registry import OwnRow, SolutionRecord
-from fbs_worker.solutions.requests import SetupRequest, check_odoo, refuse_plain_password
+from fbs_worker.solutions.registry import Manifest, SolutionRecord
+from fbs_worker.solutions.requests import SetupRequest, check_odoo, reject_plain_password
 from fbs_worker.solutions.workspace import (
     Entry,
     Home,
-    essence,
-    refuse_another,
-    refuse_sharing,
-    to_oneself,
-    undone_on_failure,
+    check_no_shared_tables,
+    check_same_solution,
+    comparable_content,
+    locked_connection,
+    restored_on_failure,
     vault_of,
 )
-from fbs_worker.tasks.reading import Refreshed, refresh_solution
+from fbs_worker.tasks.refreshing import RefreshResult, refresh_solution
 
 DEFINITION_VERSION: Final = 1
-"""Of what `schema_definition` of a solution's row looks like."""
+"""Version of the structure of `schema_definition`."""
 
 
 @shared_task(name="fbs.setup", bind=True, base=JobTask)  # type: ignore[untyped-decorator]  # Celery has no types
@@ -58,14 +58,14 @@ def setup_task(
     create_tables: bool = True,
     odoo_expected: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The job; its arguments are those of `SetupRequest.parse`, and those below.
+    """Run `set_up`; further arguments as for `SetupRequest.parse`.
 
     Args:
-        odoo_expected: the Odoo that the caller means, to be refused where this worker's connection leads elsewhere.
+        odoo_expected: the caller's Odoo; the job fails if this worker's connection leads to another one.
     """
     if not self.in_process:
-        refuse_plain_password(database_config)
-        refuse_plain_password(config.get("database_config") if isinstance(config, Mapping) else None)
+        reject_plain_password(database_config)
+        reject_plain_password(config.get("database_config") if isinstance(config, Mapping) else None)
     request = SetupRequest.parse(
         config,
         solution_name=solution_name,
@@ -86,48 +86,49 @@ def setup_task(
 def set_up(
     request: SetupRequest, *, odoo_expected: Mapping[str, str] | None, settings: Settings, progress: Progress
 ) -> dict[str, Any]:
-    """Set a solution up: its tables, its row and, if asked, its discoveries, in one transaction.
+    """Set up a solution: tables, manifest and, if requested, discoveries, in one transaction; then the registry entry.
 
     Args:
-        request: what is asked. Models that were mirrored before stay mirrored.
+        request: the validated parameters. Models that are mirrored already stay mirrored.
         odoo_expected: see `check_odoo`.
         settings: the home database, the Odoo connections and the keys.
-        progress: told the steps.
+        progress: receives the steps.
 
     Returns:
-        `solution`, `created` and `existing` (tables), `changed` (whether anything was), `pending` (what of the existing
-        tables differs from the definition), `database` (where, without password), `refresh` (what a refresh returns;
-        None without one) and `seconds`.
+        `solution`, `created` and `existing` (tables), `changed` (whether anything was written), `pending` (how existing
+        tables differ from the definition), `database` (without the password), `refresh` (the result of a refresh; None
+        without one) and `seconds`.
 
     Raises:
-        UsageError: a model to mirror is not among the discoveries.
-        ForeignTableError: tables are there that FBS did not make.
+        UsageError: the catalogue does not have a model to mirror.
+        ForeignTableError: a table of the definition exists and FBS did not create it.
         SolutionConflict: the name, a table or the catalogue belongs to another solution.
-        DatabaseMissing, DatabaseRightsMissing: as their names say, with what to do about it.
-        RefusedError: tables are missing, and FBS_AUTO_CREATE_TABLES is off, here or where the job comes from.
-        FBSError: whatever else went wrong. Nothing is changed then.
+        DatabaseMissing: the solution's database does not exist.
+        DatabaseRightsMissing: the user may not create tables.
+        RefusedError: tables are missing, and FBS_AUTO_CREATE_TABLES is false for the worker or for the caller.
+        FBSError: a connection failed, or Odoo or PostgreSQL reported an error. Nothing is changed.
     """
     began = time.monotonic()
     vault = vault_of(settings)
     config = request.config
-    config.to_message(vault)  # a password that cannot be kept is told before anything is done
+    config.to_message(vault)  # fail early if the password cannot be stored
     database = config.database_config.resolved(vault, allow_plain=True)
     progress.step("connect")
     with (
         closing(Home(settings, vault)) as home,
-        to_oneself(database, config.solution_name, action="setup", progress=progress) as connection,
+        locked_connection(database, config.solution_name, action="setup", progress=progress) as connection,
     ):
         run = _SetUp(request=request, settings=settings, vault=vault, connection=connection, progress=progress)
-        news = run.look(home)
+        has_changes = run.inspect(home)
         odoo = run.connection_to_odoo(odoo_expected) if config.refresh_discoveries else None
-        with undone_on_failure(
-            run.entry, connection, name=config.solution_name, table_prefix=config.table_prefix, own=run.own
+        with restored_on_failure(
+            run.entry, connection, name=config.solution_name, table_prefix=config.table_prefix, manifest=run.manifest
         ):
-            if news:
+            if has_changes:
                 run.begin()
-            refreshed = run.make(odoo)
-        # nothing may end the job from here on: the solution is there, only the book is behind
-        changed = run.entry.done(run.record) or run.changed
+            refreshed = run.run(odoo)
+        # the solution is set up: only the registry is left to update, and the job can no longer be cancelled
+        changed = run.entry.mark_active(run.record) or run.changed
     return {
         "solution": config.solution_name,
         "created": list(run.created),
@@ -142,14 +143,14 @@ def set_up(
 
 @dataclass(kw_only=True)
 class _SetUp:
-    """One set-up, which has the solution to itself.
+    """One set-up, under the solution's lock.
 
     Attributes:
-        own: the solution's own row before.
-        entry: its entry in the address book.
-        report: what was made, once it is.
-        record: the solution's own row, once it is written.
-        changed: whether anything was, in the solution's database.
+        manifest: the manifest before the set-up; None for a new solution.
+        entry: the registry entry.
+        report: the created tables, after `run`.
+        record: the written manifest, after `run`.
+        changed: whether anything was written in the solution's database, after `run`.
     """
 
     request: SetupRequest
@@ -157,161 +158,164 @@ class _SetUp:
     vault: Vault
     connection: Connection
     progress: Progress
-    own: SolutionRecord | None = field(init=False)
+    manifest: SolutionRecord | None = field(init=False)
     entry: Entry = field(init=False)
     report: create.SetupReport = field(init=False)
     record: SolutionRecord = field(init=False)
     changed: bool = field(init=False)
-    _meant: SolutionRecord = field(init=False)
+    _requested: SolutionRecord = field(init=False)
     _others: list[SolutionRecord] = field(init=False)
     _missing: tuple[str, ...] = field(init=False)
     _tables: list[str] = field(init=False)
     _mirrored: dict[str, str] = field(init=False)
-    _shape: dict[str, Any] = field(init=False)
+    _recorded_schema: dict[str, Any] = field(init=False)
 
     @property
     def created(self) -> tuple[str, ...]:
-        """The tables that were made; those of the catalogue were as soon as there was something to save."""
+        """The created tables; the catalogue save creates its own before `_create_tables` runs."""
         earlier = tuple(name for name in self._missing if name in self.report.existing)
         return (*earlier, *self.report.created)
 
-    def look(self, home: Home) -> bool:
-        """See what can be seen before anything is done, the long read of Odoo above all.
+    def inspect(self, home: Home) -> bool:
+        """Run every check that is possible before anything is changed, and before the long read of Odoo.
 
         Returns:
-            Whether there is anything to make, as far as is known yet.
+            Whether tables or mirrored models are missing, as far as is known before the read.
 
         Raises:
-            ForeignTableError, SolutionConflict, DatabaseRightsMissing, RefusedError: see `set_up`.
+            ForeignTableError: a table of the definition exists and FBS did not create it.
+            SolutionConflict: the name or a table belongs to another solution.
+            DatabaseRightsMissing: tables are missing and the user may not create them.
+            RefusedError: tables are missing and may not be created.
         """
         config = self.request.config
-        self._meant = SolutionRecord.from_config(config, is_active=True, schema_definition={})
-        before, self._others = home.look(config.solution_name)
+        self._requested = SolutionRecord.from_config(config, is_active=True, schema_definition={})
+        before, self._others = home.lookup(config.solution_name)
         self.entry = Entry(home, before)
         with transaction(self.connection) as cursor:
-            self.own = OwnRow.read(self.connection, config.table_prefix, config.solution_name)
-            for known in (self.own, before):
-                refuse_another(known, self._meant, own=self.own)
-            mirrored = self.own.mirrored if self.own else {}
+            self.manifest = Manifest.read(self.connection, config.table_prefix, config.solution_name)
+            for known in (self.manifest, before):
+                check_same_solution(known, self._requested, manifest=self.manifest)
+            mirrored = self.manifest.mirrored if self.manifest else {}
             models = model_definitions(cursor, config.table_prefix, config.domain, {*config.mirror, *mirrored})
             self._missing = self._plan(self._define(models)).report.created
             if self._missing:
                 check_may_create(self.connection)
-        return self.own is None or bool(self._missing) or not mirrored.keys() >= set(config.mirror)
+        return self.manifest is None or bool(self._missing) or not mirrored.keys() >= set(config.mirror)
 
     def connection_to_odoo(self, expected: Mapping[str, str] | None) -> OdooConnection:
-        """The Odoo that is going to be read.
+        """Return the Odoo connection to read.
 
         Args:
-            expected: the one that the caller means by the name that was given, or by `default`.
+            expected: the caller's Odoo for the requested connection, or for `default`.
 
         Raises:
-            SettingsError: there is no connection of that name, or it leads elsewhere.
+            SettingsError: the connection is not configured, or it leads to another Odoo.
         """
-        found = self.settings.odoo(self._odoo)
+        connection = self.settings.odoo(self._odoo)
         if self._odoo == (self.request.config.odoo or DEFAULT_CONNECTION):
-            check_odoo(found, expected)
-        return found
+            check_odoo(connection, expected)
+        return connection
 
     def begin(self) -> None:
-        """Say in the address book that the solution is being set up.
+        """Write the registry entry as inactive.
 
         Raises:
-            SolutionConflict: somebody else has taken the name meanwhile.
+            SolutionConflict: another solution has taken the name in the meantime.
         """
-        self.entry.under_way(self._meant, own=self.own)
+        self.entry.mark_inactive(self._requested, manifest=self.manifest)
 
-    def make(self, odoo: OdooConnection | None) -> Refreshed | None:
-        """Set up, in one transaction.
+    def run(self, odoo: OdooConnection | None) -> RefreshResult | None:
+        """Create the tables and write the manifest, in one transaction.
 
         Args:
-            odoo: is read first; None to set up from what is known already.
+            odoo: the Odoo to read first; None to use the saved discoveries.
+
+        Returns:
+            The result of the read; None without one.
         """
         if odoo is None:
             with transaction(self.connection) as cursor:
-                self._make_tables(cursor)
-                self._register(cursor, None)
+                self._create_tables(cursor)
+                self._write_manifest(cursor, None)
             return None
         return refresh_solution(
             odoo,
             self.connection,
-            self._meant,
+            self._requested,
             full=False,
             odoo_moved=self.request.odoo_moved,
             settings=self.settings,
             progress=self.progress,
-            prepare=self._make_tables,
-            write=self._register,
+            prepare=self._create_tables,
+            write=self._write_manifest,
         )
 
     @property
     def _odoo(self) -> str:
-        """The name of the connection: as given, else as before."""
-        return self.request.config.odoo or (self.own.odoo if self.own else DEFAULT_CONNECTION)
+        """Name of the Odoo connection: the requested one, else that of the manifest."""
+        return self.request.config.odoo or (self.manifest.odoo if self.manifest else DEFAULT_CONNECTION)
 
-    # ------------------------------------------------------------------------------ in the transaction of everything
-
-    def _make_tables(self, cursor: Cursor) -> None:
-        """Find the mirrored models, make what is missing."""
+    def _create_tables(self, cursor: Cursor) -> None:
         self.progress.step("tables")
-        cursor.execute(LOCK_TABLES)  # no table and no solution is made or dropped here meanwhile
+        cursor.execute(LOCK_TABLES)  # no concurrent set-up or drop in this schema
         definition = self._define(self._mirrored_models(cursor))
         self._plan(definition)
-        self._mirrored = {**(self.own.mirrored if self.own else {}), **definition.mirrored}
-        self._tables = sorted({*definition.table_names, *(self.own.owned if self.own else ())})
-        self.report = create.create(self.connection, definition, owned=self._mine(definition))
-        self._shape = {**(self.own.shape if self.own else {}), **applied_schema(definition, self.report.created)}
+        self._mirrored = {**(self.manifest.mirrored if self.manifest else {}), **definition.mirrored}
+        self._tables = sorted({*definition.table_names, *(self.manifest.owned if self.manifest else ())})
+        self.report = create.create(self.connection, definition, owned=self._owned(definition))
+        self._recorded_schema = {
+            **(self.manifest.recorded_schema if self.manifest else {}),
+            **applied_schema(definition, self.report.created),
+        }
 
-    def _register(self, _cursor: Cursor, refreshed: Refreshed | None) -> None:
-        """At the end: write the solution's own row."""
-        config, own = self.request.config, self.own
-        told: dict[str, Any] = {}
+    def _write_manifest(self, _cursor: Cursor, refreshed: RefreshResult | None) -> None:
+        config, manifest = self.request.config, self.manifest
+        recorded: dict[str, Any] = {}
         if refreshed is not None:
-            told["source"] = refreshed.source
-            if refreshed.worth_remembering or own is None or own.last_refresh is None:
-                told["last_refresh"] = refreshed.remembered()
-        told |= {"shape": self._shape} if self._shape else {}
+            recorded["source"] = refreshed.source
+            if refreshed.should_record or manifest is None or manifest.last_refresh is None:
+                recorded["last_refresh"] = refreshed.last_refresh_payload()
+        recorded |= {"shape": self._recorded_schema} if self._recorded_schema else {}
         definition = {
             "version": DEFINITION_VERSION,
             "tables": self._tables,
             "mirrored": self._mirrored,
             "odoo": self._odoo,
-            **told,
+            **recorded,
         }
-        record = replace(self._meant, schema_definition=definition)
-        OwnRow.write(self.connection, record, self.vault)
-        # what was written: its password is sealed
-        self.record = OwnRow.read(self.connection, config.table_prefix, config.solution_name) or record
+        record = replace(self._requested, schema_definition=definition)
+        Manifest.write(self.connection, record, self.vault)
+        # read back, because the password was encrypted
+        self.record = Manifest.read(self.connection, config.table_prefix, config.solution_name) or record
         self.changed = (
             self.report.changed
             or (refreshed is not None and refreshed.changed)
-            or own is None
-            or essence(own) != essence(self.record)
+            or manifest is None
+            or comparable_content(manifest) != comparable_content(self.record)
         )
 
     def _mirrored_models(self, cursor: Cursor) -> dict[str, dict[str, Any]]:
-        """The models to mirror with what was discovered of each: those asked for, and those mirrored before.
+        """Return the discovery of each model to mirror: the requested ones, and those that the manifest has.
 
-        One that was mirrored before and is no longer there keeps its table.
+        A model of the manifest that Odoo no longer has keeps its table.
 
         Raises:
-            UsageError: one that is asked for is not among the discoveries.
+            UsageError: the catalogue does not have a requested model.
         """
         config = self.request.config
-        before = self.own.mirrored if self.own else {}
-        found = model_definitions(cursor, config.table_prefix, config.domain, {*config.mirror, *before})
-        missing = [name for name in config.mirror if name not in found and name not in before]
+        before = self.manifest.mirrored if self.manifest else {}
+        models = model_definitions(cursor, config.table_prefix, config.domain, {*config.mirror, *before})
+        missing = [name for name in config.mirror if name not in models and name not in before]
         if missing:
             raise UsageError(
                 f"The discoveries of the domain {config.domain!r} have no model {', '.join(missing)}.",
-                hint="Check the name; a module of the domain that is installed must define or extend it."
+                hint="Check the name; an installed module of the domain must define or extend the model."
                 if config.refresh_discoveries
-                else "Read Odoo within the set-up: leave --no-refresh-discoveries out.",
+                else "Read Odoo during the set-up: omit --no-refresh-discoveries.",
                 models=missing,
             )
-        return found
-
-    # --------------------------------------------------------------------------------------------- what is ours to make
+        return models
 
     def _define(self, mirrored: Mapping[str, Mapping[str, Any]]) -> Definition:
         config = self.request.config
@@ -322,28 +326,30 @@ class _SetUp:
             mirrored=mirrored,
         )
 
-    def _mine(self, definition: Definition) -> frozenset[str]:
-        """The tables that count as made by FBS: where it may not make any, also those that are as they should be."""
-        owned = self.own.owned if self.own else frozenset()
+    def _owned(self, definition: Definition) -> frozenset[str]:
+        """Return the tables that count as created by FBS; without the right to create tables, also existing ones."""
+        owned = self.manifest.owned if self.manifest else frozenset()
         return owned if self.request.create_tables else owned.union(definition.table_names)
 
     def _plan(self, definition: Definition) -> create.Plan:
-        """What is to be made.
+        """Plan the creation of missing tables.
 
         Raises:
-            ForeignTableError, SolutionConflict, RefusedError: see `set_up`.
+            ForeignTableError: a table of the definition exists and FBS did not create it.
+            SolutionConflict: another solution owns a table of the definition.
+            RefusedError: tables are missing or differ, and may not be created.
         """
-        refuse_sharing(self.connection, self._meant, set(definition.table_names), self._others)
-        planned = create.plan(self.connection, definition, owned=self._mine(definition))
+        check_no_shared_tables(self.connection, self._requested, set(definition.table_names), self._others)
+        planned = create.plan(self.connection, definition, owned=self._owned(definition))
         if not self.request.create_tables:
-            owned = self.own.owned if self.own else frozenset()
-            wrong = [line for line in planned.report.pending if line.partition(":")[0] not in owned]
-            wrong += [f"{name}: the table is missing" for name in planned.report.created]
-            if wrong:
+            owned = self.manifest.owned if self.manifest else frozenset()
+            problems = [line for line in planned.report.pending if line.partition(":")[0] not in owned]
+            problems += [f"{name}: the table is missing" for name in planned.report.created]
+            if problems:
                 raise RefusedError(
-                    f"Tables are not as they should be, and FBS_AUTO_CREATE_TABLES is off: {'; '.join(wrong)}.",
-                    hint="Run the statements (--output-format json has them), or set FBS_AUTO_CREATE_TABLES=true.",
-                    pending=wrong,
+                    f"Tables are missing or differ, and FBS_AUTO_CREATE_TABLES is false: {'; '.join(problems)}.",
+                    hint="Run the statements of `--output-format json`, or set FBS_AUTO_CREATE_TABLES=true.",
+                    pending=problems,
                     statements=list(planned.statements),
                 )
         return planned

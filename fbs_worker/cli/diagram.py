@@ -34,7 +34,7 @@ def diagram(
     """
     from fbs_worker.migration.diagram.mermaid import mermaid
     from fbs_worker.migration.diagram.svg import svg
-    from fbs_worker.solutions.diagram import solution_picture
+    from fbs_worker.solutions.diagram import solution_diagram
 
-    picture = solution_picture(current_settings(), one_solution(name, solution_name))
+    picture = solution_diagram(current_settings(), one_solution(name, solution_name))
     sys.stdout.write(svg(picture) if diagram_format is DiagramFormat.SVG else mermaid(picture))

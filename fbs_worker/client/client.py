@@ -192,7 +192,7 @@ class Client:
             UsageError: an argument is not valid.
             QueueUnreachable: Redis does not answer.
         """
-        from fbs_worker.solutions.migrate_request import MigrateRequest
+        from fbs_worker.solutions.requests import MigrateRequest
 
         request = MigrateRequest.parse(
             solution_name=solution_name,

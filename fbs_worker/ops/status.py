@@ -29,16 +29,15 @@ from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.jobs.store import JobState, JobStore
-from fbs_worker.scheduling.entries import Plan
+from fbs_worker.scheduling.entries import ScheduleEntry
 from fbs_worker.scheduling.reconcile import refresh_every
-from fbs_worker.scheduling.service import planned, what_beat_knows
+from fbs_worker.scheduling.service import beat_state, schedule_status
 from fbs_worker.schema.create import table_sizes
 from fbs_worker.schema.definition import Definition
 from fbs_worker.schema.inspector import relations
 from fbs_worker.schema.system_tables import system_tables
-from fbs_worker.solutions.records import read_rows, table_name
-from fbs_worker.solutions.registry import AddressBook, DamagedRow, SolutionRecord, home_database
-from fbs_worker.solutions.target import plan_migration, wanted
+from fbs_worker.solutions.registry import DamagedRow, Registry, SolutionRecord, home_database, read_rows, table_name
+from fbs_worker.solutions.target import desired_tables, plan_migration
 
 LIST_SECONDS: Final = 5.0
 """Time limit of `list` for all databases together."""
@@ -210,7 +209,7 @@ def solution_status(settings: Settings, name: str) -> dict[str, Any]:
         JSON-ready, without secrets: `solution` (its name), `overall_status`, `reason`, `hint`, `config` (the registry
         entry), `database` (`place`, `size` in bytes, `server_version`), `tables` (`table`, `kind`, `rows`, `bytes`),
         `discoveries` (active ones per type), `sections_denied`, `last_refresh` (`at`, `report`, …; None if there was
-        none), `schedule` (when it is refreshed; see `scheduling.service.planned`), `pending` (how the tables differ
+        none), `schedule` (when it is refreshed; see `schedule_status`), `pending` (how the tables differ
         from the definition), `drift` (manual changes), `jobs` (the active ones) and `notes` (what could not be
         inspected or cannot be done yet). If the database is unreachable, only the registry's values are filled.
 
@@ -227,7 +226,7 @@ def solution_status(settings: Settings, name: str) -> dict[str, Any]:
     calls: list[_Call] = [
         (_server(entry.database), partial(_detail, entry, vault)),
         (_REDIS, partial(_active_jobs, settings)),
-        (_REDIS, partial(what_beat_knows, settings, name)),
+        (_REDIS, partial(beat_state, settings, name)),
     ]
     detail, jobs, beat = fan_out(calls, seconds=STATUS_SECONDS)
     active = jobs if isinstance(jobs, _ActiveJobs) else _ActiveJobs(note=_JOBS_TIMED_OUT)
@@ -243,7 +242,7 @@ def solution_status(settings: Settings, name: str) -> dict[str, Any]:
         "discoveries": {},
         "sections_denied": [],
         "last_refresh": None,
-        "schedule": planned(
+        "schedule": schedule_status(
             manifest if isinstance(manifest, SolutionRecord) else entry, refresh_every(settings), plan, refreshed
         ),
         "pending": [],
@@ -318,7 +317,7 @@ class _ActiveJobs:
 
 
 _Summaries = dict[str, Summary | FBSError]
-_ScheduleState = tuple[Plan | None, datetime | None]
+_ScheduleState = tuple[ScheduleEntry | None, datetime | None]
 _Call = tuple[Hashable, Callable[[], Detail | FBSError | _ActiveJobs | _Summaries | _ScheduleState]]
 
 _Counts = dict[tuple[str, str], Mapping[str, int]]
@@ -326,10 +325,10 @@ _Counts = dict[tuple[str, str], Mapping[str, int]]
 
 
 @contextmanager
-def _registry(settings: Settings, vault: Vault, *, seconds: float) -> Iterator[AddressBook]:
+def _registry(settings: Settings, vault: Vault, *, seconds: float) -> Iterator[Registry]:
     home = home_database(settings).resolved(vault, allow_plain=True)
     with bounded_connection(home, connect_seconds=_CONNECT_SECONDS, seconds=seconds) as connection:
-        yield AddressBook(connection, table_prefix=settings.fbs_table_prefix, vault=vault)
+        yield Registry(connection, table_prefix=settings.fbs_table_prefix, vault=vault)
 
 
 def _server(database: DatabaseConfig) -> Hashable:
@@ -399,7 +398,7 @@ def _summarise(connection: Connection, entry: SolutionRecord, *, counts: _Counts
         counts: cache of the catalogues counted over this connection; extended here.
     """
     with errors_translated(connection), connection, connection.cursor() as cursor:
-        rows = read_rows(cursor, table_name(entry.table_prefix), name=entry.solution_name, own=True)
+        rows = read_rows(cursor, table_name(entry.table_prefix), name=entry.solution_name, manifest_only=True)
         manifest = rows[0] if rows else None
         owned = manifest.owned if isinstance(manifest, SolutionRecord) else frozenset[str]()
         existing = relations(connection, owned) if owned else {}
@@ -422,7 +421,7 @@ def _inspect(connection: Connection, entry: SolutionRecord) -> Detail:
     definition = None
     try:
         with errors_translated(connection), connection, connection.cursor() as cursor:
-            target = wanted(cursor, record)
+            target = desired_tables(cursor, record)
             definition = target.definition
             plan = plan_migration(cursor, record, target)
             changes, drift = plan.changes, plan.drift

@@ -1,13 +1,15 @@
-"""Celery beat, on RedBeat: what is due is enqueued once, however many beats there are.
+"""Celery beat on RedBeat: each due entry is enqueued once, with any number of beats.
 
-One beat leads: it holds a lock in Redis that it renews with every look and that ends by itself when it dies. Another
-one stands by and takes over. Should two of them believe that they lead (one was stopped for a while), each entry is
-still claimed by one of them alone. Before an entry is run it is put off for a while, so that a beat which dies in
-between loses nothing: the entry is due again then, and a job that waits or runs already is not enqueued twice.
+One beat is the leader: it holds a lock in Redis, renews it with every tick, and loses it when it dies; a standby beat
+    takes
+over. If two beats are leaders for a while, e.g. after one was suspended, an entry is still claimed by only one of them.
+A claim postpones the entry before it is run: if beat dies in between, the entry becomes due again, and a job that is
+    waiting
+or running already is not enqueued twice.
 
-RedBeat (`redbeat.schedulers`) keeps the entries and finds those that are due. It gives up when its lock or its Redis is
-gone and begins with whatever Redis holds: here beat goes on once Redis is back, and what Redis should hold is made anew
-from the solutions' rows.
+RedBeat (`redbeat.schedulers`) stores the entries and finds due ones. It terminates when its lock or Redis is lost, and
+starts with whatever Redis holds; this scheduler continues once Redis answers again, and rebuilds the entries from the
+registry.
 """
 
 from __future__ import annotations
@@ -33,10 +35,10 @@ from fbs_worker.core.errors import EXIT_DONE, FBSError, QueueUnreachable, UsageE
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.app import FBSCelery, check, make_app
 from fbs_worker.jobs.worker.run import LOG_LEVELS
-from fbs_worker.scheduling.entries import REFRESH_DUE, PlanStore
+from fbs_worker.scheduling.entries import REFRESH_DUE, EntryStore
 from fbs_worker.scheduling.model import Schedule
 from fbs_worker.scheduling.reconcile import due_solutions, rebuild, refresh_every
-from fbs_worker.scheduling.service import LOCK_SECONDS, LOOK_SECONDS, beat_configuration
+from fbs_worker.scheduling.service import LOCK_SECONDS, POLL_SECONDS, beat_configuration
 from fbs_worker.solutions.registry import home_database
 from fbs_worker.solutions.requests import RefreshRequest
 
@@ -44,30 +46,30 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BeatTimes:
-    """How long beat waits for what, in seconds.
+class BeatIntervals:
+    """Intervals of beat, in seconds.
 
     Attributes:
-        lock: a beat without a sign of life for so long has lost its place.
-        look: it looks at least so often whether something is due.
-        book: the entries in Redis are compared with the address book so often.
-        own_rows: the address book is compared with the solutions' own rows so often.
-        claim: what was claimed and not told to have run is due again after so long.
+        lock: lifetime of the leader's lock without a heartbeat.
+        poll: longest time between two checks for due entries.
+        registry: time between two rebuilds of the entries in Redis from the registry.
+        manifests: time between two updates of the registry from the manifests.
+        claim: duration of a claim; an entry without a recorded run is due again afterwards.
     """
 
     lock: float = LOCK_SECONDS
-    look: float = LOOK_SECONDS
-    book: float = 60.0
-    own_rows: float = 300.0
+    poll: float = POLL_SECONDS
+    registry: float = 60.0
+    manifests: float = 300.0
     claim: float = 30.0
 
 
-class Slots(schedules.BaseSchedule):  # type: ignore[misc]  # Celery has no types
-    """A `Schedule` of one solution as Celery and RedBeat ask for it.
+class TickSchedule(schedules.BaseSchedule):  # type: ignore[misc]  # Celery has no types
+    """Adapter: a solution's `Schedule` as a schedule of Celery.
 
     Args:
-        schedule: when.
-        name: the solution's.
+        schedule: the schedule.
+        name: the solution's name, which determines the offset of its ticks.
     """
 
     def __init__(self, schedule: Schedule, *, name: str) -> None:
@@ -75,16 +77,16 @@ class Slots(schedules.BaseSchedule):  # type: ignore[misc]  # Celery has no type
         self._schedule = schedule
         self._name = name
 
-    def after(self, moment: datetime) -> datetime:
-        """The first time later than a moment."""
-        return self._schedule.after(moment, name=self._name)
+    def after(self, timestamp: datetime) -> datetime:
+        """Return the first tick after a timestamp."""
+        return self._schedule.after(timestamp, name=self._name)
 
     def remaining_estimate(self, last_run_at: datetime) -> timedelta:
-        """How long it is until the time after the last one."""
+        """Return the time left until the tick after the last run."""
         return self.after(last_run_at) - datetime.now(tz=UTC)
 
     def is_due(self, last_run_at: datetime) -> schedules.schedstate:
-        """Whether that time has come, and in how many seconds to ask again."""
+        """Return whether that tick is due, and the seconds until the next check."""
         left = self.remaining_estimate(last_run_at).total_seconds()
         if left > 0:
             return schedules.schedstate(is_due=False, next=left)
@@ -93,99 +95,101 @@ class Slots(schedules.BaseSchedule):  # type: ignore[misc]  # Celery has no type
 
 
 class SolutionEntry(RedBeatSchedulerEntry):  # type: ignore[misc]  # RedBeat has no types
-    """An entry of `schedule_plans`, as RedBeat loads it."""
+    """An entry of `scheduling.entries`, as RedBeat loads it."""
 
     @staticmethod
     def decode_definition(definition: str) -> dict[str, Any]:
-        """An entry's definition; its schedule is in our words."""
+        """Decode an entry's definition.
+
+        Raises:
+            KeyError: the definition is not valid. RedBeat skips the entry, and the next rebuild replaces it.
+        """
         try:
-            told: dict[str, Any] = orjson.loads(definition)
-            name = told["kwargs"].get("solution_name", told["name"])
-            return {**told, "schedule": Slots(Schedule.from_dict(told["schedule"]), name=name)}
+            stored: dict[str, Any] = orjson.loads(definition)
+            name = stored["kwargs"].get("solution_name", stored["name"])
+            return {**stored, "schedule": TickSchedule(Schedule.from_dict(stored["schedule"]), name=name)}
         except (ValueError, TypeError, AttributeError, UsageError) as exc:
-            raise KeyError("somebody has changed it") from exc  # RedBeat lays it aside; it is made anew from the rows
+            raise KeyError("the definition is not valid") from exc
 
 
 class SolutionScheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has no types
-    """Beat's work.
+    """Scheduler of beat: leader election, reconciliation of entries, and exclusive claims.
 
     Args:
         app: an application with `beat_configuration`.
-        times: how long it waits for what.
-        **given: what Celery's beat says besides.
+        times: the intervals.
+        **options: further arguments of Celery's beat.
     """
 
     Entry = SolutionEntry
-    _maybe_due_kwargs: ClassVar[Mapping[str, Any]] = {}  # RedBeat's would open a connection of its own to the broker
+    _maybe_due_kwargs: ClassVar[Mapping[str, Any]] = {}  # RedBeat's default opens another connection to the broker
 
-    def __init__(self, app: FBSCelery, *, times: BeatTimes, **given: Any) -> None:
-        super().__init__(app, **given)
+    def __init__(self, app: FBSCelery, *, times: BeatIntervals, **options: Any) -> None:
+        super().__init__(app, **options)
         self._times = times
-        self._place = queue.address(app.settings.fbs_redis_url)
+        self._address = queue.address(app.settings.fbs_redis_url)
         self._leader: Lock | None = None
         self._leader_key = app.redbeat_conf.lock_key
-        self.lock_key = None  # RedBeat would wait for it, and die when it is gone
+        self.lock_key = None  # disables RedBeat's own lock, which blocks, and ends the process when it is lost
         self._unscheduled: Mapping[str, datetime] = {}
-        self._book_at = self._own_rows_at = -1.0
-        self._troubles: dict[str, str] = {}
-        self._stands_by = False
+        self._registry_at = self._manifests_at = -1.0
+        self._problems: dict[str, str] = {}
+        self._is_standby = False
 
     def setup_schedule(self) -> None:
-        """Nothing: the entries are made from the address book, once this beat leads."""
+        """Do nothing: the entries are rebuilt from the registry once this beat is the leader."""
 
     def tick(self, **_: Any) -> float:
-        """Run what is due, if this beat leads.
+        """Run due entries if this beat is the leader.
 
         Returns:
-            In how many seconds to do so again.
+            Seconds until the next tick.
         """
         try:
-            with queue.errors_translated(self._place):
-                if not self._leads():
-                    return min(self._times.look, self._times.lock / 3)
-                self._keep_up()
+            with queue.errors_translated(self._address):
+                if not self._is_leader():
+                    return min(self._times.poll, self._times.lock / 3)
+                self._reconcile()
                 wait = float(super().tick())
         except FBSError as exc:
-            self._trouble("tick", exc)
-            return self._times.look
-        self._trouble("tick", None)
-        return min(wait, self._times.look, self._times.lock / 3, self._times.book)
+            self._report("tick", exc)
+            return self._times.poll
+        self._report("tick", None)
+        return min(wait, self._times.poll, self._times.lock / 3, self._times.registry)
 
     def maybe_due(self, entry: SolutionEntry, **_: Any) -> float | None:
-        """Run an entry if it is due and nobody else has claimed it.
+        """Claim an entry and run it if it is due.
 
         Returns:
-            In how many seconds it is due, if that is known.
+            Seconds until the entry is due; None if unknown.
         """
-        turn = self._plans.claim(entry.name, seconds=self._times.claim)
-        if turn is None:
+        claim = self._entries.claim(entry.name, seconds=self._times.claim)
+        if claim is None:
             return None
-        if turn.wait > 0:
-            return turn.wait
+        if claim.wait > 0:
+            return claim.wait
         try:
             self._run(entry)
         except QueueUnreachable:
             raise
         except FBSError as exc:
-            _log.warning("%s was not enqueued, it is tried again: %s", entry.name, exc.message)
+            _log.warning("%s was not enqueued and is retried: %s", entry.name, exc.message)
             return None
         now = datetime.now(tz=UTC)
-        self._plans.ran(entry.name, at=now, due=entry.schedule.after(max(now, turn.due)))
+        self._entries.mark_run(entry.name, at=now, due=entry.schedule.after(max(now, claim.due)))
         return None
 
     def close(self) -> None:
-        """Give the lock back; Celery calls it at the end, and twice on a signal."""
+        """Release the lock. Celery calls this at the end, and twice on a signal."""
         leader, self._leader = self._leader, None
         try:
             if leader is not None:
-                with queue.errors_translated(self._place), suppress(LockError):  # it was lost meanwhile
+                with queue.errors_translated(self._address), suppress(LockError):  # the lock has expired
                     leader.release()
         except FBSError as exc:
-            _log.warning("the place of this beat is free in %.0f s: %s", self._times.lock, exc.message)
-        self._plans.close()
+            _log.warning("beat: the lock was not released and expires in %.0f s: %s", self._times.lock, exc.message)
+        self._entries.close()
         self.app.jobs.close()
-
-    # --------------------------------------------------------------------------------------------------- innards
 
     @property
     def _settings(self) -> Settings:
@@ -193,48 +197,48 @@ class SolutionScheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has 
         return settings
 
     @cached_property
-    def _plans(self) -> PlanStore:
-        return PlanStore(self._settings.fbs_redis_url)
+    def _entries(self) -> EntryStore:
+        return EntryStore(self._settings.fbs_redis_url)
 
-    def _leads(self) -> bool:
-        """Whether this beat is the one that works; it takes the place where that is free."""
+    def _is_leader(self) -> bool:
+        """Renew the leader's lock, or try to acquire it; return whether this beat holds it."""
         if self._leader is not None:
             try:
                 self._leader.reacquire()
             except LockError:
-                _log.warning("beat: lost its place: it was too slow, or Redis has lost its data")
+                _log.warning("beat: lost the lock: a tick took too long, or Redis lost its data")
                 self._leader = None
             else:
                 return True
         lock = get_redis(self.app).lock(self._leader_key, timeout=self._times.lock, blocking=False, thread_local=False)
         if lock.acquire():
             self._leader = lock
-            self._stands_by = False
-            self._book_at = self._own_rows_at = -1.0
-            _log.info("beat: leads")
+            self._is_standby = False
+            self._registry_at = self._manifests_at = -1.0
+            _log.info("beat: is the leader")
             return True
-        if not self._stands_by:
-            self._stands_by = True
-            _log.info("beat: another one leads, this one stands by")
+        if not self._is_standby:
+            self._is_standby = True
+            _log.info("beat: standby, another beat is the leader")
         return False
 
-    def _keep_up(self) -> None:
-        """Make the entries what the address book says, every now and then."""
+    def _reconcile(self) -> None:
+        """Rebuild the entries from the registry when the interval has passed."""
         now = time.monotonic()
-        if now < self._book_at:
+        if now < self._registry_at:
             return
-        own_rows = now >= self._own_rows_at
-        self._book_at = now + self._times.book
+        manifests = now >= self._manifests_at
+        self._registry_at = now + self._times.registry
         try:
-            self._unscheduled = rebuild(self._settings, self._plans, own_rows=own_rows)
-        except QueueUnreachable:  # there is nothing to do at all then
+            self._unscheduled = rebuild(self._settings, self._entries, manifests=manifests)
+        except QueueUnreachable:  # no entry can be run either
             raise
         except FBSError as exc:
-            self._trouble("book", exc)
+            self._report("registry", exc)
             return
-        self._trouble("book", None)
-        if own_rows:
-            self._own_rows_at = now + self._times.own_rows
+        self._report("registry", None)
+        if manifests:
+            self._manifests_at = now + self._times.manifests
 
     def _run(self, entry: SolutionEntry) -> None:
         if entry.task == REFRESH_DUE:
@@ -245,54 +249,54 @@ class SolutionScheduler(RedBeatScheduler):  # type: ignore[misc]  # RedBeat has 
         _log.info("beat: %s is due: job %s", entry.name, job_id)
 
     def _refresh_due(self, every: str) -> None:
-        """A job that looks for solutions which are due, unless there are none: most minutes there are not."""
+        """Enqueue `fbs.refresh_due` if a solution is due; usually none is."""
         now = datetime.now(tz=UTC)
-        if due_solutions(Schedule.parse(every=every), self._unscheduled, self._plans, now=now):
+        if due_solutions(Schedule.parse(every=every), self._unscheduled, self._entries, now=now):
             job_id = self.app.enqueue(REFRESH_DUE, {"every": every})
             _log.info("beat: solutions without a schedule of their own are due: job %s", job_id)
 
-    def _trouble(self, what: str, exc: FBSError | None) -> None:
-        """Say what is wrong once, not with every look; and that it is over."""
-        words = exc.message if exc else ""
-        if words == self._troubles.get(what, ""):
+    def _report(self, step: str, exc: FBSError | None) -> None:
+        """Log a problem once, not with every tick, and log its end."""
+        problem = exc.message if exc else ""
+        if problem == self._problems.get(step, ""):
             return
-        self._troubles[what] = words
-        if words:
-            _log.warning("beat: %s It goes on once that is mended.", words)
+        self._problems[step] = problem
+        if problem:
+            _log.warning("beat: %s Beat continues once this is resolved.", problem)
         else:
-            _log.info("beat: goes on")
+            _log.info("beat: continues")
 
 
 class _Beat(Beat):  # type: ignore[misc]  # Celery has no types
     def init_loader(self) -> None:
-        """It knows tasks by their names alone."""
+        """Load no task modules: beat needs only the names of tasks."""
         self.app.finalize()
 
 
-def run_beat(settings: Settings, *, loglevel: str = "INFO", times: BeatTimes | None = None) -> int:
-    """Run beat in this process until it is told to stop (SIGTERM or Ctrl-C).
+def run_beat(settings: Settings, *, loglevel: str = "INFO", times: BeatIntervals | None = None) -> int:
+    """Run beat in this process until SIGTERM or Ctrl-C.
 
     Args:
-        settings: what it works with.
+        settings: the settings of beat.
         loglevel: DEBUG, INFO, WARNING, ERROR or CRITICAL.
-        times: how long it waits for what.
+        times: the intervals; the defaults if None.
 
     Returns:
         The exit code.
 
     Raises:
         SettingsError: a setting is missing or not valid.
-        UsageError: no such log level.
-        QueueUnreachable: Redis does not answer; nothing is started then.
+        UsageError: the log level is not known.
+        QueueUnreachable: Redis does not answer; beat is not started.
     """
     if loglevel not in LOG_LEVELS:
-        raise UsageError(f"There is no log level {loglevel!r}.", hint=f"Use one of: {', '.join(LOG_LEVELS)}.")
-    times = times or BeatTimes()
+        raise UsageError(f"Unknown log level {loglevel!r}.", hint=f"Use one of: {', '.join(LOG_LEVELS)}.")
+    times = times or BeatIntervals()
     home_database(settings)
     refresh_every(settings)
     app = make_app(settings, results=False)
     check(app)
-    app.conf.update(beat_configuration(settings, lock_seconds=times.lock, look_seconds=times.look))
+    app.conf.update(beat_configuration(settings, lock_seconds=times.lock, poll_seconds=times.poll))
     beat = _Beat(
         app=app,
         loglevel=loglevel,

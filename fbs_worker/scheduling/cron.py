@@ -1,9 +1,9 @@
-"""Cron lines: five fields, as crontab(5) has them. Pure.
+"""Cron expressions of five fields, as in crontab(5). Pure.
 
     minute 0-59   hour 0-23   day of month 1-31   month 1-12 or jan-dec   day of week 0-7 or sun-sat, 0 and 7 are Sunday
 
-A field is `*`, a number, a range `1-5`, either of them but a single number with a step `*/15`, or several with commas.
-Where both days are given, one of them is enough, as in crontab(5): `0 3 1 * mon` means the first and every Monday.
+A field is `*`, a number, a range (`1-5`), `*` or a range with a step (`*/15`), or a comma-separated list of these. If
+both day fields are restricted, either may match, as in crontab(5): `0 3 1 * mon` means the first and every Monday.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ITEM: Final = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cron:
-    """A cron line, understood.
+    """A parsed cron expression.
 
     Attributes:
         minutes: 0 to 59.
@@ -37,7 +37,7 @@ class Cron:
         days: of the month, 1 to 31.
         months: 1 to 12.
         weekdays: 0, Sunday, to 6.
-        either_day: a day of the month or of the week is enough, for both are given.
+        either_day: both day fields are restricted, so that a match of either is enough.
     """
 
     minutes: tuple[int, ...]
@@ -49,14 +49,14 @@ class Cron:
 
     @classmethod
     def parse(cls, line: str) -> Self:
-        """Read a line.
+        """Parse a cron expression.
 
         Raises:
-            UsageError: it is not one, or it names no day that there is.
+            UsageError: the expression is not valid, or no date ever matches it.
         """
         fields = line.lower().split()
         if len(fields) != 5:
-            raise UsageError(f"A cron line has five fields, {line!r} has {len(fields)}.", hint=_HINT)
+            raise UsageError(f"A cron expression has five fields, {line!r} has {len(fields)}.", hint=_HINT)
         minute, hour, day, month, weekday = fields
         cron = cls(
             minutes=tuple(sorted(_numbers("minute", minute, 0, 59))),
@@ -66,39 +66,40 @@ class Cron:
             weekdays=frozenset(number % 7 for number in _numbers("day of week", weekday, 0, 7, _WEEKDAYS)),
             either_day=not (day.startswith("*") or weekday.startswith("*")),
         )
-        if next(cron._times(datetime(2000, 1, 1)), None) is None:  # noqa: DTZ001 -- a time of the clock on the wall
-            raise UsageError(f"No such day ever comes: {line!r}.", hint="Check day of month and month.")
+        if next(cron._times(datetime(2000, 1, 1)), None) is None:  # noqa: DTZ001 -- local time
+            raise UsageError(f"No date ever matches {line!r}.", hint="Check day of month and month.")
         return cron
 
-    def after(self, moment: datetime, zone: tzinfo) -> datetime:
-        """The next time, in UTC.
+    def after(self, timestamp: datetime, zone: tzinfo) -> datetime:
+        """Return the first matching time after a timestamp, in UTC.
 
-        What the clock shows twice in autumn is taken once; what it leaves out in spring comes an hour later.
+        A local time that occurs twice at the end of daylight saving time matches once; one that is skipped at its start
+        matches an hour later.
 
         Args:
-            moment: later than this.
-            zone: whose clock the line speaks of.
+            timestamp: with a time zone.
+            zone: the time zone in which the expression is evaluated.
         """
-        for wall in self._times(moment.astimezone(zone).replace(tzinfo=None)):
-            found = wall.replace(tzinfo=zone).astimezone(UTC)
-            if found > moment:
-                return found
-        raise AssertionError("a line without any time is refused when it is read")
+        for local in self._times(timestamp.astimezone(zone).replace(tzinfo=None)):
+            match = local.replace(tzinfo=zone).astimezone(UTC)
+            if match > timestamp:
+                return match
+        raise AssertionError("parse rejects an expression that never matches")
 
-    def _times(self, wall: datetime) -> Iterator[datetime]:
-        """The times of the clock on the wall after this one."""
-        day = wall.replace(hour=0, minute=0, second=0, microsecond=0)
+    def _times(self, local: datetime) -> Iterator[datetime]:
+        """Yield the matching local times after the given one."""
+        day = local.replace(hour=0, minute=0, second=0, microsecond=0)
         end = day + _LONGEST_GAP
         while day <= end:
-            if self._on(day):
+            if self._matches(day):
                 for hour in self.hours:
                     for minute in self.minutes:
-                        found = day.replace(hour=hour, minute=minute)
-                        if found > wall:
-                            yield found
+                        match = day.replace(hour=hour, minute=minute)
+                        if match > local:
+                            yield match
             day += timedelta(days=1)
 
-    def _on(self, day: datetime) -> bool:
+    def _matches(self, day: datetime) -> bool:
         if day.month not in self.months:
             return False
         by_month, by_week = day.day in self.days, day.isoweekday() % 7 in self.weekdays
@@ -109,7 +110,7 @@ def _numbers(name: str, field: str, lowest: int, highest: int, names: tuple[str,
     for item in field.split(","):
         match = _ITEM.fullmatch(item)
         if match is None:
-            raise UsageError(f"The {name} of a cron line cannot be {field!r}.", hint=_HINT)
+            raise UsageError(f"The field {name} of a cron expression cannot be {field!r}.", hint=_HINT)
         if match["all"]:
             first, last = lowest, highest
         else:
@@ -117,7 +118,7 @@ def _numbers(name: str, field: str, lowest: int, highest: int, names: tuple[str,
             last = _number(name, match["last"], lowest, highest, names) if match["last"] else first
         step = int(match["step"] or 1)
         if last < first or step < 1 or (match["step"] and not (match["all"] or match["last"])):
-            raise UsageError(f"The {name} of a cron line cannot be {field!r}.", hint=_HINT)
+            raise UsageError(f"The field {name} of a cron expression cannot be {field!r}.", hint=_HINT)
         yield from range(first, last + 1, step)
 
 
@@ -125,5 +126,7 @@ def _number(name: str, text: str, lowest: int, highest: int, names: tuple[str, .
     if text in names:
         return names.index(text) + lowest
     if not text.isdecimal() or not lowest <= int(text) <= highest:
-        raise UsageError(f"The {name} of a cron line lies between {lowest} and {highest}, not at {text!r}.", hint=_HINT)
+        raise UsageError(
+            f"The field {name} of a cron expression must be between {lowest} and {highest}, not {text!r}.", hint=_HINT
+        )
     return int(text)

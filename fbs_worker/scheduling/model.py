@@ -1,7 +1,7 @@
-"""When a solution is to be refreshed: every so often, or by a cron line. Pure.
+"""Refresh schedules: an interval or a cron expression. Pure.
 
-What comes "every 6h" comes at fixed slots, six hours apart; where in the six hours follows from the solution's name, so
-that many solutions are spread over the interval, whoever asks and whenever.
+An interval such as `6h` gives fixed ticks, six hours apart. The offset of the ticks within the interval is a hash of
+the solution's name, so that many solutions are spread evenly and every process computes the same ticks.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from fbs_worker.core.errors import UsageError
 from fbs_worker.scheduling.cron import Cron
 
-SHORTEST: Final = timedelta(minutes=1)
-LONGEST: Final = timedelta(days=366)
+SHORTEST_INTERVAL: Final = timedelta(minutes=1)
+LONGEST_INTERVAL: Final = timedelta(days=366)
 
 CATCH_UP: Final = timedelta(minutes=10)
-"""Over how long solutions are spread that have all missed their slots."""
+"""Solutions whose ticks were missed are spread over this time."""
 
 DUE_EVERY: Final = timedelta(minutes=1)
-"""How often it is looked which solutions without a schedule of their own are due."""
+"""Interval of `fbs.refresh_due`, which refreshes solutions without a schedule of their own."""
 
 _UTC: Final = "UTC"
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _PART: Final = re.compile(r"([0-9]{1,9})\s*([smhdw])")
 _LENGTH: Final = re.compile(rf"\s*(?:{_PART.pattern}\s*)+")
-_LENGTH_HINT: Final = "Write it as 30m, 6h, 1d or 1h30m: s, m, h, d and w are seconds to weeks."
+_LENGTH_HINT: Final = "Give e.g. 30m, 6h, 1d or 1h30m; the units are s, m, h, d and w."
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """How often a solution is refreshed. Made by `parse`, so that what there is is valid.
+    """Schedule of a solution's refreshes. Build it with `parse`, which validates.
 
     Attributes:
-        every: an interval such as `6h`; empty with a cron line.
-        cron: a cron line; empty with an interval.
-        timezone: whose clock the cron line speaks of, e.g. `Europe/Berlin`.
+        every: an interval such as `6h`; empty with a cron expression.
+        cron: a cron expression; empty with an interval.
+        timezone: the time zone of the cron expression, e.g. `Europe/Berlin`.
     """
 
     every: str = ""
@@ -54,23 +54,23 @@ class Schedule:
 
     @classmethod
     def parse(cls, *, every: str | None = None, cron: str | None = None, timezone: str | None = None) -> Self:
-        """Check what was given; the arguments are the attributes.
+        """Validate the input; the arguments are the attributes.
 
         Raises:
-            UsageError: it is not valid, or not exactly one of interval and cron line.
+            UsageError: a value is not valid, or not exactly one of interval and cron expression is given.
         """
         if (every is None) == (cron is None):
             raise UsageError(
-                "A schedule is either an interval or a cron line.", hint='Give --every 6h or --cron "0 3 * * *".'
+                "A schedule is either an interval or a cron expression.", hint='Give --every 6h or --cron "0 3 * * *".'
             )
         if every is not None:
             if timezone is not None:
                 raise UsageError(
-                    "A time zone goes with a cron line alone.", hint="Leave --timezone out, or give --cron."
+                    "A time zone is possible only with a cron expression.", hint="Leave --timezone out, or give --cron."
                 )
-            length(every)
+            parse_interval(every)
             return cls(every="".join(every.lower().split()))
-        assert cron is not None  # noqa: S101 -- one of the two is given
+        assert cron is not None  # noqa: S101 -- exactly one of the two is set
         line = " ".join(cron.split())
         Cron.parse(line)
         zone = timezone or _UTC
@@ -78,92 +78,97 @@ class Schedule:
         return cls(cron=line, timezone=zone)
 
     @classmethod
-    def from_dict(cls, told: object) -> Self:
-        """Back from `to_dict`.
+    def from_dict(cls, stored: object) -> Self:
+        """Parse the result of `to_dict`.
 
         Raises:
-            UsageError: somebody has changed it into something that is not valid.
+            UsageError: the stored value is not valid, e.g. after a manual edit.
         """
-        given = told if isinstance(told, Mapping) else {}
-        known = {name: given.get(name) for name in ("every", "cron", "timezone")}
+        values = stored if isinstance(stored, Mapping) else {}
+        known = {name: values.get(name) for name in ("every", "cron", "timezone")}
         if any(value is not None and not isinstance(value, str) for value in known.values()):
             known = {}
         return cls.parse(**known)
 
     def to_dict(self) -> dict[str, str]:
-        """As a solution's row keeps it."""
+        """Return the form stored in manifest and registry."""
         if self.every:
             return {"every": self.every}
         return {"cron": self.cron, **({"timezone": self.timezone} if self.timezone != _UTC else {})}
 
-    def after(self, moment: datetime, *, name: str) -> datetime:
-        """The first time that lies later than a moment, in UTC.
+    def after(self, timestamp: datetime, *, name: str) -> datetime:
+        """Return the first tick after a timestamp, in UTC.
 
         Args:
-            moment: with a time zone.
-            name: the solution's.
+            timestamp: with a time zone.
+            name: the solution's name.
         """
         if self.cron:
-            return Cron.parse(self.cron).after(moment, _zone(self.timezone))
-        interval = length(self.every)
-        first = _EPOCH + place(name, interval)
-        return first + ((moment - first) // interval + 1) * interval
+            return Cron.parse(self.cron).after(timestamp, _zone(self.timezone))
+        interval = parse_interval(self.every)
+        first = _EPOCH + offset(name, interval)
+        return first + ((timestamp - first) // interval + 1) * interval
 
     def due_at(self, since: datetime, *, name: str, now: datetime) -> datetime:
-        """When it is due for the first time, as far as is known.
+        """Return when a solution is due next.
+
+        A missed tick is caught up within `CATCH_UP`, spread over solutions.
 
         Args:
-            since: when the solution was last written to; nothing is due for what lay before.
-            name: the solution's.
-            now: what was missed is made up for soon, not at once, and spread.
+            since: time of the last refresh or set-up; earlier ticks are not caught up.
+            name: the solution's name.
+            now: the current time.
         """
-        slot = self.after(since, name=name)
-        return slot if slot > now else now + place(name, CATCH_UP)
+        tick = self.after(since, name=name)
+        return tick if tick > now else now + offset(name, CATCH_UP)
 
 
-def length(text: str) -> timedelta:
-    """An interval as people write it.
+def parse_interval(text: str) -> timedelta:
+    """Parse an interval.
 
     Args:
         text: e.g. `6h` or `1h30m`.
 
     Raises:
-        UsageError: it is not one, or too short or too long.
+        UsageError: the text is not an interval, or it is shorter than 1 minute or longer than 366 days.
     """
     if not _LENGTH.fullmatch(text.lower()):
-        raise UsageError(f"{text!r} is not a length of time.", hint=_LENGTH_HINT)
+        raise UsageError(f"{text!r} is not an interval.", hint=_LENGTH_HINT)
     seconds = sum(int(number) * _UNITS[unit] for number, unit in _PART.findall(text.lower()))
-    if seconds < SHORTEST.total_seconds():
-        raise UsageError(f"{text!r} is too short: a refresh every minute is the most.", hint=_LENGTH_HINT)
-    if seconds > LONGEST.total_seconds():
-        raise UsageError(f"{text!r} is too long: a refresh every {LONGEST.days} days is the least.", hint=_LENGTH_HINT)
+    if seconds < SHORTEST_INTERVAL.total_seconds():
+        raise UsageError(f"{text!r} is too short: the shortest interval is 1 minute.", hint=_LENGTH_HINT)
+    if seconds > LONGEST_INTERVAL.total_seconds():
+        raise UsageError(
+            f"{text!r} is too long: the longest interval is {LONGEST_INTERVAL.days} days.", hint=_LENGTH_HINT
+        )
     return timedelta(seconds=seconds)
 
 
-def place(name: str, interval: timedelta) -> timedelta:
-    """A solution's place in an interval: the same on every machine, evenly spread over names.
+def offset(name: str, interval: timedelta) -> timedelta:
+    """Return a solution's offset within an interval: the same on every machine, evenly spread over names.
 
     Args:
-        name: the solution's.
-        interval: what to divide.
+        name: the solution's name.
+        interval: the upper bound, exclusive.
     """
     number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
     return timedelta(seconds=number % int(interval.total_seconds()))
 
 
 def due(schedule: Schedule, since: Mapping[str, datetime], *, now: datetime) -> list[str]:
-    """The solutions whose slot has come, those that have waited longest first.
+    """Return the solutions that are due, those that have waited longest first.
 
-    When all of them have missed theirs (nothing ran for a while), they come in shares, over ten minutes.
+    After an outage, when all of them are due, each call returns a share of them, so that they are spread over
+    `CATCH_UP`.
 
     Args:
-        schedule: every how long.
+        schedule: an interval.
         since: each solution with the time of its last refresh.
-        now: what has come until then.
+        now: the current time.
     """
-    came = sorted((schedule.after(last, name=name), name) for name, last in since.items())
-    waiting = [name for slot, name in came if slot <= now]
-    usual = DUE_EVERY / length(schedule.every)
+    ticks = sorted((schedule.after(last, name=name), name) for name, last in since.items())
+    waiting = [name for tick, name in ticks if tick <= now]
+    usual = DUE_EVERY / parse_interval(schedule.every)
     share = max(usual, DUE_EVERY / CATCH_UP)
     return waiting[: math.ceil(len(since) * share)]
 

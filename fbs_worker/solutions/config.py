@@ -1,4 +1,4 @@
-"""Which solution in which database: a validated value object."""
+"""Configuration of a solution: a validated value object."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from fbs_worker.core.vault import Vault
 
 
 class SolutionConfig(ValidatedConfig):
-    """One named use of a domain in one database: the dictionary that every face takes.
+    """A named use of a domain in one database, as CLI, client, HTTP API, Django and Celery accept it.
 
     Attributes:
         solution_name: e.g. `fayvad_rentals`.
         domain: e.g. `rental`.
-        database_config: where it lives.
+        database_config: the target database.
         table_prefix: prefix of the system tables, at most 20 characters.
         business_prefix: prefix of the business tables, at most 20 characters; may be empty.
         refresh_discoveries: read Odoo again when the solution is set up or migrated.
-        mirror: Odoo models that become business tables, e.g. `sale.order`; sorted, each once.
-        odoo: the name of the Odoo connection that it reads; None for the one that it has, or `default`.
+        mirror: Odoo models to mirror as business tables, e.g. `sale.order`; sorted, without duplicates.
+        odoo: name of the Odoo connection to read; None for the connection of an earlier set-up, else `default`.
 
     Raises:
         UsageError: a field is missing, unknown or not valid; the message names it.
@@ -56,13 +56,12 @@ class SolutionConfig(ValidatedConfig):
         database_defaults: Mapping[str, Any] | None = None,
         defaults: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Build one from the dictionary of the design.
+        """Build a configuration from a dictionary.
 
         Args:
-            values: what was given.
-            database_defaults: what to take for fields of `database_config` that were not given.
-            defaults: what to take for other fields that were not given (absent or None), e.g. the prefixes of the
-                settings.
+            values: the input.
+            database_defaults: values for fields of `database_config` that are absent.
+            defaults: values for other fields that are absent or None, e.g. the prefixes of the settings.
 
         Raises:
             UsageError: a field is missing, unknown or not valid.
@@ -72,26 +71,29 @@ class SolutionConfig(ValidatedConfig):
                 "A solution's configuration is not a dictionary.",
                 hint="Give it solution_name, domain and database_config.",
             )
-        given = dict(values)
+        fields = dict(values)
         for name, default in (defaults or {}).items():
-            if given.get(name) is None:
-                given[name] = default
-        database = given.get("database_config")
+            if fields.get(name) is None:
+                fields[name] = default
+        database = fields.get("database_config")
         if database is not None and not isinstance(database, DatabaseConfig):
-            given["database_config"] = DatabaseConfig.parse(database, defaults=database_defaults)
-        return cls.model_validate(given)
+            fields["database_config"] = DatabaseConfig.parse(database, defaults=database_defaults)
+        return cls.model_validate(fields)
 
     def redacted(self) -> dict[str, Any]:
-        """JSON-ready for display, without the password."""
+        """Return a JSON-ready form for display, without the password."""
         return {
             **self.model_dump(mode="json", exclude={"database_config"}),
             "database_config": self.database_config.redacted(),
         }
 
     def to_message(self, vault: Vault) -> dict[str, Any]:
-        """JSON-ready for a queue, the password sealed.
+        """Return a JSON-ready form for a queue message, with the password encrypted.
+
+        Args:
+            vault: encrypts a plain password.
 
         Raises:
-            SecretError: a plain password, and no key to seal it with.
+            SecretError: the password is plain and no key is set to encrypt it with.
         """
         return {**self.redacted(), "database_config": self.database_config.to_message(vault)}

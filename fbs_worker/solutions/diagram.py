@@ -1,4 +1,4 @@
-"""A solution's tables as they are, looked at for a picture of them. Reads only; asked directly, no worker is needed."""
+"""Inspect a solution's tables for its diagram. Read-only; runs in the calling process, without a worker."""
 
 from __future__ import annotations
 
@@ -17,48 +17,53 @@ from fbs_worker.migration.diff.differ import compare
 from fbs_worker.migration.inspect.inspector import inspect_tables
 from fbs_worker.migration.inspect.normaliser import normalise
 from fbs_worker.migration.model.schema import from_json, schema_of
-from fbs_worker.solutions.registry import AddressBook, OwnRow, SolutionRecord, home_database
-from fbs_worker.solutions.target import wanted
+from fbs_worker.solutions.registry import Manifest, Registry, SolutionRecord, home_database
+from fbs_worker.solutions.target import desired_tables
 
 _CONNECT_SECONDS: Final = 3
 _SECONDS: Final = 30.0
 
 
-def solution_picture(settings: Settings, name: str) -> Diagram:
-    """What a picture of a solution shows: its business tables, their foreign keys, and what is to change.
+def solution_diagram(settings: Settings, name: str) -> Diagram:
+    """Build the diagram model of a solution: business tables, foreign keys, and pending changes.
 
     Args:
-        settings: the home database and the keys; after `effective_settings`.
+        settings: the home database and the keys; the result of `effective_settings`.
         name: the solution's name.
 
+    Returns:
+        The diagram model; a renderer turns it into SVG or text.
+
     Raises:
-        SolutionNotFound: there is none of that name.
+        SolutionNotFound: the registry has no such solution.
         SettingsError: no home database is set.
-        SecretError: a password cannot be opened.
-        RefusedError: it has mirrored models, and the catalogue is empty.
-        DatabaseError, DatabaseUnreachable: as their names say.
+        SecretError: a password cannot be decrypted.
+        RefusedError: the solution has mirrored models and the catalogue is empty.
+        DatabaseError: a statement failed.
+        DatabaseUnreachable: the home database or the solution's database does not answer.
     """
     vault = Vault.from_text(settings.fbs_secret_keys.get_secret_value())
     with _opened(home_database(settings).resolved(vault, allow_plain=True)) as connection:
-        entry = AddressBook(connection, table_prefix=settings.fbs_table_prefix, vault=vault).get(name)
+        entry = Registry(connection, table_prefix=settings.fbs_table_prefix, vault=vault).get(name)
     with _opened(entry.database.resolved(vault)) as connection:
-        own = OwnRow.read(connection, entry.table_prefix, name) or entry
-        return _look(connection, own)
+        manifest = Manifest.read(connection, entry.table_prefix, name) or entry
+        return _inspect(connection, manifest)
 
 
-def _look(connection: Connection, own: SolutionRecord) -> Diagram:
+def _inspect(connection: Connection, manifest: SolutionRecord) -> Diagram:
     with errors_translated(connection), connection, connection.cursor() as cursor:
-        aim = wanted(cursor, own)
-        shape, made = schema_of(aim.definition.tables), from_json(own.shape)
-        found = normalise(connection, inspect_tables(connection, {*shape, *own.owned}), (shape, made))
-    difference = compare(shape, made, found, owned=own.owned)
-    ours = {name: table for name, table in found.tables.items() if name in own.owned}
+        desired = desired_tables(cursor, manifest)
+        schema, last_applied = schema_of(desired.definition.tables), from_json(manifest.recorded_schema)
+        inspected = inspect_tables(connection, {*schema, *manifest.owned})
+        actual = normalise(connection, inspected, (schema, last_applied))
+    difference = compare(schema, last_applied, actual, owned=manifest.owned)
+    owned = {name: table for name, table in actual.tables.items() if name in manifest.owned}
     return build_diagram(
-        f"{own.solution_name} ({own.domain})",
-        desired=shape,
-        actual=replace(found, tables=ours),
+        f"{manifest.solution_name} ({manifest.domain})",
+        desired=schema,
+        actual=replace(actual, tables=owned),
         difference=difference,
-        mirrored=aim.mirrored.values(),
+        mirrored=desired.mirrored.values(),
     )
 
 

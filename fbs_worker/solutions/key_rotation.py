@@ -1,11 +1,12 @@
-"""New keys for old: seal every stored password anew with the first of FBS_SECRET_KEYS.
+"""Key rotation: re-encrypt every stored password with the first of FBS_SECRET_KEYS.
 
-    1. Put a new key before the others (`fbs new-key`), everywhere, and restart the workers.
-    2. `fbs rotate-keys`
-    3. Once it says that nothing is left, and no job that was enqueued before waits, take the old keys away.
+    1. Put a new key (`fbs new-key`) first in FBS_SECRET_KEYS on every machine, and restart the workers.
+    2. Run `fbs rotate-keys`.
+    3. When it reports that it is complete, and no job that was enqueued before step 1 is waiting, remove the old keys.
 
-Each database is a transaction of its own, and what has been sealed with the first key already is left alone: however
-often it is run, and wherever it was cut off, it ends the same.
+The rotation is idempotent: each database is one transaction, and passwords that are encrypted with the first key
+    already
+are not written again. Run it again after an interruption.
 """
 
 from __future__ import annotations
@@ -25,66 +26,65 @@ from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import ENCRYPTED, Vault
 from fbs_worker.schema.system_tables import table_exists
-from fbs_worker.solutions.records import OWN_MARK, table_name
-from fbs_worker.solutions.registry import AddressBook, DamagedRow, SolutionRecord, home_database
+from fbs_worker.solutions.registry import MANIFEST_MARK, DamagedRow, Registry, SolutionRecord, home_database, table_name
 
 _CONNECT_SECONDS: Final = 5
 _SECONDS: Final = 30.0
-"""How long one database may take; it is a row or a few."""
+"""Timeout per database; a database has few rows to write."""
 
 
 @dataclass(slots=True, kw_only=True)
 class _Tally:
-    """What became of rows.
+    """Counts of rows.
 
     Attributes:
-        resealed: sealed anew.
-        current: sealed with the first key already.
-        references: a reference, or no password.
-        unopened: left as they were: no key opens them, or they are plain.
-        own: the solutions whose own rows were among them.
+        resealed: re-encrypted.
+        current: encrypted with the first key before the rotation.
+        references: rows with a reference or without a password.
+        unopened: rows left unchanged, because no key decrypts the password or it is plain.
+        manifests: the solutions whose manifests were among the rows.
     """
 
     resealed: int = 0
     current: int = 0
     references: int = 0
     unopened: list[dict[str, str]] = field(default_factory=list)
-    own: set[str] = field(default_factory=set)
+    manifests: set[str] = field(default_factory=set)
 
     def add(self, other: _Tally) -> None:
-        """Count another's rows, too."""
         self.resealed += other.resealed
         self.current += other.current
         self.references += other.references
         self.unopened += other.unopened
-        self.own |= other.own
+        self.manifests |= other.manifests
 
 
 def rotate_keys(settings: Settings) -> dict[str, Any]:
-    """Seal every password anew: those of the address book, and that of each solution's own row.
+    """Re-encrypt every password in the registry and in each solution's manifest.
 
     Args:
-        settings: the home database and the keys, the new one first; after `effective_settings`.
+        settings: the home database and the keys, the new key first; the result of `effective_settings`.
 
     Returns:
-        JSON-ready, without a secret: how many rows were `resealed`, are `current`, or hold `references`; `unopened`
-        (rows left as they were: `solution`, `database`, `reason`, `hint`), `unreachable` (solutions whose own rows
-        could not be looked at: the same four) and `complete`: whether nothing needs an older key any more.
+        JSON-ready, without secrets. The numbers of rows that were `resealed`, are `current`, or hold `references`;
+        `unopened` (unchanged rows: `solution`, `database`, `reason`, `hint`), `unreachable` (solutions whose manifests
+        could not be read, with the same four fields) and `complete` (whether the older keys are no longer needed).
 
     Raises:
-        SecretError: no key is set, or one is not a key.
+        SecretError: no key is set, or a key is not valid.
         SettingsError: no home database is set.
-        DatabaseError, DatabaseUnreachable: of the home database.
+        DatabaseError: a statement failed in the home database.
+        DatabaseUnreachable: the home database does not answer.
     """
     keys = [key for key in settings.fbs_secret_keys.get_secret_value().split(",") if key.strip()]
     ring = _Ring(vault=Vault(keys), newest=Vault(keys[:1]))
-    ring.newest.encrypt("")  # says so where no key is set
+    ring.newest.encrypt("")  # raises SecretError if no key is set
     home = home_database(settings).resolved(ring.vault, allow_plain=True)
     with _opened(home) as connection:
-        entries = AddressBook(connection, table_prefix=settings.fbs_table_prefix, vault=ring.vault).entries()
+        entries = Registry(connection, table_prefix=settings.fbs_table_prefix, vault=ring.vault).entries()
         tally = _reseal(connection, home, settings.fbs_table_prefix, None, ring)
-    elsewhere = [entry for entry in entries if entry.solution_name not in tally.own]
-    unreachable = _own_rows(elsewhere, ring, tally)
+    remaining = [entry for entry in entries if entry.solution_name not in tally.manifests]
+    unreachable = _reseal_manifests(remaining, ring, tally)
     return {
         "resealed": tally.resealed,
         "current": tally.current,
@@ -97,13 +97,12 @@ def rotate_keys(settings: Settings) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ring:
-    """The keys: all of them, and the first alone."""
+    """A vault with all keys, and one with the first key only."""
 
     vault: Vault
     newest: Vault
 
-    def seals(self, text: str) -> bool:
-        """Whether the first key has sealed this."""
+    def is_current(self, text: str) -> bool:
         try:
             self.newest.resolve(text)
         except SecretError:
@@ -115,31 +114,33 @@ def _opened(database: DatabaseConfig) -> AbstractContextManager[Connection]:
     return bounded_connection(database, connect_seconds=_CONNECT_SECONDS, seconds=_SECONDS, read_only=False)
 
 
-def _own_rows(entries: Sequence[SolutionRecord | DamagedRow], ring: _Ring, tally: _Tally) -> list[dict[str, str]]:
-    """Seal own rows anew, several databases at once; tells those that could not be reached."""
-    together: dict[DatabaseConfig, list[SolutionRecord]] = {}
+def _reseal_manifests(
+    entries: Sequence[SolutionRecord | DamagedRow], ring: _Ring, tally: _Tally
+) -> list[dict[str, str]]:
+    """Re-encrypt manifests, several databases at a time; return the unreachable ones."""
+    by_database: dict[DatabaseConfig, list[SolutionRecord]] = {}
     unreachable = []
     for entry in entries:
         if isinstance(entry, DamagedRow):
-            unreachable.append(_trouble(entry.solution_name, "", entry.error))
+            unreachable.append(_problem(entry.solution_name, "", entry.error))
             continue
         try:
-            together.setdefault(entry.database.resolved(ring.vault), []).append(entry)
+            by_database.setdefault(entry.database.resolved(ring.vault), []).append(entry)
         except SecretError as exc:
-            unreachable.append(_trouble(entry.solution_name, entry.database.address(), exc))
-    asks: list[tuple[Hashable, Callable[[], _Tally | FBSError]]] = [
-        ((database.host, database.port), partial(_own_rows_in, database, records, ring))
-        for database, records in together.items()
+            unreachable.append(_problem(entry.solution_name, entry.database.address(), exc))
+    calls: list[tuple[Hashable, Callable[[], _Tally | FBSError]]] = [
+        ((database.host, database.port), partial(_reseal_database, database, records, ring))
+        for database, records in by_database.items()
     ]
-    for (database, records), outcome in zip(together.items(), fan_out(asks), strict=True):
+    for (database, records), outcome in zip(by_database.items(), fan_out(calls), strict=True):
         if isinstance(outcome, _Tally):
             tally.add(outcome)
         elif outcome is not None:
-            unreachable += [_trouble(record.solution_name, database.address(), outcome) for record in records]
+            unreachable += [_problem(record.solution_name, database.address(), outcome) for record in records]
     return unreachable
 
 
-def _own_rows_in(database: DatabaseConfig, records: Sequence[SolutionRecord], ring: _Ring) -> _Tally | FBSError:
+def _reseal_database(database: DatabaseConfig, records: Sequence[SolutionRecord], ring: _Ring) -> _Tally | FBSError:
     tally = _Tally()
     try:
         with _opened(database) as connection:
@@ -154,7 +155,7 @@ def _own_rows_in(database: DatabaseConfig, records: Sequence[SolutionRecord], ri
 def _reseal(
     connection: Connection, database: DatabaseConfig, prefix: str, names: Sequence[str] | None, ring: _Ring
 ) -> _Tally:
-    """Seal the rows of a table anew, in one transaction: all of them, or the own rows of some solutions."""
+    """Re-encrypt rows of a table in one transaction: all rows, or the manifests of the named solutions."""
     tally = _Tally()
     table = sql.Identifier(table_name(prefix))
     with errors_translated(connection), connection, connection.cursor() as cursor:
@@ -166,34 +167,34 @@ def _reseal(
                 " WHERE %(names)s::text[] IS NULL"
                 " OR (solution_name = ANY(%(names)s) AND schema_definition @> %(mark)s) ORDER BY id FOR UPDATE"
             ).format(table),
-            {"names": names, "mark": OWN_MARK},
+            {"names": names, "mark": MANIFEST_MARK},
         )
-        for number, name, password, own in cursor.fetchall():
-            if own:
-                tally.own.add(name)
+        for row_id, name, password, is_manifest in cursor.fetchall():
+            if is_manifest:
+                tally.manifests.add(name)
             if not password or (Vault.is_reference(password) and not password.startswith(ENCRYPTED)):
                 tally.references += 1
-            elif ring.seals(password):
+            elif ring.is_current(password):
                 tally.current += 1
             else:
                 try:
-                    fresh = ring.vault.reencrypt(password)
+                    resealed = ring.vault.reencrypt(password)
                 except SecretError as exc:
-                    tally.unopened.append(_trouble(name, database.address(), exc))
+                    tally.unopened.append(_problem(name, database.address(), exc))
                     continue
                 cursor.execute(
                     sql.SQL(
                         "UPDATE {} SET database_password = %s, updated_at = NOW() AT TIME ZONE 'UTC' WHERE id = %s"
                     ).format(table),
-                    (fresh, number),
+                    (resealed, row_id),
                 )
                 tally.resealed += 1
     return tally
 
 
-def _trouble(solution: str, database: str, error: FBSError) -> dict[str, str]:
+def _problem(solution: str, database: str, error: FBSError) -> dict[str, str]:
     return {"solution": solution, "database": database, "reason": error.message, "hint": error.hint}
 
 
-def _by_solution(told: dict[str, str]) -> tuple[str, str]:
-    return told["solution"], told["database"]
+def _by_solution(problem: dict[str, str]) -> tuple[str, str]:
+    return problem["solution"], problem["database"]

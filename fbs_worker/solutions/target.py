@@ -1,4 +1,4 @@
-"""What a solution's tables are to be by now, and the plan that leads there. Reads only."""
+"""Desired tables of a solution and the migration plan that leads to them. Read-only."""
 
 from __future__ import annotations
 
@@ -13,110 +13,117 @@ from fbs_worker.domains import load_domain
 from fbs_worker.migration.model.plan import Plan
 from fbs_worker.migration.plan.planner import make_plan
 from fbs_worker.schema.definition import Definition, define
-from fbs_worker.solutions.records import SolutionRecord
+from fbs_worker.solutions.registry import SolutionRecord
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What a solution is to have.
+class DesiredTables:
+    """The tables that a solution should have.
 
     Attributes:
-        definition: its tables.
-        mirrored: the models that are to be mirrored, each with its table; those that are gone from Odoo included: their
-            tables are made anew when they come back.
-        gone: those that the catalogue does not have.
+        definition: the tables.
+        mirrored: the models to mirror, each with its main table. Models that Odoo no longer has are included: their
+            tables are created again when the models reappear.
+        missing: the models in `mirrored` that the catalogue does not have.
     """
 
     definition: Definition
     mirrored: dict[str, str]
-    gone: tuple[str, ...]
+    missing: tuple[str, ...]
 
 
-def wanted(
-    cursor: Cursor, own: SolutionRecord, *, mirror: Collection[str] = (), unmirror: Collection[str] = ()
-) -> Wanted:
-    """What a solution is to have: the tables of its domain, and those of its mirrored models as Odoo has them by now.
+def desired_tables(
+    cursor: Cursor, manifest: SolutionRecord, *, mirror: Collection[str] = (), unmirror: Collection[str] = ()
+) -> DesiredTables:
+    """Return a solution's desired tables: those of its domain, and those of its mirrored models per the catalogue.
 
     Args:
-        cursor: in a transaction of the caller's.
-        own: the solution's own row.
-        mirror: further models to mirror.
-        unmirror: models that are no longer to be mirrored.
+        cursor: in the caller's transaction.
+        manifest: the solution's manifest.
+        mirror: Odoo models to mirror in addition.
+        unmirror: Odoo models to stop mirroring.
 
     Raises:
-        UsageError: a model to mirror is not in the catalogue, one that is not to be mirrored any more never was, or
-            the tables cannot be as they would have to be.
-        RefusedError: models are gone because the catalogue as a whole is empty.
-        DatabaseError, DatabaseUnreachable: as their names say.
+        UsageError: the catalogue does not have a model of `mirror`, the solution does not mirror a model of
+            `unmirror`, or a name in the definition is not valid.
+        RefusedError: mirrored models are missing and the catalogue is empty.
+        DatabaseError: a statement failed.
+        DatabaseUnreachable: the connection was lost.
     """
-    before = own.mirrored
-    never = sorted(set(unmirror) - before.keys())
-    if never:
+    before = manifest.mirrored
+    not_mirrored = sorted(set(unmirror) - before.keys())
+    if not_mirrored:
         raise UsageError(
-            f"The solution {own.solution_name!r} does not mirror {', '.join(never)}.",
+            f"The solution {manifest.solution_name!r} does not mirror {', '.join(not_mirrored)}.",
             hint=f"It mirrors: {', '.join(sorted(before)) or 'nothing'}.",
         )
-    wishes = (set(before) | set(mirror)) - set(unmirror)
-    models = model_definitions(cursor, own.table_prefix, own.domain, wishes)
-    missing = sorted(wishes - models.keys())
-    if missing and not has_models(cursor, own.table_prefix, own.domain):
+    requested = (set(before) | set(mirror)) - set(unmirror)
+    models = model_definitions(cursor, manifest.table_prefix, manifest.domain, requested)
+    missing = sorted(requested - models.keys())
+    if missing and not has_models(cursor, manifest.table_prefix, manifest.domain):
         raise RefusedError(
-            f"The catalogue of {own.domain!r} has no models at all: nothing tells what the mirrored tables are to be.",
-            hint=f"Read Odoo first: fbs refresh {own.solution_name}",
+            f"The catalogue of {manifest.domain!r} has no models: the mirrored tables cannot be determined.",
+            hint=f"Read Odoo first: fbs refresh {manifest.solution_name}",
         )
     unknown = [name for name in missing if name not in before]
     if unknown:
         raise UsageError(
-            f"The discoveries of the domain {own.domain!r} have no model {', '.join(unknown)}.",
-            hint="Check the name, and refresh: a module of the domain that is installed must define or extend it.",
+            f"The discoveries of the domain {manifest.domain!r} have no model {', '.join(unknown)}.",
+            hint="Check the name and run `fbs refresh`; an installed module of the domain must define or extend it.",
             models=unknown,
         )
     definition = define(
-        load_domain(own.domain),
-        table_prefix=own.table_prefix,
-        business_prefix=own.business_prefix,
+        load_domain(manifest.domain),
+        table_prefix=manifest.table_prefix,
+        business_prefix=manifest.business_prefix,
         mirrored=models,
     )
-    kept = {model: table for model, table in before.items() if model in wishes}
-    return Wanted(definition=definition, mirrored={**kept, **definition.mirrored}, gone=tuple(missing))
+    retained = {model: table for model, table in before.items() if model in requested}
+    return DesiredTables(definition=definition, mirrored={**retained, **definition.mirrored}, missing=tuple(missing))
 
 
 def plan_migration(
-    cursor: Cursor, own: SolutionRecord, aim: Wanted, *, renames: Sequence[str] = (), restore: bool = False
+    cursor: Cursor,
+    manifest: SolutionRecord,
+    desired: DesiredTables,
+    *,
+    renames: Sequence[str] = (),
+    restore: bool = False,
 ) -> Plan:
-    """What would make a solution's tables what they are to be.
+    """Plan the migration of a solution's tables to the desired ones.
 
     Args:
-        cursor: in a transaction of the caller's.
-        own: the solution's own row.
-        aim: what the solution is to have.
-        renames: columns that were renamed, each `table.old=new`.
-        restore: what was changed by hand is to be as it was made, too.
+        cursor: in the caller's transaction.
+        manifest: the solution's manifest.
+        desired: the result of `desired_tables`.
+        renames: renamed columns, each `table.old=new`.
+        restore: also revert manual changes (drift).
 
     Raises:
-        UsageError: one of the renames cannot be.
-        DatabaseError, DatabaseUnreachable: as their names say.
+        UsageError: a rename does not match the tables.
+        DatabaseError: a statement failed.
+        DatabaseUnreachable: the connection was lost.
     """
     plan = make_plan(
         cursor.connection,
-        solution=own.solution_name,
-        definition=aim.definition,
-        last_applied=own.shape,
-        owned=own.owned,
+        solution=manifest.solution_name,
+        definition=desired.definition,
+        last_applied=manifest.recorded_schema,
+        owned=manifest.owned,
         renames=renames,
         restore=restore,
-        mirrored=own.mirrored,
+        mirrored=manifest.mirrored,
     )
-    return replace(plan, notes=(*plan.notes, *_gone(own, aim)))
+    return replace(plan, notes=(*plan.notes, *_missing_notes(manifest, desired)))
 
 
-def _gone(own: SolutionRecord, aim: Wanted) -> Iterator[str]:
-    for model in aim.gone:
-        table = aim.mirrored[model]
-        if table in own.owned:
+def _missing_notes(manifest: SolutionRecord, desired: DesiredTables) -> Iterator[str]:
+    for model in desired.missing:
+        table = desired.mirrored[model]
+        if table in manifest.owned:
             yield (
-                f"{table}: Odoo's model {model} is not in the catalogue, so its table goes; it is made anew when the"
-                f" model comes back (--no-mirror {model} ends that)"
+                f"{table}: the Odoo model {model} is not in the catalogue, so its table is dropped; it is created again"
+                f" when the model reappears (--no-mirror {model} stops mirroring it)"
             )
         else:
-            yield f"{table}: Odoo's model {model} is not in the catalogue; its table is made when it is"
+            yield f"{table}: the Odoo model {model} is not in the catalogue; its table is created when it appears"

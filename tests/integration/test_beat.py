@@ -21,10 +21,10 @@ from fbs_worker.jobs.store import JobRecord, JobStore
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.programs import Program
 from fbs_worker.scheduling.beat import run_beat
-from fbs_worker.scheduling.entries import INDEX, LOCK, PREFIX, REFRESH_DUE, PlanStore, entry_name
+from fbs_worker.scheduling.entries import INDEX, LOCK, PREFIX, REFRESH_DUE, EntryStore, entry_name
 from fbs_worker.scheduling.model import Schedule
 from fbs_worker.scheduling.service import set_schedule
-from fbs_worker.solutions.registry import AddressBook, OwnRow
+from fbs_worker.solutions.registry import Manifest, Registry
 from tests.conftest import MakeSettings
 from tests.support.beat_process import beat_process
 from tests.support.made_solutions import MadeSolutions
@@ -70,12 +70,12 @@ def make_due(settings: Settings, *names: str) -> None:
 
 
 def entries(settings: Settings) -> set[str]:
-    with PlanStore(settings.fbs_redis_url) as store:
+    with EntryStore(settings.fbs_redis_url) as store:
         return set(store.all())
 
 
 def last_run(settings: Settings, name: str) -> datetime | None:
-    with PlanStore(settings.fbs_redis_url) as store:
+    with EntryStore(settings.fbs_redis_url) as store:
         plan = store.get(name)
     return plan.last_run if plan else None
 
@@ -89,9 +89,9 @@ def several(made: MadeSolutions, count: int) -> list[str]:
     """Solutions that have a schedule, in Redis as well."""
     made.solution("s0")
     with closing(connect(made.home)) as connection:
-        first = AddressBook(connection, vault=made.vault).get("s0")
+        first = Registry(connection, vault=made.vault).get("s0")
         for number in range(1, count):
-            OwnRow.write(connection, replace(first, solution_name=f"s{number}"), made.vault)
+            Manifest.write(connection, replace(first, solution_name=f"s{number}"), made.vault)
         connection.commit()
     names = [f"s{number}" for number in range(count)]
     for name in names:
@@ -112,7 +112,7 @@ def test_what_is_due_is_enqueued_and_nothing_piles_up_while_no_worker_runs(
         seen.add(last_run(made.settings, entry_name("shop")))
     (job,) = jobs(made.settings)
     assert (job.action, job.solution) == ("refresh", "shop")
-    with PlanStore(made.settings.fbs_redis_url) as store:
+    with EntryStore(made.settings.fbs_redis_url) as store:
         plan = store.get(entry_name("shop"))
     assert plan is not None
     assert plan.due == DAILY.after(datetime.now(tz=UTC), name="shop")
@@ -125,7 +125,7 @@ def test_two_beats_at_once_fire_once_and_the_second_takes_over_when_the_first_is
     first = start_beat(made.settings)
     until(lambda: "leads" in log.read_text(), log)
     start_beat(made.settings)
-    until(lambda: "stands by" in log.read_text(), log)
+    until(lambda: "beat: standby" in log.read_text(), log)
     make_due(made.settings, *map(entry_name, names))
     until(lambda: all(last_run(made.settings, entry_name(name)) for name in names), log)
     assert sorted(job.solution for job in jobs(made.settings)) == sorted(names)
@@ -134,7 +134,7 @@ def test_two_beats_at_once_fire_once_and_the_second_takes_over_when_the_first_is
     before = last_run(made.settings, entry_name("s0"))
     make_due(made.settings, entry_name("s0"))
     until(lambda: last_run(made.settings, entry_name("s0")) != before, log)
-    assert log.read_text().count("beat: leads") == 2
+    assert log.read_text().count("beat: is the leader") == 2
 
 
 def test_a_beat_that_stood_still_does_not_fire_what_another_has_fired(
@@ -146,12 +146,12 @@ def test_a_beat_that_stood_still_does_not_fire_what_another_has_fired(
     first.send_signal(signal.SIGSTOP)
     try:
         second = start_beat(made.settings)
-        until(lambda: log.read_text().count("beat: leads") == 2, log)
+        until(lambda: log.read_text().count("beat: is the leader") == 2, log)
         make_due(made.settings, *map(entry_name, names))
     finally:
         first.send_signal(signal.SIGCONT)
     until(lambda: all(last_run(made.settings, entry_name(name)) for name in names), log)
-    until(lambda: "lost its place" in log.read_text(), log)
+    until(lambda: "beat: lost the lock" in log.read_text(), log)
     assert sorted(job.solution for job in jobs(made.settings)) == sorted(names)
     assert (first.poll(), second.poll()) == (None, None)
 
@@ -164,7 +164,7 @@ def test_the_command_says_when_it_is_ready_and_gives_its_place_back_at_once(
             until(lambda: bool(client.exists(LOCK)), log)
         assert not client.exists(LOCK)
     words = log.read_text()
-    assert "beat: leads" in words
+    assert "beat: is the leader" in words
     assert not [word for word in ("Traceback", "WARNING", "Deprecat", "redis://") if word in words], words
 
 
@@ -178,7 +178,7 @@ def test_a_redis_that_was_emptied_is_filled_again(
     with redis.Redis.from_url(redis_url) as client:
         client.flushdb()
     until(lambda: entries(made.settings) == {entry_name("shop")}, log)
-    with PlanStore(redis_url) as store:
+    with EntryStore(redis_url) as store:
         plan = store.get(entry_name("shop"))
     assert plan is not None
     assert plan.due.isoformat(timespec="seconds") == due
@@ -222,7 +222,7 @@ def test_an_entry_that_somebody_broke_is_mended_and_that_of_a_solution_that_is_g
     until(lambda: last_run(made.settings, names[1]) is not None, log)
     until(lambda: entries(made.settings) == set(names), log)
     with closing(connect(made.home)) as connection:
-        AddressBook(connection, vault=made.vault).remove("s2")
+        Registry(connection, vault=made.vault).remove("s2")
     until(lambda: entries(made.settings) == set(names[:2]), log)
 
 
@@ -233,7 +233,7 @@ def test_what_fell_due_while_a_beat_died_is_not_lost(
     made.solution("shop")
     set_schedule(made.settings, "shop", DAILY)
     make_due(made.settings, entry_name("shop"))
-    with PlanStore(redis_url) as store:
+    with EntryStore(redis_url) as store:
         turn = store.claim(entry_name("shop"), seconds=1.5)
         assert turn is not None
         assert turn.wait == 0
@@ -271,8 +271,8 @@ def test_solutions_without_a_schedule_of_their_own(
     until(lambda: last_run(made.settings, REFRESH_DUE) is not None, log)
     (job,) = jobs(made.settings)
     assert (job.action, job.solution) == ("refresh_due", "")
-    with PlanStore(made.settings.fbs_redis_url) as store:
-        store.note_refreshed("s0", datetime.now(tz=UTC))
+    with EntryStore(made.settings.fbs_redis_url) as store:
+        store.record_refreshed("s0", datetime.now(tz=UTC))
     before = last_run(made.settings, REFRESH_DUE)
     make_due(made.settings, REFRESH_DUE)
     until(lambda: last_run(made.settings, REFRESH_DUE) != before, log)

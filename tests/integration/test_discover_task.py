@@ -142,7 +142,7 @@ def test_an_end_on_request_leaves_nothing_behind(postgres: EmbeddedPostgres, dat
     ("given", "error", "words"),
     [
         ({"domain": "nowhere"}, UsageError, "no domain 'nowhere'"),
-        ({"domain": 7}, UsageError, "domain is not text"),
+        ({"domain": 7}, UsageError, "domain is not a string"),
         ({"discovery_types": ["modules"]}, UsageError, "discovery type is not known"),
         ({"full": "yes"}, UsageError, "full is neither"),
         ({"table_prefix": 'x"; DROP TABLE'}, UsageError, "table_prefix is not valid"),
@@ -151,7 +151,11 @@ def test_an_end_on_request_leaves_nothing_behind(postgres: EmbeddedPostgres, dat
         ({"database_config": "shop"}, UsageError, "not a dictionary"),
         ({"database_config": {"name": "x", "password": "env:FBS_NOT_SET"}}, SecretError, "FBS_NOT_SET"),
         ({"surprise": 1}, UsageError, "surprise"),
-        ({"odoo_expected": {"url": "http://other:8069", "database": ""}}, SettingsError, "you asked for http://other"),
+        (
+            {"odoo_expected": {"url": "http://other:8069", "database": ""}},
+            SettingsError,
+            "the job requests http://other",
+        ),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -307,7 +311,7 @@ def test_another_odoo_than_the_worker_reads_is_refused(client: Client, worker_se
     mine = worker_settings.model_copy(update={"odoo_url": "http://user:secret@elsewhere.example:8069/"})
     with Client(settings=mine) as other:
         job = other.discover(domain="hr")
-    with pytest.raises(JobFailed, match=r"you asked for http://elsewhere\.example:8069") as caught:
+    with pytest.raises(JobFailed, match=r"the job requests http://elsewhere\.example:8069") as caught:
         client.job(job.id).wait(PATIENCE)
     assert caught.value.context["error"]["code"] == "settings"
     with Client(worker_settings.fbs_redis_url, settings=Settings()) as unknowing:  # leaves it to the worker

@@ -14,7 +14,7 @@ from fbs_worker.jobs.app import make_app
 from fbs_worker.jobs.store import JobStore
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.local.programs import Program
-from fbs_worker.scheduling.entries import PlanStore
+from fbs_worker.scheduling.entries import EntryStore
 from fbs_worker.scheduling.model import Schedule
 from fbs_worker.scheduling.service import set_schedule
 from tests.conftest import MakeSettings
@@ -40,8 +40,8 @@ def made(settings: MakeSettings, postgres: EmbeddedPostgres) -> Iterator[MadeSol
 
 def test_those_that_are_due_are_enqueued_once(made: MadeSolutions) -> None:
     settings = made.settings
-    with PlanStore(settings.fbs_redis_url) as store:
-        store.note_refreshed("nobody", datetime.now(tz=UTC))
+    with EntryStore(settings.fbs_redis_url) as store:
+        store.record_refreshed("nobody", datetime.now(tz=UTC))
         told = run_in_process("fbs.refresh_due", {}, settings=settings)
         assert (told["every"], list(told["enqueued"]), told["solutions"]) == ("1d", ["due"], 2)
         assert set(store.refreshed()) == {"due"}

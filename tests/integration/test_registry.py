@@ -24,7 +24,7 @@ from fbs_worker.core.errors import (
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.core.vault import Vault, new_key
 from fbs_worker.solutions.config import SolutionConfig
-from fbs_worker.solutions.registry import AddressBook, DamagedRow, OwnRow, SolutionRecord, home_database
+from fbs_worker.solutions.registry import DamagedRow, Manifest, Registry, SolutionRecord, home_database
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import PASSWORD, TABLES, record
 
@@ -41,8 +41,8 @@ def vault() -> Vault:
 
 
 @pytest.fixture
-def book(connection: Connection, vault: Vault) -> AddressBook:
-    return AddressBook(connection, vault=vault)
+def book(connection: Connection, vault: Vault) -> Registry:
+    return Registry(connection, vault=vault)
 
 
 def rows(connection: Connection, table: str = "fbs_solution_schemas") -> list[tuple[Any, ...]]:
@@ -61,24 +61,22 @@ def change(connection: Connection, assignment: str, *values: Any) -> None:
 # ---------------------------------------------------------------------------------------------------- the address book
 
 
-def test_a_book_without_a_table_is_empty_and_makes_none(book: AddressBook, connection: Connection) -> None:
+def test_a_book_without_a_table_is_empty_and_makes_none(book: Registry, connection: Connection) -> None:
     assert book.list() == []
     assert book.entries() == []
     assert not book.remove("fayvad")
     with pytest.raises(SolutionNotFound, match="'fayvad'") as caught:
         book.get("fayvad")
     assert "fbs setup" in caught.value.hint
-    assert OwnRow.read(connection, "fbs_", "fayvad") is None
-    assert OwnRow.others(connection, "fbs_") == []
-    assert not OwnRow.delete(connection, "fbs_", "fayvad")
+    assert Manifest.read(connection, "fbs_", "fayvad") is None
+    assert Manifest.others(connection, "fbs_") == []
+    assert not Manifest.delete(connection, "fbs_", "fayvad")
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_class WHERE relname LIKE 'fbs%'")
         assert cursor.fetchone() == (0,)
 
 
-def test_what_is_put_comes_back_with_its_password_sealed(
-    book: AddressBook, connection: Connection, vault: Vault
-) -> None:
+def test_what_is_put_comes_back_with_its_password_sealed(book: Registry, connection: Connection, vault: Vault) -> None:
     assert book.ensure_table()
     assert not book.ensure_table()
     given = record()
@@ -110,7 +108,7 @@ def test_what_is_put_comes_back_with_its_password_sealed(
     assert columns[5].startswith("sealed:")
 
 
-def test_putting_the_same_again_writes_nothing(book: AddressBook, connection: Connection, vault: Vault) -> None:
+def test_putting_the_same_again_writes_nothing(book: Registry, connection: Connection, vault: Vault) -> None:
     book.put(record())
     before = rows(connection)
     assert not book.put(record())
@@ -120,7 +118,7 @@ def test_putting_the_same_again_writes_nothing(book: AddressBook, connection: Co
     assert rows(connection) == before
 
 
-def test_what_differs_is_written(book: AddressBook, connection: Connection, vault: Vault) -> None:
+def test_what_differs_is_written(book: Registry, connection: Connection, vault: Vault) -> None:
     book.put(record(is_active=False))
     first = book.get("fayvad")
     assert not first.is_active
@@ -139,14 +137,14 @@ def test_what_differs_is_written(book: AddressBook, connection: Connection, vaul
 
 @pytest.mark.parametrize("reference", ["env:RENTAL_PASSWORD", "file:/run/secrets/rental", ""])
 def test_a_reference_stays_one(connection: Connection, reference: str) -> None:
-    book = AddressBook(connection, vault=Vault())
+    book = Registry(connection, vault=Vault())
     given = DatabaseConfig(name="d", password=SecretStr(reference))
     book.put(record(database=given))
     assert not book.put(record(database=given))
     assert book.get("fayvad").database == given
 
 
-def test_a_reference_takes_the_place_of_a_sealed_password_and_back(book: AddressBook, vault: Vault) -> None:
+def test_a_reference_takes_the_place_of_a_sealed_password_and_back(book: Registry, vault: Vault) -> None:
     def given(password: str) -> SolutionRecord:
         return record(database=DatabaseConfig(name="d", password=SecretStr(password)))
 
@@ -156,15 +154,15 @@ def test_a_reference_takes_the_place_of_a_sealed_password_and_back(book: Address
         assert book.get("fayvad").database.password.get_secret_value() == password
 
 
-def test_a_password_whose_key_is_gone_is_replaced(book: AddressBook, connection: Connection) -> None:
+def test_a_password_whose_key_is_gone_is_replaced(book: Registry, connection: Connection) -> None:
     book.put(record())
     fresh = Vault([new_key()])
-    assert AddressBook(connection, vault=fresh).put(record())
+    assert Registry(connection, vault=fresh).put(record())
     assert book.get("fayvad").database.resolved(fresh).password.get_secret_value() == PASSWORD
 
 
 @pytest.mark.parametrize(("length", "fits"), [(127, True), (128, False)])
-def test_a_password_must_fit_once_it_is_sealed(book: AddressBook, length: int, fits: bool) -> None:
+def test_a_password_must_fit_once_it_is_sealed(book: Registry, length: int, fits: bool) -> None:
     given = record(database=DatabaseConfig(name="d", password=SecretStr("s3cr3t".ljust(length, "x"))))
     if fits:
         assert book.put(given)
@@ -178,10 +176,10 @@ def test_a_password_must_fit_once_it_is_sealed(book: AddressBook, length: int, f
 
 def test_a_plain_password_needs_a_key(connection: Connection) -> None:
     with pytest.raises(SecretError, match="FBS_SECRET_KEYS is not set"):
-        AddressBook(connection, vault=Vault()).put(record())
+        Registry(connection, vault=Vault()).put(record())
 
 
-def test_unknown_names_come_with_the_known_ones(book: AddressBook) -> None:
+def test_unknown_names_come_with_the_known_ones(book: Registry) -> None:
     for number in range(23):
         book.put(record(f"s{number:02}"))
     assert [found.solution_name for found in book.list()] == [f"s{number:02}" for number in range(23)]
@@ -191,7 +189,7 @@ def test_unknown_names_come_with_the_known_ones(book: AddressBook) -> None:
     assert caught.value.hint.endswith("s19, ….")
 
 
-def test_removing(book: AddressBook) -> None:
+def test_removing(book: Registry) -> None:
     book.put(record("a"))
     book.put(record("b"))
     assert book.remove("a")
@@ -208,7 +206,7 @@ def test_removing(book: AddressBook) -> None:
         ("business_prefix", "y_"),
     ],
 )
-def test_a_name_that_is_set_up_stays_where_it_is(book: AddressBook, field: str, value: Any) -> None:
+def test_a_name_that_is_set_up_stays_where_it_is(book: Registry, field: str, value: Any) -> None:
     book.put(record(is_active=True))
     with pytest.raises(SolutionConflict, match="'fayvad'") as caught:
         book.put(record(**{field: value}))
@@ -225,7 +223,7 @@ def test_puts_of_one_name_at_once_end_as_one_after_the_other(database: DatabaseC
 
     def put(number: int) -> None:
         with closing(connect(database)) as connection:
-            book = AddressBook(connection, vault=vault)
+            book = Registry(connection, vault=vault)
             given = record(schema_definition={"tables": [f"t{number % 4}"]})
             barrier.wait(30)
             try:
@@ -242,7 +240,7 @@ def test_puts_of_one_name_at_once_end_as_one_after_the_other(database: DatabaseC
     assert all(isinstance(outcome, bool) for outcome in outcomes), outcomes
     assert any(outcomes)
     with closing(connect(database)) as connection:
-        (found,) = AddressBook(connection, vault=vault).list()
+        (found,) = Registry(connection, vault=vault).list()
         assert found.owned <= {"t0", "t1", "t2", "t3"}
         assert found.database.resolved(vault).password.get_secret_value() == PASSWORD
 
@@ -255,7 +253,7 @@ def test_puts_of_one_name_into_two_databases_let_one_win(database: DatabaseConfi
         with closing(connect(database)) as connection:
             barrier.wait(30)
             try:
-                outcomes[name] = AddressBook(connection, vault=vault).put(record(database=DatabaseConfig(name=name)))
+                outcomes[name] = Registry(connection, vault=vault).put(record(database=DatabaseConfig(name=name)))
             except SolutionConflict as exc:
                 outcomes[name] = exc
 
@@ -266,7 +264,7 @@ def test_puts_of_one_name_into_two_databases_let_one_win(database: DatabaseConfi
         thread.join(60)
     assert sorted(map(str, map(type, outcomes.values()))) == sorted(map(str, (bool, SolutionConflict)))
     with closing(connect(database)) as connection:
-        (found,) = AddressBook(connection, vault=vault).list()
+        (found,) = Registry(connection, vault=vault).list()
         assert outcomes[found.database.name] is True
 
 
@@ -283,7 +281,7 @@ def test_puts_of_one_name_into_two_databases_let_one_win(database: DatabaseConfi
     ],
 )
 def test_a_row_that_somebody_broke_is_told(
-    book: AddressBook, connection: Connection, assignment: str, values: tuple[str, ...]
+    book: Registry, connection: Connection, assignment: str, values: tuple[str, ...]
 ) -> None:
     book.put(record())
     book.put(record("whole"))
@@ -300,7 +298,7 @@ def test_a_row_that_somebody_broke_is_told(
     assert book.get("whole") == whole
 
 
-def test_columns_that_are_null_read_as_their_defaults(book: AddressBook, connection: Connection) -> None:
+def test_columns_that_are_null_read_as_their_defaults(book: Registry, connection: Connection) -> None:
     book.put(record(business_prefix=""))
     change(
         connection,
@@ -315,7 +313,7 @@ def test_columns_that_are_null_read_as_their_defaults(book: AddressBook, connect
 
 def test_a_prefix_that_is_none_is_refused(connection: Connection, vault: Vault) -> None:
     with pytest.raises(UsageError, match="table_prefix"):
-        AddressBook(connection, table_prefix='x"; --', vault=vault)
+        Registry(connection, table_prefix='x"; --', vault=vault)
 
 
 # --------------------------------------------------------------------------------------------------- the home database

@@ -25,7 +25,7 @@ from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.local.programs import settings_environment
 from fbs_worker.schema.system_tables import ensure_tables, solution_schemas_table
 from fbs_worker.solutions.key_rotation import rotate_keys
-from fbs_worker.solutions.registry import AddressBook, OwnRow, SolutionRecord
+from fbs_worker.solutions.registry import Manifest, Registry, SolutionRecord
 from tests.conftest import MakeSettings
 
 PASSWORD = "s3cr3t pässwörd"
@@ -47,10 +47,10 @@ class Place:
         where = database.model_copy(update={"password": SecretStr(password)})
         record = SolutionRecord(solution_name=name, domain="rental", database=where, table_prefix=prefix)
         with closing(connect(self.home)) as connection:
-            AddressBook(connection, vault=vault).put(record)
+            Registry(connection, vault=vault).put(record)
         with closing(connect(database)) as connection, connection:
             ensure_tables(connection, prefix, (solution_schemas_table,))
-            OwnRow.write(connection, record, vault)
+            Manifest.write(connection, record, vault)
 
     def rotate(self, *keys: str) -> dict[str, Any]:
         """Rotate with these keys."""
@@ -185,7 +185,7 @@ def test_rows_of_others_in_the_same_table_are_left_alone(place: Place) -> None:
         database=one.model_copy(update={"password": SecretStr(PASSWORD)}),
     )
     with closing(connect(one)) as connection, connection:
-        OwnRow.write(connection, record, foreign)
+        Manifest.write(connection, record, foreign)
     assert place.rotate(NEW, OLD) == {**NOTHING, "resealed": 2, "complete": True}
     assert foreign.resolve(place.passwords(one)["theirs"]) == PASSWORD
 

@@ -11,7 +11,7 @@ import pytest
 from fbs_worker.cli.app import run
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.local.programs import settings_environment
-from fbs_worker.scheduling.entries import PlanStore
+from fbs_worker.scheduling.entries import EntryStore
 from tests.conftest import MakeSettings
 from tests.integration.test_schedules import kept
 from tests.support.made_solutions import MadeSolutions
@@ -55,13 +55,22 @@ def test_a_schedule_is_set_listed_and_removed(made: MadeSolutions, capsys: pytes
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["set", "fayvad"], "A schedule is either an interval or a cron line."),
-        (["set", "fayvad", "--every", "6h", "--cron", "0 3 * * *"], "A schedule is either an interval or a cron line."),
-        (["set", "fayvad", "--every", "5 apples"], "'5 apples' is not a length of time."),
+        (["set", "fayvad"], "A schedule is either an interval or a cron expression."),
+        (
+            ["set", "fayvad", "--every", "6h", "--cron", "0 3 * * *"],
+            "A schedule is either an interval or a cron expression.",
+        ),
+        (["set", "fayvad", "--every", "5 apples"], "'5 apples' is not an interval."),
         (["set", "fayvad", "--every", "1s"], "'1s' is too short"),
-        (["set", "fayvad", "--cron", "0 0 3 * * *"], "A cron line has five fields, '0 0 3 * * *' has 6."),
-        (["set", "fayvad", "--cron", "0 25 * * *"], "The hour of a cron line lies between 0 and 23, not at '25'."),
-        (["set", "fayvad", "--every", "1h", "--timezone", "UTC"], "A time zone goes with a cron line alone."),
+        (["set", "fayvad", "--cron", "0 0 3 * * *"], "A cron expression has five fields, '0 0 3 * * *' has 6."),
+        (
+            ["set", "fayvad", "--cron", "0 25 * * *"],
+            "The field hour of a cron expression must be between 0 and 23, not '25'.",
+        ),
+        (
+            ["set", "fayvad", "--every", "1h", "--timezone", "UTC"],
+            "A time zone is possible only with a cron expression.",
+        ),
         (["set", "fayvad", "--cron", "0 3 * * *", "--timezone", "Mars"], "There is no time zone 'Mars'."),
         (["set", "unknown", "--every", "6h"], "There is no solution 'unknown'."),
         (["remove", "unknown"], "There is no solution 'unknown'."),
@@ -78,7 +87,7 @@ def test_a_mistake_is_two_lines_and_changes_nothing(
     assert first.startswith(f"error: {error}")
     assert second.startswith("hint: ")
     assert kept(made.home) is None
-    with PlanStore(made.settings.fbs_redis_url) as store:
+    with EntryStore(made.settings.fbs_redis_url) as store:
         assert store.all() == {}
 
 

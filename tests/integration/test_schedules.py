@@ -17,11 +17,11 @@ from fbs_worker.core.postgres import connect
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.status import solution_status
-from fbs_worker.scheduling.entries import INDEX, LOCK, PREFIX, REFRESH_DUE, PlanStore, entry_name
+from fbs_worker.scheduling.entries import INDEX, LOCK, PREFIX, REFRESH_DUE, EntryStore, entry_name
 from fbs_worker.scheduling.model import CATCH_UP, Schedule
 from fbs_worker.scheduling.reconcile import rebuild, schedule_lock
 from fbs_worker.scheduling.service import list_schedules, set_schedule
-from fbs_worker.solutions.registry import AddressBook
+from fbs_worker.solutions.registry import Registry
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import MadeSolutions, check_no_secret, run
 from tests.support.solutions import ODOO, Steps, config_of, die, inline, killed, rows
@@ -43,8 +43,8 @@ def recorded(settings: MakeSettings) -> Settings:
 
 
 @pytest.fixture
-def store(made: MadeSolutions) -> Iterator[PlanStore]:
-    with PlanStore(made.settings.fbs_redis_url) as plans:
+def store(made: MadeSolutions) -> Iterator[EntryStore]:
+    with EntryStore(made.settings.fbs_redis_url) as plans:
         yield plans
 
 
@@ -62,13 +62,13 @@ def age(database: DatabaseConfig, **by: int) -> None:
 
 
 @pytest.mark.parametrize("at_home", [True, False])
-def test_a_schedule_is_set_changed_and_ended(made: MadeSolutions, store: PlanStore, at_home: bool) -> None:
+def test_a_schedule_is_set_changed_and_ended(made: MadeSolutions, store: EntryStore, at_home: bool) -> None:
     place = made.home if at_home else made.database()
     made.solution(place=place)
     told = set_schedule(made.settings, "fayvad", SIX_HOURS)
     check_no_secret(told)
     assert (told["schedule"], told["before"]) == ({"every": "6h"}, None)
-    assert "No beat works" in told["notes"][0]
+    assert "No beat is running" in told["notes"][0]
     assert [kept(made.home), kept(place)] == [{"every": "6h"}] * 2
     plan = store.get(entry_name("fayvad"))
     assert plan is not None
@@ -82,7 +82,7 @@ def test_a_schedule_is_set_changed_and_ended(made: MadeSolutions, store: PlanSto
     assert set_schedule(made.settings, "fayvad", None)["before"] is None
 
 
-def test_what_is_so_already_is_not_written_again(made: MadeSolutions, store: PlanStore) -> None:
+def test_what_is_so_already_is_not_written_again(made: MadeSolutions, store: EntryStore) -> None:
     made.solution()
     first = set_schedule(made.settings, "fayvad", SIX_HOURS)
     store.claim(entry_name("fayvad"), seconds=1)
@@ -92,7 +92,7 @@ def test_what_is_so_already_is_not_written_again(made: MadeSolutions, store: Pla
 
 
 def test_nothing_is_changed_where_it_cannot_be(
-    made: MadeSolutions, store: PlanStore, postgres: EmbeddedPostgres, settings: MakeSettings
+    made: MadeSolutions, store: EntryStore, postgres: EmbeddedPostgres, settings: MakeSettings
 ) -> None:
     place = made.database()
     made.solution("whole", place=place)
@@ -111,7 +111,7 @@ def test_nothing_is_changed_where_it_cannot_be(
     assert store.all() == {}
 
 
-def test_a_redis_that_is_away_is_caught_up_with(made: MadeSolutions, store: PlanStore, settings: MakeSettings) -> None:
+def test_a_redis_that_is_away_is_caught_up_with(made: MadeSolutions, store: EntryStore, settings: MakeSettings) -> None:
     made.solution()
     away = settings(fbs_redis_url="redis://127.0.0.1:1/0", fbs_secret_keys=made.settings.fbs_secret_keys)
     told = set_schedule(away, "fayvad", SIX_HOURS)
@@ -120,11 +120,11 @@ def test_a_redis_that_is_away_is_caught_up_with(made: MadeSolutions, store: Plan
     assert listed["schedules"][0]["next_run"] == told["next_run"]
     assert "not known" in listed["notes"][0]
     assert solution_status(away, "fayvad")["schedule"]["next_run"] == told["next_run"]
-    rebuild(made.settings, store, own_rows=False)
+    rebuild(made.settings, store, manifests=False)
     assert store.all()[entry_name("fayvad")].due.isoformat() == told["next_run"]
 
 
-def test_list_and_status(made: MadeSolutions, store: PlanStore, settings: MakeSettings, redis_url: str) -> None:
+def test_list_and_status(made: MadeSolutions, store: EntryStore, settings: MakeSettings, redis_url: str) -> None:
     for name in ("a", "b", "c", "d"):
         made.solution(name, business=f"{name}_")
     set_schedule(made.settings, "a", SIX_HOURS)
@@ -132,7 +132,7 @@ def test_list_and_status(made: MadeSolutions, store: PlanStore, settings: MakeSe
     run(made.home, "UPDATE fbs_solution_schemas SET is_active = FALSE WHERE solution_name = 'd'")
     now = datetime.now(tz=UTC).replace(microsecond=0)
     store.claim(entry_name("a"), seconds=1)
-    store.ran(entry_name("a"), at=now, due=now + timedelta(hours=1))
+    store.mark_run(entry_name("a"), at=now, due=now + timedelta(hours=1))
     with redis.Redis.from_url(redis_url) as client:
         client.set(LOCK, "somebody")
     told = list_schedules(made.settings)
@@ -151,7 +151,7 @@ def test_list_and_status(made: MadeSolutions, store: PlanStore, settings: MakeSe
     assert solution_status(made.settings, "a")["schedule"] == {
         key: found["a"][key] for key in found["a"] if key != "solution"
     }
-    store.note_refreshed("c", now)
+    store.record_refreshed("c", now)
     others = settings(fbs_refresh_every="1d", fbs_secret_keys=made.settings.fbs_secret_keys)
     found = {one["solution"]: one for one in list_schedules(others)["schedules"]}
     assert (found["c"]["source"], found["c"]["schedule"]) == ("FBS_REFRESH_EVERY", {"every": "1d"})
@@ -160,7 +160,7 @@ def test_list_and_status(made: MadeSolutions, store: PlanStore, settings: MakeSe
     assert "every 1d" in set_schedule(others, "a", None)["notes"][-1]
 
 
-def test_a_row_that_somebody_broke(made: MadeSolutions, store: PlanStore) -> None:
+def test_a_row_that_somebody_broke(made: MadeSolutions, store: EntryStore) -> None:
     for name in ("broken", "damaged", "whole"):
         made.solution(name, business=f"{name}_")
         set_schedule(made.settings, name, SIX_HOURS)
@@ -170,35 +170,35 @@ def test_a_row_that_somebody_broke(made: MadeSolutions, store: PlanStore) -> Non
         WHERE solution_name = 'broken'""",
     )
     run(made.home, "UPDATE fbs_solution_schemas SET database_name = '' WHERE solution_name = 'damaged'")
-    rebuild(made.settings, store, own_rows=True)
-    assert set(store.all()) == {entry_name("damaged"), entry_name("whole")}  # what it was to do goes on
+    rebuild(made.settings, store, manifests=True)
+    assert set(store.all()) == {entry_name("damaged"), entry_name("whole")}  # the stored entry is kept
     told = list_schedules(made.settings)
     assert [one["solution"] for one in told["schedules"]] == ["broken", "whole"]
     assert any("damaged" in note for note in told["notes"])
 
 
-def test_an_emptied_redis_is_filled_as_it_was(made: MadeSolutions, store: PlanStore, redis_url: str) -> None:
+def test_an_emptied_redis_is_filled_as_it_was(made: MadeSolutions, store: EntryStore, redis_url: str) -> None:
     for name, schedule in (("a", SIX_HOURS), ("b", AT_THREE)):
         made.solution(name, business=f"{name}_")
         set_schedule(made.settings, name, schedule)
     before = store.all()
     with redis.Redis.from_url(redis_url) as client:
         client.flushdb()
-    rebuild(made.settings, store, own_rows=False)
+    rebuild(made.settings, store, manifests=False)
     assert store.all() == before
     with redis.Redis.from_url(redis_url) as client:
         client.delete(INDEX)  # a part of it: the hashes are there
-    rebuild(made.settings, store, own_rows=False)
+    rebuild(made.settings, store, manifests=False)
     assert store.all() == before
     with redis.Redis.from_url(redis_url) as client:
         client.hset(PREFIX + entry_name("nobody"), "definition", "{}")
         client.zadd(INDEX, {PREFIX + entry_name("nobody"): 1})
-    rebuild(made.settings, store, own_rows=False)
+    rebuild(made.settings, store, manifests=False)
     assert store.all() == before
 
 
 def test_what_was_missed_while_redis_was_empty_is_made_up_for(
-    made: MadeSolutions, store: PlanStore, redis_url: str
+    made: MadeSolutions, store: EntryStore, redis_url: str
 ) -> None:
     made.solution()
     set_schedule(made.settings, "fayvad", SIX_HOURS)
@@ -206,13 +206,13 @@ def test_what_was_missed_while_redis_was_empty_is_made_up_for(
         client.flushdb()
     age(made.home, days=1)
     now = datetime.now(tz=UTC)
-    rebuild(made.settings, store, own_rows=False, now=now)
+    rebuild(made.settings, store, manifests=False, now=now)
     assert timedelta(seconds=-1) <= store.all()[entry_name("fayvad")].due - now <= CATCH_UP
 
 
 @pytest.mark.parametrize("schedule", [SIX_HOURS, None])
 def test_a_command_that_was_killed_half_way_is_completed(
-    made: MadeSolutions, store: PlanStore, schedule: Schedule | None
+    made: MadeSolutions, store: EntryStore, schedule: Schedule | None
 ) -> None:
     """Killed between own row and address book, and between the book and Redis."""
     place = made.database()
@@ -224,24 +224,24 @@ def test_a_command_that_was_killed_half_way_is_completed(
         setattr(owner, method, lambda *_, **__: die())
         set_schedule(made.settings, "fayvad", schedule)
 
-    assert killed(lambda: work(AddressBook, "put_schedule"))
+    assert killed(lambda: work(Registry, "put_schedule"))
     assert (kept(place), kept(made.home)) == (told, AT_THREE.to_dict())
-    rebuild(made.settings, store, own_rows=False)
+    rebuild(made.settings, store, manifests=False)
     assert kept(made.home) == AT_THREE.to_dict()
-    rebuild(made.settings, store, own_rows=True)
+    rebuild(made.settings, store, manifests=True)
     assert kept(made.home) == told
     assert set(store.all()) == ({entry_name("fayvad")} if schedule else set())
-    with PlanStore(made.settings.fbs_redis_url) as plans:
+    with EntryStore(made.settings.fbs_redis_url) as plans:
         set_schedule(made.settings, "fayvad", AT_THREE)
-        assert killed(lambda: work(PlanStore, "put" if schedule else "remove"))
+        assert killed(lambda: work(EntryStore, "put" if schedule else "remove"))
         before = plans.all()[entry_name("fayvad")].definition
-        rebuild(made.settings, plans, own_rows=False)
+        rebuild(made.settings, plans, manifests=False)
         after = plans.all().get(entry_name("fayvad"))
     assert (after is None) if schedule is None else (after is not None and after.definition != before)
 
 
-def test_own_rows_that_cannot_be_asked_change_nothing(
-    made: MadeSolutions, store: PlanStore, postgres: EmbeddedPostgres
+def test_unreachable_manifests_change_nothing(
+    made: MadeSolutions, store: EntryStore, postgres: EmbeddedPostgres
 ) -> None:
     place = made.database()
     made.solution("gone", place=place)
@@ -250,7 +250,7 @@ def test_own_rows_that_cannot_be_asked_change_nothing(
     set_schedule(made.settings, "here", SIX_HOURS)
     before = store.all()
     postgres.drop_database(place.name)
-    rebuild(made.settings, store, own_rows=True)
+    rebuild(made.settings, store, manifests=True)
     assert store.all() == before
 
 
@@ -299,20 +299,20 @@ def test_jobs_leave_the_schedule_alone(recorded: Settings, target: DatabaseConfi
 def test_a_solution_that_is_dropped_has_no_schedule(recorded: Settings, target: DatabaseConfig) -> None:
     inline("setup", config_of(target), recorded)
     set_schedule(recorded, "shop", SIX_HOURS)
-    with PlanStore(recorded.fbs_redis_url) as store:
+    with EntryStore(recorded.fbs_redis_url) as store:
         inline("drop", {"solution_name": "shop"}, recorded)
-        rebuild(recorded, store, own_rows=True)
+        rebuild(recorded, store, manifests=True)
         assert store.all() == {}
     inline("setup", config_of(target), recorded)
     assert kept(target, "shop") is None
 
 
 def test_the_entry_for_the_others_is_there_while_it_is_wanted(
-    made: MadeSolutions, store: PlanStore, settings: MakeSettings
+    made: MadeSolutions, store: EntryStore, settings: MakeSettings
 ) -> None:
     made.solution()
     others = settings(fbs_refresh_every="1d", fbs_secret_keys=made.settings.fbs_secret_keys)
-    assert set(rebuild(others, store, own_rows=False)) == {"fayvad"}
+    assert set(rebuild(others, store, manifests=False)) == {"fayvad"}
     assert set(store.all()) == {REFRESH_DUE}
-    rebuild(made.settings, store, own_rows=False)
+    rebuild(made.settings, store, manifests=False)
     assert store.all() == {}

@@ -20,7 +20,7 @@ from fbs_worker.core.vault import new_key
 from fbs_worker.ops import status
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.status import LIST_SECONDS, list_solutions, solution_status
-from fbs_worker.solutions.registry import OwnRow
+from fbs_worker.solutions.registry import Manifest
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import REFRESH, MadeSolutions, check_no_secret
 
@@ -166,7 +166,7 @@ def test_many_solutions_of_one_database_share_connections(
         for number in range(1, 120):
             one = replace(first, solution_name=f"s{number:03}")  # each with a token of its own
             made.put(one)
-            OwnRow.write(target, one, made.vault)
+            Manifest.write(target, one, made.vault)
         target.commit()
     opened: list[DatabaseConfig] = []
 

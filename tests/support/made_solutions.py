@@ -19,7 +19,7 @@ from fbs_worker.domains import load_domain
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.schema import create
 from fbs_worker.schema.definition import define
-from fbs_worker.solutions.registry import AddressBook, OwnRow, SolutionRecord
+from fbs_worker.solutions.registry import Manifest, Registry, SolutionRecord
 from tests.support.snapshots import MODULE, MadeSnapshot, model, thing
 
 PASSWORD = "s3cr3t'\" pässwörd"
@@ -112,14 +112,14 @@ class MadeSolutions:
             with connection:
                 create.create(connection, definition, owned=())
                 refreshed = {**made.schema_definition, "last_refresh": REFRESH}
-                OwnRow.write(connection, replace(made, schema_definition=refreshed), self.vault)
+                Manifest.write(connection, replace(made, schema_definition=refreshed), self.vault)
         self.put(made)
         return made
 
     def put(self, made: SolutionRecord) -> None:
         """Write an entry of the address book."""
         with closing(connect(self.home)) as connection:
-            AddressBook(connection, vault=self.vault).put(made)
+            Registry(connection, vault=self.vault).put(made)
 
     def at_once(self) -> dict[str, dict[str, Any]]:
         """What `list` tells of each solution."""

@@ -188,7 +188,7 @@ def die_at_the_book(task: str, kwargs: Mapping[str, Any], settings: Settings, *,
             return call
 
         workspace.Home.put = dying(workspace.Home.put)  # type: ignore[method-assign]
-        workspace.Entry.gone = dying(workspace.Entry.gone)  # type: ignore[method-assign]
+        workspace.Entry.remove = dying(workspace.Entry.remove)  # type: ignore[method-assign]
         run_in_process(task, kwargs, settings=settings)
 
     return killed(work)

@@ -16,7 +16,7 @@ from fbs_worker.jobs.app import make_app, redacted_kwargs
 from fbs_worker.jobs.config import QUEUES, ROUTES, configuration
 from fbs_worker.jobs.model import JobEvent, JobRecord, JobState
 from fbs_worker.jobs.worker.task import JobFailure, internal_error, retry_delay
-from fbs_worker.solutions.requests import DiscoverRequest, check_odoo, expected_odoo, refuse_plain_password
+from fbs_worker.solutions.requests import DiscoverRequest, check_odoo, expected_odoo, reject_plain_password
 
 NOW = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 KEPT = {"action": "discover", "state": "running", "created_at": str(NOW), "heartbeat_at": str(NOW), "attempts": "1"}
@@ -237,8 +237,8 @@ def test_an_unknown_discovery_type_is_rejected(types: Any) -> None:
 
 @pytest.mark.parametrize("password", ["", None, "env:X", "file:/x", "sealed:abc"])
 def test_references_may_travel(password: str | None) -> None:
-    refuse_plain_password({"name": "x", "password": password})
-    refuse_plain_password(None)
+    reject_plain_password({"name": "x", "password": password})
+    reject_plain_password(None)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_the_odoo_that_is_meant_is_the_one_that_is_read(expected: dict[str, str]
     if fits:
         check()
     else:
-        with pytest.raises(SettingsError, match="you asked for"):
+        with pytest.raises(SettingsError, match="the job requests"):
             check()
 
 

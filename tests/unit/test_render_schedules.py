@@ -14,12 +14,12 @@ OWN: dict[str, Any] = {
     "next_run": "2026-01-02T03:00:00+00:00",
     "last_run": None,
 }
-OF_ALL = {**OWN, "schedule": {"every": "6h"}, "source": "FBS_REFRESH_EVERY"}
+SOURCE_DEFAULT = {**OWN, "schedule": {"every": "6h"}, "source": "FBS_REFRESH_EVERY"}
 NEVER: dict[str, Any] = dict.fromkeys(OWN)
 
 
 def test_schedules_in_a_table() -> None:
-    given = [{"solution": "a", **OWN}, {"solution": "b", **OF_ALL}, {"solution": "c", **NEVER}]
+    given = [{"solution": "a", **OWN}, {"solution": "b", **SOURCE_DEFAULT}, {"solution": "c", **NEVER}]
     table, note = schedule_blocks({"schedules": given, "notes": ["No beat works."]})
     assert isinstance(table, Table)
     when = local_time(OWN["next_run"])
@@ -35,5 +35,5 @@ def test_schedules_in_a_table() -> None:
 def test_a_schedule_in_a_line() -> None:
     when = local_time(OWN["next_run"])
     assert schedule_line(OWN) == f"0 3 * * * (UTC), next at {when}"
-    assert schedule_line(OF_ALL) == f"every 6h (FBS_REFRESH_EVERY), next at {when}"
+    assert schedule_line(SOURCE_DEFAULT) == f"every 6h (FBS_REFRESH_EVERY), next at {when}"
     assert (schedule_line(NEVER), schedule_line(None), schedule_text(None)) == ("", "", "never")

@@ -20,7 +20,7 @@ from fbs_worker.solutions.requests import (
     DropRequest,
     RefreshRequest,
     SetupRequest,
-    refuse_plain_password,
+    reject_plain_password,
 )
 
 DICTIONARY: dict[str, Any] = {
@@ -93,15 +93,15 @@ def test_what_is_given_by_itself_counts_more() -> None:
     ],
     ids=str,
 )
-def test_what_is_not_valid_is_told(flat: dict[str, Any], words: str) -> None:
+def test_what_is_not_valid_is_payload(flat: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words) as caught:
         parse(**flat)
     assert caught.value.hint
     assert "hunter2" not in str(caught.value) + caught.value.hint
 
 
-def refusal(ask: Callable[[], object]) -> str:
-    """Why something is refused; empty when it is not."""
+def rejection(ask: Callable[[], object]) -> str:
+    """The message of the UsageError; empty without one."""
     try:
         ask()
     except UsageError as exc:
@@ -110,22 +110,22 @@ def refusal(ask: Callable[[], object]) -> str:
 
 
 @given(st.text(max_size=30) | st.sampled_from(['x"; DROP TABLE y; --', "select", "ärger_", "x" * 64, "a\0b", "'"]))
-def test_a_prefix_is_valid_or_refused(text: str) -> None:
+def test_a_prefix_is_valid_or_rejected(text: str) -> None:
     for option in ("table_prefix", "business_prefix"):
         given: dict[str, Any] = {option: text}
-        reason = refusal(partial(parse, **given))
+        reason = rejection(partial(parse, **given))
         assert option in reason if reason else not set(text) - set("abcdefghijklmnopqrstuvwxyz0123456789_")
 
 
 @given(st.text(max_size=120))
-def test_a_solution_s_name_is_valid_or_refused_the_same_everywhere(text: str) -> None:
+def test_all_requests_agree_on_valid_solution_names(text: str) -> None:
     asks = (parse, RefreshRequest.parse, DropRequest.parse)
-    reasons = {refusal(partial(ask, solution_name=text)) for ask in asks}
+    reasons = {rejection(partial(ask, solution_name=text)) for ask in asks}
     assert len(reasons) == 1
     assert reasons == {""} or "solution_name is not valid" in reasons.pop()
 
 
-def test_what_travels_means_the_same_at_its_end() -> None:
+def test_messages_round_trip() -> None:
     vault = Vault([Fernet.generate_key().decode()])
     request = parse(mirror=["sale.order"], odoo_moved=True, create_tables=False)
     message = request.to_message(vault, odoo_expected={"url": "http://odoo", "database": "live"})
@@ -144,12 +144,12 @@ def test_what_travels_means_the_same_at_its_end() -> None:
     drop = DropRequest.parse(solution_name="shop", with_data=True, dry_run=True)
     assert DropRequest.parse(**drop.to_message()) == drop
     discover = DiscoverRequest.parse(domain="hr", odoo_moved=True, settings=Settings())
-    told = discover.to_message(vault, odoo_expected=None)
-    assert told.pop("odoo_expected") is None
-    assert DiscoverRequest.parse(**told, settings=Settings()) == discover
+    payload = discover.to_message(vault, odoo_expected=None)
+    assert payload.pop("odoo_expected") is None
+    assert DiscoverRequest.parse(**payload, settings=Settings()) == discover
 
 
-def test_a_plain_password_does_not_travel() -> None:
+def test_a_plain_password_is_never_sent() -> None:
     with pytest.raises(SecretError):
         parse().to_message(Vault(), odoo_expected=None)
     for fine in (
@@ -161,9 +161,9 @@ def test_a_plain_password_does_not_travel() -> None:
         {"password": "env:X"},
         {"password": "sealed:x"},
     ):
-        refuse_plain_password(fine)
+        reject_plain_password(fine)
     with pytest.raises(SecretError) as caught:
-        refuse_plain_password({"password": "hunter2"})
+        reject_plain_password({"password": "hunter2"})
     assert "hunter2" not in str(caught.value) + caught.value.hint
 
 

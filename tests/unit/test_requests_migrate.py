@@ -8,7 +8,7 @@ import pytest
 
 from fbs_worker.core.errors import UsageError
 from fbs_worker.migration.model.plan import Hazard
-from fbs_worker.solutions.migrate_request import MigrateRequest
+from fbs_worker.solutions.requests import MigrateRequest
 
 PRINT = "0123456789abcdef"
 
@@ -34,23 +34,23 @@ def test_what_travels_is_what_was_asked() -> None:
     ("given", "words"),
     [
         ({"solution_name": "a b"}, "solution_name is not valid"),
-        ({"plan_only": 1}, "plan_only is neither true nor false"),
-        ({"fingerprint": "short"}, "fingerprint is not one"),
-        ({"fingerprint": 7}, "fingerprint is not one"),
-        ({"allow": ["NOTHING"]}, "hazard to allow is not known"),
+        ({"plan_only": 1}, "plan_only is not a boolean"),
+        ({"fingerprint": "short"}, "fingerprint is not valid: it has 16 hexadecimal digits"),
+        ({"fingerprint": 7}, "fingerprint is not valid: it has 16 hexadecimal digits"),
+        ({"allow": ["NOTHING"]}, "Unknown hazard"),
         ({"allow": 7}, "allow is not a list"),
-        ({"renames": ["lease.notes"]}, "not table.old=new"),
-        ({"renames": ["notes=remarks"]}, "not table.old=new"),
+        ({"renames": ["lease.notes"]}, "does not have the form table.old=new"),
+        ({"renames": ["notes=remarks"]}, "does not have the form table.old=new"),
         ({"renames": [7]}, "renames is not a list"),
-        ({"mirror": ["Sale Order"]}, "model's name is not valid"),
-        ({"mirror": ["hr.job"], "unmirror": ["hr.job"]}, "at once"),
+        ({"mirror": ["Sale Order"]}, "name of a model is not valid"),
+        ({"mirror": ["hr.job"], "unmirror": ["hr.job"]}, "is in both mirror and unmirror"),
         ({"plan_only": True, "fingerprint": PRINT}, "exclude each other"),
-        ({"undo": True}, "wants the fingerprint"),
-        ({"undo": True, "plan_only": True, "restore": True}, "nothing else"),
-        ({"undo": True, "fingerprint": PRINT, "renames": ["a.b=c"]}, "nothing else"),
+        ({"undo": True}, "needs the fingerprint"),
+        ({"undo": True, "plan_only": True, "restore": True}, "accepts no other change"),
+        ({"undo": True, "fingerprint": PRINT, "renames": ["a.b=c"]}, "accepts no other change"),
     ],
 )
-def test_what_is_not_valid_is_told(given: dict[str, Any], words: str) -> None:
+def test_invalid_parameters_are_rejected(given: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError) as caught:
         MigrateRequest.parse(**{"solution_name": "shop", **given})
     assert words in caught.value.message

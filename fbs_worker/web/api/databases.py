@@ -11,8 +11,7 @@ from fbs_worker.core.postgres import Connection
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.jobs.store import JobReader
-from fbs_worker.solutions.records import SolutionRecord
-from fbs_worker.solutions.registry import AddressBook, home_database
+from fbs_worker.solutions.registry import Registry, SolutionRecord, home_database
 from fbs_worker.web.api.cache import ResponseCache
 from fbs_worker.web.api.long_poll import JobWaiters
 from fbs_worker.web.api.pool import ConnectionPools
@@ -56,7 +55,7 @@ class DatabaseResolver:
             DatabaseUnreachable: the home database does not respond.
         """
         with self.connection(self.home) as connection:
-            return AddressBook(connection, table_prefix=self._settings.fbs_table_prefix, vault=self._vault).get(name)
+            return Registry(connection, table_prefix=self._settings.fbs_table_prefix, vault=self._vault).get(name)
 
     @cached_property
     def home(self) -> DatabaseConfig:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from fbs_worker.client.client import Client
 from fbs_worker.core.settings import Settings
-from fbs_worker.solutions.records import SolutionRecord
+from fbs_worker.solutions.registry import SolutionRecord
 from fbs_worker.solutions.requests import with_defaults
 from fbs_worker.web.api.auth import require_read, require_write
 from fbs_worker.web.api.databases import DatabaseResolver

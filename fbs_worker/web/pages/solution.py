@@ -14,7 +14,7 @@ from fbs_worker.core.errors import FBSError, UsageError
 from fbs_worker.jobs.model import JobRecord
 from fbs_worker.migration.diagram.svg import svg
 from fbs_worker.scheduling.model import Schedule
-from fbs_worker.solutions.diagram import solution_picture
+from fbs_worker.solutions.diagram import solution_diagram
 from fbs_worker.web.pages.changes import summarise_changes
 from fbs_worker.web.pages.layout import both, layout_of, page_router
 
@@ -49,7 +49,7 @@ def overview_page(request: Request, name: str) -> Response:
 
 def tables_page(request: Request, name: str) -> Response:
     """Show the business tables as a diagram and as a list."""
-    diagram = solution_picture(request.app.state.settings, name)
+    diagram = solution_diagram(request.app.state.settings, name)
     # the diagram's renderer escapes all text
     rendered = Markup(svg(diagram))  # noqa: S704
     return layout_of(request).render(request, "tables", name=name, diagram=diagram, svg=rendered)

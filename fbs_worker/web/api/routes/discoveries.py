@@ -25,7 +25,7 @@ from fbs_worker.core.errors import (
     UsageError,
 )
 from fbs_worker.domains import load_domain
-from fbs_worker.solutions.records import SolutionRecord
+from fbs_worker.solutions.registry import SolutionRecord
 from fbs_worker.web.api.dependencies import (
     SolutionPath,
     cached_solution,

@@ -1,4 +1,4 @@
-"""Read a solution's Odoo, and save everything that follows from it in one transaction."""
+"""Read a solution's Odoo; save catalogue, workflows and dashboards in one transaction. Shared by set-up and refresh."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _WRITTEN: Final = ("added", "changed", "removed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refreshed:
-    """What a read of a solution's Odoo came to.
+class RefreshResult:
+    """Result of a refresh.
 
     Attributes:
         solution: the solution's name.
-        report: what changed in the catalogue.
-        workflows: what changed in the workflow definitions, counted.
-        dashboards: what changed in the BI dashboards, counted.
-        source: the Odoo.
-        calls: how many calls it took.
-        seconds: how long it took.
+        report: changes in the catalogue.
+        workflows: numbers of changes in the workflow definitions.
+        dashboards: numbers of changes in the BI dashboards.
+        source: the Odoo that was read.
+        calls: number of calls to Odoo.
+        seconds: duration.
     """
 
     solution: str
@@ -50,17 +50,17 @@ class Refreshed:
 
     @property
     def changed(self) -> bool:
-        """Something was written."""
+        """Whether anything was written."""
         derived = (self.workflows, self.dashboards)
-        return not self.report.nothing_changed or any(told[what] for told in derived for what in _WRITTEN)
+        return not self.report.nothing_changed or any(counts[kind] for counts in derived for kind in _WRITTEN)
 
     @property
-    def worth_remembering(self) -> bool:
-        """Odoo was read, or something was written."""
+    def should_record(self) -> bool:
+        """Whether the manifest should record this refresh: Odoo was read, or something was written."""
         return self.report.read or self.changed
 
-    def remembered(self) -> dict[str, Any]:
-        """What a solution's own row keeps of it, JSON-ready."""
+    def last_refresh_payload(self) -> dict[str, Any]:
+        """Return `last_refresh` of the manifest, JSON-ready."""
         report = self.report
         return {
             "at": datetime.now(tz=UTC).isoformat(timespec="seconds"),
@@ -73,12 +73,12 @@ class Refreshed:
                 "counts": dict(report.counts),
                 "sections": [section.to_dict() for section in report.sections],
             },
-            "workflows": {what: self.workflows[what] for what in _WRITTEN},
-            "dashboards": {what: self.dashboards[what] for what in _WRITTEN},
+            "workflows": {kind: self.workflows[kind] for kind in _WRITTEN},
+            "dashboards": {kind: self.dashboards[kind] for kind in _WRITTEN},
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the job's result, JSON-ready."""
         return {
             "solution": self.solution,
             "report": self.report.to_dict(),
@@ -100,27 +100,30 @@ def refresh_solution(
     settings: Settings,
     progress: Progress,
     prepare: Callable[[Cursor], None],
-    write: Callable[[Cursor, Refreshed], None],
-) -> Refreshed:
-    """Read a solution's Odoo; catalogue, workflows, dashboards and what goes with them are saved in one transaction.
+    write: Callable[[Cursor, RefreshResult], None],
+) -> RefreshResult:
+    """Read a solution's Odoo; save catalogue, workflows, dashboards and the callbacks' writes in one transaction.
 
     Args:
-        odoo: the Odoo.
+        odoo: the Odoo connection.
         connection: to the solution's database, outside of a transaction.
         record: the solution: its name, domain and table prefix.
-        full: read everything even though nothing seems changed.
-        odoo_moved: what is kept was read from this same Odoo, under another address.
-        settings: page size, and how long a fingerprint may stand for a read.
-        progress: told the steps.
-        prepare: called in the transaction once the discoveries are written; the system tables are there after it.
-        write: called in the transaction once all else is written.
+        full: read everything, even if the fingerprint says that nothing changed.
+        odoo_moved: the saved discoveries were read from this same Odoo under another address.
+        settings: page size, and how long an equal fingerprint may replace a read.
+        progress: receives the steps.
+        prepare: called in the transaction after the discoveries are written; creates the missing system tables.
+        write: called in the transaction after everything else is written.
+
+    Returns:
+        The changes.
 
     Raises:
-        FBSError: whatever went wrong; nothing is saved then.
+        FBSError: Odoo or PostgreSQL reported an error; nothing is saved.
     """
     began = time.monotonic()
     domain = load_domain(record.domain)
-    outcome: list[Refreshed] = []
+    results: list[RefreshResult] = []
     limiter = limiter_for(odoo, settings=settings, progress=progress)
     with closing(open_transport(odoo, limiter=limiter)) as transport:
         connector = OdooConnector(transport, page_size=settings.fbs_page_size, lang=odoo.lang)
@@ -128,7 +131,7 @@ def refresh_solution(
         def within(cursor: Cursor, report: ChangeReport) -> None:
             prepare(cursor)
             progress.step("derive")
-            refreshed = Refreshed(
+            refreshed = RefreshResult(
                 solution=record.solution_name,
                 report=report,
                 workflows=fill_workflows(cursor, record.table_prefix, record.domain),
@@ -136,7 +139,7 @@ def refresh_solution(
                 source=connector.source,
             )
             write(cursor, refreshed)
-            outcome.append(refreshed)
+            results.append(refreshed)
 
         report = read_and_save(
             connector,
@@ -149,7 +152,7 @@ def refresh_solution(
             progress=progress,
             within=within,
         )
-        if not outcome:  # nothing was read: what is derived may still be older than what was last read
+        if not results:  # nothing was read, but workflows and dashboards may be older than the catalogue
             with transaction(connection) as cursor:
                 within(cursor, report)
-        return replace(outcome[0], calls=transport.calls, seconds=round(time.monotonic() - began, 3))
+        return replace(results[0], calls=transport.calls, seconds=round(time.monotonic() - began, 3))

@@ -1,4 +1,4 @@
-"""When schedules are due: intervals, cron lines, clocks that are changed, many solutions spread."""
+"""Schedules: intervals, cron expressions, daylight saving time, and the spread over many solutions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fbs_worker.core.errors import UsageError
 from fbs_worker.scheduling.cron import Cron
-from fbs_worker.scheduling.model import CATCH_UP, Schedule, due, length, place
+from fbs_worker.scheduling.model import CATCH_UP, Schedule, due, offset, parse_interval
 
 NOW = datetime(2026, 3, 27, 12, 0, tzinfo=UTC)
 HUNDRED = [f"solution_{number}" for number in range(100)]
@@ -27,7 +27,7 @@ def times(schedule: Schedule, count: int, *, since: datetime = NOW, name: str = 
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("1m", timedelta(minutes=1)),
         ("60s", timedelta(minutes=1)),
@@ -37,14 +37,14 @@ def times(schedule: Schedule, count: int, *, since: datetime = NOW, name: str = 
         ("2w", timedelta(days=14)),
     ],
 )
-def test_an_interval(text: str, told: timedelta) -> None:
-    assert length(text) == told
+def test_an_interval(text: str, expected: timedelta) -> None:
+    assert parse_interval(text) == expected
     assert Schedule.parse(every=text).every == text.replace(" ", "").lower()
 
 
 @pytest.mark.parametrize("text", ["", "5 apples", "6", "h", "-6h", "6h!", "1.5h", "6 h ago", "٦h", "6h,5m"])
-def test_what_is_no_interval(text: str) -> None:
-    with pytest.raises(UsageError, match="not a length of time") as caught:
+def test_invalid_intervals(text: str) -> None:
+    with pytest.raises(UsageError, match="is not an interval") as caught:
         Schedule.parse(every=text)
     assert "6h" in caught.value.hint
 
@@ -66,7 +66,7 @@ def test_an_interval_has_bounds(text: str) -> None:
         {"cron": "0 3 * * *", "timezone": "Europe"},
     ],
 )
-def test_what_does_not_go_together(options: dict[str, str]) -> None:
+def test_options_that_exclude_each_other(options: dict[str, str]) -> None:
     with pytest.raises(UsageError) as caught:
         Schedule.parse(**options)
     assert caught.value.hint
@@ -98,14 +98,14 @@ def test_what_does_not_go_together(options: dict[str, str]) -> None:
         "0 0 31 4,6,9,11 *",
     ],
 )
-def test_what_is_no_cron_line(line: str) -> None:
+def test_invalid_cron_expressions(line: str) -> None:
     with pytest.raises(UsageError) as caught:
         Schedule.parse(cron=line)
     assert caught.value.hint
 
 
 @given(st.text(alphabet="0123456789*,-/ amonsutj", max_size=20))
-def test_a_cron_line_is_understood_or_refused(line: str) -> None:
+def test_a_cron_expression_is_parsed_or_rejected(line: str) -> None:
     try:
         schedule = Schedule.parse(cron=line)
     except UsageError:
@@ -114,7 +114,7 @@ def test_a_cron_line_is_understood_or_refused(line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "expected"),
     [
         ("0 3 * * *", ["03-28 03:00", "03-29 03:00"]),
         ("*/20 * * * *", ["03-27 12:20", "03-27 12:40", "03-27 13:00"]),
@@ -129,9 +129,9 @@ def test_a_cron_line_is_understood_or_refused(line: str) -> None:
         ("0 12 27 3 *", []),
     ],
 )
-def test_a_cron_line(line: str, told: list[str]) -> None:
-    found = times(Schedule.parse(cron=line), len(told))
-    assert [time.strftime("%m-%d %H:%M") for time in found] == told
+def test_a_cron_line(line: str, expected: list[str]) -> None:
+    found = times(Schedule.parse(cron=line), len(expected))
+    assert [time.strftime("%m-%d %H:%M") for time in found] == expected
 
 
 def test_a_day_that_comes_every_four_years_and_a_moment_that_is_now() -> None:
@@ -161,10 +161,10 @@ def test_clocks_that_are_changed() -> None:
 
 
 def test_a_schedule_there_and_back() -> None:
-    for told in ({"every": "6h"}, {"cron": "0 3 * * *"}, {"cron": "0 3 * * *", "timezone": "Europe/Berlin"}):
-        assert Schedule.from_dict(told).to_dict() == told
+    for expected in ({"every": "6h"}, {"cron": "0 3 * * *"}, {"cron": "0 3 * * *", "timezone": "Europe/Berlin"}):
+        assert Schedule.from_dict(expected).to_dict() == expected
     assert Schedule.parse(cron=" 0  3 * * * ", timezone="UTC").to_dict() == {"cron": "0 3 * * *"}
-    assert [str(Schedule.from_dict(told)) for told in ({"every": "6h"}, {"cron": "0 3 * * *"})] == [
+    assert [str(Schedule.from_dict(expected)) for expected in ({"every": "6h"}, {"cron": "0 3 * * *"})] == [
         "every 6h",
         "0 3 * * * (UTC)",
     ]
@@ -180,13 +180,13 @@ def test_an_interval_has_slots_that_do_not_move() -> None:
     assert (second - first, third - second) == (timedelta(hours=6), timedelta(hours=6))
     assert schedule.after(first - timedelta(microseconds=1), name="shop") == first
     assert NOW < first <= NOW + timedelta(hours=6)
-    assert first - datetime(1970, 1, 1, tzinfo=UTC) >= place("shop", timedelta(hours=6))
+    assert first - datetime(1970, 1, 1, tzinfo=UTC) >= offset("shop", timedelta(hours=6))
 
 
 @pytest.mark.parametrize("every", ["1m", "10m", "6h", "7d"])
 def test_a_hundred_solutions_are_spread_over_the_interval(every: str) -> None:
     schedule = Schedule.parse(every=every)
-    interval = length(every)
+    interval = parse_interval(every)
     tenths = Counter(10 * (schedule.after(NOW, name=name) - NOW - timedelta(seconds=1)) // interval for name in HUNDRED)
     assert set(tenths) == set(range(10))
     assert max(tenths.values()) <= 20
@@ -203,7 +203,7 @@ def test_what_was_missed_is_made_up_for_soon_and_spread() -> None:
 @pytest.mark.parametrize("every", ["1m", "1h", "1d"])
 def test_solutions_that_are_due_one_after_the_other(every: str) -> None:
     """Looked at every minute for two intervals, each is due twice, and never many at once."""
-    schedule, interval = Schedule.parse(every=every), length(every)
+    schedule, interval = Schedule.parse(every=every), parse_interval(every)
     names = HUNDRED[:20]
     since = dict.fromkeys(names, NOW)
     counts: Counter[str] = Counter()

@@ -13,7 +13,7 @@ from fbs_worker.core.errors import DatabaseError, SolutionConflict
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.core.vault import Vault, new_key
 from fbs_worker.schema.system_tables import ensure_tables, solution_schemas_table
-from fbs_worker.solutions.registry import AddressBook, OwnRow
+from fbs_worker.solutions.registry import Manifest, Registry
 from tests.support.made_solutions import PASSWORD, REFRESH, TABLES, record
 
 
@@ -29,8 +29,8 @@ def vault() -> Vault:
 
 
 @pytest.fixture
-def book(connection: Connection, vault: Vault) -> AddressBook:
-    return AddressBook(connection, vault=vault)
+def book(connection: Connection, vault: Vault) -> Registry:
+    return Registry(connection, vault=vault)
 
 
 def own_table(connection: Connection, prefix: str = "fbs_") -> None:
@@ -41,49 +41,49 @@ def own_table(connection: Connection, prefix: str = "fbs_") -> None:
 def test_an_own_row_is_part_of_the_callers_transaction(connection: Connection, vault: Vault) -> None:
     own_table(connection, "abc_")
     given = record(table_prefix="abc_", schema_definition={**TABLES, "last_refresh": REFRESH})
-    assert OwnRow.write(connection, given, vault)
+    assert Manifest.write(connection, given, vault)
     connection.rollback()
-    assert OwnRow.read(connection, "abc_", "fayvad") is None
-    assert OwnRow.write(connection, given, vault)
+    assert Manifest.read(connection, "abc_", "fayvad") is None
+    assert Manifest.write(connection, given, vault)
     connection.commit()
-    found = OwnRow.read(connection, "abc_", "fayvad")
+    found = Manifest.read(connection, "abc_", "fayvad")
     assert found is not None
     assert found.last_refresh == REFRESH
     assert found.schema_definition == given.schema_definition
     assert found.database.resolved(vault).password.get_secret_value() == PASSWORD
-    assert not OwnRow.write(connection, found, vault)
-    assert OwnRow.delete(connection, "abc_", "fayvad")
+    assert not Manifest.write(connection, found, vault)
+    assert Manifest.delete(connection, "abc_", "fayvad")
     connection.rollback()
-    assert OwnRow.delete(connection, "abc_", "fayvad")
+    assert Manifest.delete(connection, "abc_", "fayvad")
     connection.commit()
-    assert not OwnRow.delete(connection, "abc_", "fayvad")
+    assert not Manifest.delete(connection, "abc_", "fayvad")
 
 
 def test_what_a_refresh_found_stays_when_a_set_up_does_not_speak_of_it(connection: Connection, vault: Vault) -> None:
     own_table(connection)
-    OwnRow.write(
+    Manifest.write(
         connection, record(schema_definition={**TABLES, "last_refresh": REFRESH, "source": {"url": "u"}}), vault
     )
-    OwnRow.write(connection, record(schema_definition={**TABLES, "tables": ["a", "b"]}), vault)
-    found = OwnRow.read(connection, "fbs_", "fayvad")
+    Manifest.write(connection, record(schema_definition={**TABLES, "tables": ["a", "b"]}), vault)
+    found = Manifest.read(connection, "fbs_", "fayvad")
     assert found is not None
     assert found.owned == {"a", "b"}
     assert found.last_refresh == REFRESH
     assert found.schema_definition["source"] == {"url": "u"}
 
 
-def test_one_table_may_be_both(book: AddressBook, connection: Connection, vault: Vault) -> None:
+def test_one_table_may_be_both(book: Registry, connection: Connection, vault: Vault) -> None:
     """The home database is the target, too: the order of a set-up, then of a drop."""
     here = record(database=DatabaseConfig(name=connection.info.dbname))
     book.put(replace(here, is_active=False))
-    assert OwnRow.read(connection, "fbs_", "fayvad") is None
+    assert Manifest.read(connection, "fbs_", "fayvad") is None
     connection.rollback()
     with connection:
-        OwnRow.write(connection, replace(here, schema_definition={**TABLES, "last_refresh": REFRESH}), vault)
+        Manifest.write(connection, replace(here, schema_definition={**TABLES, "last_refresh": REFRESH}), vault)
     assert not book.put(here)
-    under_way = {"tables": [], "mirrored": {}, "last_refresh": {"at": "never"}}
-    assert book.put(replace(here, is_active=False, schema_definition=under_way))
-    found = OwnRow.read(connection, "fbs_", "fayvad")
+    in_progress = {"tables": [], "mirrored": {}, "last_refresh": {"at": "never"}}
+    assert book.put(replace(here, is_active=False, schema_definition=in_progress))
+    found = Manifest.read(connection, "fbs_", "fayvad")
     assert found is not None
     assert found.schema_definition == {**TABLES, "last_refresh": REFRESH}  # not lost, should the job be killed now
     assert not found.is_active
@@ -96,32 +96,32 @@ def test_one_table_may_be_both(book: AddressBook, connection: Connection, vault:
     with pytest.raises(SolutionConflict):
         book.put(replace(here, table_prefix="x_"))
     with connection:
-        assert OwnRow.delete(connection, "fbs_", "fayvad")
+        assert Manifest.delete(connection, "fbs_", "fayvad")
     assert not book.remove("fayvad")
 
 
-def test_others_are_those_that_live_here(book: AddressBook, connection: Connection, vault: Vault) -> None:
+def test_others_are_those_that_live_here(book: Registry, connection: Connection, vault: Vault) -> None:
     """A book in the same table has rows of solutions that live elsewhere: their tables are not here."""
     book.put(record("elsewhere"))
     with connection:
         for name in ("c", "b"):
-            OwnRow.write(connection, record(name), vault)
-    assert [found.solution_name for found in OwnRow.others(connection, "fbs_")] == ["b", "c"]
-    assert [found.solution_name for found in OwnRow.others(connection, "fbs_", "b")] == ["c"]
+            Manifest.write(connection, record(name), vault)
+    assert [found.solution_name for found in Manifest.others(connection, "fbs_")] == ["b", "c"]
+    assert [found.solution_name for found in Manifest.others(connection, "fbs_", "b")] == ["c"]
     with connection:
         long = {"tables": ["r_t"], "shape": {"r_t": {}}, "last_refresh": {"at": "2026-01-01"}}
-        OwnRow.write(connection, replace(record("c"), schema_definition=long), vault)
-    (other,) = OwnRow.others(connection, "fbs_", "b")
-    assert (other.owned, other.shape, other.last_refresh) == (frozenset({"r_t"}), {}, None)
-    assert OwnRow.read(connection, "fbs_", "elsewhere") is None
-    assert not OwnRow.delete(connection, "fbs_", "elsewhere")
+        Manifest.write(connection, replace(record("c"), schema_definition=long), vault)
+    (other,) = Manifest.others(connection, "fbs_", "b")
+    assert (other.owned, other.recorded_schema, other.last_refresh) == (frozenset({"r_t"}), {}, None)
+    assert Manifest.read(connection, "fbs_", "elsewhere") is None
+    assert not Manifest.delete(connection, "fbs_", "elsewhere")
     connection.rollback()
     with pytest.raises(SolutionConflict):  # of that name somebody lives elsewhere
-        OwnRow.write(connection, record("elsewhere", database=DatabaseConfig(name="here")), vault)
+        Manifest.write(connection, record("elsewhere", database=DatabaseConfig(name="here")), vault)
     connection.rollback()
     with connection, connection.cursor() as cursor:
         cursor.execute("UPDATE fbs_solution_schemas SET database_name = ''")
     with pytest.raises(DatabaseError, match="damaged"):
-        OwnRow.others(connection, "fbs_")
+        Manifest.others(connection, "fbs_")
     with pytest.raises(DatabaseError, match="damaged"):
-        OwnRow.read(connection, "fbs_", "b")
+        Manifest.read(connection, "fbs_", "b")
