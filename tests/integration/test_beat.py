@@ -31,7 +31,7 @@ from tests.support.made_solutions import MadeSolutions
 from tests.support.restarts import start_redis, stop_redis
 from tests.support.servers import short_folder
 
-PATIENCE = 20.0
+PATIENCE = 40.0
 DAILY = Schedule.parse(every="1d")
 
 StartBeat = Callable[[Settings], "subprocess.Popen[bytes]"]
@@ -123,7 +123,7 @@ def test_two_beats_at_once_fire_once_and_the_second_takes_over_when_the_first_is
 ) -> None:
     names = several(made, 6)
     first = start_beat(made.settings)
-    until(lambda: "leads" in log.read_text(), log)
+    until(lambda: "beat: is the leader" in log.read_text(), log)
     start_beat(made.settings)
     until(lambda: "beat: standby" in log.read_text(), log)
     make_due(made.settings, *map(entry_name, names))
@@ -142,7 +142,7 @@ def test_a_beat_that_stood_still_does_not_fire_what_another_has_fired(
 ) -> None:
     names = several(made, 6)
     first = start_beat(made.settings)
-    until(lambda: "leads" in log.read_text(), log)
+    until(lambda: "beat: is the leader" in log.read_text(), log)
     first.send_signal(signal.SIGSTOP)
     try:
         second = start_beat(made.settings)
@@ -174,7 +174,7 @@ def test_a_redis_that_was_emptied_is_filled_again(
     made.solution("shop")
     due = set_schedule(made.settings, "shop", DAILY)["next_run"]
     beat = start_beat(made.settings)
-    until(lambda: "leads" in log.read_text(), log)
+    until(lambda: "beat: is the leader" in log.read_text(), log)
     with redis.Redis.from_url(redis_url) as client:
         client.flushdb()
     until(lambda: entries(made.settings) == {entry_name("shop")}, log)
@@ -197,7 +197,7 @@ def test_a_redis_that_is_restarted_is_waited_for(
             given = settings(fbs_redis_url=server.url, fbs_secret_keys=made.settings.fbs_secret_keys)
             set_schedule(given, "shop", DAILY)
             beat = start_beat(given)
-            until(lambda: "leads" in log.read_text(), log)
+            until(lambda: "beat: is the leader" in log.read_text(), log)
             stop_redis(server, kill=True)
             until(lambda: "does not answer" in log.read_text(), log)
             server = start_redis(folder / "redis")  # it has forgotten everything

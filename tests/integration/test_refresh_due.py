@@ -57,7 +57,7 @@ def test_any_celery_application_may_send_it(worker: Program) -> None:
 
 
 def test_what_it_cannot_work_with_is_told(settings: MakeSettings) -> None:
-    with pytest.raises(SettingsError, match="not set") as caught:
+    with pytest.raises(SettingsError, match="No refresh interval is set") as caught:
         inline("refresh_due", {}, settings())
     assert "FBS_REFRESH_EVERY" in caught.value.hint
     for every in ("5 apples", 6, ["6h"]):

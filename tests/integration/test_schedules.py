@@ -118,7 +118,7 @@ def test_a_redis_that_is_away_is_caught_up_with(made: MadeSolutions, store: Entr
     assert "once Redis answers" in told["notes"][0]
     listed = list_schedules(away)
     assert listed["schedules"][0]["next_run"] == told["next_run"]
-    assert "not known" in listed["notes"][0]
+    assert "are unknown" in listed["notes"][0]
     assert solution_status(away, "fayvad")["schedule"]["next_run"] == told["next_run"]
     rebuild(made.settings, store, manifests=False)
     assert store.all()[entry_name("fayvad")].due.isoformat() == told["next_run"]

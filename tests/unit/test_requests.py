@@ -87,13 +87,13 @@ def test_what_is_given_by_itself_counts_more() -> None:
         ({"mirror": 7}, "mirror is not valid"),
         ({"mirror": ["Sale Order"]}, "mirror is not valid"),
         ({"odoo": "a b"}, "odoo is not valid"),
-        ({"odoo_moved": 1}, "odoo_moved is neither"),
+        ({"odoo_moved": 1}, "odoo_moved is not a boolean"),
         ({"business_prefix": "x" * 21}, "business_prefix is not valid"),
         ({"surprise": 1}, "surprise is not known"),
     ],
     ids=str,
 )
-def test_what_is_not_valid_is_payload(flat: dict[str, Any], words: str) -> None:
+def test_invalid_parameters_are_rejected(flat: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words) as caught:
         parse(**flat)
     assert caught.value.hint
