@@ -144,7 +144,7 @@ def test_an_end_on_request_leaves_nothing_behind(postgres: EmbeddedPostgres, dat
         ({"domain": "nowhere"}, UsageError, "no domain 'nowhere'"),
         ({"domain": 7}, UsageError, "domain is not a string"),
         ({"discovery_types": ["modules"]}, UsageError, "discovery type is not known"),
-        ({"full": "yes"}, UsageError, "full is neither"),
+        ({"full": "yes"}, UsageError, "full is not a boolean"),
         ({"table_prefix": 'x"; DROP TABLE'}, UsageError, "table_prefix is not valid"),
         ({"odoo": "elsewhere"}, SettingsError, "'elsewhere'"),
         ({"database_config": {"user": "me"}}, UsageError, "name is missing"),

@@ -240,8 +240,8 @@ def test_without_its_row_no_table_is_known_to_be_the_solution_s(
     ("given", "words"),
     [
         ({"name": 'x"; DROP TABLE'}, "solution_name is not valid"),
-        ({"with_data": "yes"}, "with_data is neither"),
-        ({"dry_run": 1}, "dry_run is neither"),
+        ({"with_data": "yes"}, "with_data is not a boolean"),
+        ({"dry_run": 1}, "dry_run is not a boolean"),
         ({"surprise": 1}, "surprise"),
     ],
 )

@@ -167,7 +167,7 @@ def test_cancelled_in_the_middle_both_rows_say_what_is_there(
     for place in (database, target):
         ((names,),) = rows(place, "SELECT schema_definition -> 'tables' FROM fbs_solution_schemas")
         assert "hr_res_users" in names
-    with pytest.raises(RefusedError, match="does not fit"):  # the rest of another plan is not what was asked for
+    with pytest.raises(RefusedError, match="is stale"):  # the rest of another plan is not what was asked for
         migrate(made, fingerprint="0123456789abcdef", **ASK)
     check(made, database, shop, undisturbed)
 

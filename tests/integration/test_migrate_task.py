@@ -142,7 +142,7 @@ def test_a_possible_rename_is_asked_about_and_answered(made: Settings, shop: Dat
     answer = [f"{TABLE}.description=x_descriptions"]
     answered = plan(made, renames=answer)
     assert ([step["kind"] for step in answered["steps"]], answered["needs"]) == (["rename_column"], [])
-    with pytest.raises(RefusedError, match="does not fit"):
+    with pytest.raises(RefusedError, match="is stale"):
         migrate(made, fingerprint=told["fingerprint"], renames=answer)
     migrate(made, fingerprint=answered["fingerprint"], renames=answer)
     assert {value for (value,) in rows(shop, f"SELECT x_descriptions FROM {TABLE}")} == {"kept"}
@@ -168,7 +168,7 @@ def test_a_plan_that_no_longer_fits_is_refused(made: Settings, shop: DatabaseCon
     odoo_changes(shop, x_note={"type": "text"})
     told = plan(made)
     odoo_changes(shop, x_other={"type": "text"})
-    with pytest.raises(RefusedError, match="does not fit") as caught:
+    with pytest.raises(RefusedError, match="is stale") as caught:
         migrate(made, fingerprint=told["fingerprint"])
     assert caught.value.context["fingerprint"] == plan(made)["fingerprint"]
     assert "x_note" not in columns(shop)
@@ -222,7 +222,7 @@ def test_a_model_goes_and_comes_back(made: Settings, database: DatabaseConfig, s
     assert owned(shop)["mirrored"] == {"hr.job": TABLE}
     status = solution_status(made, "shop")
     assert (status["overall_status"], status["pending"]) == ("active", [])
-    assert "its table is made when it is" in status["notes"][0]
+    assert "its table is created when it appears" in status["notes"][0]
     assert plan(made)["steps"] == []
 
     model_is_there(shop, there=True)

@@ -131,7 +131,7 @@ def test_a_solution_whose_row_is_gone_is_told(made: Settings, target: DatabaseCo
     [
         ({"solution_name": 'x"; DROP TABLE'}, "solution_name is not valid"),
         ({"solution_name": 7}, "solution_name is not valid"),
-        ({"full": "yes"}, "full is neither"),
+        ({"full": "yes"}, "full is not a boolean"),
         ({"surprise": 1}, "surprise"),
     ],
 )

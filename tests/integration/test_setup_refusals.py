@@ -58,7 +58,7 @@ def set_up(config: dict[str, Any], settings: Settings, progress: Steps | None = 
         ({"refresh_discoveries": "yes"}, "refresh_discoveries is not valid"),
         ({"mirror": ['x"; DROP TABLE']}, "mirror"),
         ({"mirror": 7}, "mirror is not valid"),
-        ({"odoo_moved": "yes"}, "odoo_moved is neither"),
+        ({"odoo_moved": "yes"}, "odoo_moved is not a boolean"),
         ({"surprise": 1}, "surprise"),
         ({"config": "shop"}, "config is not a dictionary"),
         ({"config": {"surprise": 1}}, "surprise is not known"),
@@ -161,7 +161,7 @@ def test_a_name_means_one_solution(
     set_up(config_of(target), made)
     before = writes(database), writes(target)
     place = other if changed.pop("elsewhere", False) else target
-    with pytest.raises(SolutionConflict, match="'shop' is there already") as caught:
+    with pytest.raises(SolutionConflict, match="'shop' already exists") as caught:
         set_up({**config_of(place), **changed}, made)
     assert "fbs drop shop" in caught.value.hint
     assert (writes(database), writes(target)) == before
