@@ -143,7 +143,7 @@ def test_an_end_on_request_leaves_nothing_behind(postgres: EmbeddedPostgres, dat
     [
         ({"domain": "nowhere"}, UsageError, "no domain 'nowhere'"),
         ({"domain": 7}, UsageError, "domain is not a string"),
-        ({"discovery_types": ["modules"]}, UsageError, "discovery type is not known"),
+        ({"discovery_types": ["modules"]}, UsageError, "Unknown discovery type"),
         ({"full": "yes"}, UsageError, "full is not a boolean"),
         ({"table_prefix": 'x"; DROP TABLE'}, UsageError, "table_prefix is not valid"),
         ({"odoo": "elsewhere"}, SettingsError, "'elsewhere'"),
@@ -330,6 +330,6 @@ def test_a_discovery_is_cancelled_while_odoo_hangs(client: Client, odoo: OdooSer
 
 def test_a_recording_is_not_written_by_a_worker(client: Client, tmp_path: Path) -> None:
     job = client._enqueue("fbs.record", {"path": str(tmp_path / "file.json")})
-    with pytest.raises(JobFailed, match="caller's own machine") as caught:
+    with pytest.raises(JobFailed, match="only on the caller's machine") as caught:
         job.wait(PATIENCE)
     assert caught.value.context["error"]["code"] == RefusedError.code

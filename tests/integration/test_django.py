@@ -236,7 +236,7 @@ def test_migrations_that_are_switched_off(place: Settings) -> None:
 def test_tables_that_may_not_be_made(place: Settings, target: DatabaseConfig) -> None:
     with django_here(**config_for(place, auto_create_tables=False)), pytest.raises(JobFailed) as caught:
         IntegrationService().setup_solution(config_of(target, "careful", refresh_discoveries=False))
-    assert "FBS_AUTO_CREATE_TABLES is off" in caught.value.message
+    assert "FBS_AUTO_CREATE_TABLES is false" in caught.value.message
     assert caught.value.context["error"]["context"]["statements"]
     assert tables_of(target) == []
 

@@ -208,5 +208,5 @@ def test_until_it_runs_again_status_says_so(made: Settings, shop: tuple[Database
     request = {"solution_name": "shop", "fingerprint": shop[1], **ASK}
     assert die_at_the_book("fbs.migrate", request, made, number=1, after=True)
     told = solution_status(made, "shop")
-    assert (told["overall_status"], "cut off" in told["reason"]) == ("drifted", True)
+    assert (told["overall_status"], "was interrupted" in told["reason"]) == ("drifted", True)
     assert "fbs migrate --solution-name shop" in told["hint"]
