@@ -94,7 +94,6 @@ def catalogue_page(request: Request, name: str) -> Response:
         request,
         "catalogue",
         name=name,
-        domain=record.domain,
         text=text,
         kind=kind if kind in search.KINDS else "",
         kinds=search.KINDS,

@@ -67,12 +67,10 @@ def changes_page(request: Request, name: str) -> Response:
         request,
         "changes",
         name=name,
-        domain=record.domain,
         refreshes=refreshes,
         older=older,
         newer=newer,
         report=summarise_changes([refresh["changes"] or {} for refresh in selected], limit=_MAX_CHANGES),
-        sections=selected[-1]["sections"] if selected else [],
     )
 
 
