@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-SECRET_KEY = "of an example that nobody serves"
+SECRET_KEY = "of an example that is never served"
 ALLOWED_HOSTS = ["testserver"]
 INSTALLED_APPS = ["fbs_worker.contrib.django"]
 ROOT_URLCONF = f"{__package__}.urls"

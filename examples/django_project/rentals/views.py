@@ -23,22 +23,22 @@ _STATUS: Final[tuple[tuple[type[FBSError], int], ...]] = (
 )
 
 
-def errors_told(view: View) -> View:
-    """A view whose errors become answers: what is wrong, and what to do."""
+def errors_as_json(view: View) -> View:
+    """Turn the errors of a view into JSON responses: what is wrong, and what to do."""
 
     @wraps(view)
-    def told(*args: Any, **given: Any) -> JsonResponse:
+    def wrapped(*args: Any, **given: Any) -> JsonResponse:
         try:
             return view(*args, **given)
         except FBSError as exc:
             status = next(number for kind, number in _STATUS if isinstance(exc, kind))
             return JsonResponse({"error": exc.to_dict()}, status=status)
 
-    return told
+    return wrapped
 
 
 @require_http_methods(["GET", "POST"])  # type: ignore[untyped-decorator]  # Django has no types
-@errors_told
+@errors_as_json
 def solutions(request: HttpRequest) -> JsonResponse:
     """All solutions; or set one up, from its configuration as JSON."""
     service = IntegrationService()
@@ -48,14 +48,14 @@ def solutions(request: HttpRequest) -> JsonResponse:
 
 
 @require_GET  # type: ignore[untyped-decorator]  # Django has no types
-@errors_told
+@errors_as_json
 def solution(_request: HttpRequest, name: str) -> JsonResponse:
     """How a solution is."""
     return JsonResponse(IntegrationService().get_solution_status(solution_name=name))
 
 
 @require_POST  # type: ignore[untyped-decorator]  # Django has no types
-@errors_told
+@errors_as_json
 def refresh(_request: HttpRequest, name: str) -> JsonResponse:
     """Read a solution's Odoo again."""
     with IntegrationService(timeout=60) as service:

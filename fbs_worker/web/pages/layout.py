@@ -16,7 +16,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Form
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -49,6 +49,16 @@ _RELOAD_HINT: Final = "Go back, reload the page, and press the button again."
 _log = logging.getLogger(__name__)
 
 
+class _Environment(Environment):
+    """Optional keys of JSON are empty, but an attribute that an object lacks is an error, not an empty page."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        value = super().getattr(obj, attribute)
+        if isinstance(value, Undefined) and not isinstance(obj, Mapping | Undefined):
+            return StrictUndefined(obj=obj, name=attribute)
+        return value
+
+
 class Layout:
     """Render templates.
 
@@ -58,7 +68,7 @@ class Layout:
 
     def __init__(self, sessions: Sessions) -> None:
         self.sessions = sessions
-        self._environment = Environment(
+        self._environment = _Environment(
             loader=FileSystemLoader(_TEMPLATES),
             autoescape=True,
             trim_blocks=True,
