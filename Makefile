@@ -16,7 +16,7 @@ MEMORY := $(shell [ "$$(df --output=avail -B1G /dev/shm 2>/dev/null | tail -1)" 
 PYTEST := $(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/pytest -q
 SOURCES := fbs_worker connectors tasks tests bench docs examples
 
-.PHONY: help install demo test test-faults soak test-live lint format bench docs screenshots clean
+.PHONY: help install demo test test-faults soak test-lowest test-live lint format bench docs screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +29,8 @@ $(READY): pyproject.toml constraints.txt
 	@echo 'Setting up $(VENV) (once; it takes a minute or two) …'
 	@[ -x $(BIN)/python ] || '$(PYTHON)' -m venv $(VENV) || \
 		{ echo "Python's venv module is needed (Debian and Ubuntu: apt install python3-venv)." >&2; rm -rf $(VENV); exit 1; }
-	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@$(PIP) install 'pip>=25.1'  # the first to know dependency groups
+	@$(PIP) install -c constraints.txt -e '.[api,django,embedded,flower]' --group dev
 	@touch $@
 
 demo: $(READY) ## Read an Odoo into PostgreSQL, once, with everything it needs (DOMAIN=rental; ODOO_URL=… reads yours)
@@ -43,6 +44,20 @@ test-faults: $(READY) ## Break things: kill workers, restart servers, and see th
 
 soak: $(READY) ## 200 rounds of work with faults at random (about 15 minutes; ROUNDS=20, SEED=7)
 	@$(BIN)/python -m bench.soak --rounds $(or $(ROUNDS),200) $(if $(SEED),--seed $(SEED))
+
+test-lowest: build/lowest/installed ## Try the lowest versions of all dependencies: commands, a demo, a worker's job, the API, Django
+	@$(if $(MEMORY),TMPDIR=$(MEMORY)) build/lowest/bin/python -m pytest -q -p no:cacheprovider -p no:randomly -W default $(LOWEST)
+
+LOWEST := tests/unit/test_upstream_contract.py tests/unit/test_cli.py tests/unit/test_django.py tests/acceptance/test_demo.py \
+	tests/acceptance/test_up_down.py tests/integration/test_django.py
+
+build/lowest/installed: pyproject.toml tests/lowest/constraints.py $(READY)
+	@echo 'Setting up build/lowest …'
+	@rm -rf build/lowest && $(BIN)/python -m venv build/lowest
+	@$(BIN)/python tests/lowest/constraints.py pyproject.toml > build/lowest/constraints.txt
+	@build/lowest/bin/python -m pip --quiet --disable-pip-version-check --no-input install -c build/lowest/constraints.txt \
+		-e '.[api,django,embedded,flower]' hypothesis packaging psutil pytest
+	@touch $@
 
 test-live: $(READY) ## Run the live tests against a real Odoo 19 (the first time it is downloaded, about 5 minutes)
 	@connection=$$(tests/live/live-odoo start) && status=0 || status=$$?; \

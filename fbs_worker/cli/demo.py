@@ -95,7 +95,7 @@ def demo_settings(settings: Settings) -> Settings:
         note("ODOO_URL is not set: reading the recording of an Odoo 19 in fbs-worker.")
         for name, setting in Defaults.model_fields.items():
             if name.startswith("odoo_"):
-                update[name] = setting.get_default(call_default_factory=True)
+                update[name] = setting.get_default(call_default_factory=True, validated_data={})
         update["odoo_url"] = f"recording:{packaged_recording()}"
     return settings.model_copy(update=update)
 

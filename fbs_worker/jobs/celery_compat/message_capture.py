@@ -15,12 +15,12 @@ from kombu.messaging import Producer
 from kombu.transport import virtual
 from kombu.utils.json import dumps
 
-TRIED: Final = ("celery>=5.5,<5.8", "kombu>=5.5,<5.8")
+TRIED: Final = ("celery>=5.5,<5.8", "kombu>=5.5.2,<5.8")
 
 UPSTREAM: Final[Mapping[str, str]] = {
     "kombu.transport.virtual:Channel._put": "overridden: receives a message for a queue",
-    "kombu.transport.virtual:Channel._put_fanout": "overridden: receives a message for a fanout exchange",
-    "kombu.transport.virtual:Channel.supports_fanout": "set: without it a fanout exchange has no `_put_fanout`",
+    "kombu.transport.virtual:Channel.supports_fanout": "set: messages for a fanout exchange go to `_put_fanout`",
+    "kombu.transport.virtual.exchange:FanoutExchange.deliver": "calls `_put_fanout(exchange, message, routing_key)`",
     "kombu.transport.virtual:Transport.Channel": "set: the class of the transport's channels",
     "kombu.transport.virtual:Transport.driver_type": "set to redis: `celery.events.event:get_exchange` asks for it",
     "celery.events.event:get_exchange": "events go to a fanout exchange where the driver is redis",

@@ -13,7 +13,7 @@ from typing import Any, Final
 from kombu.exceptions import ChannelError
 from kombu.transport.redis import Channel
 
-TRIED: Final = ("kombu>=5.5,<5.8",)
+TRIED: Final = ("kombu>=5.5.2,<5.8",)
 
 UPSTREAM: Final[Mapping[str, str]] = {
     "kombu.transport.redis:Channel.conn_or_acquire": "a client of the channel's own connection",

@@ -27,8 +27,13 @@ UPSTREAM: Final[Mapping[str, str]] = {
 class HookedRequest(Request):  # type: ignore[misc]  # Celery has no types
     """A request with hooks for the events that the task's own process cannot report."""
 
-    def process_lost(self) -> None:
-        """The process of the run has died, or was ended because its worker stops."""
+    def process_lost(self, *, worker: str, process: int) -> None:
+        """The process of the run has died, or was ended because its worker stops.
+
+        Args:
+            worker: the worker's name.
+            process: the process id; 0 if the run was not accepted yet.
+        """
 
     def task_revoked(self) -> None:
         """The task was revoked with Celery's own means, and its message is going to be dropped."""
@@ -37,15 +42,18 @@ class HookedRequest(Request):  # type: ignore[misc]  # Celery has no types
         """Call the hook before the message is requeued."""
         raised = exc_info.exception
         if isinstance(getattr(raised, "exc", raised), (WorkerLostError, SystemExit, KeyboardInterrupt)):
-            self.process_lost()
+            self._call_process_lost()
         return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
 
-    def _announce_cancelled(self, emit_retry: bool = True) -> None:
-        self.process_lost()
-        super()._announce_cancelled(emit_retry=emit_retry)
+    def _call_process_lost(self) -> None:
+        self.process_lost(worker=self.hostname, process=self.worker_pid or 0)
+
+    def _announce_cancelled(self, *args: Any, **kwargs: Any) -> None:  # none before Celery 5.6
+        self._call_process_lost()
+        super()._announce_cancelled(*args, **kwargs)
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
         if terminated:
-            self.process_lost()
+            self._call_process_lost()
         self.task_revoked()
         super()._announce_revoked(reason, terminated, signum, expired)

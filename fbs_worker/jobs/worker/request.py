@@ -23,9 +23,9 @@ _log = logging.getLogger(__name__)
 class JobRequest(HookedRequest):
     """The request of a task that is a job."""
 
-    def process_lost(self) -> None:
+    def process_lost(self, *, worker: str, process: int) -> None:
         """Mark the job as lost, before its message is redelivered."""
-        self._update(lambda jobs: jobs.mark_lost(self.id, worker=self.hostname, process=self.worker_pid or 0))
+        self._update(lambda jobs: jobs.mark_lost(self.id, worker=worker, process=process))
 
     def task_revoked(self) -> None:
         """Cancel the job."""

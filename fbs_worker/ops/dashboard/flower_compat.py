@@ -21,7 +21,7 @@ from flower.views.tasks import TASK_COLUMNS
 from tornado.ioloop import IOLoop
 from tornado.template import DictLoader
 
-TRIED: Final = ("flower>=2.0,<2.3", "celery>=5.5,<5.8")
+TRIED: Final = ("flower>=2.2,<2.3", "celery>=5.5,<5.8")
 
 UPSTREAM: Final[Mapping[str, str]] = {
     "flower.app:Flower": "the application: takes options, capp, events, io_loop and Tornado's settings",
@@ -97,6 +97,14 @@ class TasksState(EventsState):  # type: ignore[misc]  # Flower has no types
         if worker:
             task.worker, _ = self.get_or_create_worker(worker)
         self._add_to_index(task, evicted)
+
+    def restore_worker(self, values: Mapping[str, Any]) -> None:
+        """Add a saved worker.
+
+        Args:
+            values: its fields.
+        """
+        self.get_or_create_worker(**values)
 
     def restore_task(self, task: TaskState, *, worker: str | None) -> None:
         """Add a saved task.

@@ -74,7 +74,7 @@ def _state(document: dict[str, Any], max_tasks: int) -> DashboardState:
     named = {fields.get("worker") for fields in tasks}  # each start of a worker adds a name: load only those in use
     for fields in document["workers"]:
         if fields["hostname"] in named:
-            state.get_or_create_worker(**fields)
+            state.restore_worker(fields)
     for fields in tasks:
         name = fields.pop("worker", None)
         state.restore_task(DashboardTask(cluster_state=state, **fields), worker=name)

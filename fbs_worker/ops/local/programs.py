@@ -182,7 +182,7 @@ def settings_environment(settings: Settings) -> dict[str, str]:
     variables = {}
     for name, described in Settings.model_fields.items():
         value = getattr(settings, name)
-        if value != described.get_default(call_default_factory=True):
+        if value != described.get_default(call_default_factory=True, validated_data={}):
             exported = _jsonable(value)
             variables[name.upper()] = exported if isinstance(exported, str) else json.dumps(exported)
     return variables
