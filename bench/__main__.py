@@ -1,4 +1,4 @@
-"""`make bench`: every comparison, one after another, as the tables of `bench/README.md`."""
+"""`make bench`: run every benchmark and print the tables of `bench/README.md`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 def _connector() -> list[str]:
     figures = bench_connector.run()
     if not figures:
-        return ["no Odoo 19 can be had here: reading it was not measured"]
+        return ["no live Odoo 19 is available: reading was not measured"]
     rows = [
         [
             domain,
@@ -64,7 +64,9 @@ def _catalogue() -> list[str]:
     head = ["COPY and INSERT (s)", "save (s)", "ratio"]
     print(f"\n## Saving {bench_catalogue.ROWS:,} discoveries\n", _table(head, [row]), sep="\n")
     too_slow = found["ratio"] > bench_catalogue.TARGET
-    return [f"saving: {found['ratio']:.2f} times the plain way (at most {bench_catalogue.TARGET})"] if too_slow else []
+    return (
+        [f"saving: {found['ratio']:.2f} times COPY and INSERT (at most {bench_catalogue.TARGET})"] if too_slow else []
+    )
 
 
 def _memory() -> list[str]:
@@ -125,7 +127,7 @@ def _queue() -> list[str]:
     if "progress" in figures:
         found = figures["progress"]
         row = [f"{found['silent_seconds']:.3f}", f"{found['seconds']:.3f}", f"{found['added']:.1%}"]
-        print("\n## Telling progress\n", _table(["untold (s)", "told (s)", "added"], [row]), sep="\n")
+        print("\n## Reporting progress\n", _table(["without (s)", "with (s)", "added"], [row]), sep="\n")
     scale = figures["scale"]
     rows = [
         [str(count), f"{scale[f'seconds_{count}']:.1f}", f"{scale[f'linear_{count}']:.2f}"]
@@ -162,7 +164,7 @@ def _api() -> list[str]:
         for kind, found in figures.items()
         if kind != "search"
     ]
-    head = ["answer", "bytes", "bare (ms)", "ours (ms)", "ratio", "95th of median", "not kept (ms)"]
+    head = ["answer", "bytes", "bare (ms)", "ours (ms)", "ratio", "95th of median", "not cached (ms)"]
     title = f"\n## {bench_api.SOLUTIONS} solutions and {bench_api.DISCOVERIES:,} discoveries over HTTP\n"
     print(title, _table(head, rows), sep="\n")
     found = figures["search"]
@@ -188,7 +190,7 @@ def _api() -> list[str]:
 
 
 def main() -> int:
-    """Measure everything; the number of misses."""
+    """Run every benchmark; return the number of missed targets."""
     missed = [*_connector(), *_catalogue(), *_memory(), *_setup(), *_migrate(), *_import(), *_queue(), *_api()]
     print()
     for miss in missed:

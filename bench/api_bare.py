@@ -1,7 +1,7 @@
-"""A bare FastAPI application that sends bytes which are ready: `python -m bench.api_bare FOLDER`.
+"""A bare FastAPI application that sends prepared bytes: `python -m bench.api_bare FOLDER`.
 
-It is served as `fbs api` serves the real one, by uvicorn with one process, and prints its port once it takes requests.
-What it sends are the files of the folder: `GET /<name>/<number>` sends the file `<name>-<number>`.
+It runs under uvicorn with one process, like `fbs api`, and prints its port once it accepts requests.
+It serves the files of the folder: `GET /<name>/<number>` sends the file `<name>-<number>`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 
 def make_app(folder: Path) -> FastAPI:
-    """The application."""
+    """Return the application."""
     bodies = {file.name: file.read_bytes() for file in folder.iterdir()}
     app = FastAPI()
 
@@ -36,7 +36,7 @@ class _Server(uvicorn.Server):
 
 
 def main(folder: str) -> None:
-    """Serve until told to end."""
+    """Serve until SIGTERM."""
     config = uvicorn.Config(make_app(Path(folder)), log_config=None, access_log=False, server_header=False, ws="none")
     with closing(socket.create_server(("127.0.0.1", 0), backlog=512)) as taken:
         taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -2,9 +2,9 @@
 
 Answers: `fbs api` (a process of its own, with a token) is asked for the list, a status and a page of discoveries over
 eight connections. A bare FastAPI application in the same kind of process sends the same bytes, ready in memory, with
-nothing asked of whoever wants them. Both in turns; medians are compared, and the 95th percentile of ours with its
-median. Answers are kept for two seconds at most, so most of ours are ready, too. Beside it, without a target: all pages
-of the catalogue one after another, and how long an answer takes that nobody asked for just before.
+no authentication. Both in turns; medians are compared, and the 95th percentile of ours with its median. Responses are
+cached for two seconds at most, so most of ours are cached, too. Measured without a target: all pages of the catalogue
+one after another, and the time of a response that is not cached.
 
 Searching: fields by the beginnings of two words, one of them in a few models, over HTTP and, in turns, by the same
 statements in psql (its own `\\timing`), eight at once each. Then over one connection in catalogues of 20,000 and of
@@ -159,8 +159,8 @@ class _Bench:
         self._fill()
         log = folder / "api.log"
         stack.enter_context(Program.start("api", settings=self._settings, log=log))
-        told = next(line for line in log.read_text().splitlines()[::-1] if " are at http" in line)
-        self._port = int(told.split(" are at ")[1].split()[0].rpartition(":")[2])
+        announced = next(line for line in log.read_text().splitlines()[::-1] if " are at http" in line)
+        self._port = int(announced.split(" are at ")[1].split()[0].rpartition(":")[2])
 
     def _fill(self) -> None:
         app = make_app(self._settings, in_process=NullProgress())
@@ -239,8 +239,8 @@ class _Bench:
         asked = {"ours": (self._port, paths, self._token), "bare": (bare, same, "")}
         times: dict[str, list[list[float]]] = {"ours": [], "bare": []}
         for number in range(ROUNDS + 1):
-            for who, (port, wanted, token) in asked.items():
-                took = load(port, wanted, seconds=SECONDS, connections=CONNECTIONS, token=token)
+            for who, (port, requested, token) in asked.items():
+                took = load(port, requested, seconds=SECONDS, connections=CONNECTIONS, token=token)
                 times[who] += [took] if number else []  # the first one warms
         medians = {who: statistics.median(map(statistics.median, rounds)) for who, rounds in times.items()}
         tails = [statistics.quantiles(took, n=20)[-1] / statistics.median(took) for took in times["ours"]]
@@ -287,7 +287,7 @@ class _Bench:
         return load(self._port, paths, seconds=SECONDS / 3, connections=1, token=self._token)
 
     def _psql(self, database: DatabaseConfig, statements: Sequence[str]) -> list[float]:
-        """What psql says that each statement took it, several psql at once."""
+        """Return the durations that psql reports, with several psql processes in parallel."""
         lines = "\n".join(["\\timing on", *(f"{statement};" for statement in [*statements] * 3)])
         command = [
             str(postgres_binaries() / "psql"),
@@ -296,30 +296,30 @@ class _Bench:
         ]
 
         def one(_: int) -> list[float]:
-            told = subprocess.run(command, input=lines, capture_output=True, text=True, check=True).stdout
-            return [float(found) / 1000 for found in re.findall(r"^Time: ([\d.]+) ms", told, re.MULTILINE)]
+            output = subprocess.run(command, input=lines, capture_output=True, text=True, check=True).stdout
+            return [float(found) / 1000 for found in re.findall(r"^Time: ([\d.]+) ms", output, re.MULTILINE)]
 
-        with ThreadPoolExecutor(CONNECTIONS) as crew:
-            return [took for times in crew.map(one, range(CONNECTIONS)) for took in times]
+        with ThreadPoolExecutor(CONNECTIONS) as executor:
+            return [took for times in executor.map(one, range(CONNECTIONS)) for took in times]
 
 
-class _Remembering(Cursor):
-    """Remembers what it was told to execute."""
+class _RecordingCursor(Cursor):
+    """Records the last executed statement."""
 
-    told: str = ""
+    statement: str = ""
 
     def execute(self, statement: Any, given: Any = None) -> None:
         super().execute(statement, given)
-        _Remembering.told = (self.query or b"").decode()
+        _RecordingCursor.statement = (self.query or b"").decode()
 
 
 def _statement(database: DatabaseConfig, text: str) -> str:
-    """The statement of a search for fields, as PostgreSQL gets it."""
+    """Return the statement of a search for fields, as sent to PostgreSQL."""
     with closing(connect(database)) as connection:
-        connection.cursor_factory = _Remembering
+        connection.cursor_factory = _RecordingCursor
         if not search(connection, "fbs_", domain="rental", text=text, kinds=["field"]).rows:
             raise RuntimeError(f"nothing is found by {text!r}")
-    return re.sub(r"\n\s*", " ", _Remembering.told).strip()
+    return re.sub(r"\n\s*", " ", _RecordingCursor.statement).strip()
 
 
 def run() -> dict[str, dict[str, float]]:
@@ -337,20 +337,20 @@ def run() -> dict[str, dict[str, float]]:
 
 
 def misses(figures: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """The targets that were missed, one line each."""
-    told = []
+    """Return the missed targets, one line each."""
+    missed = []
     for kind in ("list", "status", "discoveries"):
         found = figures[kind]
         if found["ratio"] > MOST_OF_BARE:
-            told.append(f"{kind}: {found['ratio']:.2f} times a bare route (at most {MOST_OF_BARE})")
+            missed.append(f"{kind}: {found['ratio']:.2f} times a bare route (at most {MOST_OF_BARE})")
         if found["tail"] > MOST_OF_MEDIAN:
-            told.append(f"{kind}: the 95th percentile is {found['tail']:.2f} medians (at most {MOST_OF_MEDIAN})")
+            missed.append(f"{kind}: the 95th percentile is {found['tail']:.2f} medians (at most {MOST_OF_MEDIAN})")
     found = figures["search"]
     if found["ratio"] > MOST_OF_PSQL:
-        told.append(f"search: {found['ratio']:.2f} times psql (at most {MOST_OF_PSQL})")
+        missed.append(f"search: {found['ratio']:.2f} times psql (at most {MOST_OF_PSQL})")
     if found["growth"] > MOST_OF_FEW:
-        told.append(f"search in {DISCOVERIES:,}: {found['growth']:.2f} times that in {FEW:,} (at most {MOST_OF_FEW})")
-    return told
+        missed.append(f"search in {DISCOVERIES:,}: {found['growth']:.2f} times that in {FEW:,} (at most {MOST_OF_FEW})")
+    return missed
 
 
 if __name__ == "__main__":

@@ -220,11 +220,11 @@ def measure(config: DatabaseConfig, *, rounds: int = ROUNDS) -> dict[str, float]
         finally:
             _drop(connection, _OURS)
             _drop(connection, _PLAIN)
-    told = {f"{name}_seconds": statistics.median(values) for name, values in times.items()}
-    made = told["make_seconds"]  # making the values is no part of either
-    told["ratio"] = (told["first_seconds"] - made) / (told["plain_seconds"] - made)
-    told["unchanged_ratio"] = (told["unchanged_seconds"] - made) / (told["first_seconds"] - made)
-    return told
+    result = {f"{name}_seconds": statistics.median(values) for name, values in times.items()}
+    made = result["make_seconds"]  # making the values is no part of either
+    result["ratio"] = (result["first_seconds"] - made) / (result["plain_seconds"] - made)
+    result["unchanged_ratio"] = (result["unchanged_seconds"] - made) / (result["first_seconds"] - made)
+    return result
 
 
 def run(url: str = "") -> dict[str, float]:

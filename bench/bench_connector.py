@@ -2,11 +2,11 @@
 
 Raw: the very requests that the connector made, sent again one after another on one kept-alive connection of Python's
 `http.client`, each answer read to its last byte and thrown away: nothing parsed, nothing made of it. Raw, parsed: the
-same with `json.loads` on each answer. All three take turns; ratios are taken round by round, and their median told.
+same with `json.loads` on each answer. All three take turns; ratios are taken round by round, and their median reported.
 Version and log-in are left out.
 
 Refresh and full: what a discovery job does on connections that are open already (a log-in takes Odoo 200 ms and more,
-for it hashes the password; both kinds of job pay it). The whole jobs, log-in included, are told besides.
+for it hashes the password; both kinds of job pay it). The whole jobs, log-in included, are reported as well.
 
     python -m bench.bench_connector
 """
@@ -46,8 +46,8 @@ MOST_REFRESH_CALLS: Final = 4
 MOST_REFRESH_RATIO: Final = 0.1
 
 
-class Listening:
-    """A transport that notes the requests which pass through it."""
+class RecordingDecorator:
+    """A transport decorator that records requests."""
 
     def __init__(self, inner: Transport) -> None:
         self._inner = inner
@@ -69,7 +69,7 @@ class Listening:
         return self._inner.calls
 
     def call(self, model: str, method: str, *, ids: list[int] | None = None, **arguments: Any) -> Any:
-        """Note, and hand on."""
+        """Record the request and pass it to the inner transport."""
         args = [] if ids is None else [ids]
         self.requests.append({"model": model, "method": method, "args": args, "kwargs": arguments})
         return self._inner.call(model, method, ids=ids, **arguments)
@@ -111,7 +111,7 @@ class Raw:
 
 def measure_domain(connection: OdooConnection, domain: str) -> dict[str, float]:
     """Calls, medians in seconds and the median ratio of reading one domain."""
-    with closing(Listening(open_transport(connection))) as listening:
+    with closing(RecordingDecorator(open_transport(connection))) as listening:
         found = sum(1 for _ in OdooConnector(listening).read(load_domain(domain)))
         requests = listening.requests
     with closing(open_transport(connection)) as transport, closing(Raw(connection)) as raw:
@@ -153,10 +153,10 @@ def measure_refresh(connection: OdooConnection, database: DatabaseConfig, domain
     for _ in range(ROUNDS):
         times["full_job"].append(_seconds(lambda: run_in_process("fbs.discover", whole, settings=settings)))
         times["refresh_job"].append(_seconds(lambda: run_in_process("fbs.discover", request, settings=settings)))
-    told = {f"{name}_seconds": statistics.median(values) for name, values in times.items()}
+    result = {f"{name}_seconds": statistics.median(values) for name, values in times.items()}
     ratios = [one / other for one, other in zip(times["refresh"], times["full"], strict=True)]
     written = _written(database) - before
-    return {**told, "refresh_ratio": statistics.median(ratios), "refresh_calls": calls, "rows_written": written}
+    return {**result, "refresh_ratio": statistics.median(ratios), "refresh_calls": calls, "rows_written": written}
 
 
 def _refresh(connector: OdooConnector, catalogue: Catalogue, domain: str) -> None:
@@ -182,16 +182,16 @@ def _seconds(action: Callable[[], object]) -> float:
 
 def run() -> dict[str, dict[str, float]]:
     """Measure each domain; empty where no Odoo can be had."""
-    told: dict[str, dict[str, float]] = {}
+    result: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="fbs-bench-") as folder, live_odoo() as connection:
         if connection is None:
-            return told
+            return result
         with EmbeddedPostgres.start(Path(folder) / "postgres") as server:
             server.create_database("bench")
             for domain in DOMAINS:
-                told[domain] = measure_domain(connection, domain)
-                told[domain] |= measure_refresh(connection, server.config("bench"), domain)
-    return told
+                result[domain] = measure_domain(connection, domain)
+                result[domain] |= measure_refresh(connection, server.config("bench"), domain)
+    return result
 
 
 def misses(figures: dict[str, dict[str, float]]) -> list[str]:

@@ -49,10 +49,10 @@ def run(rounds: int = ROUNDS) -> dict[str, float]:
                 seconds = _seconds(name, server.url)
                 if turn:
                     times[name].append(seconds)
-    told = {f"{name}_seconds": statistics.median(seconds) for name, seconds in times.items()}
+    result = {f"{name}_seconds": statistics.median(seconds) for name, seconds in times.items()}
     for ratio, ours, theirs in (("ratio", "client", "celery"), ("job_ratio", "client_job", "celery_job")):
-        told[ratio] = statistics.median(a / b for a, b in zip(times[ours], times[theirs], strict=True))
-    return told
+        result[ratio] = statistics.median(a / b for a, b in zip(times[ours], times[theirs], strict=True))
+    return result
 
 
 def misses(found: dict[str, float]) -> list[str]:

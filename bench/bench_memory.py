@@ -31,8 +31,8 @@ from fbs_worker.client.in_process import run_in_process
 from fbs_worker.core.settings import Settings
 url, database = sys.argv[1], json.loads(sys.argv[2])
 settings = Settings(odoo_url=url, odoo_db="made", odoo_user="made", odoo_password="made")
-told = run_in_process("fbs.discover", {"domain": "generic", "database_config": database}, settings=settings)
-print(json.dumps({"calls": told["calls"], "counts": told["report"]["counts"]}))
+result = run_in_process("fbs.discover", {"domain": "generic", "database_config": database}, settings=settings)
+print(json.dumps({"calls": result["calls"], "counts": result["report"]["counts"]}))
 """
 
 
@@ -71,11 +71,11 @@ def run(models: int = MODELS, per_model: int = PER_MODEL) -> dict[str, float]:
                     " FROM fbs_discoveries WHERE discovery_type = 'model'"
                 )
                 saved, fields = cursor.fetchone() or (0, 0)
-        told = json.loads(output)
+        result = json.loads(output)
         return {
             "megabytes": usage.ru_maxrss / 1024,
             "seconds": seconds,
-            "calls": told["calls"],
+            "calls": result["calls"],
             "models_saved": float(saved),
             "fields_saved": float(fields),
         }

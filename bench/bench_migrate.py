@@ -1,10 +1,10 @@
 """Planning a migration of 500 tables, against Alembic's own comparison of the same tables.
 
-Both are given the tables as SQLAlchemy has them, and a connection to the same PostgreSQL; both look at types, NOT NULL,
-indexes, unique and foreign keys. Ours looks at defaults, too, which Alembic is not asked for: that takes it a query for
-each. Alembic's `compare_metadata` ends with a list of differences; ours also with each statement, its way, its lock and
-its hazards, for which it looks whether tables hold rows. Alembic tells indexes apart by name, so it gets tables whose
-indexes are called as PostgreSQL called them. They take turns; medians are compared.
+Both get the same SQLAlchemy tables and a connection to the same PostgreSQL; both compare types, NOT NULL, indexes,
+unique and foreign keys. Ours also compares defaults; for Alembic this is off, because it needs a query per default.
+Alembic's `compare_metadata` returns a list of differences; ours also each statement, its operation, its lock and its
+hazards, for which it checks whether tables hold rows. Alembic identifies indexes by name, so it gets tables whose
+indexes are named as PostgreSQL named them. They take turns; medians are compared.
 
 `same`: nothing has changed. `changed`: every tenth table gets one column more, loses one, gets one retyped and one
 required, and holds rows.
@@ -79,13 +79,13 @@ def definition(*, changed: bool) -> Definition:
     return define(domain, table_prefix="fbs_", business_prefix="b_", mirrored=models)
 
 
-def _with_names(wanted: Definition) -> Definition:
+def _with_names(desired: Definition) -> Definition:
     """Its indexes called as PostgreSQL calls them."""
-    for table in wanted.tables:
+    for table in desired.tables:
         for index in table.indexes:
             parts = [str(table.name), *(str(column.name) for column in index.columns), "idx"]
             index.name = quoted_name("_".join(parts), quote=None)
-    return wanted
+    return desired
 
 
 class _Bench:
@@ -106,17 +106,17 @@ class _Bench:
     def close(self) -> None:
         self._engine.dispose()
 
-    def plan(self, wanted: Definition) -> int:
+    def plan(self, desired: Definition) -> int:
         """Ours; the number of statements."""
         with self._connection:
             planned = make_plan(
-                self._connection, solution="bench", definition=wanted, last_applied=self._made, owned=self._owned
+                self._connection, solution="bench", definition=desired, last_applied=self._made, owned=self._owned
             )
         return len(planned.steps)
 
-    def alembic(self, wanted: Definition) -> int:
+    def alembic(self, desired: Definition) -> int:
         """Alembic's; the number of differences."""
-        system = {table.name for table in wanted.system}
+        system = {table.name for table in desired.system}
         with self._engine.connect() as connection:
             context = MigrationContext.configure(
                 connection,
@@ -125,21 +125,21 @@ class _Bench:
                     "include_name": lambda name, kind, _: kind != "table" or name not in system,
                 },
             )
-            return len(compare_metadata(context, wanted.business))
+            return len(compare_metadata(context, desired.business))
 
     def compare(self, *, changed: bool) -> dict[str, float]:
         """Medians in seconds, and what was found."""
         tables = {"plan": definition(changed=changed), "alembic": _with_names(definition(changed=changed))}
-        ways: dict[str, Callable[[Definition], int]] = {"plan": self.plan, "alembic": self.alembic}
-        times: dict[str, list[float]] = {name: [] for name in ways}
-        told: dict[str, float] = {}
+        operations: dict[str, Callable[[Definition], int]] = {"plan": self.plan, "alembic": self.alembic}
+        times: dict[str, list[float]] = {name: [] for name in operations}
+        result: dict[str, float] = {}
         for _ in range(ROUNDS + 1):
-            for name, way in ways.items():
+            for name, operation in operations.items():
                 begun = time.perf_counter()
-                told[f"{name}_found"] = way(tables[name])
+                result[f"{name}_found"] = operation(tables[name])
                 times[name].append(time.perf_counter() - begun)
         medians = {f"{name}_seconds": statistics.median(found[1:]) for name, found in times.items()}
-        return {**told, **medians, "ratio": medians["plan_seconds"] / medians["alembic_seconds"]}
+        return {**result, **medians, "ratio": medians["plan_seconds"] / medians["alembic_seconds"]}
 
 
 def run() -> dict[str, dict[str, float]]:

@@ -1,14 +1,15 @@
-"""What the queue costs: enqueuing, running and telling progress, each against Celery alone; and how it scales.
+"""Cost of the queue: enqueuing, running and reporting progress, each against Celery alone; and how it scales.
 
 Enqueuing: `Client.refresh` of ever new solutions against `apply_async` of a bare Celery application with the same
 broker and results. They take turns, a hundred at a time.
 
 Running: jobs that do nothing against bare Celery tasks that do nothing, through the same worker with the same settings
-(acknowledged late, results kept, events sent). Each kind is enqueued while no worker runs, between two marks that tell
-the time; one worker with one process then takes them all. Both kinds in turns, the median of the rounds.
+(acknowledged late, results stored, events sent). Each kind is enqueued while no worker runs, between two tasks that
+return the time; one worker with one process then takes them all. Both kinds in turns, the median of the rounds.
 
-Progress: discoveries of a live Odoo by a worker, whose progress is told as always (record, events, Celery's results),
-and such whose progress nobody is told, in turns; the median of what the first of a pair takes longer than the second.
+Progress: discoveries of a live Odoo by a worker, with progress reports (record, events, Celery's results) and without,
+    in
+turns; the median of the additional time within each pair.
 
 Scaling: 50 solutions whose Odoo has not changed, refreshed by one, two and four worker processes. The Odoo is a small
 server that answers from the recording, each request 200 ms late.
@@ -153,7 +154,7 @@ class _Bench:
     # -------------------------------------------------------------------------------------------------- progress
 
     def progress(self, odoo: OdooConnection) -> dict[str, float]:
-        """What telling its progress adds to a discovery."""
+        """Measure what reporting its progress adds to a discovery."""
         settings = self.settings.model_copy(
             update={
                 "odoo_url": odoo.url,
@@ -166,11 +167,11 @@ class _Bench:
         times: dict[bool, list[float]] = {True: [], False: []}
         with self._workers(1, settings), Client(settings=settings) as client:
             for number in range(2 * (DISCOVERIES + 1)):
-                tell = number % 2 == (number // 2) % 2  # first one kind, then the other
-                job = client._enqueue("bench.discover", {**given, "number": number, "tell": tell})
-                times[tell].append(job.wait(_PATIENCE)["seconds"])
+                report = number % 2 == (number // 2) % 2  # first one kind, then the other
+                job = client._enqueue("bench.discover", {**given, "number": number, "report": report})
+                times[report].append(job.wait(_PATIENCE)["seconds"])
         self._empty()
-        added = [told / silent - 1 for told, silent in zip(times[True], times[False], strict=True)][1:]
+        added = [reporting / silent - 1 for reporting, silent in zip(times[True], times[False], strict=True)][1:]
         return {
             "added": statistics.median(added),
             "seconds": statistics.median(times[True][1:]),
@@ -184,7 +185,7 @@ class _Bench:
         with _late_odoo(0) as url:
             settings = _reading(self.settings, url)
             self._set_up(settings)
-            # a fingerprint is settled once its newest date has passed: the first refreshes write it down
+            # a fingerprint is final once its newest date has passed: the first refreshes store it
             with self._workers(2, settings), Client(settings=settings) as client:
                 _wait([client.refresh(_name(number)) for number in range(SOLUTIONS)])
         figures: dict[str, float] = {}
@@ -215,27 +216,25 @@ class _Bench:
                 settings=settings,
             )
 
-    # --------------------------------------------------------------------------------------------------- innards
-
     @contextmanager
     def _workers(self, count: int, settings: Settings | None = None) -> Iterator[None]:
-        """So many workers with one process each, ready for jobs."""
+        """Start workers with one process each, and wait until they are ready."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ODOO_", "FBS_"))}
         with ExitStack() as stack:
             started = []
             for _ in range(count):
-                ready, tell = os.pipe()
+                ready, report = os.pipe()
                 log = stack.enter_context((self._folder / "worker.log").open("ab"))
                 worker = subprocess.Popen(
-                    [sys.executable, "-m", "bench.queue_worker", str(tell)],
+                    [sys.executable, "-m", "bench.queue_worker", str(report)],
                     cwd=_ROOT,
                     env=inherited | settings_environment(settings or self.settings),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    pass_fds=[tell],
+                    pass_fds=[report],
                 )
-                os.close(tell)
+                os.close(report)
                 stack.callback(worker.wait)
                 stack.callback(worker.terminate)
                 started.append(stack.enter_context(os.fdopen(ready, "rb")))
@@ -245,7 +244,7 @@ class _Bench:
             yield
 
     def _empty(self) -> None:
-        """Nothing of one measurement reaches the next."""
+        """Empty Redis between two measurements."""
         with self._redis_client() as client:
             client.flushdb()
 
@@ -292,7 +291,7 @@ def run(parts: Sequence[str] = ("enqueue", "run", "progress", "scale")) -> dict[
     """Measure on servers that are started for it, and removed.
 
     Args:
-        parts: what to measure; `progress` is left out where no live Odoo can be had.
+        parts: what to measure; `progress` is skipped if no live Odoo is available.
     """
     figures: dict[str, dict[str, float]] = {}
     with ExitStack() as stack:
@@ -312,18 +311,20 @@ def run(parts: Sequence[str] = ("enqueue", "run", "progress", "scale")) -> dict[
 
 
 def misses(figures: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """The targets that were missed, one line each."""
-    told = []
+    """Return the missed targets, one line each."""
+    missed = []
     for name, least in (("enqueue", LEAST_ENQUEUE), ("run", LEAST_RUN)):
         if name in figures and figures[name]["ratio"] < least:
-            told.append(f"queue, {name}: {figures[name]['ratio']:.2f} of bare Celery (at least {least})")
+            missed.append(f"queue, {name}: {figures[name]['ratio']:.2f} of bare Celery (at least {least})")
     if "progress" in figures and figures["progress"]["added"] >= MOST_PROGRESS:
-        told.append(f"telling progress: {figures['progress']['added']:.1%} of a discovery (below {MOST_PROGRESS:.0%})")
+        missed.append(
+            f"reporting progress: {figures['progress']['added']:.1%} of a discovery (below {MOST_PROGRESS:.0%})"
+        )
     for count in PROCESSES[1:]:
         linear = figures.get("scale", {}).get(f"linear_{count}", 1.0)
         if linear < LEAST_LINEAR:
-            told.append(f"{count} worker processes: {linear:.2f} of linear (at least {LEAST_LINEAR})")
-    return told
+            missed.append(f"{count} worker processes: {linear:.2f} of linear (at least {LEAST_LINEAR})")
+    return missed
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The live Odoo that benchmarks measure against: the one in FBS_LIVE_…, or one started and stopped for them."""
+"""The live Odoo for benchmarks: the one of FBS_LIVE_…, or one that is started and stopped for them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CANNOT_DOWNLOAD: Final = 75
 
 @contextmanager
 def live_odoo() -> Iterator[OdooConnection | None]:
-    """The connection of its administrator by password; None where no Odoo can be had."""
+    """Yield the administrator's connection; None if no Odoo can be downloaded."""
     if "FBS_LIVE_URL" in os.environ:
         yield _connection(dict(os.environ))
         return
@@ -34,10 +34,10 @@ def live_odoo() -> Iterator[OdooConnection | None]:
         subprocess.run([str(SCRIPT), "stop"], check=True)
 
 
-def _connection(told: dict[str, str]) -> OdooConnection:
+def _connection(values: dict[str, str]) -> OdooConnection:
     return OdooConnection(
-        url=told["FBS_LIVE_URL"],
-        db=told["FBS_LIVE_DB"],
-        user=told["FBS_LIVE_USER"],
-        password=SecretStr(told["FBS_LIVE_PASSWORD"]),
+        url=values["FBS_LIVE_URL"],
+        db=values["FBS_LIVE_DB"],
+        user=values["FBS_LIVE_USER"],
+        password=SecretStr(values["FBS_LIVE_PASSWORD"]),
     )

@@ -1,4 +1,4 @@
-"""Tasks that only the benches' workers have: one that does nothing, as a job and as a bare Celery task."""
+"""Tasks of the benchmarks' workers: no-op tasks, as a job and as a bare Celery task, and a discovery."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from fbs_worker.tasks.discover import discover
 
 @shared_task(name="bench.job", base=JobTask)  # type: ignore[untyped-decorator]
 def job(*, number: int) -> dict[str, Any]:
-    """A job that does nothing."""
+    """Return at once, as a job."""
     return {"number": number}
 
 
 @shared_task(name="bench.bare")  # type: ignore[untyped-decorator]
 def bare(*, number: int) -> dict[str, Any]:
-    """A task that does nothing, as Celery itself runs it."""
+    """Return at once, as a bare Celery task."""
     return {"number": number}
 
 
 @shared_task(name="bench.mark")  # type: ignore[untyped-decorator]
 def mark() -> float:
-    """The time at which it is run, in seconds."""
+    """Return the time at which it runs, in seconds."""
     return time.time()
 
 
 @shared_task(name="bench.discover", bind=True, base=JobTask)  # type: ignore[untyped-decorator]
-def discover_telling(
-    self: JobTask, *, number: int, tell: bool, domain: str, database_config: Mapping[str, Any]
+def discover_reporting(
+    self: JobTask, *, number: int, report: bool, domain: str, database_config: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """A whole discovery, its progress told as by `fbs.discover` or to nobody; how long it took."""
-    _ = number  # no two are the same job
+    """Run a discovery, with or without reporting its progress; return the seconds it took."""
+    _ = number  # gives each job its own deduplication key
     request = DiscoverRequest.parse(domain=domain, database_config=database_config, full=True, settings=self.settings)
-    progress: Progress = self.progress if tell else NullProgress()
+    progress: Progress = self.progress if report else NullProgress()
     begun = time.perf_counter()
     discover(request, odoo_expected=None, settings=self.settings, progress=progress)
     return {"seconds": time.perf_counter() - begun}

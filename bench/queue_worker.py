@@ -1,4 +1,4 @@
-"""A worker with one process that knows the benches' tasks, too; it says through a pipe that it is ready.
+"""A worker with one process and the benchmarks' tasks; reports through a pipe that it is ready.
 
 python -m bench.queue_worker FILE_DESCRIPTOR
 """
@@ -16,11 +16,11 @@ from fbs_worker.jobs.worker.run import run_worker
 
 
 def main() -> int:
-    """Run the worker until it is told to stop."""
+    """Run the worker until SIGTERM."""
     ready_fd = int(sys.argv[1])
 
     @worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
-    def tell(**_: Any) -> None:
+    def report_ready(**_: Any) -> None:
         os.write(ready_fd, b"!")
         os.close(ready_fd)
 

@@ -1,4 +1,4 @@
-"""A soak: rounds of random jobs, each with something random going wrong, and everything must come out right.
+"""Soak test: rounds of random jobs with random faults; every job must end correctly and release what it holds.
 
     python -m bench.soak --rounds 200 --seed 1
 
@@ -40,28 +40,28 @@ TWO_AT_ONCE: Final = 0.2
 
 @dataclass(slots=True, kw_only=True)
 class Figures:
-    """What was seen of some rounds.
+    """Figures of some rounds.
 
     Attributes:
-        settled: seconds from the first job to the moment when all was well again, of each round.
+        durations: seconds from the first job until every job has ended and nothing is held, of each round.
     """
 
     jobs: int = 0
     cancelled: int = 0
     attempts: int = 0
-    settled: list[float] = field(default_factory=list)
+    durations: list[float] = field(default_factory=list)
 
     def add(self, records: list[JobRecord], seconds: float) -> None:
         """Count a round."""
         self.jobs += len(records)
         self.cancelled += sum(record.state is JobState.CANCELLED for record in records)
         self.attempts += sum(record.attempts for record in records)
-        self.settled.append(seconds)
+        self.durations.append(seconds)
 
     def __str__(self) -> str:
         return (
-            f"{len(self.settled):6} {self.jobs:5} {self.cancelled:9} {self.attempts:8}"
-            f" {statistics.median(self.settled):8.1f} {max(self.settled):6.1f}"
+            f"{len(self.durations):6} {self.jobs:5} {self.cancelled:9} {self.attempts:8}"
+            f" {statistics.median(self.durations):8.1f} {max(self.durations):6.1f}"
         )
 
 
@@ -72,9 +72,9 @@ class Soak:
     """The rounds.
 
     Args:
-        fleet: what suffers them.
-        shadow: what does not.
-        chance: decides.
+        fleet: runs the jobs with faults.
+        shadow: runs the same jobs without faults.
+        chance: the source of randomness.
     """
 
     def __init__(self, fleet: Fleet, shadow: Shadow, chance: random.Random) -> None:
@@ -90,7 +90,7 @@ class Soak:
         """One round.
 
         Raises:
-            Violation: something did not come out right.
+            Violation: an invariant does not hold.
         """
         for work in self._plan.tampering():
             self._fleet.tamper(work)
@@ -99,14 +99,14 @@ class Soak:
         works = self._plan.jobs()
         jobs = [self._fleet.enqueue(work) for work in works]
         names = self._strike(works, jobs)
-        self._fleet.man()
+        self._fleet.restore_workers()
         what = f"{' and '.join(names)} during {', '.join(map(str, works))}"
         may = {JobState.SUCCEEDED, *([JobState.CANCELLED] if "cancel" in names else [])}
         records = [self._ended(job, work, what, may=may) for work, job in zip(works, jobs, strict=True)]
         while self._again:
             work, job = self._again.pop()
             self._ended(job, work, what, may=may)
-        self._wait(lambda: not self._fleet.unsettled(), lambda: f"after {what}: {self._fleet.unsettled()}")
+        self._wait(lambda: not self._fleet.held(), lambda: f"after {what}: {self._fleet.held()}")
         for work, record in zip(works, records, strict=True):
             if record.state is JobState.SUCCEEDED:
                 self._plan.done(work)
@@ -116,23 +116,23 @@ class Soak:
             figures.add(records, seconds)
 
     def compare(self) -> None:
-        """See that the databases hold what an undisturbed run of the same jobs leaves.
+        """Check that the databases hold what a run of the same jobs without faults leaves.
 
         Raises:
             Violation: they do not.
         """
-        wanted, found = self._shadow.contents(), self._fleet.contents()
-        if found != wanted:
+        expected, found = self._shadow.contents(), self._fleet.contents()
+        if found != expected:
             lines = difflib.unified_diff(
-                wanted.splitlines(), found.splitlines(), "undisturbed", "found", lineterm="", n=8
+                expected.splitlines(), found.splitlines(), "undisturbed", "found", lineterm="", n=8
             )
             raise Violation("The databases hold something else:\n" + "\n".join(list(lines)[:80]))
 
     def _strike(self, works: list[Work], jobs: list[JobHandle]) -> list[str]:
-        """Let something go wrong at some moment.
+        """Inject one or two random faults at random times.
 
         Returns:
-            What it was.
+            The names of the faults.
         """
         faults = self._fleet.faults
         names = [self._chance.choice((*faults, "enqueue twice"))]
@@ -172,15 +172,15 @@ class Soak:
 
 
 def soak(rounds: int, seed: int, folder: Path) -> None:
-    """Run the rounds and tell about them.
+    """Run the rounds and print their figures.
 
     Args:
-        rounds: how many.
-        seed: of what is random; what the machine makes of it differs from run to run.
+        rounds: number of rounds.
+        seed: seed of the random numbers; the timing still differs from run to run.
         folder: for all files.
 
     Raises:
-        Violation: something did not come out right.
+        Violation: an invariant does not hold.
     """
     chance = random.Random(seed)
     began = time.monotonic()

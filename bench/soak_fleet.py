@@ -1,4 +1,4 @@
-"""The soak's fleet: workers, PostgreSQL, Redis and an Odoo of its own, and all that can befall them."""
+"""Fleet of the soak test: workers, PostgreSQL, Redis and an Odoo, and the faults that can be injected."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import redis
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
-from bench.soak_shadow import told
+from bench.soak_shadow import dump_contents
 from bench.soak_work import ANCHOR, HOME, TARGET, Work
 from fbs_worker.client.client import Client, JobHandle
 from fbs_worker.connectors.recording.transport import RecordingTransport
@@ -48,7 +48,7 @@ _STUMBLES: Final = (
 
 
 class Violation(Exception):
-    """What must always be so was not."""
+    """An invariant does not hold."""
 
 
 class Fleet:
@@ -56,7 +56,7 @@ class Fleet:
 
     Args:
         folder: for all of its files.
-        chance: decides what befalls it, and when.
+        chance: the source of randomness.
     """
 
     def __init__(self, folder: Path, chance: random.Random) -> None:
@@ -89,7 +89,7 @@ class Fleet:
         )
         self.workers: list[FaultWorker] = []
         self._begun = 0
-        self.man()
+        self.restore_workers()
 
     @property
     def home(self) -> DatabaseConfig:
@@ -101,8 +101,8 @@ class Fleet:
         """The solutions' database."""
         return self.postgres.config(TARGET)
 
-    def man(self) -> None:
-        """See that there are as many workers as there should be."""
+    def restore_workers(self) -> None:
+        """Replace killed workers."""
         for worker in self.workers:
             # one that was just starting ends where Redis is away
             if not worker.alive and not worker.killed and " ready." in worker.log.read_text():
@@ -121,14 +121,14 @@ class Fleet:
         """Change a place's tables."""
         run(self.target, *work.statements())
 
-    def unsettled(self) -> Mapping[str, object]:
-        """What jobs hold though none is left; empty if all is well."""
+    def held(self) -> Mapping[str, object]:
+        """Return what jobs still hold after their end (locks, messages, sessions); empty if nothing."""
         found = {"Redis": left_in_redis(self._redis.url), "PostgreSQL": sessions(self.postgres, [HOME, TARGET])}
         return {name: held for name, held in found.items() if held}
 
     def contents(self) -> str:
-        """What the databases hold; see `bench.soak_shadow.told`."""
-        held = told(self.home, self.target)
+        """Return the databases' contents; see `bench.soak_shadow.dump_contents`."""
+        held = dump_contents(self.home, self.target)
         return held.replace(str(self.postgres.socket_folder), "SOCKETS").replace(self.odoo.url, "ODOO")
 
     def close(self) -> None:
@@ -140,11 +140,9 @@ class Fleet:
         self._redis.stop()
         self.postgres.stop()
 
-    # ------------------------------------------------------------------------------------------------- what befalls it
-
     @property
     def faults(self) -> Mapping[str, Callable[[Sequence[JobHandle]], None]]:
-        """Each by its name; given the jobs that were enqueued, each heals before it returns."""
+        """The faults by name; each takes the enqueued jobs, and ends the fault before it returns."""
         return {
             "kill main": self._kill_main,
             "kill child": self._kill_child,
@@ -159,12 +157,12 @@ class Fleet:
         }
 
     def _worker(self) -> FaultWorker:
-        self.man()
+        self.restore_workers()
         return self.chance.choice(self.workers)
 
     def _kill_main(self, _jobs: Sequence[JobHandle]) -> None:
         self._worker().kill_main()
-        self.man()
+        self.restore_workers()
 
     def _kill_child(self, _jobs: Sequence[JobHandle]) -> None:
         worker = self._worker()
@@ -184,13 +182,13 @@ class Fleet:
         stop_redis(self._redis, kill=self.chance.random() < 0.5)
         try:
             if self.chance.random() < 0.3:
-                self._enqueue_in_vain()
+                self._enqueue_without_redis()
             else:
                 self._let_pass(0.0, 1.0)
         finally:
             self._redis = start_redis(self._redis.folder)
 
-    def _enqueue_in_vain(self) -> None:
+    def _enqueue_without_redis(self) -> None:
         began = time.monotonic()
         try:
             self.client.refresh(ANCHOR.name)
@@ -229,7 +227,7 @@ class Fleet:
 
 
 class Shadow:
-    """The process that does the same undisturbed.
+    """The process that runs the same jobs without faults.
 
     Args:
         fleet: whose.

@@ -1,7 +1,7 @@
-"""The soak's shadow: does what the workers did, one thing after the other, in databases that nothing disturbs.
+"""Reference run of the soak test: runs the same work sequentially, without faults, in databases of its own.
 
-Started by `bench.soak` with settings that lead there; reads one piece of work a line, and prints in the end what the
-databases hold.
+`bench.soak` starts it with the settings of these databases. It reads one piece of work per line (JSON), and prints the
+databases' contents at the end of the input.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.support.solutions import contents, inline, run
 
 
 def main() -> None:
-    """Work until the input ends."""
+    """Run the work of each line until the input ends."""
     settings = load_settings()
     home = DatabaseConfig.from_url(settings.fbs_database_url)
     target = home.model_copy(update={"name": TARGET})
@@ -27,18 +27,18 @@ def main() -> None:
             run(target, *work.statements())
         else:
             inline(work.action, work.arguments(target), settings)
-    print(told(home, target))
+    print(dump_contents(home, target))
 
 
-def told(home: DatabaseConfig, target: DatabaseConfig) -> str:
-    """What two databases hold, as text that can be compared line by line.
+def dump_contents(home: DatabaseConfig, target: DatabaseConfig) -> str:
+    """Return the contents of two databases as text that can be compared line by line.
 
     Args:
         home: the home database.
-        target: that of the solutions.
+        target: the solutions' database.
     """
-    held: dict[str, Any] = {"home": contents(home), "target": contents(target)}
-    return json.dumps(held, indent=1, sort_keys=True, default=str)
+    contents_of: dict[str, Any] = {"home": contents(home), "target": contents(target)}
+    return json.dumps(contents_of, indent=1, sort_keys=True, default=str)
 
 
 if __name__ == "__main__":

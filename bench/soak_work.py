@@ -1,4 +1,4 @@
-"""What the soak's solutions are, and what is done to them: by jobs, and by whoever tampers with their tables."""
+"""Work of the soak test: its solutions, the jobs on them, and manual changes of their tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TARGET: Final = "soak_target"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A solution, or what is discovered without one.
+    """A solution, or a discovery without one.
 
     Attributes:
         name: the solution's name.
@@ -40,7 +40,7 @@ class Place:
 
 
 ANCHOR: Final = Place(name="anchor", domain="generic")
-"""Stays throughout: so the shared system tables do, whatever goes first and last in a round."""
+"""Exists throughout, so that the shared system tables do."""
 
 PLACES: Final = (
     Place(name="rent", domain="rental"),
@@ -49,7 +49,7 @@ PLACES: Final = (
     Place(name="alone", domain="hr", table_prefix="alone_"),
     Place(name="seen", domain="hr", table_prefix="seen_", solution=False),
 )
-"""No two share a domain and a table prefix: so jobs of different places come to the same in any order."""
+"""No two share a domain and a table prefix, so that the order of their jobs does not matter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,17 +122,17 @@ class Work:
         return {"action": self.action, "place": self.place.name, "full": self.full, "read": self.read}
 
     @classmethod
-    def from_dict(cls, told: dict[str, Any]) -> Work:
-        """Back from `to_dict`."""
+    def from_dict(cls, values: dict[str, Any]) -> Work:
+        """Parse the result of `to_dict`."""
         places = {place.name: place for place in (ANCHOR, *PLACES)}
-        return cls(**{**told, "place": places[told["place"]]})
+        return cls(**{**values, "place": places[values["place"]]})
 
 
 class Plan:
-    """Chooses what is done next.
+    """Choose the work of each round.
 
     Args:
-        chance: decides.
+        chance: the source of randomness.
     """
 
     def __init__(self, chance: random.Random) -> None:

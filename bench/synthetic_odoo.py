@@ -52,8 +52,8 @@ class Made:
         if model == "ir.model.fields":
             return list(itertools.islice(self.field_rows(domain), limit))
         if model == "ir.model.fields.selection":
-            wanted = next(term[2] for term in domain if term[0] == "field_id.model")
-            return list(itertools.islice(self.selection_rows(wanted, _after(domain)), limit))
+            requested = next(term[2] for term in domain if term[0] == "field_id.model")
+            return list(itertools.islice(self.selection_rows(requested, _after(domain)), limit))
         return []
 
     @staticmethod
@@ -78,15 +78,15 @@ class Made:
 
     def field_rows(self, domain: list[Any]) -> Iterator[dict[str, Any]]:
         """Rows of `ir.model.fields` by model and id, from where the domain says."""
-        partial, last, wanted = "", 0, set()
+        partial, last, requested = "", 0, set()
         for term in domain:
             if term[0] == "model" and term[1] == "in":
-                wanted = set(term[2])
+                requested = set(term[2])
             elif term[0] == "model":
                 partial = term[2]
             elif term[0] == "id":
                 last = term[2]
-        for name in sorted(wanted | ({partial} if partial else set())):
+        for name in sorted(requested | ({partial} if partial else set())):
             first = _number(name) * self.per_model + 1
             for number in range(max(first, last + 1) if name == partial else first, first + self.per_model):
                 yield self.field_row(name, number)
@@ -197,8 +197,8 @@ def serve(made: Made) -> ThreadingHTTPServer:
             result = made.answer(params["model"], params["method"], params["kwargs"])
             self._send({"jsonrpc": "2.0", "id": body.get("id"), "result": result})
 
-        def _send(self, told: Any, *, cookie: bool = False) -> None:
-            content = orjson.dumps(told)
+        def _send(self, payload: Any, *, cookie: bool = False) -> None:
+            content = orjson.dumps(payload)
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))

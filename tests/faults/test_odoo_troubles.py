@@ -88,7 +88,7 @@ def test_a_job_that_was_in_the_middle_begins_again(stage: Stage, trouble: str) -
 
 
 @pytest.mark.parametrize("how", [Misbehaviour.LOGIN_PAGE, Misbehaviour.REDIRECT, Misbehaviour.NOT_HTTP])
-def test_a_page_in_odoo_s_place_is_told_and_changes_nothing(stage: Stage, how: Misbehaviour) -> None:
+def test_a_page_in_odoo_s_place_is_reported_and_changes_nothing(stage: Stage, how: Misbehaviour) -> None:
     expected = stage.expected("refresh")
     stage.some_worker()
     before = stage.contents()

@@ -44,7 +44,7 @@ from tests.support.redis_contents import everything_in
 from tests.support.servers import redis_database
 
 RECORDING = Path(connectors.__file__).parent / "recordings" / "odoo19.json.xz"
-PASSWORD = "a-password-that-nobody-else-has"
+PASSWORD = "a-password-of-its-own"
 PATIENCE = 60.0
 
 

@@ -28,7 +28,7 @@ from tests.support.solutions import (
     config_of,
     contents,
     die,
-    die_at_the_book,
+    die_at_registry_write,
     entries,
     fresh_database,
     inline,
@@ -282,7 +282,7 @@ def test_a_worker_killed_between_the_databases_shows_and_is_mended(
 ) -> None:
     set_up(target, made)
     whole = contents(database), contents(target)
-    assert die_at_the_book("fbs.drop", {"solution_name": "shop"}, made, number=number, after=after)
+    assert die_at_registry_write("fbs.drop", {"solution_name": "shop"}, made, number=number, after=after)
     assert (tables_of(target) == []) == (number == 2)  # the first write comes before they go, the second after that
     left = {(1, False): {"shop": True}, (1, True): {"shop": False}, (2, False): {"shop": False}}
     assert entries(database) == left.get((number, after), {})
@@ -296,7 +296,7 @@ def test_a_worker_killed_between_the_databases_shows_and_is_mended(
 
 
 def test_an_unfinished_set_up_is_taken_away(made: Settings, database: DatabaseConfig, target: DatabaseConfig) -> None:
-    assert die_at_the_book("fbs.setup", config_of(target, refresh_discoveries=False), made, number=1, after=True)
+    assert die_at_registry_write("fbs.setup", config_of(target, refresh_discoveries=False), made, number=1, after=True)
     assert entries(database) == {"shop": False}
     assert drop(made)["dropped"] == []
     assert entries(database) == {}

@@ -19,7 +19,7 @@ from tests.support.solutions import (
     Steps,
     contents,
     die,
-    die_at_the_book,
+    die_at_registry_write,
     entries,
     fresh_database,
     killed,
@@ -123,7 +123,7 @@ def test_killed_at_the_address_book(
     after: bool,
 ) -> None:
     request = {"solution_name": "shop", "fingerprint": shop[1], **ASK}
-    assert die_at_the_book("fbs.migrate", request, made, number=number, after=after)
+    assert die_at_registry_write("fbs.migrate", request, made, number=number, after=after)
     check(made, database, shop, undisturbed)
 
 
@@ -206,7 +206,7 @@ def test_by_the_queue(
 
 def test_until_it_runs_again_status_says_so(made: Settings, shop: tuple[DatabaseConfig, str]) -> None:
     request = {"solution_name": "shop", "fingerprint": shop[1], **ASK}
-    assert die_at_the_book("fbs.migrate", request, made, number=1, after=True)
+    assert die_at_registry_write("fbs.migrate", request, made, number=1, after=True)
     told = solution_status(made, "shop")
     assert (told["overall_status"], "was interrupted" in told["reason"]) == ("drifted", True)
     assert "fbs migrate --solution-name shop" in told["hint"]

@@ -23,7 +23,7 @@ from tests.support.solutions import (
     config_of,
     contents,
     die,
-    die_at_the_book,
+    die_at_registry_write,
     entries,
     fresh_database,
     inline,
@@ -96,7 +96,7 @@ def test_a_worker_killed_between_the_databases_shows_and_is_mended(
     made: Settings, database: DatabaseConfig, target: DatabaseConfig, wanted: Any, number: int, after: bool
 ) -> None:
     config = config_of(target, **WHOLE)
-    assert die_at_the_book("fbs.setup", config, made, number=number, after=after)
+    assert die_at_registry_write("fbs.setup", config, made, number=number, after=after)
     complete = tables_of(target) != []
     assert complete == (number == 2)  # the first write comes before the tables, the second after them
     if number == 2 or after:

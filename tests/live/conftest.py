@@ -29,7 +29,7 @@ class LiveOdoo:
     sql_host: str
 
     def connection(self, **changes: Any) -> OdooConnection:
-        """As its administrator by password, unless told otherwise."""
+        """Return the administrator's settings, by password if not given otherwise."""
         return OdooConnection(
             **{"url": self.url, "db": self.db, "user": self.user, "password": self.password, **changes}
         )

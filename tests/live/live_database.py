@@ -1,4 +1,4 @@
-"""Keeps the live Odoo's PostgreSQL running until it is told to end. Run by `live-odoo` in its own environment."""
+"""Keeps the live Odoo's PostgreSQL running until SIGTERM. Run by `live-odoo` in its own environment."""
 
 import contextlib
 import os

@@ -30,7 +30,7 @@ def editor(live: LiveOdoo) -> Iterator[Transport]:
 
 @pytest.fixture
 def read(transport: Transport) -> Callable[[], tuple[Mapping[str, Any], dict[tuple[str, str], Discovery]]]:
-    """Reads a domain whole and gives its fingerprint, once that is settled, and its rows."""
+    """Reads a domain and returns its fingerprint, once it is final, and its rows."""
 
     def reading(domain: str = "rental") -> tuple[Mapping[str, Any], dict[tuple[str, str], Discovery]]:
         for _ in range(10):
@@ -49,7 +49,7 @@ def calls_of(transport: Transport, ask: Callable[[], bool]) -> tuple[bool, int]:
     return ask(), transport.calls - before
 
 
-def test_an_odoo_that_did_not_change_is_told_in_at_most_four_calls(transport: Transport, read: Any) -> None:
+def test_an_unchanged_odoo_is_recognised_in_at_most_four_calls(transport: Transport, read: Any) -> None:
     fingerprint, _ = read()
     connector = OdooConnector(transport)
     assert calls_of(transport, lambda: connector.unchanged(fingerprint)) == (True, 4)

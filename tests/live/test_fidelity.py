@@ -268,8 +268,8 @@ def test_charts_equal_the_combined_views(transport: Transport, sql: Sql, domain:
         ]
         measures = sorted({str(field.get("name")) for field in fields if field.get("type") == "measure"})
         assert definition.get("measures", []) == measures, name
-        wanted = {"row", "col"} if definition["kind"] == "pivot" else {"row", "col", None, ""}
-        dimensions = sorted({str(field.get("name")).split(":")[0] for field in fields if field.get("type") in wanted})
+        accepted = {"row", "col"} if definition["kind"] == "pivot" else {"row", "col", None, ""}
+        dimensions = sorted({str(field.get("name")).split(":")[0] for field in fields if field.get("type") in accepted})
         ours = definition.get("dimensions", [])
         for_everyone = {dimension["name"] for dimension in ours if "groups" not in dimension}
         assert for_everyone <= set(dimensions) <= {dimension["name"] for dimension in ours}, name

@@ -113,44 +113,44 @@ def column(target: DatabaseConfig) -> str | None:
     return str(found[0][0]) if found else None
 
 
-def settled(settings: Settings) -> None:
+def check_up_to_date(settings: Settings) -> None:
     """There is nothing left to do, and both rows of the solution say the same."""
     assert plan(settings)["steps"] == []
-    told = solution_status(settings, "shop")
-    assert (told["overall_status"], told["pending"], told["drift"]) == ("active", [], [])
+    report = solution_status(settings, "shop")
+    assert (report["overall_status"], report["pending"], report["drift"]) == ("active", [], [])
 
 
 def test_a_field_comes_is_retyped_and_goes(settings_live: Settings, target: DatabaseConfig, field: Field) -> None:
     set_up(target, settings_live, mirror=["hr.job"], refresh_discoveries=True)
     fill(target)
-    settled(settings_live)
+    check_up_to_date(settings_live)
 
     field("char")
     assert refresh(settings_live)["report"]["changed"]
-    told = plan(settings_live)
-    assert [step["kind"] for step in told["steps"]] == ["add_column"]
-    assert f"hr.job.{FIELD} of Odoo" in told["steps"][0]["reason"]
-    migrate(settings_live, fingerprint=told["fingerprint"])
+    report = plan(settings_live)
+    assert [step["kind"] for step in report["steps"]] == ["add_column"]
+    assert f"hr.job.{FIELD} of Odoo" in report["steps"][0]["reason"]
+    migrate(settings_live, fingerprint=report["fingerprint"])
     assert column(target) == "character varying"
-    settled(settings_live)
+    check_up_to_date(settings_live)
     run(target, f"UPDATE hr_hr_job SET {FIELD} = odoo_id::text")
 
     field("integer")
     refresh(settings_live)
-    told = plan(settings_live)
-    assert told["changes"] == [f"hr_hr_job: the column {FIELD} is character varying, not integer"]
-    migrate(settings_live, fingerprint=told["fingerprint"], allow=told["needs"])
+    report = plan(settings_live)
+    assert report["changes"] == [f"hr_hr_job: the column {FIELD} is character varying, not integer"]
+    migrate(settings_live, fingerprint=report["fingerprint"], allow=report["needs"])
     assert column(target) == "integer"
     assert [value for (value,) in rows(target, f"SELECT {FIELD} FROM hr_hr_job ORDER BY 1")] == [1, 2, 3]
-    settled(settings_live)
+    check_up_to_date(settings_live)
 
     field(None)
     refresh(settings_live)
-    told = plan(settings_live)
-    assert told["needs"] == ["DELETES_DATA"]
-    migrate(settings_live, fingerprint=told["fingerprint"], allow=told["needs"])
+    report = plan(settings_live)
+    assert report["needs"] == ["DELETES_DATA"]
+    migrate(settings_live, fingerprint=report["fingerprint"], allow=report["needs"])
     assert column(target) is None
-    settled(settings_live)
+    check_up_to_date(settings_live)
     undo = plan(settings_live, undo=True)
     migrate(settings_live, undo=True, fingerprint=undo["fingerprint"], allow=undo["needs"])
     assert [value for (value,) in rows(target, f"SELECT {FIELD} FROM hr_hr_job ORDER BY 1")] == [1, 2, 3]
@@ -163,22 +163,22 @@ def test_a_module_is_removed_and_comes_back(
     module("installed")
     set_up(target, settings_live, mirror=[MODEL], refresh_discoveries=True)
     fill(target, table=table)
-    settled(settings_live)
+    check_up_to_date(settings_live)
 
     module("uninstalled")
     refresh(settings_live)
-    told = plan(settings_live)
-    assert told["needs"] == ["DELETES_DATA"]
-    assert any(f"{table}: Odoo's model {MODEL} is not in the catalogue" in line for line in told["notes"])
-    (kept, *_) = migrate(settings_live, fingerprint=told["fingerprint"], allow=told["needs"])["applied"]["kept"]
+    report = plan(settings_live)
+    assert report["needs"] == ["DELETES_DATA"]
+    assert any(f"{table}: the Odoo model {MODEL} is not in the catalogue" in line for line in report["notes"])
+    (kept, *_) = migrate(settings_live, fingerprint=report["fingerprint"], allow=report["needs"])["applied"]["kept"]
     assert table not in tables_of(target)
-    settled(settings_live)
+    check_up_to_date(settings_live)
 
     module("installed")
     refresh(settings_live)
-    told = plan(settings_live)
-    assert f"{table}: the table is missing" in told["changes"]
-    migrate(settings_live, fingerprint=told["fingerprint"], allow=told["needs"])
+    report = plan(settings_live)
+    assert f"{table}: the table is missing" in report["changes"]
+    migrate(settings_live, fingerprint=report["fingerprint"], allow=report["needs"])
     assert rows(target, f"SELECT count(*) FROM {table}") == [(0,)]
     assert kept in tables_of(target)
-    settled(settings_live)
+    check_up_to_date(settings_live)

@@ -132,10 +132,10 @@ def test_what_odoo_holds_fits_in(
     with connection, connection.cursor() as cursor:
         cursor.execute("SET LOCAL session_replication_role = replica")  # foreign keys are looked at when all is there
         for model in MIRRORED:
-            readable = transport.call(model, "fields_get", attributes=["type"])  # nobody may read a password
+            readable = transport.call(model, "fields_get", attributes=["type"])  # passwords are not readable
             fields = {name: facts for name, facts in models[model]["fields"].items() if facts.get("stored")}
-            wanted = fields.keys() & readable.keys() - {"id"}
-            kept = {name: facts for name, facts in fields.items() if name in wanted and facts["type"] != "one2many"}
+            selected = fields.keys() & readable.keys() - {"id"}
+            kept = {name: facts for name, facts in fields.items() if name in selected and facts["type"] != "one2many"}
             records = read(transport, model, list(kept))
             rows += len(records)
             for record in records:

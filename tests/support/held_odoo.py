@@ -1,4 +1,4 @@
-"""A small Odoo that holds chosen requests until they are let go: so a job is kept in a step for as long as is needed.
+"""An Odoo stub that holds chosen requests until they are released, to keep a job in a step.
 
 with HeldOdoo(RecordingTransport(path)) as odoo, odoo.hold(reads("ir.ui.view")) as held:
     held.wait_until_reached()
@@ -20,7 +20,7 @@ Matches = Callable[[str, Mapping[str, Any]], bool]
 """Whether a request is meant, by its path and its parameters."""
 
 BEGINNING: Final = "/web/webclient/version_info"
-"""The first request of whoever begins to read."""
+"""The first request of a read."""
 
 _PATIENCE: Final = 60.0
 
@@ -44,7 +44,7 @@ class Hold:
         self._open = threading.Event()
 
     def pass_by(self, path: str, parameters: Mapping[str, Any]) -> None:
-        """A request has come: it goes on at once, or when it is let go."""
+        """Let a request pass, at once or after `release`."""
         if not self._open.is_set() and self._matches(path, parameters):
             self._reached.set()
             self._open.wait()
@@ -56,7 +56,7 @@ class Hold:
 
     def wait_until_reached(self) -> None:
         """Wait until a request is held."""
-        assert self._reached.wait(_PATIENCE), "nobody asked"
+        assert self._reached.wait(_PATIENCE), "no request was held"
 
     def release(self) -> None:
         """Let the requests go, and those that are still to come."""
@@ -74,7 +74,7 @@ class HeldOdoo(OdooServer):
 
     @property
     def beginnings(self) -> int:
-        """How often somebody has begun to read."""
+        """Number of reads that have begun."""
         return self._paths[BEGINNING]
 
     @contextmanager
@@ -122,6 +122,6 @@ class _HoldingHandler(Handler):
         odoo = self.odoo
         assert isinstance(odoo, HeldOdoo)
         if len(self.body) < int(self.headers.get("Content-Length", 0)):
-            raise ConnectionAbortedError("who asked was killed in the middle of it")
+            raise ConnectionAbortedError("the client was killed while it sent the request")
         odoo.pass_by(self.path.partition("?")[0], self.body)
         return super()._answer()

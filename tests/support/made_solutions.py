@@ -46,9 +46,9 @@ def run(database: DatabaseConfig, statement: str, *values: Any) -> None:
         cursor.execute(statement, values or None)
 
 
-def check_no_secret(told: dict[str, Any]) -> None:
-    """It is JSON-ready, and no password is in it, sealed or not."""
-    text = json.dumps(told)
+def check_no_secret(payload: dict[str, Any]) -> None:
+    """Assert that a payload is JSON-ready and has no password, encrypted or not."""
+    text = json.dumps(payload)
     assert "s3cr3t" not in text
     assert "sealed:" not in text
 
@@ -117,12 +117,12 @@ class MadeSolutions:
         return made
 
     def put(self, made: SolutionRecord) -> None:
-        """Write an entry of the address book."""
+        """Write an entry of the registry."""
         with closing(connect(self.home)) as connection:
             Registry(connection, vault=self.vault).put(made)
 
     def at_once(self) -> dict[str, dict[str, Any]]:
-        """What `list` tells of each solution."""
+        """Return the entry of each solution in `fbs list`."""
         from fbs_worker.ops.status import list_solutions
 
         return {one["solution"]: one for one in list_solutions(self.settings)["solutions"]}

@@ -19,13 +19,13 @@ def until(condition: Callable[[], bool], what: Callable[[], object] = lambda: ""
     """Wait until something is so.
 
     Args:
-        condition: asked again and again.
-        what: told when it does not come to pass.
+        condition: polled.
+        what: shown in the failure.
         seconds: how long to wait.
     """
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"it did not come to pass: {what()}"
+        assert time.monotonic() < deadline, f"timed out: {what()}"
         time.sleep(0.02)
 
 
@@ -44,7 +44,7 @@ class PostgresLock:
 
     def wait_until_reached(self) -> None:
         """Wait until another session waits for it."""
-        until(self._somebody_waits, lambda: "nobody waits for the lock")
+        until(self._has_waiter, lambda: "no session waits for the lock")
 
     def release(self) -> None:
         """Give it back."""
@@ -56,7 +56,7 @@ class PostgresLock:
     def __exit__(self, *_: object) -> None:
         self.release()
 
-    def _somebody_waits(self) -> bool:
+    def _has_waiter(self) -> bool:
         with closing(self._connection.cursor()) as cursor:
             cursor.execute(_WAITING)
             row = cursor.fetchone()

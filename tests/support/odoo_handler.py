@@ -104,18 +104,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def _envelope(self, service: Any) -> tuple[int, str, bytes, Mapping[str, str]]:
         request = json.loads(self.body)
-        told: dict[str, Any] = {"jsonrpc": "2.0", "id": request.get("id")}
+        payload: dict[str, Any] = {"jsonrpc": "2.0", "id": request.get("id")}
         self.cookie: dict[str, str] = {}
         try:
             result = service(**request.get("params", {}))
             if result is not None or self.odoo.major >= (15, 0):  # Odoo 14 leaves a null result out
-                told["result"] = result
+                payload["result"] = result
         except _Reported as exc:
             general = {100: "Odoo Session Expired", 404: "404: Not Found"}
             code = exc.code if exc.code is not None else (0 if self.odoo.major >= (19, 0) else 200)
             data = error_data(exc.name, exc.text, trace=self.body.decode())
-            told["error"] = {"code": code, "message": general.get(code, "Odoo Server Error"), "data": data}
-        return self._json(200, told, self.cookie)
+            payload["error"] = {"code": code, "message": general.get(code, "Odoo Server Error"), "data": data}
+        return self._json(200, payload, self.cookie)
 
     def _version(self) -> dict[str, Any]:
         series = self.odoo.series

@@ -5,7 +5,7 @@
         open_transport(OdooConnection(url=server.url, db=server.database, …))
 
 It speaks `/web/version`, `/web/webclient/version_info`, `/web/session/authenticate`, `/web/dataset/call_kw`, `/jsonrpc`
-and `/json/2`; its answers and errors are shaped as a real Odoo 19's, or as older ones' when told to be of an older
+and `/json/2`; its answers and errors are shaped as a real Odoo 19's, or as older ones' when set to an older
 series. As a process: `python -m tests.support.odoo_server --recording FILE --port 0` prints its URL.
 """
 

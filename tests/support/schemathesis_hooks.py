@@ -1,4 +1,4 @@
-"""What schemathesis is told of the API beside its document: names of what is there, and patience that ends."""
+"""Hooks of schemathesis: names of existing objects, and short waits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _THERE: Final = {"name": SOLUTION, "job_id": JOB}
 
 @schemathesis.hook
 def map_path_parameters(context: Any, path_parameters: Any) -> Any:
-    """Every second time what is there is meant, unless it is to be taken away."""
+    """Use an existing object in every second request, except to delete it."""
     if context.operation.method.lower() == "delete":
         return path_parameters
     for name, variable in _THERE.items():
@@ -28,7 +28,7 @@ def map_path_parameters(context: Any, path_parameters: Any) -> Any:
 
 @schemathesis.hook
 def map_query(context: Any, query: Any) -> Any:
-    """Nobody waits for long."""
+    """Shorten waits."""
     waits = (query or {}).get("wait")
     if isinstance(waits, int) and not isinstance(waits, bool) and LONGEST_WAIT < waits <= 60:
         return {**query, "wait": LONGEST_WAIT}

@@ -40,7 +40,7 @@ def redis_database(server_url: str) -> Iterator[str]:
 
 
 def processes_about(folder: Path) -> list[psutil.Process]:
-    """Processes that have to do with this folder, whoever their parent is: by command line, or by FBS_HOME."""
+    """Processes that have to do with this folder, whatever their parent is: by command line, or by FBS_HOME."""
     return [process for process in psutil.process_iter() if _is_about(process, str(folder))]
 
 
@@ -49,7 +49,7 @@ def _is_about(process: psutil.Process, folder: str) -> bool:
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
         return folder in process.environ().get("FBS_HOME", "") or any(folder in part for part in process.cmdline())
-    except psutil.Error:  # gone meanwhile, or somebody else's
+    except psutil.Error:  # ended meanwhile, or owned by another user
         return False
 
 

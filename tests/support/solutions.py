@@ -22,7 +22,7 @@ from fbs_worker.solutions import workspace
 
 RECORDING = Path(connectors.__file__).parent / "recordings" / "odoo19.json.xz"
 ODOO = f"recording:{RECORDING}"
-PASSWORD = "a-password-that-nobody-else-has"
+PASSWORD = "a-password-of-its-own"
 
 _TABLES = """
 SELECT c.relname, c.relkind::text, jsonb_agg(jsonb_build_array(
@@ -157,18 +157,20 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_at_the_book(task: str, kwargs: Mapping[str, Any], settings: Settings, *, number: int, after: bool) -> bool:
-    """Run a job in a process that dies before or after a write to the address book.
+def die_at_registry_write(
+    task: str, kwargs: Mapping[str, Any], settings: Settings, *, number: int, after: bool
+) -> bool:
+    """Run a job in a process that is killed before or after a write to the registry.
 
     Args:
         task: the task's name.
         kwargs: its arguments.
-        settings: what it works with.
-        number: which write, from 1.
-        after: once it is done.
+        settings: the settings of the job.
+        number: the number of the write, from 1.
+        after: kill after the write, not before it.
 
     Returns:
-        Whether it came to that.
+        Whether the process was killed.
     """
 
     def work() -> None:

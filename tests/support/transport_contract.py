@@ -40,7 +40,7 @@ class Way:
 
 
 def check_error(error: FBSError, secrets: tuple[str, ...]) -> None:
-    """An error tells what is wrong and what to do, each in one line, and no secret in whatever it drags along."""
+    """An error says what is wrong and what to do, in one line each; no secret is in its chain."""
     assert error.message
     assert error.hint
     assert "\n" not in error.message + error.hint
@@ -50,9 +50,9 @@ def check_error(error: FBSError, secrets: tuple[str, ...]) -> None:
         assert ".s.PGSQL" not in said
     chain: BaseException | None = error
     while chain is not None:
-        told = f"{chain!s} {chain!r} {vars(chain)}"
+        result = f"{chain!s} {chain!r} {vars(chain)}"
         for secret in secrets:
-            assert secret not in told, f"{type(chain).__name__} shows a secret"
+            assert secret not in result, f"{type(chain).__name__} shows a secret"
         chain = chain.__cause__ or (None if chain.__suppress_context__ else chain.__context__)
     shown = "".join(traceback.format_exception(error))
     for secret in secrets:
@@ -162,8 +162,8 @@ class TransportContract:
         assert archived > 0
 
     def test_describes_fields(self, transport: Transport) -> None:
-        told = transport.call("ir.model", "fields_get", allfields=["model"], attributes=["type"])
-        assert told == {"model": {"type": "char"}}
+        result = transport.call("ir.model", "fields_get", allfields=["model"], attributes=["type"])
+        assert result == {"model": {"type": "char"}}
 
     def test_lists_available_models(self, transport: Transport) -> None:
         listed = transport.call("ir.model", "get_available_models")

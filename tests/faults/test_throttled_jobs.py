@@ -1,4 +1,4 @@
-"""Jobs that wait for an Odoo: for their turn to call it, or for it to recover. A real worker, a real queue."""
+"""Jobs that wait for an Odoo: for a slot of the limiter, or for the circuit breaker to close. A real worker and queue."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ def client(odoo: OdooServer, redis_server: EmbeddedRedis, run_folder: Path) -> I
             fbs_odoo_pause=2.5,
             fbs_max_retries=FAILURES,
         )
-        with job_worker(settings, log=run_folder / "polite-worker.log"), Client(settings=settings) as client:
+        with job_worker(settings, log=run_folder / "throttled-worker.log"), Client(settings=settings) as client:
             yield client
 
 
 @pytest.fixture(autouse=True)
-def good_reputation(client: Client, odoo: OdooServer) -> None:
-    """No test's failures are held against the next one's Odoo."""
+def closed_circuit(client: Client, odoo: OdooServer) -> None:
+    """Close the circuit breaker between tests."""
     with redis.Redis.from_url(client._settings.fbs_redis_url) as raw:
         raw.delete(key("breaker", odoo.url))
 
 
-def test_a_job_that_waits_for_its_turn_can_be_cancelled(client: Client, odoo: OdooServer) -> None:
+def test_a_job_that_waits_for_a_slot_can_be_cancelled(client: Client, odoo: OdooServer) -> None:
     asked = odoo.requests
     with limiters(client._settings.fbs_redis_url) as limiter, taken(limiter(odoo.url)):
         job = client.discover(domain="hr")
@@ -93,8 +93,8 @@ def test_a_job_fails_once_its_own_attempts_are_used_up(client: Client, odoo: Odo
         until(lambda: job.status().state.finished)
     finally:
         odoo.behave()
-    told = job.status()
-    assert told.state is JobState.FAILED
-    assert told.error is not None
-    assert told.error["code"] == "odoo_server_error"
-    assert told.attempts > FAILURES + 1, "none of them was spent waiting"
+    record = job.status()
+    assert record.state is JobState.FAILED
+    assert record.error is not None
+    assert record.error["code"] == "odoo_server_error"
+    assert record.attempts > FAILURES + 1, "none of them was spent waiting"
