@@ -17,7 +17,7 @@ from tests.support.stage import Stage
 
 pytestmark = pytest.mark.faults
 
-BOOK = "LOCK TABLE fbs_solution_schemas IN ACCESS EXCLUSIVE MODE"
+REGISTRY = "LOCK TABLE fbs_solution_schemas IN ACCESS EXCLUSIVE MODE"
 CATALOGUE = "SELECT pg_advisory_xact_lock(hashtextextended('fbs:catalogue:fbs_:hr', 0))"
 SOLUTION = "SELECT pg_advisory_lock(hashtextextended('fbs:solution:shop', 0))"
 
@@ -32,7 +32,7 @@ class Scene:
         odoo: the request of Odoo that is held there; None where a lock holds the job.
         lock: the statement that takes that lock.
         home: in the home database, not in the solution's.
-        then_book: the job goes on from there until it wants to write the address book: the solution's database has been
+        then_registry: the job continues until it writes the registry: the solution's database has been
             changed for good then, the home database not yet.
     """
 
@@ -41,10 +41,10 @@ class Scene:
     odoo: Matches | None = None
     lock: str = ""
     home: bool = False
-    then_book: bool = False
+    then_registry: bool = False
 
     def __str__(self) -> str:
-        return f"{self.action}-{'book' if self.then_book else self.step.replace(' ', '_')}"
+        return f"{self.action}-{'registry' if self.then_registry else self.step.replace(' ', '_')}"
 
 
 READING = {
@@ -56,7 +56,7 @@ READING = {
 }
 SAVING = {"compare": CATALOGUE, "save": "LOCK TABLE fbs_discoveries IN SHARE MODE"}
 DERIVING = {"derive": "LOCK TABLE fbs_workflow_definitions IN SHARE MODE"}
-MAKING = {"tables": BOOK}
+MAKING = {"tables": REGISTRY}
 STEPS = {
     "discover": SAVING,
     "refresh": {"wait": SOLUTION, **SAVING, **DERIVING},
@@ -71,9 +71,9 @@ SCENES = [
     ),
     *(Scene(action=action, step=step, lock=lock) for action, steps in STEPS.items() for step, lock in steps.items()),
     Scene(action="look", step="compare fingerprint", odoo=reads("ir.module.module")),
-    Scene(action="drop", step="connect", lock=BOOK, home=True),
-    Scene(action="setup", step="derive", lock=DERIVING["derive"], then_book=True),
-    Scene(action="drop", step="drop", lock=STEPS["drop"]["drop"], then_book=True),
+    Scene(action="drop", step="connect", lock=REGISTRY, home=True),
+    Scene(action="setup", step="derive", lock=DERIVING["derive"], then_registry=True),
+    Scene(action="drop", step="drop", lock=STEPS["drop"]["drop"], then_registry=True),
 ]
 
 
@@ -104,15 +104,15 @@ def _at_a_lock(stage: Stage, scene: Scene, stack: ExitStack) -> JobHandle:
             lock = stack.enter_context(PostgresLock(place, scene.lock))
     if scene.step != "wait":  # a job that waits for the lock polls it
         lock.wait_until_reached()
-    if scene.then_book:
-        book = stack.enter_context(PostgresLock(stage.home, BOOK))
+    if scene.then_registry:
+        registry = stack.enter_context(PostgresLock(stage.home, REGISTRY))
         lock.release()
-        book.wait_until_reached()
+        registry.wait_until_reached()
     return job
 
 
 @pytest.mark.parametrize("action", ["discover", "refresh", "look", "setup", "drop"])
-def test_no_step_is_left_out(stage: Stage, action: str) -> None:
+def test_every_step_is_covered(stage: Stage, action: str) -> None:
     stage.expected(action)
     stage.some_worker()
     job = stage.enqueue(action)

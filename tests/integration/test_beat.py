@@ -1,4 +1,4 @@
-"""Beat, in processes of its own: what is due is enqueued once, whatever ends, is emptied or stands still."""
+"""Beat in its own processes: due entries are enqueued once, whatever is killed, emptied or suspended."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def start_beat(log: Path) -> Iterator[StartBeat]:
 
 
 def until(what: Callable[[], bool], log: Path) -> None:
-    """Wait for something, with the log at hand if it does not come."""
+    """Wait for a condition; show the log on a timeout."""
     deadline = time.monotonic() + PATIENCE
     while not what():
         assert time.monotonic() < deadline, log.read_text()
@@ -99,7 +99,7 @@ def several(made: MadeSolutions, count: int) -> list[str]:
     return names
 
 
-def test_what_is_due_is_enqueued_and_nothing_piles_up_while_no_worker_runs(
+def test_due_entries_are_enqueued_once_while_no_worker_runs(
     made: MadeSolutions, start_beat: StartBeat, log: Path
 ) -> None:
     made.solution("shop")
@@ -118,7 +118,7 @@ def test_what_is_due_is_enqueued_and_nothing_piles_up_while_no_worker_runs(
     assert plan.due == DAILY.after(datetime.now(tz=UTC), name="shop")
 
 
-def test_two_beats_at_once_fire_once_and_the_second_takes_over_when_the_first_is_killed(
+def test_of_two_beats_one_is_leader_and_the_standby_takes_over_when_it_is_killed(
     made: MadeSolutions, start_beat: StartBeat, log: Path
 ) -> None:
     names = several(made, 6)
@@ -137,7 +137,7 @@ def test_two_beats_at_once_fire_once_and_the_second_takes_over_when_the_first_is
     assert log.read_text().count("beat: is the leader") == 2
 
 
-def test_a_beat_that_stood_still_does_not_fire_what_another_has_fired(
+def test_a_suspended_beat_does_not_repeat_the_runs_of_another(
     made: MadeSolutions, start_beat: StartBeat, log: Path
 ) -> None:
     names = several(made, 6)
@@ -210,13 +210,13 @@ def test_a_redis_that_is_restarted_is_waited_for(
             server.stop()
 
 
-def test_an_entry_that_somebody_broke_is_mended_and_that_of_a_solution_that_is_gone_goes(
+def test_a_damaged_entry_is_rebuilt_and_one_of_a_dropped_solution_is_removed(
     made: MadeSolutions, start_beat: StartBeat, log: Path, redis_url: str
 ) -> None:
     names = [entry_name(name) for name in several(made, 3)]
     with redis.Redis.from_url(redis_url) as client:
         client.hset(PREFIX + names[0], "definition", "{not json")
-        client.zadd(INDEX, {PREFIX + "nobody": 1})
+        client.zadd(INDEX, {PREFIX + "missing": 1})
     start_beat(made.settings)
     make_due(made.settings, *names[:2])
     until(lambda: last_run(made.settings, names[1]) is not None, log)
@@ -226,7 +226,7 @@ def test_an_entry_that_somebody_broke_is_mended_and_that_of_a_solution_that_is_g
     until(lambda: entries(made.settings) == set(names[:2]), log)
 
 
-def test_what_fell_due_while_a_beat_died_is_not_lost(
+def test_a_claim_of_a_killed_beat_expires(
     made: MadeSolutions, start_beat: StartBeat, log: Path, redis_url: str
 ) -> None:
     """It had claimed the entry, and ended before it could enqueue the job."""

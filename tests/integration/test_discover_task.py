@@ -74,7 +74,7 @@ def inline(progress: Progress | None = None, *, settings: Mapping[str, Any] | No
     return run_in_process("fbs.discover", {"domain": "hr", **kwargs}, settings=made, progress=progress)
 
 
-def test_without_a_database_it_tells_what_it_found() -> None:
+def test_without_a_database_the_discoveries_are_returned() -> None:
     result = inline()
     assert result["source"] == {"url": "recording:odoo19.json.xz", "database": "live", "series": "19.0"}
     assert set(result["found"]) == set(DiscoveryType)
@@ -159,12 +159,12 @@ def test_an_end_on_request_leaves_nothing_behind(postgres: EmbeddedPostgres, dat
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_what_is_not_valid_is_told(given: dict[str, Any], error: type[Exception], words: str) -> None:
+def test_invalid_parameters_are_rejected(given: dict[str, Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         inline(**given)
 
 
-def test_an_unknown_task_is_told() -> None:
+def test_an_unknown_task_is_rejected() -> None:
     with pytest.raises(UsageError, match=r"fbs\.nothing"):
         run_in_process("fbs.nothing", {}, settings=Settings())
 
@@ -303,7 +303,7 @@ def test_a_wrong_password_is_not_tried_again(worker_settings: Settings, odoo: Od
         run_in_process(
             "fbs.discover",
             {"domain": "hr"},
-            settings=worker_settings.model_copy(update={"odoo_user": "nobody"}),
+            settings=worker_settings.model_copy(update={"odoo_user": "unknown"}),
         )
 
 

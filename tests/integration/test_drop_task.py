@@ -82,11 +82,11 @@ def test_a_dry_run_lists_the_same_and_changes_nothing(
     set_up(target, made, refresh_discoveries=True)
     run(target, "INSERT INTO hr_department (name) VALUES ('Sales')")
     before = writes(database), writes(target)
-    told = drop(made, dry_run=True)
-    assert told["dry_run"]
-    assert told["rows"] == {"hr_department": 1, "hr_employee": 0}
+    report = drop(made, dry_run=True)
+    assert report["dry_run"]
+    assert report["rows"] == {"hr_department": 1, "hr_employee": 0}
     assert (writes(database), writes(target)) == before
-    assert drop(made, with_data=True)["dropped"] == told["dropped"]
+    assert drop(made, with_data=True)["dropped"] == report["dropped"]
 
 
 def test_rows_are_in_the_way_until_one_says_so(
@@ -121,16 +121,14 @@ def test_a_solution_that_is_just_being_made_keeps_what_it_shares(
         dropping = pool.submit(drop, made)
         deadline = time.monotonic() + 30
         while rows(target, waiting) != [(1,)]:
-            assert time.monotonic() < deadline, "the drop waits for nobody"
+            assert time.monotonic() < deadline, "the drop waits for no lock"
             assert not dropping.done(), dropping.result()
         maker.commit()
         assert sorted(dropping.result(30)["dropped"]) == HR
     assert entries(target) == {"another": True}
 
 
-def test_who_writes_at_this_moment_is_waited_for(
-    made: Settings, database: DatabaseConfig, target: DatabaseConfig
-) -> None:
+def test_concurrent_writes_are_waited_for(made: Settings, database: DatabaseConfig, target: DatabaseConfig) -> None:
     set_up(target, made)
     with closing(connect(target, application_name="the-writer")) as writer:
 
@@ -165,7 +163,7 @@ def test_the_system_tables_go_with_the_last_solution(
     first = drop(made, name="a")
     assert first["dropped"] == ["a_department", "a_employee"]
     assert "fbs_discoveries" in first["kept"]
-    assert rows(target, count) == discovered  # b stands on them
+    assert rows(target, count) == discovered  # they are b's, too
     second = drop(made, name="b")
     assert second["dropped"] == ["b_department", "b_employee"]
     for table in ("discoveries", "snapshots", "workflow_definitions", "bi_dashboards"):
@@ -194,7 +192,7 @@ def test_discoveries_without_a_solution_stay(made: Settings, target: DatabaseCon
     assert rows(target, "SELECT count(*) FROM fbs_solution_schemas") == [(0,)]
 
 
-def test_the_address_book_stays(made: Settings, database: DatabaseConfig, target: DatabaseConfig) -> None:
+def test_the_registry_is_kept(made: Settings, database: DatabaseConfig, target: DatabaseConfig) -> None:
     set_up(target, made, "elsewhere")
     set_up(database, made)
     result = drop(made)
@@ -245,7 +243,7 @@ def test_without_its_row_no_table_is_known_to_be_the_solution_s(
         ({"surprise": 1}, "surprise"),
     ],
 )
-def test_what_is_not_valid_is_told(made: Settings, given: dict[str, Any], words: str) -> None:
+def test_invalid_parameters_are_rejected(made: Settings, given: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         drop(made, **given)
 

@@ -1,4 +1,4 @@
-"""A solution's own row in its own database, on a real PostgreSQL."""
+"""Manifests in target databases, on a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def vault() -> Vault:
 
 
 @pytest.fixture
-def book(connection: Connection, vault: Vault) -> Registry:
+def registry(connection: Connection, vault: Vault) -> Registry:
     return Registry(connection, vault=vault)
 
 
@@ -38,7 +38,7 @@ def own_table(connection: Connection, prefix: str = "fbs_") -> None:
         ensure_tables(connection, prefix, (solution_schemas_table,))
 
 
-def test_an_own_row_is_part_of_the_callers_transaction(connection: Connection, vault: Vault) -> None:
+def test_a_manifest_is_written_in_the_caller_s_transaction(connection: Connection, vault: Vault) -> None:
     own_table(connection, "abc_")
     given = record(table_prefix="abc_", schema_definition={**TABLES, "last_refresh": REFRESH})
     assert Manifest.write(connection, given, vault)
@@ -72,37 +72,37 @@ def test_what_a_refresh_found_stays_when_a_set_up_does_not_speak_of_it(connectio
     assert found.schema_definition["source"] == {"url": "u"}
 
 
-def test_one_table_may_be_both(book: Registry, connection: Connection, vault: Vault) -> None:
+def test_entry_and_manifest_may_be_one_row(registry: Registry, connection: Connection, vault: Vault) -> None:
     """The home database is the target, too: the order of a set-up, then of a drop."""
     here = record(database=DatabaseConfig(name=connection.info.dbname))
-    book.put(replace(here, is_active=False))
+    registry.put(replace(here, is_active=False))
     assert Manifest.read(connection, "fbs_", "fayvad") is None
     connection.rollback()
     with connection:
         Manifest.write(connection, replace(here, schema_definition={**TABLES, "last_refresh": REFRESH}), vault)
-    assert not book.put(here)
+    assert not registry.put(here)
     in_progress = {"tables": [], "mirrored": {}, "last_refresh": {"at": "never"}}
-    assert book.put(replace(here, is_active=False, schema_definition=in_progress))
+    assert registry.put(replace(here, is_active=False, schema_definition=in_progress))
     found = Manifest.read(connection, "fbs_", "fayvad")
     assert found is not None
     assert found.schema_definition == {**TABLES, "last_refresh": REFRESH}  # not lost, should the job be killed now
     assert not found.is_active
     connection.rollback()
-    assert [entry.solution_name for entry in book.list()] == ["fayvad"]
+    assert [entry.solution_name for entry in registry.list()] == ["fayvad"]
 
-    with pytest.raises(SolutionConflict):  # its tables here would be nobody's
-        book.put(replace(here, is_active=False, database=DatabaseConfig(name="another")))
-    book.put(replace(here, is_active=False))
+    with pytest.raises(SolutionConflict):  # its tables here would be orphaned
+        registry.put(replace(here, is_active=False, database=DatabaseConfig(name="another")))
+    registry.put(replace(here, is_active=False))
     with pytest.raises(SolutionConflict):
-        book.put(replace(here, table_prefix="x_"))
+        registry.put(replace(here, table_prefix="x_"))
     with connection:
         assert Manifest.delete(connection, "fbs_", "fayvad")
-    assert not book.remove("fayvad")
+    assert not registry.remove("fayvad")
 
 
-def test_others_are_those_that_live_here(book: Registry, connection: Connection, vault: Vault) -> None:
-    """A book in the same table has rows of solutions that live elsewhere: their tables are not here."""
-    book.put(record("elsewhere"))
+def test_others_are_those_of_this_database(registry: Registry, connection: Connection, vault: Vault) -> None:
+    """A registry in the same table has entries of solutions in other databases."""
+    registry.put(record("elsewhere"))
     with connection:
         for name in ("c", "b"):
             Manifest.write(connection, record(name), vault)
@@ -116,7 +116,7 @@ def test_others_are_those_that_live_here(book: Registry, connection: Connection,
     assert Manifest.read(connection, "fbs_", "elsewhere") is None
     assert not Manifest.delete(connection, "fbs_", "elsewhere")
     connection.rollback()
-    with pytest.raises(SolutionConflict):  # of that name somebody lives elsewhere
+    with pytest.raises(SolutionConflict):  # the name is in use elsewhere
         Manifest.write(connection, record("elsewhere", database=DatabaseConfig(name="here")), vault)
     connection.rollback()
     with connection, connection.cursor() as cursor:

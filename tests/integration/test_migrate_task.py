@@ -48,10 +48,10 @@ def test_set_up_records_what_it_made(made: Settings, database: DatabaseConfig, t
     assert sorted(shape) == sorted(owned(target)["tables"])
     assert shape["hr_employee"]["columns"]["id"] == ["integer", True, "SERIAL"]
     assert ["p", ["id"], None] in shape["hr_employee"]["keys"]
-    ((book,),) = rows(database, "SELECT schema_definition FROM fbs_solution_schemas")
-    assert "shape" not in book
-    told = plan(made)
-    assert (told["steps"], told["changes"], told["drift"], told["notes"]) == ([], [], [], [])
+    ((entry,),) = rows(database, "SELECT schema_definition FROM fbs_solution_schemas")
+    assert "shape" not in entry
+    report = plan(made)
+    assert (report["steps"], report["changes"], report["drift"], report["notes"]) == ([], [], [], [])
     inline("refresh", {"solution_name": "shop"}, made)
     set_up(target, made, mirror=[])
     assert owned(target)["shape"] == shape
@@ -63,9 +63,9 @@ def test_a_table_that_is_made_later_is_recorded_then(made: Settings, shop: Datab
     after = owned(shop)["shape"]
     assert {name: after[name] for name in before} == before
     assert "hr_res_users" in after
-    told = plan(made)  # now its foreign key has something to refer to
-    assert [step["kind"] for step in told["steps"] if "FOREIGN KEY" in step["sql"]]
-    assert {step["table"] for step in told["steps"]} == {TABLE}
+    report = plan(made)  # now its foreign key has something to refer to
+    assert [step["kind"] for step in report["steps"] if "FOREIGN KEY" in step["sql"]]
+    assert {step["table"] for step in report["steps"]} == {TABLE}
     migrate(made)
     assert plan(made)["steps"] == []
 
@@ -76,16 +76,16 @@ def test_a_table_that_is_made_later_is_recorded_then(made: Settings, shop: Datab
 def test_a_plan_changes_nothing(made: Settings, database: DatabaseConfig, shop: DatabaseConfig) -> None:
     odoo_changes(shop, x_note={"type": "text"})
     before = writes(database), writes(shop)
-    told = plan(made)
-    assert [step["kind"] for step in told["steps"]] == ["add_column"]
-    assert "hr.job.x_note of Odoo" in told["steps"][0]["reason"]
-    assert (told["applied"], told["enabled"], told["needs"]) == (None, True, [])
-    assert len(told["fingerprint"]) == 16
-    assert plan(made)["fingerprint"] == told["fingerprint"]
+    report = plan(made)
+    assert [step["kind"] for step in report["steps"]] == ["add_column"]
+    assert "hr.job.x_note of Odoo" in report["steps"][0]["reason"]
+    assert (report["applied"], report["enabled"], report["needs"]) == (None, True, [])
+    assert len(report["fingerprint"]) == 16
+    assert plan(made)["fingerprint"] == report["fingerprint"]
     assert (writes(database), writes(shop)) == before
     status = solution_status(made, "shop")
     assert (status["overall_status"], status["drift"]) == ("active", [])
-    assert status["pending"] == [f"{TABLE}: the column x_note (text) is missing"] == told["changes"]
+    assert status["pending"] == [f"{TABLE}: the column x_note (text) is missing"] == report["changes"]
 
 
 def test_what_was_planned_is_applied(made: Settings, database: DatabaseConfig, shop: DatabaseConfig) -> None:
@@ -108,14 +108,14 @@ def test_what_was_planned_is_applied(made: Settings, database: DatabaseConfig, s
 def test_what_deletes_data_wants_to_be_allowed_and_is_brought_back(made: Settings, shop: DatabaseConfig) -> None:
     run(shop, f"UPDATE {TABLE} SET description = 'kept'")
     odoo_changes(shop, description=None)
-    told = plan(made)
-    assert told["needs"] == ["DELETES_DATA"]
+    report = plan(made)
+    assert report["needs"] == ["DELETES_DATA"]
     before = writes(shop)
     with pytest.raises(RefusedError, match="DELETES_DATA") as caught:
-        migrate(made, fingerprint=told["fingerprint"])
+        migrate(made, fingerprint=report["fingerprint"])
     assert "--allow DELETES_DATA" in caught.value.hint
     assert writes(shop) == before
-    applied = migrate(made, fingerprint=told["fingerprint"], allow=["DELETES_DATA"])["applied"]
+    applied = migrate(made, fingerprint=report["fingerprint"], allow=["DELETES_DATA"])["applied"]
     assert "description" not in columns(shop)
     assert len(applied["kept"]) == 1
 
@@ -128,22 +128,22 @@ def test_what_deletes_data_wants_to_be_allowed_and_is_brought_back(made: Setting
     assert "description" in owned(shop)["shape"][TABLE]["columns"]
     # the same once more is that undo, not one of the migration before
     assert migrate(made, undo=True, fingerprint=undo["fingerprint"])["applied"]["executed"] == 0
-    assert plan(made)["fingerprint"] == told["fingerprint"]
+    assert plan(made)["fingerprint"] == report["fingerprint"]
     with pytest.raises(RefusedError, match="no migration to undo"):
         plan(made, undo=True)
 
 
-def test_a_possible_rename_is_asked_about_and_answered(made: Settings, shop: DatabaseConfig) -> None:
+def test_a_possible_rename_needs_an_answer(made: Settings, shop: DatabaseConfig) -> None:
     run(shop, f"UPDATE {TABLE} SET description = 'kept'")
     odoo_changes(shop, description=None, x_descriptions={"type": "html"})
-    told = plan(made)
-    assert "POSSIBLE_RENAME" in told["needs"]
-    assert f"--rename {TABLE}.description=x_descriptions" in told["questions"][0]
+    report = plan(made)
+    assert "POSSIBLE_RENAME" in report["needs"]
+    assert f"--rename {TABLE}.description=x_descriptions" in report["questions"][0]
     answer = [f"{TABLE}.description=x_descriptions"]
     answered = plan(made, renames=answer)
     assert ([step["kind"] for step in answered["steps"]], answered["needs"]) == (["rename_column"], [])
     with pytest.raises(RefusedError, match="is stale"):
-        migrate(made, fingerprint=told["fingerprint"], renames=answer)
+        migrate(made, fingerprint=report["fingerprint"], renames=answer)
     migrate(made, fingerprint=answered["fingerprint"], renames=answer)
     assert {value for (value,) in rows(shop, f"SELECT x_descriptions FROM {TABLE}")} == {"kept"}
     assert plan(made)["steps"] == []
@@ -156,36 +156,36 @@ def test_rows_that_do_not_fit_are_counted(made: Settings, database: DatabaseConf
     migrate(made)
     run(shop, f"UPDATE {TABLE} SET x_code = 'much too long' WHERE odoo_id < 3")
     odoo_changes(shop, x_code={"type": "integer"})
-    told = plan(made)
+    report = plan(made)
     with pytest.raises(RefusedError, match="Existing rows conflict with the plan") as caught:
-        migrate(made, allow=told["needs"])
+        migrate(made, allow=report["needs"])
     assert caught.value.context["rows"][0]["rows"] == 2
     assert entries(database) == {"shop": True}
     assert columns(shop)["x_code"] == "character varying(20)"
 
 
-def test_a_plan_that_no_longer_fits_is_refused(made: Settings, shop: DatabaseConfig) -> None:
+def test_a_stale_plan_is_rejected(made: Settings, shop: DatabaseConfig) -> None:
     odoo_changes(shop, x_note={"type": "text"})
-    told = plan(made)
+    report = plan(made)
     odoo_changes(shop, x_other={"type": "text"})
     with pytest.raises(RefusedError, match="is stale") as caught:
-        migrate(made, fingerprint=told["fingerprint"])
+        migrate(made, fingerprint=report["fingerprint"])
     assert caught.value.context["fingerprint"] == plan(made)["fingerprint"]
     assert "x_note" not in columns(shop)
 
 
-def test_drift_is_told_and_stays_unless_it_is_to_be_restored(made: Settings, shop: DatabaseConfig) -> None:
+def test_drift_is_reported_and_kept_unless_restore_is_set(made: Settings, shop: DatabaseConfig) -> None:
     run(
         shop,
         "ALTER TABLE hr_employee ALTER COLUMN first_name TYPE text",
         "ALTER TABLE hr_employee ADD COLUMN mine text",
         "CREATE TABLE hr_mine (id integer)",
     )
-    told = plan(made)
-    assert told["steps"] == []
-    assert len(told["drift"]) == 1
-    assert "first_name" in told["drift"][0]
-    assert solution_status(made, "shop")["drift"] == told["drift"]
+    report = plan(made)
+    assert report["steps"] == []
+    assert len(report["drift"]) == 1
+    assert "first_name" in report["drift"][0]
+    assert solution_status(made, "shop")["drift"] == report["drift"]
     assert migrate(made)["applied"]["executed"] == 0
     assert columns(shop, "hr_employee")["first_name"] == "text"
     restoring = plan(made, restore=True)
@@ -198,11 +198,11 @@ def test_drift_is_told_and_stays_unless_it_is_to_be_restored(made: Settings, sho
     assert plan(made)["drift"] == []
 
 
-def test_a_foreign_table_in_the_way_is_told_and_left_alone(made: Settings, target: DatabaseConfig) -> None:
+def test_a_conflicting_foreign_table_is_reported_and_not_changed(made: Settings, target: DatabaseConfig) -> None:
     set_up(target, made, mirror=[])
     run(target, f"CREATE TABLE {TABLE} (x integer)")
-    told = plan(made, mirror=["hr.job"])
-    assert any(line.startswith(f"{TABLE}: ") and "did not create" in line for line in told["drift"])
+    report = plan(made, mirror=["hr.job"])
+    assert any(line.startswith(f"{TABLE}: ") and "did not create" in line for line in report["drift"])
     migrate(made, mirror=["hr.job"])
     assert columns(target) == {"x": "integer"}
     assert TABLE not in owned(target)["tables"]
@@ -211,11 +211,13 @@ def test_a_foreign_table_in_the_way_is_told_and_left_alone(made: Settings, targe
 # ----------------------------------------------------------------------------------------------------- models come and go
 
 
-def test_a_model_goes_and_comes_back(made: Settings, database: DatabaseConfig, shop: DatabaseConfig) -> None:
+def test_a_model_is_removed_from_odoo_and_reappears(
+    made: Settings, database: DatabaseConfig, shop: DatabaseConfig
+) -> None:
     model_is_there(shop, there=False)
-    told = plan(made)
-    assert told["needs"] == ["DELETES_DATA"]
-    assert "hr.job is not in the catalogue" in told["notes"][0]
+    report = plan(made)
+    assert report["needs"] == ["DELETES_DATA"]
+    assert "hr.job is not in the catalogue" in report["notes"][0]
     (kept,) = migrate(made, allow=["DELETES_DATA"])["applied"]["kept"]
     assert TABLE not in tables_of(shop)
     assert TABLE not in owned(shop)["tables"]
@@ -226,15 +228,15 @@ def test_a_model_goes_and_comes_back(made: Settings, database: DatabaseConfig, s
     assert plan(made)["steps"] == []
 
     model_is_there(shop, there=True)
-    told = plan(made)
-    assert told["changes"] == [f"{TABLE}: the table is missing"]
-    assert kept in told["notes"][0]
+    report = plan(made)
+    assert report["changes"] == [f"{TABLE}: the table is missing"]
+    assert kept in report["notes"][0]
     migrate(made)
     assert rows(shop, f"SELECT count(*) FROM {TABLE}") == [(0,)]
     assert rows(shop, f"SELECT count(*) FROM {kept}") == [(3,)]
     assert TABLE in owned(shop)["tables"]
-    ((book,),) = rows(database, "SELECT schema_definition FROM fbs_solution_schemas")
-    assert book["tables"] == owned(shop)["tables"]
+    ((entry,),) = rows(database, "SELECT schema_definition FROM fbs_solution_schemas")
+    assert entry["tables"] == owned(shop)["tables"]
 
 
 def test_its_rows_come_back_with_an_undo(made: Settings, shop: DatabaseConfig) -> None:
@@ -248,9 +250,9 @@ def test_its_rows_come_back_with_an_undo(made: Settings, shop: DatabaseConfig) -
 
 
 def test_models_are_mirrored_and_let_go(made: Settings, shop: DatabaseConfig) -> None:
-    told = migrate(made, mirror=["res.users"])
+    report = migrate(made, mirror=["res.users"])
     assert "hr_res_users" in tables_of(shop)
-    assert told["applied"]["executed"] == len(told["steps"])
+    assert report["applied"]["executed"] == len(report["steps"])
     assert sorted(owned(shop)["mirrored"]) == ["hr.job", "res.users"]
     assert plan(made)["steps"] == []
     migrate(made, unmirror=["hr.job"], allow=["DELETES_DATA"])
@@ -295,10 +297,10 @@ def test_a_solution_from_before_shapes_were_kept(
 def test_switched_off_it_plans_only(made: Settings, shop: DatabaseConfig) -> None:
     off = made.model_copy(update={"fbs_enable_migrations": False})
     odoo_changes(shop, x_note={"type": "text"})
-    told = plan(off)
-    assert (len(told["steps"]), told["enabled"]) == (1, False)
+    report = plan(off)
+    assert (len(report["steps"]), report["enabled"]) == (1, False)
     before = writes(shop)
-    for request in ({}, {"fingerprint": told["fingerprint"]}, {"undo": True, "fingerprint": "0" * 16}):
+    for request in ({}, {"fingerprint": report["fingerprint"]}, {"undo": True, "fingerprint": "0" * 16}):
         with pytest.raises(RefusedError, match="FBS_ENABLE_MIGRATIONS"):
             migrate(off, **request)
     assert writes(shop) == before
@@ -326,9 +328,9 @@ def test_tables_of_another_solution_are_refused(made: Settings, shop: DatabaseCo
         plan(made, mirror=["res.users"])
 
 
-def test_nobody_of_that_name(made: Settings, shop: DatabaseConfig) -> None:
-    with pytest.raises(SolutionNotFound, match="nobody"):
-        plan(made, name="nobody")
+def test_an_unknown_solution(made: Settings, shop: DatabaseConfig) -> None:
+    with pytest.raises(SolutionNotFound, match="missing"):
+        plan(made, name="missing")
     run(shop, "DELETE FROM fbs_solution_schemas")
     with pytest.raises(SolutionNotFound, match="does not hold"):
         plan(made)
@@ -339,8 +341,8 @@ def test_two_at_once_run_one_after_the_other(made: Settings, database: DatabaseC
     fingerprint = plan(made)["fingerprint"]
     both = [Steps(), Steps()]
     with ThreadPoolExecutor(2) as pool:
-        told = list(pool.map(lambda steps: migrate(made, steps, fingerprint=fingerprint), both))
-    assert sorted(one["applied"]["executed"] for one in told) == [0, 1]
+        report = list(pool.map(lambda steps: migrate(made, steps, fingerprint=fingerprint), both))
+    assert sorted(one["applied"]["executed"] for one in report) == [0, 1]
     assert rows(shop, "SELECT status FROM fbs_schema_migrations") == [("executed",)]
     assert entries(database) == {"shop": True}
 
@@ -348,7 +350,7 @@ def test_two_at_once_run_one_after_the_other(made: Settings, database: DatabaseC
 def test_what_was_taken_away_goes_with_the_solution(made: Settings, shop: DatabaseConfig) -> None:
     odoo_changes(shop, description=None)
     (kept,) = migrate(made, allow=["DELETES_DATA"])["applied"]["kept"]
-    told = inline("drop", {"solution_name": "shop", "dry_run": True}, made)
-    assert kept in told["dropped"]
+    report = inline("drop", {"solution_name": "shop", "dry_run": True}, made)
+    assert kept in report["dropped"]
     inline("drop", {"solution_name": "shop", "with_data": True}, made)
     assert tables_of(shop) == []

@@ -41,13 +41,13 @@ def made(settings: MakeSettings, postgres: EmbeddedPostgres) -> Iterator[MadeSol
 def test_those_that_are_due_are_enqueued_once(made: MadeSolutions) -> None:
     settings = made.settings
     with EntryStore(settings.fbs_redis_url) as store:
-        store.record_refreshed("nobody", datetime.now(tz=UTC))
-        told = run_in_process("fbs.refresh_due", {}, settings=settings)
-        assert (told["every"], list(told["enqueued"]), told["solutions"]) == ("1d", ["due"], 2)
+        store.record_refreshed("missing", datetime.now(tz=UTC))
+        result = run_in_process("fbs.refresh_due", {}, settings=settings)
+        assert (result["every"], list(result["enqueued"]), result["solutions"]) == ("1d", ["due"], 2)
         assert set(store.refreshed()) == {"due"}
     with JobStore(settings.fbs_redis_url, ttl=60) as jobs:
         (job,) = jobs.list()
-        assert (job.id, job.action, job.solution) == (told["enqueued"]["due"], "refresh", "due")
+        assert (job.id, job.action, job.solution) == (result["enqueued"]["due"], "refresh", "due")
     assert run_in_process("fbs.refresh_due", {"every": "1d"}, settings=settings)["enqueued"] == {}
 
 
@@ -56,7 +56,7 @@ def test_any_celery_application_may_send_it(worker: Program) -> None:
     assert sent.get(timeout=30)["enqueued"] == {}
 
 
-def test_what_it_cannot_work_with_is_told(settings: MakeSettings) -> None:
+def test_invalid_intervals_are_rejected(settings: MakeSettings) -> None:
     with pytest.raises(SettingsError, match="No refresh interval is set") as caught:
         inline("refresh_due", {}, settings())
     assert "FBS_REFRESH_EVERY" in caught.value.hint

@@ -73,7 +73,7 @@ def test_nothing_new_writes_nothing(made: Settings, database: DatabaseConfig, ta
 
 def test_the_result_says_what_changed(made: Settings, database: DatabaseConfig, target: DatabaseConfig) -> None:
     set_up(target, made)
-    whole, book = contents(target), writes(database)
+    whole, registry = contents(target), writes(database)
     make_it_look_changed(target)
     result = refresh(made, full=True)
     report = result["report"]
@@ -87,7 +87,7 @@ def test_the_result_says_what_changed(made: Settings, database: DatabaseConfig, 
     ((kept,),) = rows(target, "SELECT schema_definition -> 'last_refresh' -> 'report' FROM fbs_solution_schemas")
     assert (kept["added"], kept["removed"], kept["changed"]) == (1, 1, 1)
     assert {section["status"] for section in kept["sections"]} == {"complete"}
-    assert writes(database) == book  # a refresh is not the address book's business
+    assert writes(database) == registry  # a refresh does not write the registry
     assert contents(target)["shape"] == whole["shape"]
 
 
@@ -109,7 +109,7 @@ def test_a_system_table_that_is_gone_is_made_again(made: Settings, target: Datab
     assert tables_of(target) == before
 
 
-def test_an_unknown_solution_is_told(made: Settings, target: DatabaseConfig) -> None:
+def test_an_unknown_solution_is_rejected(made: Settings, target: DatabaseConfig) -> None:
     with pytest.raises(SolutionNotFound, match="'shop'"):
         refresh(made)
     set_up(target, made, refresh_discoveries=False)
@@ -118,7 +118,7 @@ def test_an_unknown_solution_is_told(made: Settings, target: DatabaseConfig) -> 
     assert "shop" in caught.value.hint
 
 
-def test_a_solution_whose_row_is_gone_is_told(made: Settings, target: DatabaseConfig) -> None:
+def test_a_solution_without_a_manifest_is_rejected(made: Settings, target: DatabaseConfig) -> None:
     set_up(target, made, refresh_discoveries=False)
     run(target, "DELETE FROM fbs_solution_schemas")
     with pytest.raises(SolutionNotFound, match="does not hold the solution 'shop'") as caught:
@@ -135,7 +135,7 @@ def test_a_solution_whose_row_is_gone_is_told(made: Settings, target: DatabaseCo
         ({"surprise": 1}, "surprise"),
     ],
 )
-def test_what_is_not_valid_is_told(made: Settings, given: dict[str, Any], words: str) -> None:
+def test_invalid_parameters_are_rejected(made: Settings, given: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         refresh(made, **given)
 
@@ -153,8 +153,8 @@ def test_setting_up_again_keeps_the_odoo_that_a_solution_has(made: Settings, tar
     set_up(target, named, odoo="branch")
     again = inline("setup", {**config_of(target), "odoo_expected": {"url": "http://127.0.0.1:1"}}, named)
     assert again["refresh"]["source"]["url"] == "recording:odoo19.json.xz"
-    told = rows(target, "SELECT schema_definition ->> 'odoo' FROM fbs_solution_schemas")
-    assert told == [("branch",)]
+    stored = rows(target, "SELECT schema_definition ->> 'odoo' FROM fbs_solution_schemas")
+    assert stored == [("branch",)]
     with pytest.raises(SettingsError, match="No Odoo database"):
         inline("setup", {**config_of(target), "odoo": "default"}, named)
 
@@ -211,8 +211,8 @@ def test_another_application_needs_celery_and_a_name(
         again = client.setup(config_of(target), business_prefix="hr_", refresh_discoveries=False).wait(PATIENCE)
         assert not again["changed"]
         assert not client.refresh("shop").wait(PATIENCE)["report"]["read"]
-        with pytest.raises(JobFailed, match="'nobody'") as caught:
-            client.refresh("nobody").wait(PATIENCE)
+        with pytest.raises(JobFailed, match="'missing'") as caught:
+            client.refresh("missing").wait(PATIENCE)
         assert caught.value.context["error"]["code"] == SolutionNotFound.code
     with Celery("other", broker=made.fbs_redis_url, backend=made.fbs_redis_url, set_as_current=False) as other:
         try:

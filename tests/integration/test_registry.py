@@ -1,4 +1,4 @@
-"""The address book of the home database, on a real PostgreSQL."""
+"""The registry in the home database, on a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def vault() -> Vault:
 
 
 @pytest.fixture
-def book(connection: Connection, vault: Vault) -> Registry:
+def registry(connection: Connection, vault: Vault) -> Registry:
     return Registry(connection, vault=vault)
 
 
@@ -58,15 +58,12 @@ def change(connection: Connection, assignment: str, *values: Any) -> None:
         cursor.execute(f"UPDATE fbs_solution_schemas SET {assignment}", values)
 
 
-# ---------------------------------------------------------------------------------------------------- the address book
-
-
-def test_a_book_without_a_table_is_empty_and_makes_none(book: Registry, connection: Connection) -> None:
-    assert book.list() == []
-    assert book.entries() == []
-    assert not book.remove("fayvad")
+def test_a_registry_without_a_table_is_empty_and_creates_none(registry: Registry, connection: Connection) -> None:
+    assert registry.list() == []
+    assert registry.entries() == []
+    assert not registry.remove("fayvad")
     with pytest.raises(SolutionNotFound, match="'fayvad'") as caught:
-        book.get("fayvad")
+        registry.get("fayvad")
     assert "fbs setup" in caught.value.hint
     assert Manifest.read(connection, "fbs_", "fayvad") is None
     assert Manifest.others(connection, "fbs_") == []
@@ -76,12 +73,14 @@ def test_a_book_without_a_table_is_empty_and_makes_none(book: Registry, connecti
         assert cursor.fetchone() == (0,)
 
 
-def test_what_is_put_comes_back_with_its_password_sealed(book: Registry, connection: Connection, vault: Vault) -> None:
-    assert book.ensure_table()
-    assert not book.ensure_table()
+def test_put_stores_the_record_with_its_password_encrypted(
+    registry: Registry, connection: Connection, vault: Vault
+) -> None:
+    assert registry.ensure_table()
+    assert not registry.ensure_table()
     given = record()
-    assert book.put(given)
-    found = book.get("fayvad")
+    assert registry.put(given)
+    found = registry.get("fayvad")
     assert found == replace(given, database=found.database, created_at=found.created_at, updated_at=found.updated_at)
     assert found.database == given.database.model_copy(update={"password": found.database.password})
     assert found.database.resolved(vault).password.get_secret_value() == PASSWORD
@@ -108,24 +107,24 @@ def test_what_is_put_comes_back_with_its_password_sealed(book: Registry, connect
     assert columns[5].startswith("sealed:")
 
 
-def test_putting_the_same_again_writes_nothing(book: Registry, connection: Connection, vault: Vault) -> None:
-    book.put(record())
+def test_putting_the_same_again_writes_nothing(registry: Registry, connection: Connection, vault: Vault) -> None:
+    registry.put(record())
     before = rows(connection)
-    assert not book.put(record())
+    assert not registry.put(record())
     resealed = record().database.model_copy(update={"password": SecretStr(vault.encrypt(PASSWORD))})
-    assert not book.put(record(database=resealed))
-    assert not book.put(book.get("fayvad"))
+    assert not registry.put(record(database=resealed))
+    assert not registry.put(registry.get("fayvad"))
     assert rows(connection) == before
 
 
-def test_what_differs_is_written(book: Registry, connection: Connection, vault: Vault) -> None:
-    book.put(record(is_active=False))
-    first = book.get("fayvad")
+def test_a_changed_record_is_written(registry: Registry, connection: Connection, vault: Vault) -> None:
+    registry.put(record(is_active=False))
+    first = registry.get("fayvad")
     assert not first.is_active
-    assert book.put(record(is_active=True))
+    assert registry.put(record(is_active=True))
     moved = DatabaseConfig(name="elsewhere", user="me", password=SecretStr("another"), host="::1", port=5434)
-    assert book.put(record(database=moved, schema_definition={**TABLES, "odoo": "default"}))
-    found = book.get("fayvad")
+    assert registry.put(record(database=moved, schema_definition={**TABLES, "odoo": "default"}))
+    found = registry.get("fayvad")
     assert (found.database.host, found.database.port, found.odoo) == ("::1", 5434, "default")
     assert found.database.resolved(vault).password.get_secret_value() == "another"
     assert found.created_at == first.created_at
@@ -137,41 +136,41 @@ def test_what_differs_is_written(book: Registry, connection: Connection, vault: 
 
 @pytest.mark.parametrize("reference", ["env:RENTAL_PASSWORD", "file:/run/secrets/rental", ""])
 def test_a_reference_stays_one(connection: Connection, reference: str) -> None:
-    book = Registry(connection, vault=Vault())
+    registry = Registry(connection, vault=Vault())
     given = DatabaseConfig(name="d", password=SecretStr(reference))
-    book.put(record(database=given))
-    assert not book.put(record(database=given))
-    assert book.get("fayvad").database == given
+    registry.put(record(database=given))
+    assert not registry.put(record(database=given))
+    assert registry.get("fayvad").database == given
 
 
-def test_a_reference_takes_the_place_of_a_sealed_password_and_back(book: Registry, vault: Vault) -> None:
+def test_a_reference_takes_the_place_of_a_sealed_password_and_back(registry: Registry, vault: Vault) -> None:
     def given(password: str) -> SolutionRecord:
         return record(database=DatabaseConfig(name="d", password=SecretStr(password)))
 
-    book.put(given(PASSWORD))
+    registry.put(given(PASSWORD))
     for password in ("env:OTHER", vault.encrypt("third"), "file:/x", ""):
-        assert book.put(given(password))
-        assert book.get("fayvad").database.password.get_secret_value() == password
+        assert registry.put(given(password))
+        assert registry.get("fayvad").database.password.get_secret_value() == password
 
 
-def test_a_password_whose_key_is_gone_is_replaced(book: Registry, connection: Connection) -> None:
-    book.put(record())
+def test_a_password_whose_key_is_gone_is_replaced(registry: Registry, connection: Connection) -> None:
+    registry.put(record())
     fresh = Vault([new_key()])
     assert Registry(connection, vault=fresh).put(record())
-    assert book.get("fayvad").database.resolved(fresh).password.get_secret_value() == PASSWORD
+    assert registry.get("fayvad").database.resolved(fresh).password.get_secret_value() == PASSWORD
 
 
 @pytest.mark.parametrize(("length", "fits"), [(127, True), (128, False)])
-def test_a_password_must_fit_once_it_is_sealed(book: Registry, length: int, fits: bool) -> None:
+def test_a_password_must_fit_once_it_is_sealed(registry: Registry, length: int, fits: bool) -> None:
     given = record(database=DatabaseConfig(name="d", password=SecretStr("s3cr3t".ljust(length, "x"))))
     if fits:
-        assert book.put(given)
+        assert registry.put(given)
         return
     with pytest.raises(SecretError, match="255") as caught:
-        book.put(given)
+        registry.put(given)
     assert "env:NAME" in caught.value.hint
     assert "s3cr3t" not in str(caught.value.to_dict())
-    assert book.list() == []
+    assert registry.list() == []
 
 
 def test_a_plain_password_needs_a_key(connection: Connection) -> None:
@@ -179,22 +178,22 @@ def test_a_plain_password_needs_a_key(connection: Connection) -> None:
         Registry(connection, vault=Vault()).put(record())
 
 
-def test_unknown_names_come_with_the_known_ones(book: Registry) -> None:
+def test_an_unknown_name_lists_the_known_ones(registry: Registry) -> None:
     for number in range(23):
-        book.put(record(f"s{number:02}"))
-    assert [found.solution_name for found in book.list()] == [f"s{number:02}" for number in range(23)]
+        registry.put(record(f"s{number:02}"))
+    assert [found.solution_name for found in registry.list()] == [f"s{number:02}" for number in range(23)]
     with pytest.raises(SolutionNotFound) as caught:
-        book.get("nobody'; --")
+        registry.get("missing'; --")
     assert "s00, s01" in caught.value.hint
     assert caught.value.hint.endswith("s19, ….")
 
 
-def test_removing(book: Registry) -> None:
-    book.put(record("a"))
-    book.put(record("b"))
-    assert book.remove("a")
-    assert not book.remove("a")
-    assert [found.solution_name for found in book.list()] == ["b"]
+def test_removing(registry: Registry) -> None:
+    registry.put(record("a"))
+    registry.put(record("b"))
+    assert registry.remove("a")
+    assert not registry.remove("a")
+    assert [found.solution_name for found in registry.list()] == ["b"]
 
 
 @pytest.mark.parametrize(
@@ -206,14 +205,14 @@ def test_removing(book: Registry) -> None:
         ("business_prefix", "y_"),
     ],
 )
-def test_a_name_that_is_set_up_stays_where_it_is(book: Registry, field: str, value: Any) -> None:
-    book.put(record(is_active=True))
+def test_a_name_that_is_set_up_stays_where_it_is(registry: Registry, field: str, value: Any) -> None:
+    registry.put(record(is_active=True))
     with pytest.raises(SolutionConflict, match="'fayvad'") as caught:
-        book.put(record(**{field: value}))
+        registry.put(record(**{field: value}))
     assert "fbs drop fayvad" in caught.value.hint
     assert "s3cr3t" not in str(caught.value.to_dict())
-    book.put(record(is_active=False))  # one that never came to be may be corrected
-    assert book.put(record(**{field: value}))
+    registry.put(record(is_active=False))  # one that never came to be may be corrected
+    assert registry.put(record(**{field: value}))
 
 
 def test_puts_of_one_name_at_once_end_as_one_after_the_other(database: DatabaseConfig, vault: Vault) -> None:
@@ -223,11 +222,11 @@ def test_puts_of_one_name_at_once_end_as_one_after_the_other(database: DatabaseC
 
     def put(number: int) -> None:
         with closing(connect(database)) as connection:
-            book = Registry(connection, vault=vault)
+            registry = Registry(connection, vault=vault)
             given = record(schema_definition={"tables": [f"t{number % 4}"]})
             barrier.wait(30)
             try:
-                outcomes.append(book.put(given))
+                outcomes.append(registry.put(given))
             except Exception as exc:  # noqa: BLE001 -- the test looks at it
                 outcomes.append(exc)
 
@@ -280,31 +279,31 @@ def test_puts_of_one_name_into_two_databases_let_one_win(database: DatabaseConfi
         ("domain = 'Not A Domain'", ()),
     ],
 )
-def test_a_row_that_somebody_broke_is_told(
-    book: Registry, connection: Connection, assignment: str, values: tuple[str, ...]
+def test_a_damaged_row_is_reported(
+    registry: Registry, connection: Connection, assignment: str, values: tuple[str, ...]
 ) -> None:
-    book.put(record())
-    book.put(record("whole"))
+    registry.put(record())
+    registry.put(record("whole"))
     with connection, connection.cursor() as cursor:
         cursor.execute(f"UPDATE fbs_solution_schemas SET {assignment} WHERE solution_name = 'fayvad'", values)
-    for ask in (lambda: book.get("fayvad"), book.list):
+    for ask in (lambda: registry.get("fayvad"), registry.list):
         with pytest.raises(DatabaseError, match=r"'fayvad' in fbs_solution_schemas is damaged") as caught:
             ask()
         assert caught.value.hint
-    damaged, whole = book.entries()
+    damaged, whole = registry.entries()
     assert isinstance(damaged, DamagedRow)
     assert damaged.solution_name == "fayvad"
     assert isinstance(whole, SolutionRecord)
-    assert book.get("whole") == whole
+    assert registry.get("whole") == whole
 
 
-def test_columns_that_are_null_read_as_their_defaults(book: Registry, connection: Connection) -> None:
-    book.put(record(business_prefix=""))
+def test_columns_that_are_null_read_as_their_defaults(registry: Registry, connection: Connection) -> None:
+    registry.put(record(business_prefix=""))
     change(
         connection,
         "schema_definition = NULL, business_prefix = NULL, is_active = NULL, created_at = NULL, updated_at = NULL",
     )
-    found = book.get("fayvad")
+    found = registry.get("fayvad")
     assert not found.is_active
     assert found.owned == frozenset()
     assert found.odoo == "default"
@@ -314,9 +313,6 @@ def test_columns_that_are_null_read_as_their_defaults(book: Registry, connection
 def test_a_prefix_that_is_none_is_refused(connection: Connection, vault: Vault) -> None:
     with pytest.raises(UsageError, match="table_prefix"):
         Registry(connection, table_prefix='x"; --', vault=vault)
-
-
-# --------------------------------------------------------------------------------------------------- the home database
 
 
 def test_the_home_database_comes_from_the_settings(settings: MakeSettings, database: DatabaseConfig) -> None:

@@ -50,10 +50,10 @@ def store(made: MadeSolutions) -> Iterator[EntryStore]:
 
 def kept(database: DatabaseConfig, name: str = "fayvad") -> Any:
     """The schedule in a row of that database."""
-    ((told,),) = rows(
+    ((result,),) = rows(
         database, "SELECT schema_definition->'schedule' FROM fbs_solution_schemas WHERE solution_name = %s", name
     )
-    return told
+    return result
 
 
 def age(database: DatabaseConfig, **by: int) -> None:
@@ -65,14 +65,14 @@ def age(database: DatabaseConfig, **by: int) -> None:
 def test_a_schedule_is_set_changed_and_ended(made: MadeSolutions, store: EntryStore, at_home: bool) -> None:
     place = made.home if at_home else made.database()
     made.solution(place=place)
-    told = set_schedule(made.settings, "fayvad", SIX_HOURS)
-    check_no_secret(told)
-    assert (told["schedule"], told["before"]) == ({"every": "6h"}, None)
-    assert "No beat is running" in told["notes"][0]
+    result = set_schedule(made.settings, "fayvad", SIX_HOURS)
+    check_no_secret(result)
+    assert (result["schedule"], result["before"]) == ({"every": "6h"}, None)
+    assert "No beat is running" in result["notes"][0]
     assert [kept(made.home), kept(place)] == [{"every": "6h"}] * 2
     plan = store.get(entry_name("fayvad"))
     assert plan is not None
-    assert plan.due.isoformat() == told["next_run"]
+    assert plan.due.isoformat() == result["next_run"]
     assert timedelta() < plan.due - datetime.now(tz=UTC) <= timedelta(hours=6)
     again = set_schedule(made.settings, "fayvad", AT_THREE)
     assert (again["before"], kept(place)) == ({"every": "6h"}, {"cron": "0 3 * * *", "timezone": "Europe/Berlin"})
@@ -97,7 +97,7 @@ def test_nothing_is_changed_where_it_cannot_be(
     place = made.database()
     made.solution("whole", place=place)
     with pytest.raises(SolutionNotFound) as caught:
-        set_schedule(made.settings, "nobody", SIX_HOURS)
+        set_schedule(made.settings, "missing", SIX_HOURS)
     assert "whole" in caught.value.hint
     run(place, "DELETE FROM fbs_solution_schemas")
     with pytest.raises(SolutionNotFound, match="does not hold the solution"):
@@ -114,14 +114,14 @@ def test_nothing_is_changed_where_it_cannot_be(
 def test_a_redis_that_is_away_is_caught_up_with(made: MadeSolutions, store: EntryStore, settings: MakeSettings) -> None:
     made.solution()
     away = settings(fbs_redis_url="redis://127.0.0.1:1/0", fbs_secret_keys=made.settings.fbs_secret_keys)
-    told = set_schedule(away, "fayvad", SIX_HOURS)
-    assert "once Redis answers" in told["notes"][0]
+    result = set_schedule(away, "fayvad", SIX_HOURS)
+    assert "once Redis answers" in result["notes"][0]
     listed = list_schedules(away)
-    assert listed["schedules"][0]["next_run"] == told["next_run"]
+    assert listed["schedules"][0]["next_run"] == result["next_run"]
     assert "are unknown" in listed["notes"][0]
-    assert solution_status(away, "fayvad")["schedule"]["next_run"] == told["next_run"]
+    assert solution_status(away, "fayvad")["schedule"]["next_run"] == result["next_run"]
     rebuild(made.settings, store, manifests=False)
-    assert store.all()[entry_name("fayvad")].due.isoformat() == told["next_run"]
+    assert store.all()[entry_name("fayvad")].due.isoformat() == result["next_run"]
 
 
 def test_list_and_status(made: MadeSolutions, store: EntryStore, settings: MakeSettings, redis_url: str) -> None:
@@ -134,11 +134,11 @@ def test_list_and_status(made: MadeSolutions, store: EntryStore, settings: MakeS
     store.claim(entry_name("a"), seconds=1)
     store.mark_run(entry_name("a"), at=now, due=now + timedelta(hours=1))
     with redis.Redis.from_url(redis_url) as client:
-        client.set(LOCK, "somebody")
-    told = list_schedules(made.settings)
-    check_no_secret(told)
-    assert told["notes"] == []
-    found = {one["solution"]: one for one in told["schedules"]}
+        client.set(LOCK, "another")
+    result = list_schedules(made.settings)
+    check_no_secret(result)
+    assert result["notes"] == []
+    found = {one["solution"]: one for one in result["schedules"]}
     assert found["a"] == {
         "solution": "a",
         "schedule": {"every": "6h"},
@@ -160,7 +160,7 @@ def test_list_and_status(made: MadeSolutions, store: EntryStore, settings: MakeS
     assert "every 1d" in set_schedule(others, "a", None)["notes"][-1]
 
 
-def test_a_row_that_somebody_broke(made: MadeSolutions, store: EntryStore) -> None:
+def test_a_damaged_row(made: MadeSolutions, store: EntryStore) -> None:
     for name in ("broken", "damaged", "whole"):
         made.solution(name, business=f"{name}_")
         set_schedule(made.settings, name, SIX_HOURS)
@@ -172,9 +172,9 @@ def test_a_row_that_somebody_broke(made: MadeSolutions, store: EntryStore) -> No
     run(made.home, "UPDATE fbs_solution_schemas SET database_name = '' WHERE solution_name = 'damaged'")
     rebuild(made.settings, store, manifests=True)
     assert set(store.all()) == {entry_name("damaged"), entry_name("whole")}  # the stored entry is kept
-    told = list_schedules(made.settings)
-    assert [one["solution"] for one in told["schedules"]] == ["broken", "whole"]
-    assert any("damaged" in note for note in told["notes"])
+    result = list_schedules(made.settings)
+    assert [one["solution"] for one in result["schedules"]] == ["broken", "whole"]
+    assert any("damaged" in note for note in result["notes"])
 
 
 def test_an_emptied_redis_is_filled_as_it_was(made: MadeSolutions, store: EntryStore, redis_url: str) -> None:
@@ -191,8 +191,8 @@ def test_an_emptied_redis_is_filled_as_it_was(made: MadeSolutions, store: EntryS
     rebuild(made.settings, store, manifests=False)
     assert store.all() == before
     with redis.Redis.from_url(redis_url) as client:
-        client.hset(PREFIX + entry_name("nobody"), "definition", "{}")
-        client.zadd(INDEX, {PREFIX + entry_name("nobody"): 1})
+        client.hset(PREFIX + entry_name("missing"), "definition", "{}")
+        client.zadd(INDEX, {PREFIX + entry_name("missing"): 1})
     rebuild(made.settings, store, manifests=False)
     assert store.all() == before
 
@@ -214,22 +214,22 @@ def test_what_was_missed_while_redis_was_empty_is_made_up_for(
 def test_a_command_that_was_killed_half_way_is_completed(
     made: MadeSolutions, store: EntryStore, schedule: Schedule | None
 ) -> None:
-    """Killed between own row and address book, and between the book and Redis."""
+    """Killed between manifest and registry, and between registry and Redis."""
     place = made.database()
     made.solution(place=place)
     set_schedule(made.settings, "fayvad", AT_THREE)
-    told = None if schedule is None else schedule.to_dict()
+    result = None if schedule is None else schedule.to_dict()
 
     def work(owner: Any, method: str) -> None:
         setattr(owner, method, lambda *_, **__: die())
         set_schedule(made.settings, "fayvad", schedule)
 
     assert killed(lambda: work(Registry, "put_schedule"))
-    assert (kept(place), kept(made.home)) == (told, AT_THREE.to_dict())
+    assert (kept(place), kept(made.home)) == (result, AT_THREE.to_dict())
     rebuild(made.settings, store, manifests=False)
     assert kept(made.home) == AT_THREE.to_dict()
     rebuild(made.settings, store, manifests=True)
-    assert kept(made.home) == told
+    assert kept(made.home) == result
     assert set(store.all()) == ({entry_name("fayvad")} if schedule else set())
     with EntryStore(made.settings.fbs_redis_url) as plans:
         set_schedule(made.settings, "fayvad", AT_THREE)
@@ -291,9 +291,9 @@ def test_jobs_leave_the_schedule_alone(recorded: Settings, target: DatabaseConfi
             set_schedule(recorded, "shop", AT_THREE)
             progress = change(schedule)
             inline(task, kwargs, recorded, progress)
-            told = None if schedule is None else schedule.to_dict()
+            result = None if schedule is None else schedule.to_dict()
             home = DatabaseConfig.from_url(recorded.fbs_database_url)
-            assert [kept(target, "shop"), kept(home, "shop")] == [told, told]
+            assert [kept(target, "shop"), kept(home, "shop")] == [result, result]
 
 
 def test_a_solution_that_is_dropped_has_no_schedule(recorded: Settings, target: DatabaseConfig) -> None:
@@ -307,7 +307,7 @@ def test_a_solution_that_is_dropped_has_no_schedule(recorded: Settings, target: 
     assert kept(target, "shop") is None
 
 
-def test_the_entry_for_the_others_is_there_while_it_is_wanted(
+def test_the_entry_of_fbs_refresh_due_exists_while_an_interval_is_set(
     made: MadeSolutions, store: EntryStore, settings: MakeSettings
 ) -> None:
     made.solution()

@@ -142,7 +142,7 @@ def test_a_table_that_is_gone_is_made_again(made: Settings, target: DatabaseConf
     assert set_up(config_of(target), made)["created"] == ["fbs_schema_migrations", *HR]
 
 
-def test_what_differs_is_told_and_left_alone(made: Settings, target: DatabaseConfig) -> None:
+def test_differences_are_reported_and_kept(made: Settings, target: DatabaseConfig) -> None:
     set_up(config_of(target), made)
     run(target, "ALTER TABLE hr_employee DROP COLUMN salary")
     before = contents(target)
@@ -163,12 +163,12 @@ def test_one_database_can_be_home_and_target(made: Settings, database: DatabaseC
     assert writes(database) == before
 
 
-def test_the_address_book_is_mended(made: Settings, database: DatabaseConfig, target: DatabaseConfig) -> None:
+def test_the_registry_is_repaired(made: Settings, database: DatabaseConfig, target: DatabaseConfig) -> None:
     set_up(config_of(target), made)
-    wanted = contents(database)
+    expected = contents(database)
     run(database, "DROP TABLE fbs_solution_schemas")
     assert set_up(config_of(target), made)["changed"]
-    assert contents(database) == wanted
+    assert contents(database) == expected
 
 
 def test_a_new_password_is_kept(made: Settings, database: DatabaseConfig, target: DatabaseConfig) -> None:

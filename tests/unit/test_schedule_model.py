@@ -134,7 +134,7 @@ def test_a_cron_line(line: str, expected: list[str]) -> None:
     assert [time.strftime("%m-%d %H:%M") for time in found] == expected
 
 
-def test_a_day_that_comes_every_four_years_and_a_moment_that_is_now() -> None:
+def test_leap_days_and_a_tick_that_is_now() -> None:
     assert times(Schedule.parse(cron="0 0 29 2 *"), 2) == [datetime(year, 2, 29, tzinfo=UTC) for year in (2028, 2032)]
     assert times(Schedule.parse(cron="0 0 29 2 *"), 1, since=datetime(2097, 1, 1, tzinfo=UTC))[0].year == 2104
     assert times(Schedule.parse(cron="0 12 27 3 *"), 1)[0].year == 2027

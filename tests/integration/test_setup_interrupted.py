@@ -45,7 +45,7 @@ STEPS = 9
 
 
 @pytest.fixture
-def wanted(made: Settings, database: DatabaseConfig, postgres: EmbeddedPostgres) -> Callable[[DatabaseConfig], Any]:
+def expected(made: Settings, database: DatabaseConfig, postgres: EmbeddedPostgres) -> Callable[[DatabaseConfig], Any]:
     """What home and target hold after a set-up that nothing disturbed, made in a database of its own."""
 
     def compare(target: DatabaseConfig) -> Any:
@@ -54,15 +54,15 @@ def wanted(made: Settings, database: DatabaseConfig, postgres: EmbeddedPostgres)
                 update={"fbs_database_url": made.fbs_database_url.replace(database.name, home.name)}
             )
             set_up(config_of(undisturbed, **WHOLE), settings)
-            told = str((contents(home), contents(undisturbed)))
-            return told.replace(undisturbed.name, target.name)
+            state = str((contents(home), contents(undisturbed)))
+            return state.replace(undisturbed.name, target.name)
 
     return compare
 
 
 @pytest.mark.parametrize("error", [JobCancelled("Enough."), KeyboardInterrupt()], ids=["cancelled", "interrupted"])
 def test_an_end_at_any_step_leaves_nothing_and_the_next_run_makes_all(
-    made: Settings, database: DatabaseConfig, target: DatabaseConfig, wanted: Any, error: BaseException
+    made: Settings, database: DatabaseConfig, target: DatabaseConfig, expected: Any, error: BaseException
 ) -> None:
     def end() -> None:
         raise error
@@ -76,24 +76,24 @@ def test_an_end_at_any_step_leaves_nothing_and_the_next_run_makes_all(
     steps = Steps(end, at=STEPS)
     set_up(config, made, steps)
     assert len(steps.names) == STEPS, steps.names
-    assert str((contents(database), contents(target))) == wanted(target)
+    assert str((contents(database), contents(target))) == expected(target)
 
 
 @pytest.mark.parametrize("at", [5, STEPS - 1])
 def test_a_worker_killed_within_leaves_nothing_half_made(
-    made: Settings, database: DatabaseConfig, target: DatabaseConfig, wanted: Any, at: int
+    made: Settings, database: DatabaseConfig, target: DatabaseConfig, expected: Any, at: int
 ) -> None:
     config = config_of(target, **WHOLE)
     assert killed(lambda: set_up(config, made, Steps(die, at=at)))
     assert tables_of(target) == []
     set_up(config, made)
-    assert str((contents(database), contents(target))) == wanted(target)
+    assert str((contents(database), contents(target))) == expected(target)
 
 
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_worker_killed_between_the_databases_shows_and_is_mended(
-    made: Settings, database: DatabaseConfig, target: DatabaseConfig, wanted: Any, number: int, after: bool
+def test_a_worker_killed_between_the_databases_is_visible_and_repaired(
+    made: Settings, database: DatabaseConfig, target: DatabaseConfig, expected: Any, number: int, after: bool
 ) -> None:
     config = config_of(target, **WHOLE)
     assert die_at_registry_write("fbs.setup", config, made, number=number, after=after)
@@ -104,7 +104,7 @@ def test_a_worker_killed_between_the_databases_shows_and_is_mended(
     else:
         assert entries(database) == {}
     set_up(config, made)
-    assert str((contents(database), contents(target))) == wanted(target)
+    assert str((contents(database), contents(target))) == expected(target)
 
 
 def test_a_failed_second_run_leaves_an_active_solution_active(
@@ -125,7 +125,7 @@ def _cancel() -> None:
 # --------------------------------------------------------------------------------------------------------- one at a time
 
 
-def test_a_set_up_waits_for_its_turn_and_can_be_cancelled_meanwhile(made: Settings, target: DatabaseConfig) -> None:
+def test_a_set_up_waits_for_the_lock_and_can_be_cancelled(made: Settings, target: DatabaseConfig) -> None:
     class Waiting(Steps):
         def advance(self, units: int = 1, *, message: str = "") -> None:
             raise JobCancelled("Enough.")
@@ -167,7 +167,7 @@ def test_two_at_once_are_one_after_the_other(made: Settings, database: DatabaseC
     assert entries(database) == {"shop": True}
 
 
-def test_of_two_that_want_one_name_at_once_one_is_refused(
+def test_of_two_concurrent_set_ups_of_one_name_one_is_rejected(
     made: Settings, database: DatabaseConfig, target: DatabaseConfig, other: DatabaseConfig
 ) -> None:
     results = together(lambda: set_up(config_of(target), made), lambda: set_up(config_of(other), made))
@@ -178,7 +178,7 @@ def test_of_two_that_want_one_name_at_once_one_is_refused(
     assert tables_of(empty) == []
 
 
-def test_of_two_that_want_one_table_at_once_one_is_refused(made: Settings, target: DatabaseConfig) -> None:
+def test_of_two_concurrent_set_ups_of_one_table_one_is_rejected(made: Settings, target: DatabaseConfig) -> None:
     results = together(
         lambda: set_up(config_of(target, "a"), made),
         lambda: set_up(config_of(target, "b"), made, table_prefix="b_"),
@@ -187,7 +187,7 @@ def test_of_two_that_want_one_table_at_once_one_is_refused(made: Settings, targe
     assert sorted(refused) == [False, True], results
 
 
-def test_a_job_that_waits_in_a_worker_tells_for_whom_and_is_cancelled(
+def test_a_waiting_job_reports_the_holder_of_the_lock_and_can_be_cancelled(
     made: Settings, target: DatabaseConfig, start_worker: StartWorker
 ) -> None:
     start_worker(made)

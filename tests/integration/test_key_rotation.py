@@ -54,11 +54,11 @@ class Place:
 
     def rotate(self, *keys: str) -> dict[str, Any]:
         """Rotate with these keys."""
-        told = rotate_keys(self.settings(fbs_secret_keys=",".join(keys)))
-        text = json.dumps(told)
+        result = rotate_keys(self.settings(fbs_secret_keys=",".join(keys)))
+        text = json.dumps(result)
         assert "s3cr3t" not in text
         assert "sealed:" not in text
-        return told
+        return result
 
     def passwords(self, database: DatabaseConfig, prefix: str = "fbs_") -> dict[str, str]:
         """What the rows of a table hold."""
@@ -117,7 +117,7 @@ def test_references_stay_as_they_are(place: Place, monkeypatch: pytest.MonkeyPat
     assert place.passwords(place.others[0]) == {"a": "env:FBS_TEST_PASSWORD", "b": ""}
 
 
-def test_rows_that_no_key_opens_are_told_and_left_alone(place: Place) -> None:
+def test_rows_that_no_key_decrypts_are_reported_and_kept(place: Place) -> None:
     one = place.others[0]
     for name in ("a", "lost", "plain"):
         place.put(name, one)
@@ -127,28 +127,28 @@ def test_rows_that_no_key_opens_are_told_and_left_alone(place: Place) -> None:
             place.run(
                 database, "UPDATE fbs_solution_schemas SET database_password = %s WHERE solution_name = %s", kept, name
             )
-    told = place.rotate(NEW, OLD)
-    assert (told["resealed"], told["complete"]) == (2, False)
-    assert [(one["solution"], one["database"]) for one in told["unopened"]] == [
+    result = place.rotate(NEW, OLD)
+    assert (result["resealed"], result["complete"]) == (2, False)
+    assert [(one["solution"], one["database"]) for one in result["unopened"]] == [
         ("lost", place.home.address()),
         ("plain", place.home.address()),
     ]
-    assert all(one["reason"] and one["hint"] for one in told["unopened"] + told["unreachable"])
-    # without their passwords nobody gets to their databases
-    assert [one["solution"] for one in told["unreachable"]] == ["lost", "plain"]
+    assert all(one["reason"] and one["hint"] for one in result["unopened"] + result["unreachable"])
+    # without their passwords their databases are unreachable
+    assert [one["solution"] for one in result["unreachable"]] == ["lost", "plain"]
     for database in (place.home, one):
         assert place.passwords(database)["lost"] == lost
         assert place.passwords(database)["plain"] == PASSWORD
 
 
-def test_an_own_row_that_no_key_opens_is_told(place: Place) -> None:
+def test_a_manifest_that_no_key_decrypts_is_reported(place: Place) -> None:
     one = place.others[0]
     place.put("a", one)
     lost = Vault([new_key()]).encrypt(PASSWORD)
     place.run(one, "UPDATE fbs_solution_schemas SET database_password = %s", lost)
-    told = place.rotate(NEW, OLD)
-    assert (told["resealed"], told["unreachable"], told["complete"]) == (1, [], False)
-    assert [(row["solution"], row["database"]) for row in told["unopened"]] == [("a", one.address())]
+    result = place.rotate(NEW, OLD)
+    assert (result["resealed"], result["unreachable"], result["complete"]) == (1, [], False)
+    assert [(row["solution"], row["database"]) for row in result["unopened"]] == [("a", one.address())]
     assert place.passwords(one) == {"a": lost}
 
 
@@ -159,16 +159,19 @@ def test_a_database_that_is_gone_holds_up_nothing(place: Place, postgres: Embedd
     place.put("broken", two)
     postgres.drop_database(one.name)
     place.run(place.home, "UPDATE fbs_solution_schemas SET database_name = '' WHERE solution_name = 'broken'")
-    told = place.rotate(NEW, OLD)
-    assert (told["resealed"], told["complete"]) == (4, False)
-    assert [(row["solution"], row["database"]) for row in told["unreachable"]] == [("a", one.address()), ("broken", "")]
-    assert one.name in told["unreachable"][0]["reason"]
+    result = place.rotate(NEW, OLD)
+    assert (result["resealed"], result["complete"]) == (4, False)
+    assert [(row["solution"], row["database"]) for row in result["unreachable"]] == [
+        ("a", one.address()),
+        ("broken", ""),
+    ]
+    assert one.name in result["unreachable"][0]["reason"]
     postgres.create_database(one.name)  # as from a backup
     place.run(place.home, "UPDATE fbs_solution_schemas SET database_name = %s WHERE database_name = ''", two.name)
     assert place.rotate(NEW, OLD) == {**NOTHING, "resealed": 1, "current": 4, "complete": True}
 
 
-def test_an_own_row_that_is_missing_does_no_harm(place: Place) -> None:
+def test_a_missing_manifest_is_skipped(place: Place) -> None:
     place.put("a", place.others[0])
     place.run(place.others[0], "DROP TABLE fbs_solution_schemas")
     assert place.rotate(NEW, OLD) == {**NOTHING, "resealed": 1, "complete": True}

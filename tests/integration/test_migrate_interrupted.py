@@ -48,7 +48,7 @@ def shop(made: Settings, target: DatabaseConfig) -> tuple[DatabaseConfig, str]:
     return target, str(plan(made, **{**ASK, "allow": []})["fingerprint"])
 
 
-def told(target: DatabaseConfig, home: DatabaseConfig) -> Any:
+def state_of(target: DatabaseConfig, home: DatabaseConfig) -> Any:
     """What counts, after a migration: its rows and what was kept are in different words from run to run."""
     found = contents(target)
     found["rows"] = {name: kept for name, kept in found["rows"].items() if "migrations" not in name}
@@ -56,17 +56,17 @@ def told(target: DatabaseConfig, home: DatabaseConfig) -> Any:
 
 
 @pytest.fixture(scope="module")
-def wanted() -> dict[str, Any]:
+def expected() -> dict[str, Any]:
     """What an undisturbed migration leads to, once it is known."""
     return {}
 
 
 @pytest.fixture
 def undisturbed(
-    wanted: dict[str, Any], made: Settings, database: DatabaseConfig, postgres: EmbeddedPostgres
+    expected: dict[str, Any], made: Settings, database: DatabaseConfig, postgres: EmbeddedPostgres
 ) -> Callable[[], Any]:
     def find() -> Any:
-        if not wanted:
+        if not expected:
             with fresh_database(postgres) as home, fresh_database(postgres) as target:
                 url = made.fbs_database_url.replace(database.name, home.name)
                 settings = made.model_copy(update={"fbs_database_url": url})
@@ -74,8 +74,8 @@ def undisturbed(
                 change(target)
                 steps = Steps()
                 migrate(settings, steps, **ASK)
-                wanted.update(told=told(target, home), steps=len(steps.names))
-        return wanted["told"]
+                expected.update(state=state_of(target, home), steps=len(steps.names))
+        return expected["state"]
 
     return find
 
@@ -85,7 +85,7 @@ def check(
 ) -> None:
     target, fingerprint = shop
     migrate(made, fingerprint=fingerprint, **ASK)
-    assert told(target, database) == undisturbed()
+    assert state_of(target, database) == undisturbed()
     assert solution_status(made, "shop")["overall_status"] == "active"
     assert plan(made)["steps"] == []
     assert {status for (status,) in rows(target, "SELECT status FROM fbs_schema_migrations")} == {"executed"}
@@ -113,7 +113,7 @@ def test_killed_at_a_step(
         pytest.param(2, True, marks=pytest.mark.faults),
     ],
 )
-def test_killed_at_the_address_book(
+def test_killed_at_a_write_to_the_registry(
     made: Settings,
     database: DatabaseConfig,
     shop: tuple[DatabaseConfig, str],
@@ -128,7 +128,7 @@ def test_killed_at_the_address_book(
 
 
 class Units(Steps):
-    """Acts at the so-many-th sign of life within the steps."""
+    """Acts at the n-th progress report within the steps."""
 
     def __init__(self, act: Callable[[], None], *, unit: int) -> None:
         super().__init__()
@@ -153,7 +153,7 @@ def test_killed_between_statements(
     check(made, database, shop, undisturbed)
 
 
-def test_cancelled_in_the_middle_both_rows_say_what_is_there(
+def test_after_a_cancellation_manifest_and_registry_match_the_tables(
     made: Settings, database: DatabaseConfig, shop: tuple[DatabaseConfig, str], undisturbed: Callable[[], Any]
 ) -> None:
     def enough() -> None:
@@ -172,7 +172,7 @@ def test_cancelled_in_the_middle_both_rows_say_what_is_there(
     check(made, database, shop, undisturbed)
 
 
-def test_a_statement_that_fails_leaves_both_rows_true(
+def test_after_a_failed_statement_manifest_and_registry_match_the_tables(
     made: Settings, database: DatabaseConfig, shop: tuple[DatabaseConfig, str], undisturbed: Callable[[], Any]
 ) -> None:
     target, fingerprint = shop
@@ -184,11 +184,11 @@ def test_a_statement_that_fails_leaves_both_rows_true(
     assert solution_status(made, "shop")["overall_status"] == "active"
     run(target, "DROP VIEW on_it")
     migrate(made, **ASK)
-    assert told(target, database)[1:] == undisturbed()[1:]
+    assert state_of(target, database)[1:] == undisturbed()[1:]
     assert plan(made)["steps"] == []
 
 
-def test_by_the_queue(
+def test_a_killed_worker_s_migration_is_completed_by_another(
     made: Settings,
     database: DatabaseConfig,
     shop: tuple[DatabaseConfig, str],
@@ -204,9 +204,9 @@ def test_by_the_queue(
     check(made, database, shop, undisturbed)
 
 
-def test_until_it_runs_again_status_says_so(made: Settings, shop: tuple[DatabaseConfig, str]) -> None:
+def test_status_shows_an_interrupted_migration(made: Settings, shop: tuple[DatabaseConfig, str]) -> None:
     request = {"solution_name": "shop", "fingerprint": shop[1], **ASK}
     assert die_at_registry_write("fbs.migrate", request, made, number=1, after=True)
-    told = solution_status(made, "shop")
-    assert (told["overall_status"], "was interrupted" in told["reason"]) == ("drifted", True)
-    assert "fbs migrate --solution-name shop" in told["hint"]
+    status = solution_status(made, "shop")
+    assert (status["overall_status"], "was interrupted" in status["reason"]) == ("drifted", True)
+    assert "fbs migrate --solution-name shop" in status["hint"]

@@ -65,14 +65,16 @@ def set_up(config: dict[str, Any], settings: Settings, progress: Steps | None = 
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_what_is_not_valid_is_refused_before_any_connection(made: Settings, given: dict[str, Any], words: str) -> None:
+def test_invalid_parameters_are_rejected_before_any_connection(
+    made: Settings, given: dict[str, Any], words: str
+) -> None:
     nowhere = DatabaseConfig(name="shop", host="127.0.0.1", port=1)
     homeless = made.model_copy(update={"fbs_database_url": "postgresql://127.0.0.1:1/home"})
     with pytest.raises(UsageError, match=words):
         set_up({**config_of(nowhere), **given}, homeless)
 
 
-def test_a_password_that_cannot_be_kept_is_refused_before_any_connection(made: Settings) -> None:
+def test_a_password_that_cannot_be_kept_is_rejected_before_any_connection(made: Settings) -> None:
     nowhere = DatabaseConfig(name="shop", host="127.0.0.1", port=1)
     with pytest.raises(SecretError, match="FBS_SECRET_KEYS is not set"):
         set_up(config_of(nowhere), made.model_copy(update={"fbs_secret_keys": SecretStr("")}))
@@ -80,7 +82,7 @@ def test_a_password_that_cannot_be_kept_is_refused_before_any_connection(made: S
         set_up(config_of(nowhere, password="env:FBS_NOT_SET"), made)
 
 
-def test_a_password_that_is_too_long_is_refused_and_nothing_is_changed(
+def test_a_password_that_is_too_long_is_rejected_and_nothing_is_changed(
     made: Settings, database: DatabaseConfig, target: DatabaseConfig
 ) -> None:
     with pytest.raises(SecretError, match="at most 255 can be stored") as caught:
@@ -105,7 +107,7 @@ def test_a_missing_database_shows_how_to_create_it(made: Settings, target: Datab
 
 
 @pytest.mark.parametrize("refresh", [False, True])
-def test_missing_rights_are_told(made: Settings, target: DatabaseConfig, refresh: bool) -> None:
+def test_missing_rights_are_reported(made: Settings, target: DatabaseConfig, refresh: bool) -> None:
     role = f"poor_{target.name}"
     run(target, f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'", "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     poor = target.model_copy(update={"user": role})
@@ -120,7 +122,7 @@ def test_missing_rights_are_told(made: Settings, target: DatabaseConfig, refresh
 
 
 @pytest.mark.parametrize("refresh", [False, True])
-def test_what_fbs_did_not_make_refuses_everything_and_is_not_touched(
+def test_foreign_tables_are_rejected_and_not_changed(
     made: Settings, database: DatabaseConfig, target: DatabaseConfig, refresh: bool
 ) -> None:
     run(
@@ -139,9 +141,7 @@ def test_what_fbs_did_not_make_refuses_everything_and_is_not_touched(
     assert tables_of(database) == []
 
 
-def test_a_mirrored_table_can_be_in_the_way_too(
-    made: Settings, database: DatabaseConfig, target: DatabaseConfig
-) -> None:
+def test_a_mirrored_table_can_conflict_too(made: Settings, database: DatabaseConfig, target: DatabaseConfig) -> None:
     run(target, "CREATE TABLE hr_hr_job (id integer)")
     before = contents(target)
     with pytest.raises(ForeignTableError, match="hr_hr_job"):
