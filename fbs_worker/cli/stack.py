@@ -124,9 +124,9 @@ def worker(
     from fbs_worker.ops.local.programs import notify_ready_on
 
     settings = current_settings()
-    names = tuple(dict.fromkeys(name for part in queues.split(",") if (name := part.strip())))
+    consumed = tuple(dict.fromkeys(queue for part in queues.split(",") if (queue := part.strip())))
     notify_ready_on(worker_ready, ready_fd)
-    raise typer.Exit(run_worker(settings, name=name, queues=names, concurrency=concurrency, loglevel=loglevel.upper()))
+    raise typer.Exit(run_worker(settings, name=name, queues=consumed, concurrency=concurrency, loglevel=loglevel.upper()))
 
 
 def starting(name: str) -> None:

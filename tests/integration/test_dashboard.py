@@ -197,7 +197,7 @@ def test_it_does_not_start_without_a_password(own: Settings, tmp_path: Path) -> 
 def test_it_says_why_it_cannot_listen(own: Settings, tmp_path: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(JobError, match=rf"Port {port} of 127\.0\.0\.1 is taken"):
+        with pytest.raises(JobError, match=rf"Port {port} of 127\.0\.0\.1 is in use"):
             Program.start("flower", f"--port={port}", settings=own, log=tmp_path / "taken.log")
 
 
