@@ -124,9 +124,11 @@ def worker(
     from fbs_worker.ops.local.programs import notify_ready_on
 
     settings = current_settings()
-    consumed = tuple(dict.fromkeys(queue for part in queues.split(",") if (queue := part.strip())))
+    consumes = tuple(dict.fromkeys(queue for part in queues.split(",") if (queue := part.strip())))
     notify_ready_on(worker_ready, ready_fd)
-    raise typer.Exit(run_worker(settings, name=name, queues=consumed, concurrency=concurrency, loglevel=loglevel.upper()))
+    raise typer.Exit(
+        run_worker(settings, name=name, queues=consumes, concurrency=concurrency, loglevel=loglevel.upper())
+    )
 
 
 def starting(name: str) -> None:
