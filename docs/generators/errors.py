@@ -80,11 +80,13 @@ def _raised() -> Mapping[str, list[tuple[str, str]]]:
     names = {kind.__name__ for kind, _depth in _tree(FBSError)}
     found: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for path in _python_files(_SOURCES):
-        for node in ast.walk(ast.parse(path.read_text())):
+        tree = ast.parse(path.read_text())
+        texts = _named_texts(tree)
+        for node in ast.walk(tree):
             if not isinstance(node, ast.Call) or _name(node.func) not in names or not node.args:
                 continue
-            message = _template(node.args[0])
-            hint = next((_template(word.value) for word in node.keywords if word.arg == "hint"), "")
+            message = _template(node.args[0], texts)
+            hint = next((_template(word.value, texts) for word in node.keywords if word.arg == "hint"), "")
             if message and len(re.findall(r"[^\W\d_]{2,}", message)) > 2:  # more than what is filled in
                 found[_name(node.func)].add((message, hint or ""))
     return {name: sorted(pairs) for name, pairs in found.items()}
@@ -104,16 +106,32 @@ def _name(function: ast.expr) -> str:
     return function.id if isinstance(function, ast.Name) else ""
 
 
-def _template(value: ast.expr) -> str | None:
+def _named_texts(tree: ast.Module) -> Mapping[str, ast.expr]:
+    """The texts that a module gives a name, e.g. to use a hint twice; a name with several texts is left out."""
+    texts: dict[str, list[ast.expr]] = defaultdict(list)
+    for node in ast.walk(tree):
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if _template(value, {}):
+                texts[name].append(value)
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value) if _template(value, {}):
+                texts[name].append(value)
+    return {name: values[0] for name, values in texts.items() if len(values) == 1}
+
+
+def _template(value: ast.expr, texts: Mapping[str, ast.expr]) -> str | None:
     """A literal text with `…` for what is filled in; None where it is not literal at all."""
     match value:
         case ast.Constant(value=str(words)):
             return words
         case ast.JoinedStr(values=parts):
-            text = "".join(_template(part) or "…" for part in parts)
+            text = "".join(_template(part, texts) or "…" for part in parts)
             return text if text.strip("… ") else None
         case ast.BinOp(left=left, op=ast.Add(), right=right):
-            return (_template(left) or "…") + (_template(right) or "…")
+            return (_template(left, texts) or "…") + (_template(right, texts) or "…")
         case ast.IfExp(body=body, orelse=other):
-            return " / ".join(filter(None, map(_template, (body, other)))) or None
+            return " / ".join(filter(None, (_template(body, texts), _template(other, texts)))) or None
+        case ast.Name(id=name) if name in texts:
+            return _template(texts[name], {})
+        case ast.FormattedValue(value=ast.Name(id=name)) if name in texts:
+            return _template(texts[name], {})
     return None

@@ -61,7 +61,7 @@ NOT_RUN: Final = {
     "CREATE ROLE rental_user": "it needs a superuser; make_rental_database does the same",
     "GRANT CONNECT": "it needs a superuser and a shared database",
     '{"time"': "a line of a log; tests/integration/test_json_logs.py reads one",
-    '{"state_field"': "content of a row; tests/integration/test_connector.py reads one",
+    '{\n  "state_field"': "content of a row; tests/integration/test_connector.py reads one",
 }
 """The blocks that are not run here, by how they begin, and why. What they run of `fbs` exists: tests/unit/test_deployment.py."""
 
