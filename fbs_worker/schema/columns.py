@@ -45,9 +45,9 @@ def time_column(name: str) -> Column[object]:
     return column(name, DateTime, server_default=text("NOW()"))
 
 
-def type_of(column_: Column[object]) -> str:
+def type_of(source: Column[object]) -> str:
     """Return a column's type as written by PostgreSQL's format_type(), e.g. `numeric(10,2)`."""
-    written = column_.type.compile(dialect=DIALECT).lower().replace(", ", ",")
+    written = source.type.compile(dialect=DIALECT).lower().replace(", ", ",")
     written = re.sub(r"^float\((\d+)\)", lambda found: "real" if int(found[1]) <= _REAL_BITS else "float", written)
     written = re.sub(r"^(numeric|decimal)\((\d+)\)", r"\1(\2,0)", written)
     return re.sub(r"^[a-z]+(?! precision)\b", lambda found: _TYPE_WORDS.get(found[0], found[0]), written)
