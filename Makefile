@@ -49,14 +49,14 @@ test-lowest: build/lowest/installed ## Try the lowest versions of all dependenci
 	@$(if $(MEMORY),TMPDIR=$(MEMORY)) build/lowest/bin/python -m pytest -q -p no:cacheprovider -p no:randomly -W default $(LOWEST)
 
 LOWEST := tests/unit/test_upstream_contract.py tests/unit/test_cli.py tests/unit/test_django.py tests/acceptance/test_demo.py \
-	tests/acceptance/test_up_down.py tests/integration/test_django.py
+	tests/acceptance/test_up_down.py tests/integration/test_celery_compat.py tests/integration/test_django.py
 
 build/lowest/installed: pyproject.toml tests/lowest/constraints.py $(READY)
 	@echo 'Setting up build/lowest …'
 	@rm -rf build/lowest && $(BIN)/python -m venv build/lowest
 	@$(BIN)/python tests/lowest/constraints.py pyproject.toml > build/lowest/constraints.txt
 	@build/lowest/bin/python -m pip --quiet --disable-pip-version-check --no-input install -c build/lowest/constraints.txt \
-		-e '.[api,django,embedded,flower]' hypothesis packaging psutil pytest
+		-e '.[api,django,embedded,flower]' httpx hypothesis packaging psutil pytest
 	@touch $@
 
 test-live: $(READY) ## Run the live tests against a real Odoo 19 (the first time it is downloaded, about 5 minutes)
