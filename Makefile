@@ -46,7 +46,7 @@ soak: $(READY) ## 200 rounds of work with faults at random (about 15 minutes; RO
 	@$(BIN)/python -m bench.soak --rounds $(or $(ROUNDS),200) $(if $(SEED),--seed $(SEED))
 
 test-lowest: build/lowest/installed ## Try the lowest versions of all dependencies: commands, a demo, a worker's job, the API, Django
-	@$(if $(MEMORY),TMPDIR=$(MEMORY)) build/lowest/bin/python -m pytest -q -p no:cacheprovider -p no:randomly -W default $(LOWEST)
+	@$(if $(MEMORY),TMPDIR=$(MEMORY)) build/lowest/bin/python -m pytest -q -p no:cacheprovider -p no:randomly -W default -m 'not faults' $(LOWEST)
 
 LOWEST := tests/unit/test_upstream_contract.py tests/unit/test_cli.py tests/unit/test_django.py tests/acceptance/test_demo.py \
 	tests/acceptance/test_up_down.py tests/integration/test_celery_compat.py tests/integration/test_django.py

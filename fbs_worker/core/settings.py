@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSetting
 
+from fbs_worker.core.environment import ChangedEnvironment
 from fbs_worker.core.errors import SettingsError
 from fbs_worker.core.secret_files import UnreadableSecret, read_secret
 
@@ -189,12 +190,12 @@ class Settings(BaseSettings):
         return self.fbs_home.expanduser().absolute()
 
 
-class _EnvironmentAndFiles(EnvSettingsSource):
+class _EnvironmentAndFiles(ChangedEnvironment):
     """The environment, with `NAME_FILE` replaced by `NAME` and the content of the file."""
 
-    def __init__(self, settings_cls: type[BaseSettings]) -> None:
-        super().__init__(settings_cls)
-        self.env_vars = _with_files(self.env_vars, settings_cls)
+    def change(self, environment: Mapping[str, str | None], settings_cls: type[BaseSettings]) -> dict[str, str | None]:
+        """Read the files."""
+        return _with_files(environment, settings_cls)
 
 
 def _with_files(environment: Mapping[str, str | None], settings_cls: type[BaseSettings]) -> dict[str, str | None]:

@@ -27,14 +27,17 @@ from tests.unit.test_architecture import MODULES, ROOT
 ADAPTERS: Final = (
     "fbs_worker.connectors.deadline",
     "fbs_worker.connectors.odoorpc_compat",
+    "fbs_worker.core.environment",
     "fbs_worker.jobs.celery_compat.consumer",
     "fbs_worker.jobs.celery_compat.message_capture",
     "fbs_worker.jobs.celery_compat.process",
     "fbs_worker.jobs.celery_compat.redis_channel",
     "fbs_worker.jobs.celery_compat.request",
+    "fbs_worker.jobs.celery_compat.results",
     "fbs_worker.ops.dashboard.flower_compat",
     "fbs_worker.ops.local.embedded.wheels",
     "fbs_worker.scheduling.beat",
+    "fbs_worker.web.starlette_compat",
     "fbs_worker.web.uvicorn_compat",
 )
 UPSTREAM: Final[Mapping[str, str]] = {
@@ -53,6 +56,7 @@ SIGNATURES: Final = {
     "celery.app.log:Logging.setup_handlers": ("self", "logger"),
     "celery.app.log:Logging.setup_logging_subsystem": ("self", "loglevel"),
     "celery.apps.worker:safe_say": ("msg", "f"),
+    "celery.backends.base:Backend.mark_as_revoked": ("self", "task_id", "reason", "request"),
     "celery.events.state:Task.event": ("self", "type_", "timestamp", "local_received", "fields", "precedence"),
     "celery.utils.saferepr:saferepr": ("o", "maxlen"),
     "celery.worker.request:Request._announce_cancelled": ("self",),
@@ -67,6 +71,7 @@ SIGNATURES: Final = {
     "kombu.transport.virtual.exchange:FanoutExchange.deliver": ("self", "message", "exchange", "routing_key"),
     "kombu.transport.virtual:Channel._put": ("self", "queue", "message"),
     "odoorpc.rpc:ConnectorJSONRPC": ("host", "port", "timeout", "version", "deserialize", "opener"),
+    "starlette.routing:Route.matches": ("self", "scope"),
     "uvicorn.server:Server.startup": ("self", "sockets"),
     "uvicorn.server:Server.serve": ("self", "sockets"),
 }

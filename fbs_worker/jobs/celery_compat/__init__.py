@@ -9,5 +9,6 @@ equals the bounds in pyproject.toml. No other module of the product uses these s
     message_capture    messages that Celery builds and a channel records instead of sending
     request            hooks of a worker's request object
     consumer           the worker's consumer: steps, own queue, figures
-    process            log output of Celery's signal handlers, the start banner, the running Celery command
+    process            set-up of logging, output of signal handlers, the start banner, exit codes, Celery's commands
+    results            the result backend
 """

@@ -15,6 +15,7 @@ TRIED: Final = ("celery>=5.5,<5.8",)
 UPSTREAM: Final[Mapping[str, str]] = {
     "celery.apps.worker:safe_say": "replaced: writes the words of the worker's signal handlers to a stream",
     "celery.apps.worker:Worker.quiet": "set: no banner",
+    "celery.worker.worker:WorkController.exitcode": "set when the worker stops; None after a plain end",
     "celery.bin.celery:celery": "Celery's commands are click's: their context is the current one while they run",
     "celery.app.base:Celery.log_cls": "overridden: the class that sets logging up",
     "celery.app.log:Logging.setup_handlers": "overridden: adds the handler of a logger that has none",
@@ -79,6 +80,11 @@ def omit_banner(instance: Any) -> None:
         instance: the worker, as the signal `celeryd_init` passes it.
     """
     instance.quiet = True
+
+
+def exit_code_of(worker: Any) -> int:
+    """The exit code that a worker gives its process, once it has stopped."""
+    return int(worker.exitcode or 0)
 
 
 def runs_celery_command() -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 from celery.exceptions import SoftTimeLimitExceeded
 
 from fbs_worker.core.errors import JobCancelled, QueueUnreachable
+from fbs_worker.jobs.celery_compat.results import mark_revoked
 from fbs_worker.jobs.model import percentage
 from fbs_worker.jobs.store import JobStore, LeaseStatus
 from fbs_worker.jobs.worker.logging import set_step
@@ -145,8 +146,7 @@ class CeleryReporter:
 
     def cancelled(self) -> None:
         """Publish that the job stopped on request."""
-        backend, request = self._task.backend, self._task.request
-        self._try("result backend", lambda: backend.mark_as_revoked(self._job_id, "cancelled", request=request))
+        self._try("result backend", lambda: mark_revoked(self._task, "cancelled"))
         event = {"terminated": False, "signum": None, "expired": False}
         self._try("events", lambda: self._task.send_event("task-revoked", retry=False, **event))
 

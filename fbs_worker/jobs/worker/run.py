@@ -9,9 +9,10 @@ from typing import Final
 
 from celery.exceptions import SecurityWarning
 
-from fbs_worker.core.errors import EXIT_DONE, UsageError
+from fbs_worker.core.errors import UsageError
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.app import check, make_app
+from fbs_worker.jobs.celery_compat.process import exit_code_of
 from fbs_worker.jobs.config import CELERY_QUEUE, QUEUES
 from fbs_worker.jobs.workers import worker_name
 
@@ -77,4 +78,4 @@ def run_worker(
             without_mingle=True,
         )
     worker.start()
-    return worker.exitcode or EXIT_DONE
+    return exit_code_of(worker)

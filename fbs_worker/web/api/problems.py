@@ -17,12 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
 
 from fbs_worker.core import errors as core
 from fbs_worker.core.errors import FBSError, InternalError, UsageError
 from fbs_worker.web.api import errors as http
 from fbs_worker.web.api.rate_limit import BodyTooLong
+from fbs_worker.web.starlette_compat import matching_methods
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE: Final = "urn:fbs-worker:error:"
@@ -241,9 +241,7 @@ def _kinds(kind: type[FBSError]) -> Iterable[type[FBSError]]:
 
 def _methods(request: Request) -> list[str]:
     """The methods of all routes with the request's path; Starlette's `Allow` names those of the first route only."""
-    routes = request.app.routes
-    scopes = {method: {**request.scope, "method": method} for method in _METHODS}
-    return [name for name, scope in scopes.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
+    return matching_methods(request, _METHODS)
 
 
 def headers_of(error: FBSError, status: int) -> dict[str, str]:

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
-from starlette.types import Scope
 
 from fbs_worker.core.errors import FBSError
 from fbs_worker.web.api.auth import API, METRICS
 from fbs_worker.web.pages.layout import error_page, not_found_page
+from fbs_worker.web.starlette_compat import FilteredRoute
 
 
-class NotFoundRoute(Route):
+class NotFoundRoute(FilteredRoute):
     """Match every GET outside of the API; it has to be the last route."""
 
     def __init__(self) -> None:
         super().__init__("/{path:path}", _answer, methods=["GET"], include_in_schema=False)
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Match a request, as the router calls it."""
-        path = scope.get("path", "")
-        if path.startswith(API) or path in METRICS:
-            return Match.NONE, {}
-        match, child = super().matches(scope)
-        return (match, child) if match is Match.FULL else (Match.NONE, {})
+    def covers(self, path: str) -> bool:
+        """Whether the path is outside of the API."""
+        return not path.startswith(API) and path not in METRICS
 
 
 def _answer(request: Request) -> Response:
