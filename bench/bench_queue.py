@@ -8,8 +8,7 @@ Running: jobs that do nothing against bare Celery tasks that do nothing, through
 return the time; one worker with one process then takes them all. Both kinds in turns, the median of the rounds.
 
 Progress: discoveries of a live Odoo by a worker, with progress reports (record, events, Celery's results) and without,
-    in
-turns; the median of the additional time within each pair.
+in turns; the median of the additional time within each pair.
 
 Scaling: 50 solutions whose Odoo has not changed, refreshed by one, two and four worker processes. The Odoo is a small
 server that answers from the recording, each request 200 ms late.

@@ -4,9 +4,8 @@
     2. Run `fbs rotate-keys`.
     3. When it reports that it is complete, and no job that was enqueued before step 1 is waiting, remove the old keys.
 
-The rotation is idempotent: each database is one transaction, and passwords that are encrypted with the first key
-    already
-are not written again. Run it again after an interruption.
+The rotation is idempotent: each database is one transaction, and passwords that are already
+encrypted with the first key are not written again. Run it again after an interruption.
 """
 
 from __future__ import annotations
