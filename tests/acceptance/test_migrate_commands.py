@@ -115,7 +115,7 @@ def test_switched_off_and_not_waited_for(shop: CommandLine) -> None:
     job = as_json(shop, "migrate", "shop", "--apply", plan(shop)["fingerprint"], "--no-wait")["job"]
     assert "match their definition now" in shop("jobs", "watch", job).stdout
     assert "x_off" in columns(shop)
-    assert "not known" in shop("migrate", "shop", "--plan", "--allow", "NOTHING", code=2).stderr
+    assert "Unknown hazard" in shop("migrate", "shop", "--plan", "--allow", "NOTHING", code=2).stderr
 
 
 def test_a_diagram(shop: CommandLine) -> None:
