@@ -1,8 +1,8 @@
-"""`fbs.refresh_due`: enqueue due refreshes of solutions without a schedule of their own."""
+"""`fbs.refresh_due`: enqueue the refreshes of solutions without a schedule of their own that are due."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from celery import shared_task
@@ -12,60 +12,63 @@ from fbs_worker.core.errors import SettingsError, UsageError
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.worker.task import JobTask
-from fbs_worker.scheduling.entries import EntryStore
-from fbs_worker.scheduling.model import Schedule
-from fbs_worker.scheduling.reconcile import due_solutions, open_registry, refresh_every, without_schedule
-from fbs_worker.solutions.workspace import vault_of
+from fbs_worker.scheduling.model import CATCH_UP, Schedule, due
+from fbs_worker.scheduling.service import open_home, refresh_every
+from fbs_worker.scheduling.store import ScheduledSolution
 
 
 @shared_task(name="fbs.refresh_due", bind=True, base=JobTask)  # type: ignore[untyped-decorator]  # Celery has no types
 def refresh_due_task(self: JobTask, *, every: str | None = None) -> dict[str, Any]:
-    """Run `refresh_due`.
+    """The job.
 
     Args:
-        every: the refresh interval, e.g. `6h`; FBS_REFRESH_EVERY if None.
+        every: how often each solution is refreshed, e.g. `6h`; FBS_REFRESH_EVERY if None.
     """
     return refresh_due(_schedule(every, self.settings), settings=self.settings, progress=self.progress)
 
 
 def refresh_due(every: Schedule, *, settings: Settings, progress: Progress) -> dict[str, Any]:
-    """Enqueue the refreshes that are due. Each solution has its own offset in the interval, so that they are spread.
+    """Enqueue the refreshes that are due. Each solution has its own offset in the interval, so they come spread.
 
     Args:
-        every: the refresh interval.
+        every: the interval.
         settings: the home database, the keys and Redis.
         progress: receives the steps.
 
     Returns:
-        `every`, `enqueued` (each solution with the id of its job) and `solutions` (number of solutions without a
-        schedule of their own).
+        `every`, `enqueued` (each solution with its job's id) and `solutions` (how many have no schedule of their own).
 
     Raises:
         FBSError: the home database or Redis does not answer.
     """
-    now = datetime.now(tz=UTC)
     progress.step("connect")
-    with open_registry(settings, vault_of(settings)) as (_, registry):
-        entries = registry.entries()
-    written = without_schedule(entries)
     enqueued: dict[str, str] = {}
-    with EntryStore(settings.fbs_redis_url) as store, Client(settings=settings) as client:
-        names = due_solutions(every, written, store, now=now)
+    with open_home(settings, read_only=False) as (_, store), Client(settings=settings) as client:
+        now = store.now()
+        solutions = {each.name: each for each in store.all() if each.is_active and each.own is None}
+        slots = {name: each.next_slot(every) or now for name, each in solutions.items()}
+        names = due(slots, now=now, look=CATCH_UP)
         progress.step("enqueue", total=len(names))
         for name in names:
-            enqueued[name] = client.refresh(name).id
-            store.record_refreshed(name, now)
+            job_id = store.claim(solutions[name], now=now, enqueue=partial(_refresh, client, solutions[name]))
+            if job_id is not None:
+                enqueued[name] = job_id
             progress.advance()
-        store.forget_refreshed(*(store.refreshed().keys() - {entry.solution_name for entry in entries}))
-    return {"every": every.every, "enqueued": enqueued, "solutions": len(written)}
+    return {"every": every.every, "enqueued": enqueued, "solutions": len(solutions)}
+
+
+def _refresh(client: Client, solution: ScheduledSolution) -> str:
+    return client.refresh(solution.name).id
 
 
 def _schedule(every: object, settings: Settings) -> Schedule:
     if every is None:
         schedule = refresh_every(settings)
         if schedule is None:
-            raise SettingsError("No refresh interval is set.", hint="Set FBS_REFRESH_EVERY, e.g. to 6h.")
+            raise SettingsError(
+                "FBS_REFRESH_EVERY is not set: it is the interval of refreshes.", hint="Set it, e.g. to 6h."
+            )
         return schedule
     if not isinstance(every, str):
-        raise UsageError("every is not a string.", hint="Give an interval, e.g. 6h.")
+        raise UsageError("every is not text.", hint="Give an interval, e.g. 6h.")
     return Schedule.parse(every=every)

@@ -36,7 +36,7 @@ from fbs_worker.jobs.model import BUCKETS, JobRecord, JobState
 from fbs_worker.jobs.queues import Queues
 from fbs_worker.jobs.store import METRICS_KEY, JobReader
 from fbs_worker.jobs.workers import WorkerHeartbeat, WorkerRegistry
-from fbs_worker.scheduling.entries import LOCK
+from fbs_worker.scheduling.service import BEAT
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 """The Content-Type of `metrics_text`."""
@@ -64,7 +64,7 @@ class MetricsSnapshot:
         open_jobs: the unfinished jobs.
         workers: the workers with a heartbeat within the last minute.
         waiting: the number of messages in each queue; None if the broker does not answer.
-        beat: whether a beat holds the lock, so that schedules run.
+        beat: whether a beat runs.
     """
 
     counters: Mapping[str, str]
@@ -137,7 +137,7 @@ def _gauges(snapshot: MetricsSnapshot) -> Iterator[Metric]:
         "fbs_worker_slots", "Jobs that these workers can run at a time.", sum(one.slots for one in alive)
     )
     yield GaugeMetricFamily("fbs_worker_slots_used", "Job slots in use.", sum(one.running for one in alive))
-    yield GaugeMetricFamily("fbs_beat_up", "Whether a beat holds the lock, so that schedules run.", snapshot.beat)
+    yield GaugeMetricFamily("fbs_beat_up", "Whether a beat runs.", snapshot.beat)
     yield GaugeMetricFamily("fbs_broker_up", "Whether the broker answers.", snapshot.waiting is not None)
     waiting = [((name,), count) for name, count in (snapshot.waiting or {}).items()]
     yield _gauge("fbs_queue_length", "Messages in a queue.", ("queue",), waiting)
@@ -183,7 +183,7 @@ def _read(settings: Settings) -> MetricsSnapshot:
     with queue.connect(url) as client, queue.errors_translated(queue.address(url)):
         counters = cast("dict[str, str]", client.hgetall(METRICS_KEY))
         seconds, micros = cast("tuple[int, int]", client.time())
-        beat = bool(client.exists(LOCK))
+        beat = bool(client.exists(BEAT))
     with JobReader(url) as jobs, WorkerRegistry(url) as registry:
         return MetricsSnapshot(
             counters=counters,

@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from enum import StrEnum
 from functools import partial
 from typing import Any, Final
@@ -29,9 +28,8 @@ from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.jobs.store import JobState, JobStore
-from fbs_worker.scheduling.entries import ScheduleEntry
-from fbs_worker.scheduling.reconcile import refresh_every
-from fbs_worker.scheduling.service import beat_state, schedule_status
+from fbs_worker.scheduling.service import refresh_every, schedule_status
+from fbs_worker.scheduling.store import scheduled_solution
 from fbs_worker.schema.create import table_sizes
 from fbs_worker.schema.definition import Definition
 from fbs_worker.schema.inspector import relations
@@ -226,14 +224,11 @@ def solution_status(settings: Settings, name: str) -> dict[str, Any]:
     calls: list[_Call] = [
         (_server(entry.database), partial(_detail, entry, vault)),
         (_REDIS, partial(_active_jobs, settings)),
-        (_REDIS, partial(beat_state, settings, name)),
     ]
-    detail, jobs, beat = fan_out(calls, seconds=STATUS_SECONDS)
+    detail, jobs = fan_out(calls, seconds=STATUS_SECONDS)
     active = jobs if isinstance(jobs, _ActiveJobs) else _ActiveJobs(note=_JOBS_TIMED_OUT)
     own_jobs = active.of(name)
     notes = [active.note] if active.note else []
-    manifest = detail.summary.manifest if isinstance(detail, Detail) else None
-    plan, refreshed = beat if isinstance(beat, tuple) else (None, None)
     status: dict[str, Any] = {
         "solution": name,
         "config": entry.redacted(),
@@ -242,9 +237,7 @@ def solution_status(settings: Settings, name: str) -> dict[str, Any]:
         "discoveries": {},
         "sections_denied": [],
         "last_refresh": None,
-        "schedule": schedule_status(
-            manifest if isinstance(manifest, SolutionRecord) else entry, refresh_every(settings), plan, refreshed
-        ),
+        "schedule": schedule_status(scheduled_solution(entry), refresh_every(settings)),
         "pending": [],
         "drift": [],
         "jobs": own_jobs,
@@ -317,8 +310,7 @@ class _ActiveJobs:
 
 
 _Summaries = dict[str, Summary | FBSError]
-_ScheduleState = tuple[ScheduleEntry | None, datetime | None]
-_Call = tuple[Hashable, Callable[[], Detail | FBSError | _ActiveJobs | _Summaries | _ScheduleState]]
+_Call = tuple[Hashable, Callable[[], Detail | FBSError | _ActiveJobs | _Summaries]]
 
 _Counts = dict[tuple[str, str], Mapping[str, int]]
 """Table prefix and domain → active discoveries per type: solutions may share a catalogue."""

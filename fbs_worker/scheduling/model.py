@@ -1,7 +1,7 @@
-"""Refresh schedules: an interval or a cron expression. Pure.
+"""When a solution is refreshed: at an interval, or by a cron expression. Pure.
 
-An interval such as `6h` gives fixed ticks, six hours apart. The offset of the ticks within the interval is a hash of
-the solution's name, so that many solutions are spread evenly and every process computes the same ticks.
+The slots of an interval are fixed. Their offset follows from the solution's name, so that many solutions are spread
+over the interval, alike on every machine and at any time.
 """
 
 from __future__ import annotations
@@ -15,34 +15,36 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from fbs_worker.core.errors import UsageError
-from fbs_worker.scheduling.cron import Cron
+from cronsim import CronSim, CronSimError
 
-SHORTEST_INTERVAL: Final = timedelta(minutes=1)
-LONGEST_INTERVAL: Final = timedelta(days=366)
+from fbs_worker.core.errors import UsageError
+
+SHORTEST: Final = timedelta(minutes=1)
+LONGEST: Final = timedelta(days=366)
 
 CATCH_UP: Final = timedelta(minutes=10)
-"""Solutions whose ticks were missed are spread over this time."""
+"""Slots that were missed by many solutions are made up for over this time."""
 
-DUE_EVERY: Final = timedelta(minutes=1)
-"""Interval of `fbs.refresh_due`, which refreshes solutions without a schedule of their own."""
+ON_TIME: Final = timedelta(minutes=1)
+"""A slot that is not older than this was not missed."""
 
 _UTC: Final = "UTC"
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _PART: Final = re.compile(r"([0-9]{1,9})\s*([smhdw])")
-_LENGTH: Final = re.compile(rf"\s*(?:{_PART.pattern}\s*)+")
-_LENGTH_HINT: Final = "Give e.g. 30m, 6h, 1d or 1h30m; the units are s, m, h, d and w."
+_INTERVAL: Final = re.compile(rf"\s*(?:{_PART.pattern}\s*)+")
+_INTERVAL_HINT: Final = "Write it as 30m, 6h, 1d or 1h30m: s, m, h, d and w are seconds to weeks."
+_CRON_HINT: Final = 'Give minute, hour, day of month, month and day of week, e.g. "0 3 * * *" for every day at 3:00.'
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """Schedule of a solution's refreshes. Build it with `parse`, which validates.
+    """How often a solution is refreshed. `parse` makes valid ones.
 
     Attributes:
         every: an interval such as `6h`; empty with a cron expression.
-        cron: a cron expression; empty with an interval.
-        timezone: the time zone of the cron expression, e.g. `Europe/Berlin`.
+        cron: a cron expression of five fields, as crontab(5) has them; empty with an interval.
+        timezone: of the cron expression's clock, e.g. `Europe/Berlin`.
     """
 
     every: str = ""
@@ -54,10 +56,10 @@ class Schedule:
 
     @classmethod
     def parse(cls, *, every: str | None = None, cron: str | None = None, timezone: str | None = None) -> Self:
-        """Validate the input; the arguments are the attributes.
+        """Check the input; the arguments are the attributes.
 
         Raises:
-            UsageError: a value is not valid, or not exactly one of interval and cron expression is given.
+            UsageError: it is not valid, or not exactly one of interval and cron expression.
         """
         if (every is None) == (cron is None):
             raise UsageError(
@@ -70,57 +72,47 @@ class Schedule:
                 )
             parse_interval(every)
             return cls(every="".join(every.lower().split()))
-        assert cron is not None  # noqa: S101 -- exactly one of the two is set
+        assert cron is not None  # noqa: S101 -- one of the two is given
         line = " ".join(cron.split())
-        Cron.parse(line)
         zone = timezone or _UTC
         _zone(zone)
+        _check_cron(line)
         return cls(cron=line, timezone=zone)
 
     @classmethod
-    def from_dict(cls, stored: object) -> Self:
-        """Parse the result of `to_dict`.
+    def from_dict(cls, values: object) -> Self:
+        """The inverse of `to_dict`.
 
         Raises:
-            UsageError: the stored value is not valid, e.g. after a manual edit.
+            UsageError: it is not valid.
         """
-        values = stored if isinstance(stored, Mapping) else {}
-        known = {name: values.get(name) for name in ("every", "cron", "timezone")}
+        given = values if isinstance(values, Mapping) else {}
+        known = {name: given.get(name) for name in ("every", "cron", "timezone")}
         if any(value is not None and not isinstance(value, str) for value in known.values()):
             known = {}
         return cls.parse(**known)
 
     def to_dict(self) -> dict[str, str]:
-        """Return the form stored in manifest and registry."""
+        """As a solution's row stores it."""
         if self.every:
             return {"every": self.every}
         return {"cron": self.cron, **({"timezone": self.timezone} if self.timezone != _UTC else {})}
 
-    def after(self, timestamp: datetime, *, name: str) -> datetime:
-        """Return the first tick after a timestamp, in UTC.
+    def after(self, instant: datetime, *, name: str) -> datetime:
+        """The first slot later than an instant, in UTC.
+
+        A cron expression follows Debian's cron when clocks change (CronSim): a fixed time that is skipped in spring
+        comes right after the change, one that comes twice in autumn counts once, `*/15` goes on every 15 minutes.
 
         Args:
-            timestamp: with a time zone.
-            name: the solution's name.
+            instant: with a time zone.
+            name: the solution's.
         """
         if self.cron:
-            return Cron.parse(self.cron).after(timestamp, _zone(self.timezone))
+            return next(CronSim(self.cron, instant.astimezone(_zone(self.timezone)))).astimezone(UTC)
         interval = parse_interval(self.every)
         first = _EPOCH + offset(name, interval)
-        return first + ((timestamp - first) // interval + 1) * interval
-
-    def due_at(self, since: datetime, *, name: str, now: datetime) -> datetime:
-        """Return when a solution is due next.
-
-        A missed tick is caught up within `CATCH_UP`, spread over solutions.
-
-        Args:
-            since: time of the last refresh or set-up; earlier ticks are not caught up.
-            name: the solution's name.
-            now: the current time.
-        """
-        tick = self.after(since, name=name)
-        return tick if tick > now else now + offset(name, CATCH_UP)
+        return first + ((instant - first) // interval + 1) * interval
 
 
 def parse_interval(text: str) -> timedelta:
@@ -130,47 +122,55 @@ def parse_interval(text: str) -> timedelta:
         text: e.g. `6h` or `1h30m`.
 
     Raises:
-        UsageError: the text is not an interval, or it is shorter than 1 minute or longer than 366 days.
+        UsageError: it is not one, or too short or too long.
     """
-    if not _LENGTH.fullmatch(text.lower()):
-        raise UsageError(f"{text!r} is not an interval.", hint=_LENGTH_HINT)
+    if not _INTERVAL.fullmatch(text.lower()):
+        raise UsageError(f"{text!r} is not an interval.", hint=_INTERVAL_HINT)
     seconds = sum(int(number) * _UNITS[unit] for number, unit in _PART.findall(text.lower()))
-    if seconds < SHORTEST_INTERVAL.total_seconds():
-        raise UsageError(f"{text!r} is too short: the shortest interval is 1 minute.", hint=_LENGTH_HINT)
-    if seconds > LONGEST_INTERVAL.total_seconds():
-        raise UsageError(
-            f"{text!r} is too long: the longest interval is {LONGEST_INTERVAL.days} days.", hint=_LENGTH_HINT
-        )
+    if seconds < SHORTEST.total_seconds():
+        raise UsageError(f"{text!r} is too short: the shortest interval is 1 minute.", hint=_INTERVAL_HINT)
+    if seconds > LONGEST.total_seconds():
+        raise UsageError(f"{text!r} is too long: the longest interval is {LONGEST.days} days.", hint=_INTERVAL_HINT)
     return timedelta(seconds=seconds)
 
 
 def offset(name: str, interval: timedelta) -> timedelta:
-    """Return a solution's offset within an interval: the same on every machine, evenly spread over names.
+    """A solution's offset in an interval: the same on every machine, evenly spread over names.
 
     Args:
-        name: the solution's name.
-        interval: the upper bound, exclusive.
+        name: the solution's.
+        interval: which is divided, in whole seconds.
     """
     number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
     return timedelta(seconds=number % int(interval.total_seconds()))
 
 
-def due(schedule: Schedule, since: Mapping[str, datetime], *, now: datetime) -> list[str]:
-    """Return the solutions that are due, those that have waited longest first.
+def due(slots: Mapping[str, datetime], *, now: datetime, look: timedelta) -> list[str]:
+    """The solutions to refresh now, those that have waited longest first.
 
-    After an outage, when all of them are due, each call returns a share of them, so that they are spread over
-    `CATCH_UP`.
+    All slots that are on time are due. Those that were missed (no beat ran for a while) come in shares, so that all of
+    them are made up for within `CATCH_UP`.
 
     Args:
-        schedule: an interval.
-        since: each solution with the time of its last refresh.
+        slots: the next slot of each solution; a past one has not been run.
         now: the current time.
+        look: how often this is asked.
     """
-    ticks = sorted((schedule.after(last, name=name), name) for name, last in since.items())
-    waiting = [name for tick, name in ticks if tick <= now]
-    usual = DUE_EVERY / parse_interval(schedule.every)
-    share = max(usual, DUE_EVERY / CATCH_UP)
-    return waiting[: math.ceil(len(since) * share)]
+    waiting = sorted((slot, name) for name, slot in slots.items() if slot <= now)
+    missed = [name for slot, name in waiting if now - slot > ON_TIME]
+    share = math.ceil(len(slots) * min(1.0, look / CATCH_UP))
+    return missed[:share] + [name for slot, name in waiting if now - slot <= ON_TIME]
+
+
+def _check_cron(line: str) -> None:
+    if len(line.split()) != 5:
+        raise UsageError(f"A cron expression has five fields, {line!r} has {len(line.split())}.", hint=_CRON_HINT)
+    try:
+        next(CronSim(line, _EPOCH))
+    except CronSimError as exc:
+        raise UsageError(f"{line!r} is not a cron expression: {str(exc).lower()}.", hint=_CRON_HINT) from None
+    except StopIteration:
+        raise UsageError(f"No such day ever comes: {line!r}.", hint="Check day of month and month.") from None
 
 
 def _zone(name: str) -> tzinfo:

@@ -1,232 +1,163 @@
-"""Refresh schedules: set, remove, list.
-
-A schedule is stored in the solution's manifest, in its registry entry, and in Redis, where beat reads it. It is written
-in this order; `reconcile` completes an interrupted write.
-"""
+"""Set, list and remove schedules."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from fbs_worker.core.database_config import DatabaseConfig
-from fbs_worker.core.errors import FBSError, SolutionNotFound
+from fbs_worker.core import redis as queue
+from fbs_worker.core.errors import FBSError, SettingsError, UsageError
 from fbs_worker.core.fanout import bounded_connection
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
-from fbs_worker.scheduling.entries import LOCK, PREFIX, EntryStore, ScheduleEntry, definition, entry_name
 from fbs_worker.scheduling.model import Schedule
-from fbs_worker.scheduling.reconcile import open_registry, refresh_every, schedule_lock, schedule_of
-from fbs_worker.solutions.registry import DamagedRow, Manifest, SolutionRecord
+from fbs_worker.scheduling.store import ScheduledSolution, ScheduleStore
+from fbs_worker.solutions.registry import Registry, home_database
 
-LOCK_SECONDS: Final = 30.0
-"""Lifetime of beat's lock without a heartbeat; a standby beat takes over afterwards."""
+BEAT: Final = "fbs:beat"
+"""A key in Redis that each running beat renews."""
 
-POLL_SECONDS: Final = 5.0
-"""Longest time between two checks of beat for due entries."""
+BEAT_SECONDS: Final = 30
+"""A beat that has not renewed its key for so long does not run."""
+
+OF_ITS_OWN: Final = "solution"
+OF_ALL: Final = "FBS_REFRESH_EVERY"
 
 _CONNECT_SECONDS: Final = 3
-_WRITE_SECONDS: Final = 15.0
-
-SOURCE_SOLUTION: Final = "solution"
-SOURCE_DEFAULT: Final = "FBS_REFRESH_EVERY"
+_ANSWER_SECONDS: Final = 20.0
 
 
-def beat_configuration(
-    settings: Settings, *, lock_seconds: float = LOCK_SECONDS, poll_seconds: float = POLL_SECONDS
-) -> dict[str, Any]:
-    """Return RedBeat's part of Celery's configuration.
+@contextmanager
+def open_home(settings: Settings, *, read_only: bool = True) -> Iterator[tuple[Registry, ScheduleStore]]:
+    """The registry and the schedules in the home database, answered in bounded time.
 
     Args:
-        settings: Redis.
-        lock_seconds: lifetime of beat's lock without a heartbeat.
-        poll_seconds: longest time between two checks for due entries.
+        settings: the home database and the keys; after `effective_settings`.
+        read_only: nothing can be written.
 
     Raises:
-        SettingsError: FBS_REDIS_URL is not valid.
+        SettingsError, SecretError: there is no home database, or its password cannot be decrypted.
+        DatabaseError, DatabaseUnreachable: the database does not answer, or refuses.
     """
-    from fbs_worker.core import redis as queue
+    vault = Vault.from_text(settings.fbs_secret_keys.get_secret_value())
+    home = home_database(settings).resolved(vault, allow_plain=True)
+    with bounded_connection(
+        home, connect_seconds=_CONNECT_SECONDS, seconds=_ANSWER_SECONDS, read_only=read_only
+    ) as connection:
+        prefix = settings.fbs_table_prefix
+        registry = Registry(connection, table_prefix=prefix, vault=vault)
+        yield registry, ScheduleStore(connection, table_prefix=prefix)
 
-    return {
-        "redbeat_redis_url": queue.check_url(settings.fbs_redis_url),
-        "redbeat_redis_options": {
-            "socket_connect_timeout": queue.CONNECT_SECONDS,
-            "socket_timeout": queue.ANSWER_SECONDS,
-            "socket_keepalive": True,
-            "health_check_interval": 30,
-            "protocol": 2,
-        },
-        "redbeat_key_prefix": PREFIX,
-        "redbeat_lock_key": LOCK,
-        "redbeat_lock_timeout": lock_seconds,
-        "beat_max_loop_interval": poll_seconds,
-    }
+
+def refresh_every(settings: Settings) -> Schedule | None:
+    """The schedule of solutions without one of their own; None: they are not refreshed.
+
+    Raises:
+        SettingsError: FBS_REFRESH_EVERY is not valid.
+    """
+    if not settings.fbs_refresh_every.strip():
+        return None
+    try:
+        return Schedule.parse(every=settings.fbs_refresh_every)
+    except UsageError as exc:
+        raise SettingsError(f"FBS_REFRESH_EVERY is not valid: {exc.message}", hint=exc.hint) from None
 
 
 def set_schedule(settings: Settings, name: str, schedule: Schedule | None) -> dict[str, Any]:
-    """Set or remove a solution's schedule.
+    """Set when a solution is refreshed, or remove its schedule.
 
     Args:
-        settings: the home database, the keys and Redis; the result of `effective_settings`.
+        settings: the home database, the keys and Redis; after `effective_settings`.
         name: the solution's name.
-        schedule: the schedule; None to remove it.
+        schedule: when; None to remove it.
 
     Returns:
         JSON-ready: `solution`, `schedule` and `before` (`Schedule.to_dict`; None without), `next_run` (UTC; None
-        without) and `notes` (warnings for the user).
+        without) and `notes` (for a person).
 
     Raises:
-        SolutionNotFound: the registry has no such solution, or its database has no manifest. Nothing is changed.
-        SettingsError: no home database is set.
-        SecretError: a password cannot be decrypted.
-        DatabaseBusy: another session held the lock of the schedule for more than 10 s.
-        DatabaseError: a statement failed.
-        DatabaseUnreachable: the home database or the solution's database does not answer.
+        SolutionNotFound: there is none of that name; the hint lists the known ones.
+        SettingsError, SecretError: there is no home database; its password cannot be decrypted.
+        DatabaseBusy: a job holds the solution's row.
+        DatabaseError, DatabaseUnreachable: the home database does not answer, or refuses.
     """
-    vault = Vault.from_text(settings.fbs_secret_keys.get_secret_value())
-    payload = None if schedule is None else schedule.to_dict()
-    with open_registry(settings, vault, read_only=False) as (home, registry), schedule_lock(home, name):
-        entry = registry.get(name)
-        before = _write_manifest(entry, entry.database.resolved(vault), payload)
-        registry.put_schedule(name, payload)
-    next_run = None if schedule is None else schedule.after(datetime.now(tz=UTC), name=name)
-    notes = []
-    try:
-        with EntryStore(settings.fbs_redis_url) as store:
-            if schedule is None or next_run is None:
-                store.remove(entry_name(name))
-            else:
-                stored, desired = store.get(entry_name(name)), definition(schedule, solution=name)
-                if stored is not None and stored.definition == desired:
-                    next_run = stored.due
-                else:
-                    store.put(entry_name(name), desired, due=next_run)
-            notes += _beat_notes(store, needed=schedule is not None)
-    except FBSError as exc:
-        notes.append(f"Beat applies the schedule once Redis answers: {exc.message}")
-    if schedule is None and refresh_every(settings) is not None:
-        notes.append(f"The solution is now refreshed every {settings.fbs_refresh_every} ({SOURCE_DEFAULT}).")
+    every = refresh_every(settings)
+    with open_home(settings, read_only=False) as (registry, store):
+        registry.get(name)
+        now = store.now()
+        before = store.set(name, schedule, now=now)
+    notes = beat_notes(settings) if schedule is not None else []
+    if schedule is None and every is not None:
+        notes.append(f"From now on it is refreshed every {every.every} ({OF_ALL}).")
     return {
         "solution": name,
-        "schedule": payload,
+        "schedule": None if schedule is None else schedule.to_dict(),
         "before": before,
-        "next_run": _iso(next_run),
+        "next_run": None if schedule is None else _iso(schedule.after(now, name=name)),
         "notes": notes,
     }
 
 
 def list_schedules(settings: Settings) -> dict[str, Any]:
-    """List the refresh schedules of all solutions.
+    """When solutions are refreshed.
 
     Args:
-        settings: the home database, the keys and Redis; the result of `effective_settings`.
+        settings: the home database, the keys and Redis; after `effective_settings`.
 
     Returns:
-        JSON-ready: `schedules` (ordered by name; each has `solution` and the fields of `schedule_status`) and `notes`
-        (warnings for the user).
+        JSON-ready: `schedules` (by name: `schedule_status` of each solution, and `solution`) and `notes`.
 
     Raises:
-        SettingsError: no home database is set, or FBS_REFRESH_EVERY is not valid.
-        SecretError: the home database's password cannot be decrypted.
-        DatabaseError: a statement failed.
-        DatabaseUnreachable: the home database does not answer.
+        SettingsError, SecretError: there is no home database; FBS_REFRESH_EVERY is not valid.
+        DatabaseError, DatabaseUnreachable: the home database does not answer, or refuses.
     """
-    vault = Vault.from_text(settings.fbs_secret_keys.get_secret_value())
-    with open_registry(settings, vault) as (_, registry):
-        entries = registry.entries()
     every = refresh_every(settings)
-    stored: dict[str, ScheduleEntry] = {}
-    refreshed: dict[str, datetime] = {}
-    notes = []
-    try:
-        with EntryStore(settings.fbs_redis_url) as store:
-            stored, refreshed = store.all(), store.refreshed()
-            notes += _beat_notes(store, needed=bool(stored) or every is not None)
-    except FBSError as exc:
-        notes.append(f"The state of beat and the times of the last runs are unknown: {exc.message}")
-    schedules = []
-    for entry in entries:
-        if isinstance(entry, DamagedRow):
-            notes.append(entry.error.message)
-            continue
-        name = entry.solution_name
-        status = schedule_status(entry, every, stored.get(entry_name(name)), refreshed.get(name))
-        schedules.append({"solution": name, **status})
-    return {"schedules": schedules, "notes": notes}
+    with open_home(settings) as (_, store):
+        solutions, now = store.all(), store.now()
+    schedules = [{"solution": each.name, **schedule_status(each, every, now=now)} for each in solutions]
+    needed = any(each["schedule"] for each in schedules)
+    return {"schedules": schedules, "notes": beat_notes(settings) if needed else []}
 
 
 def schedule_status(
-    record: SolutionRecord, every: Schedule | None, stored: ScheduleEntry | None, refreshed: datetime | None
+    solution: ScheduledSolution, every: Schedule | None, *, now: datetime | None = None
 ) -> dict[str, Any]:
-    """Return the schedule that applies to a solution. Pure.
+    """When a solution is refreshed. Pure.
 
     Args:
-        record: the solution's manifest or registry entry.
-        every: the schedule of FBS_REFRESH_EVERY; None without one.
-        stored: beat's entry of the solution; None if it is unknown.
-        refreshed: time of the last refresh by `fbs.refresh_due`; None if it is unknown.
+        solution: its schedule and where it stands.
+        every: the schedule of solutions without one of their own; None: they are not refreshed.
+        now: the current time; a slot that is past is due now.
 
     Returns:
-        `schedule` (`Schedule.to_dict`; None if the solution is not refreshed), `source` (`solution` for a schedule of
-        its own, `FBS_REFRESH_EVERY`, or None), `next_run` and `last_run` (UTC; None if unknown or never).
+        `schedule` (`Schedule.to_dict`; None: never), `source` (`solution`: its own; `FBS_REFRESH_EVERY`; None),
+        `next_run` and `last_run` (UTC; None where there is none).
     """
-    own = schedule_of(record)
-    now = datetime.now(tz=UTC)
-    if own is not None:
-        due = stored.due if stored else own.after(now, name=record.solution_name)
-        last = stored.last_run if stored else None
-        return {"schedule": own.to_dict(), "source": SOURCE_SOLUTION, "next_run": _iso(due), "last_run": _iso(last)}
-    if every is not None and record.is_active:
-        due = every.after(now, name=record.solution_name)
-        return {
-            "schedule": every.to_dict(),
-            "source": SOURCE_DEFAULT,
-            "next_run": _iso(due),
-            "last_run": _iso(refreshed),
-        }
-    return {"schedule": None, "source": None, "next_run": None, "last_run": None}
+    schedule, slot = solution.schedule(every), solution.next_slot(every)
+    if schedule is None or slot is None:
+        return {"schedule": None, "source": None, "next_run": None, "last_run": None}
+    return {
+        "schedule": schedule.to_dict(),
+        "source": OF_ITS_OWN if solution.own else OF_ALL,
+        "next_run": _iso(max(slot, now or datetime.now(tz=UTC))),
+        "last_run": _iso(solution.last_run) if solution.last_run else None,
+    }
 
 
-def beat_state(settings: Settings, name: str) -> tuple[ScheduleEntry | None, datetime | None]:
-    """Return `stored` and `refreshed` of `schedule_status`; both None if Redis does not answer.
-
-    Args:
-        settings: Redis.
-        name: the solution's name.
-    """
+def beat_notes(settings: Settings) -> list[str]:
+    """What a person should know of beat when schedules count on it; empty while one runs."""
     try:
-        with EntryStore(settings.fbs_redis_url) as store:
-            return store.get(entry_name(name)), store.refreshed().get(name)
-    except FBSError:  # the next run can be computed from the schedule
-        return None, None
+        with (
+            queue.connect(settings.fbs_redis_url) as client,
+            queue.errors_translated(queue.address(settings.fbs_redis_url)),
+        ):
+            runs = bool(client.exists(BEAT))
+    except FBSError as exc:
+        return [f"Whether beat runs is not known: {exc.message}"]
+    return [] if runs else ["No beat runs, so no schedule is run: start one with `fbs up` or `fbs beat`."]
 
 
-def _write_manifest(
-    entry: SolutionRecord, database: DatabaseConfig, schedule: dict[str, str] | None
-) -> dict[str, Any] | None:
-    """Write the schedule into the manifest and return the previous one."""
-    name = entry.solution_name
-    with (
-        bounded_connection(
-            database, connect_seconds=_CONNECT_SECONDS, seconds=_WRITE_SECONDS, read_only=False
-        ) as connection,
-        connection,
-    ):
-        manifest = Manifest.read(connection, entry.table_prefix, name)
-        written = Manifest.put_schedule(connection, entry.table_prefix, name, schedule)
-    if manifest is None or not written:
-        raise SolutionNotFound(
-            f"The database {entry.database.name!r} does not hold the solution {name!r}.",
-            hint="Run `fbs setup` again: the set-up was not completed, or the tables were removed.",
-        )
-    return manifest.schedule
-
-
-def _beat_notes(store: EntryStore, *, needed: bool) -> list[str]:
-    if not needed or store.beat_is_running():
-        return []
-    return ["No beat is running, so no schedule is executed: start one with `fbs up` or `fbs beat`."]
-
-
-def _iso(timestamp: datetime | None) -> str | None:
-    return timestamp.isoformat(timespec="seconds") if timestamp else None
+def _iso(instant: datetime) -> str:
+    return instant.astimezone(UTC).isoformat(timespec="seconds")

@@ -60,7 +60,10 @@ MANIFEST_MARK: Final = f'{{"{_OWN}": true}}'
 """JSON that `schema_definition` of a manifest contains."""
 
 _LAST_REFRESH: Final = "last_refresh"
-_SCHEDULE: Final = "schedule"
+SCHEDULE: Final = "schedule"
+SCHEDULE_STATE: Final = "schedule_state"
+_NOT_OF_JOBS: Final = (SCHEDULE, SCHEDULE_STATE)
+"""Keys of `scheduling.store`. A job preserves them: it writes a row from what it read at its start."""
 _RECORDED_SCHEMA: Final = "shape"
 _MANIFEST_ONLY: Final = (_LAST_REFRESH, _RECORDED_SCHEMA)
 _PRESERVED: Final = (_LAST_REFRESH, "source", _RECORDED_SCHEMA)
@@ -159,12 +162,6 @@ class SolutionRecord:
     def recorded_schema(self) -> dict[str, Any]:
         """Table schema that FBS last applied, as `migration.model.schema` encodes it; empty in a registry entry."""
         return dict(self.schema_definition.get(_RECORDED_SCHEMA) or {})
-
-    @property
-    def schedule(self) -> dict[str, Any] | None:
-        """Refresh schedule as `Schedule.to_dict` returns it; None without a schedule of its own."""
-        schedule = self.schema_definition.get(_SCHEDULE)
-        return dict(schedule) if isinstance(schedule, Mapping) else None
 
     def to_config(self) -> SolutionConfig:
         """Return the configuration that would set the solution up again.
@@ -314,23 +311,6 @@ class Registry:
             entry = replace(record, schema_definition=definition)
             return _write_row(cursor, self._table, entry, self._vault, is_manifest=False)
 
-    def put_schedule(self, name: str, schedule: Mapping[str, str] | None) -> bool:
-        """Write a solution's schedule into its entry.
-
-        Args:
-            name: the solution's name.
-            schedule: `Schedule.to_dict`; None to remove the schedule.
-
-        Returns:
-            Whether the solution has an entry.
-
-        Raises:
-            DatabaseError: a statement failed.
-            DatabaseUnreachable: the connection was lost.
-        """
-        with self._transaction() as cursor:
-            return _write_schedule(cursor, self._table, name, schedule)
-
     def remove(self, name: str) -> bool:
         """Delete a solution's entry.
 
@@ -398,26 +378,6 @@ class Manifest:
         """
         with errors_translated(connection), connection.cursor() as cursor:
             return _write_row(cursor, table_name(record.table_prefix), record, vault, is_manifest=True)
-
-    @staticmethod
-    def put_schedule(connection: Connection, table_prefix: str, name: str, schedule: Mapping[str, str] | None) -> bool:
-        """Write a solution's schedule into its manifest.
-
-        Args:
-            connection: to the target database.
-            table_prefix: the solution's prefix of system tables.
-            name: the solution's name.
-            schedule: `Schedule.to_dict`; None to remove the schedule.
-
-        Returns:
-            Whether the solution has a manifest.
-
-        Raises:
-            DatabaseError: a statement failed.
-            DatabaseUnreachable: the connection was lost.
-        """
-        with errors_translated(connection), connection.cursor() as cursor:
-            return _write_schedule(cursor, table_name(table_prefix), name, schedule, manifest_only=True)
 
     @staticmethod
     def delete(connection: Connection, table_prefix: str, name: str) -> bool:
@@ -595,36 +555,6 @@ def _write_row(cursor: Cursor, table: str, record: SolutionRecord, vault: Vault,
             return True
 
 
-def _write_schedule(
-    cursor: Cursor, table: str, name: str, schedule: Mapping[str, str] | None, *, manifest_only: bool = False
-) -> bool:
-    """Write the schedule only: jobs write whole records, and must not revert a schedule that was set meanwhile."""
-    if not table_exists(cursor.connection, table):
-        return False
-    cursor.execute(
-        sql.SQL(
-            "SELECT schema_definition FROM {}"
-            " WHERE solution_name = %s AND (NOT %s OR schema_definition @> %s) FOR UPDATE"
-        ).format(sql.Identifier(table)),
-        (name, manifest_only, MANIFEST_MARK),
-    )
-    row = cursor.fetchone()
-    if row is None:
-        return False
-    before = row[0] or {}
-    after = {key: value for key, value in before.items() if key != _SCHEDULE}
-    if schedule is not None:
-        after[_SCHEDULE] = dict(schedule)
-    if after != before:
-        cursor.execute(
-            sql.SQL(
-                "UPDATE {} SET schema_definition = %s, updated_at = NOW() AT TIME ZONE 'UTC' WHERE solution_name = %s"
-            ).format(sql.Identifier(table)),
-            (to_json(after).decode(), name),
-        )
-    return True
-
-
 def _delete_row(cursor: Cursor, table: str, name: str, *, manifest_only: bool = False) -> bool:
     if not table_exists(cursor.connection, table):
         return False
@@ -647,8 +577,8 @@ def _values(
     else:
         definition = {key: stored[key] for key in _PRESERVED if key in stored} | dict(record.schema_definition)
         if before is not None:  # the record has the schedule of when the job began
-            definition.pop(_SCHEDULE, None)
-            definition |= {_SCHEDULE: stored[_SCHEDULE]} if _SCHEDULE in stored else {}
+            definition = {key: value for key, value in definition.items() if key not in _NOT_OF_JOBS}
+            definition |= {key: stored[key] for key in _NOT_OF_JOBS if key in stored}
     definition[_SERVER] = {"host": record.database.host, "port": record.database.port}
     if is_manifest:
         definition[_OWN] = True

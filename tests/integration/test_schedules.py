@@ -1,4 +1,4 @@
-"""Schedules: set, listed, ended, healed; rows and Redis are real, beat is not needed."""
+"""Schedules in the home database: set, listed, removed, claimed; no beat is needed."""
 
 from __future__ import annotations
 
@@ -9,19 +9,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import redis
 
 from fbs_worker.core.database_config import DatabaseConfig
-from fbs_worker.core.errors import DatabaseBusy, DatabaseMissing, SettingsError, SolutionNotFound
+from fbs_worker.core.errors import QueueUnreachable, SettingsError, SolutionNotFound
 from fbs_worker.core.postgres import connect
+from fbs_worker.core.redis import connect as connect_redis
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.status import solution_status
-from fbs_worker.scheduling.entries import INDEX, LOCK, PREFIX, REFRESH_DUE, EntryStore, entry_name
-from fbs_worker.scheduling.model import CATCH_UP, Schedule
-from fbs_worker.scheduling.reconcile import rebuild, schedule_lock
-from fbs_worker.scheduling.service import list_schedules, set_schedule
-from fbs_worker.solutions.registry import Registry
+from fbs_worker.scheduling.model import Schedule
+from fbs_worker.scheduling.service import BEAT, list_schedules, set_schedule
+from fbs_worker.scheduling.store import ScheduledSolution, ScheduleStore
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import MadeSolutions, check_no_secret, run
 from tests.support.solutions import ODOO, Steps, config_of, die, inline, killed, rows
@@ -43,239 +41,210 @@ def recorded(settings: MakeSettings) -> Settings:
 
 
 @pytest.fixture
-def store(made: MadeSolutions) -> Iterator[EntryStore]:
-    with EntryStore(made.settings.fbs_redis_url) as plans:
-        yield plans
+def store(made: MadeSolutions) -> Iterator[ScheduleStore]:
+    with closing(connect(made.home)) as connection:
+        yield ScheduleStore(connection, table_prefix="fbs_")
 
 
-def kept(database: DatabaseConfig, name: str = "fayvad") -> Any:
-    """The schedule in a row of that database."""
-    ((result,),) = rows(
-        database, "SELECT schema_definition->'schedule' FROM fbs_solution_schemas WHERE solution_name = %s", name
+def stored(database: DatabaseConfig, name: str = "fayvad", key: str = "schedule") -> Any:
+    """A key of a solution's row in that database."""
+    ((value,),) = rows(
+        database, "SELECT schema_definition->%s FROM fbs_solution_schemas WHERE solution_name = %s", key, name
     )
-    return result
+    return value
 
 
-def age(database: DatabaseConfig, **by: int) -> None:
-    """As if nothing had been written there for a while."""
-    run(database, "UPDATE fbs_solution_schemas SET updated_at = updated_at - %s", timedelta(**by))
+def move_back(database: DatabaseConfig, name: str, **by: int) -> None:
+    """As if the schedule of a solution had been set, or had last run, a while ago."""
+    since = datetime.now(tz=UTC) - timedelta(**by)
+    run(
+        database,
+        """UPDATE fbs_solution_schemas SET updated_at = updated_at - %s,
+            schema_definition = jsonb_set(schema_definition, '{schedule_state}', jsonb_build_object('since', %s::text))
+        WHERE solution_name = %s""",
+        *(timedelta(**by), since.isoformat(), name),
+    )
+
+
+def solution(store: ScheduleStore, name: str = "fayvad") -> ScheduledSolution:
+    return next(each for each in store.all() if each.name == name)
 
 
 @pytest.mark.parametrize("at_home", [True, False])
-def test_a_schedule_is_set_changed_and_ended(made: MadeSolutions, store: EntryStore, at_home: bool) -> None:
-    place = made.home if at_home else made.database()
-    made.solution(place=place)
-    result = set_schedule(made.settings, "fayvad", SIX_HOURS)
-    check_no_secret(result)
-    assert (result["schedule"], result["before"]) == ({"every": "6h"}, None)
-    assert "No beat is running" in result["notes"][0]
-    assert [kept(made.home), kept(place)] == [{"every": "6h"}] * 2
-    plan = store.get(entry_name("fayvad"))
-    assert plan is not None
-    assert plan.due.isoformat() == result["next_run"]
-    assert timedelta() < plan.due - datetime.now(tz=UTC) <= timedelta(hours=6)
+def test_a_schedule_is_set_changed_and_removed(made: MadeSolutions, at_home: bool) -> None:
+    made.solution(place=made.home if at_home else made.database())
+    report = set_schedule(made.settings, "fayvad", SIX_HOURS)
+    check_no_secret(report)
+    assert (report["schedule"], report["before"]) == ({"every": "6h"}, None)
+    assert "No beat runs" in report["notes"][0]
+    assert stored(made.home) == {"every": "6h"}
+    next_run = datetime.fromisoformat(report["next_run"])
+    assert timedelta() < next_run - datetime.now(tz=UTC) <= timedelta(hours=6)
     again = set_schedule(made.settings, "fayvad", AT_THREE)
-    assert (again["before"], kept(place)) == ({"every": "6h"}, {"cron": "0 3 * * *", "timezone": "Europe/Berlin"})
-    ended = set_schedule(made.settings, "fayvad", None)
-    assert (ended["schedule"], ended["next_run"]) == (None, None)
-    assert [kept(made.home), kept(place), store.all()] == [None, None, {}]
+    assert again["before"] == {"every": "6h"}
+    assert stored(made.home) == {"cron": "0 3 * * *", "timezone": "Europe/Berlin"}
+    removed = set_schedule(made.settings, "fayvad", None)
+    assert (removed["schedule"], removed["next_run"], stored(made.home)) == (None, None, None)
     assert set_schedule(made.settings, "fayvad", None)["before"] is None
 
 
-def test_what_is_so_already_is_not_written_again(made: MadeSolutions, store: EntryStore) -> None:
+def test_what_is_so_already_is_not_written_again(made: MadeSolutions) -> None:
     made.solution()
     first = set_schedule(made.settings, "fayvad", SIX_HOURS)
-    store.claim(entry_name("fayvad"), seconds=1)
     written = rows(made.home, "SELECT xmin::text FROM fbs_solution_schemas")
     assert set_schedule(made.settings, "fayvad", SIX_HOURS)["next_run"] == first["next_run"]
     assert rows(made.home, "SELECT xmin::text FROM fbs_solution_schemas") == written
 
 
-def test_nothing_is_changed_where_it_cannot_be(
-    made: MadeSolutions, store: EntryStore, postgres: EmbeddedPostgres, settings: MakeSettings
-) -> None:
-    place = made.database()
-    made.solution("whole", place=place)
+def test_nothing_is_changed_where_it_cannot_be(made: MadeSolutions, settings: MakeSettings) -> None:
+    made.solution("whole")
     with pytest.raises(SolutionNotFound) as caught:
-        set_schedule(made.settings, "missing", SIX_HOURS)
+        set_schedule(made.settings, "unknown", SIX_HOURS)
     assert "whole" in caught.value.hint
-    run(place, "DELETE FROM fbs_solution_schemas")
-    with pytest.raises(SolutionNotFound, match="does not hold the solution"):
-        set_schedule(made.settings, "whole", SIX_HOURS)
-    postgres.drop_database(place.name)
-    with pytest.raises(DatabaseMissing):
-        set_schedule(made.settings, "whole", SIX_HOURS)
     with pytest.raises(SettingsError):
         set_schedule(settings(fbs_database_url=""), "whole", SIX_HOURS)
-    assert kept(made.home, "whole") is None
-    assert store.all() == {}
+    assert stored(made.home, "whole") is None
 
 
-def test_a_redis_that_is_away_is_caught_up_with(made: MadeSolutions, store: EntryStore, settings: MakeSettings) -> None:
+def test_redis_is_not_needed(made: MadeSolutions, settings: MakeSettings) -> None:
     made.solution()
     away = settings(fbs_redis_url="redis://127.0.0.1:1/0", fbs_secret_keys=made.settings.fbs_secret_keys)
-    result = set_schedule(away, "fayvad", SIX_HOURS)
-    assert "once Redis answers" in result["notes"][0]
+    report = set_schedule(away, "fayvad", SIX_HOURS)
+    assert "Whether beat runs is not known" in report["notes"][0]
     listed = list_schedules(away)
-    assert listed["schedules"][0]["next_run"] == result["next_run"]
-    assert "are unknown" in listed["notes"][0]
-    assert solution_status(away, "fayvad")["schedule"]["next_run"] == result["next_run"]
-    rebuild(made.settings, store, manifests=False)
-    assert store.all()[entry_name("fayvad")].due.isoformat() == result["next_run"]
+    assert listed["schedules"][0]["next_run"] == report["next_run"]
+    assert "not known" in listed["notes"][0]
+    assert solution_status(away, "fayvad")["schedule"]["next_run"] == report["next_run"]
 
 
-def test_list_and_status(made: MadeSolutions, store: EntryStore, settings: MakeSettings, redis_url: str) -> None:
+def test_list_and_status(made: MadeSolutions, store: ScheduleStore, settings: MakeSettings, redis_url: str) -> None:
     for name in ("a", "b", "c", "d"):
         made.solution(name, business=f"{name}_")
     set_schedule(made.settings, "a", SIX_HOURS)
     set_schedule(made.settings, "b", AT_THREE)
     run(made.home, "UPDATE fbs_solution_schemas SET is_active = FALSE WHERE solution_name = 'd'")
-    now = datetime.now(tz=UTC).replace(microsecond=0)
-    store.claim(entry_name("a"), seconds=1)
-    store.mark_run(entry_name("a"), at=now, due=now + timedelta(hours=1))
-    with redis.Redis.from_url(redis_url) as client:
-        client.set(LOCK, "another")
-    result = list_schedules(made.settings)
-    check_no_secret(result)
-    assert result["notes"] == []
-    found = {one["solution"]: one for one in result["schedules"]}
+    now = store.now()
+    assert store.claim(solution(store, "a"), now=now, enqueue=lambda: "job") == "job"
+    with closing(connect_redis(redis_url)) as client:
+        client.set(BEAT, "a beat")
+    report = list_schedules(made.settings)
+    check_no_secret(report)
+    assert report["notes"] == []
+    found = {each["solution"]: each for each in report["schedules"]}
     assert found["a"] == {
         "solution": "a",
         "schedule": {"every": "6h"},
         "source": "solution",
-        "next_run": (now + timedelta(hours=1)).isoformat(),
-        "last_run": now.isoformat(),
+        "next_run": SIX_HOURS.after(now, name="a").isoformat(),
+        "last_run": now.isoformat(timespec="seconds"),
     }
     assert found["b"]["schedule"] == AT_THREE.to_dict()
     assert found["c"] == dict.fromkeys(found["c"]) | {"solution": "c"}
-    assert solution_status(made.settings, "a")["schedule"] == {
-        key: found["a"][key] for key in found["a"] if key != "solution"
-    }
-    store.record_refreshed("c", now)
+    status = solution_status(made.settings, "a")["schedule"]
+    assert status == {key: value for key, value in found["a"].items() if key != "solution"}
     others = settings(fbs_refresh_every="1d", fbs_secret_keys=made.settings.fbs_secret_keys)
-    found = {one["solution"]: one for one in list_schedules(others)["schedules"]}
+    found = {each["solution"]: each for each in list_schedules(others)["schedules"]}
     assert (found["c"]["source"], found["c"]["schedule"]) == ("FBS_REFRESH_EVERY", {"every": "1d"})
-    assert found["c"]["last_run"] == now.isoformat()
     assert (found["a"]["source"], found["d"]["source"]) == ("solution", None)
     assert "every 1d" in set_schedule(others, "a", None)["notes"][-1]
 
 
-def test_a_damaged_row(made: MadeSolutions, store: EntryStore) -> None:
-    for name in ("broken", "damaged", "whole"):
+def test_a_damaged_schedule_stops_only_itself(made: MadeSolutions, store: ScheduleStore) -> None:
+    for name in ("broken", "whole"):
         made.solution(name, business=f"{name}_")
         set_schedule(made.settings, name, SIX_HOURS)
     run(
         made.home,
-        """UPDATE fbs_solution_schemas SET schema_definition = schema_definition || '{"schedule": {"every": "5 apples"}}'
+        """UPDATE fbs_solution_schemas SET schema_definition = schema_definition
+            || '{"schedule": {"every": "5 apples"}, "schedule_state": {"since": "yesterday"}}'
         WHERE solution_name = 'broken'""",
     )
-    run(made.home, "UPDATE fbs_solution_schemas SET database_name = '' WHERE solution_name = 'damaged'")
-    rebuild(made.settings, store, manifests=True)
-    assert set(store.all()) == {entry_name("damaged"), entry_name("whole")}  # the stored entry is kept
-    result = list_schedules(made.settings)
-    assert [one["solution"] for one in result["schedules"]] == ["broken", "whole"]
-    assert any("damaged" in note for note in result["notes"])
+    schedules = {each["solution"]: each["schedule"] for each in list_schedules(made.settings)["schedules"]}
+    assert schedules == {"broken": None, "whole": {"every": "6h"}}
+    assert solution(store, "broken").next_slot(None) is None
 
 
-def test_an_emptied_redis_is_filled_as_it_was(made: MadeSolutions, store: EntryStore, redis_url: str) -> None:
-    for name, schedule in (("a", SIX_HOURS), ("b", AT_THREE)):
-        made.solution(name, business=f"{name}_")
-        set_schedule(made.settings, name, schedule)
-    before = store.all()
-    with redis.Redis.from_url(redis_url) as client:
-        client.flushdb()
-    rebuild(made.settings, store, manifests=False)
-    assert store.all() == before
-    with redis.Redis.from_url(redis_url) as client:
-        client.delete(INDEX)  # a part of it: the hashes are there
-    rebuild(made.settings, store, manifests=False)
-    assert store.all() == before
-    with redis.Redis.from_url(redis_url) as client:
-        client.hset(PREFIX + entry_name("missing"), "definition", "{}")
-        client.zadd(INDEX, {PREFIX + entry_name("missing"): 1})
-    rebuild(made.settings, store, manifests=False)
-    assert store.all() == before
-
-
-def test_what_was_missed_while_redis_was_empty_is_made_up_for(
-    made: MadeSolutions, store: EntryStore, redis_url: str
-) -> None:
+def test_a_slot_is_claimed_once(made: MadeSolutions, store: ScheduleStore) -> None:
     made.solution()
     set_schedule(made.settings, "fayvad", SIX_HOURS)
-    with redis.Redis.from_url(redis_url) as client:
-        client.flushdb()
-    age(made.home, days=1)
-    now = datetime.now(tz=UTC)
-    rebuild(made.settings, store, manifests=False, now=now)
-    assert timedelta(seconds=-1) <= store.all()[entry_name("fayvad")].due - now <= CATCH_UP
+    move_back(made.home, "fayvad", days=1)
+    found, now = solution(store), store.now()
+    enqueued: list[int] = []
+    start = threading.Barrier(4)
 
+    def enqueue(number: int) -> str:
+        enqueued.append(number)
+        return "job"
 
-@pytest.mark.parametrize("schedule", [SIX_HOURS, None])
-def test_a_command_that_was_killed_half_way_is_completed(
-    made: MadeSolutions, store: EntryStore, schedule: Schedule | None
-) -> None:
-    """Killed between manifest and registry, and between registry and Redis."""
-    place = made.database()
-    made.solution(place=place)
-    set_schedule(made.settings, "fayvad", AT_THREE)
-    result = None if schedule is None else schedule.to_dict()
+    def claim(number: int) -> None:
+        with closing(connect(made.home)) as connection:
+            start.wait()
+            ScheduleStore(connection, table_prefix="fbs_").claim(found, now=now, enqueue=lambda: enqueue(number))
 
-    def work(owner: Any, method: str) -> None:
-        setattr(owner, method, lambda *_, **__: die())
-        set_schedule(made.settings, "fayvad", schedule)
-
-    assert killed(lambda: work(Registry, "put_schedule"))
-    assert (kept(place), kept(made.home)) == (result, AT_THREE.to_dict())
-    rebuild(made.settings, store, manifests=False)
-    assert kept(made.home) == AT_THREE.to_dict()
-    rebuild(made.settings, store, manifests=True)
-    assert kept(made.home) == result
-    assert set(store.all()) == ({entry_name("fayvad")} if schedule else set())
-    with EntryStore(made.settings.fbs_redis_url) as plans:
-        set_schedule(made.settings, "fayvad", AT_THREE)
-        assert killed(lambda: work(EntryStore, "put" if schedule else "remove"))
-        before = plans.all()[entry_name("fayvad")].definition
-        rebuild(made.settings, plans, manifests=False)
-        after = plans.all().get(entry_name("fayvad"))
-    assert (after is None) if schedule is None else (after is not None and after.definition != before)
-
-
-def test_unreachable_manifests_change_nothing(
-    made: MadeSolutions, store: EntryStore, postgres: EmbeddedPostgres
-) -> None:
-    place = made.database()
-    made.solution("gone", place=place)
-    made.solution("here", business="here_")
-    set_schedule(made.settings, "gone", SIX_HOURS)
-    set_schedule(made.settings, "here", SIX_HOURS)
-    before = store.all()
-    postgres.drop_database(place.name)
-    rebuild(made.settings, store, manifests=True)
-    assert store.all() == before
-
-
-def test_one_schedule_is_written_by_one_at_a_time(made: MadeSolutions, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = made.database()
-    made.solution(place=place)
-    many = [Schedule.parse(every=f"{hours}h") for hours in range(1, 7)]
-    threads = [threading.Thread(target=set_schedule, args=(made.settings, "fayvad", one)) for one in many]
+    threads = [threading.Thread(target=claim, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert kept(place) == kept(made.home)
-    monkeypatch.setattr("fbs_worker.scheduling.reconcile._LOCK_SECONDS", 0.3)
-    with (
-        closing(connect(made.home)) as connection,
-        schedule_lock(connection, "fayvad"),
-        pytest.raises(DatabaseBusy, match="is being changed by"),
-    ):
-        set_schedule(made.settings, "fayvad", SIX_HOURS)
+    assert len(enqueued) == 1
+    after = solution(store)
+    assert (after.since, after.last_run) == (now, now)
+    assert store.claim(found, now=now, enqueue=lambda: "again") is None
+
+
+def test_a_slot_stays_due_when_its_job_could_not_be_enqueued(made: MadeSolutions, store: ScheduleStore) -> None:
+    made.solution()
+    set_schedule(made.settings, "fayvad", SIX_HOURS)
+    move_back(made.home, "fayvad", days=1)
+    found = solution(store)
+
+    def fail() -> str:
+        raise QueueUnreachable("Redis does not answer.", hint="Start it.")
+
+    with pytest.raises(QueueUnreachable):
+        store.claim(found, now=store.now(), enqueue=fail)
+    assert solution(store) == found
+
+    def end() -> str:
+        die()
+        return ""
+
+    assert killed(lambda: str(store_of(made).claim(found, now=found.since, enqueue=end)))
+    assert solution(store) == found
+    assert store.claim(found, now=store.now(), enqueue=lambda: "job") == "job"
+
+
+def store_of(made: MadeSolutions) -> ScheduleStore:
+    """One on a connection of its own: a forked process cannot share one."""
+    return ScheduleStore(connect(made.home), table_prefix="fbs_")
+
+
+def test_a_schedule_that_was_changed_meanwhile_is_not_run(made: MadeSolutions, store: ScheduleStore) -> None:
+    made.solution()
+    set_schedule(made.settings, "fayvad", SIX_HOURS)
+    move_back(made.home, "fayvad", days=1)
+    found = solution(store)
+    set_schedule(made.settings, "fayvad", AT_THREE)
+    assert store.claim(found, now=store.now(), enqueue=lambda: "job") is None
+    run(made.home, "DELETE FROM fbs_solution_schemas")
+    assert store.claim(found, now=store.now(), enqueue=lambda: "job") is None
+
+
+def test_a_row_that_a_job_holds_is_passed_over(made: MadeSolutions, store: ScheduleStore) -> None:
+    made.solution()
+    set_schedule(made.settings, "fayvad", SIX_HOURS)
+    move_back(made.home, "fayvad", days=1)
+    found = solution(store)
+    with closing(connect(made.home)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("SELECT FROM fbs_solution_schemas FOR UPDATE")
+        assert store.claim(found, now=store.now(), enqueue=lambda: "job") is None
+    assert store.claim(found, now=store.now(), enqueue=lambda: "job") == "job"
 
 
 def test_jobs_leave_the_schedule_alone(recorded: Settings, target: DatabaseConfig) -> None:
-    """It is set while a refresh, a set-up runs; neither takes it away, nor brings one back that has ended."""
+    """It is set while a refresh or a set-up runs: neither removes it, nor brings a removed one back."""
     inline("setup", config_of(target), recorded)
+    home = DatabaseConfig.from_url(recorded.fbs_database_url)
 
     def change(schedule: Schedule | None) -> Steps:
         def act() -> None:
@@ -289,30 +258,15 @@ def test_jobs_leave_the_schedule_alone(recorded: Settings, target: DatabaseConfi
             ("setup", config_of(target, mirror=["hr.employee"])),
         ):
             set_schedule(recorded, "shop", AT_THREE)
-            progress = change(schedule)
-            inline(task, kwargs, recorded, progress)
-            result = None if schedule is None else schedule.to_dict()
-            home = DatabaseConfig.from_url(recorded.fbs_database_url)
-            assert [kept(target, "shop"), kept(home, "shop")] == [result, result]
+            inline(task, kwargs, recorded, change(schedule))
+            assert stored(home, "shop") == (None if schedule is None else schedule.to_dict())
+            assert stored(home, "shop", "schedule_state") is not None
 
 
 def test_a_solution_that_is_dropped_has_no_schedule(recorded: Settings, target: DatabaseConfig) -> None:
     inline("setup", config_of(target), recorded)
     set_schedule(recorded, "shop", SIX_HOURS)
-    with EntryStore(recorded.fbs_redis_url) as store:
-        inline("drop", {"solution_name": "shop"}, recorded)
-        rebuild(recorded, store, manifests=True)
-        assert store.all() == {}
+    inline("drop", {"solution_name": "shop"}, recorded)
+    assert list_schedules(recorded)["schedules"] == []
     inline("setup", config_of(target), recorded)
-    assert kept(target, "shop") is None
-
-
-def test_the_entry_of_fbs_refresh_due_exists_while_an_interval_is_set(
-    made: MadeSolutions, store: EntryStore, settings: MakeSettings
-) -> None:
-    made.solution()
-    others = settings(fbs_refresh_every="1d", fbs_secret_keys=made.settings.fbs_secret_keys)
-    assert set(rebuild(others, store, manifests=False)) == {"fayvad"}
-    assert set(store.all()) == {REFRESH_DUE}
-    rebuild(made.settings, store, manifests=False)
-    assert store.all() == {}
+    assert list_schedules(recorded)["schedules"][0]["schedule"] is None

@@ -1,4 +1,4 @@
-"""Beat processes with short intervals: `python -m tests.support.beat_process '{"lock": 1}'` with the settings in the environment."""
+"""Beats with short times: `python -m tests.support.beat_process '{"lock": 1}'` with the settings around it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from typing import Final
 from fbs_worker.core.errors import FBSError
 from fbs_worker.core.settings import Settings, load_settings
 from fbs_worker.ops.local.programs import settings_environment
-from fbs_worker.scheduling.beat import BeatIntervals, run_beat
+from fbs_worker.scheduling.beat import BeatTimes, run_beat
 from tests.support.job_worker import ROOT
 
-QUICK: Final = BeatIntervals(lock=0.9, poll=0.1, registry=0.3, manifests=0.6, claim=0.9)
+QUICK: Final = BeatTimes(look=0.1, alive=3.0)
 
 
 @contextmanager
-def beat_process(settings: Settings, *, log: Path, times: BeatIntervals = QUICK) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a beat; stop it at the end."""
+def beat_process(settings: Settings, *, log: Path, times: BeatTimes = QUICK) -> Iterator[subprocess.Popen[bytes]]:
+    """A running beat; it is stopped at the end."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ODOO_", "FBS_"))}
     with log.open("ab") as output:
         beat = subprocess.Popen(
@@ -46,9 +46,9 @@ def beat_process(settings: Settings, *, log: Path, times: BeatIntervals = QUICK)
 
 
 def main(times: str) -> int:
-    """Run beat; print an error in one line."""
+    """Run beat; an error is told in one line."""
     try:
-        return run_beat(load_settings(), times=BeatIntervals(**json.loads(times)))
+        return run_beat(load_settings(), times=BeatTimes(**json.loads(times)))
     except FBSError as exc:
         sys.stderr.write(f"{exc.message}\n{exc.hint}\n")
         return exc.exit_code

