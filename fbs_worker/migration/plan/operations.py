@@ -263,10 +263,20 @@ def _retype(change: Change, context: PlanningContext) -> Phased:
     )
 
 
+def _type_name(type_: str) -> str:
+    """A type without its length."""
+    return type_.partition("(")[0].strip().upper()
+
+
 def _with_default(action: str, before: ColumnSchema, after: ColumnSchema, *, rewrites: bool) -> list[str]:
     """Drop a default of the former type before the conversion, and set the new one afterwards."""
-    if not rewrites or SERIAL in {before.default, after.default}:
+    if SERIAL in {before.default, after.default}:
         return [action]
+    if (
+        not rewrites
+    ):  # the default keeps its cast to the former type, e.g. 'x'::character varying of a column of type text
+        cast = after.default is not None and _type_name(before.type) != _type_name(after.type)
+        return [action, _default_action(after)] if cast else [action]
     first = ["DROP DEFAULT"] if before.default is not None else []
     return [*first, action, *([_default_action(after)] if after.default is not None else [])]
 
