@@ -107,7 +107,7 @@ class SolutionScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
         self.app.jobs.close()
 
     def _renew(self) -> None:
-        """Tell others that a beat runs. Without Redis nothing can be enqueued: this fails first."""
+        """Renew the key that shows that a beat runs. Without Redis nothing can be enqueued: this fails first."""
         with queue.errors_translated(self._address):
             self._redis.set(BEAT, self._name, px=round(self._times.alive * 1000))
 
