@@ -12,8 +12,7 @@ its side. A solution has drifted when the two differ or when tables that it owns
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
@@ -28,13 +27,13 @@ from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.jobs.store import JobState, JobStore
-from fbs_worker.scheduling.service import refresh_every, schedule_status
+from fbs_worker.scheduling.service import open_home, refresh_every, schedule_status
 from fbs_worker.scheduling.store import scheduled_solution
 from fbs_worker.schema.create import table_sizes
 from fbs_worker.schema.definition import Definition
 from fbs_worker.schema.inspector import relations
 from fbs_worker.schema.system_tables import system_tables
-from fbs_worker.solutions.registry import DamagedRow, Registry, SolutionRecord, home_database, read_rows, table_name
+from fbs_worker.solutions.registry import DamagedRow, SolutionRecord, home_database, read_rows, table_name
 from fbs_worker.solutions.target import desired_tables, plan_migration
 
 LIST_SECONDS: Final = 5.0
@@ -219,7 +218,7 @@ def solution_status(settings: Settings, name: str) -> dict[str, Any]:
         DatabaseUnreachable: the home database does not answer.
     """
     vault = Vault.from_text(settings.fbs_secret_keys.get_secret_value())
-    with _registry(settings, vault, seconds=STATUS_SECONDS) as registry:
+    with open_home(settings, seconds=STATUS_SECONDS) as (registry, _):
         entry = registry.get(name)
     calls: list[_Call] = [
         (_server(entry.database), partial(_detail, entry, vault)),
@@ -278,7 +277,7 @@ def list_solutions(settings: Settings) -> dict[str, Any]:
         DatabaseUnreachable: the home database does not answer.
     """
     vault = Vault.from_text(settings.fbs_secret_keys.get_secret_value())
-    with _registry(settings, vault, seconds=LIST_SECONDS) as registry:
+    with open_home(settings, seconds=LIST_SECONDS) as (registry, _):
         entries = registry.entries()
     records = [entry for entry in entries if isinstance(entry, SolutionRecord)]
     summaries, jobs = _summarise_all(records, settings, vault)
@@ -314,13 +313,6 @@ _Call = tuple[Hashable, Callable[[], Detail | FBSError | _ActiveJobs | _Summarie
 
 _Counts = dict[tuple[str, str], Mapping[str, int]]
 """Table prefix and domain → active discoveries per type: solutions may share a catalogue."""
-
-
-@contextmanager
-def _registry(settings: Settings, vault: Vault, *, seconds: float) -> Iterator[Registry]:
-    home = home_database(settings).resolved(vault, allow_plain=True)
-    with bounded_connection(home, connect_seconds=_CONNECT_SECONDS, seconds=seconds) as connection:
-        yield Registry(connection, table_prefix=settings.fbs_table_prefix, vault=vault)
 
 
 def _server(database: DatabaseConfig) -> Hashable:

@@ -30,11 +30,14 @@ _ANSWER_SECONDS: Final = 20.0
 
 
 @contextmanager
-def open_home(settings: Settings, *, read_only: bool = True) -> Iterator[tuple[Registry, ScheduleStore]]:
+def open_home(
+    settings: Settings, *, seconds: float = _ANSWER_SECONDS, read_only: bool = True
+) -> Iterator[tuple[Registry, ScheduleStore]]:
     """The registry and the schedules in the home database, answered in bounded time.
 
     Args:
         settings: the home database and the keys; after `effective_settings`.
+        seconds: how long everything after connecting may take.
         read_only: nothing can be written.
 
     Raises:
@@ -43,9 +46,7 @@ def open_home(settings: Settings, *, read_only: bool = True) -> Iterator[tuple[R
     """
     vault = Vault.from_text(settings.fbs_secret_keys.get_secret_value())
     home = home_database(settings).resolved(vault, allow_plain=True)
-    with bounded_connection(
-        home, connect_seconds=_CONNECT_SECONDS, seconds=_ANSWER_SECONDS, read_only=read_only
-    ) as connection:
+    with bounded_connection(home, connect_seconds=_CONNECT_SECONDS, seconds=seconds, read_only=read_only) as connection:
         prefix = settings.fbs_table_prefix
         registry = Registry(connection, table_prefix=prefix, vault=vault)
         yield registry, ScheduleStore(connection, table_prefix=prefix)
