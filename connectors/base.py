@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
+
+_SERIES: Final = re.compile(r"^\D*(?P<major>\d+)\.(?P<minor>\d+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +25,25 @@ class ServerInfo:
     major: tuple[int, int]
     url: str
     database: str
+
+
+def parse_series(version: str) -> tuple[str, tuple[int, int]]:
+    """Parse the series from a version string of Odoo.
+
+    Args:
+        version: e.g. `19.0`, `saas~18.2+e`, `19.0+e-20260101`.
+
+    Returns:
+        The series, e.g. `18.2`, and the same as a comparable pair.
+
+    Raises:
+        ValueError: the string contains no series.
+    """
+    match = _SERIES.match(version)
+    if match is None:
+        raise ValueError(version)
+    major = (int(match["major"]), int(match["minor"]))
+    return f"{major[0]}.{major[1]}", major
 
 
 @runtime_checkable

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final
 
 from fbs_worker.connectors.address import parse_url
-from fbs_worker.connectors.base import Limiter, ServerInfo, Transport
+from fbs_worker.connectors.base import Limiter, ServerInfo, Transport, parse_series
 from fbs_worker.connectors.http import OdooHTTP
 from fbs_worker.connectors.json2 import SINCE as JSON2_SINCE
 from fbs_worker.connectors.json2 import JSON2Transport
@@ -27,7 +26,6 @@ OLDEST: Final = (14, 0)
 
 RECORDING_SCHEME: Final = "recording:"
 
-_SERIES: Final = re.compile(r"^\D*(?P<major>\d+)\.(?P<minor>\d+)")
 _VERSION_REQUEST: Final = b'{"jsonrpc":"2.0","method":"call","params":{},"id":1}'
 
 
@@ -125,25 +123,6 @@ def _open(connection: OdooConnection, *, slot: Callable[[], AbstractContextManag
     except BaseException:
         http.close()
         raise
-
-
-def parse_series(version: str) -> tuple[str, tuple[int, int]]:
-    """Parse the series from a version string of Odoo.
-
-    Args:
-        version: e.g. `19.0`, `saas~18.2+e`, `19.0+e-20260101`.
-
-    Returns:
-        The series, e.g. `18.2`, and the same as a comparable pair.
-
-    Raises:
-        ValueError: the string contains no series.
-    """
-    match = _SERIES.match(version)
-    if match is None:
-        raise ValueError(version)
-    major = (int(match["major"]), int(match["minor"]))
-    return f"{major[0]}.{major[1]}", major
 
 
 def _is_recording(connection: OdooConnection) -> bool:

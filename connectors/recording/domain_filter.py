@@ -1,53 +1,33 @@
 """Evaluate Odoo's search domains on recorded rows. Pure.
 
-The rules are those of Odoo 19 (`odoo/orm/domains.py`, `odoo/orm/fields.py`); older versions differ in corner cases
-only. An unset value equals False, '' and 0 of its type, sorts before any text, and never compares with a date or a
-record; `not like` and `not in` are true for it; a path through an unset record is false.
+Paths through relations and all comparisons are supported; the operators that search on the client's behalf (`child_of`,
+`any`, `=?`) are not. An unset value equals False, '' and 0, and compares with nothing; negations are true for it.
 """
 
 from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from fbs_worker.connectors.recording.rows import Record
 
 Predicate = Callable[["Record"], bool]
+Test = Callable[[Any], bool]
 
-TO_MANY: Final = frozenset({"one2many", "many2many"})
-RELATIONAL: Final = frozenset({"many2one", *TO_MANY})
-_WITHOUT_ORDER_WHEN_UNSET: Final = frozenset({"date", "datetime", "selection", "reference", *RELATIONAL})
-
+_NEGATIONS: Final = {"!=": "=", "not in": "in"} | {f"not {like}": like for like in ("like", "ilike", "=like", "=ilike")}
 _ORDERINGS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
 }
-_NEGATIONS: Final = {"!=": "=", "<>": "=", "not in": "in", "not any": "any"} | {
-    f"not {like}": like for like in ("like", "ilike", "=like", "=ilike")
-}
-
-
-class Record(Protocol):
-    """A row that conditions are evaluated on."""
-
-    def kind(self, field: str) -> str:
-        """The type of a field, e.g. `char`.
-
-        Raises:
-            DomainError: the row has no such field.
-        """
-
-    def value(self, field: str) -> Any:
-        """The value of a field: an id or False for a many2one, a list of ids for a one2many or many2many."""
-
-    def related(self, field: str) -> Iterable[Record]:
-        """The rows that a relational field refers to."""
 
 
 class DomainError(ValueError):
-    """An invalid domain, with the message of Odoo."""
+    """A domain that Odoo, or the replay of a recording, does not accept."""
 
 
 def predicate(domain: Sequence[Any]) -> Predicate:
@@ -60,152 +40,76 @@ def predicate(domain: Sequence[Any]) -> Predicate:
         The predicate; it raises DomainError for an unknown field.
 
     Raises:
-        DomainError: the domain is malformed.
+        DomainError: the domain is malformed, or has an unsupported operator.
     """
     stack: list[Predicate] = []
     try:
         for item in reversed(domain):
             if isinstance(item, list | tuple) and len(item) == 3:
-                stack.append(_condition(item[0], item[1], item[2]))
+                stack.append(_condition(*item))
             elif item == "!":
                 stack.append(_not(stack.pop()))
-            elif item == "&":
-                stack.append(_all([stack.pop(), stack.pop()]))
-            elif item == "|":
-                stack.append(_any([stack.pop(), stack.pop()]))
+            elif item in ("&", "|"):
+                stack.append(_joined(all if item == "&" else any, [stack.pop(), stack.pop()]))
             else:
                 raise DomainError(f"Domain() invalid item in domain: {item!r}")
     except IndexError:
         raise DomainError(f"Domain() malformed domain {domain!r}") from None
-    stack.reverse()
-    return stack[0] if len(stack) == 1 else _all(stack)
+    return _joined(all, stack[::-1])
 
 
 def fields_of(domain: Sequence[Any]) -> set[str]:
     """The fields, or dotted paths, in the conditions of a domain."""
-    return {item[0] for item in domain if isinstance(item, list | tuple) and len(item) == 3}
+    return {item[0] for item in domain if isinstance(item, list | tuple)}
 
 
 def _not(inner: Predicate) -> Predicate:
     return lambda record: not inner(record)
 
 
-def _all(parts: Sequence[Predicate]) -> Predicate:
-    return lambda record: all(part(record) for part in parts)
+def _joined(how: Callable[..., bool], parts: Sequence[Predicate]) -> Predicate:
+    return parts[0] if len(parts) == 1 else lambda record: how(part(record) for part in parts)
 
 
-def _any(parts: Sequence[Predicate]) -> Predicate:
-    return lambda record: any(part(record) for part in parts)
+def _condition(path: Any, name: Any, value: Any) -> Predicate:
+    if not isinstance(path, str) or not path:
+        raise DomainError(f"Domain() invalid item in domain: {[path, name, value]!r}")
+    field, _, further = path.partition(".")
+    if further:
+        inner = _condition(further, name, value)
+        return lambda record: any(inner(related) for related in record.related(field))
+    if name in _NEGATIONS:
+        return _not(_condition(field, _NEGATIONS[name], value))
+    test = _test(name, value)
+    return lambda record: test(record.value(field))
 
 
-def _condition(path: Any, op: Any, value: Any) -> Predicate:
-    if path in (0, 1) and op == "=":  # (1, '=', 1) is always true, (0, '=', 1) never
-        return lambda _record: bool(path == value)
-    if not isinstance(path, str) or not path or not isinstance(op, str):
-        raise DomainError(f"Domain() invalid item in domain: {[path, op, value]!r}")
-    op = op.lower()
-    field, _, subpath = path.partition(".")
-    if subpath:
-        return _through(field, _condition(subpath, op, value))
-    if op in _NEGATIONS:
-        return _not(_condition(field, _NEGATIONS[op], value))
-    if op == "=?":
-        return (lambda _record: True) if not value else _condition(field, "=", value)
-    if op in ("any", "any!"):
-        return _through(field, predicate(value))
-    if op in ("=", "in"):
-        listed = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
-        # ('field', '=', []) matches unset values, ('field', 'in', []) nothing
-        return _is_in(field, [False] if op == "=" and not listed else listed)
-    if op.removeprefix("=") in ("like", "ilike"):
-        return _is_like(field, op, value)
-    if op in _ORDERINGS:
-        return _compares(field, _ORDERINGS[op], value)
-    raise DomainError(f"Invalid operator in condition ({path!r}, {op!r}, {value!r})")
+def _test(name: str, value: Any) -> Test:
+    """A test of one value; a list is the ids of a relation to many."""
+    if name in ("=", "in"):
+        listed = value if isinstance(value, list | tuple | set | frozenset) else [value]
+        return _is_in(frozenset(item for item in listed if item), unset=any(not item for item in listed))
+    if name in _ORDERINGS:
+        compare, is_text = _ORDERINGS[name], isinstance(value, str)
+        # an unset text or date is False
+        return lambda actual: isinstance(actual, str) == is_text and compare(actual, value)
+    if name.removeprefix("=") in ("like", "ilike"):
+        pattern = _like_pattern(value if name.startswith("=") else f"%{value}%", ignore_case="ilike" in name)
+        return lambda actual: isinstance(actual, str) and pattern.fullmatch(actual) is not None
+    raise DomainError(f"Unsupported operator {name!r} in a domain")
 
 
-def _through(field: str, inner: Predicate) -> Predicate:
-    def holds(record: Record) -> bool:
-        if record.kind(field) not in RELATIONAL:
-            raise DomainError(f"Cannot use 'any' with non-relational fields in condition on {field!r}")
-        return any(inner(related) for related in record.related(field))
-
-    return holds
-
-
-def _is_in(field: str, listed: Sequence[Any]) -> Predicate:
-    names = [item for item in listed if isinstance(item, str) and item]
-    values = frozenset(item for item in listed if item)
-    unset = any(not item for item in listed)
-
-    def holds(record: Record) -> bool:
-        kind = record.kind(field)
-        value = record.value(field)
-        if not value:
+def _is_in(wanted: frozenset[Any], *, unset: bool) -> Test:
+    def test(actual: Any) -> bool:
+        if not actual:
             return unset
-        if kind in TO_MANY and not values.isdisjoint(value):
-            return True
-        if kind not in TO_MANY and value in values:
-            return True
-        return kind in RELATIONAL and any(related.value("display_name") in names for related in record.related(field))
+        return not wanted.isdisjoint(actual) if isinstance(actual, list) else actual in wanted
 
-    return holds
-
-
-def _is_like(field: str, op: str, value: Any) -> Predicate:
-    exact = op.startswith("=")
-    text = "" if value is None or value is False else str(value)
-    if not text:
-        if exact:
-            return _is_in(field, [False])
-        return lambda record: record.kind(field) not in RELATIONAL or bool(record.value(field))
-    pattern = _like_pattern(text if exact else f"%{text}%", ignore_case=op.endswith("ilike"))
-
-    def holds(record: Record) -> bool:
-        if record.kind(field) in RELATIONAL:
-            return any(pattern.fullmatch(related.value("display_name") or "") for related in record.related(field))
-        actual = record.value(field)
-        return actual is not False and actual is not None and pattern.fullmatch(str(actual)) is not None
-
-    return holds
+    return test
 
 
 def _like_pattern(like: str, *, ignore_case: bool) -> re.Pattern[str]:
-    pieces: list[str] = []
-    characters = iter(like)
-    for character in characters:
-        if character == "\\":
-            pieces.append(re.escape(next(characters, "\\")))
-        else:
-            pieces.append({"%": ".*", "_": "."}.get(character) or re.escape(character))
-    return re.compile("".join(pieces), re.DOTALL | (re.IGNORECASE if ignore_case else 0))
-
-
-def _compares(field: str, compare: Callable[[Any, Any], bool], value: Any) -> Predicate:
-    # compared with a timestamp, a date stands for its last second in `>` and `<=`
-    end_of_day = f"{value} 23:59:59" if compare in (operator.gt, operator.le) and _is_day(value) else value
-
-    def holds(record: Record) -> bool:
-        actual, bound, kind = record.value(field), value, record.kind(field)
-        if kind in _WITHOUT_ORDER_WHEN_UNSET:
-            if _unset(actual) or _unset(bound):
-                return False
-            bound = end_of_day if kind == "datetime" else bound
-        elif isinstance(actual, str) or isinstance(bound, str):
-            actual, bound = actual or "", bound or ""
-        else:
-            actual, bound = actual or 0, bound or 0
-        try:
-            return compare(actual, bound)
-        except TypeError:
-            return False
-
-    return holds
-
-
-def _is_day(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value) is not None
-
-
-def _unset(value: Any) -> bool:
-    return value is None or value is False
+    pieces = re.findall(r"\\?.", like, re.DOTALL)
+    wild = {"%": ".*", "_": "."}
+    text = "".join(wild.get(piece) or re.escape(piece[-1]) for piece in pieces)
+    return re.compile(text, re.DOTALL | (re.IGNORECASE if ignore_case else 0))

@@ -1,19 +1,15 @@
 """File format of recordings: one JSON object, compressed with xz unless the name ends with `.json`.
 
-    {"format": 1,
-     "server": {"series": "19.0", "database": "live"},
-     "tables": {"ir.model": {"columns": ["id", "model", …], "rows": [[1, "ir.model", …], …]}, …},
-     "fields": {"ir.model": {"model": {"type": "char", "string": "Model", …}, …}, …},
-     "available": [{"model": "res.partner", "display_name": "Contact"}, …],
-     "denied": {"ir.ui.view": ["Role / Administrator"], …}}
-
-`fields` has the results of `fields_get` by model, `available` the result of `ir.model.get_available_models`, `denied`
-the tables that the recording user may not read, with the groups that grant access.
+{"format": 1,
+ "server": {"series": "19.0", "database": "live"},
+ "tables": {"ir.model": {"columns": ["id", "model", …], "rows": [[1, "ir.model", …], …]}, …},
+ "fields": {"ir.model": {"model": {"type": "char", "string": "Model", …}, …}, …},
+ "available": [{"model": "res.partner", "display_name": "Contact"}, …],
+ "denied": {"ir.ui.view": ["Role / Administrator"], …}}
 """
 
 from __future__ import annotations
 
-import contextlib
 import lzma
 import os
 import tempfile
@@ -24,14 +20,12 @@ from typing import Any, Final
 
 import orjson
 
-from fbs_worker.connectors.base import ServerInfo
 from fbs_worker.core.errors import RecordingError
 
 FORMAT: Final = 1
-_XZ_MAGIC: Final = b"\xfd7zXZ\x00"
-_HINT_AGAIN: Final = "Record it again with `fbs record FILE`, or copy the file again."
+HINT_AGAIN: Final = "Record it again with `fbs record FILE`, or copy the file again."
 
-FieldsOfModels = Mapping[str, Mapping[str, Mapping[str, Any]]]
+_XZ_MAGIC: Final = b"\xfd7zXZ\x00"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +34,7 @@ class RecordedTable:
 
     Attributes:
         columns: the recorded fields, including `id`.
-        rows: a value per column. A many2one is an id (or `[id, name]`) or False; other relations are lists of ids.
+        rows: a value per column. A many2one is an id or False; other relations are lists of ids.
     """
 
     columns: Sequence[str]
@@ -56,51 +50,37 @@ class Recording:
         database: the recorded database.
         tables: recorded tables by model.
         fields: results of `fields_get`, by model.
-        available: result of `get_available_models`.
-        denied: groups that grant access, by model of each denied table.
+        available: result of `ir.model.get_available_models`.
+        denied: groups that grant access, by model of each table that the recording user may not read.
     """
 
     series: str
     database: str
     tables: Mapping[str, RecordedTable]
-    fields: FieldsOfModels = field(default_factory=dict)
+    fields: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     available: Sequence[Mapping[str, str]] = ()
     denied: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def write_recording(
-    path: Path,
-    *,
-    server: ServerInfo,
-    tables: Mapping[str, RecordedTable],
-    fields: FieldsOfModels,
-    available: Sequence[Mapping[str, str]] = (),
-    denied: Mapping[str, Sequence[str]] | None = None,
-) -> None:
+def write_recording(path: Path, recording: Recording) -> None:
     """Write a recording; an existing file is replaced atomically.
 
     Args:
         path: the file; compressed unless its name ends with `.json`.
-        server: the recorded server; its URL is not written.
-        tables: recorded tables by model.
-        fields: results of `fields_get`, by model.
-        available: result of `get_available_models`.
-        denied: groups that grant access, by model of each denied table.
+        recording: its content.
 
     Raises:
         RecordingError: the file cannot be written.
     """
-    content = orjson.dumps(
-        {
-            "format": FORMAT,
-            "server": {"series": server.series, "database": server.database},
-            "tables": {model: {"columns": table.columns, "rows": table.rows} for model, table in tables.items()},
-            "fields": fields,
-            "available": available,
-            "denied": denied or {},
-        },
-        option=orjson.OPT_APPEND_NEWLINE,
-    )
+    document = {
+        "format": FORMAT,
+        "server": {"series": recording.series, "database": recording.database},
+        "tables": recording.tables,
+        "fields": recording.fields,
+        "available": recording.available,
+        "denied": recording.denied,
+    }
+    content = orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
     if path.suffix != ".json":
         content = lzma.compress(content, preset=lzma.PRESET_EXTREME | 6)
     if path.is_dir():
@@ -127,44 +107,41 @@ def read_recording(path: Path) -> Recording:
     """
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
-        raise RecordingError(f"There is no recording {path}.", hint="Check the name after `recording:`.") from None
     except OSError as exc:
+        missing = isinstance(exc, FileNotFoundError)
         raise RecordingError(
-            f"The recording {path} cannot be read: {exc.strerror or exc}.", hint="Check the name after `recording:`."
+            f"There is no recording {path}."
+            if missing
+            else f"The recording {path} cannot be read: {exc.strerror or exc}.",
+            hint="Check the name after `recording:`.",
         ) from exc
     try:
         document = orjson.loads(lzma.decompress(content) if content.startswith(_XZ_MAGIC) else content)
     except (lzma.LZMAError, orjson.JSONDecodeError, EOFError) as exc:
-        raise RecordingError(f"The recording {path} is damaged.", hint=_HINT_AGAIN) from exc
+        raise RecordingError(f"The recording {path} is damaged.", hint=HINT_AGAIN) from exc
     if not isinstance(document, dict) or "format" not in document:
-        raise RecordingError(f"{path} is not a recording of an Odoo.", hint=_HINT_AGAIN)
+        raise RecordingError(f"{path} is not a recording of an Odoo.", hint=HINT_AGAIN)
     if document["format"] != FORMAT:
         raise RecordingError(
-            f"The recording {path} has format {document['format']!r}; this version reads {FORMAT}.", hint=_HINT_AGAIN
+            f"The recording {path} has format {document['format']!r}; this version reads {FORMAT}.", hint=HINT_AGAIN
         )
     try:
-        return _recording_of(document)
+        return Recording(
+            series=document["server"]["series"],
+            database=document["server"]["database"],
+            tables={model: _table(**table) for model, table in document["tables"].items()},
+            fields=document.get("fields", {}),
+            available=document.get("available", ()),
+            denied=document.get("denied", {}),
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
-        raise RecordingError(f"The recording {path} is incomplete.", hint=_HINT_AGAIN) from exc
+        raise RecordingError(f"The recording {path} is incomplete.", hint=HINT_AGAIN) from exc
 
 
-def _recording_of(document: Mapping[str, Any]) -> Recording:
-    return Recording(
-        series=str(document["server"]["series"]),
-        database=str(document["server"]["database"]),
-        tables={model: _table_of(table) for model, table in document["tables"].items()},
-        fields={model: dict(fields) for model, fields in document.get("fields", {}).items()},
-        available=list(document.get("available", ())),
-        denied={model: list(groups) for model, groups in document.get("denied", {}).items()},
-    )
-
-
-def _table_of(document: Mapping[str, Any]) -> RecordedTable:
-    table = RecordedTable(columns=list(document["columns"]), rows=list(document["rows"]))
-    if "id" not in table.columns or any(len(row) != len(table.columns) for row in table.rows):
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> RecordedTable:
+    if "id" not in columns or any(len(row) != len(columns) for row in rows):
         raise ValueError("a row has more or fewer values than there are columns")
-    return table
+    return RecordedTable(columns=columns, rows=rows)
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -178,6 +155,5 @@ def _replace(path: Path, content: bytes) -> None:
         Path(name).chmod(0o644)  # mkstemp creates it with 0600; a recording has no secrets and is meant to be shared
         Path(name).replace(path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(name).unlink()
+        Path(name).unlink(missing_ok=True)
         raise

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.reader import Reader, Row, related_id
-from fbs_worker.connectors.recording.file_format import RecordedTable, write_recording
+from fbs_worker.connectors.recording.file_format import RecordedTable, Recording, write_recording
 from fbs_worker.connectors.recording.view_skeleton import skeletons
 from fbs_worker.connectors.tables import DESCRIBED, FIELDS, MODELS, TABLES, VIEWS, Table
 from fbs_worker.core.errors import OdooAccessDenied, OdooModelMissing
@@ -57,7 +57,16 @@ def record(
         progress.advance(1, message=table.model)
     available, fields = _described(reader, progress) if FIELDS in denied or MODELS in denied else ([], {})
     progress.step("writing")
-    write_recording(path, server=transport.server, tables=tables, fields=fields, available=available, denied=denied)
+    server = transport.server
+    recording = Recording(
+        series=server.series,
+        database=server.database,
+        tables=tables,
+        fields=fields,
+        available=available,
+        denied=denied,
+    )
+    write_recording(path, recording)
     return {
         "path": str(path),
         "bytes": path.stat().st_size,

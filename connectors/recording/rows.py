@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final
 
-from fbs_worker.connectors.recording.domain_filter import TO_MANY, DomainError
+from fbs_worker.connectors.recording.domain_filter import DomainError
 from fbs_worker.connectors.recording.file_format import RecordedTable, Recording
-from fbs_worker.core.errors import OdooModelMissing, RecordingError
+from fbs_worker.connectors.tables import FIELDS, MODELS
+from fbs_worker.core.errors import RecordingError
 
-_MODELS: Final = "ir.model"
-_FIELDS: Final = "ir.model.fields"
+RELATIONAL: Final = frozenset({"many2one", "one2many", "many2many"})
+HINT_LIVE: Final = "Set ODOO_URL to a running Odoo, or record that Odoo again with `fbs record FILE`."
+
 _DESCRIBING: Final = {
     "ttype": "type",
     "field_description": "string",
-    **{
-        name: name
-        for name in (
-            "relation",
-            "relation_field",
-            "required",
-            "readonly",
-            "store",
-            "size",
-            "translate",
-            "currency_field",
-        )
-    },
+    "relation": "relation",
+    "relation_field": "relation_field",
+    "required": "required",
+    "readonly": "readonly",
+    "store": "store",
+    "size": "size",
+    "translate": "translate",
+    "currency_field": "currency_field",
 }
 """Columns of `ir.model.fields`, and the attributes of `fields_get` for them."""
-_HINT_RECORD: Final = "Record the Odoo again with `fbs record FILE`, or set ODOO_URL to a running Odoo."
 
 
-class RecordedDatabase:
+class Database:
     """All tables of a recording.
 
     Args:
@@ -42,172 +38,130 @@ class RecordedDatabase:
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
-        self._tables: dict[str, RecordedRows] = {}
+        self._tables: dict[str, Table] = {}
 
-    def rows(self, model: str) -> RecordedRows:
+    def table(self, model: str) -> Table:
         """The rows of a model.
 
         Raises:
-            RecordingError: the recording has the model, but not its rows.
-            OdooModelMissing: the recorded server has no such model.
+            RecordingError: the recording does not have them.
         """
         if model not in self._tables:
-            table = self.recording.tables.get(model)
-            if table is None:
-                self.check_known(model)
-                raise RecordingError(f"This recording has no rows of {model}.", hint=_HINT_RECORD)
-            self._tables[model] = RecordedRows(self, model, table)
+            if model not in self.recording.tables:
+                raise RecordingError(f"This recording has no rows of {model}.", hint=HINT_LIVE)
+            self._tables[model] = Table(self, model, self.recording.tables[model])
         return self._tables[model]
 
-    def has_rows(self, model: str) -> bool:
-        """Whether the recording has rows of a model."""
-        return model in self.recording.tables
-
-    def check_known(self, model: str) -> None:
-        """Check that the recorded server has a model.
-
-        Raises:
-            OdooModelMissing: the server has no such model.
-        """
-        if model not in self._known:
-            raise OdooModelMissing(
-                f"This recording has no model {model}.",
-                hint="The model belongs to a module that was not installed, or to another version of Odoo.",
-                model=model,
-            )
-
-    def available(self) -> list[dict[str, str]]:
-        """Result of `get_available_models`: the recorded one, else all recorded models that are not transient."""
-        recorded = self.recording.available
-        if recorded or not self.has_rows(_MODELS):
-            return [dict(entry) for entry in recorded]
-        return [
-            {"model": record.value("model"), "display_name": record.value("name")}
-            for record in self.rows(_MODELS)
-            if not record.value("transient")
-        ]
+    def count(self, model: str) -> int:
+        """The number of recorded rows of a model."""
+        return len(self.recording.tables[model].rows) if model in self.recording.tables else 0
 
     def fields(self, model: str) -> Mapping[str, Mapping[str, Any]]:
         """Result of `fields_get`: the recorded one, else derived from the rows of `ir.model.fields`."""
         return self.recording.fields.get(model) or self._described.get(model, {})
 
+    def available(self) -> list[dict[str, str]]:
+        """Result of `get_available_models`: the recorded one, else all recorded models that are not transient."""
+        if self.recording.available or not self.count(MODELS):
+            return [dict(entry) for entry in self.recording.available]
+        models = [record for record in self.table(MODELS).records if not record.value("transient")]
+        return [{"model": record.value("model"), "display_name": record.value("name")} for record in models]
+
     @cached_property
-    def _known(self) -> frozenset[str]:
+    def models(self) -> frozenset[str]:
+        """All models of the recorded server, as far as they are known."""
         recording = self.recording
-        named = {entry["model"] for entry in recording.available}
-        if self.has_rows(_MODELS):
-            named.update(record.value("model") for record in self.rows(_MODELS))
+        named = [entry["model"] for entry in recording.available]
+        if self.count(MODELS):
+            named += [record.value("model") for record in self.table(MODELS).records]
         return frozenset({*recording.tables, *recording.fields, *recording.denied, *named})
 
     @cached_property
     def _described(self) -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
-        if not self.has_rows(_FIELDS):
-            return {}
-        rows = self.rows(_FIELDS)
-        attributes = {column: name for column, name in _DESCRIBING.items() if column in rows.columns}
         described: dict[str, dict[str, dict[str, Any]]] = {}
-        for record in rows:
-            facts = {name: value for column, name in attributes.items() if (value := record.raw(column)) is not False}
-            described.setdefault(record.raw("model"), {})[record.raw("name")] = facts
+        if self.count(FIELDS):
+            table = self.table(FIELDS)
+            attributes = {column: name for column, name in _DESCRIBING.items() if column in table.columns}
+            for record in table.records:
+                facts = {name: value for column, name in attributes.items() if (value := record.value(column))}
+                described.setdefault(record.value("model"), {})[record.value("name")] = facts
         return described
 
 
-class RecordedRows:
-    """The rows of one model, in recorded order."""
+class Table:
+    """The rows of one model, in recorded order.
 
-    def __init__(self, database: RecordedDatabase, model: str, table: RecordedTable) -> None:
+    Args:
+        database: the recording's tables.
+        model: the model.
+        recorded: its rows.
+    """
+
+    def __init__(self, database: Database, model: str, recorded: RecordedTable) -> None:
         self.database = database
         self.model = model
-        self.columns: Mapping[str, int] = {name: index for index, name in enumerate(table.columns)}
-        self._rows = table.rows
-        self._facts: dict[str, Mapping[str, Any]] = {}
+        self.columns = {name: index for index, name in enumerate(recorded.columns)}
+        self.records = [Record(self, row) for row in recorded.rows]
         self._inverses: dict[str, dict[int, list[int]]] = {}
 
-    def __iter__(self) -> Iterator[RecordedRecord]:
-        return (RecordedRecord(self, row) for row in self._rows)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def with_ids(self, ids: Iterable[int]) -> list[RecordedRecord]:
-        """The recorded rows with given ids, in the order of the ids."""
-        return [RecordedRecord(self, self._by_id[number]) for number in ids if number in self._by_id]
-
-    def referring_to(self, field: str, number: int) -> list[int]:
-        """The ids of the rows whose many2one `field` is the id `number`."""
-        if field not in self._inverses:
-            inverse: dict[int, list[int]] = {}
-            for record in self:
-                inverse.setdefault(record.value(field), []).append(record.id)
-            self._inverses[field] = inverse
-        return self._inverses[field].get(number, [])
+    @cached_property
+    def by_id(self) -> Mapping[int, Record]:
+        """The rows by id."""
+        return {record.id: record for record in self.records}
 
     def facts(self, field: str) -> Mapping[str, Any]:
-        """Type and relation of a recorded or computed field.
+        """The attributes of a field; empty where the recording does not describe it."""
+        return self.database.fields(self.model).get(field, {})
 
-        Raises:
-            DomainError: the recorded server has no such field.
-            RecordingError: the server has the field, but the recording lacks its values.
-        """
-        if field not in self._facts:
-            self._facts[field] = self._look_up_facts(field)
-        return self._facts[field]
-
-    def _look_up_facts(self, field: str) -> Mapping[str, Any]:
-        described = self.database.fields(self.model)
-        facts = described.get(field, {})
-        if field in self.columns:
-            return facts or {"type": "integer" if field == "id" else "char"}
-        if facts.get("type") == "one2many" and facts.get("relation_field"):
-            return facts
-        if field == "display_name" or (self.model, field) == (_MODELS, "count"):
-            return {"type": "char" if field == "display_name" else "integer"}
-        if described and not facts:
-            raise DomainError(f"Invalid field '{field}' on '{self.model}'")
-        raise RecordingError(f"This recording has no {field} of {self.model}.", hint=_HINT_RECORD)
-
-    @cached_property
-    def _by_id(self) -> Mapping[int, Sequence[Any]]:
-        index = self.columns["id"]
-        return {row[index]: row for row in self._rows}
+    def referring(self, field: str, number: int) -> list[int]:
+        """The ids of the rows whose many2one `field` is the id `number`."""
+        if field not in self._inverses:
+            inverse = self._inverses[field] = {}
+            for record in self.records:
+                inverse.setdefault(record.value(field), []).append(record.id)
+        return self._inverses[field].get(number, [])
 
 
-class RecordedRecord:
-    """One row, as `domain_filter.Record`."""
+class Record:
+    """One row.
 
-    __slots__ = ("_row", "rows")
+    Args:
+        table: the table of the row.
+        row: its values.
+    """
 
-    def __init__(self, rows: RecordedRows, row: Sequence[Any]) -> None:
-        self.rows = rows
+    __slots__ = ("_row", "table")
+
+    def __init__(self, table: Table, row: Sequence[Any]) -> None:
+        self.table = table
         self._row = row
 
     @property
     def id(self) -> int:
         """The record's id."""
-        number: int = self._row[self.rows.columns["id"]]
+        number: int = self._row[self.table.columns["id"]]
         return number
 
-    def raw(self, column: str) -> Any:
-        """The recorded value of a column, unconverted."""
-        return self._row[self.rows.columns[column]]
-
-    def kind(self, field: str) -> str:
-        """The type of a field."""
-        return str(self.rows.facts(field)["type"])
+    @property
+    def name(self) -> str:
+        """The display name."""
+        named = self.value("name") if "name" in self.table.columns else ""
+        return named or f"{self.table.model},{self.id}"
 
     def value(self, field: str) -> Any:
-        """The value of a field: an id or False for a many2one, a list of ids for a one2many or many2many."""
-        index = self.rows.columns.get(field)
-        if index is None or (field == "count" and self.rows.model == _MODELS):
+        """The value of a field: an id or False for a many2one, a list of ids for a one2many or many2many.
+
+        Raises:
+            DomainError: the recorded server has no such field.
+            RecordingError: the server has the field, but the recording lacks its values.
+        """
+        index = self.table.columns.get(field)
+        if index is None:
             return self._computed(field)
         value = self._row[index]
-        if value is None:
-            return False
-        if not isinstance(value, list | tuple):
-            return value
-        return value[0] if self.kind(field) == "many2one" else list(value)
+        return False if value is None else [*value] if isinstance(value, list) else value
 
-    def related(self, field: str, *, complete: bool = False) -> list[RecordedRecord]:
+    def related(self, field: str, *, complete: bool = False) -> list[Record]:
         """The recorded rows that a relational field refers to.
 
         Args:
@@ -218,49 +172,31 @@ class RecordedRecord:
             The rows, in the order of the ids.
 
         Raises:
+            DomainError: the field is no relation.
             RecordingError: the recording lacks the table, or one of the rows and `complete` is set.
         """
-        value = self.value(field)
-        ids = value if self.kind(field) in TO_MANY else [value] if value else []
-        rows = self._comodel(field).with_ids(ids) if ids else []
+        value, facts = self.value(field), self.table.facts(field)
+        if facts.get("type") not in RELATIONAL:
+            raise DomainError(f"The field {field!r} of {self.table.model} is no relation")
+        ids = value if isinstance(value, list) else [value] if value else []
+        if not ids:
+            return []
+        comodel = self.table.database.table(facts["relation"])
+        rows = [comodel.by_id[number] for number in ids if number in comodel.by_id]
         if complete and len(rows) < len(ids):
             raise RecordingError(
-                f"This recording lacks rows of {self.comodel(field)} that {self.rows.model} refers to.",
-                hint=_HINT_RECORD,
+                f"This recording lacks rows of {comodel.model} that {self.table.model} refers to.", hint=HINT_LIVE
             )
         return rows
 
-    def related_name(self, field: str) -> str:
-        """The display name of the record that a many2one refers to."""
-        value = self.raw(field)
-        if isinstance(value, list | tuple):
-            return str(value[1])
-        relation = str(self.rows.facts(field).get("relation", ""))
-        records = self._comodel(field).with_ids([value]) if self.rows.database.has_rows(relation) else []
-        return str(records[0].value("display_name")) if records else f"{relation},{value}"
-
-    def comodel(self, field: str) -> str:
-        """The model that a relational field refers to.
-
-        Raises:
-            RecordingError: the recording lacks the field's relation.
-        """
-        relation = self.rows.facts(field).get("relation")
-        if not relation:
-            raise RecordingError(
-                f"This recording lacks the relation of {field} of {self.rows.model}.", hint=_HINT_RECORD
-            )
-        return str(relation)
-
-    def _comodel(self, field: str) -> RecordedRows:
-        return self.rows.database.rows(self.comodel(field))
-
     def _computed(self, field: str) -> Any:
-        facts = self.rows.facts(field)
+        table, facts = self.table, self.table.facts(field)
+        if facts.get("type") == "one2many" and facts.get("relation_field"):
+            return [*table.database.table(facts["relation"]).referring(facts["relation_field"], self.id)]
         if field == "display_name":
-            name = self.value("name") if "name" in self.rows.columns else ""
-            return name or f"{self.rows.model},{self.id}"
-        if field == "count":
-            database, model = self.rows.database, self.raw("model")
-            return len(database.rows(model)) if database.has_rows(model) else 0
-        return self._comodel(field).referring_to(str(facts["relation_field"]), self.id)
+            return self.name
+        if (table.model, field) == (MODELS, "count"):
+            return table.database.count(self.value("model"))
+        if table.database.fields(table.model) and not facts:
+            raise DomainError(f"Invalid field {field!r} on {table.model!r}")
+        raise RecordingError(f"This recording has no {field} of {table.model}.", hint=HINT_LIVE)

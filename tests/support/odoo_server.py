@@ -24,8 +24,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
-from fbs_worker.connectors.base import Transport
-from fbs_worker.connectors.connect import parse_series
+from fbs_worker.connectors.base import Transport, parse_series
 from fbs_worker.connectors.recording.transport import RecordingTransport
 from tests.support.odoo_faults import Misbehaviour
 from tests.support.odoo_handler import Handler, HandlerServer

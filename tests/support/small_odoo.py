@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from fbs_worker.connectors.base import ServerInfo
-from fbs_worker.connectors.recording.file_format import RecordedTable, write_recording
+from fbs_worker.connectors.recording.file_format import RecordedTable, Recording, write_recording
 
 _WRITTEN: Final = "2026-01-0{} 10:00:00"
 
@@ -76,13 +75,10 @@ def write_small_recording(
     path: Path, *, series: str = "19.0", denied: Mapping[str, Sequence[str]] | None = None
 ) -> Path:
     """Write the recording of this module; tables that are denied are left out of it."""
-    major, minor = series.split(".")
-    write_recording(
-        path,
-        server=ServerInfo(series=series, major=(int(major), int(minor)), url="http://odoo.example", database="live"),
-        tables={model: table for model, table in TABLES.items() if model not in (denied or {})},
-        fields=FIELDS,
-        available=AVAILABLE,
-        denied=denied,
+    denied = denied or {}
+    tables = {model: table for model, table in TABLES.items() if model not in denied}
+    recorded = Recording(
+        series=series, database="live", tables=tables, fields=FIELDS, available=AVAILABLE, denied=denied
     )
+    write_recording(path, recorded)
     return path

@@ -13,7 +13,7 @@ import pytest
 import urllib3.exceptions as u3
 
 from fbs_worker.connectors.address import parse_url
-from fbs_worker.connectors.connect import parse_series
+from fbs_worker.connectors.base import parse_series
 from fbs_worker.connectors.http import FAULTS, fault_of
 from fbs_worker.connectors.odoo_errors import MAX_TEXT, CallContext, groups_of, odoo_error, one_line
 from fbs_worker.core.errors import (
