@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -51,8 +51,7 @@ class Transport(Protocol):
     """Call methods of Odoo models on one database as one user.
 
     A transport keeps its connection alive between calls, gives each call a timeout, and is used by one thread at a
-    time. Implementations: `jsonrpc.OdooRPCTransport`, `json2.JSON2Transport`, `recording.transport.RecordingTransport`;
-    `limited_transport.LimitedTransport` wraps any of them.
+    time. Implementations: `jsonrpc.OdooRPCTransport`, `json2.JSON2Transport`, `recording.transport.RecordingTransport`.
     """
 
     @property
@@ -96,7 +95,7 @@ class Transport(Protocol):
 
 
 class Limiter(Protocol):
-    """Admit calls to one server. Implementation: `limiter.OdooLimiter`."""
+    """Admit calls to one server. Implementations: `limiter.OdooLimiter`, `Unlimited`."""
 
     def slot(self) -> AbstractContextManager[None]:
         """Wait for a free slot and hold it for one call, made within the `with` block.
@@ -108,3 +107,14 @@ class Limiter(Protocol):
 
     def close(self) -> None:
         """Admit no further call and end the waits of other threads. Idempotent."""
+
+
+class Unlimited:
+    """A `Limiter` that admits every call at once."""
+
+    def slot(self) -> AbstractContextManager[None]:
+        """Return at once."""
+        return nullcontext()
+
+    def close(self) -> None:
+        """Do nothing."""

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final
 
 from fbs_worker.connectors.address import parse_url
-from fbs_worker.connectors.base import Limiter, ServerInfo, Transport, parse_series
+from fbs_worker.connectors.base import Limiter, ServerInfo, Transport, Unlimited, parse_series
 from fbs_worker.connectors.http import OdooHTTP
 from fbs_worker.connectors.json2 import SINCE as JSON2_SINCE
 from fbs_worker.connectors.json2 import JSON2Transport
 from fbs_worker.connectors.jsonrpc import OdooRPCTransport, envelope_of, result_of
-from fbs_worker.connectors.limited_transport import LimitedTransport
 from fbs_worker.connectors.limiter import OdooLimiter
 from fbs_worker.connectors.odoo_errors import CallContext
 from fbs_worker.connectors.recording.transport import RecordingTransport
@@ -66,7 +63,7 @@ def open_transport(connection: OdooConnection, *, limiter: Limiter | None = None
     Args:
         connection: server, database and credentials.
         limiter: admits every call, including the version request and the login; closed with the transport, or when
-            the transport cannot be opened.
+            the transport cannot be opened. A recording has no use for one.
 
     Returns:
         The open transport.
@@ -84,42 +81,33 @@ def open_transport(connection: OdooConnection, *, limiter: Limiter | None = None
         OdooCircuitOpen: the server failed repeatedly; no call was made.
         JobCancelled: the job was cancelled while a call waited for a slot.
     """
+    limiter = limiter or Unlimited()
     try:
         if _is_recording(connection):
-            transport: Transport = RecordingTransport(_recording_path(connection.url))
-        else:
-            transport = _open(connection, slot=nullcontext if limiter is None else limiter.slot)
-        return transport if limiter is None else LimitedTransport(transport, limiter)
-    except BaseException:
-        if limiter is not None:
             limiter.close()
+            return RecordingTransport(_recording_path(connection.url))
+        return _open(connection, limiter)
+    except BaseException:
+        limiter.close()
         raise
 
 
-def _open(connection: OdooConnection, *, slot: Callable[[], AbstractContextManager[None]]) -> Transport:
+def _open(connection: OdooConnection, limiter: Limiter) -> Transport:
     address = parse_url(connection.url)
     password = connection.password.get_secret_value()
     api_key = connection.api_key.get_secret_value().strip()
     _check_credentials(connection, password=password, api_key=api_key)
     http = OdooHTTP(address, timeout=connection.timeout)
-    context = CallContext(url=address.url, database=connection.db, user=connection.user, secrets=(password, api_key))
+    login = CallContext(url=address.url, database=connection.db, user=connection.user, secrets=(password, api_key))
     try:
-        with slot():
-            series, major = _find_series(http, context)
+        with limiter.slot():
+            series, major = _find_series(http, login)
         server = ServerInfo(series=series, major=major, url=address.url, database=connection.db)
         if _use_json2(connection, major, api_key):
-            return JSON2Transport(http, server, api_key=api_key)
+            return JSON2Transport(http, server, login, limiter, api_key=api_key)
         if not connection.user:
             raise SettingsError("No Odoo user is set.", hint="Set ODOO_USER to the user's login.")
-        with slot():
-            return OdooRPCTransport(
-                http,
-                server,
-                user=connection.user,
-                password=password,
-                api_key="" if password else api_key,
-                timeout=connection.timeout,
-            )
+        return OdooRPCTransport(http, server, login, limiter, password=password, api_key=api_key)
     except BaseException:
         http.close()
         raise

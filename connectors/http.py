@@ -1,6 +1,6 @@
 """A kept-alive HTTP connection to an Odoo server, and the translation of urllib3's errors.
 
-    OdooHTTP(address)  .request(...) for JSON-2 and version calls, .open(request) as `opener=` of odoorpc
+    OdooHTTP(address)  .request(...) sends a request; every response of a server passes through its `_answer`
     Answer             a complete HTTP response: status, headers, body; .json() parses it or raises the fitting error
 
 Each call has a deadline (`deadline.py`). Redirects are not followed: Odoo's endpoints send none, and those of a proxy
@@ -18,10 +18,8 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import cached_property
-from http.cookiejar import CookieJar
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
-from urllib.request import Request
 
 import orjson
 import urllib3.exceptions as u3
@@ -219,10 +217,6 @@ class Answer:
             status=self.status,
         )
 
-    def read(self) -> bytes:
-        """The body; makes the response file-like for odoorpc."""
-        return self.body
-
     def info(self) -> HTTPHeaderDict:
         """The headers, in the interface of `http.cookiejar`."""
         return self.headers
@@ -243,7 +237,6 @@ class OdooHTTP:
         self.address = address
         self.clock = ""
         self._timeout = timeout
-        self._cookies = CookieJar()
         self._connection: Connection | None = None
 
     def request(
@@ -253,7 +246,6 @@ class OdooHTTP:
         *,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-        timeout: float | None = None,
     ) -> Answer:
         """Send a request and read the whole response.
 
@@ -265,7 +257,6 @@ class OdooHTTP:
             path: path with leading slash.
             body: the request body.
             headers: further headers.
-            timeout: seconds for this call; the connection's timeout when None.
 
         Returns:
             The response, whatever its status.
@@ -277,8 +268,7 @@ class OdooHTTP:
             OdooBadAnswer: the response is not valid HTTP.
             SettingsError: the URL cannot be used.
         """
-        limit = self._timeout if timeout is None else timeout
-        deadline = time.monotonic() + limit
+        deadline = time.monotonic() + self._timeout
         sent = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "fbs-worker", **(headers or {})}
         while True:
             connection, reused = self._open_connection()
@@ -291,43 +281,10 @@ class OdooHTTP:
                 fault = fault_of(exc)
                 if reused and not connection.received and fault.error is OdooUnreachable:
                     continue
-                raise self._failure(exc, fault, connection, limit) from exc
+                raise self._failure(exc, fault, connection) from exc
             except BaseException:
                 self.close()  # an unread response would be taken for that of the next call
                 raise
-
-    def open(self, request: Request, timeout: float | None = None) -> Answer:
-        """Send a request of odoorpc, in the interface of `urllib.request.OpenerDirector.open`; stores cookies.
-
-        Args:
-            request: a prepared request to this server.
-            timeout: seconds for this call; the connection's timeout when None.
-
-        Returns:
-            The response, whatever its status.
-
-        Raises:
-            OdooUnreachable: the server cannot be reached or closed the connection.
-            OdooTimeout: no complete response within the timeout.
-            OdooAnswerCutShort: the response ended early.
-            OdooBadAnswer: the response is not valid HTTP.
-            SettingsError: the URL cannot be used.
-        """
-        self._cookies.add_cookie_header(request)
-        answer = self.request(
-            request.get_method(),
-            request.selector,
-            body=cast("bytes | None", request.data),
-            headers=dict(request.header_items()),
-            timeout=timeout,
-        )
-        self._cookies.extract_cookies(cast("Any", answer), request)
-        return answer
-
-    @property
-    def cookies(self) -> tuple[str, ...]:
-        """The values of the stored cookies; secret, as they grant the session."""
-        return tuple(cookie.value for cookie in self._cookies if cookie.value)
 
     def close(self) -> None:
         """Close the connection. Idempotent."""
@@ -366,11 +323,11 @@ class OdooHTTP:
         self.clock = _clock(response.headers.get("date", ""))
         return Answer(address=self.address, status=response.status, headers=response.headers, body=content)
 
-    def _failure(self, exc: BaseException, fault: _Fault, connection: Connection, limit: float) -> FBSError:
+    def _failure(self, exc: BaseException, fault: _Fault, connection: Connection) -> FBSError:
         if connection.received and fault.error is OdooUnreachable:
             fault = _CUT
         address = self.address
-        facts = {"url": address.url, "scheme": address.scheme, "host": address.host, "timeout": limit}
+        facts = {"url": address.url, "scheme": address.scheme, "host": address.host, "timeout": self._timeout}
         return fault.error(fault.message.format(**facts, reason=_reason(exc)), hint=fault.hint.format(**facts))
 
 

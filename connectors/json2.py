@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
 
 import orjson
 
-from fbs_worker.connectors.base import ServerInfo
+from fbs_worker.connectors.base import Limiter, ServerInfo
 from fbs_worker.connectors.http import Answer, OdooHTTP
 from fbs_worker.connectors.odoo_errors import (
     CallContext,
@@ -22,25 +23,30 @@ from fbs_worker.connectors.odoo_errors import (
     model_missing,
     odoo_error,
 )
+from fbs_worker.connectors.server_transport import ServerTransport
 from fbs_worker.core.errors import FBSError, SettingsError
 
 SINCE: Final = (19, 0)
 """The first series with JSON-2."""
 
 
-class JSON2Transport:
-    """A `fbs_worker.connectors.base.Transport` over JSON-2: no login, each call sends the key.
+class JSON2Transport(ServerTransport):
+    """JSON-2: no login, each call sends the key.
 
     Args:
         http: connection to the server; closed with the transport.
         server: the connected server.
+        login: server and secrets, as errors name or redact them.
+        limiter: admits the calls; closed with the transport.
         api_key: the API key.
 
     Raises:
         SettingsError: the key or the database's name cannot be sent in an HTTP header.
     """
 
-    def __init__(self, http: OdooHTTP, server: ServerInfo, *, api_key: str) -> None:
+    def __init__(
+        self, http: OdooHTTP, server: ServerInfo, login: CallContext, limiter: Limiter, *, api_key: str
+    ) -> None:
         # the error of http.client for a bad header would repeat the secret value
         if not (api_key.isascii() and api_key.isprintable()):
             raise SettingsError(
@@ -49,65 +55,35 @@ class JSON2Transport:
             )
         if not (server.database.isascii() and server.database.isprintable()):
             raise SettingsError("JSON-2 supports only ASCII names of databases.", hint="Set ODOO_PROTOCOL=odoorpc.")
-        self._http = http
-        self._server = server
-        self._api_key = api_key
+        super().__init__(http, server, replace(login, user=""), limiter)  # the key decides who the user is
         self._headers = {
             "Authorization": f"bearer {api_key}",
             "X-Odoo-Database": server.database,
             "Content-Type": "application/json; charset=utf-8",
         }
-        self._calls = 0
 
-    @property
-    def server(self) -> ServerInfo:
-        """The connected server."""
-        return self._server
-
-    @property
-    def clock(self) -> str:
-        """The server's time at its last response."""
-        return self._http.clock
-
-    @property
-    def calls(self) -> int:
-        """Number of model calls made."""
-        return self._calls
-
-    def call(self, model: str, method: str, *, ids: list[int] | None = None, **arguments: Any) -> Any:
-        """Call a method by named arguments; see `fbs_worker.connectors.base.Transport.call`."""
-        self._calls += 1
+    def _call(self, model: str, method: str, ids: list[int] | None, arguments: dict[str, Any]) -> Any:
         body = arguments if ids is None else {"ids": ids, **arguments}
         path = f"/json/2/{quote(model, safe='')}/{quote(method, safe='')}"
         answer = self._http.request("POST", path, body=orjson.dumps(body), headers=self._headers)
         if answer.status == 200:
             return answer.json()
-        raise self._error(answer, model, method)
+        raise _error(answer, self._context(model, method))
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._http.close()
 
-    def _error(self, answer: Answer, model: str, method: str) -> FBSError:
-        context = CallContext(
-            url=self._server.url,
-            database=self._server.database,
-            secrets=(self._api_key,),
-            model=model,
-            method=method,
-        )
-        if answer.status == 404 and not answer.is_json:
-            # without such a database Odoo does not have this route and returns its HTML page
-            return database_missing(context)
-        reported = answer.json()
-        name = reported.get("name") if isinstance(reported, dict) else None
-        if not name:
-            return answer.foreign()
-        text = str(reported.get("message", ""))
-        if answer.status == 401:
-            return login_refused(context, text)
-        if answer.status == 403:
-            return access_denied(groups_of(text), context)
-        if answer.status == 404:
-            return model_missing(context)
-        return odoo_error(str(name), text, context)
+def _error(answer: Answer, context: CallContext) -> FBSError:
+    if answer.status == 404 and not answer.is_json:
+        # without such a database Odoo does not have this route and returns its HTML page
+        return database_missing(context)
+    reported = answer.json()
+    name = reported.get("name") if isinstance(reported, dict) else None
+    if not name:
+        return answer.foreign()
+    text = str(reported.get("message", ""))
+    if answer.status == 401:
+        return login_refused(context, text)
+    if answer.status == 403:
+        return access_denied(groups_of(text), context)
+    if answer.status == 404:
+        return model_missing(context)
+    return odoo_error(str(name), text, context)

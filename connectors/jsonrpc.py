@@ -8,80 +8,58 @@ requests; `OdooHTTP` sends them, and orjson decodes the responses (two thirds of
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any, Final, cast
 
-from fbs_worker.connectors.base import ServerInfo
+from fbs_worker.connectors.base import Limiter, ServerInfo
 from fbs_worker.connectors.http import Answer, OdooHTTP
 from fbs_worker.connectors.odoo_errors import CallContext, login_refused, odoo_error, second_factor_needed
-from fbs_worker.connectors.odoorpc_compat import JSONRPCConnector, silence_parameters
+from fbs_worker.connectors.odoorpc_compat import JSONRPCConnector
+from fbs_worker.connectors.server_transport import ServerTransport
 from fbs_worker.core.errors import OdooLoginRefused
 
 _API_KEY: Final = re.compile(r"[0-9a-f]{40}")
 """Format of Odoo's API keys: 20 random bytes in hexadecimal (`API_KEY_SIZE` of res.users)."""
 
 
-class OdooRPCTransport:
-    """A `fbs_worker.connectors.base.Transport` over odoorpc. The constructor logs in.
+class OdooRPCTransport(ServerTransport):
+    """odoorpc. The constructor logs in.
 
     Args:
         http: connection to the server; closed with the transport.
         server: the connected server.
-        user: the login.
+        login: server, user and secrets, as errors name or redact them.
+        limiter: admits the login and the calls; closed with the transport.
         password: the password; empty with an API key.
-        api_key: the API key; empty with a password.
-        timeout: maximum seconds of one call.
+        api_key: the API key; used without a password.
 
     Raises:
         OdooLoginRefused: Odoo rejected the user, the password or the key, or requires a second factor.
         OdooDatabaseMissing: the server has no such database.
-        OdooUnreachable: the server cannot be reached.
-        OdooTimeout: the server did not answer in time.
-        OdooServerError: the server answered with status 5xx or 429.
-        OdooBadAnswer: the response is not Odoo's.
-        OdooAnswerCutShort: the response ended early.
+        FBSError: as for `fbs_worker.connectors.base.Transport.call`.
     """
 
     def __init__(
-        self, http: OdooHTTP, server: ServerInfo, *, user: str, password: str = "", api_key: str = "", timeout: float
+        self,
+        http: OdooHTTP,
+        server: ServerInfo,
+        login: CallContext,
+        limiter: Limiter,
+        *,
+        password: str,
+        api_key: str,
     ) -> None:
-        silence_parameters()
-        self._http = http
-        self._server = server
-        self._user = user
+        super().__init__(http, server, login, limiter)
         self._password = password
-        self._api_key = api_key
-        self._connector = JSONRPCConnector(
-            http.address.netloc_host,
-            port=http.address.port,
-            secure=http.address.secure,
-            version=server.series,
-            timeout=timeout,
-            opener=http,
-        )
-        self._calls = 0
-        self._uid = self._log_in()
+        self._api_key = "" if password else api_key
+        self._connector = JSONRPCConnector(http, version=server.series)
+        with limiter.slot():
+            self._uid = self._log_in()
 
-    @property
-    def server(self) -> ServerInfo:
-        """The connected server."""
-        return self._server
-
-    @property
-    def clock(self) -> str:
-        """The server's time at its last response."""
-        return self._http.clock
-
-    @property
-    def calls(self) -> int:
-        """Number of model calls made."""
-        return self._calls
-
-    def call(self, model: str, method: str, *, ids: list[int] | None = None, **arguments: Any) -> Any:
-        """Call a method by named arguments; see `fbs_worker.connectors.base.Transport.call`."""
-        self._calls += 1
+    def _call(self, model: str, method: str, ids: list[int] | None, arguments: dict[str, Any]) -> Any:
         args = [ids] if ids is not None else []
         if self._api_key:
-            parameters = [self._server.database, self._uid, self._api_key, model, method, args, arguments]
+            parameters = [self.server.database, self._uid, self._api_key, model, method, args, arguments]
             answer = self._send("/jsonrpc", _service("object", "execute_kw", parameters))
             return result_of(answer, self._context(model, method))
         named = {"model": model, "method": method, "args": args, "kwargs": arguments}
@@ -91,22 +69,17 @@ class OdooRPCTransport:
             answer = self._send("/web/dataset/call_kw", named)
         return result_of(answer, self._context(model, method))
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._http.close()
-
     def _log_in(self) -> int:
-        context = self._context()
-        database = self._server.database
+        database, login = self.server.database, self._login
         if self._api_key:
-            parameters = [database, self._user, self._api_key, {}]
-            uid = result_of(self._send("/jsonrpc", _service("common", "authenticate", parameters)), context)
+            parameters = [database, login.user, self._api_key, {}]
+            uid = result_of(self._send("/jsonrpc", _service("common", "authenticate", parameters)), login)
             if not uid:
-                raise login_refused(context)
+                raise login_refused(login)
             return cast("int", uid)
-        credentials = {"db": database, "login": self._user, "password": self._password}
+        credentials = {"db": database, "login": login.user, "password": self._password}
         try:
-            session = result_of(self._send("/web/session/authenticate", credentials), context)
+            session = result_of(self._send("/web/session/authenticate", credentials), login)
         except OdooLoginRefused as exc:
             if _API_KEY.fullmatch(self._password):
                 raise OdooLoginRefused(
@@ -116,22 +89,15 @@ class OdooRPCTransport:
         uid = session.get("uid") if isinstance(session, dict) else None
         if not uid:
             # the response to a valid password of a user with two-factor authentication (web/controllers/session.py)
-            raise second_factor_needed(context)
+            raise second_factor_needed(login)
         return cast("int", uid)
 
     def _send(self, path: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        answer: Answer = self._connector.post(path, parameters)
-        return envelope_of(answer)
+        return envelope_of(self._connector.post(path, parameters))
 
-    def _context(self, model: str = "", method: str = "") -> CallContext:
-        return CallContext(
-            url=self._server.url,
-            database=self._server.database,
-            user=self._user,
-            secrets=(self._password, self._api_key, *self._http.cookies),
-            model=model,
-            method=method,
-        )
+    def _context(self, model: str, method: str) -> CallContext:
+        secrets = (*self._login.secrets, *self._connector.cookies)
+        return replace(super()._context(model, method), secrets=secrets)
 
 
 def _service(service: str, method: str, args: list[Any]) -> dict[str, Any]:

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Final
+from http.cookiejar import CookieJar
+from typing import Any, Final, cast
+from urllib.request import Request
 
 from odoorpc import rpc
+
+from fbs_worker.connectors.http import Answer, OdooHTTP
 
 TRIED: Final = ("odoorpc>=0.10.1,<0.11",)
 
@@ -23,26 +27,31 @@ UPSTREAM: Final[Mapping[str, str]] = {
 
 
 class JSONRPCConnector(rpc.ConnectorJSONRPC):  # type: ignore[misc]  # odoorpc has no types
-    """odoorpc's connector, returning responses undecoded.
+    """odoorpc's connector, sending through `OdooHTTP` and returning responses undecoded.
 
     Args:
-        host: the server's host.
-        port: its port.
-        secure: use https.
+        http: connection to the server.
         version: Odoo's series.
-        timeout: maximum seconds of one call.
-        opener: sends the requests: `open(request, timeout=…)`.
     """
 
-    def __init__(self, host: str, *, port: int, secure: bool, version: str, timeout: float, opener: Any) -> None:
-        self._secure = secure
-        super().__init__(host, port=port, timeout=timeout, version=version, deserialize=False, opener=opener)
+    def __init__(self, http: OdooHTTP, *, version: str) -> None:
+        # its DEBUG records hold the parameters of requests, keys among them
+        logging.getLogger("odoorpc.rpc.jsonrpclib").addFilter(_above_debug)
+        self._http = http
+        self._cookies = CookieJar()
+        address = http.address
+        super().__init__(address.netloc_host, port=address.port, version=version, deserialize=False, opener=self)
 
     @property
     def ssl(self) -> bool:
-        return self._secure
+        return self._http.address.secure
 
-    def post(self, path: str, parameters: dict[str, Any]) -> Any:
+    @property
+    def cookies(self) -> tuple[str, ...]:
+        """The values of the stored cookies; secret, as they grant the session."""
+        return tuple(cookie.value for cookie in self._cookies if cookie.value)
+
+    def post(self, path: str, parameters: dict[str, Any]) -> Answer:
         """Send a request.
 
         Args:
@@ -50,14 +59,24 @@ class JSONRPCConnector(rpc.ConnectorJSONRPC):  # type: ignore[misc]  # odoorpc h
             parameters: JSON-RPC's `params`.
 
         Returns:
-            The return value of the opener.
+            The response, whatever its status.
+
+        Raises:
+            FBSError: as for `OdooHTTP.request`.
         """
-        return self.proxy_json(path, parameters)
+        return cast("Answer", self.proxy_json(path, parameters))
 
-
-def silence_parameters() -> None:
-    """Drop odoorpc's DEBUG records, whatever the level: they hold the parameters of requests, keys among them."""
-    logging.getLogger("odoorpc.rpc.jsonrpclib").addFilter(_above_debug)
+    def open(self, request: Request, timeout: float | None = None) -> Answer:  # noqa: ARG002  the connection has one
+        """Send a prepared request, in the interface of `urllib.request.OpenerDirector.open`; stores cookies."""
+        self._cookies.add_cookie_header(request)
+        answer = self._http.request(
+            request.get_method(),
+            request.selector,
+            body=cast("bytes", request.data),
+            headers=dict(request.header_items()),
+        )
+        self._cookies.extract_cookies(cast("Any", answer), request)
+        return answer
 
 
 def _above_debug(record: logging.LogRecord) -> bool:

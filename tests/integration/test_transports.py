@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from fbs_worker.connectors.connect import open_transport
 from fbs_worker.connectors.json2 import JSON2Transport
 from fbs_worker.connectors.jsonrpc import OdooRPCTransport
 from fbs_worker.connectors.recording.transport import RecordingTransport
-from fbs_worker.core.errors import OdooModelMissing
+from fbs_worker.core.errors import OdooModelMissing, OdooUnreachable, RecordingError, SettingsError
 from fbs_worker.core.settings import OdooConnection
 from tests.support.odoo_server import OdooServer, OdooUser
 from tests.support.small_odoo import write_small_recording
@@ -120,6 +121,44 @@ def test_many_calls_are_one_connection(odoo: OdooServer, way: Way) -> None:
     assert transport.calls == len(odoo.calls) == 20
     assert odoo.connections == 1
     assert odoo.requests <= 22
+
+
+class CountingLimiter:
+    """A limiter that lets everybody through and remembers it."""
+
+    def __init__(self) -> None:
+        self.slots = 0
+        self.closed = 0
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        self.slots += 1
+        yield
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize(("secret", "requests"), [({"password": PASSWORD}, 4), ({"api_key": KEY}, 3)])
+def test_every_request_takes_a_slot(odoo: OdooServer, secret: dict[str, Any], requests: int) -> None:
+    limiter = CountingLimiter()
+    transport = open_transport(OdooConnection(url=odoo.url, db=odoo.database, user="admin", **secret), limiter=limiter)
+    for _ in range(2):
+        assert transport.call("ir.model", "search_count", domain=[]) == 5
+    assert (limiter.slots, limiter.closed) == (requests, 0), "the version, the login, the calls"
+    transport.close()
+    assert limiter.closed == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "error"),
+    [("localhost", SettingsError), ("http://127.0.0.1:9", OdooUnreachable), ("recording:missing.json", RecordingError)],
+)
+def test_the_limiter_is_closed_when_nothing_can_be_opened(url: str, error: type[Exception]) -> None:
+    limiter = CountingLimiter()
+    with pytest.raises(error):
+        open_transport(OdooConnection(url=url, db="live", api_key=SecretStr(KEY)), limiter=limiter)
+    assert limiter.closed
 
 
 class TestChoice:
