@@ -7,8 +7,9 @@ only where a table has more rows than a page.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from fbs_worker.catalogue.model import Discovery, DiscoveryType, Section, Snapshot
@@ -30,7 +31,7 @@ from fbs_worker.connectors.tables import (
     TABLES,
 )
 from fbs_worker.connectors.transitions import default_form
-from fbs_worker.connectors.views import View, Views
+from fbs_worker.connectors.views import Views
 from fbs_worker.core.errors import OdooAccessDenied, OdooModelMissing
 from fbs_worker.core.progress import NullProgress, Progress
 from fbs_worker.domains import Domain
@@ -95,6 +96,7 @@ class OdooConnector:
             types=frozenset(types),
             source=self.source,
             _selector=domain,
+            _normaliser=Normaliser(domain=domain.name, source=self.source),
             _reader=self._reader(),
             _progress=progress or NullProgress(),
         )
@@ -103,43 +105,11 @@ class OdooConnector:
         return Reader(self._transport, page_size=self._page_size, lang=self._lang)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _ModulesRead:
-    graph: ModuleGraph
-    incomplete: tuple[str, ...]
+_Part = Callable[[], Iterable[Discovery]]
+"""A part of a read: converts rows of Odoo to discoveries, in the caller's thread."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _ModelsRead:
-    models: Mapping[str, Row]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _ContextRead:
-    views: Views
-    action_names: Mapping[str, str]
-    automations: Sequence[Row]
-    schedules: Sequence[Row]
-    reports: Sequence[Row]
-    dashboards: Sequence[Row]
-    incomplete: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _FieldsRead:
-    fields: Sequence[tuple[str, Sequence[Row]]]
-    selections: Mapping[int, Sequence[Row]]
-    incomplete_models: tuple[str, ...]
-    incomplete_workflows: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Step:
-    name: str
-    total: int | None = None
-
-
-_Part = _ModulesRead | _ModelsRead | _ContextRead | _FieldsRead | _Step
+_Fields = tuple[Sequence[tuple[str, Sequence[Row]]], Mapping[int, Sequence[Row]]]
+"""Fields by model, and selection values by the field's id."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -150,10 +120,12 @@ class OdooSnapshot:
     types: frozenset[DiscoveryType]
     source: Mapping[str, str]
     _selector: Domain
+    _normaliser: Normaliser
     _reader: Reader
     _progress: Progress
     _sections: Sections = field(default_factory=Sections)
     _fingerprint: Fingerprint = field(default_factory=Fingerprint)
+    _facts: WorkflowFacts | None = None
     _done: bool = False
 
     @property
@@ -167,8 +139,8 @@ class OdooSnapshot:
         return self._fingerprint.to_dict() if self._done and "counts" in self._fingerprint.answers else None
 
     def __iter__(self) -> Iterator[Discovery]:
-        parts = Prefetcher(self._parts(), depth=_PREFETCH, waiting=lambda: self._progress.advance(0))
-        yield from self._discoveries(iter(parts))
+        for part in Prefetcher(self._parts(), depth=_PREFETCH, waiting=lambda: self._progress.advance(0)):
+            yield from part()
         self._done = True
 
     # calls of Odoo, in the prefetching thread
@@ -176,20 +148,22 @@ class OdooSnapshot:
     def _parts(self) -> Iterator[_Part]:
         """All calls of a read, in order; large tables come last and in pages."""
         sections = SectionReader(self._reader, self._sections, self._fingerprint)
-        yield _Step(name="modules")
+        yield partial(self._step, "modules")
         graph = ModuleGraph.for_domain(sections.modules(), self._selector)
-        yield _ModulesRead(graph=graph, incomplete=self._sections.incomplete(DiscoveryType.MODULE))
+        if DiscoveryType.MODULE in self.types:
+            yield partial(self._module_rows, graph, self._sections.incomplete(DiscoveryType.MODULE))
         if self.types == {DiscoveryType.MODULE}:
             return
-        yield _Step(name="models")
+        yield partial(self._step, "models")
         models = self._models(graph)
-        yield _ModelsRead(models=models)
         if self.types & {DiscoveryType.WORKFLOW, DiscoveryType.BI_FEATURE}:
-            yield _Step(name="views")
-            yield self._context(sections, models)
+            yield partial(self._step, "views")
+            yield from self._context(sections, models)
         if self.types & {DiscoveryType.MODEL, DiscoveryType.WORKFLOW}:
-            yield _Step(name="fields", total=len(models))
-            yield from self._fields(models)
+            yield partial(self._step, "fields", total=len(models))
+            for fields in self._fields(models):
+                incomplete = {kind: self._sections.incomplete(kind) for kind in DiscoveryType}
+                yield partial(self._model_rows, graph, models, fields, incomplete)
 
     def _models(self, graph: ModuleGraph) -> dict[str, Row]:
         """The domain's models by name: defined or extended by an installed core module."""
@@ -225,33 +199,25 @@ class OdooSnapshot:
         )
         return {row["model"]: {"model": row["model"], "name": row["display_name"]} for row in available}
 
-    def _context(self, sections: SectionReader, models: Mapping[str, Row]) -> _ContextRead:
-        views = Views()
-        automations: list[Row] = []
-        schedules: list[Row] = []
-        reports: list[Row] = []
-        dashboards: list[Row] = []
+    def _context(self, sections: SectionReader, models: Mapping[str, Row]) -> Iterator[_Part]:
+        """What workflows and BI features are derived from, besides the fields."""
         rows = sections.views()
+        views = Views()
         views.add(rows)
-        names: dict[str, str] = {}
         if DiscoveryType.WORKFLOW in self.types:
-            names = sections.action_names(_forms(rows, models))
+            names = sections.action_names(view for view in rows if view.kind == "form" and view.model in models)
             automations, schedules = sections.automations(), sections.schedules()
-            if not self._sections.incomplete(DiscoveryType.WORKFLOW):
+            incomplete = self._sections.incomplete(DiscoveryType.WORKFLOW)
+            if not incomplete:
                 self._fingerprint.columns = self._reader.columns(SERVER_ACTIONS)
+            readable = None if "views" in incomplete else views
+            yield partial(self._keep_facts, readable, models, names, automations, schedules)
         if DiscoveryType.BI_FEATURE in self.types:
             reports, dashboards = sections.reports(), sections.dashboards()
-        return _ContextRead(
-            views=views,
-            action_names=names,
-            automations=automations,
-            schedules=schedules,
-            reports=reports,
-            dashboards=dashboards,
-            incomplete=self._sections.incomplete(DiscoveryType.BI_FEATURE),
-        )
+            incomplete = self._sections.incomplete(DiscoveryType.BI_FEATURE)
+            yield partial(self._bi_rows, views, models, reports, dashboards, incomplete)
 
-    def _fields(self, models: Mapping[str, Row]) -> Iterator[_FieldsRead]:
+    def _fields(self, models: Mapping[str, Row]) -> Iterator[_Fields]:
         if self._sections.incomplete(DiscoveryType.MODEL):
             yield from self._fields_from_descriptions(models)
             return
@@ -262,7 +228,7 @@ class OdooSnapshot:
             rows = [row for _, fields in page for row in fields]
             self._fingerprint.structure.add(rows)
             self._sections.add_rows("fields", len(rows))
-            yield self._fields_part(page, self._selections(page))
+            yield page, self._selections(page)
 
     def _selections(self, page: Sequence[tuple[str, Sequence[Row]]]) -> dict[int, list[Row]]:
         """The selection values of the fields of one page, by the field's id."""
@@ -278,7 +244,7 @@ class OdooSnapshot:
                 selections.setdefault(related_id(row["field_id"]) or 0, []).append(row)
         return selections
 
-    def _fields_from_descriptions(self, models: Mapping[str, Row]) -> Iterator[_FieldsRead]:
+    def _fields_from_descriptions(self, models: Mapping[str, Row]) -> Iterator[_Fields]:
         """Fields by `fields_get`, one call per model: the fallback for a user without access rights."""
         detail = "from fields_get: without index, deletion rule and modules"
         self._sections.partial("fields", needs=ACCESS_RIGHTS, detail=detail)
@@ -289,89 +255,72 @@ class OdooSnapshot:
                 continue
             fields, selections = fields_of_description(model, described)
             self._sections.add_rows("fields", len(fields))
-            yield self._fields_part([(model, fields)], selections)
-
-    def _fields_part(
-        self, page: Sequence[tuple[str, Sequence[Row]]], selections: Mapping[int, Sequence[Row]]
-    ) -> _FieldsRead:
-        return _FieldsRead(
-            fields=page,
-            selections=selections,
-            incomplete_models=self._sections.incomplete(DiscoveryType.MODEL),
-            incomplete_workflows=self._sections.incomplete(DiscoveryType.WORKFLOW),
-        )
+            yield [(model, fields)], selections
 
     # conversion to discoveries, in the caller's thread
 
-    def _discoveries(self, parts: Iterator[_Part]) -> Iterator[Discovery]:
-        normaliser = Normaliser(domain=self.domain, source=self.source)
-        graph: ModuleGraph | None = None
-        models: Mapping[str, Row] = {}
-        facts: WorkflowFacts | None = None
-        for part in parts:
-            match part:
-                case _Step():
-                    self._progress.step(part.name, total=part.total)
-                case _ModulesRead():
-                    graph = part.graph
-                    if DiscoveryType.MODULE in self.types:
-                        yield from self._module_rows(normaliser, part)
-                case _ModelsRead():
-                    models = part.models
-                case _ContextRead():
-                    facts = self._workflow_facts(part, models)
-                    if DiscoveryType.BI_FEATURE in self.types:
-                        yield from self._bi_rows(normaliser, part, models)
-                case _FieldsRead() if graph is not None:
-                    yield from self._model_rows(normaliser, part, graph, models, facts)
+    def _step(self, name: str, *, total: int | None = None) -> Iterable[Discovery]:
+        self._progress.step(name, total=total)
+        return ()
 
-    @staticmethod
-    def _module_rows(normaliser: Normaliser, part: _ModulesRead) -> Iterator[Discovery]:
-        for name, role in part.graph.roles.items():
-            yield normaliser.module(part.graph.modules[name], role, part.incomplete)
+    def _module_rows(self, graph: ModuleGraph, incomplete: Sequence[str]) -> Iterable[Discovery]:
+        return (self._normaliser.module(graph.modules[name], role, incomplete) for name, role in graph.roles.items())
 
-    def _workflow_facts(self, part: _ContextRead, models: Mapping[str, Row]) -> WorkflowFacts | None:
-        if DiscoveryType.WORKFLOW not in self.types:
-            return None
+    def _keep_facts(
+        self,
+        views: Views | None,
+        models: Iterable[str],
+        action_names: Mapping[str, str],
+        automations: Sequence[Row],
+        schedules: Sequence[Row],
+    ) -> Iterable[Discovery]:
         forms = None
-        if "views" not in self._sections.incomplete(DiscoveryType.WORKFLOW):
-            forms = {model: form for model in models if (form := default_form(part.views, model)) is not None}
-        return WorkflowFacts(
+        if views is not None:
+            forms = {model: form for model in models if (form := default_form(views, model)) is not None}
+        self._facts = WorkflowFacts(
             forms=forms,
-            action_names=part.action_names,
-            automations=_by_model(part.automations),
-            schedules=_by_model(part.schedules),
+            action_names=action_names,
+            automations=_by_model(automations),
+            schedules=_by_model(schedules),
         )
+        return ()
 
-    @staticmethod
-    def _bi_rows(normaliser: Normaliser, part: _ContextRead, models: Mapping[str, Row]) -> Iterator[Discovery]:
-        yield from normaliser.charts(part.views, models, part.incomplete)
-        for row in part.reports:
+    def _bi_rows(
+        self,
+        views: Views,
+        models: Mapping[str, Row],
+        reports: Sequence[Row],
+        dashboards: Sequence[Row],
+        incomplete: Sequence[str],
+    ) -> Iterator[Discovery]:
+        yield from self._normaliser.charts(views, models, incomplete)
+        for row in reports:
             if row.get("model") in models:
-                yield normaliser.report(row, part.incomplete)
+                yield self._normaliser.report(row, incomplete)
         by_id = {row["id"]: name for name, row in models.items() if "id" in row}
-        for row in part.dashboards:
+        for row in dashboards:
             shown = row.get("main_data_model_ids") or ()
             of_domain = [by_id[number] for number in shown if number in by_id]
             # a dashboard without models could belong to any domain, so each domain has it
             if of_domain or not shown:
-                yield normaliser.dashboard(row, of_domain, part.incomplete)
+                yield self._normaliser.dashboard(row, of_domain, incomplete)
 
     def _model_rows(
         self,
-        normaliser: Normaliser,
-        part: _FieldsRead,
         graph: ModuleGraph,
         models: Mapping[str, Row],
-        facts: WorkflowFacts | None,
+        read: _Fields,
+        incomplete: Mapping[DiscoveryType, Sequence[str]],
     ) -> Iterator[Discovery]:
-        for model, fields in part.fields:
+        page, selections = read
+        for model, fields in page:
             row = models[model]
             if DiscoveryType.MODEL in self.types:
-                yield normaliser.model(row, fields, part.selections, graph, part.incomplete_models)
-            if facts is not None:
-                definition = workflow_definition(model, fields, part.selections, facts)
-                workflow = normaliser.workflow(model, row.get("name") or "", definition, part.incomplete_workflows)
+                yield self._normaliser.model(row, fields, selections, graph, incomplete[DiscoveryType.MODEL])
+            if self._facts is not None:
+                definition = workflow_definition(model, fields, selections, self._facts)
+                title = row.get("name") or ""
+                workflow = self._normaliser.workflow(model, title, definition, incomplete[DiscoveryType.WORKFLOW])
                 if workflow is not None:
                     yield workflow
             self._progress.advance(1, message=model)
@@ -382,7 +331,3 @@ def _by_model(rows: Sequence[Row]) -> dict[str, list[Row]]:
     for row in rows:
         grouped.setdefault(row.get("model_name") or "", []).append(row)
     return grouped
-
-
-def _forms(views: Sequence[View], models: Mapping[str, Row]) -> list[View]:
-    return [view for view in views if view.kind == "form" and view.model in models]

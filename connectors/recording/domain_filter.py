@@ -99,11 +99,11 @@ def _test(name: str, value: Any) -> Test:
     raise DomainError(f"Unsupported operator {name!r} in a domain")
 
 
-def _is_in(wanted: frozenset[Any], *, unset: bool) -> Test:
+def _is_in(values: frozenset[Any], *, unset: bool) -> Test:
     def test(actual: Any) -> bool:
         if not actual:
             return unset
-        return not wanted.isdisjoint(actual) if isinstance(actual, list) else actual in wanted
+        return not values.isdisjoint(actual) if isinstance(actual, list) else actual in values
 
     return test
 
