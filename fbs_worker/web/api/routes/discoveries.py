@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Self
 
 import orjson
 from anyio import to_thread
-from fastapi import APIRouter, Body, Path, Request
+from fastapi import APIRouter, Body, Path, Query, Request
 from starlette.responses import Response
 
 from fbs_worker.catalogue.model import DiscoveryType
@@ -37,7 +37,6 @@ from fbs_worker.web.api.dependencies import (
 )
 from fbs_worker.web.api.errors import HostRefused
 from fbs_worker.web.api.problems import problem_responses
-from fbs_worker.web.api.query_params import parse_query, query_parameters
 from fbs_worker.web.api.request_models import (
     DOMAIN_NAME,
     DiscoverBody,
@@ -99,13 +98,12 @@ class _CatalogueQuery:
     router.get,
     "/api/v1/solutions/{name}/discoveries/",
     summary="A solution's discoveries",
-    openapi_extra=query_parameters(TypedPageQuery),
     response_model=DiscoveriesAnswer,
     responses=_READ,
 )
-async def read_discoveries(request: Request, name: SolutionPath) -> Any:
+async def read_discoveries(request: Request, name: SolutionPath, query: Annotated[TypedPageQuery, Query()]) -> Any:
     """Lists the modules, models, workflows and BI features of its domain, by pages."""
-    query, databases = parse_query(request, TypedPageQuery), databases_of(request)
+    databases = databases_of(request)
     version = await databases.cache.version()
     return await _page(
         request, _CatalogueQuery.of(await cached_solution(databases, name, version=version), query.type), query, version
@@ -134,16 +132,15 @@ async def refresh(
     router.get,
     "/api/v1/solutions/{name}/search/",
     summary="Search a solution's catalogue",
-    openapi_extra=query_parameters(SearchQuery),
     response_model=HitsAnswer,
     responses=_READ,
 )
-async def read_hits(request: Request, name: SolutionPath) -> Any:
+async def read_hits(request: Request, name: SolutionPath, query: Annotated[SearchQuery, Query()]) -> Any:
     """Searches modules, models, their fields, workflows and BI features by words of names, titles and labels.
 
     Exact matches of a name come first, then other discoveries by name, then fields by model and name.
     """
-    query, databases = parse_query(request, SearchQuery), databases_of(request)
+    databases = databases_of(request)
     record = await cached_solution(databases, name)
 
     def read() -> Page:
@@ -166,16 +163,17 @@ async def read_hits(request: Request, name: SolutionPath) -> Any:
     router.get,
     "/api/v1/discoveries/{domain}/{discovery_type}/",
     summary="The discoveries of a domain and type",
-    openapi_extra=query_parameters(DomainPageQuery),
     response_model=DiscoveriesAnswer,
     responses=_READ,
 )
-async def read_domain(request: Request, domain: DomainPath, discovery_type: TypePath) -> Any:
+async def read_domain(
+    request: Request, domain: DomainPath, discovery_type: TypePath, query: Annotated[DomainPageQuery, Query()]
+) -> Any:
     """Of the catalogue of a solution of that domain (`solution`), else of the one in the home database.
 
     A discovery with the home database as its `database_config` fills the latter.
     """
-    query, databases = parse_query(request, DomainPageQuery), databases_of(request)
+    databases = databases_of(request)
     await to_thread.run_sync(load_domain, domain)
     version = await databases.cache.version()
     if query.solution is None:

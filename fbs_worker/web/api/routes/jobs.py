@@ -6,14 +6,13 @@ from typing import Annotated, Any, Final
 
 import orjson
 from anyio import to_thread
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from fbs_worker.core.errors import JobNotFound, QueueUnreachable
 from fbs_worker.web.api.dependencies import client_of, databases_of, route
 from fbs_worker.web.api.errors import TooBusy
 from fbs_worker.web.api.problems import problem_responses
-from fbs_worker.web.api.query_params import parse_query, query_parameters
 from fbs_worker.web.api.request_models import JOB_ID, JobsQuery
 from fbs_worker.web.api.response_models import JobAnswer, JobsAnswer
 from fbs_worker.web.api.responses import job_answer, json_answer
@@ -33,13 +32,12 @@ _ONE: Final = problem_responses(JobNotFound, QueueUnreachable)
     router.get,
     "/api/v1/jobs/",
     summary="Jobs, the newest first",
-    openapi_extra=query_parameters(JobsQuery),
     response_model=JobsAnswer,
     responses=problem_responses(QueueUnreachable),
 )
-async def list_jobs(request: Request) -> Any:
+async def list_jobs(request: Request, query: Annotated[JobsQuery, Query()]) -> Any:
     """Lists queued, running and finished jobs; records of finished jobs expire."""
-    query, jobs = parse_query(request, JobsQuery), databases_of(request).jobs
+    jobs = databases_of(request).jobs
 
     def read() -> bytes:
         records = jobs.list(query.limit, query.state, solution=query.solution, action=query.action)
