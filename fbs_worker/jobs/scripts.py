@@ -56,7 +56,6 @@ local function enter(state, message)
   local fields = redis.call('HMGET', job, 'action', 'started_at', 'same')
   local action = fields[1] or ''
   redis.call('HSET', job, 'state', state, 'message', message)
-  count('changes', 1)
   count('jobs|' .. action .. '|' .. state, 1)
   if finished[state] then
     redis.call('HSET', job, 'finished_at', now)
@@ -143,7 +142,6 @@ REMOVE: Final = (
 local same = redis.call('HGET', job, 'same')
 if same and redis.call('GET', 'fbs:same:' .. same) == id then redis.call('DEL', 'fbs:same:' .. same) end
 redis.call('DEL', job, events)
-count('changes', 1)
 redis.call('ZREM', index, id)
 redis.call('ZREM', expiring, id)
 redis.call('SREM', open, id)
@@ -220,7 +218,6 @@ MARK_LOST: Final = (
 local fields = redis.call('HMGET', job, 'state', 'worker', 'process')
 if fields[1] ~= 'running' or fields[2] ~= ARGV[4] or fields[3] ~= ARGV[5] then return 0 end
 redis.call('HSET', job, 'heartbeat_at', 0)
-count('changes', 1)
 return 1
 """
 )

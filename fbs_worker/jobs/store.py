@@ -114,11 +114,6 @@ class JobReader:
             raise _not_found(job_id)
         return self._record(job_id, fields, clock)
 
-    def change_counter(self) -> str:
-        """Return a counter that changes with every state transition. A job that becomes lost by time does not count."""
-        with queue.errors_translated(self._address):
-            return cast("str | None", self._redis.hget(METRICS_KEY, "changes")) or ""
-
     def list(
         self, limit: int = 50, state: JobState | None = None, *, solution: str = "", action: str = ""
     ) -> Sequence[JobRecord]:

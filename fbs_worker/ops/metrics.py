@@ -3,7 +3,6 @@
 Workers count in Redis, in the hash `fbs:metrics`: counters survive the end of a worker, and one scrape covers all
 workers. Its fields, parts separated by `|`:
 
-    changes                                change counter of job states, which validates cached responses
     jobs|<action>|<state>                  transitions of jobs into that state
     wait|<action>|<bucket, sum or count>   seconds from a job's creation to its first start; buckets by their number
     duration|<action>|<…>                  seconds from a job's first start to its end, in the same form

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
@@ -20,20 +21,20 @@ from typing import Any, Final
 
 from fbs_worker.catalogue.model import SectionStatus
 from fbs_worker.catalogue.store import Catalogue
+from fbs_worker.catalogue.writer import active_counts
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseBusy, FBSError
-from fbs_worker.core.fanout import bounded_connection, database_timeout, fan_out
+from fbs_worker.core.fanout import database_timeout, fan_out
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
-from fbs_worker.core.vault import Vault
-from fbs_worker.jobs.store import JobState, JobStore
-from fbs_worker.scheduling.service import open_home, refresh_every, schedule_status
+from fbs_worker.jobs.store import JobReader, JobState
+from fbs_worker.scheduling.service import refresh_every, schedule_status
 from fbs_worker.scheduling.store import scheduled_solution
-from fbs_worker.schema.create import table_sizes
 from fbs_worker.schema.definition import Definition
-from fbs_worker.schema.inspector import relations
-from fbs_worker.schema.system_tables import system_tables
-from fbs_worker.solutions.registry import DamagedRow, SolutionRecord, home_database, read_rows, table_name
+from fbs_worker.schema.system_tables import system_tables, table_exists
+from fbs_worker.schema.table_stats import existing_tables, table_sizes
+from fbs_worker.solutions.databases import Databases
+from fbs_worker.solutions.registry import DamagedRow, SolutionRecord, read_rows, table_name
 from fbs_worker.solutions.target import desired_tables, plan_migration
 
 LIST_SECONDS: Final = 5.0
@@ -42,14 +43,8 @@ LIST_SECONDS: Final = 5.0
 STATUS_SECONDS: Final = 30.0
 """Time limit of `status` for its one database: it counts rows."""
 
-_CONNECT_SECONDS: Final = 3
 _SUMMARY_SECONDS: Final = 4.0
 _DETAIL_SECONDS: Final = 25.0
-
-_PER_CONNECTION: Final = 50
-"""How many solutions of one database are inspected over one connection."""
-
-_MAX_JOBS: Final = 1_000
 
 _REDIS: Final = "redis"
 """Key of Redis among the servers of a fan-out."""
@@ -120,7 +115,6 @@ class Detail:
 
     Attributes:
         summary: the result of the cheap queries.
-        database: `size` in bytes and `server_version`.
         tables: `table`, `kind` (system, business or mirrored), `rows` and `bytes` of each.
         denied: the sections of the last read of Odoo that were not complete.
         pending: how the tables differ from the definition; a migration applies it.
@@ -129,7 +123,6 @@ class Detail:
     """
 
     summary: Summary
-    database: Mapping[str, Any]
     tables: Sequence[Mapping[str, Any]] = ()
     denied: Sequence[Mapping[str, Any]] = ()
     pending: Sequence[str] = ()
@@ -195,12 +188,16 @@ def assess(entry: SolutionRecord, summary: Summary, *, jobs: Sequence[Mapping[st
     return Assessment(status=OverallStatus.ACTIVE)
 
 
-def solution_status(settings: Settings, name: str) -> dict[str, Any]:
+def solution_status(
+    settings: Settings, name: str, *, databases: Databases | None = None, jobs: JobReader | None = None
+) -> dict[str, Any]:
     """Inspect one solution in detail.
 
     Args:
         settings: the home database, the keys and Redis; after `effective_settings`.
         name: the solution's name.
+        databases: opens the databases; default: a connection each.
+        jobs: reads the jobs; default: a connection of its own.
 
     Returns:
         JSON-ready, without secrets: `solution` (its name), `overall_status`, `reason`, `hint`, `config` (the registry
@@ -217,15 +214,17 @@ def solution_status(settings: Settings, name: str) -> dict[str, Any]:
         DatabaseError: the home database rejected a query.
         DatabaseUnreachable: the home database does not answer.
     """
-    vault = Vault.from_text(settings.fbs_secret_keys.get_secret_value())
-    with open_home(settings, seconds=STATUS_SECONDS) as (registry, _):
+    databases = databases or Databases(settings)
+    with databases.registry(seconds=STATUS_SECONDS) as registry:
         entry = registry.get(name)
+    server = _server(entry.database)
     calls: list[_Call] = [
-        (_server(entry.database), partial(_detail, entry, vault)),
-        (_REDIS, partial(_active_jobs, settings)),
+        (server, partial(_detail, databases, entry)),
+        (server, partial(_size, databases, entry)),
+        (_REDIS, partial(_active_jobs, settings, jobs)),
     ]
-    detail, jobs = fan_out(calls, seconds=STATUS_SECONDS)
-    active = jobs if isinstance(jobs, _ActiveJobs) else _ActiveJobs(note=_JOBS_TIMED_OUT)
+    detail, size, unfinished = fan_out(calls, seconds=STATUS_SECONDS)
+    active = unfinished if isinstance(unfinished, _ActiveJobs) else _ActiveJobs(note=_JOBS_TIMED_OUT)
     own_jobs = active.of(name)
     notes = [active.note] if active.note else []
     status: dict[str, Any] = {
@@ -242,13 +241,14 @@ def solution_status(settings: Settings, name: str) -> dict[str, Any]:
         "jobs": own_jobs,
         "notes": notes,
     }
-    if not isinstance(detail, Detail):
-        error = detail if isinstance(detail, FBSError) else database_timeout(entry.database, STATUS_SECONDS)
+    if not isinstance(detail, Detail) or not isinstance(size, dict):
+        failed = next((one for one in (detail, size) if isinstance(one, FBSError)), None)
+        error = failed or database_timeout(entry.database, STATUS_SECONDS)
         return {**status, **Assessment.of_error(error).to_dict()}
     return {
         **status,
         **assess(entry, detail.summary, jobs=own_jobs).to_dict(),
-        "database": {**status["database"], **detail.database},
+        "database": {**status["database"], **size},
         "tables": list(detail.tables),
         "discoveries": dict(detail.summary.counts),
         "sections_denied": list(detail.denied),
@@ -259,11 +259,15 @@ def solution_status(settings: Settings, name: str) -> dict[str, Any]:
     }
 
 
-def list_solutions(settings: Settings) -> dict[str, Any]:
+def list_solutions(
+    settings: Settings, *, databases: Databases | None = None, jobs: JobReader | None = None
+) -> dict[str, Any]:
     """Summarise all solutions; an unreachable or hanging database does not delay the others.
 
     Args:
         settings: as for `solution_status`.
+        databases: the same.
+        jobs: the same.
 
     Returns:
         JSON-ready, without secrets: `home` (address of the registry's database), `solutions` (by name: `solution`,
@@ -276,24 +280,24 @@ def list_solutions(settings: Settings) -> dict[str, Any]:
         DatabaseError: the home database rejected a query.
         DatabaseUnreachable: the home database does not answer.
     """
-    vault = Vault.from_text(settings.fbs_secret_keys.get_secret_value())
-    with open_home(settings, seconds=LIST_SECONDS) as (registry, _):
+    databases = databases or Databases(settings)
+    with databases.registry(seconds=LIST_SECONDS) as registry:
         entries = registry.entries()
     records = [entry for entry in entries if isinstance(entry, SolutionRecord)]
-    summaries, jobs = _summarise_all(records, settings, vault)
+    summaries, active = _summarise_all(records, databases, partial(_active_jobs, settings, jobs))
     solutions = []
     for entry in entries:
-        own_jobs = jobs.of(entry.solution_name)
+        own_jobs = active.of(entry.solution_name)
         if isinstance(entry, DamagedRow):
             solutions.append(_damaged_row(entry, own_jobs))
         else:
             solutions.append(_solution_row(entry, summaries[entry.solution_name], own_jobs))
     counted = Counter(solution["overall_status"] for solution in solutions)
     return {
-        "home": home_database(settings).address(),
+        "home": databases.home.address(),
         "solutions": solutions,
         "counts": {str(status): counted[str(status)] for status in OverallStatus},
-        "notes": [jobs.note] if jobs.note else [],
+        "notes": [active.note] if active.note else [],
     }
 
 
@@ -309,97 +313,107 @@ class _ActiveJobs:
 
 
 _Summaries = dict[str, Summary | FBSError]
-_Call = tuple[Hashable, Callable[[], Detail | FBSError | _ActiveJobs | _Summaries]]
-
-_Counts = dict[tuple[str, str], Mapping[str, int]]
-"""Table prefix and domain → active discoveries per type: solutions may share a catalogue."""
+_Call = tuple[Hashable, Callable[[], Detail | dict[str, Any] | FBSError | _ActiveJobs | _Summaries]]
 
 
 def _server(database: DatabaseConfig) -> Hashable:
     return database.host, database.port
 
 
-def _detail(entry: SolutionRecord, vault: Vault) -> Detail | FBSError:
+def _detail(databases: Databases, entry: SolutionRecord) -> Detail | FBSError:
     try:
-        database = entry.database.resolved(vault)
-        with bounded_connection(database, connect_seconds=_CONNECT_SECONDS, seconds=_DETAIL_SECONDS) as connection:
+        with databases.connection(entry.database, seconds=_DETAIL_SECONDS) as connection:
             return _inspect(connection, entry)
     except FBSError as exc:
         return exc
 
 
+def _size(databases: Databases, entry: SolutionRecord) -> dict[str, Any] | FBSError:
+    """Size in bytes and `server_version`, over a connection of its own: the server looks at each of its files."""
+    try:
+        with (
+            databases.connection(entry.database, seconds=_DETAIL_SECONDS) as connection,
+            errors_translated(connection),
+            connection.cursor() as cursor,
+        ):
+            cursor.execute("SELECT pg_database_size(current_database()), current_setting('server_version')")
+            size, version = cursor.fetchone() or (None, None)
+            return {"size": size, "server_version": version}
+    except FBSError as exc:
+        return exc
+
+
 def _summarise_all(
-    records: Sequence[SolutionRecord], settings: Settings, vault: Vault
+    records: Sequence[SolutionRecord], databases: Databases, read_jobs: Callable[[], _ActiveJobs]
 ) -> tuple[_Summaries, _ActiveJobs]:
-    """Summarise all solutions; those of one database share connections."""
+    """Summarise all solutions; those of one database share a connection."""
     summaries: _Summaries = {}
     by_database: dict[DatabaseConfig, list[SolutionRecord]] = {}
     for record in records:
         try:
-            by_database.setdefault(record.database.resolved(vault), []).append(record)
+            by_database.setdefault(databases.resolved(record.database), []).append(record)
         except FBSError as exc:
             summaries[record.solution_name] = exc
-    batches = [
-        (database, group[begin : begin + _PER_CONNECTION])
-        for database, group in by_database.items()
-        for begin in range(0, len(group), _PER_CONNECTION)
-    ]
     calls: list[_Call] = [
-        (_server(database), partial(_summarise_batch, database, batch)) for database, batch in batches
+        (_server(database), partial(_summarise_database, databases, group)) for database, group in by_database.items()
     ]
-    calls.append((_REDIS, partial(_active_jobs, settings)))
-    *results, jobs = fan_out(calls, seconds=LIST_SECONDS)
-    for (database, batch), result in zip(batches, results, strict=True):
+    *results, jobs = fan_out([*calls, (_REDIS, read_jobs)], seconds=LIST_SECONDS)
+    for (database, group), result in zip(by_database.items(), results, strict=True):
         late = database_timeout(database, LIST_SECONDS)
         received = result if isinstance(result, dict) else {}
-        summaries |= {record.solution_name: received.get(record.solution_name, late) for record in batch}
+        summaries |= {record.solution_name: received.get(record.solution_name, late) for record in group}
     return summaries, jobs if isinstance(jobs, _ActiveJobs) else _ActiveJobs(note=_JOBS_TIMED_OUT)
 
 
-def _summarise_batch(database: DatabaseConfig, records: Sequence[SolutionRecord]) -> _Summaries:
+def _summarise_database(databases: Databases, records: Sequence[SolutionRecord]) -> _Summaries:
+    by_prefix: dict[str, list[SolutionRecord]] = {}
+    for record in records:
+        by_prefix.setdefault(record.table_prefix, []).append(record)
     results: _Summaries = {}
     try:
-        with bounded_connection(database, connect_seconds=_CONNECT_SECONDS, seconds=_SUMMARY_SECONDS) as connection:
-            counts: _Counts = {}
-            for record in records:
+        with databases.connection(records[0].database, seconds=_SUMMARY_SECONDS) as connection:
+            for group in by_prefix.values():
                 try:
-                    results[record.solution_name] = _summarise(connection, record, counts=counts)
+                    results |= _summarise(connection, group, brief=True)
                 except FBSError as exc:
-                    if connection.closed:
-                        raise
-                    results[record.solution_name] = exc
+                    _raise_if_closed(connection, exc)
+                    results |= {record.solution_name: exc for record in group}
     except FBSError as exc:
         results = {record.solution_name: results.get(record.solution_name, exc) for record in records}
     return results
 
 
-def _summarise(connection: Connection, entry: SolutionRecord, *, counts: _Counts | None = None) -> Summary:
-    """Inspect one solution by a few cheap queries.
+def _summarise(connection: Connection, entries: Sequence[SolutionRecord], *, brief: bool = False) -> dict[str, Summary]:
+    """Inspect solutions by a few cheap queries for all together.
 
     Args:
-        connection: to its database, outside of a transaction.
-        entry: the entry in the registry.
-        counts: cache of the catalogues counted over this connection; extended here.
+        connection: to their database, outside of a transaction.
+        entries: their entries in the registry, all with the same prefix of system tables.
+        brief: leave the recorded schemas out of the manifests.
     """
+    prefix, names = entries[0].table_prefix, [entry.solution_name for entry in entries]
+    counts: dict[str, dict[str, int]] = {}
     with errors_translated(connection), connection, connection.cursor() as cursor:
-        rows = read_rows(cursor, table_name(entry.table_prefix), name=entry.solution_name, manifest_only=True)
-        manifest = rows[0] if rows else None
-        owned = manifest.owned if isinstance(manifest, SolutionRecord) else frozenset[str]()
-        existing = relations(connection, owned) if owned else {}
-    missing = sorted(name for name in owned if name not in existing or not existing[name].is_table)
-    counts, key = {} if counts is None else counts, (entry.table_prefix, entry.domain)
-    if key not in counts:
-        counts[key] = Catalogue(connection, table_prefix=entry.table_prefix).unchanged_report(entry.domain).counts
-    return Summary(manifest=manifest, missing=tuple(missing), counts=counts[key])
+        rows = read_rows(cursor, table_name(prefix), names=names, manifest_only=True, brief=brief)
+        manifests = {row.solution_name: row for row in rows}
+        owned = {name: row.owned for name, row in manifests.items() if isinstance(row, SolutionRecord)}
+        existing = set(existing_tables(connection, frozenset().union(*owned.values())))
+        if table_exists(connection, f"{prefix}discoveries"):
+            counts = {domain: active_counts(cursor, prefix, domain) for domain in {entry.domain for entry in entries}}
+    return {
+        entry.solution_name: Summary(
+            manifest=manifests.get(entry.solution_name),
+            missing=tuple(sorted(owned.get(entry.solution_name, frozenset()) - existing)),
+            counts=counts.get(entry.domain, {}),
+        )
+        for entry in entries
+    }
 
 
 def _inspect(connection: Connection, entry: SolutionRecord) -> Detail:
-    summary = _summarise(connection, entry)
+    summary = _summarise(connection, [entry])[entry.solution_name]
     record = summary.manifest if isinstance(summary.manifest, SolutionRecord) else entry
     notes: list[str] = []
-    with errors_translated(connection), connection, connection.cursor() as cursor:
-        cursor.execute("SELECT pg_database_size(current_database()), current_setting('server_version')")
-        size, version = cursor.fetchone() or (None, None)
     changes: tuple[str, ...] = ()
     drift: tuple[str, ...] = ()
     definition = None
@@ -423,7 +437,6 @@ def _inspect(connection: Connection, entry: SolutionRecord) -> Detail:
         notes.append(f"Rows and sizes are not known: counting took too long ({exc.message})")
     return Detail(
         summary=summary,
-        database={"size": size, "server_version": version},
         tables=tables,
         denied=denied,
         pending=changes,
@@ -457,16 +470,16 @@ def _denied_sections(connection: Connection, record: SolutionRecord) -> list[dic
     return [section.to_dict() for section in sections if section.status is not SectionStatus.COMPLETE]
 
 
-def _active_jobs(settings: Settings) -> _ActiveJobs:
+def _active_jobs(settings: Settings, jobs: JobReader | None) -> _ActiveJobs:
     by_solution: dict[str, list[dict[str, Any]]] = {}
     try:
-        with JobStore(settings.fbs_redis_url, ttl=settings.fbs_job_ttl) as store:
-            for state in _UNFINISHED:
-                for job in store.list(_MAX_JOBS, state):
-                    if job.solution:
-                        by_solution.setdefault(job.solution, []).append(job.to_dict())
+        with nullcontext(jobs) if jobs else JobReader(settings.fbs_redis_url) as reader:
+            unfinished = sorted(reader.open(), key=lambda job: (job.created_at, job.id), reverse=True)
     except FBSError as exc:
         return _ActiveJobs(note=f"Active jobs are not known: {exc.message}")
+    for job in sorted(unfinished, key=lambda job: _UNFINISHED.index(job.state)):
+        if job.solution:
+            by_solution.setdefault(job.solution, []).append(job.to_dict())
     return _ActiveJobs(by_solution=by_solution)
 
 

@@ -11,10 +11,10 @@ from fbs_worker.core import redis as queue
 from fbs_worker.core.errors import FBSError, SettingsError, UsageError
 from fbs_worker.core.fanout import bounded_connection
 from fbs_worker.core.settings import Settings
-from fbs_worker.core.vault import Vault
 from fbs_worker.scheduling.model import Schedule
 from fbs_worker.scheduling.store import ScheduledSolution, ScheduleStore
-from fbs_worker.solutions.registry import Registry, home_database
+from fbs_worker.solutions.databases import ANSWER_SECONDS, CONNECT_SECONDS, Databases
+from fbs_worker.solutions.registry import Registry
 
 BEAT: Final = "fbs:beat"
 """A key in Redis that each running beat renews."""
@@ -25,13 +25,10 @@ BEAT_SECONDS: Final = 30
 OF_ITS_OWN: Final = "solution"
 OF_ALL: Final = "FBS_REFRESH_EVERY"
 
-_CONNECT_SECONDS: Final = 3
-_ANSWER_SECONDS: Final = 20.0
-
 
 @contextmanager
 def open_home(
-    settings: Settings, *, seconds: float = _ANSWER_SECONDS, read_only: bool = True
+    settings: Settings, *, seconds: float = ANSWER_SECONDS, read_only: bool = True
 ) -> Iterator[tuple[Registry, ScheduleStore]]:
     """The registry and the schedules in the home database, answered in bounded time.
 
@@ -44,11 +41,10 @@ def open_home(
         SettingsError, SecretError: there is no home database, or its password cannot be decrypted.
         DatabaseError, DatabaseUnreachable: the database does not answer, or refuses.
     """
-    vault = Vault.from_text(settings.fbs_secret_keys.get_secret_value())
-    home = home_database(settings).resolved(vault, allow_plain=True)
-    with bounded_connection(home, connect_seconds=_CONNECT_SECONDS, seconds=seconds, read_only=read_only) as connection:
-        prefix = settings.fbs_table_prefix
-        registry = Registry(connection, table_prefix=prefix, vault=vault)
+    databases, prefix = Databases(settings), settings.fbs_table_prefix
+    home = databases.resolved(databases.home)
+    with bounded_connection(home, connect_seconds=CONNECT_SECONDS, seconds=seconds, read_only=read_only) as connection:
+        registry = Registry(connection, table_prefix=prefix, vault=databases.vault)
         yield registry, ScheduleStore(connection, table_prefix=prefix)
 
 

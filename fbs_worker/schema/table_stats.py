@@ -9,7 +9,7 @@ from psycopg2 import sql
 
 from fbs_worker.core.errors import RefusedError
 from fbs_worker.core.postgres import Connection, errors_translated
-from fbs_worker.schema.inspector import LOCK_TABLES, relations
+from fbs_worker.schema.inspector import LOCK_TABLES
 
 _DEPENDENTS: Final = """
 WITH dropped AS (SELECT oid, reltype FROM pg_class WHERE relname = ANY(%(names)s) AND pg_table_is_visible(oid))
@@ -65,7 +65,7 @@ def table_sizes(connection: Connection, tables: Iterable[str]) -> list[dict[str,
         DatabaseUnreachable: the connection was lost.
     """
     with errors_translated(connection), connection.cursor() as cursor:
-        existing = _existing(connection, tables)
+        existing = existing_tables(connection, tables)
         if not existing:
             return []
         one = sql.SQL("SELECT {number}, (SELECT count(*) FROM {table}), pg_total_relation_size({name}::regclass)")
@@ -80,6 +80,27 @@ def table_sizes(connection: Connection, tables: Iterable[str]) -> list[dict[str,
         cursor.execute(sql.SQL(" UNION ALL ").join(queries))
         rows = sorted(cursor.fetchall())
     return [{"table": existing[number], "rows": count, "bytes": size} for number, count, size in rows]
+
+
+def existing_tables(connection: Connection, names: Iterable[str]) -> list[str]:
+    """Return those names that are tables on the session's search path, in the input order.
+
+    Args:
+        connection: connection whose transaction reads.
+        names: unquoted names.
+
+    Raises:
+        psycopg2.Error: a statement failed; the caller translates it.
+    """
+    requested = list(dict.fromkeys(names))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname FROM pg_class WHERE relname = ANY(%s::name[]) AND relkind IN ('r', 'p')"
+            " AND pg_table_is_visible(oid)",
+            (requested,),
+        )
+        tables = {name for (name,) in cursor.fetchall()}
+    return [name for name in requested if name in tables]
 
 
 def drop(connection: Connection, tables: Iterable[str]) -> tuple[str, ...]:
@@ -100,7 +121,7 @@ def drop(connection: Connection, tables: Iterable[str]) -> tuple[str, ...]:
     """
     with errors_translated(connection), connection.cursor() as cursor:
         cursor.execute(LOCK_TABLES)
-        existing = _existing(connection, tables)
+        existing = existing_tables(connection, tables)
         if not existing:
             return ()
         # for readable messages: without CASCADE PostgreSQL rejects a DROP with other dependents itself
@@ -117,9 +138,3 @@ def drop(connection: Connection, tables: Iterable[str]) -> tuple[str, ...]:
         names = sql.SQL(", ").join(map(sql.Identifier, existing))
         cursor.execute(sql.SQL("DROP TABLE {}").format(names))
     return tuple(existing)
-
-
-def _existing(connection: Connection, tables: Iterable[str]) -> list[str]:
-    names = list(dict.fromkeys(tables))
-    known = relations(connection, names)
-    return [name for name in names if name in known and known[name].is_table]

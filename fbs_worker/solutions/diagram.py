@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
-from fbs_worker.core.database_config import DatabaseConfig
-from fbs_worker.core.fanout import bounded_connection
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
-from fbs_worker.core.vault import Vault
 from fbs_worker.migration.diagram.model import Diagram, build_diagram
 from fbs_worker.migration.diff.differ import compare
 from fbs_worker.migration.inspect.inspector import inspect_tables
 from fbs_worker.migration.inspect.normaliser import normalise
 from fbs_worker.migration.model.schema import from_json, schema_of
-from fbs_worker.solutions.registry import Manifest, Registry, SolutionRecord, home_database
+from fbs_worker.solutions.databases import Databases
+from fbs_worker.solutions.registry import Manifest, SolutionRecord
 from fbs_worker.solutions.target import desired_tables
 
-_CONNECT_SECONDS: Final = 3
 _SECONDS: Final = 30.0
 
 
-def solution_diagram(settings: Settings, name: str) -> Diagram:
+def solution_diagram(settings: Settings, name: str, *, databases: Databases | None = None) -> Diagram:
     """Build the diagram model of a solution: business tables, foreign keys, and pending changes.
 
     Args:
         settings: the home database and the keys; the result of `effective_settings`.
         name: the solution's name.
+        databases: opens the databases; default: a connection each.
 
     Returns:
         The diagram model; a renderer turns it into SVG or text.
@@ -42,10 +38,9 @@ def solution_diagram(settings: Settings, name: str) -> Diagram:
         DatabaseError: a statement failed.
         DatabaseUnreachable: the home database or the solution's database does not answer.
     """
-    vault = Vault.from_text(settings.fbs_secret_keys.get_secret_value())
-    with _opened(home_database(settings).resolved(vault, allow_plain=True)) as connection:
-        entry = Registry(connection, table_prefix=settings.fbs_table_prefix, vault=vault).get(name)
-    with _opened(entry.database.resolved(vault)) as connection:
+    databases = databases or Databases(settings)
+    entry = databases.solution(name)
+    with databases.connection(entry.database, seconds=_SECONDS) as connection:
         manifest = Manifest.read(connection, entry.table_prefix, name) or entry
         return _inspect(connection, manifest)
 
@@ -65,9 +60,3 @@ def _inspect(connection: Connection, manifest: SolutionRecord) -> Diagram:
         difference=difference,
         mirrored=desired.mirrored.values(),
     )
-
-
-@contextmanager
-def _opened(database: DatabaseConfig) -> Iterator[Connection]:
-    with bounded_connection(database, connect_seconds=_CONNECT_SECONDS, seconds=_SECONDS) as connection:
-        yield connection

@@ -10,7 +10,7 @@ port) and `own` (true marks a manifest). Neither appears in a `SolutionRecord`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -88,7 +88,9 @@ _FIELDS: Final = sql.SQL(", ").join(
     sql.Identifier(name) for name in (*_COLUMNS, "created_at", "updated_at") if name != "schema_definition"
 )
 _DEFINITION: Final = sql.SQL("schema_definition::text")
-_BRIEF: Final = sql.SQL("(schema_definition - 'shape' - 'last_refresh')::text")
+_BRIEF: Final = sql.SQL(
+    "(schema_definition - CASE jsonb_typeof(schema_definition -> 'shape') WHEN 'object' THEN 'shape' ELSE '' END)::text"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -400,7 +402,7 @@ class Manifest:
 
     @staticmethod
     def others(connection: Connection, table_prefix: str, name: str = "") -> list[SolutionRecord]:
-        """Return the manifests of the other solutions in a table, without `shape` and `last_refresh`.
+        """Return the manifests of the other solutions in a table, without `shape`.
 
         Args:
             connection: to the target database.
@@ -446,16 +448,21 @@ def table_name(prefix: str) -> str:
 
 
 def read_rows(
-    cursor: Cursor, table: str, *, name: str | None = None, manifest_only: bool = False, brief: bool = False
+    cursor: Cursor,
+    table: str,
+    *,
+    names: Collection[str] | None = None,
+    manifest_only: bool = False,
+    brief: bool = False,
 ) -> list[SolutionRecord | DamagedRow]:
     """Return the rows of a table, ordered by name; empty when the table does not exist.
 
     Args:
         cursor: in a transaction.
         table: the table's name.
-        name: only the row of this solution; None for all.
+        names: only the rows of these solutions; None for all.
         manifest_only: only manifests.
-        brief: leave out `shape` and `last_refresh`, which are long.
+        brief: leave out `shape`, which is long, unless it is damaged.
 
     Raises:
         psycopg2.Error: a statement failed; the caller translates it.
@@ -464,10 +471,11 @@ def read_rows(
         return []
     cursor.execute(
         sql.SQL(
-            "SELECT {fields}, {definition} FROM {table} WHERE (%(name)s::text IS NULL OR solution_name = %(name)s)"
+            "SELECT {fields}, {definition} FROM {table}"
+            " WHERE (%(names)s::text[] IS NULL OR solution_name = ANY(%(names)s))"
             " AND (NOT %(own)s OR schema_definition @> %(mark)s) ORDER BY solution_name"
         ).format(fields=_FIELDS, definition=_BRIEF if brief else _DEFINITION, table=sql.Identifier(table)),
-        {"name": name, "own": manifest_only, "mark": MANIFEST_MARK},
+        {"names": None if names is None else list(names), "own": manifest_only, "mark": MANIFEST_MARK},
     )
     return [_record(table, row) for row in cursor.fetchall()]
 
@@ -480,7 +488,7 @@ def _known(names: Sequence[str]) -> str:
 
 
 def _read_row(cursor: Cursor, table: str, name: str, *, manifest_only: bool = False) -> SolutionRecord | None:
-    rows = read_rows(cursor, table, name=name, manifest_only=manifest_only)
+    rows = read_rows(cursor, table, names=[name], manifest_only=manifest_only)
     if not rows:
         return None
     if isinstance(rows[0], DamagedRow):

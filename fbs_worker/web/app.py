@@ -83,7 +83,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.wrong_tokens = wrong_tokens
     app.state.session_principal = app.state.error_page = None
     app.state.closing = threading.Event()
-    service.prepare(app)
     for part in (solutions, discoveries, jobs, service):
         app.include_router(part.router)
     pages.attach(app)

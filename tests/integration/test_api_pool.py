@@ -18,13 +18,9 @@ PATIENCE = 30.0
 COUNT = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'fbs-worker api' AND datname = %s"
 
 
-def opened(database: DatabaseConfig) -> DatabaseConfig:
-    return database
-
-
 def ask(connections: ConnectionPools, database: DatabaseConfig, statement: str = "SELECT pg_backend_pid()") -> int:
     with (
-        connections.use(database, opened) as connection,
+        connections.use(database) as connection,
         errors_translated(connection),
         connection.cursor() as cursor,
     ):
@@ -86,7 +82,7 @@ def test_nothing_can_be_written_and_nothing_is_left_open(
     with pytest.raises(DatabaseError, match="read-only"):
         ask(connections, database, "CREATE TABLE t (a INT)")
     first = ask(connections, database)
-    with connections.use(database, opened) as connection, connection.cursor() as cursor:
+    with connections.use(database) as connection, connection.cursor() as cursor:
         cursor.execute("BEGIN")
     assert ask(connections, database) != first, "one in the middle of a transaction is not given to the next"
 
@@ -105,7 +101,7 @@ def test_the_number_of_connections_is_limited(
     make: Callable[..., ConnectionPools], database: DatabaseConfig, onlooker: Connection
 ) -> None:
     connections = make(max_connections=2, seconds=1.0)
-    with connections.use(database, opened), connections.use(database, opened):
+    with connections.use(database), connections.use(database):
         assert count(onlooker, database) == 2
         with pytest.raises(DatabaseBusy, match="All 2 connections"):
             ask(connections, database)
@@ -116,7 +112,7 @@ def test_a_waiting_request_gets_the_next_free_connection(
     make: Callable[..., ConnectionPools], database: DatabaseConfig
 ) -> None:
     connections, found = make(max_connections=1, seconds=PATIENCE), []
-    with connections.use(database, opened) as connection:
+    with connections.use(database) as connection:
         pid = connection.info.backend_pid
         waiting = threading.Thread(target=lambda: found.append(ask(connections, database)))
         waiting.start()

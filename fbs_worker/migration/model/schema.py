@@ -137,17 +137,22 @@ class TableSchema:
         return frozenset(key.identity for key in self.keys)
 
 
+_SCHEMA: Final = "fbs-worker schema"
+"""Key of a table's `TableSchema` in its `info`."""
+
 Schema = Mapping[str, TableSchema]
 """Tables by name."""
 
 
 def schema_of(tables: Iterable[Table]) -> dict[str, TableSchema]:
-    """Build the schema of SQLAlchemy tables.
+    """Build the schema of SQLAlchemy tables, once for each.
 
     Args:
-        tables: SQLAlchemy tables with resolved foreign keys.
+        tables: SQLAlchemy tables with resolved foreign keys, which are not modified any more.
     """
-    return {str(table.name): _table(table) for table in tables}
+    return {
+        str(table.name): table.info.get(_SCHEMA) or table.info.setdefault(_SCHEMA, _table(table)) for table in tables
+    }
 
 
 def to_json(schema: Schema) -> dict[str, Any]:

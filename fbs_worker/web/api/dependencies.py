@@ -11,7 +11,6 @@ from starlette.requests import Request
 
 from fbs_worker.client.client import Client
 from fbs_worker.core.settings import Settings
-from fbs_worker.solutions.registry import SolutionRecord
 from fbs_worker.solutions.requests import with_defaults
 from fbs_worker.web.api.auth import require_read, require_write
 from fbs_worker.web.api.databases import DatabaseResolver
@@ -68,22 +67,6 @@ def settings_of(request: Request) -> Settings:
     """The application's settings."""
     settings: Settings = request.app.state.settings
     return settings
-
-
-async def cached_solution(databases: DatabaseResolver, name: str, *, version: str | None = None) -> SolutionRecord:
-    """Return a solution's row of the registry, cached while no job changes its state.
-
-    Args:
-        databases: reads the registry.
-        name: the solution's name.
-        version: see `ResponseCache.get`.
-
-    Raises:
-        SolutionNotFound: the registry has no solution of that name.
-        DatabaseError: the home database rejects the query.
-        DatabaseUnreachable: the home database does not respond.
-    """
-    return await databases.cache.get(("solution", name), lambda: databases.solution(name), version=version)
 
 
 def checked_database(body: DatabaseBody, settings: Settings) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -47,17 +47,27 @@ class _PooledConnection:
         connection: the connection.
         handle: a duplicate of its socket, which another thread can shut down.
         since: when it was last borrowed or returned (monotonic seconds).
+        seconds: the deadline that the session has.
         aborted: it exceeded the deadline and was shut down.
     """
 
     connection: Connection
     handle: socket.socket
     since: float
+    seconds: float = 0.0
     aborted: bool = False
 
     def close(self) -> None:
         self.handle.close()
         self.connection.close()
+
+    def limit(self, seconds: float) -> None:
+        """Set the deadline of the queries that follow."""
+        if seconds != self.seconds:
+            limit = round(seconds * 900)  # before the watchdog: the server's error names what it waited for
+            with errors_translated(self.connection), closing(self.connection.cursor()) as cursor:
+                cursor.execute(_SESSION, {"limit": f"{limit}ms", "lock": f"{limit // 3}ms"})
+            self.seconds = seconds
 
     def is_alive(self) -> bool:
         """An idle connection is readable only if the server has closed it."""
@@ -113,34 +123,32 @@ class ConnectionPools:
         self._watchdog: threading.Thread | None = None
 
     @contextmanager
-    def use(
-        self, database: DatabaseConfig, decrypt: Callable[[DatabaseConfig], DatabaseConfig]
-    ) -> Iterator[Connection]:
-        """Borrow a connection for one query, in autocommit: each statement sees the data as of its start.
+    def use(self, database: DatabaseConfig, *, seconds: float | None = None) -> Iterator[Connection]:
+        """Borrow a connection for a few queries, in autocommit: each statement sees the data as of its start.
 
         Args:
-            database: the database.
-            decrypt: returns it with its password decrypted; only called to connect.
+            database: the database, with its password decrypted.
+            seconds: deadline of the queries; default: that of the pools.
 
         Raises:
-            FBSError: whatever `decrypt` raises.
             DatabaseBusy: no connection became free before the deadline.
             DatabaseUnreachable: the server does not respond, or not before the deadline.
             DatabaseError: the server rejects the connection or the query.
         """
-        pool = self._pool(database)
-        if not pool.slots.acquire(timeout=self._seconds):
+        pool, seconds = self._pool(database), seconds or self._seconds
+        if not pool.slots.acquire(timeout=seconds):
             raise DatabaseBusy(
                 f"All {self._max_connections} connections to {database.address()} are in use.",
                 hint="Try again in a few seconds.",
             )
         try:
-            pooled = self._borrow(pool) or self._connect(pool, decrypt(database))
+            pooled = self._borrow(pool) or self._connect(pool, database)
             try:
+                pooled.limit(seconds)
                 yield pooled.connection
             except DatabaseUnreachable as exc:
                 if pooled.aborted:
-                    raise database_timeout(database, self._seconds) from exc
+                    raise database_timeout(database, seconds) from exc
                 raise
             finally:
                 self._return(pool, pooled)
@@ -190,18 +198,9 @@ class ConnectionPools:
             handle=socket.socket(fileno=os.dup(connection.fileno())),
             since=time.monotonic(),
         )
+        connection.autocommit = True
         with self._lock:
             pool.busy.append(pooled)
-        try:
-            connection.autocommit = True
-            limit = round(self._seconds * 900)  # before the watchdog: the server's error names what it waited for
-            with errors_translated(database), closing(connection.cursor()) as cursor:
-                cursor.execute(_SESSION, {"limit": f"{limit}ms", "lock": f"{limit // 3}ms"})
-        except BaseException:
-            with self._lock:
-                pool.busy.remove(pooled)
-            pooled.close()
-            raise
         return pooled
 
     def _return(self, pool: _Pool, pooled: _PooledConnection) -> None:
@@ -226,7 +225,7 @@ class ConnectionPools:
             with self._lock:
                 for pool in self._pools.values():
                     for pooled in pool.busy:
-                        if now - pooled.since > self._seconds:
+                        if now - pooled.since > (pooled.seconds or self._seconds):
                             pooled.abort()
                     expired = [pooled for pooled in pool.idle if now - pooled.since > self._idle_seconds]
                     pool.idle = [pooled for pooled in pool.idle if pooled not in expired]

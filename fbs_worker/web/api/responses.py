@@ -115,6 +115,20 @@ def json_answer(content: bytes | str, *, status: int = 200, headers: Mapping[str
     )
 
 
+async def shared_answer(request: Request, read: Callable[[], bytes]) -> Response:
+    """Return JSON as a response to all that send the same request at the same time.
+
+    Args:
+        request: the request; the answer depends on its path and query alone.
+        read: returns the JSON; it runs in a thread.
+
+    Raises:
+        FBSError: whatever `read` raises.
+    """
+    url = request.url
+    return json_answer(await databases_of(request).flights.get((url.path, url.query), read))
+
+
 def job_answer(
     request: Request, record: JobRecord, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:

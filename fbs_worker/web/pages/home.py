@@ -19,7 +19,7 @@ router = page_router()
 def home(request: Request) -> Response:
     """Render the home page."""
     state = request.app.state
-    overview = state.client.list()
+    overview = state.databases.overview()
     workers, notes = _workers(state.settings)
     return layout_of(request).render(
         request,

@@ -33,7 +33,7 @@ _MAX_SCANNED: Final = 200
 
 def overview_page(request: Request, name: str) -> Response:
     """Show a solution's status."""
-    details = request.app.state.client.status(name)
+    details = request.app.state.databases.status(name)
     jobs, note = _jobs_of(request, name)
     schedule = details["schedule"]["schedule"]
     return layout_of(request).render(
@@ -49,7 +49,8 @@ def overview_page(request: Request, name: str) -> Response:
 
 def tables_page(request: Request, name: str) -> Response:
     """Show the business tables as a diagram and as a list."""
-    diagram = solution_diagram(request.app.state.settings, name)
+    state = request.app.state
+    diagram = solution_diagram(state.settings, name, databases=state.databases)
     # the diagram's renderer escapes all text
     rendered = Markup(svg(diagram))  # noqa: S704
     return layout_of(request).render(request, "tables", name=name, diagram=diagram, svg=rendered)

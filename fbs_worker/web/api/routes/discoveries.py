@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final
 
 import orjson
-from anyio import to_thread
 from fastapi import APIRouter, Body, Path, Query, Request
-from starlette.responses import Response
 
 from fbs_worker.catalogue.model import DiscoveryType
 from fbs_worker.catalogue.pagination import Page
 from fbs_worker.catalogue.queries import page
 from fbs_worker.catalogue.search import KINDS, search
 from fbs_worker.client.handle import JobHandle
-from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import (
     DatabaseBusy,
     DatabaseError,
@@ -25,10 +21,8 @@ from fbs_worker.core.errors import (
     UsageError,
 )
 from fbs_worker.domains import load_domain
-from fbs_worker.solutions.registry import SolutionRecord
 from fbs_worker.web.api.dependencies import (
     SolutionPath,
-    cached_solution,
     checked_database,
     client_of,
     databases_of,
@@ -47,7 +41,7 @@ from fbs_worker.web.api.request_models import (
     TypedPageQuery,
 )
 from fbs_worker.web.api.response_models import DiscoveriesAnswer, HitsAnswer
-from fbs_worker.web.api.responses import IdempotencyKey, Wait, enqueue_job, job_route, json_answer
+from fbs_worker.web.api.responses import IdempotencyKey, Wait, enqueue_job, job_route, shared_answer
 
 router = APIRouter(tags=["discoveries"])
 
@@ -64,36 +58,6 @@ DomainPath = Annotated[
 TypePath = Annotated[DiscoveryType, Path(description="a discovery type", examples=["model"])]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _CatalogueQuery:
-    """A catalogue, and the discoveries to read from it.
-
-    Attributes:
-        database: the catalogue's database.
-        table_prefix: prefix of the catalogue's tables.
-        domain: the domain.
-        discovery_type: the discovery type; None for all.
-        solution: the catalogue's solution; None for the home database's catalogue.
-    """
-
-    database: DatabaseConfig
-    table_prefix: str
-    domain: str
-    discovery_type: DiscoveryType | None
-    solution: str | None
-
-    @classmethod
-    def of(cls, record: SolutionRecord, discovery_type: DiscoveryType | None) -> Self:
-        """The catalogue of a solution."""
-        return cls(
-            database=record.database,
-            table_prefix=record.table_prefix,
-            domain=record.domain,
-            discovery_type=discovery_type,
-            solution=record.solution_name,
-        )
-
-
 @route(
     router.get,
     "/api/v1/solutions/{name}/discoveries/",
@@ -103,11 +67,7 @@ class _CatalogueQuery:
 )
 async def read_discoveries(request: Request, name: SolutionPath, query: Annotated[TypedPageQuery, Query()]) -> Any:
     """Lists the modules, models, workflows and BI features of its domain, by pages."""
-    databases = databases_of(request)
-    version = await databases.cache.version()
-    return await _page(
-        request, _CatalogueQuery.of(await cached_solution(databases, name, version=version), query.type), query, version
-    )
+    return await shared_answer(request, lambda: _page(request, query, solution=name, discovery_type=query.type))
 
 
 @route(
@@ -141,11 +101,11 @@ async def read_hits(request: Request, name: SolutionPath, query: Annotated[Searc
     Exact matches of a name come first, then other discoveries by name, then fields by model and name.
     """
     databases = databases_of(request)
-    record = await cached_solution(databases, name)
 
-    def read() -> Page:
+    def read() -> bytes:
+        record = databases.solution(name)
         with databases.connection(record.database) as connection:
-            return search(
+            hits = search(
                 connection,
                 record.table_prefix,
                 domain=record.domain,
@@ -154,9 +114,9 @@ async def read_hits(request: Request, name: SolutionPath, query: Annotated[Searc
                 cursor=query.cursor,
                 limit=query.limit,
             )
+        return _serialise(hits, "hits", solution=name, domain=record.domain)
 
-    page_of_hits = await to_thread.run_sync(read)
-    return json_answer(_serialise(page_of_hits, "hits", solution=name, domain=record.domain))
+    return await shared_answer(request, read)
 
 
 @route(
@@ -173,22 +133,12 @@ async def read_domain(
 
     A discovery with the home database as its `database_config` fills the latter.
     """
-    databases = databases_of(request)
-    await to_thread.run_sync(load_domain, domain)
-    version = await databases.cache.version()
-    if query.solution is None:
-        prefix = settings_of(request).fbs_table_prefix
-        target = _CatalogueQuery(
-            database=databases.home, table_prefix=prefix, domain=domain, discovery_type=discovery_type, solution=None
-        )
-        return await _page(request, target, query, version)
-    record = await cached_solution(databases, query.solution, version=version)
-    if record.domain != domain:
-        raise UsageError(
-            f"The solution {query.solution!r} is of the domain {record.domain!r}, not {domain!r}.",
-            hint="Name a solution of that domain, or that domain.",
-        )
-    return await _page(request, _CatalogueQuery.of(record, discovery_type), query, version)
+
+    def read() -> bytes:
+        load_domain(domain)
+        return _page(request, query, solution=query.solution, domain=domain, discovery_type=discovery_type)
+
+    return await shared_answer(request, read)
 
 
 @route(
@@ -223,26 +173,39 @@ async def discover(
     return await enqueue_job(request, enqueue, key=key, wait=wait)
 
 
-async def _page(request: Request, target: _CatalogueQuery, query: PageQuery, version: str) -> Response:
+def _page(
+    request: Request,
+    query: PageQuery,
+    *,
+    solution: str | None,
+    discovery_type: DiscoveryType | None,
+    domain: str | None = None,
+) -> bytes:
+    """A page of a solution's catalogue, which has to be of the domain if one is given; else of the home database's."""
     databases = databases_of(request)
-
-    def read() -> bytes:
-        with databases.connection(target.database) as connection:
-            discoveries = page(
-                connection,
-                target.table_prefix,
-                domain=target.domain,
-                discovery_type=target.discovery_type,
-                text=query.text,
-                active=_ACTIVE[query.active],
-                cursor=query.cursor,
-                limit=query.limit,
-                full=query.full == "true",
-            )
-        return _serialise(discoveries, "discoveries", solution=target.solution, domain=target.domain)
-
-    key = (target, query.text, query.active, query.cursor, query.limit, query.full)
-    return json_answer(await databases.cache.get(key, read, version=version))
+    if solution is None:
+        database, table_prefix, found = databases.home, settings_of(request).fbs_table_prefix, domain or ""
+    else:
+        record = databases.solution(solution)
+        database, table_prefix, found = record.database, record.table_prefix, record.domain
+    if domain not in {None, found}:
+        raise UsageError(
+            f"The solution {solution!r} is of the domain {found!r}, not {domain!r}.",
+            hint="Name a solution of that domain, or that domain.",
+        )
+    with databases.connection(database) as connection:
+        discoveries = page(
+            connection,
+            table_prefix,
+            domain=found,
+            discovery_type=discovery_type,
+            text=query.text,
+            active=_ACTIVE[query.active],
+            cursor=query.cursor,
+            limit=query.limit,
+            full=query.full == "true",
+        )
+    return _serialise(discoveries, "discoveries", solution=solution, domain=found)
 
 
 def _serialise(rows: Page, name: str, **fields: str | None) -> bytes:

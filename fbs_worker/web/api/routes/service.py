@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from anyio import to_thread
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from fbs_worker.core.errors import QueueUnreachable
-from fbs_worker.core.settings import Settings
 from fbs_worker.ops import metrics
-from fbs_worker.ops.health import Health, HealthReport, Unhealthy, check_health
+from fbs_worker.ops.health import Health, Unhealthy, check_health
 from fbs_worker.web.api.auth import require_read
-from fbs_worker.web.api.cache import Coalescer
+from fbs_worker.web.api.dependencies import databases_of, settings_of
 from fbs_worker.web.api.problems import problem_responses
 
 router = APIRouter(tags=["service"], dependencies=[Depends(require_read)])
@@ -52,17 +50,6 @@ class HealthAnswer(BaseModel):
     workers: list[WorkerAnswer] = Field(description="workers with a heartbeat within the last minute")
 
 
-def prepare(app: FastAPI) -> None:
-    """Add to the application's state what these routes use: concurrent requests share one health check.
-
-    Args:
-        app: the application; `app.state.settings` is set.
-    """
-    settings: Settings = app.state.settings
-    app.state.health = Coalescer(lambda: to_thread.run_sync(_check_health, settings))
-    app.state.metrics = Coalescer(lambda: to_thread.run_sync(metrics.metrics_text, settings))
-
-
 @router.get(
     "/api/v1/health/",
     summary="Check the health of everything that jobs need",
@@ -75,7 +62,8 @@ async def read_health(request: Request) -> Any:
 
     Busy workers count as healthy. If a check fails, the response is `503`, with the whole report as `context`.
     """
-    report: HealthReport = await request.app.state.health.get()
+    settings = settings_of(request)
+    report = await databases_of(request).flights.get("health", lambda: check_health(settings, seconds=_PROBE_SECONDS))
     answer = {name: value for name, value in report.to_dict().items() if name != "error"}
     if report.error is not None:
         raise Unhealthy(report.error.message, hint=report.error.hint, **answer)
@@ -97,8 +85,6 @@ async def read_health(request: Request) -> Any:
 @router.get("/metrics/", include_in_schema=False)
 async def read_metrics(request: Request) -> Response:
     """Returns jobs, durations, queue times, calls to Odoo and rows, of all workers that share the Redis."""
-    return Response(await request.app.state.metrics.get(), media_type=metrics.CONTENT_TYPE)
-
-
-def _check_health(settings: Settings) -> HealthReport:
-    return check_health(settings, seconds=_PROBE_SECONDS)
+    settings = settings_of(request)
+    text = await databases_of(request).flights.get("metrics", lambda: metrics.metrics_text(settings))
+    return Response(text, media_type=metrics.CONTENT_TYPE)

@@ -29,7 +29,7 @@ from fbs_worker.web.api.errors import HostRefused
 from fbs_worker.web.api.problems import problem_responses
 from fbs_worker.web.api.request_models import MigrateBody, SetupBody
 from fbs_worker.web.api.response_models import SolutionsAnswer, StatusAnswer
-from fbs_worker.web.api.responses import IdempotencyKey, Wait, enqueue_job, job_route, json_answer
+from fbs_worker.web.api.responses import IdempotencyKey, Wait, enqueue_job, job_route, shared_answer
 
 router = APIRouter(tags=["solutions"])
 
@@ -46,8 +46,8 @@ _DEFAULTS: Final = MigrateBody()
 )
 async def list_solutions(request: Request) -> Any:
     """Lists all solutions; a database that is down or unresponsive does not delay the others."""
-    client = client_of(request)
-    return json_answer(await databases_of(request).overview_cache.get("list", lambda: orjson.dumps(client.list())))
+    databases = databases_of(request)
+    return await shared_answer(request, lambda: orjson.dumps(databases.overview()))
 
 
 @route(
@@ -76,10 +76,8 @@ async def set_up(request: Request, *, body: SetupBody, key: IdempotencyKey = Non
 )
 async def read_status(request: Request, name: SolutionPath) -> Any:
     """Returns tables with rows and sizes, discoveries, pending changes, drift, schedule and active jobs."""
-    client = client_of(request)
-    return json_answer(
-        await databases_of(request).overview_cache.get(("status", name), lambda: orjson.dumps(client.status(name)))
-    )
+    databases = databases_of(request)
+    return await shared_answer(request, lambda: orjson.dumps(databases.status(name)))
 
 
 @route(
