@@ -220,10 +220,10 @@ def solution_status(
     server = _server(entry.database)
     calls: list[_Call] = [
         (server, partial(_detail, databases, entry)),
-        (server, partial(_size, databases, entry)),
+        (server, partial(_facts, databases, entry)),
         (_REDIS, partial(_active_jobs, settings, jobs)),
     ]
-    detail, size, unfinished = fan_out(calls, seconds=STATUS_SECONDS)
+    detail, facts, unfinished = fan_out(calls, seconds=STATUS_SECONDS)
     active = unfinished if isinstance(unfinished, _ActiveJobs) else _ActiveJobs(note=_JOBS_TIMED_OUT)
     own_jobs = active.of(name)
     notes = [active.note] if active.note else []
@@ -241,16 +241,16 @@ def solution_status(
         "jobs": own_jobs,
         "notes": notes,
     }
-    if not isinstance(detail, Detail) or not isinstance(size, dict):
-        failed = next((one for one in (detail, size) if isinstance(one, FBSError)), None)
+    if not isinstance(detail, Detail) or not isinstance(facts, dict):
+        failed = next((one for one in (detail, facts) if isinstance(one, FBSError)), None)
         error = failed or database_timeout(entry.database, STATUS_SECONDS)
         return {**status, **Assessment.of_error(error).to_dict()}
     return {
         **status,
         **assess(entry, detail.summary, jobs=own_jobs).to_dict(),
-        "database": {**status["database"], **size},
+        "database": {**status["database"], "size": facts["size"], "server_version": facts["server_version"]},
         "tables": list(detail.tables),
-        "discoveries": dict(detail.summary.counts),
+        "discoveries": facts["discoveries"],
         "sections_denied": list(detail.denied),
         "last_refresh": detail.summary.last_refresh,
         "pending": list(detail.pending),
@@ -328,19 +328,17 @@ def _detail(databases: Databases, entry: SolutionRecord) -> Detail | FBSError:
         return exc
 
 
-def _size(databases: Databases, entry: SolutionRecord) -> dict[str, Any] | FBSError:
-    """Size in bytes and `server_version`, over a connection of its own: the server looks at each of its files."""
+def _facts(databases: Databases, entry: SolutionRecord) -> dict[str, Any] | FBSError:
+    """The database's size and version, and the discoveries: slow queries that need nothing of the others."""
     try:
-        with (
-            databases.connection(entry.database, seconds=_DETAIL_SECONDS) as connection,
-            errors_translated(connection),
-            connection.cursor() as cursor,
-        ):
-            cursor.execute("SELECT pg_database_size(current_database()), current_setting('server_version')")
-            size, version = cursor.fetchone() or (None, None)
-            return {"size": size, "server_version": version}
+        with databases.connection(entry.database, seconds=_DETAIL_SECONDS) as connection:
+            with errors_translated(connection), connection, connection.cursor() as cursor:
+                cursor.execute("SELECT pg_database_size(current_database()), current_setting('server_version')")
+                size, version = cursor.fetchone() or (None, None)
+            counts = _counts(connection, [entry])[entry.domain]
     except FBSError as exc:
         return exc
+    return {"size": size, "server_version": version, "discoveries": counts}
 
 
 def _summarise_all(
@@ -374,7 +372,12 @@ def _summarise_database(databases: Databases, records: Sequence[SolutionRecord])
         with databases.connection(records[0].database, seconds=_SUMMARY_SECONDS) as connection:
             for group in by_prefix.values():
                 try:
-                    results |= _summarise(connection, group, brief=True)
+                    counts = _counts(connection, group)
+                    summaries = _summarise(connection, group, brief=True)
+                    results |= {
+                        record.solution_name: replace(summaries[record.solution_name], counts=counts[record.domain])
+                        for record in group
+                    }
                 except FBSError as exc:
                     _raise_if_closed(connection, exc)
                     results |= {record.solution_name: exc for record in group}
@@ -392,22 +395,26 @@ def _summarise(connection: Connection, entries: Sequence[SolutionRecord], *, bri
         brief: leave the recorded schemas out of the manifests.
     """
     prefix, names = entries[0].table_prefix, [entry.solution_name for entry in entries]
-    counts: dict[str, dict[str, int]] = {}
     with errors_translated(connection), connection, connection.cursor() as cursor:
         rows = read_rows(cursor, table_name(prefix), names=names, manifest_only=True, brief=brief)
         manifests = {row.solution_name: row for row in rows}
         owned = {name: row.owned for name, row in manifests.items() if isinstance(row, SolutionRecord)}
         existing = set(existing_tables(connection, frozenset().union(*owned.values())))
-        if table_exists(connection, f"{prefix}discoveries"):
-            counts = {domain: active_counts(cursor, prefix, domain) for domain in {entry.domain for entry in entries}}
     return {
         entry.solution_name: Summary(
             manifest=manifests.get(entry.solution_name),
             missing=tuple(sorted(owned.get(entry.solution_name, frozenset()) - existing)),
-            counts=counts.get(entry.domain, {}),
         )
         for entry in entries
     }
+
+
+def _counts(connection: Connection, entries: Sequence[SolutionRecord]) -> dict[str, dict[str, int]]:
+    """Active discoveries of each domain per type; arguments as for `_summarise`."""
+    prefix, domains = entries[0].table_prefix, {entry.domain for entry in entries}
+    with errors_translated(connection), connection, connection.cursor() as cursor:
+        exists = table_exists(connection, f"{prefix}discoveries")
+        return {domain: active_counts(cursor, prefix, domain) if exists else {} for domain in domains}
 
 
 def _inspect(connection: Connection, entry: SolutionRecord) -> Detail:

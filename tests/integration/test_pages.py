@@ -330,7 +330,7 @@ def test_an_unexpected_exception_is_an_error_page(
     def broken() -> None:
         raise ZeroDivisionError("with a secret in it: hunter2")
 
-    monkeypatch.setattr(user.app.state.client, "list", broken)
+    monkeypatch.setattr(user.app.state.databases, "overview", broken)
     page = user.get("/", status=500)
     assert "this is a bug in fbs-worker" in words(page)
     assert "hunter2" not in page.text_content()
