@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.servers import describe, processes_about
+from tests.support.waiting import PATIENCE, until
 
 SCRIPT = Path(sys.executable).with_name("fbs")
-PATIENCE = 90.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,9 +123,7 @@ def command_line(run_folder: Path) -> Iterator[CommandLine]:
         left = processes_about(home)
         for process in left:
             process.kill()
-        deadline = time.monotonic() + 10
-        while processes_about(home) and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: not processes_about(home), lambda: describe(processes_about(home)))
         shutil.rmtree(home)
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.acceptance.conftest import PATIENCE, CommandLine
+from tests.acceptance.conftest import CommandLine
 from tests.conftest import MakeSettings
 from tests.support.servers import processes_about
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import signal
-import time
 
 import pytest
 
-from tests.acceptance.conftest import PATIENCE, CommandLine
+from tests.acceptance.conftest import CommandLine
+from tests.support.waiting import PATIENCE, until
 
 
 def test_the_second_demo_finds_no_change_and_leaves_nothing_running(fbs: CommandLine) -> None:
@@ -67,10 +67,7 @@ def test_the_next_demo_stops_the_leftovers_of_a_killed_one(fbs: CommandLine) -> 
     assert running.returncode == -signal.SIGKILL
     assert fbs.left_running() != ""
     fbs("demo", "--domain", "hr")
-    deadline = time.monotonic() + PATIENCE
-    while fbs.left_running() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert fbs.left_running() == ""
+    until(lambda: fbs.left_running() == "", fbs.left_running)
 
 
 def test_a_second_demo_in_the_same_folder_is_rejected(fbs: CommandLine) -> None:

@@ -25,7 +25,8 @@ from psycopg2 import sql
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import connect
 from fbs_worker.ops.local.state import StackInfo, find_stack
-from tests.acceptance.conftest import PATIENCE, SCRIPT, CommandLine, command_line
+from tests.acceptance.conftest import SCRIPT, CommandLine, command_line
+from tests.support.waiting import PATIENCE
 
 ROOT: Final = Path(__file__).parents[2]
 EXAMPLES_FOLDER: Final = ROOT / "examples"

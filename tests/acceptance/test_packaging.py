@@ -23,8 +23,9 @@ import pytest
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.programs import settings_environment
-from tests.acceptance.conftest import PATIENCE, SCRIPT, CommandLine, command_line
+from tests.acceptance.conftest import SCRIPT, CommandLine, command_line
 from tests.conftest import MakeSettings
+from tests.support.waiting import PATIENCE
 
 ROOT: Final = Path(__file__).parents[2]
 

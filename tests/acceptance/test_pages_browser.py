@@ -24,9 +24,10 @@ from selenium.webdriver.support.ui import WebDriverWait
 from fbs_worker.client.client import Client
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.integration.test_dashboard_browser import ARTEFACTS, CHROMIUM, DRIVER, FLAGS
-from tests.support.api_server import PATIENCE, READER, WRITER, ApiServer, api_server
+from tests.support.api_server import READER, WRITER, ApiServer, api_server
 from tests.support.job_worker import job_worker
 from tests.support.site import NAME, Site, make_site
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None or DRIVER is None, reason="NO BROWSER: apt-get install chromium chromium-driver"

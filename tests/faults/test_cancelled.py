@@ -8,8 +8,9 @@ import pytest
 
 from fbs_worker.jobs.model import JobState
 from tests.support.held_odoo import begins, reads
-from tests.support.obstacles import PostgresLock, until
+from tests.support.obstacles import PostgresLock
 from tests.support.stage import Stage
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.faults
 

@@ -12,8 +12,9 @@ from fbs_worker.client.client import JobHandle
 from fbs_worker.jobs.model import JobState
 from tests.support.held_odoo import Matches, begins, reads
 from tests.support.leftovers import left_in_redis
-from tests.support.obstacles import PostgresLock, until
+from tests.support.obstacles import PostgresLock
 from tests.support.stage import Stage
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.faults
 

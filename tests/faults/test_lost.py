@@ -10,8 +10,8 @@ from fbs_worker.client.client import Client
 from fbs_worker.jobs.model import JobState
 from fbs_worker.ops.local.programs import start_worker
 from tests.support.held_odoo import reads
-from tests.support.obstacles import until
 from tests.support.stage import Stage
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.faults
 

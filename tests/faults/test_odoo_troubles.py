@@ -12,11 +12,11 @@ from fbs_worker.core.errors import JobFailed
 from fbs_worker.jobs.model import JobState
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.support.held_odoo import HeldOdoo, reads
-from tests.support.obstacles import until
 from tests.support.odoo_faults import Misbehaviour
 from tests.support.servers import redis_database
 from tests.support.solutions import entries, tables_of
 from tests.support.stage import Stage
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.faults
 

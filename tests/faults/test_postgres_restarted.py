@@ -11,10 +11,11 @@ import pytest
 from fbs_worker.jobs.model import JobState
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.support.held_odoo import HeldOdoo, reads
-from tests.support.obstacles import PostgresLock, until
+from tests.support.obstacles import PostgresLock
 from tests.support.restarts import restart_postgres, stop_postgres
 from tests.support.servers import redis_database
 from tests.support.stage import Stage
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.faults
 

@@ -16,10 +16,10 @@ from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.model import JobState
 from fbs_worker.jobs.store import JobStore
 from tests.support.quick_worker import LOST_AFTER, QuickWorker
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.faults
 
-PATIENCE = 20.0
 
 StartWorker = Callable[[], QuickWorker]
 
@@ -56,13 +56,6 @@ def start(worker_settings: Settings, tmp_path: Path) -> Iterator[StartWorker]:
     finally:
         for worker in started:
             worker.stop()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.02)
 
 
 def idle(raw: redis.Redis) -> bool:

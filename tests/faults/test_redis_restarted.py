@@ -12,10 +12,10 @@ from fbs_worker.core.errors import QueueUnreachable
 from fbs_worker.jobs.model import JobState
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.support.held_odoo import HeldOdoo, reads
-from tests.support.obstacles import until
 from tests.support.restarts import start_redis, stop_redis
 from tests.support.solutions import entries
 from tests.support.stage import Stage
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.faults
 

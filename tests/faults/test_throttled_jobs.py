@@ -18,11 +18,12 @@ from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.model import JobState
 from fbs_worker.ops.local.embedded import EmbeddedRedis
 from tests.support.job_worker import job_worker
-from tests.support.limiters import PASSWORD, PATIENCE, fail, key, limiters, taken, until
+from tests.support.limiters import PASSWORD, fail, key, limiters, taken
 from tests.support.odoo_faults import Misbehaviour
 from tests.support.odoo_server import OdooServer
 from tests.support.servers import redis_database
 from tests.support.solutions import RECORDING
+from tests.support.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.faults
 

@@ -11,8 +11,8 @@ from fbs_worker.jobs.config import DISCOVERY_QUEUE
 from fbs_worker.jobs.model import JobState
 from fbs_worker.jobs.store import MAX_LOSSES
 from tests.support.held_odoo import reads
-from tests.support.obstacles import until
 from tests.support.stage import Stage
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.faults
 

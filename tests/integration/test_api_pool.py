@@ -13,8 +13,8 @@ from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseBusy, DatabaseError, DatabaseMissing, DatabaseUnreachable
 from fbs_worker.core.postgres import Connection, connect, errors_translated
 from fbs_worker.web.api.pool import ConnectionPools
+from tests.support.waiting import PATIENCE, until
 
-PATIENCE = 30.0
 COUNT = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'fbs-worker api' AND datname = %s"
 
 
@@ -54,13 +54,6 @@ def count(onlooker: Connection, database: DatabaseConfig) -> int:
         cursor.execute(COUNT, (database.name,))
         row = cursor.fetchone()
     return row[0] if row else 0
-
-
-def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_one_is_used_again_and_all_are_closed(

@@ -29,9 +29,10 @@ from fbs_worker.web.api.problems import Problem
 from fbs_worker.web.api.tokens import LOCAL, SCOPES, Principal, new_token
 from fbs_worker.web.app import create_app
 from tests.conftest import MakeSettings
-from tests.support.api_server import PATIENCE, READER, WRITER, ApiServer, api_server
+from tests.support.api_server import READER, WRITER, ApiServer, api_server
 from tests.support.asgi import Asking
 from tests.support.redis_contents import everything_in
+from tests.support.waiting import PATIENCE
 
 OTHER = Principal(name="other", scopes=SCOPES["write"], token_id="x")
 REQUEST = b'POST /api/v1/things/ {"password":"hunter2"}'

@@ -12,8 +12,7 @@ from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.web.api.response_models import JobAnswer, SolutionsAnswer, StatusAnswer
 from tests.support.api_stage import SHOP, ApiStage
 from tests.support.solutions import PASSWORD, entries, rows, tables_of
-
-PATIENCE = 60.0
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import datetime
@@ -30,8 +29,8 @@ from tests.support.beat_process import beat_process
 from tests.support.made_solutions import MadeSolutions, run
 from tests.support.restarts import start_redis, stop_redis
 from tests.support.servers import short_folder
+from tests.support.waiting import until
 
-PATIENCE = 40.0
 DAILY = Schedule.parse(every="1d")
 
 StartBeat = Callable[[Settings], "subprocess.Popen[bytes]"]
@@ -52,14 +51,6 @@ def log(tmp_path: Path) -> Path:
 def start_beat(log: Path) -> Iterator[StartBeat]:
     with ExitStack() as stack:
         yield lambda settings: stack.enter_context(beat_process(settings, log=log))
-
-
-def until(what: Callable[[], bool], log: Path) -> None:
-    """Wait for a state, and show the log if it does not come."""
-    deadline = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < deadline, log.read_text() if log.exists() else "no beat has written a log"
-        time.sleep(0.02)
 
 
 def runs(settings: Settings) -> bool:
@@ -108,7 +99,7 @@ def test_what_is_due_is_enqueued_and_nothing_piles_up_while_no_worker_runs(
     seen: set[datetime | None] = {None}
     for _ in range(3):
         move_back(made.home, "shop", days=2)
-        until(lambda: last_run(made.settings, "shop") not in seen, log)
+        until(lambda: last_run(made.settings, "shop") not in seen, log.read_text)
         seen.add(last_run(made.settings, "shop"))
     (job,) = jobs(made.settings)
     assert (job.action, job.solution) == ("refresh", "shop")
@@ -123,17 +114,17 @@ def test_two_beats_fire_once_and_one_goes_on_when_the_other_is_killed(
     names = several(made, 6)
     first = start_beat(made.settings)
     start_beat(made.settings)
-    until(lambda: log.exists() and log.read_text().count("Starting") == 2, log)
+    until(lambda: log.exists() and log.read_text().count("Starting") == 2, log.read_text)
     for name in names:
         move_back(made.home, name, days=2)
-    until(lambda: all(last_run(made.settings, name) for name in names), log)
+    until(lambda: all(last_run(made.settings, name) for name in names), log.read_text)
     assert sorted(job.solution for job in jobs(made.settings)) == sorted(names)
     assert log.read_text().count(": job ") == len(names)
     first.kill()
     first.wait()
     before = last_run(made.settings, "s0")
     move_back(made.home, "s0", days=2)
-    until(lambda: last_run(made.settings, "s0") not in (None, before), log)
+    until(lambda: last_run(made.settings, "s0") not in (None, before), log.read_text)
 
 
 def test_a_beat_that_stood_still_does_not_fire_what_another_has_fired(
@@ -141,20 +132,20 @@ def test_a_beat_that_stood_still_does_not_fire_what_another_has_fired(
 ) -> None:
     names = several(made, 6)
     first = start_beat(made.settings)
-    until(lambda: runs(made.settings), log)
+    until(lambda: runs(made.settings), log.read_text)
     first.send_signal(signal.SIGSTOP)
     try:
         second = start_beat(made.settings)
         for name in names:
             move_back(made.home, name, days=2)
-        until(lambda: all(last_run(made.settings, name) for name in names), log)
+        until(lambda: all(last_run(made.settings, name) for name in names), log.read_text)
     finally:
         first.send_signal(signal.SIGCONT)
     second.terminate()
     second.wait()
     before = last_run(made.settings, "s0")
     move_back(made.home, "s0", days=2)  # the first one works: it has looked at all of them
-    until(lambda: last_run(made.settings, "s0") not in (None, before), log)
+    until(lambda: last_run(made.settings, "s0") not in (None, before), log.read_text)
     assert sorted(job.solution for job in jobs(made.settings)) == sorted(names)
     assert first.poll() is None
 
@@ -163,7 +154,7 @@ def test_the_command_says_when_it_is_ready_and_deletes_its_key_at_the_end(
     made: MadeSolutions, log: Path, redis_url: str
 ) -> None:
     with Program.start("beat", settings=made.settings, log=log):
-        until(lambda: runs(made.settings), log)
+        until(lambda: runs(made.settings), log.read_text)
     assert not runs(made.settings)
     words = log.read_text()
     assert not [word for word in ("Traceback", "WARNING", "Deprecat", "redis://") if word in words], words
@@ -175,13 +166,13 @@ def test_an_emptied_redis_loses_no_schedule(
     made.solution("shop")
     due = set_schedule(made.settings, "shop", DAILY)["next_run"]
     beat = start_beat(made.settings)
-    until(lambda: runs(made.settings), log)
+    until(lambda: runs(made.settings), log.read_text)
     with redis.Redis.from_url(redis_url) as client:
         client.flushdb()
-    until(lambda: runs(made.settings), log)
+    until(lambda: runs(made.settings), log.read_text)
     assert list_schedules(made.settings)["schedules"][0]["next_run"] == due
     move_back(made.home, "shop", days=2)
-    until(lambda: len(jobs(made.settings)) == 1, log)
+    until(lambda: len(jobs(made.settings)) == 1, log.read_text)
     assert beat.poll() is None
 
 
@@ -195,12 +186,12 @@ def test_a_redis_that_is_restarted_is_waited_for(
             given = settings(fbs_redis_url=server.url, fbs_secret_keys=made.settings.fbs_secret_keys)
             set_schedule(given, "shop", DAILY)
             beat = start_beat(given)
-            until(lambda: runs(given), log)
+            until(lambda: runs(given), log.read_text)
             stop_redis(server, kill=True)
-            until(lambda: "does not answer" in log.read_text(), log)
+            until(lambda: "does not answer" in log.read_text(), log.read_text)
             move_back(made.home, "shop", days=2)
             server = start_redis(folder / "redis")  # it has forgotten everything
-            until(lambda: len(jobs(given)) == 1, log)
+            until(lambda: len(jobs(given)) == 1, log.read_text)
             assert beat.poll() is None
             assert log.read_text().count("does not answer") == 1
         finally:
@@ -211,7 +202,7 @@ def test_a_home_database_that_is_away_is_waited_for(
     made: MadeSolutions, settings: MakeSettings, start_beat: StartBeat, log: Path
 ) -> None:
     beat = start_beat(settings(fbs_database_url="postgresql://me@127.0.0.1:1/gone"))
-    until(lambda: log.exists() and "127.0.0.1:1" in log.read_text(), log)
+    until(lambda: log.exists() and "127.0.0.1:1" in log.read_text(), log.read_text)
     assert beat.poll() is None
 
 
@@ -223,7 +214,7 @@ def test_solutions_without_a_schedule_of_their_own(
         set_schedule(made.settings, name, None)
     move_back(made.home, "s0", days=3)
     start_beat(settings(fbs_refresh_every="1d", fbs_secret_keys=made.settings.fbs_secret_keys))
-    until(lambda: last_run(made.settings, "s0") is not None, log)
+    until(lambda: last_run(made.settings, "s0") is not None, log.read_text)
     (job,) = jobs(made.settings)
     assert (job.action, job.solution) == ("refresh", "s0")
     assert last_run(made.settings, "s1") is None

@@ -25,10 +25,11 @@ from fbs_worker.core.errors import (
     OdooUnreachable,
 )
 from fbs_worker.core.settings import OdooConnection
-from tests.support.limiters import PASSWORD, MakeLimiter, circuit_open, connection, fail, key, limiters, taken, until
+from tests.support.limiters import PASSWORD, MakeLimiter, circuit_open, connection, fail, key, limiters, taken
 from tests.support.odoo_faults import Misbehaviour
 from tests.support.odoo_server import OdooServer, OdooUser
 from tests.support.small_odoo import write_small_recording
+from tests.support.waiting import until
 
 KEY = "a" * 40
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import redis
 from ruamel.yaml import YAML
 
 from fbs_worker.ops.local.embedded.wheels import redis_executable
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parent.parent.parent
 PASSWORD = "a1b2c3"
@@ -35,11 +35,7 @@ def test_it_asks_for_the_password_and_writes_everything_down(run_folder: Path) -
     (folder / "redis_password").write_text(f"{PASSWORD}\n")
     with subprocess.Popen(script(folder), stdout=subprocess.DEVNULL) as server:
         try:
-            deadline = time.monotonic() + 20
-            while not (folder / "s").exists():
-                assert server.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            until((folder / "s").exists, server.poll)
             with redis.Redis(unix_socket_path=str(folder / "s")) as stranger, pytest.raises(redis.AuthenticationError):
                 stranger.ping()
             with redis.Redis(unix_socket_path=str(folder / "s"), password=PASSWORD, decode_responses=True) as client:

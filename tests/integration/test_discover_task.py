@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,17 +41,10 @@ from tests.support.odoo_faults import Misbehaviour
 from tests.support.odoo_server import OdooServer
 from tests.support.redis_contents import everything_in
 from tests.support.servers import redis_database
+from tests.support.waiting import PATIENCE, until
 
 RECORDING = Path(connectors.__file__).parent / "recordings" / "odoo19.json.xz"
 PASSWORD = "a-password-of-its-own"
-PATIENCE = 60.0
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.02)
 
 
 def config_of(database: DatabaseConfig, password: str = PASSWORD) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -26,18 +26,11 @@ from fbs_worker.ops.local.programs import Program, settings_environment
 from tests.conftest import MakeSettings
 from tests.support.job_worker import job_worker
 from tests.support.servers import redis_database
+from tests.support.waiting import PATIENCE, until
 
-PATIENCE = 30.0
 SHORT = 1.0
 WHOLE = 3.0  # longer than the time from one heartbeat to the next
 SECRET = "hunter2-of-redis"
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.02)
 
 
 def by_name(report: HealthReport) -> dict[str, Check]:

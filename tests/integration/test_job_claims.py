@@ -17,6 +17,7 @@ from fbs_worker.core.errors import OdooTimeout
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.model import BUCKETS
 from fbs_worker.jobs.store import JobState, JobStore
+from tests.support.waiting import until
 
 ERROR = OdooTimeout("Odoo took too long.", hint="Wait.").to_dict()
 
@@ -38,13 +39,6 @@ def quick(redis_url: str) -> Iterator[JobStore]:
 def raw(redis_url: str) -> Iterator[redis.Redis]:
     with closing(redis.Redis.from_url(redis_url, decode_responses=True)) as client:
         yield client
-
-
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.02)
 
 
 def ask(store: JobStore, job_id: str, *, same: str = "x") -> str:

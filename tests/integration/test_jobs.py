@@ -15,6 +15,7 @@ from fbs_worker.core.errors import JobCancelled, JobNotFound, OdooTimeout
 from fbs_worker.jobs.store import MAX_LOSSES, JobState, JobStore, LeaseStatus
 from fbs_worker.jobs.worker.heartbeat import Heartbeat
 from fbs_worker.jobs.worker.progress import JobProgress, StaleAttempt
+from tests.support.waiting import until
 
 ERROR = OdooTimeout("Odoo took too long.", hint="Wait.").to_dict()
 
@@ -36,13 +37,6 @@ def started(store: JobStore, job_id: str = "one") -> int:
     claim = store.start(job_id, action="discover")
     assert claim.state is JobState.RUNNING
     return claim.attempt
-
-
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.02)
 
 
 def test_a_job_from_beginning_to_end(store: JobStore) -> None:

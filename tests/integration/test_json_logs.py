@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,9 @@ from fbs_worker.ops.local.programs import Program
 from tests.conftest import MakeSettings
 from tests.support.job_worker import environment
 from tests.support.solutions import ODOO
+from tests.support.waiting import PATIENCE, until
 
 SECRET = "vErY-secret-9"
-PATIENCE = 30.0
 
 
 def lines(log: Path) -> list[dict[str, Any]]:
@@ -62,10 +61,7 @@ def test_a_worker_logs_json_and_no_secret(settings: MakeSettings, tmp_path: Path
 
 
 def until_logged(log: Path, words: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while words not in log.read_text():
-        assert time.monotonic() < deadline, f"{words} was not logged"
-        time.sleep(0.02)
+    until(lambda: words in log.read_text(), log.read_text)
 
 
 def test_a_worker_that_celery_starts_logs_json_too(settings: MakeSettings, tmp_path: Path) -> None:

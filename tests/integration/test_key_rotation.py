@@ -7,8 +7,7 @@ import os
 import secrets
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +26,7 @@ from fbs_worker.schema.system_tables import ensure_tables, solution_schemas_tabl
 from fbs_worker.solutions.key_rotation import rotate_keys
 from fbs_worker.solutions.registry import Manifest, Registry, SolutionRecord
 from tests.conftest import MakeSettings
+from tests.support.waiting import until
 
 PASSWORD = "s3cr3t pässwörd"
 OLD, NEW = new_key(), new_key()
@@ -213,7 +213,7 @@ def test_killed_in_the_middle_it_can_be_run_again(place: Place) -> None:
             cursor.execute("SELECT * FROM fbs_solution_schemas FOR UPDATE")
             child = _rotating(settings)
             try:
-                _wait_for(lambda: _sealed_with(place, NEW, place.home) and _sealed_with(place, NEW, one))
+                until(lambda: _sealed_with(place, NEW, place.home) and _sealed_with(place, NEW, one))
             finally:
                 child.kill()
                 child.wait()
@@ -233,10 +233,3 @@ def _sealed_with(place: Place, key: str, database: DatabaseConfig) -> bool:
         return bool(place.opened(database, key))
     except SecretError:
         return False
-
-
-def _wait_for(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.05)

@@ -29,12 +29,13 @@ from fbs_worker.core.progress import NullProgress
 from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.domains import load_domain
 from fbs_worker.ops.local.embedded import EmbeddedRedis
-from tests.support.limiters import PASSWORD, PATIENCE, MakeLimiter, connection, fail, key, limiters, taken, until
+from tests.support.limiters import PASSWORD, MakeLimiter, connection, fail, key, limiters, taken
 from tests.support.odoo_caller import start_caller
 from tests.support.odoo_faults import Misbehaviour
 from tests.support.odoo_server import OdooServer
 from tests.support.restarts import start_redis
 from tests.support.small_odoo import write_small_recording
+from tests.support.waiting import PATIENCE, until
 
 RECORDING = Path(connectors.__file__).parent / "recordings" / "odoo19.json.xz"
 

@@ -17,8 +17,7 @@ from fbs_worker.core.advisory_locks import lock_tables, solution_lock, transacti
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseBusy, DatabaseUnreachable, JobCancelled
 from fbs_worker.core.postgres import Connection, connect
-
-PATIENCE = 30.0
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -31,8 +30,8 @@ from fbs_worker.ops.local.state import database_url
 from tests.support.held_odoo import HeldOdoo, begins, reads
 from tests.support.servers import redis_database
 from tests.support.solutions import RECORDING, config_of, fresh_database
+from tests.support.waiting import PATIENCE, until
 
-PATIENCE = 60.0
 NAME = "fbs.refresh"
 ROUTES = {"fbs.discover": "fbs.discovery", "fbs.refresh": "fbs.discovery", "fbs.setup": "fbs.schema"}
 
@@ -83,13 +82,6 @@ def other(stage: Stage) -> Iterator[Celery]:
         app.conf.task_routes = {name: {"queue": queue} for name, queue in ROUTES.items()}
         yield app
         app.backend.result_consumer.stop()
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.02)
 
 
 def refresh(app: Celery, **more: Any) -> AsyncResult:

@@ -33,8 +33,8 @@ from tests.support.solutions import (
     tables_of,
     writes,
 )
+from tests.support.waiting import PATIENCE
 
-PATIENCE = 60.0
 STEPS = 8
 
 

@@ -25,12 +25,12 @@ from fbs_worker.jobs.app import make_app, redacted_kwargs
 from fbs_worker.ops.local.embedded.wheels import postgres_binaries
 from fbs_worker.ops.local.programs import Program, settings_environment
 from tests.conftest import MakeSettings, StartWorker
-from tests.support.dashboard import dashboard, until
+from tests.support.dashboard import dashboard
 from tests.support.job_worker import ROOT
 from tests.support.redis_contents import everything_in
 from tests.support.solutions import ODOO, PASSWORD, config_of, rows
+from tests.support.waiting import PATIENCE, until
 
-PATIENCE = 60.0
 IN_BASE_64 = [base64.b64encode(b"x" * place + PASSWORD.encode()).decode()[4:-4] for place in range(3)]
 """How the password looks in base 64, at each of the three places where it may begin."""
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from fbs_worker.ops.local.processes import ProcessRef, exit_on_termination, file
 from fbs_worker.ops.local.programs import settings_environment, start_worker
 from fbs_worker.ops.local.state import Service, StackInfo, database_url, effective_settings, find_stack, write_stack
 from tests.support.servers import describe, processes_about
+from tests.support.waiting import until
 
 MakeSettings = Callable[..., Settings]
 
@@ -154,10 +154,7 @@ def test_a_killed_worker_leaves_no_children(settings: MakeSettings, tmp_path: Pa
     os.kill(worker.process.pid, signal.SIGKILL)
     assert worker.process.wait(10)
     worker.stop()
-    deadline = time.monotonic() + 10
-    while left := processes_about(settings().home()):
-        assert time.monotonic() < deadline, describe(left)
-        time.sleep(0.02)
+    until(lambda: not processes_about(settings().home()), lambda: describe(processes_about(settings().home())))
 
 
 def test_a_held_lock_raises_without_waiting(tmp_path: Path) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,8 @@ from fbs_worker.ops.local.embedded import EmbeddedRedis
 from tests.support.job_tasks import SECRET
 from tests.support.job_worker import job_worker
 from tests.support.servers import redis_database
+from tests.support.waiting import PATIENCE, until
 
-PATIENCE = 30.0
 LOG = "job-worker.log"
 
 
@@ -44,13 +43,6 @@ def plain_celery(client: Client) -> Iterator[Celery]:
     with Celery("other", broker=url, backend=url, set_as_current=False) as app:
         yield app
         app.backend.result_consumer.stop()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.02)
 
 
 def send(client: Client, task: str, **kwargs: object) -> JobHandle:

@@ -15,8 +15,8 @@ from pydantic import SecretStr
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.programs import Program
 from fbs_worker.web.api.tokens import Entry, new_token
+from tests.support.waiting import PATIENCE
 
-PATIENCE = 60.0
 READER, WRITER = new_token(), new_token()
 TOKENS = SecretStr(f"{Entry.of(READER, name='look', scope='read')},{Entry.of(WRITER, name='ci', scope='write')}")
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
@@ -17,10 +16,10 @@ from pydantic import SecretStr
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.dashboard.auth import basic_auth_header
 from fbs_worker.ops.local.programs import Program
+from tests.support.waiting import PATIENCE
 
 USER = "fbs"
 PASSWORD = "the dashboard's pässword"
-PATIENCE = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +86,3 @@ def dashboard(settings: Settings, *, log: Path) -> Iterator[Dashboard]:
         yield Dashboard(program=program, url=line.split()[4])
     finally:
         program.stop(seconds=10)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until the condition holds."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.05)

@@ -22,9 +22,9 @@ from fbs_worker.contrib.django.conf import fbs_settings
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.settings import Settings
 from tests.support.job_worker import environment
+from tests.support.waiting import PATIENCE
 
 MANAGE: Final = Path(__file__).parents[2] / "examples" / "django_project" / "manage.py"
-PATIENCE: Final = 90.0
 
 _SETTINGS: Final = "examples.django_project.rentals.settings"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -14,10 +13,10 @@ from fbs_worker.connectors.limiter import OdooLimiter
 from fbs_worker.core.errors import FBSError, OdooCircuitOpen, OdooServerError
 from fbs_worker.core.settings import OdooConnection
 from tests.support.odoo_server import OdooServer
+from tests.support.waiting import PATIENCE
 
 SERVER: Final = "http://odoo.example:8069"
 PASSWORD: Final = "admin-password"
-PATIENCE: Final = 30.0
 
 MakeLimiter = Callable[..., OdooLimiter]
 
@@ -78,11 +77,3 @@ def key(part: str, server: str = SERVER) -> str:
 def connection(odoo: OdooServer, **given: Any) -> OdooConnection:
     """A connection to the small Odoo."""
     return OdooConnection(**{"url": odoo.url, "db": odoo.database, "user": "admin", "password": PASSWORD, **given})
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that comes to pass."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.01)

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from contextlib import closing
 from typing import Final, Self
 
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import connect
-
-PATIENCE: Final = 60.0
+from tests.support.waiting import until
 
 _WAITING: Final = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
-
-
-def until(condition: Callable[[], bool], what: Callable[[], object] = lambda: "", *, seconds: float = PATIENCE) -> None:
-    """Wait until something is so.
-
-    Args:
-        condition: polled.
-        what: shown in the failure.
-        seconds: how long to wait.
-    """
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"timed out: {what()}"
-        time.sleep(0.02)
 
 
 class PostgresLock:

@@ -29,8 +29,8 @@ from tests.integration.test_refresh_task import make_it_look_changed
 from tests.support.fault_worker import LOST_AFTER, FaultWorker
 from tests.support.held_odoo import HeldOdoo
 from tests.support.leftovers import left_in_redis, sessions
-from tests.support.obstacles import PATIENCE, until
 from tests.support.solutions import config_of, contents, inline
+from tests.support.waiting import PATIENCE, until
 
 HOME: Final = "fault_home"
 TARGET: Final = "fault_target"
