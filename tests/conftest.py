@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,12 @@ from tests.support.servers import describe, processes_about, redis_database, sho
 hypothesis.settings.register_profile("fbs", deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("fbs")
 
+# A process started in the background (`make test &`, many CI systems) inherits an ignored SIGINT and hands it on.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+OTHER_SERVERS = {name: os.environ.get(name) for name in ("FBS_TEST_POSTGRES", "FBS_TEST_REDIS")}
+
 MakeSettings = Callable[..., Settings]
 StartWorker = Callable[[Settings], Program]
 
@@ -46,6 +53,17 @@ def run_folder() -> Iterator[Path]:
         assert not reported, f"left running by the tests:\n{reported}"
 
 
+@pytest.fixture(scope="session")
+def servers() -> Iterator[None]:
+    """Other servers than the wheels': FBS_TEST_POSTGRES is a folder of PostgreSQL's programs, FBS_TEST_REDIS a server."""
+    with pytest.MonkeyPatch.context() as patch:
+        if postgres_folder := OTHER_SERVERS["FBS_TEST_POSTGRES"]:
+            patch.setattr("fbs_worker.ops.local.embedded.postgres.postgres_binaries", lambda: Path(postgres_folder))
+        if redis_program := OTHER_SERVERS["FBS_TEST_REDIS"]:
+            patch.setattr("fbs_worker.ops.local.embedded.redis.redis_executable", lambda: Path(redis_program))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Isolate the tests from the settings of the environment and of each other."""
@@ -58,15 +76,15 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def postgres(run_folder: Path) -> Iterator[EmbeddedPostgres]:
-    """A real PostgreSQL 18."""
+def postgres(run_folder: Path, servers: None) -> Iterator[EmbeddedPostgres]:
+    """A real PostgreSQL: the wheel's 18, or the one of FBS_TEST_POSTGRES."""
     with EmbeddedPostgres.start(run_folder / "postgres", durable=False) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def redis_server(run_folder: Path) -> Iterator[EmbeddedRedis]:
-    """A real Redis."""
+def redis_server(run_folder: Path, servers: None) -> Iterator[EmbeddedRedis]:
+    """A real Redis: the wheel's 6.2, or the one of FBS_TEST_REDIS."""
     with EmbeddedRedis.start(run_folder / "redis", durable=False) as server:
         yield server
 

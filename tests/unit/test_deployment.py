@@ -22,6 +22,7 @@ COMPOSE_FILE = ROOT / "docker-compose.yml"
 COMPOSE = YAML(typ="safe").load(COMPOSE_FILE)
 EXAMPLE_FILE = ROOT / "examples" / "compose" / "docker-compose.yml"
 EXAMPLE = YAML(typ="safe").load(EXAMPLE_FILE)
+WORKFLOW_FILE = ROOT / ".github" / "workflows" / "ci.yml"
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = sorted(name for name, service in SERVICES.items() if service["image"] == "fbs-worker")
 DOCKERFILE = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text())
@@ -53,10 +54,14 @@ def commands_of(value: Any) -> Iterator[list[str]]:
 # ------------------------------------------------------------------------------------------------- docker-compose.yml
 
 
-@pytest.mark.parametrize("file", [COMPOSE_FILE, EXAMPLE_FILE], ids=["stack", "example"])
-def test_compose_keeps_to_its_specification(file: Path) -> None:
+@pytest.mark.parametrize(
+    ("schema", "file"),
+    [("compose-spec", COMPOSE_FILE), ("compose-spec", EXAMPLE_FILE), ("github-workflows", WORKFLOW_FILE)],
+    ids=["stack", "example", "workflow"],
+)
+def test_files_keep_to_their_specification(schema: str, file: Path) -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(file)],
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}", str(file)],
         capture_output=True,
         text=True,
         check=False,
@@ -233,3 +238,16 @@ def test_kubernetes_scales_by_the_queues() -> None:
     assert lists
     assert set(lists) <= set(QUEUES)
     assert all(one["spec"]["scaleTargetRef"]["name"] in names for one in scaled)
+
+
+# ----------------------------------------------------------------------------------------------- continuous integration
+
+
+def test_the_workflow_runs_what_ci_runs() -> None:
+    workflow = YAML(typ="safe").load(WORKFLOW_FILE)
+    run = [step.get("run", "") for job in workflow["jobs"].values() for step in job["steps"]]
+    local = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line.startswith("make ")]
+    assert set(local) == {line for line in run if line.startswith("make ")}
+    python = workflow["jobs"]["python"]["strategy"]["matrix"]["python"]
+    offered = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
+    assert python == offered
