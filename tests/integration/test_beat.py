@@ -108,6 +108,7 @@ def test_what_is_due_is_enqueued_and_nothing_piles_up_while_no_worker_runs(
     assert shop.next_slot(None) == DAILY.after(shop.since, name="shop")
 
 
+@pytest.mark.faults
 def test_two_beats_fire_once_and_one_goes_on_when_the_other_is_killed(
     made: MadeSolutions, start_beat: StartBeat, log: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_two_beats_fire_once_and_one_goes_on_when_the_other_is_killed(
     until(lambda: last_run(made.settings, "s0") not in (None, before), log.read_text)
 
 
+@pytest.mark.faults
 def test_a_beat_that_stood_still_does_not_fire_what_another_has_fired(
     made: MadeSolutions, start_beat: StartBeat, log: Path
 ) -> None:
@@ -160,6 +162,7 @@ def test_the_command_says_when_it_is_ready_and_deletes_its_key_at_the_end(
     assert not [word for word in ("Traceback", "WARNING", "Deprecat", "redis://") if word in words], words
 
 
+@pytest.mark.faults
 def test_an_emptied_redis_loses_no_schedule(
     made: MadeSolutions, start_beat: StartBeat, log: Path, redis_url: str
 ) -> None:
@@ -176,6 +179,7 @@ def test_an_emptied_redis_loses_no_schedule(
     assert beat.poll() is None
 
 
+@pytest.mark.faults
 def test_a_redis_that_is_restarted_is_waited_for(
     made: MadeSolutions, settings: MakeSettings, start_beat: StartBeat, log: Path
 ) -> None:

@@ -267,6 +267,7 @@ def test_an_end_at_any_step_changes_nothing(
     assert tables_of(target) == []
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("again", [drop, set_up], ids=["drop", "setup"])

@@ -186,6 +186,7 @@ def test_a_worker_of_one_queue_answers_for_that_queue_alone(settings: MakeSettin
     assert not {key for key in keys(made) if not key.startswith("_kombu.")}
 
 
+@pytest.mark.faults
 def test_a_killed_worker_leaves_nothing_behind(settings: MakeSettings, tmp_path: Path) -> None:
     made = settings()
     worker = Program.start("worker", "--name=victim", "--concurrency=1", settings=made, log=tmp_path / "worker.log")

@@ -128,6 +128,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.faults
 def test_a_thousand_concurrent_requests_get_one_job_and_one_message(redis_url: str, raw: redis.Redis) -> None:
     from fbs_worker.core.vault import new_key
 

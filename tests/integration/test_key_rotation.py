@@ -203,6 +203,7 @@ def test_what_it_needs(place: Place) -> None:
         rotate_keys(place.settings(fbs_database_url=""))
 
 
+@pytest.mark.faults
 def test_killed_in_the_middle_it_can_be_run_again(place: Place) -> None:
     one, two = place.others
     place.put("a", one)

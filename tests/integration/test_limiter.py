@@ -121,6 +121,7 @@ def test_a_lease_is_renewed_for_as_long_as_its_call_lasts(make_limiter: MakeLimi
     assert asked
 
 
+@pytest.mark.faults
 def test_the_lease_of_a_killed_process_expires(odoo: OdooServer, redis_url: str, make_limiter: MakeLimiter) -> None:
     lease = 1.0
     odoo.misbehave(Misbehaviour.HANG)
@@ -234,6 +235,7 @@ def test_a_read_takes_as_many_calls_as_without_a_limiter(
     assert raw.hgetall("fbs:metrics") == {f"calls|{place}": str(within["calls"] + 2)}, "and the version, and the login"
 
 
+@pytest.mark.faults
 def test_a_redis_that_goes_away_and_comes_back_fails_no_call(
     odoo: OdooServer, tmp_path: Path, run_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

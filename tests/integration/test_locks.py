@@ -146,6 +146,7 @@ with solution_lock(connect(config, application_name="doomed"), "shop", on_wait=p
 """
 
 
+@pytest.mark.faults
 def test_a_killed_worker_releases_the_lock(database: DatabaseConfig, other: Connection) -> None:
     reported: list[str] = []
     with subprocess.Popen(

@@ -91,7 +91,8 @@ def check(
     assert {status for (status,) in rows(target, "SELECT status FROM fbs_schema_migrations")} == {"executed"}
 
 
-@pytest.mark.parametrize("at", [*(pytest.param(at, marks=pytest.mark.faults) for at in (0, 1)), 2])
+@pytest.mark.faults
+@pytest.mark.parametrize("at", [0, 1, 2])
 def test_killed_at_a_step(
     made: Settings,
     database: DatabaseConfig,
@@ -104,14 +105,10 @@ def test_killed_at_a_step(
     check(made, database, shop, undisturbed)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("number", "after"),
-    [
-        pytest.param(1, False, marks=pytest.mark.faults),
-        (1, True),
-        (2, False),
-        pytest.param(2, True, marks=pytest.mark.faults),
-    ],
+    [(1, False), (1, True), (2, False), (2, True)],
 )
 def test_killed_at_a_write_to_the_registry(
     made: Settings,
@@ -140,7 +137,8 @@ class Units(Steps):
             self._strike()
 
 
-@pytest.mark.parametrize("unit", [2, 3, pytest.param(4, marks=pytest.mark.faults)])
+@pytest.mark.faults
+@pytest.mark.parametrize("unit", [2, 3, 4])
 def test_killed_between_statements(
     made: Settings,
     database: DatabaseConfig,
@@ -188,6 +186,7 @@ def test_after_a_failed_statement_manifest_and_registry_match_the_tables(
     assert plan(made)["steps"] == []
 
 
+@pytest.mark.faults
 def test_a_killed_worker_s_migration_is_completed_by_another(
     made: Settings,
     database: DatabaseConfig,

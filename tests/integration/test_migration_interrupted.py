@@ -31,7 +31,8 @@ from tests.support.migrating import (
 )
 from tests.support.solutions import contents, die, killed, rows, run
 
-SOME = range(9, 400, 43)
+pytestmark = pytest.mark.faults
+
 DROPPED = 'DROP TABLE "r_old"'
 """Is written down as the statements that put the table by."""
 
@@ -115,17 +116,10 @@ def each_point(sample: Sample, points: range, cut_off: Callable[[DatabaseConfig,
 
 
 @pytest.mark.parametrize("cut_off", [kill, lose])
-def test_cut_off_at_some_statements(sample: Sample, cut_off: Callable[[DatabaseConfig, int], bool]) -> None:
-    each_point(sample, SOME, cut_off)
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize("cut_off", [kill, lose])
 def test_cut_off_at_every_statement(sample: Sample, cut_off: Callable[[DatabaseConfig, int], bool]) -> None:
     each_point(sample, ALL, cut_off)
 
 
-@pytest.mark.faults
 def test_cut_off_again_and_again(sample: Sample) -> None:
     """Each run comes a little further than the one before, if at all."""
     with sample.fresh() as database:
@@ -174,10 +168,5 @@ def tables_alone(database: DatabaseConfig) -> Any:
     }
 
 
-def test_an_undo_is_cut_off_at_some_statements(sample: Sample) -> None:
-    undone(sample, SOME)
-
-
-@pytest.mark.faults
 def test_an_undo_is_cut_off_at_every_statement(sample: Sample) -> None:
     undone(sample, ALL)

@@ -292,13 +292,18 @@ def test_what_a_later_mirror_asks_of_an_older_one(connection: Connection) -> Non
     )
 
 
-def test_every_model_of_an_odoo_can_be_mirrored(connection: Connection) -> None:
-    definition = define(
-        load_domain("generic"), table_prefix="fbs_", business_prefix="x" * 20, mirrored=recorded_models()
-    )
+def test_models_of_an_odoo_can_be_mirrored(connection: Connection) -> None:
+    models = recorded_models()
+    chosen = {
+        *list(models)[::5],
+        *sorted(models, key=len)[-20:],
+        *sorted(models, key=lambda name: len(str(models[name])))[-10:],
+    }
+    mirrored = {name: models[name] for name in models if name in chosen}
+    definition = define(load_domain("generic"), table_prefix="fbs_", business_prefix="x" * 20, mirrored=mirrored)
     report = create.create(connection, definition, owned=())
     assert set(definition.mirrored.values()) < set(report.created)
-    assert len(definition.mirrored) > 400
+    assert len(definition.mirrored) > 90
     assert all(len(name.encode()) <= 63 for name in definition.table_names)
     assert create.pending(connection, definition, owned=definition.table_names) == ()
     connection.rollback()

@@ -79,6 +79,7 @@ def test_an_end_at_any_step_leaves_nothing_and_the_next_run_makes_all(
     assert str((contents(database), contents(target))) == expected(target)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("at", [5, STEPS - 1])
 def test_a_worker_killed_within_leaves_nothing_half_made(
     made: Settings, database: DatabaseConfig, target: DatabaseConfig, expected: Any, at: int
@@ -90,6 +91,7 @@ def test_a_worker_killed_within_leaves_nothing_half_made(
     assert str((contents(database), contents(target))) == expected(target)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_worker_killed_between_the_databases_is_visible_and_repaired(

@@ -149,6 +149,7 @@ def test_started_parts_are_stopped_when_a_later_one_fails(run_folder: Path) -> N
     assert find_stack(home) is None
 
 
+@pytest.mark.faults
 def test_a_killed_worker_leaves_no_children(settings: MakeSettings, tmp_path: Path) -> None:
     worker = start_worker(settings(), log=tmp_path / "log")
     os.kill(worker.process.pid, signal.SIGKILL)

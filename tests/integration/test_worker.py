@@ -171,6 +171,7 @@ def test_a_job_over_its_time_limit_has_failed(client: Client) -> None:
         send(client, "test.slow").wait(PATIENCE)
 
 
+@pytest.mark.faults
 def test_a_job_that_kills_its_worker_is_not_run_for_ever(client: Client, tmp_path: Path) -> None:
     job = send(client, "test.deadly", runs=str(tmp_path / "runs"))
     with pytest.raises(JobFailed, match="lost its worker"):
