@@ -184,7 +184,6 @@ class OdooLimiter:
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self._redis = queue.connect(redis_url)
-        self._redis_address = queue.address(redis_url)
         self._acquire_script = self._redis.register_script(_ACQUIRE)
         self._renew_script = self._redis.register_script(_RENEW)
         self._release_script = self._redis.register_script(_RELEASE)
@@ -301,8 +300,7 @@ class OdooLimiter:
     def _redis_result(self, command: Callable[[], _T]) -> _T | None:
         """The result of a Redis command; None while Redis is unreachable."""
         try:
-            with queue.errors_translated(self._redis_address):
-                return command()
+            return command()
         except FBSError as exc:
             self._without_redis_until = time.monotonic() + _WITHOUT_REDIS_SECONDS
             if not self._warned_without_redis:

@@ -130,11 +130,8 @@ def _transport_options(broker: Broker, settings: Settings) -> dict[str, Any]:
     return {
         **_RETRY,
         **broker.options,
+        **queue.SOCKET_OPTIONS,
         "visibility_timeout": settings.fbs_visibility_timeout,
-        "socket_connect_timeout": queue.CONNECT_SECONDS,
-        "socket_timeout": queue.ANSWER_SECONDS,
-        "socket_keepalive": True,
-        "health_check_interval": 30,
     }
 
 

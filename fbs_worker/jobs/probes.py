@@ -15,7 +15,6 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterable
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -70,11 +69,7 @@ def send_reply(settings: Settings, probe_id: str, worker: str) -> None:
     Raises:
         QueueUnreachable: Redis does not answer.
     """
-    with (
-        queue.errors_translated(queue.address(settings.fbs_redis_url)),
-        closing(queue.connect(settings.fbs_redis_url)) as client,
-        client.pipeline() as pipe,
-    ):
+    with queue.connect(settings.fbs_redis_url) as client, client.pipeline() as pipe:
         pipe.rpush(_key(probe_id), worker)
         pipe.expire(_key(probe_id), _TTL_SECONDS)
         pipe.execute()
@@ -95,8 +90,7 @@ def probe(app: FBSCelery, targets: Iterable[Any], *, seconds: float) -> dict[str
         QueueUnreachable: Redis or the broker does not answer.
     """
     app.conf.task_send_sent_event = False
-    url = app.settings.fbs_redis_url
-    with queue.errors_translated(queue.address(url)), closing(queue.connect(url)) as client, Queues(app) as queues:
+    with queue.connect(app.settings.fbs_redis_url) as client, Queues(app) as queues:
         began = time.monotonic()
         pending = {_send(app, target, seconds=seconds): target.name for target in targets}
         replies: dict[str, ProbeReply] = {}

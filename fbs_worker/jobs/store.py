@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Self, cast
+from typing import Any, Final, cast
 
 import orjson
 
@@ -55,7 +55,7 @@ _FOLLOW_SECONDS: Final = 1.0
 _FIRST_EVENT_ID: Final = "0-0"
 
 
-class JobReader:
+class JobReader(queue.RedisOwner):
     """Read side of the job store.
 
     Args:
@@ -67,19 +67,8 @@ class JobReader:
     """
 
     def __init__(self, redis_url: str, *, lost_after: float = LOST_AFTER_SECONDS) -> None:
-        self._redis = queue.connect(redis_url)
-        self._address = queue.address(redis_url)
+        super().__init__(redis_url)
         self._lost_after = lost_after
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections. The next call opens new ones."""
-        self._redis.close()
 
     @property
     def lost_after(self) -> float:
@@ -89,7 +78,7 @@ class JobReader:
     @property
     def address(self) -> str:
         """`host:port` of the Redis server."""
-        return self._address
+        return self._redis.address
 
     def ping(self) -> None:
         """Check that Redis answers.
@@ -97,8 +86,7 @@ class JobReader:
         Raises:
             QueueUnreachable: Redis does not answer.
         """
-        with queue.errors_translated(self._address):
-            self._redis.ping()
+        self._redis.ping()
 
     def get(self, job_id: str) -> JobRecord:
         """Return a job's record.
@@ -106,7 +94,7 @@ class JobReader:
         Raises:
             JobNotFound: no job has that id, or its record has expired.
         """
-        with queue.errors_translated(self._address), self._redis.pipeline(transaction=False) as pipe:
+        with self._redis.pipeline(transaction=False) as pipe:
             pipe.time()
             pipe.hgetall(_record_key(job_id))
             clock, fields = pipe.execute()
@@ -128,8 +116,7 @@ class JobReader:
         matching: list[JobRecord] = []
         offset = 0
         while len(matching) < limit:
-            with queue.errors_translated(self._address):
-                ids = cast("list[str]", self._redis.zrevrange(_INDEX_KEY, offset, offset + _LIST_CHUNK - 1))
+            ids = cast("list[str]", self._redis.zrevrange(_INDEX_KEY, offset, offset + _LIST_CHUNK - 1))
             matching += [
                 record
                 for record in self._records(ids)
@@ -144,8 +131,7 @@ class JobReader:
 
     def open(self) -> Sequence[JobRecord]:
         """List the unfinished jobs, in no order."""
-        with queue.errors_translated(self._address):
-            ids = cast("set[str]", self._redis.smembers(OPEN_KEY))
+        ids = cast("set[str]", self._redis.smembers(OPEN_KEY))
         return self._records(ids)
 
     def states(self, job_ids: Iterable[str]) -> dict[str, JobState]:
@@ -155,7 +141,7 @@ class JobReader:
             job_ids: the ids to look up.
         """
         ids = tuple(dict.fromkeys(job_ids))
-        with queue.errors_translated(self._address), self._redis.pipeline(transaction=False) as pipe:
+        with self._redis.pipeline(transaction=False) as pipe:
             pipe.time()
             for job_id in ids:
                 pipe.hmget(_record_key(job_id), "state", "heartbeat_at")
@@ -168,8 +154,7 @@ class JobReader:
 
     def newest_event(self, job_id: str) -> str:
         """Return the id of a job's newest event; `0-0` if it has none."""
-        with queue.errors_translated(self._address):
-            newest = cast("list[tuple[str, object]]", self._redis.xrevrange(_events_key(job_id), count=1))
+        newest = cast("list[tuple[str, object]]", self._redis.xrevrange(_events_key(job_id), count=1))
         return newest[0][0] if newest else _FIRST_EVENT_ID
 
     def follow(self, job_id: str, *, from_start: bool = True, timeout: float | None = None) -> Iterator[JobEvent]:
@@ -233,7 +218,7 @@ class JobReader:
 
     def _records(self, job_ids: Iterable[str]) -> Sequence[JobRecord]:
         ids = tuple(job_ids)
-        with queue.errors_translated(self._address), self._redis.pipeline(transaction=False) as pipe:
+        with self._redis.pipeline(transaction=False) as pipe:
             pipe.time()
             for job_id in ids:
                 pipe.hgetall(_record_key(job_id))
@@ -248,11 +233,10 @@ class JobReader:
         return JobRecord.from_hash(job_id, fields, now=_milliseconds(clock), lost_after=self._lost_after)
 
     def _events_after(self, job_id: str, position: str, seconds: float) -> Sequence[JobEvent]:
-        with queue.errors_translated(self._address):
-            streams = cast(
-                "list[tuple[str, list[tuple[str, dict[str, str]]]]]",
-                self._redis.xread({_events_key(job_id): position}, block=max(1, int(seconds * 1000))),
-            )
+        streams = cast(
+            "list[tuple[str, list[tuple[str, dict[str, str]]]]]",
+            self._redis.xread({_events_key(job_id): position}, block=max(1, int(seconds * 1000))),
+        )
         return [JobEvent.from_entry(job_id, entry_id, fields) for _, entries in streams for entry_id, fields in entries]
 
 
@@ -439,8 +423,7 @@ class JobStore(JobReader):
 
     def cancel_requested(self, job_id: str) -> bool:
         """Return whether cancellation was requested, or the job is cancelled."""
-        with queue.errors_translated(self._address):
-            state, stop = cast("list[str | None]", self._redis.hmget(_record_key(job_id), "state", "stop"))
+        state, stop = cast("list[str | None]", self._redis.hmget(_record_key(job_id), "state", "stop"))
         return stop is not None or state == JobState.CANCELLED
 
     def mark_retrying(
@@ -538,8 +521,7 @@ class JobStore(JobReader):
         Returns:
             Whether the caller holds it; False while another worker does.
         """
-        with queue.errors_translated(self._address):
-            return bool(self._redis.set(_REAPER_LEASE_KEY, "1", nx=True, px=max(1, int(seconds * 1000))))
+        return bool(self._redis.set(_REAPER_LEASE_KEY, "1", nx=True, px=max(1, int(seconds * 1000))))
 
     def _end(
         self,
@@ -563,11 +545,10 @@ class JobStore(JobReader):
 
     def _run_script(self, script: Any, job_id: str, attempt: int | None, *arguments: str | int) -> Any:
         fencing = "" if attempt is None else attempt
-        with queue.errors_translated(self._address):
-            return script(
-                keys=[_record_key(job_id), _events_key(job_id), *self._keys],
-                args=[job_id, self._ttl, fencing, *arguments],
-            )
+        return script(
+            keys=[_record_key(job_id), _events_key(job_id), *self._keys],
+            args=[job_id, self._ttl, fencing, *arguments],
+        )
 
 
 def _record_key(job_id: str) -> str:

@@ -98,7 +98,7 @@ class WorkerHeartbeat:
         return cls(**{**fields, "queues": tuple(fields["queues"]), "age": age})
 
 
-class WorkerRegistry:
+class WorkerRegistry(queue.RedisOwner):
     """Writes and reads the heartbeats of workers.
 
     Args:
@@ -109,46 +109,32 @@ class WorkerRegistry:
     """
 
     def __init__(self, redis_url: str) -> None:
-        self._redis = queue.connect(redis_url)
-        self._address = queue.address(redis_url)
+        super().__init__(redis_url)
         self._beat = self._redis.register_script(_BEAT)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection. The next call opens a new one."""
-        self._redis.close()
 
     def beat(self, heartbeat: WorkerHeartbeat) -> None:
         """Store a worker's heartbeat."""
         payload = orjson.dumps(heartbeat.to_dict()).decode()
-        with queue.errors_translated(self._address):
-            self._beat(keys=[_INDEX_KEY, _key(heartbeat.name)], args=[heartbeat.name, payload, _TTL_SECONDS])
+        self._beat(keys=[_INDEX_KEY, _key(heartbeat.name)], args=[heartbeat.name, payload, _TTL_SECONDS])
 
     def remove(self, name: str) -> None:
         """Delete the entry of a worker that ends."""
-        with queue.errors_translated(self._address), self._redis.pipeline() as pipe:
+        with self._redis.pipeline() as pipe:
             pipe.zrem(_INDEX_KEY, name)
             pipe.delete(_key(name))
             pipe.execute()
 
     def now(self) -> datetime:
         """Return Redis's clock, the time base of jobs and workers."""
-        with queue.errors_translated(self._address):
-            seconds, micros = self._redis.time()
+        seconds, micros = self._redis.time()
         return datetime.fromtimestamp(seconds + micros / 1e6, tz=UTC)
 
     def workers(self) -> Sequence[WorkerHeartbeat]:
         """List the last heartbeats by worker name; killed workers are included for a minute."""
-        with queue.errors_translated(self._address):
-            entries = cast("list[tuple[str, float]]", self._redis.zrange(_INDEX_KEY, 0, -1, withscores=True))
-            if not entries:
-                return []
-            payloads = cast("list[str | None]", self._redis.mget([_key(name) for name, _ in entries]))
+        entries = cast("list[tuple[str, float]]", self._redis.zrange(_INDEX_KEY, 0, -1, withscores=True))
+        if not entries:
+            return []
+        payloads = cast("list[str | None]", self._redis.mget([_key(name) for name, _ in entries]))
         now = self.now().timestamp()
         heartbeats = [
             WorkerHeartbeat.from_dict(orjson.loads(payload), age=max(0.0, now - at / 1000))

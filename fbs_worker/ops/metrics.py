@@ -179,7 +179,7 @@ def _longest(waits: Iterable[tuple[str, float]]) -> Mapping[str, float]:
 
 def _read(settings: Settings) -> MetricsSnapshot:
     url = settings.fbs_redis_url
-    with queue.connect(url) as client, queue.errors_translated(queue.address(url)):
+    with queue.connect(url) as client:
         counters = cast("dict[str, str]", client.hgetall(METRICS_KEY))
         seconds, micros = cast("tuple[int, int]", client.time())
         beat = bool(client.exists(BEAT))

@@ -69,7 +69,6 @@ class SolutionScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
         self._times = times
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._redis = queue.connect(app.settings.fbs_redis_url)
-        self._address = queue.address(app.settings.fbs_redis_url)
         self._every = refresh_every(app.settings)
         self._trouble = ""
 
@@ -98,9 +97,8 @@ class SolutionScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
     def close(self) -> None:
         """Delete the key in Redis, unless another beat has renewed it since. Celery calls this at the end."""
         try:
-            with queue.errors_translated(self._address):
-                if self._redis.get(BEAT) == self._name:
-                    self._redis.delete(BEAT)
+            if self._redis.get(BEAT) == self._name:
+                self._redis.delete(BEAT)
         except FBSError as exc:
             _log.warning("beat: its key in Redis expires in %.0f s: %s", self._times.alive, exc.message)
         self._redis.close()
@@ -108,8 +106,7 @@ class SolutionScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
 
     def _renew(self) -> None:
         """Renew the key that shows that a beat runs. Without Redis nothing can be enqueued: this fails first."""
-        with queue.errors_translated(self._address):
-            self._redis.set(BEAT, self._name, px=round(self._times.alive * 1000))
+        self._redis.set(BEAT, self._name, px=round(self._times.alive * 1000))
 
     def _run_due(self) -> None:
         with open_home(self.app.settings, read_only=False) as (_, store):

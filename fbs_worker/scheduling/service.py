@@ -146,10 +146,7 @@ def schedule_status(
 def beat_notes(settings: Settings) -> list[str]:
     """What a person should know of beat when schedules count on it; empty while one runs."""
     try:
-        with (
-            queue.connect(settings.fbs_redis_url) as client,
-            queue.errors_translated(queue.address(settings.fbs_redis_url)),
-        ):
+        with queue.connect(settings.fbs_redis_url) as client:
             runs = bool(client.exists(BEAT))
     except FBSError as exc:
         return [f"Whether beat runs is not known: {exc.message}"]

@@ -290,10 +290,9 @@ def _postgres(settings: Settings, home: Path, undo: list[Callable[[], None]]) ->
 
 def _redis(settings: Settings, home: Path, undo: list[Callable[[], None]]) -> tuple[Service, str]:
     if settings.fbs_redis_url:
-        address = queue.address(queue.check_url(settings.fbs_redis_url))
-        with queue.errors_translated(address), queue.connect(settings.fbs_redis_url) as client:
+        with queue.connect(settings.fbs_redis_url) as client:
             client.ping()
-        return Service(name="redis", address=address, process=None, was_running=True), settings.fbs_redis_url
+        return Service(name="redis", address=client.address, process=None, was_running=True), settings.fbs_redis_url
     with signals_deferred():
         server = EmbeddedRedis.start(home / "redis")
         if not server.was_running:

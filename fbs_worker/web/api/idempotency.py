@@ -62,7 +62,7 @@ class IdempotentJob:
     replayed: bool = False
 
 
-class Idempotency:
+class Idempotency(queue.RedisOwner):
     """Map idempotency keys to the jobs that their requests enqueued, in Redis.
 
     Args:
@@ -70,17 +70,11 @@ class Idempotency:
     """
 
     def __init__(self, settings: Settings) -> None:
-        url = settings.fbs_redis_url
-        self._address = queue.address(url)
-        self._redis = queue.connect(url)
+        super().__init__(settings.fbs_redis_url)
         self._claim = self._redis.register_script(_CLAIM)
         self._release = self._redis.register_script(_RELEASE)
         keys = settings.fbs_secret_keys.get_secret_value().split(",")
         self._keys = [key.strip().encode() for key in keys if key.strip()] or [b""]
-
-    def close(self) -> None:
-        """Close the connections to Redis."""
-        self._redis.close()
 
     async def enqueue_once(
         self, principal: Principal, key: str | None, request: bytes, enqueue: Callable[[], str]
@@ -112,18 +106,15 @@ class Idempotency:
         name = _NAME.format(hashlib.sha256(f"{principal.name}\n{key}".encode()).hexdigest())
         digests = [hmac.new(secret, request, hashlib.sha256).hexdigest() for secret in self._keys]
         in_progress = _entry(digests[0])
-        with queue.errors_translated(self._address):
-            before = cast("str", self._claim(keys=[name], args=[in_progress, _IN_PROGRESS_SECONDS]))
+        before = cast("str", self._claim(keys=[name], args=[in_progress, _IN_PROGRESS_SECONDS]))
         if before:
             return _replay(json.loads(before), digests)
         try:
             job_id = enqueue()
         except BaseException:
-            with queue.errors_translated(self._address):
-                self._release(keys=[name], args=[in_progress])
+            self._release(keys=[name], args=[in_progress])
             raise
-        with queue.errors_translated(self._address):
-            self._redis.set(name, _entry(digests[0], job_id), ex=TTL_SECONDS)
+        self._redis.set(name, _entry(digests[0], job_id), ex=TTL_SECONDS)
         return IdempotentJob(job_id=job_id)
 
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-import redis
+from redis.exceptions import BusyLoadingError
 
-from fbs_worker.core.errors import QueueUnreachable
+from fbs_worker.core.errors import FBSError, QueueUnreachable
+from fbs_worker.core.redis import connect
 from fbs_worker.ops.local.embedded.server import START_SECONDS, Server
 from fbs_worker.ops.local.embedded.wheels import redis_executable
 from fbs_worker.ops.local.processes import POLL_SECONDS, ProcessRef, file_lock, last_line, signals_deferred, spawn
@@ -139,19 +140,19 @@ def _redis_url(conf: Path) -> str | None:
 
 def _redis_pid(url: str, *, until: float) -> int | None:
     """The process id of the server that accepts this URL's password, once it has loaded its data; None without one."""
-    with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
+    with connect(url) as client:
         while True:
             try:
                 client.ping()
                 return int(client.info("server")["process_id"])
-            except redis.exceptions.BusyLoadingError:
+            except FBSError as exc:
+                if not isinstance(exc.__cause__, BusyLoadingError):  # no server, or one with another password
+                    return None
                 if time.monotonic() > until:
                     raise QueueUnreachable(
                         "The embedded Redis is still loading its data.", hint="Try again later."
                     ) from None
                 time.sleep(POLL_SECONDS)
-            except redis.exceptions.RedisError:  # no server, or one with another password
-                return None
 
 
 def _start_error(folder: Path, problem: str) -> QueueUnreachable:
