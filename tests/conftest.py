@@ -22,7 +22,6 @@ from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.settings import Settings, get_settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.programs import Program
-from fbs_worker.ops.local.programs import start_worker as start_worker_program
 from fbs_worker.ops.local.state import database_url
 from tests.support.servers import describe, processes_about, redis_database, short_folder
 
@@ -129,7 +128,9 @@ def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
     started: list[Program] = []
 
     def start(settings: Settings) -> Program:
-        worker = start_worker_program(settings, log=tmp_path / f"worker-{len(started)}.log")
+        worker = Program.start(
+            "worker", "--concurrency=2", settings=settings, log=tmp_path / f"worker-{len(started)}.log"
+        )
         started.append(worker)
         return worker
 
@@ -153,5 +154,5 @@ def worker(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, run_folder: 
         fbs_secret_keys=SecretStr(Fernet.generate_key().decode()),
         fbs_home=run_folder / "worker-home",
     )
-    with start_worker_program(settings, log=run_folder / "worker.log") as running:
+    with Program.start("worker", "--concurrency=2", settings=settings, log=run_folder / "worker.log") as running:
         yield running

@@ -86,21 +86,6 @@ def solution_lock(
                 _query_value(connection, _UNLOCK, key)
 
 
-def set_lock_timeout(connection: Connection, *, lock_timeout: float = LOCK_TIMEOUT) -> None:
-    """Set lock_timeout for all transactions of a session.
-
-    Args:
-        connection: the session, outside of a transaction.
-        lock_timeout: seconds to wait for each lock.
-
-    Raises:
-        DatabaseUnreachable: the connection failed.
-        DatabaseError: PostgreSQL rejected the statement.
-    """
-    with errors_translated(connection), connection, connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('lock_timeout', %s, FALSE)", (f"{round(lock_timeout * 1000)}ms",))
-
-
 @contextmanager
 def transaction(connection: Connection, *, lock_timeout: float = LOCK_TIMEOUT) -> Iterator[Cursor]:
     """Run a transaction with a lock_timeout and the time zone UTC, as the catalogue does.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
+import socket
 from contextlib import suppress
 from typing import Final
 
@@ -22,6 +23,21 @@ def is_loopback(address: str) -> bool:
         mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
         return (mapped or ip).is_loopback
     return host == "localhost" or host.endswith(".localhost")
+
+
+def listening(address: str, port: int) -> socket.socket:
+    """Open a listening socket; its port is 0 for any free one.
+
+    Raises:
+        OSError: the port is taken, or the address does not exist here.
+    """
+    return socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
+
+
+def free_port(address: str = LOOPBACK) -> int:
+    """Return a free port of an address."""
+    with listening(address, 0) as listener:
+        return int(listener.getsockname()[1])
 
 
 def url_of(address: str, port: int) -> str:

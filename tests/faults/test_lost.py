@@ -8,7 +8,7 @@ import pytest
 
 from fbs_worker.client.client import Client
 from fbs_worker.jobs.model import JobState
-from fbs_worker.ops.local.programs import start_worker
+from fbs_worker.ops.local.programs import Program
 from tests.support.held_odoo import reads
 from tests.support.stage import Stage
 from tests.support.waiting import until
@@ -21,14 +21,14 @@ AND_A_FEW_SECONDS = 30.0
 
 def test_a_job_of_a_killed_worker_shows_lost_within_a_minute_and_is_run_again(stage: Stage) -> None:
     stage.expected("setup")
-    killed = start_worker(stage.settings, log=stage.folder / "killed.log", concurrency=1)
+    killed = Program.start("worker", "--concurrency=1", settings=stage.settings, log=stage.folder / "killed.log")
     with stage.odoo.hold(reads("ir.ui.view")) as hold, Client(settings=stage.settings) as client:
         job = client.setup(stage.arguments("setup"))
         hold.wait_until_reached()
         killed.process.stop([])  # SIGKILL, at once
         began = time.monotonic()
         until(lambda: job.status().state is JobState.LOST, job.status, seconds=A_MINUTE)
-        with start_worker(stage.settings, log=stage.folder / "fresh.log", concurrency=1):
+        with Program.start("worker", "--concurrency=1", settings=stage.settings, log=stage.folder / "fresh.log"):
             until(lambda: job.status().attempts == 2, job.status, seconds=AND_A_FEW_SECONDS)
             assert time.monotonic() - began < A_MINUTE + AND_A_FEW_SECONDS
             hold.release()

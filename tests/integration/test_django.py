@@ -31,7 +31,7 @@ from fbs_worker.core.errors import (
 )
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.ops.local.programs import start_worker
+from fbs_worker.ops.local.programs import Program
 from fbs_worker.ops.local.state import database_url
 from tests.support.django_project import Manage, config_for, django_here
 from tests.support.servers import redis_database
@@ -51,7 +51,7 @@ def place(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, run_folder: P
             fbs_secret_keys=SecretStr(Fernet.generate_key().decode()),
             fbs_home=run_folder / "django-home",
         )
-        with start_worker(settings, log=run_folder / "django-worker.log"):
+        with Program.start("worker", "--concurrency=2", settings=settings, log=run_folder / "django-worker.log"):
             yield settings
 
 

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseUnreachable, SettingsError
+from fbs_worker.core.sockets import free_port
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.processes import ProcessRef, command_line
 from tests.support.servers import short_folder
@@ -190,10 +191,8 @@ def test_redis_takes_another_port_when_its_own_is_taken_in_between(monkeypatch: 
     with short_folder() as folder, EmbeddedRedis.start(folder / "first", durable=False) as first:
         taken = int(first.url.rpartition(":")[2].partition("/")[0])
         ports = iter([taken, taken])
-        from fbs_worker.ops.local.embedded import redis as embedded_redis
-
-        real = embedded_redis._free_port
-        monkeypatch.setattr(embedded_redis, "_free_port", lambda: next(ports, None) or real())
+        place = "fbs_worker.ops.local.embedded.redis.free_port"
+        monkeypatch.setattr(place, lambda: next(ports, None) or free_port())
         with EmbeddedRedis.start(folder / "second", durable=False) as second:
             assert second.url.rpartition(":")[2] != first.url.rpartition(":")[2]
             assert first.process.alive
@@ -214,7 +213,7 @@ def test_a_process_differs_from_another_with_its_id() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     ref = ProcessRef.of(child.pid)
     assert ref is not None
-    impostor = ProcessRef(pid=child.pid, started=ref.started + "0")
+    impostor = ProcessRef(pid=child.pid, started=ref.started - 60)
     assert ref.alive
     assert not impostor.alive
     impostor.stop([(signal.SIGTERM, 1.0)])
@@ -222,4 +221,3 @@ def test_a_process_differs_from_another_with_its_id() -> None:
     ref.stop([(signal.SIGTERM, 5.0)])
     child.communicate()
     assert ProcessRef.of(child.pid) is None
-    assert ProcessRef.from_dict(ref.to_dict()) == ref

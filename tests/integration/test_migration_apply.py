@@ -12,7 +12,6 @@ from psycopg2.errors import UndefinedColumn
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.core.advisory_locks import set_lock_timeout
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseError, JobCancelled, RefusedError
 from fbs_worker.core.postgres import connect
@@ -368,7 +367,8 @@ def test_two_at_once(filled: DatabaseConfig) -> None:
 def test_the_session_is_as_before(filled: DatabaseConfig) -> None:
     ask = "SELECT current_setting('lock_timeout'), current_setting('statement_timeout')"
     with closing(connect(filled)) as connection:
-        set_lock_timeout(connection, lock_timeout=7)
+        with connection, connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '7s'")
         for plan in (plan_of(ADD, UNIQUE), plan_of(FAIL), plan_of(LEASE)):
             try:
                 apply(connection, plan, table_prefix=PREFIX, allowed=EVERY_HAZARD, policy=QUICK)

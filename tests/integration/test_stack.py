@@ -21,7 +21,7 @@ from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.ops.local import stack
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.processes import ProcessRef, exit_on_termination, file_lock, signals_deferred
-from fbs_worker.ops.local.programs import settings_environment, start_worker
+from fbs_worker.ops.local.programs import Program, settings_environment
 from fbs_worker.ops.local.state import Service, StackInfo, database_url, effective_settings, find_stack, write_stack
 from tests.support.servers import describe, processes_about
 from tests.support.waiting import until
@@ -98,7 +98,7 @@ def test_a_stack_with_a_dead_worker_is_not_found(tmp_path: Path, change: str) ->
     if change == "gone":
         process = replace(process, pid=2**22 + 1)
     if change == "recycled":
-        process = replace(process, started="an earlier time")
+        process = replace(process, started=1.0)
     if change != "never":
         write_stack(info_of(tmp_path, services=(Service(name="worker", address="", process=process),)))
     assert find_stack(tmp_path) is None
@@ -108,7 +108,7 @@ def test_a_stack_with_a_dead_worker_is_not_found(tmp_path: Path, change: str) ->
 def test_down_never_stops_a_process_with_a_reused_id(tmp_path: Path) -> None:
     bystander = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
-        process = ProcessRef(pid=bystander.pid, started="an earlier time")
+        process = ProcessRef(pid=bystander.pid, started=1.0)
         write_stack(info_of(tmp_path, services=(Service(name="worker", address="", process=process),)))
         assert stack.down(tmp_path) == []
         assert bystander.poll() is None
@@ -151,7 +151,7 @@ def test_started_parts_are_stopped_when_a_later_one_fails(run_folder: Path) -> N
 
 @pytest.mark.faults
 def test_a_killed_worker_leaves_no_children(settings: MakeSettings, tmp_path: Path) -> None:
-    worker = start_worker(settings(), log=tmp_path / "log")
+    worker = Program.start("worker", "--concurrency=2", settings=settings(), log=tmp_path / "log")
     os.kill(worker.process.pid, signal.SIGKILL)
     assert worker.process.wait(10)
     worker.stop()

@@ -12,15 +12,19 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
+import psutil
+
 POLL_SECONDS: Final = 0.02
 TERMINATION_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_PROC: Final = Path("/proc")
+
+_CLOCK_SECONDS: Final = 5.0
+"""Start times are computed from the clock's: two processes may read that of a third one differently by this much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,22 +33,27 @@ class ProcessRef:
 
     Attributes:
         pid: the process id.
-        started: its start time, in the system's format; compared, never parsed.
+        started: its start time, seconds since 1970.
     """
 
     pid: int
-    started: str
+    started: float
 
     @classmethod
     def of(cls, pid: int) -> ProcessRef | None:
         """The running process with this id; None if there is none or it is a zombie."""
-        started = _start_time(pid)
-        return None if started is None else cls(pid=pid, started=started)
+        try:
+            process = psutil.Process(pid)
+            ended = process.status() in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+            return None if ended else cls(pid=pid, started=process.create_time())
+        except psutil.NoSuchProcess:
+            return None
 
     @property
     def alive(self) -> bool:
         """Whether this process still runs."""
-        return _start_time(self.pid) == self.started
+        now = ProcessRef.of(self.pid)
+        return now is not None and abs(now.started - self.started) < _CLOCK_SECONDS
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal if the process still runs."""
@@ -86,15 +95,6 @@ class ProcessRef:
             with suppress(ProcessLookupError, PermissionError):  # none left; macOS: zombies only
                 os.killpg(self.pid, signal.SIGKILL)
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {"pid": self.pid, "started": self.started}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ProcessRef:
-        """Inverse of `to_dict`."""
-        return cls(pid=int(values["pid"]), started=str(values["started"]))
-
 
 def spawn(arguments: Sequence[str], *, output: IO[bytes], **options: Any) -> subprocess.Popen[bytes]:
     """Start a process that may outlive this one: in its own session, which Ctrl-C in a terminal does not reach.
@@ -123,13 +123,10 @@ def spawn(arguments: Sequence[str], *, output: IO[bytes], **options: Any) -> sub
 
 def command_line(pid: int) -> list[str]:
     """The arguments of a process; empty if it has ended or may not be inspected."""
-    if _PROC.joinpath("self").exists():
-        try:
-            raw = _PROC.joinpath(str(pid), "cmdline").read_bytes()
-        except OSError:
-            return []
-        return [part.decode(errors="replace") for part in raw.split(b"\0") if part]
-    return _ps(pid, "command").split()
+    try:
+        return psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return []
 
 
 def last_line(log: Path, *, containing: str = "") -> str:
@@ -176,12 +173,8 @@ def exit_on_termination() -> Iterator[None]:
     def terminate(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)
 
-    before = {number: signal.signal(number, terminate) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
+    with _handled((signal.SIGTERM, signal.SIGHUP), terminate):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 @contextmanager
@@ -195,36 +188,19 @@ def signals_deferred() -> Iterator[None]:
         yield
         return
     pending: list[int] = []
-    before = {
-        number: signal.signal(number, lambda arrived, _: pending.append(arrived)) for number in TERMINATION_SIGNALS
-    }
     try:
-        yield
+        with _handled(TERMINATION_SIGNALS, lambda number, _: pending.append(number)):
+            yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
         if pending:
             signal.raise_signal(pending[0])
 
 
-def _start_time(pid: int) -> str | None:
-    """Linux: boot id and clock ticks since boot, independent of the wall clock. Elsewhere: from `ps`."""
-    if not _PROC.joinpath("self", "stat").exists():
-        if _ps(pid, "stat").startswith("Z"):
-            return None
-        return _ps(pid, "lstart") or None
+@contextmanager
+def _handled(numbers: Iterable[signal.Signals], handler: Callable[[int, object], None]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
-        stat = _PROC.joinpath(str(pid), "stat").read_text()
-        boot = _PROC.joinpath("sys/kernel/random/boot_id").read_text().strip()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # proc(5): after the name, which may contain blanks and brackets, the state is field 3 and the start time field 22.
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else f"{boot}/{fields[19]}"
-
-
-def _ps(pid: int, column: str) -> str:
-    result = subprocess.run(  # noqa: S603 -- fixed arguments
-        ["/bin/ps", "-o", f"{column}=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    return result.stdout.strip()
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, signal.SIG_DFL if previous is None else previous)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final, Self
 
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
 
 from fbs_worker.core.errors import JobError
 from fbs_worker.core.settings import Settings
@@ -67,7 +67,7 @@ class Program:
                 env=inherited | settings_environment(settings),
                 pass_fds=[notify],
             )
-        process = ProcessRef.of(child.pid) or ProcessRef(pid=child.pid, started="ended at once")
+        process = ProcessRef.of(child.pid) or ProcessRef(pid=child.pid, started=0.0)
         return cls(name=name, settings=settings, process=process, log=log, _ready=os.fdopen(ready, "rb"))
 
     @classmethod
@@ -147,23 +147,6 @@ def notify_ready_on(signal: Any, ready_fd: int | None) -> None:
         notify_ready(ready_fd)
 
 
-def start_worker(settings: Settings, *, log: Path, concurrency: int = 2) -> Program:
-    """Start a worker and wait until it consumes its queues.
-
-    Args:
-        settings: its settings.
-        log: the file of its output.
-        concurrency: how many jobs it runs at a time.
-
-    Returns:
-        The program.
-
-    Raises:
-        JobError: it ended at its start or was not ready in time; the message has the last line of its log.
-    """
-    return Program.start("worker", f"--concurrency={concurrency}", settings=settings, log=log)
-
-
 def stop_program(process: ProcessRef, *, seconds: float = WARM_SECONDS) -> None:
     """Stop a program by Celery's warm shutdown (SIGTERM), then the cold one (SIGQUIT).
 
@@ -179,23 +162,9 @@ def stop_program(process: ProcessRef, *, seconds: float = WARM_SECONDS) -> None:
 
 def settings_environment(settings: Settings) -> dict[str, str]:
     """The environment variables from which another process reads the same settings. They contain secrets."""
-    variables = {}
-    for name, described in Settings.model_fields.items():
-        value = getattr(settings, name)
-        if value != described.get_default(call_default_factory=True, validated_data={}):
-            exported = _jsonable(value)
-            variables[name.upper()] = exported if isinstance(exported, str) else json.dumps(exported)
-    return variables
+    changed = json.loads(json.dumps(settings.model_dump(exclude_defaults=True), default=_plain))
+    return {name.upper(): value if isinstance(value, str) else json.dumps(value) for name, value in changed.items()}
 
 
-def _jsonable(value: Any) -> Any:
-    match value:
-        case SecretStr():
-            return value.get_secret_value()
-        case BaseModel():
-            return {name: _jsonable(getattr(value, name)) for name in type(value).model_fields}
-        case dict():
-            return {key: _jsonable(item) for key, item in value.items()}
-        case Path():
-            return str(value)
-    return value
+def _plain(value: Any) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)

@@ -11,9 +11,8 @@ import importlib.util
 import json
 import os
 import secrets
-import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +23,7 @@ from fbs_worker.core import redis as queue
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import SettingsError
 from fbs_worker.core.settings import Settings
-from fbs_worker.core.sockets import LOOPBACK, url_of
+from fbs_worker.core.sockets import LOOPBACK, free_port, listening, url_of
 from fbs_worker.core.vault import new_key
 from fbs_worker.jobs.config import CELERY_QUEUE, QUEUES
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
@@ -234,24 +233,13 @@ def _flower_settings(settings: Settings, home: Path) -> Settings:
 def _port(settings: Settings, name: str, address: str) -> int:
     """The configured port; else the default one, or any free one if it is taken."""
     port = int(getattr(settings, name))
-    return port if name in settings.model_fields_set or _is_free(address, port) else _free_port(address)
-
-
-def _is_free(address: str, port: int) -> bool:
+    if name in settings.model_fields_set:
+        return port
     try:
-        with closing(_listening(address, port)):
-            return True
+        listening(address, port).close()
     except OSError:
-        return False
-
-
-def _free_port(address: str) -> int:
-    with closing(_listening(address, 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def _listening(address: str, port: int) -> socket.socket:
-    return socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
+        return free_port(address)
+    return port
 
 
 @contextmanager

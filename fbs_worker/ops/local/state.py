@@ -5,14 +5,13 @@ It contains secrets and is readable to its owner alone.
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from pydantic import SecretStr
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.settings import Settings
@@ -48,14 +47,7 @@ class Service:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        process = self.process.to_dict() if self.process else None
-        return {"name": self.name, "place": self.address, "process": process}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Service:
-        """Inverse of `to_dict`."""
-        process = ProcessRef.from_dict(values["process"]) if values["process"] else None
-        return cls(name=values["name"], address=values["place"], process=process, was_running=True)
+        return {"name": self.name, "place": self.address, "process": asdict(self.process) if self.process else None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,33 +156,17 @@ def fill_settings(settings: Settings, redis_url: str, home_database_url: str, se
 
 
 def read_stack(home: Path) -> StackInfo | None:
-    """Read the state file of a folder, whether the stack still runs or not; None if there is none."""
+    """Read the state file of a folder, whether the stack still runs or not; None if there is none of this version."""
     try:
-        document = json.loads(state_file(home).read_text())
-    except FileNotFoundError:
+        info = TypeAdapter(StackInfo).validate_json(state_file(home).read_bytes())
+    except (FileNotFoundError, ValidationError):
         return None
-    return StackInfo(
-        home=home,
-        redis_url=document["redis_url"],
-        database_url=document["database_url"],
-        secret_keys=document["secret_keys"],
-        services=tuple(Service.from_dict(values) for values in document["services"]),
-        odoo=document.get("odoo", ""),  # a stack of an earlier version may still run
-        settings_digest=document["settings_mark"],
-    )
+    return replace(info, home=home, services=tuple(replace(each, was_running=True) for each in info.services))
 
 
 def write_stack(info: StackInfo) -> None:
     """Write the state file of a stack."""
-    document = {
-        "redis_url": info.redis_url,
-        "database_url": info.database_url,
-        "secret_keys": info.secret_keys,
-        "services": [service.to_dict() for service in info.services],
-        "odoo": info.odoo,
-        "settings_mark": info.settings_digest,
-    }
-    write_private(state_file(info.home), json.dumps(document, indent=2) + "\n")
+    write_private(state_file(info.home), TypeAdapter(StackInfo).dump_json(info, indent=2).decode() + "\n")
 
 
 def write_private(path: Path, text: str) -> None:

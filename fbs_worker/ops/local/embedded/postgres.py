@@ -33,7 +33,6 @@ from fbs_worker.ops.local.processes import (
     ProcessRef,
     command_line,
     file_lock,
-    last_line,
     signals_deferred,
     spawn,
 )
@@ -72,33 +71,21 @@ class EmbeddedPostgres(Server):
     socket_folder: Path
     was_running: bool = False
 
+    label = "PostgreSQL"
+    start_failure = DatabaseUnreachable
+
     @classmethod
-    def start(cls, folder: Path, *, durable: bool = True) -> EmbeddedPostgres:
-        """Start the server of a folder, or find it running.
+    def _programs(cls) -> Path:
+        return postgres_binaries()
 
-        Args:
-            folder: the folder of this server alone, created if missing.
-            durable: False trades durability for speed, for tests.
-
-        Returns:
-            The server.
-
-        Raises:
-            SettingsError: the wheel is not installed or cannot run on this machine.
-            DatabaseUnreachable: the server failed to start; the message has the last line of its log.
-        """
-        binaries = postgres_binaries()
-        folder = folder.expanduser().resolve()
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with signals_deferred(), file_lock(folder / "lock"):
-            running = cls._find(folder)
-            if running is not None:
-                return running
-            _neutralise_pid_file(folder / "data")
-            account = _Account.for_data(folder / "data", binaries)
-            if not (folder / "data" / "PG_VERSION").exists():
-                _init_database(folder, binaries, account, durable=durable)
-            return cls._launch(folder, binaries, account, durable=durable)
+    @classmethod
+    def _start(cls, folder: Path, programs: Path, *, durable: bool) -> Self:
+        data = folder / "data"
+        _neutralise_pid_file(data)
+        account = _Account.for_data(data, programs)
+        if not (data / "PG_VERSION").exists():
+            _init_database(folder, programs, account, durable=durable)
+        return cls._launch(folder, programs, account, durable=durable)
 
     @classmethod
     def _find(cls, folder: Path) -> Self | None:
@@ -112,11 +99,11 @@ class EmbeddedPostgres(Server):
             if pid_file.ready:
                 return cls(folder=folder, process=process, socket_folder=pid_file.socket_folder, was_running=True)
             if time.monotonic() > deadline:
-                raise _start_error(folder, f"did not become ready within {START_SECONDS:.0f} s")
+                raise cls._late(folder)
             time.sleep(POLL_SECONDS)
 
     @classmethod
-    def _launch(cls, folder: Path, binaries: Path, account: _Account, *, durable: bool) -> EmbeddedPostgres:
+    def _launch(cls, folder: Path, binaries: Path, account: _Account, *, durable: bool) -> Self:
         data, log = folder / "data", folder / "log"
         options = {"listen_addresses": "", "port": str(POSTGRES_PORT), "unix_socket_permissions": "0700"}
         if not durable:
@@ -126,24 +113,22 @@ class EmbeddedPostgres(Server):
         arguments = [str(binaries / "postgres"), "-D", str(data)]
         for name, value in options.items():
             arguments += ["-c", f"{name}={value}"]
+
+        def ready(process: ProcessRef) -> bool:
+            pid_file = _PidFile.read(data)
+            return pid_file is not None and pid_file.pid == process.pid and pid_file.ready
+
         deadline = time.monotonic() + START_SECONDS
         while True:
             with log.open("ab") as output:
                 child = account.spawn(arguments, output=output)
-            while child.poll() is None:
-                pid_file = _PidFile.read(data)
-                process = ProcessRef.of(child.pid)
-                if pid_file is not None and process is not None and pid_file.pid == child.pid and pid_file.ready:
-                    return cls(folder=folder, process=process, socket_folder=socket_folder)
-                if time.monotonic() > deadline:
-                    child.kill()
-                    child.wait()
-                    raise _start_error(folder, f"did not become ready within {START_SECONDS:.0f} s")
-                time.sleep(POLL_SECONDS)
+            process = cls._await(child, folder, deadline, ready)
+            if process is not None:
+                return cls(folder=folder, process=process, socket_folder=socket_folder)
             # After a `kill -9` of the server, its backends release their shared memory with a delay: retry.
             if "still in use" not in log.read_text(errors="replace")[-2000:] or time.monotonic() > deadline:
                 _remove_socket_folder(socket_folder, data)
-                raise _start_error(folder, "ended at its start")
+                raise cls._failed(folder, "ended at its start")
             time.sleep(POLL_SECONDS * 10)
 
     def config(self, database: str = "postgres") -> DatabaseConfig:
@@ -323,14 +308,8 @@ def _init_database(folder: Path, binaries: Path, account: _Account, *, durable: 
     os.chown(fresh, account.uid, account.gid)
     result = account.run(
         [
-            *(
-                str(binaries / "initdb"),
-                "-D",
-                str(fresh),
-                "--username=postgres",
-                "--encoding=UTF8",
-                "--no-instructions",
-            ),
+            *(str(binaries / "initdb"), "-D", str(fresh)),
+            *("--username=postgres", "--encoding=UTF8", "--no-instructions"),
             *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--set", "timezone=UTC"),
             *("--auth-local=peer", "--auth-host=scram-sha-256", *(() if durable else ("--no-sync",))),
         ]
@@ -390,8 +369,3 @@ def _socket_folder(data: Path, account: _Account) -> Path:
 def _remove_socket_folder(socket_folder: Path, data: Path) -> None:
     if socket_folder != data and socket_folder.name.startswith(_SOCKET_FOLDER) and socket_folder.exists():
         shutil.rmtree(socket_folder)
-
-
-def _start_error(folder: Path, problem: str) -> DatabaseUnreachable:
-    reason = last_line(folder / "log", containing="FATAL") or last_line(folder / "log") or "its log is empty"
-    return DatabaseUnreachable(f"The embedded PostgreSQL {problem}: {reason}", hint=f"Its log is {folder / 'log'}")

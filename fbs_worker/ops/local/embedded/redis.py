@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import socket
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +17,10 @@ from redis.exceptions import BusyLoadingError
 
 from fbs_worker.core.errors import FBSError, QueueUnreachable
 from fbs_worker.core.redis import connect
+from fbs_worker.core.sockets import free_port
 from fbs_worker.ops.local.embedded.server import START_SECONDS, Server
 from fbs_worker.ops.local.embedded.wheels import redis_executable
-from fbs_worker.ops.local.processes import POLL_SECONDS, ProcessRef, file_lock, last_line, signals_deferred, spawn
+from fbs_worker.ops.local.processes import POLL_SECONDS, ProcessRef, file_lock, signals_deferred, spawn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,33 +39,20 @@ class EmbeddedRedis(Server):
     url: str = field(repr=False)
     was_running: bool = False
 
+    label = "Redis"
+    start_failure = QueueUnreachable
+
     @classmethod
-    def start(cls, folder: Path, *, durable: bool = True) -> EmbeddedRedis:
-        """Start the server of a folder, or find it running.
+    def _programs(cls) -> Path:
+        return redis_executable()
 
-        Args:
-            folder: the folder of this server alone, created if missing.
-            durable: persist data (append-only file); False for tests.
-
-        Returns:
-            The server.
-
-        Raises:
-            SettingsError: the wheel is not installed.
-            QueueUnreachable: the server failed to start; the message has the last line of its log.
-        """
-        executable = redis_executable()
-        folder = folder.expanduser().resolve()
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with signals_deferred(), file_lock(folder / "lock"):
-            running = cls._find(folder)
-            if running is not None:
-                return running
-            for _ in range(10):
-                started = cls._launch(folder, executable, durable=durable)
-                if started is not None:
-                    return started
-        raise _start_error(folder, "found no free port")
+    @classmethod
+    def _start(cls, folder: Path, programs: Path, *, durable: bool) -> Self:
+        for _ in range(10):
+            started = cls._launch(folder, programs, durable=durable)
+            if started is not None:
+                return started
+        raise cls._failed(folder, "found no free port")
 
     @classmethod
     def _find(cls, folder: Path) -> Self | None:
@@ -78,10 +65,10 @@ class EmbeddedRedis(Server):
         return None if process is None else cls(folder=folder, process=process, url=url, was_running=True)
 
     @classmethod
-    def _launch(cls, folder: Path, executable: Path, *, durable: bool) -> EmbeddedRedis | None:
+    def _launch(cls, folder: Path, executable: Path, *, durable: bool) -> Self | None:
         """Start on a free port; None if another process bound it in the meantime."""
-        _write_redis_conf(folder, port=_free_port(), durable=durable)
-        url = _redis_url(folder / "redis.conf")
+        _write_redis_conf(folder, port=free_port(), durable=durable)
+        url = _redis_url(folder / "redis.conf") or ""
         log = folder / "log"
         with log.open("wb") as output:
             child = spawn(
@@ -91,19 +78,12 @@ class EmbeddedRedis(Server):
                 cwd=folder,
             )
         deadline = time.monotonic() + START_SECONDS
-        while child.poll() is None:
-            pid = _redis_pid(url, until=deadline) if url else None
-            process = ProcessRef.of(child.pid)
-            if url and process is not None and pid == child.pid:
-                return cls(folder=folder, process=process, url=url)
-            if time.monotonic() > deadline:
-                child.kill()
-                child.wait()
-                raise _start_error(folder, f"did not become ready within {START_SECONDS:.0f} s")
-            time.sleep(POLL_SECONDS)
-        if "ailed listening on port" in log.read_text(errors="replace"):
-            return None
-        raise _start_error(folder, "ended at its start")
+        process = cls._await(child, folder, deadline, lambda process: _redis_pid(url, until=deadline) == process.pid)
+        if process is not None:
+            return cls(folder=folder, process=process, url=url)
+        if "ailed listening on port" not in log.read_text(errors="replace"):
+            raise cls._failed(folder, "ended at its start")
+        return None
 
     def stop(self) -> None:
         """Stop the server; a durable one writes its data first. Idempotent."""
@@ -153,14 +133,3 @@ def _redis_pid(url: str, *, until: float) -> int | None:
                         "The embedded Redis is still loading its data.", hint="Try again later."
                     ) from None
                 time.sleep(POLL_SECONDS)
-
-
-def _start_error(folder: Path, problem: str) -> QueueUnreachable:
-    reason = last_line(folder / "log") or "its log is empty"
-    return QueueUnreachable(f"The embedded Redis {problem}: {reason}", hint=f"Its log is {folder / 'log'}")
-
-
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
