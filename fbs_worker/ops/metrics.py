@@ -16,7 +16,7 @@ Names follow https://prometheus.io/docs/practices/naming/.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import accumulate
@@ -74,6 +74,21 @@ class MetricsSnapshot:
     beat: bool = False
 
 
+class MetricsCollector(Collector):
+    """Collects the metrics of all workers of a Redis; it raises what `metrics_text` raises.
+
+    Args:
+        settings: the settings of Redis and the broker.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def collect(self) -> Iterable[Metric]:
+        """Read the values and return their families."""
+        return families(_read(self._settings))
+
+
 def metrics_text(settings: Settings) -> bytes:
     """Render the metrics of all workers of a Redis in Prometheus's text format.
 
@@ -87,7 +102,7 @@ def metrics_text(settings: Settings) -> bytes:
         SettingsError: a setting is missing or invalid.
         QueueUnreachable: Redis does not answer. A separate broker that does not answer is a metric: `fbs_broker_up`.
     """
-    return generate_latest(_Collector(lambda: families(_read(settings))))
+    return generate_latest(MetricsCollector(settings))
 
 
 def families(snapshot: MetricsSnapshot) -> Iterator[Metric]:
@@ -140,16 +155,6 @@ def _gauges(snapshot: MetricsSnapshot) -> Iterator[Metric]:
     yield GaugeMetricFamily("fbs_broker_up", "Whether the broker answers.", snapshot.waiting is not None)
     waiting = [((name,), count) for name, count in (snapshot.waiting or {}).items()]
     yield _gauge("fbs_queue_length", "Messages in a queue.", ("queue",), waiting)
-
-
-class _Collector(Collector):
-    """Adapter to prometheus_client's text exposition."""
-
-    def __init__(self, collect: Callable[[], Iterable[Metric]]) -> None:
-        self._collect = collect
-
-    def collect(self) -> Iterable[Metric]:
-        return self._collect()
 
 
 def _gauge(name: str, text: str, labels: Sequence[str], values: Iterable[tuple[tuple[str, ...], float]]) -> Metric:
