@@ -122,9 +122,11 @@ class Settings(BaseSettings):
     fbs_flower_password: SecretStr = Field(default=SecretStr(""), description="password of the dashboard")
     fbs_flower_address: str = Field(default="127.0.0.1", description="address that the dashboard listens on")
     fbs_flower_port: int = Field(default=5555, ge=0, le=65535, description="port of the dashboard")
+    fbs_flower_url: str = Field(default="", description="URL of the dashboard, for a link on the pages")
 
     fbs_api_address: str = Field(default="127.0.0.1", description="address that the HTTP API listens on")
     fbs_api_port: int = Field(default=8000, ge=0, le=65535, description="port of the HTTP API")
+    fbs_pages_url: str = Field(default="", description="URL of the pages, for a link on the dashboard")
     fbs_api_tokens: SecretStr = Field(
         default=SecretStr(""), description="tokens of the HTTP API: name:scope:sha256, as `fbs new-token` prints them"
     )

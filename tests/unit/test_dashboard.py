@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +12,9 @@ from fbs_worker.core.errors import SettingsError
 from fbs_worker.core.redaction import Redactor
 from fbs_worker.jobs.model import JobRecord, JobState
 from fbs_worker.ops.dashboard.auth import BasicAuth, basic_auth_header
-from fbs_worker.ops.dashboard.events import DashboardState, DashboardTask
-from fbs_worker.ops.dashboard.flower_app import redact_reply
+from fbs_worker.ops.dashboard.flower_compat import DashboardState, DashboardTask
 from fbs_worker.ops.dashboard.history import missing_events
-from fbs_worker.ops.dashboard.history_file import load_history, save_history
+from fbs_worker.ops.dashboard.redaction import redact_reply
 
 ENQUEUED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 WORKER = "fbs@here"
@@ -168,45 +166,6 @@ def test_replies_of_workers_have_no_secrets() -> None:
     assert seen["scheduled"][0]["request"]["args"] == "()"
     assert seen["conf"]["broker_url"] == "redis://:***@host/0"
     assert seen["conf"]["limit"] is None
-
-
-def test_a_saved_history_is_loaded(tmp_path: Path) -> None:
-    state = DashboardState(max_tasks_in_memory=10)
-    state.event({**received("x"), "type": "worker-heartbeat", "freq": 2.0, "active": 3, "sw_sys": "Linux"})
-    state.event(
-        received("received", name="fbs.setup", kwargs="{'solution_name': 'sköp ✓'}", root_id="1", parent_id="0")
-    )
-    state.event(received("progress", step="tables", percent=25, message="lease"))
-    state.apply("2", "sent", 2.0, name="fbs.drop")
-    save_history(state, tmp_path / "kept")
-    again = load_history(tmp_path / "kept", max_tasks=10)
-    for name, task in state.tasks_by_id().items():
-        loaded, was = again.tasks_by_id()[name].as_dict(), task.as_dict()
-        assert {key: loaded[key] for key in loaded if key != "worker"} == {
-            key: was[key] for key in was if key != "worker"
-        }
-    assert again.tasks_by_id()["1"].worker.hostname == WORKER
-    assert again.tasks_by_id()["2"].worker is None
-    assert again.workers[WORKER].sw_sys == "Linux"
-    assert not again.workers[WORKER].alive
-    assert again.counter == state.counter
-    assert again.task_types() == ["fbs.drop", "fbs.setup"]
-    assert set(again.search_engine.documents) == {"1", "2"}
-    again.event(received("succeeded", result="{}"))
-    save_history(again, tmp_path / "kept")
-    assert load_history(tmp_path / "kept", max_tasks=1).tasks_by_id().keys() == {"1"}  # the newest
-    assert load_history(tmp_path / "kept", max_tasks=1).tasks_by_id()["1"].state == "SUCCESS"
-
-
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"workers": [1]}', '{"workers": [], "tasks": [{"state": "x"}]}']
-)
-def test_an_unreadable_history_is_renamed(text: str, tmp_path: Path) -> None:
-    file = tmp_path / "kept.json"
-    file.write_text(text)
-    assert not load_history(file, max_tasks=10).tasks_by_id()
-    assert [path.read_text() for path in tmp_path.iterdir()] == [text]
-    assert not file.exists()
 
 
 def record(state: JobState, **changes: Any) -> JobRecord:

@@ -58,7 +58,6 @@ SIGNATURES: Final = {
     "celery.apps.worker:safe_say": ("msg", "f"),
     "celery.backends.base:Backend.mark_as_revoked": ("self", "task_id", "reason", "request"),
     "celery.events.state:Task.event": ("self", "type_", "timestamp", "local_received", "fields", "precedence"),
-    "celery.utils.saferepr:saferepr": ("o", "maxlen"),
     "celery.worker.request:Request._announce_cancelled": ("self",),
     "celery.worker.request:Request._announce_revoked": ("self", "reason", "terminated", "signum", "expired"),
     "celery.worker.request:Request.on_failure": ("self", "exc_info", "send_failed_event", "return_ok"),

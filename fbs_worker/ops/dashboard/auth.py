@@ -1,7 +1,7 @@
 """HTTP Basic authentication of the dashboard: no request passes without user and password, whatever its address.
 
-Flower protects some of its pages and leaves others open (`/metrics`, `/healthcheck`, `/static`), so the check runs
-before its routing.
+Flower protects some of its pages and leaves others open (`/metrics`, `/healthcheck`, `/static`), and it compares ASCII
+passwords only, so the check runs before its routing.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ import binascii
 import hashlib
 import hmac
 import logging
-from typing import Final, cast
+from typing import Any
 
-from tornado.httputil import HTTPConnection, HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, ResponseStartLine
+from tornado.web import HTTPError, RequestHandler
 
 from fbs_worker.core.errors import SettingsError
 
 _log = logging.getLogger(__name__)
-
-_BODY: Final = b"User and password are required.\n"
 
 
 class BasicAuth:
@@ -64,39 +62,28 @@ def basic_auth_header(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
-class Unauthorized(HTTPMessageDelegate):
-    """Answer a request with 401 and discard its body.
+class Unauthorized(RequestHandler):
+    """Answers every request with 401, whatever its method."""
 
-    Args:
-        request: the request.
-    """
+    def prepare(self) -> None:
+        """Refuse the request."""
+        raise HTTPError(401)
 
-    def __init__(self, request: HTTPServerRequest) -> None:
-        self._request = request
-
-    def finish(self) -> None:
-        """Send the response: the request has been read."""
-        connection = cast("HTTPConnection", self._request.connection)
-        headers = HTTPHeaders(
-            {
-                "WWW-Authenticate": 'Basic realm="fbs-worker", charset="UTF-8"',
-                "Content-Type": "text/plain; charset=UTF-8",
-                "Content-Length": str(len(_BODY)),
-                "Cache-Control": "no-store",
-            }
-        )
-        body = b"" if self._request.method == "HEAD" else _BODY
-        connection.write_headers(ResponseStartLine("HTTP/1.1", 401, "Unauthorized"), headers, body)
-        connection.finish()
+    def write_error(self, status_code: int, **_details: Any) -> None:
+        """Write the answer: to a method or a form that Tornado rejects before `prepare` as well."""
+        del status_code
+        self.set_status(401)
+        self.set_header("WWW-Authenticate", 'Basic realm="fbs-worker", charset="UTF-8"')
+        self.set_header("Content-Type", "text/plain; charset=UTF-8")
+        self.set_header("Cache-Control", "no-store")
+        self.finish("User and password are required.\n")
 
 
 def _credentials(header: str) -> bytes:
     """`user:password` of an Authorization header; empty, which matches no user, without valid ones."""
     scheme, _, encoded = header.partition(" ")
-    if scheme.lower() != "basic":
-        return b""
     try:
-        return base64.b64decode(encoded.strip(), validate=True)
+        return base64.b64decode(encoded.strip(), validate=True) if scheme.lower() == "basic" else b""
     except (binascii.Error, ValueError):
         return b""
 

@@ -1,4 +1,4 @@
-"""History of the dashboard: received events, saved to a file and reconciled with the job records.
+"""Reconcile the dashboard's tasks with the job records.
 
 Events are lost while the dashboard or Redis is down and when a worker dies. Job records are durable, so events missing
 from the history are derived from them.
@@ -9,29 +9,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from celery import states
 from tornado.ioloop import IOLoop
 
 from fbs_worker.core.errors import FBSError, JobNotFound
-from fbs_worker.core.redaction import Redactor
 from fbs_worker.jobs.store import JobRecord, JobState, JobStore
 from fbs_worker.jobs.worker.progress import PROGRESS
-from fbs_worker.ops.dashboard.events import LOST, DashboardState, DashboardTask
-from fbs_worker.ops.dashboard.flower_compat import EventThread, shortened
-from fbs_worker.ops.dashboard.history_file import load_history, save_history
+from fbs_worker.ops.dashboard.flower_compat import LOST, DashboardState, DashboardTask
 
 _log = logging.getLogger(__name__)
 
-SAVE_SECONDS: Final = 2.0
-"""Interval between saves, when something changed: a killed dashboard loses at most this much history."""
-
 SYNC_SECONDS: Final = 3.0
 """Interval between reads of the job records."""
-
-_RECONNECT_SECONDS: Final = 1.0
 
 _FIRST_READ: Final = 1_000
 _LATER_READ: Final = 100
@@ -41,58 +32,6 @@ _MAX_OLDER: Final = 200
 """How many older unfinished jobs one synchronisation reads; the others follow in the next ones (round robin)."""
 
 _RESULT_LENGTH: Final = 200
-
-
-class History(EventThread):
-    """Receive events in a thread and save the resulting state to a file.
-
-    Args:
-        app: the Celery application whose events are received.
-        file: the file of the saved history.
-        redact: removes secrets from events.
-        io_loop: the loop that applies events.
-        max_tasks: how many tasks to hold.
-    """
-
-    def __init__(self, app: Any, *, file: Path, redact: Redactor, io_loop: IOLoop, max_tasks: int) -> None:
-        self._file = file
-        self._max_tasks = max_tasks
-        self._saved_version = 0
-        super().__init__(app, io_loop=io_loop, save_seconds=SAVE_SECONDS, max_tasks=max_tasks)
-        self.state.redact = redact
-
-    def run(self) -> None:
-        """Receive events, reconnecting to Redis after each failure; the thread's main function."""
-        failing = False
-
-        def connected() -> None:
-            nonlocal failing
-            failing = False
-
-        while True:
-            try:
-                self.receive(on_connect=connected)
-            except Exception as exc:  # noqa: BLE001 -- the exception depends on the broker's transport
-                if not failing:
-                    _log.warning("events cannot be received: %s", type(exc).__name__)
-                failing = True
-            time.sleep(_RECONNECT_SECONDS)
-
-    def load_state(self) -> DashboardState:
-        """Load the saved history."""
-        return load_history(self._file, max_tasks=self._max_tasks)
-
-    def save_state(self) -> None:
-        """Save the history if it changed."""
-        version = self.state.version
-        if version == self._saved_version:
-            return
-        try:
-            save_history(self.state, self._file)
-        except OSError as exc:  # keep running: the next save may succeed
-            _log.error("the history cannot be saved: %s", exc.strerror)
-        else:
-            self._saved_version = version
 
 
 class JobSync:
@@ -177,7 +116,7 @@ def missing_events(record: JobRecord, task: DashboardTask | None) -> Iterator[tu
         case JobState.LOST if state != LOST:
             yield LOST.lower(), now, {}
         case JobState.SUCCEEDED:
-            yield "succeeded", now, {"result": shortened(record.result, _RESULT_LENGTH), "runtime": now - started}
+            yield "succeeded", now, {"result": repr(record.result)[:_RESULT_LENGTH], "runtime": now - started}
         case JobState.FAILED:
             yield "failed", now, {"exception": _error_text(record), "runtime": now - started}
         case JobState.CANCELLED:

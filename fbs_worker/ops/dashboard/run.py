@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Callable
+
+from tornado.ioloop import PeriodicCallback
 
 from fbs_worker.core.errors import UsageError
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.sockets import LOOPBACK, listen_error, url_of
 from fbs_worker.jobs.app import check, make_app
 from fbs_worker.ops.dashboard.auth import BasicAuth
-from fbs_worker.ops.dashboard.flower_app import Dashboard
+from fbs_worker.ops.dashboard.flower_compat import Dashboard
+from fbs_worker.ops.dashboard.history import SYNC_SECONDS, JobSync
 from fbs_worker.ops.local.processes import file_lock
 from fbs_worker.ops.local.stack import make_home
 
@@ -31,6 +35,7 @@ def run_dashboard(settings: Settings, *, on_ready: Callable[[str], None]) -> Non
     auth = BasicAuth(settings.fbs_flower_user, settings.fbs_flower_password.get_secret_value())
     folder = make_home(settings) / "flower"
     folder.mkdir(exist_ok=True, mode=0o700)
+    os.umask(0o077)  # what Flower saves is readable to its owner alone
     app = make_app(settings)
     check(app)
     app.set_current()  # Flower reads results and the time zone from the current application
@@ -40,14 +45,15 @@ def run_dashboard(settings: Settings, *, on_ready: Callable[[str], None]) -> Non
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         with file_lock(folder / "lock", wait=False):
-            _serve(Dashboard(app, auth=auth, file=folder / "history.json"), settings, on_ready)
+            dashboard = Dashboard(app, auth=auth, file=folder / "history")
+            _serve(dashboard, JobSync(app.jobs, dashboard.events.state, dashboard.io_loop), settings, on_ready)
     except BlockingIOError:
         raise UsageError(
             f"Another dashboard runs with the folder {folder}.", hint="Use that one, or set FBS_HOME to another folder."
         ) from None
 
 
-def _serve(dashboard: Dashboard, settings: Settings, on_ready: Callable[[str], None]) -> None:
+def _serve(dashboard: Dashboard, sync: JobSync, settings: Settings, on_ready: Callable[[str], None]) -> None:
     address = settings.fbs_flower_address or LOOPBACK
     try:
         port = dashboard.listen(address, settings.fbs_flower_port)
@@ -57,6 +63,8 @@ def _serve(dashboard: Dashboard, settings: Settings, on_ready: Callable[[str], N
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.asyncio_loop.add_signal_handler(signum, loop.stop)
     loop.add_callback(on_ready, url_of(address, port))
+    loop.add_callback(sync.run_once)
+    PeriodicCallback(sync.run_once, SYNC_SECONDS * 1000).start()
     try:
         dashboard.start()
     finally:

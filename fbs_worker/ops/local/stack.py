@@ -11,10 +11,11 @@ import importlib.util
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -48,6 +49,12 @@ PROGRAMS: Final = ("worker", "beat", "flower", "api")
 
 REQUIRED_MODULES: Final = {"flower": ("flower",), "api": ("fastapi", "uvicorn", "jinja2", "python_multipart")}
 """Modules of a program that are installed by the extra of the same name."""
+
+_LINKS: Final = {"flower": "fbs_flower_url", "api": "fbs_pages_url"}
+"""Programs with pages, and the setting of their URL."""
+
+_ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 -- compared
+"""Addresses to listen on that no browser can open."""
 
 _HOME_HINT: Final = "Set FBS_HOME to a folder that you can write to."
 _IGNORE: Final[Callable[[str], None]] = lambda _: None  # noqa: E731
@@ -105,12 +112,12 @@ def up(
         )
         running = _running_programs(before, servers_changed=servers_changed)
         started = []
-        for name in programs:
-            if name in running or not is_installed(name):
-                continue
+        missing = [name for name in programs if name not in running and is_installed(name)]
+        addressed = _addressed(effective, missing, running)
+        for name in missing:
             on_start(name)
             program, address = _start(
-                name, effective, home, undo, concurrency=concurrency, own_redis=redis.process is not None
+                name, addressed, home, undo, concurrency=concurrency, own_redis=redis.process is not None
             )
             started.append(program)
             running[name] = Service(name=name, address=address, process=program.process)
@@ -201,45 +208,55 @@ def _start(
     """Start one program; return it with its address, or its log file if it has none."""
     log = home / f"{name}.log"
     address, arguments = str(log), []
+    if name in _LINKS:
+        address = url_of(getattr(settings, f"fbs_{name}_address"), getattr(settings, f"fbs_{name}_port"))
     if name == "worker":
         # an embedded Redis has no other users: messages in the default queue are for this worker, too
         queues = (*QUEUES, CELERY_QUEUE) if own_redis else QUEUES
         arguments = [f"--concurrency={concurrency}", f"--queues={','.join(queues)}"]
-    if name == "flower":
-        settings = _flower_settings(settings, home)
-        address = url_of(settings.fbs_flower_address, settings.fbs_flower_port)
-    if name == "api":
-        host = settings.fbs_api_address or LOOPBACK
-        port = _port(settings, "fbs_api_port", host)
-        settings = settings.model_copy(update={"fbs_api_address": host, "fbs_api_port": port})
-        address = url_of(host, port)
+    if name == "flower" and not settings.fbs_flower_password.get_secret_value():
+        password = _persistent_secret(flower_password_file(home), lambda: secrets.token_urlsafe(18))
+        settings = settings.model_copy(update={"fbs_flower_password": SecretStr(password)})
     with signals_deferred():
         program = Program.spawn(name, *arguments, settings=settings, log=log)
         undo.append(program.stop)
     return program, address
 
 
-def _flower_settings(settings: Settings, home: Path) -> Settings:
-    """The dashboard's settings, with a generated password if none is set."""
-    address = settings.fbs_flower_address or LOOPBACK
-    port = _port(settings, "fbs_flower_port", address)
-    password = settings.fbs_flower_password.get_secret_value()
-    password = password or _persistent_secret(flower_password_file(home), lambda: secrets.token_urlsafe(18))
-    return settings.model_copy(
-        update={"fbs_flower_address": address, "fbs_flower_port": port, "fbs_flower_password": SecretStr(password)}
-    )
+def _addressed(settings: Settings, names: Collection[str], running: Mapping[str, Service]) -> Settings:
+    """The settings with the addresses of the dashboard and the API, and the URLs by which they link to each other.
+
+    Args:
+        settings: the settings.
+        names: the programs to start.
+        running: those that run already, whose addresses stay.
+    """
+    update: dict[str, Any] = {}
+    for name, link in _LINKS.items():
+        if name in running:
+            url = running[name].address
+        elif name in names:
+            address = getattr(settings, f"fbs_{name}_address") or LOOPBACK
+            port = _port(settings, f"fbs_{name}_port", address)
+            update |= {f"fbs_{name}_address": address, f"fbs_{name}_port": port}
+            url = url_of(address, port)
+        else:
+            continue
+        if not getattr(settings, link) and urlsplit(url).hostname not in _ANY_ADDRESS:
+            update[link] = url
+    return settings.model_copy(update=update)
 
 
 def _port(settings: Settings, name: str, address: str) -> int:
     """The configured port; else the default one, or any free one if it is taken."""
     port = int(getattr(settings, name))
-    if name in settings.model_fields_set:
+    if port and name in settings.model_fields_set:
         return port
     try:
-        listening(address, port).close()
+        with listening(address, port) as listener:
+            return int(listener.getsockname()[1])
     except OSError:
         return free_port(address)
-    return port
 
 
 @contextmanager

@@ -103,6 +103,7 @@ class Layout:
             can_log_out=principal is not None and self.sessions.required,
             form_token=self.sessions.form_token(request),
             path=quote(request.url.path),
+            flower_url=request.app.state.settings.fbs_flower_url,
             now=now,
             ago=lambda value, both=False: formatting.time_tag(value, now=now, both=both),
             **values,
