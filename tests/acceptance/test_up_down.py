@@ -25,7 +25,9 @@ def test_a_round_trip(fbs: CommandLine, recording: str) -> None:
         urllib.request.urlopen(place)
     token = b64encode(f"fbs:{password}".encode()).decode()
     with urllib.request.urlopen(urllib.request.Request(place, headers={"Authorization": f"Basic {token}"})) as page:
-        assert page.status == 200
+        assert f'href="{api}"' in page.read().decode()
+    with urllib.request.urlopen(f"{api}/") as page:
+        assert f'href="{place}"' in page.read().decode()
     with urllib.request.urlopen(f"{api}/api/v1/health/") as answer:
         assert json.load(answer)["health"] == "fine"
     assert "The API and the web UI accept every user of this machine" in started.stdout

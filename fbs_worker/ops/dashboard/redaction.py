@@ -1,4 +1,4 @@
-"""Redact secrets in what workers tell the dashboard: events, and replies to its inspections."""
+"""Redact secrets in the events of workers and in their replies to inspections."""
 
 from __future__ import annotations
 
