@@ -1,21 +1,17 @@
-"""Keyset pagination of the catalogue: pages, opaque cursors, limits. Read-only."""
+"""Keyset pagination of the catalogue: pages, opaque cursors, limits."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
 import orjson
-import psycopg2.errors
-from psycopg2 import sql
 
 from fbs_worker.core.errors import UsageError
-from fbs_worker.core.postgres import Connection, config_of, translate
 
 MAX_ROWS: Final = 1_000
 """Maximum rows of a page."""
@@ -44,35 +40,6 @@ class Page:
     def json(self) -> str:
         """All rows as one JSON list."""
         return f"[{','.join(self.texts)}]"
-
-
-def fetch_rows(
-    connection: Connection, statement: sql.Composable, parameters: Mapping[str, Any]
-) -> list[tuple[Any, ...]]:
-    """Run a query on the catalogue; no rows where its tables do not exist yet.
-
-    Args:
-        connection: connection to the database; an open transaction is committed.
-        statement: a query.
-        parameters: its parameters.
-
-    Returns:
-        All rows.
-
-    Raises:
-        DatabaseUnreachable: the server cannot be reached or closed the connection.
-        DatabaseError: PostgreSQL reports any other error.
-    """
-    # `with connection` would begin a transaction in autocommit mode
-    transaction = nullcontext() if connection.autocommit else connection
-    try:
-        with transaction, connection.cursor() as cursor:
-            cursor.execute(statement, parameters)
-            return cursor.fetchall()
-    except psycopg2.errors.UndefinedTable:
-        return []
-    except psycopg2.Error as exc:
-        raise translate(exc, config_of(connection)) from exc
 
 
 def cut(rows: Sequence[tuple[Any, ...]], limit: int, cursor: Callable[[tuple[Any, ...]], str]) -> Page:

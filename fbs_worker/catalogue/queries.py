@@ -1,16 +1,15 @@
 """Read side of the catalogue: discoveries by pages, one discovery, snapshots. Read-only.
 
-PostgreSQL renders the JSON of each row, so callers can pass it on without parsing it.
+PostgreSQL renders the JSON of each row, so callers can pass it on without parsing it. Each function raises
+DatabaseUnreachable where the server cannot be reached or closed the connection, and DatabaseError where PostgreSQL
+reports any other error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, Final
 
 import orjson
-from psycopg2 import sql
 
 from fbs_worker.catalogue.copy_rows import is_storable
 from fbs_worker.catalogue.model import DiscoveryType
@@ -22,54 +21,46 @@ from fbs_worker.catalogue.pagination import (
     cut,
     decode_cursor,
     encode_cursor,
-    fetch_rows,
 )
 from fbs_worker.catalogue.search import TSQUERY, tsquery_of
+from fbs_worker.catalogue.statements import fetch_rows
 from fbs_worker.core.postgres import Connection
 from fbs_worker.schema import search_index
 
-_TIMES: Final = "'created_at', created_at AT TIME ZONE 'UTC', 'updated_at', updated_at AT TIME ZONE 'UTC',"
+_TIMES: Final = """'created_at', created_at AT TIME ZONE 'UTC', 'updated_at', updated_at AT TIME ZONE 'UTC',
+    'discovered_at', discovered_at AT TIME ZONE 'UTC'"""
 _ROW: Final = f"""json_build_object('id', id, 'discovery_type', discovery_type, 'domain', domain, 'name', name,
-    'version', version, 'title', metadata ->> 'title', 'is_active', is_active, {_TIMES}
-    'discovered_at', discovered_at AT TIME ZONE 'UTC', 'metadata', metadata"""
+    'version', version, 'title', metadata ->> 'title', 'is_active', is_active, {_TIMES},
+    'metadata', metadata"""
 
 _FULL: Final = f"{_ROW}, 'schema_definition', schema_definition)::text"
 _SHORT: Final = f"{_ROW})::text"
 
-_PAGE: Final = sql.SQL(
-    """
+_PAGE: Final = """
 SELECT id, {row} FROM {discoveries}
 WHERE id > %(after)s {conditions} ORDER BY id LIMIT %(limit)s
 """
-)
 
-_ONE: Final = sql.SQL(
-    """
+_ONE: Final = """
 SELECT {row} FROM {discoveries}
 WHERE domain = %(domain)s AND discovery_type = %(type)s AND name = %(name)s
 ORDER BY is_active DESC, id DESC LIMIT 1
 """
-)
 
-_VERSIONS: Final = sql.SQL(
-    """
-SELECT coalesce(json_agg(json_build_object('version', version, 'is_active', is_active,
-    'created_at', created_at AT TIME ZONE 'UTC', 'updated_at', updated_at AT TIME ZONE 'UTC',
-    'discovered_at', discovered_at AT TIME ZONE 'UTC') ORDER BY id DESC), '[]')::text
+_VERSIONS: Final = """
+SELECT coalesce(json_agg(json_build_object('version', version, 'is_active', is_active, {times}) ORDER BY id DESC), '[]')
+    ::text
 FROM {discoveries} WHERE domain = %(domain)s AND discovery_type = %(type)s AND name = %(name)s
 """
-)
 
 _SNAPSHOT_ROW: Final = """json_build_object('id', id, 'domain', domain, 'taken_at', taken_at AT TIME ZONE 'UTC',
     'types', types, 'source', source, 'sections', sections, 'changes', changes)::text"""
 
-_SNAPSHOTS: Final = sql.SQL(
-    """
+_SNAPSHOTS: Final = """
 SELECT {row} FROM {snapshots} WHERE domain = %(domain)s ORDER BY taken_at DESC, id DESC LIMIT %(limit)s
 """
-)
 
-_SNAPSHOT_BY_ID: Final = sql.SQL("SELECT {row} FROM {snapshots} WHERE id = %(id)s")
+_SNAPSHOT_BY_ID: Final = "SELECT {row} FROM {snapshots} WHERE id = %(id)s"
 
 
 def page(
@@ -102,8 +93,6 @@ def page(
 
     Raises:
         UsageError: the cursor or the limit is not valid.
-        DatabaseUnreachable: the server cannot be reached or closed the connection.
-        DatabaseError: PostgreSQL reports any other error.
     """
     after = _id_of(cursor) if cursor else 0
     parameters = {
@@ -122,8 +111,8 @@ def page(
         f"({search_index.THINGS} @@ {TSQUERY} OR {search_index.FIELDS} @@ {TSQUERY})": parameters["query"],
         "is_active" if active else "is_active IS NOT TRUE": active is not None,
     }
-    used = tuple(condition for condition, is_used in conditions.items() if is_used)
-    rows = fetch_rows(connection, _page_statement(table_prefix, used, full=full), parameters)
+    used = "".join(f" AND {condition}" for condition, is_used in conditions.items() if is_used)
+    rows = fetch_rows(connection, table_prefix, _PAGE, parameters, row=_FULL if full else _SHORT, conditions=used)
     return cut(rows, limit, lambda row: encode_cursor(row[0]))
 
 
@@ -142,19 +131,14 @@ def one(
     Returns:
         The row, and `versions`: `version`, `is_active` and times of each, newest first. None where the catalogue has
         no such discovery.
-
-    Raises:
-        DatabaseUnreachable: the server cannot be reached or closed the connection.
-        DatabaseError: PostgreSQL reports any other error.
     """
     if not is_storable(name):
         return None
-    table = sql.Identifier(f"{table_prefix}discoveries")
     parameters = {"domain": domain, "type": discovery_type, "name": name}
-    rows = fetch_rows(connection, _ONE.format(row=sql.SQL(_FULL), discoveries=table), parameters)
+    rows = fetch_rows(connection, table_prefix, _ONE, parameters, row=_FULL)
     if not rows:
         return None
-    versions = fetch_rows(connection, _VERSIONS.format(discoveries=table), parameters)
+    versions = fetch_rows(connection, table_prefix, _VERSIONS, parameters, times=_TIMES)
     return {**orjson.loads(rows[0][0]), "versions": orjson.loads(versions[0][0]) if versions else []}
 
 
@@ -172,11 +156,9 @@ def snapshots(connection: Connection, table_prefix: str, domain: str, limit: int
 
     Raises:
         UsageError: the limit is not valid.
-        DatabaseUnreachable: the server cannot be reached or closed the connection.
-        DatabaseError: PostgreSQL reports any other error.
     """
-    statement = _SNAPSHOTS.format(row=sql.SQL(_SNAPSHOT_ROW), snapshots=sql.Identifier(f"{table_prefix}snapshots"))
-    rows = fetch_rows(connection, statement, {"domain": domain, "limit": checked_limit(limit)})
+    parameters = {"domain": domain, "limit": checked_limit(limit)}
+    rows = fetch_rows(connection, table_prefix, _SNAPSHOTS, parameters, row=_SNAPSHOT_ROW)
     return [orjson.loads(text) for (text,) in rows]
 
 
@@ -190,25 +172,11 @@ def snapshot(connection: Connection, table_prefix: str, number: int) -> dict[str
 
     Returns:
         The snapshot; None where the database has no such row.
-
-    Raises:
-        DatabaseUnreachable: the server cannot be reached or closed the connection.
-        DatabaseError: PostgreSQL reports any other error.
     """
     if not 0 < number <= MAX_ID:
         return None
-    table = sql.Identifier(f"{table_prefix}snapshots")
-    rows = fetch_rows(connection, _SNAPSHOT_BY_ID.format(row=sql.SQL(_SNAPSHOT_ROW), snapshots=table), {"id": number})
+    rows = fetch_rows(connection, table_prefix, _SNAPSHOT_BY_ID, {"id": number}, row=_SNAPSHOT_ROW)
     return orjson.loads(rows[0][0]) if rows else None
-
-
-@lru_cache(maxsize=128)
-def _page_statement(table_prefix: str, conditions: Sequence[str], *, full: bool) -> sql.Composable:
-    return _PAGE.format(
-        row=sql.SQL(_FULL if full else _SHORT),
-        discoveries=sql.Identifier(f"{table_prefix}discoveries"),
-        conditions=sql.SQL("".join(f" AND {condition}" for condition in conditions)),
-    )
 
 
 def _id_of(cursor: str) -> int:

@@ -6,17 +6,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from psycopg2 import sql
-
 from fbs_worker.catalogue.copy_rows import is_storable
-from fbs_worker.catalogue.pagination import fetch_rows
+from fbs_worker.catalogue.statements import fetch_rows
 from fbs_worker.core.postgres import Connection
 
 MAX_REFERENCES: Final = 500
 """Maximum rows of each result."""
 
-_REFERRING: Final = sql.SQL(
-    """
+_REFERRING: Final = """
 SELECT d.name, f.name, coalesce(f.definition ->> 'label', ''), coalesce(f.definition ->> 'type', '')
 FROM {discoveries} d
 CROSS JOIN LATERAL jsonb_each(
@@ -27,32 +24,25 @@ WHERE d.domain = %(domain)s AND d.discovery_type = 'model' AND d.is_active
     AND d.schema_definition @? %(path)s::jsonpath AND f.definition ->> 'relation' = %(model)s
 ORDER BY 1, 2 LIMIT %(limit)s
 """
-)
 """The path filters rows before their fields are expanded: most models refer to few others."""
 
-_KNOWN: Final = sql.SQL(
-    """
+_KNOWN: Final = """
 SELECT discovery_type, name FROM {discoveries}
 WHERE domain = %(domain)s AND is_active AND discovery_type = ANY(%(types)s) AND name = ANY(%(names)s)
 """
-)
 
-_FEATURES: Final = sql.SQL(
-    """
+_FEATURES: Final = """
 SELECT name, coalesce(metadata ->> 'title', ''), coalesce(schema_definition ->> 'kind', '') FROM {discoveries}
 WHERE domain = %(domain)s AND discovery_type = 'bi_feature' AND is_active AND schema_definition ->> 'model' = %(model)s
 ORDER BY 1 LIMIT %(limit)s
 """
-)
 
-_OF_MODULE: Final = sql.SQL(
-    """
+_OF_MODULE: Final = """
 SELECT name, coalesce(metadata ->> 'title', ''), metadata ->> 'defined_by' = %(module)s FROM {discoveries}
 WHERE domain = %(domain)s AND discovery_type = 'model' AND is_active
     AND (metadata ->> 'defined_by' = %(module)s OR metadata -> 'extended_by' ? %(module)s)
 ORDER BY 1 LIMIT %(limit)s
 """
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +92,7 @@ class References:
 
     def __init__(self, connection: Connection, table_prefix: str, domain: str) -> None:
         self._connection = connection
-        self._table = sql.Identifier(f"{table_prefix}discoveries")
+        self._prefix = table_prefix
         self._domain = domain
 
     def referring(self, model: str) -> Sequence[Reference]:
@@ -139,6 +129,6 @@ class References:
             Named(name=name, title=title, kind="defines" if defines else "extends") for name, title, defines in rows
         ]
 
-    def _fetch(self, statement: sql.SQL, **parameters: Any) -> list[tuple[Any, ...]]:
+    def _fetch(self, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
         given = {"domain": self._domain, "limit": MAX_REFERENCES, **parameters}
-        return fetch_rows(self._connection, statement.format(discoveries=self._table), given)
+        return fetch_rows(self._connection, self._prefix, statement, given)

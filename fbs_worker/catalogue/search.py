@@ -14,8 +14,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
 
-from psycopg2 import sql
-
 from fbs_worker.catalogue.copy_rows import is_storable
 from fbs_worker.catalogue.pagination import (
     MAX_ID,
@@ -25,8 +23,8 @@ from fbs_worker.catalogue.pagination import (
     cut,
     decode_cursor,
     encode_cursor,
-    fetch_rows,
 )
+from fbs_worker.catalogue.statements import fetch_rows
 from fbs_worker.core.errors import UsageError
 from fbs_worker.core.postgres import Connection
 from fbs_worker.schema import search_index
@@ -54,8 +52,7 @@ _SEPARATORS: Final = "._-/:(),'&#\"<["
 _MAX_MODELS: Final = 200
 """Maximum models whose fields are searched for one page: bounds the time of queries for frequent words."""
 
-_THINGS: Final = sql.SQL(
-    """
+_THINGS: Final = """
 SELECT name <> ALL (%(exactly)s) AS other, name, id,
     json_build_object('kind', discovery_type, 'id', id, 'name', name, 'title', metadata ->> 'title', 'version', version)
         ::text
@@ -64,10 +61,8 @@ WHERE {things} @@ {query} AND domain = %(domain)s AND is_active AND discovery_ty
     AND (name <> ALL (%(exactly)s), name, id) > (%(other)s, %(name)s, %(id)s)
 ORDER BY 1, name, id LIMIT %(limit)s
 """
-)
 
-_FIELDS: Final = sql.SQL(
-    """
+_FIELDS: Final = """
 WITH models AS MATERIALIZED (
     SELECT id, name FROM {discoveries}
     WHERE {fields} @@ {query} AND discovery_type = 'model' AND domain = %(domain)s AND is_active
@@ -98,7 +93,6 @@ WITH models AS MATERIALIZED (
 SELECT l.name, l.id, f.name, f.id, f.field, f.hit FROM (SELECT) AS always
 LEFT JOIN last l ON TRUE LEFT JOIN matches f ON TRUE ORDER BY f.name, f.id, f.field
 """
-)
 """Each part keeps the order of the previous one, so that the last LIMIT stops all of them."""
 
 
@@ -239,33 +233,27 @@ def _is_possible(text: str, number: int) -> bool:
 def _search_rows(
     connection: Connection, prefix: str, parameters: Mapping[str, Any], position: _Position, limit: int
 ) -> Page:
-    statement = _THINGS.format(
-        discoveries=sql.Identifier(f"{prefix}discoveries"),
-        things=sql.SQL(search_index.THINGS),
-        query=sql.SQL(TSQUERY),
-    )
     after = {"other": position.other, "name": position.name, "id": position.id, "limit": limit + 1}
-    rows = fetch_rows(connection, statement, {**parameters, **after})
+    rows = fetch_rows(connection, prefix, _THINGS, {**parameters, **after}, things=search_index.THINGS, query=TSQUERY)
     return cut(rows, limit, lambda row: _Position(other=row[0], name=row[1], id=row[2]).cursor())
 
 
 def _search_fields(
     connection: Connection, prefix: str, parameters: Mapping[str, Any], position: _Position, limit: int
 ) -> Page:
-    own = [sql.SQL(f"strpos(own, %(word{number})s) > 0") for number in range(parameters["words"])]
-    either = [
-        sql.SQL(f"(strpos(own, %(word{number})s) > 0 OR strpos(model, %(word{number})s) > 0)")
-        for number in range(parameters["words"])
-    ]
-    statement = _FIELDS.format(
-        discoveries=sql.Identifier(f"{prefix}discoveries"),
-        fields=sql.SQL(search_index.FIELDS),
-        query=sql.SQL(TSQUERY),
-        every=sql.SQL(" AND ").join(either),
-        some=sql.SQL(" OR ").join(own),
-    )
+    own = [f"strpos(own, %(word{number})s) > 0" for number in range(parameters["words"])]
+    either = [f"({part} OR {part.replace('own', 'model')})" for part in own]
     after = {"name": position.name, "id": position.id, "field": position.field, "models": _MAX_MODELS}
-    rows = fetch_rows(connection, statement, {**parameters, **after, "limit": limit + 1})
+    rows = fetch_rows(
+        connection,
+        prefix,
+        _FIELDS,
+        {**parameters, **after, "limit": limit + 1},
+        fields=search_index.FIELDS,
+        query=TSQUERY,
+        every=" AND ".join(either),
+        some=" OR ".join(own),
+    )
     hits = [row for row in rows if row[-1] is not None]
     page = cut(hits, limit, lambda row: _Position(fields=True, name=row[2], id=row[3], field=row[4]).cursor())
     if page.next is None and rows and rows[0][0] is not None:  # further models follow the last one searched

@@ -14,12 +14,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
-from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.catalogue.copy_rows import MAX_DOMAIN, to_json
 from fbs_worker.catalogue.model import ChangeReport, DiscoveryType, Section, SectionStatus, Snapshot
-from fbs_worker.catalogue.writer import active_counts, compare_and_write, prepare, receive
+from fbs_worker.catalogue.statements import prepare
+from fbs_worker.catalogue.writer import Comparison, active_counts, receive
 from fbs_worker.core.advisory_locks import TRANSACTION_LOCK, TRANSACTION_SETTINGS
 from fbs_worker.core.errors import SolutionConflict, UsageError
 from fbs_worker.core.identifiers import DEFAULT_TABLE_PREFIX, check_prefix
@@ -30,55 +30,27 @@ from fbs_worker.schema.system_tables import ensure_tables, missing_tables, table
 LOCK_TIMEOUT: Final = 60.0
 """Seconds to wait for another session that saves the same domain."""
 
-_READ_ROWS = 500
-
-_LAST_SNAPSHOT: Final = sql.SQL(
-    """
-SELECT domain, types, source::text, fingerprint::text, sections::text, taken_at FROM {snapshots}
+_LAST_SNAPSHOT: Final = """
+SELECT domain, types, source, fingerprint, sections, taken_at FROM {snapshots}
 WHERE domain = %(domain)s AND types @> %(types)s::jsonb
 ORDER BY taken_at DESC, id DESC LIMIT 1
 """
-)
 
-_SNAPSHOT_OF_TYPES: Final = sql.SQL(
-    """
-SELECT id FROM {snapshots} WHERE domain = %(domain)s AND types = %(types)s::jsonb
-ORDER BY taken_at DESC, id DESC LIMIT 1
-"""
-)
-
-_TOUCH_SNAPSHOT: Final = sql.SQL(
-    """
+_TOUCH_SNAPSHOT: Final = """
 UPDATE {snapshots} SET source = %(source)s, fingerprint = %(fingerprint)s, sections = %(sections)s, taken_at = NOW()
-WHERE id = %(id)s
+WHERE id = (SELECT id FROM {snapshots} WHERE domain = %(domain)s AND types = %(types)s::jsonb
+    ORDER BY taken_at DESC, id DESC LIMIT 1)
 """
-)
 
-_INSERT_SNAPSHOT: Final = sql.SQL(
-    """
+_INSERT_SNAPSHOT: Final = """
 INSERT INTO {snapshots} (domain, source, types, fingerprint, sections, changes)
 VALUES (%(domain)s, %(source)s, %(types)s, %(fingerprint)s, %(sections)s, %(changes)s)
 """
-)
 
-_MODEL_DEFINITIONS: Final = sql.SQL(
-    """
+_MODEL_DEFINITIONS: Final = """
 SELECT name, schema_definition::text FROM {discoveries}
 WHERE domain = %(domain)s AND discovery_type = 'model' AND is_active AND name = ANY(%(names)s) ORDER BY id
 """
-)
-
-_READ: Final = sql.SQL(
-    """
-SELECT id, discovery_type, domain, name, version, metadata::text, schema_definition::text, is_active,
-    created_at, updated_at, discovered_at
-FROM {discoveries}
-WHERE id > %(after)s AND (%(domain)s::text IS NULL OR domain = %(domain)s)
-    AND (%(type)s::text IS NULL OR discovery_type = %(type)s)
-    AND (%(active)s::boolean IS NULL OR is_active = %(active)s)
-ORDER BY id LIMIT %(limit)s
-"""
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,27 +74,12 @@ class SnapshotRecord:
     taken_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredDiscovery:
-    """A row of `fbs_discoveries`; times are naive, as PostgreSQL stores them."""
-
-    id: int
-    discovery_type: DiscoveryType
-    domain: str
-    name: str
-    version: str
-    metadata: Mapping[str, Any]
-    schema_definition: Mapping[str, Any] | None
-    is_active: bool
-    created_at: datetime
-    updated_at: datetime
-    discovered_at: datetime
-
-
 class Catalogue:
     """The discoveries of one database under one table prefix.
 
-    Each method runs a transaction of its own on the connection; an open transaction is committed with it.
+    Each method runs a transaction of its own on the connection; an open transaction is committed with it. Each raises
+    DatabaseUnreachable where the server cannot be reached or closed the connection, and DatabaseError where PostgreSQL
+    reports any other error.
 
     Args:
         connection: from `core.postgres.connect`; the caller closes it.
@@ -156,18 +113,11 @@ class Catalogue:
 
         Returns:
             The snapshot; None where the database has none, or no tables yet.
-
-        Raises:
-            DatabaseUnreachable: the server cannot be reached or closed the connection.
-            DatabaseError: PostgreSQL reports any other error.
         """
         with self._transaction() as cursor:
             if not table_exists(self._connection, f"{self._prefix}snapshots"):
                 return None
-            parameters = {"domain": domain, "types": _types_json(types)}
-            self._execute(cursor, _LAST_SNAPSHOT, parameters)
-            row = cursor.fetchone()
-        return _snapshot_record(row) if row else None
+            return self._last(cursor, domain, types)
 
     def save(
         self,
@@ -194,8 +144,6 @@ class Catalogue:
             ForeignTableError: a table of that name exists and was not created by FBS.
             DatabaseRightsMissing: the user may not create or write the tables.
             DatabaseBusy: another session saved the same domain for longer than the lock timeout.
-            DatabaseUnreachable: the server cannot be reached or closed the connection.
-            DatabaseError: PostgreSQL reports any other error.
             FBSError: reading the snapshot, or `within`, failed.
         """
         progress = progress or NullProgress()
@@ -215,7 +163,7 @@ class Catalogue:
             cursor.execute(TRANSACTION_LOCK, (f"fbs:catalogue:{self._prefix}:{snapshot.domain}",))
             if not odoo_moved:
                 self._check_source(cursor, snapshot)  # another session may have saved during the read
-            report = compare_and_write(cursor, self._prefix, snapshot, stream, progress)
+            report = Comparison(cursor, self._prefix, snapshot, stream, progress).write()
             self._record_snapshot(cursor, snapshot, report)
             if within is not None:
                 within(cursor, report)
@@ -233,10 +181,6 @@ class Catalogue:
 
         Returns:
             A report with the current counts and `read` false.
-
-        Raises:
-            DatabaseUnreachable: the server cannot be reached or closed the connection.
-            DatabaseError: PostgreSQL reports any other error.
         """
         counts: dict[str, int] = {}
         with self._transaction() as cursor:
@@ -245,61 +189,37 @@ class Catalogue:
         unchanged = sum(counts.get(kind, 0) for kind in types)
         return ChangeReport(domain=domain, unchanged=unchanged, counts=counts, sections=tuple(sections), read=False)
 
-    def discoveries(
-        self,
-        *,
-        domain: str | None = None,
-        discovery_type: DiscoveryType | None = None,
-        active: bool | None = True,
-        after: int = 0,
-        limit: int | None = None,
-    ) -> Iterator[StoredDiscovery]:
-        """Iterate over rows ordered by id, fetched in portions.
-
-        Args:
-            domain: filter by business domain.
-            discovery_type: filter by type.
-            active: only active (True) or inactive (False) rows; None for both.
-            after: only rows with a greater id.
-            limit: maximum rows; None for all.
-
-        Yields:
-            The rows.
-
-        Raises:
-            DatabaseUnreachable: the server cannot be reached or closed the connection.
-            DatabaseError: PostgreSQL reports any other error.
-        """
-        remaining = limit
-        while remaining is None or remaining > 0:
-            portion = _READ_ROWS if remaining is None else min(remaining, _READ_ROWS)
-            parameters = {"domain": domain, "type": discovery_type, "active": active, "after": after, "limit": portion}
-            with self._transaction() as cursor:
-                if not table_exists(self._connection, f"{self._prefix}discoveries"):
-                    return
-                self._execute(cursor, _READ, parameters)
-                rows = cursor.fetchall()
-            yield from map(_stored_discovery, rows)
-            if len(rows) < portion:
-                return
-            after = rows[-1][0]
-            remaining = None if remaining is None else remaining - len(rows)
-
     @contextmanager
     def _transaction(self) -> Iterator[Cursor]:
         with errors_translated(self._connection), self._connection, closing(self._connection.cursor()) as cursor:
             yield cursor
 
-    def _execute(self, cursor: Cursor, statement: sql.SQL, parameters: Mapping[str, Any]) -> None:
+    def _execute(self, cursor: Cursor, statement: str, parameters: Mapping[str, Any]) -> None:
         cursor.execute(prepare(statement, self._prefix), parameters)
+
+    def _last(
+        self, cursor: Cursor, domain: str, types: Collection[DiscoveryType] = frozenset()
+    ) -> SnapshotRecord | None:
+        self._execute(cursor, _LAST_SNAPSHOT, {"domain": domain, "types": _types_json(types)})
+        row = cursor.fetchone()
+        if row is None:
+            return None
+        domain, covered, source, fingerprint, sections, taken_at = row
+        return SnapshotRecord(
+            domain=domain,
+            types=frozenset(map(DiscoveryType, covered)),
+            source=source,
+            fingerprint=fingerprint,
+            sections=tuple(Section(**{**section, "status": SectionStatus(section["status"])}) for section in sections),
+            taken_at=taken_at.replace(tzinfo=UTC),
+        )
 
     def _check_source(self, cursor: Cursor, snapshot: Snapshot) -> None:
         """Reject the snapshot of another Odoo: each save would deactivate the discoveries of the other one."""
-        self._execute(cursor, _LAST_SNAPSHOT, {"domain": snapshot.domain, "types": _types_json(())})
-        row = cursor.fetchone()
-        if row is None:
+        last = self._last(cursor, snapshot.domain)
+        if last is None:
             return
-        known, read = _odoo(_snapshot_record(row).source), _odoo(snapshot.source)
+        known, read = _odoo(last.source), _odoo(snapshot.source)
         if known != read:
             raise SolutionConflict(
                 f"{self._prefix}discoveries has the catalogue of {snapshot.domain!r} of {known}, not of {read}.",
@@ -317,10 +237,8 @@ class Catalogue:
             "sections": _text([section.to_dict() for section in snapshot.sections]),
         }
         if report.nothing_changed:
-            self._execute(cursor, _SNAPSHOT_OF_TYPES, parameters)
-            row = cursor.fetchone()
-            if row:
-                self._execute(cursor, _TOUCH_SNAPSHOT, {**parameters, "id": row[0]})
+            self._execute(cursor, _TOUCH_SNAPSHOT, parameters)
+            if cursor.rowcount:
                 return
         self._execute(cursor, _INSERT_SNAPSHOT, {**parameters, "changes": _text(report.to_dict())})
 
@@ -375,34 +293,3 @@ def _types_json(types: Collection[DiscoveryType]) -> str:
 
 def _text(value: Any) -> str:
     return to_json(value).decode()
-
-
-def _snapshot_record(row: tuple[Any, ...]) -> SnapshotRecord:
-    domain, types, source, fingerprint, sections, taken_at = row
-    return SnapshotRecord(
-        domain=domain,
-        types=frozenset(map(DiscoveryType, types)),
-        source=orjson.loads(source),
-        fingerprint=None if fingerprint is None else orjson.loads(fingerprint),
-        sections=tuple(
-            Section(**{**section, "status": SectionStatus(section["status"])}) for section in orjson.loads(sections)
-        ),
-        taken_at=taken_at.replace(tzinfo=UTC),
-    )
-
-
-def _stored_discovery(row: tuple[Any, ...]) -> StoredDiscovery:
-    number, kind, domain, name, version, metadata, schema, is_active, created_at, updated_at, discovered_at = row
-    return StoredDiscovery(
-        id=number,
-        discovery_type=DiscoveryType(kind),
-        domain=domain,
-        name=name,
-        version=version,
-        metadata=orjson.loads(metadata or "{}"),
-        schema_definition=None if schema is None else orjson.loads(schema),
-        is_active=is_active,
-        created_at=created_at,
-        updated_at=updated_at,
-        discovered_at=discovered_at,
-    )

@@ -12,18 +12,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import orjson
-from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.catalogue.copy_rows import RowStream, is_storable
 from fbs_worker.catalogue.model import Change, ChangeReport, DiscoveryType, Skipped, Snapshot, incomplete_types
+from fbs_worker.catalogue.statements import prepare
 from fbs_worker.catalogue.versioning import compare, next_version
 from fbs_worker.core.errors import DatabaseError
 from fbs_worker.core.progress import Progress
 
 _DUPLICATE: Final = "its name was there already; the first one counts"
-
-_IGNORED: Final = "'{source,incomplete}'::text[]"
 
 # the statements of a save, in their order
 
@@ -36,8 +34,7 @@ CREATE TEMPORARY TABLE fbs_incoming (
 
 _COPY_INCOMING: Final = "COPY pg_temp.fbs_incoming FROM STDIN (FORMAT binary)"
 
-_CREATE_DECISIONS: Final = sql.SQL(
-    """
+_CREATE_DECISIONS: Final = """
 CREATE TEMPORARY TABLE fbs_decisions ON COMMIT DROP AS
 WITH known AS (
     SELECT discovery_type, name, coalesce(max(id) FILTER (WHERE is_active), max(id)) AS id
@@ -46,7 +43,7 @@ WITH known AS (
 ), compared AS (
     SELECT i.number, i.discovery_type, i.name, i.own_version,
         k.id AS known_id, b.id AS base_id, b.version AS base_version, b.is_active AS base_active,
-        b.metadata - {ignored} = i.metadata - {ignored}
+        b.metadata - '{{source,incomplete}}'::text[] = i.metadata - '{{source,incomplete}}'::text[]
             AND b.schema_definition IS NOT DISTINCT FROM i.schema_definition AS same,
         coalesce(b.metadata -> 'incomplete', '[]') AS base_lacks,
         coalesce(i.metadata -> 'incomplete', '[]') AS lacks
@@ -77,7 +74,6 @@ SELECT j.number, j.discovery_type, j.name, j.own_version, j.base_id, j.known_id,
     END AS action
 FROM decided j LEFT JOIN {discoveries} k ON k.id = j.known_id
 """
-)
 """`known` is the active row of a discovery, else its latest; `base` is the row to compare with: for a discovery with a
 version of its own (a module) the row of that version, where one exists."""
 
@@ -89,8 +85,7 @@ WHERE v.discovery_type = r.discovery_type AND v.name = r.name AND v.number > r.f
 RETURNING v.discovery_type, v.name
 """
 
-_DECLARE_CHANGED: Final = sql.SQL(
-    """
+_DECLARE_CHANGED: Final = """
 DECLARE fbs_changed NO SCROLL CURSOR FOR
 SELECT v.number, v.discovery_type, v.name, v.version, v.own_version IS NULL AND v.action = 'insert' AS is_counted,
     v.known_version, k.metadata::text, k.schema_definition::text, i.metadata::text, i.schema_definition::text,
@@ -100,7 +95,6 @@ JOIN pg_temp.fbs_incoming i ON i.number = v.number
 JOIN {discoveries} k ON k.id = v.known_id
 WHERE v.action IN ('insert', 'update')
 """
-)
 
 _FETCH_CHANGED: Final = "FETCH 200 FROM fbs_changed"
 
@@ -111,51 +105,39 @@ UPDATE pg_temp.fbs_decisions v SET version = n.version
 FROM unnest(%(numbers)s::integer[], %(versions)s::text[]) AS n (number, version) WHERE v.number = n.number
 """
 
-_NEW: Final = """
-SELECT discovery_type, name, version FROM pg_temp.fbs_decisions WHERE action = 'insert' AND known_id IS NULL
+_NEW_AND_REVIVED: Final = """
+SELECT discovery_type, name, version, known_version, known_active FROM pg_temp.fbs_decisions
+WHERE action = 'revive' OR (action = 'insert' AND known_id IS NULL)
 """
 
-_REVIVED: Final = """
-SELECT discovery_type, name, version, known_version, known_active FROM pg_temp.fbs_decisions WHERE action = 'revive'
-"""
-
-_RETIRE: Final = sql.SQL(
-    """
+_RETIRE: Final = """
 UPDATE {discoveries} d SET is_active = FALSE, updated_at = NOW()
 FROM pg_temp.fbs_decisions v
 WHERE v.action <> 'keep' AND v.known_id IS NOT NULL AND d.is_active
     AND d.discovery_type = v.discovery_type AND d.domain = %(domain)s AND d.name = v.name
     AND (v.action = 'insert' OR d.id <> v.base_id)
 """
-)
 
-_UPDATE: Final = sql.SQL(
-    """
+_UPDATE: Final = """
 UPDATE {discoveries} d SET metadata = i.metadata, schema_definition = i.schema_definition,
     is_active = TRUE, updated_at = NOW(), discovered_at = NOW()
 FROM pg_temp.fbs_decisions v JOIN pg_temp.fbs_incoming i ON i.number = v.number
 WHERE v.action = 'update' AND d.id = v.base_id
 """
-)
 
-_REVIVE: Final = sql.SQL(
-    """
+_REVIVE: Final = """
 UPDATE {discoveries} d SET is_active = TRUE, updated_at = NOW()
 FROM pg_temp.fbs_decisions v WHERE v.action = 'revive' AND d.id = v.base_id
 """
-)
 
-_INSERT: Final = sql.SQL(
-    """
+_INSERT: Final = """
 INSERT INTO {discoveries} (discovery_type, domain, name, version, metadata, schema_definition)
 SELECT i.discovery_type, %(domain)s, i.name, v.version, i.metadata, i.schema_definition
 FROM pg_temp.fbs_incoming i JOIN pg_temp.fbs_decisions v ON v.number = i.number
 WHERE v.action = 'insert'
 """
-)
 
-_DEACTIVATE_MISSING: Final = sql.SQL(
-    """
+_DEACTIVATE_MISSING: Final = """
 UPDATE {discoveries} d SET is_active = FALSE, updated_at = NOW()
 WHERE d.domain = %(domain)s AND d.is_active AND d.discovery_type = ANY(%(complete)s)
     AND NOT EXISTS (
@@ -165,13 +147,10 @@ WHERE d.domain = %(domain)s AND d.is_active AND d.discovery_type = ANY(%(complet
         WHERE s.discovery_type = d.discovery_type AND s.name = d.name)
 RETURNING d.discovery_type, d.name, d.version
 """
-)
 
-_COUNTS: Final = sql.SQL(
-    """
+_COUNTS: Final = """
 SELECT discovery_type, count(*) FROM {discoveries} WHERE domain = %(domain)s AND is_active GROUP BY discovery_type
 """
-)
 
 
 def receive(cursor: Cursor, snapshot: Snapshot) -> RowStream:
@@ -198,29 +177,6 @@ def receive(cursor: Cursor, snapshot: Snapshot) -> RowStream:
     return stream
 
 
-def compare_and_write(
-    cursor: Cursor, prefix: str, snapshot: Snapshot, stream: RowStream, progress: Progress
-) -> ChangeReport:
-    """Compare the received snapshot with the catalogue, and write the difference.
-
-    Args:
-        cursor: a cursor in the transaction that received the snapshot and holds the lock.
-        prefix: table prefix.
-        snapshot: the snapshot, after its iteration.
-        stream: the result of `receive`.
-        progress: receives the step `save`.
-
-    Returns:
-        The changes, sorted by type and name.
-
-    Raises:
-        JobCancelled: raised by the progress.
-        DatabaseError: a row has a version that is not of the form major.minor.
-        psycopg2.Error: PostgreSQL reports an error; the caller translates it.
-    """
-    return _Save(cursor, prefix, snapshot, stream, progress).run()
-
-
 def active_counts(cursor: Cursor, prefix: str, domain: str) -> dict[str, int]:
     """Count the active rows of a domain per discovery type.
 
@@ -229,17 +185,6 @@ def active_counts(cursor: Cursor, prefix: str, domain: str) -> dict[str, int]:
     """
     cursor.execute(prepare(_COUNTS, prefix), {"domain": domain})
     return dict(sorted(cursor.fetchall()))
-
-
-def prepare(statement: sql.Composable | str, prefix: str) -> sql.Composable:
-    """Fill the placeholders `{discoveries}` and `{snapshots}` with the table names of a prefix."""
-    if not isinstance(statement, sql.SQL):
-        return sql.SQL(str(statement))
-    return statement.format(
-        discoveries=sql.Identifier(f"{prefix}discoveries"),
-        snapshots=sql.Identifier(f"{prefix}snapshots"),
-        ignored=sql.SQL(_IGNORED),
-    )
 
 
 class _Pair(NamedTuple):
@@ -258,7 +203,17 @@ class _Pair(NamedTuple):
     was_active: bool
 
 
-class _Save:
+class Comparison:
+    """Compares a received snapshot with the catalogue, and writes the difference.
+
+    Args:
+        cursor: a cursor in the transaction that received the snapshot and holds the lock.
+        prefix: table prefix.
+        snapshot: the snapshot, after its iteration.
+        stream: the result of `receive`.
+        progress: receives the step `save`.
+    """
+
     def __init__(self, cursor: Cursor, prefix: str, snapshot: Snapshot, stream: RowStream, progress: Progress) -> None:
         self._cursor = cursor
         self._prefix = prefix
@@ -269,7 +224,17 @@ class _Save:
         self._added: list[Change] = []
         self._changed: list[Change] = []
 
-    def run(self) -> ChangeReport:
+    def write(self) -> ChangeReport:
+        """Compare and write.
+
+        Returns:
+            The changes, sorted by type and name.
+
+        Raises:
+            JobCancelled: raised by the progress.
+            DatabaseError: a row has a version that is not of the form major.minor.
+            psycopg2.Error: PostgreSQL reports an error; the caller translates it.
+        """
         domain, types = self._snapshot.domain, sorted(self._snapshot.types)
         self._execute(_CREATE_DECISIONS, {"domain": domain, "types": types})
         self._drop_duplicates()
@@ -301,19 +266,14 @@ class _Save:
 
     def _number_versions(self) -> None:
         """Collect new, revived and changed discoveries, and set the version of each changed row."""
-        self._execute(_NEW)
-        self._added += (
-            Change(discovery_type=DiscoveryType(kind), name=name, version=version)
-            for kind, name, version in self._cursor.fetchall()
-        )
-        self._execute(_REVIVED)
+        self._execute(_NEW_AND_REVIVED)
         for kind, name, version, known_version, was_active in self._cursor.fetchall():
             change = Change(
                 discovery_type=DiscoveryType(kind),
                 name=name,
                 version=version,
                 previous_version=known_version,
-                fields=("version",) if version != known_version else (),
+                fields=() if known_version in (None, version) else ("version",),
             )
             (self._changed if was_active else self._added).append(change)
         numbers, versions = [], []
@@ -379,7 +339,7 @@ class _Save:
             for kind, name, version in self._cursor.fetchall()
         ]
 
-    def _execute(self, statement: sql.SQL | str, parameters: Mapping[str, Any] | None = None) -> None:
+    def _execute(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
         self._cursor.execute(prepare(statement, self._prefix), parameters)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 from fbs_worker.core.database_config import DatabaseConfig
+from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.store import JobStore
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
@@ -20,6 +22,13 @@ from tests.support.solutions import ODOO, fresh_database
 
 if TYPE_CHECKING:
     from tests.support.api_stage import ApiStage
+
+
+@pytest.fixture
+def connection(database: DatabaseConfig) -> Iterator[Connection]:
+    """A connection to this test's database."""
+    with closing(connect(database)) as opened:
+        yield opened
 
 
 @pytest.fixture

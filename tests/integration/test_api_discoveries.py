@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -15,35 +13,14 @@ from fbs_worker.catalogue.queries import one, page, snapshot, snapshots
 from fbs_worker.catalogue.store import Catalogue
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import UsageError
-from fbs_worker.core.postgres import Connection, connect
+from fbs_worker.core.postgres import Connection
 from fbs_worker.web.api.response_models import DiscoveriesAnswer
-from fbs_worker.web.app import create_app
-from tests.conftest import MakeSettings
 from tests.support.api_stage import SHOP, ApiStage
 from tests.support.asgi import Asking
-from tests.support.snapshots import FEATURE, MODEL, MODULE, WORKFLOW, MadeSnapshot, model, thing
+from tests.support.snapshots import FEATURE, MODEL, MODULE, WORKFLOW, ListedCatalogue, MadeSnapshot, model, thing
 from tests.support.solutions import rows
 
 RENTAL = "/api/v1/discoveries/rental/model/"
-
-
-@pytest.fixture
-def connection(database: DatabaseConfig) -> Iterator[Connection]:
-    with closing(connect(database)) as opened:
-        yield opened
-
-
-@pytest.fixture
-def app(settings: MakeSettings) -> Iterator[FastAPI]:
-    made = create_app(settings(fbs_api_rate=0))
-    yield made
-    for part in (made.state.client, made.state.databases, made.state.idempotency):
-        part.close()
-
-
-@pytest.fixture
-def asking(app: FastAPI) -> Asking:
-    return Asking(app=app)
 
 
 def save(connection: Connection, *things: Any, **more: Any) -> None:
@@ -72,7 +49,7 @@ def test_pages_follow_each_other(connection: Connection) -> None:
 
 def test_a_page_has_what_the_catalogue_has(connection: Connection) -> None:
     save(connection, model("name", name="sale.order"), thing(WORKFLOW, "w", states=[]), thing(FEATURE, "b", model="x"))
-    stored = {row.name: row for row in Catalogue(connection).discoveries()}
+    stored = {row.name: row for row in ListedCatalogue(connection).rows()}
     for row in page(connection, "fbs_").rows:
         kept = stored[row["name"]]
         assert row["metadata"] == kept.metadata

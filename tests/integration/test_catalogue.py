@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from fbs_worker.catalogue.model import Change, ChangeReport, Discovery, DiscoveryType
-from fbs_worker.catalogue.store import Catalogue, StoredDiscovery
-from fbs_worker.core.database_config import DatabaseConfig
-from fbs_worker.core.postgres import Connection, connect
-from tests.support.snapshots import DOMAIN, FEATURE, MODEL, MODULE, SOURCE, WORKFLOW, MadeSnapshot, model, thing
+from fbs_worker.core.postgres import Connection
+from tests.support.snapshots import (
+    DOMAIN,
+    FEATURE,
+    MODEL,
+    MODULE,
+    SOURCE,
+    WORKFLOW,
+    ListedCatalogue,
+    MadeSnapshot,
+    model,
+    thing,
+)
 
 
 @pytest.fixture
-def connection(database: DatabaseConfig) -> Iterator[Connection]:
-    with closing(connect(database)) as opened:
-        yield opened
+def catalogue(connection: Connection) -> ListedCatalogue:
+    return ListedCatalogue(connection)
 
 
-@pytest.fixture
-def catalogue(connection: Connection) -> Catalogue:
-    return Catalogue(connection)
-
-
-def rows(catalogue: Catalogue, **given: Any) -> list[StoredDiscovery]:
-    return list(catalogue.discoveries(**given))
-
-
-def versions(catalogue: Catalogue, name: str = "sale.order") -> list[tuple[str, bool]]:
-    return [(row.version, row.is_active) for row in rows(catalogue, active=None) if row.name == name]
+def versions(catalogue: ListedCatalogue, name: str = "sale.order") -> list[tuple[str, bool]]:
+    return [(row.version, row.is_active) for row in catalogue.rows(active=None) if row.name == name]
 
 
 def written(connection: Connection) -> list[tuple[Any, ...]]:
@@ -46,17 +44,16 @@ def as_tuples(changes: Sequence[Change]) -> list[tuple[str, str, str | None, tup
 
 
 def test_before_the_first_save_there_is_nothing_and_nothing_is_made(
-    catalogue: Catalogue, connection: Connection
+    catalogue: ListedCatalogue, connection: Connection
 ) -> None:
     assert catalogue.last_snapshot(DOMAIN) is None
-    assert rows(catalogue) == []
     assert catalogue.unchanged_report(DOMAIN) == ChangeReport(domain=DOMAIN, read=False)
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_class WHERE relname LIKE 'fbs%'")
         assert cursor.fetchone() == (0,)
 
 
-def test_the_first_save_adds_everything(catalogue: Catalogue) -> None:
+def test_the_first_save_adds_everything(catalogue: ListedCatalogue) -> None:
     report = catalogue.save(
         MadeSnapshot(
             thing(WORKFLOW, "sale.order", state_field="state"),
@@ -81,15 +78,15 @@ def test_the_first_save_adds_everything(catalogue: Catalogue) -> None:
     assert report.counts == {"bi_feature": 1, "model": 2, "module": 2, "workflow": 1}
     assert report.read
     assert [section.name for section in report.sections] == ["modules", "models", "fields", "views", "reports"]
-    stored = {row.name: row for row in rows(catalogue, discovery_type=MODEL)}
+    stored = {row.name: row for row in catalogue.rows(discovery_type=MODEL)}
     assert stored["a"].metadata == {"source": SOURCE, "title": "Order"}
     assert stored["a"].schema_definition == {"fields": {"name": {"type": "char"}}}
     assert stored["a"].is_active
     assert stored["a"].created_at == stored["a"].updated_at == stored["a"].discovered_at
-    assert rows(catalogue, discovery_type=MODULE)[0].schema_definition is None
+    assert catalogue.rows(discovery_type=MODULE)[0].schema_definition is None
 
 
-def test_saving_the_same_again_writes_no_row(catalogue: Catalogue, connection: Connection) -> None:
+def test_saving_the_same_again_writes_no_row(catalogue: ListedCatalogue, connection: Connection) -> None:
     discoveries = (model("name"), thing(MODULE, "sale", version="19.0.1.2"), thing(MODULE, "x"), thing(WORKFLOW, "w"))
     catalogue.save(MadeSnapshot(*discoveries))
     before = written(connection)
@@ -100,33 +97,33 @@ def test_saving_the_same_again_writes_no_row(catalogue: Catalogue, connection: C
     assert written(connection) == before
 
 
-def test_another_source_alone_is_no_change(catalogue: Catalogue, connection: Connection) -> None:
+def test_another_source_alone_is_no_change(catalogue: ListedCatalogue, connection: Connection) -> None:
     catalogue.save(MadeSnapshot(model("name")))
     before = written(connection)
     assert catalogue.save(MadeSnapshot(model("name", source={"url": "http://moved"}))).nothing_changed
     assert written(connection) == before
 
 
-def test_something_added_is_a_minor_version(catalogue: Catalogue) -> None:
+def test_something_added_is_a_minor_version(catalogue: ListedCatalogue) -> None:
     catalogue.save(MadeSnapshot(model("name")))
     report = catalogue.save(MadeSnapshot(model("name", "note")))
     assert as_tuples(report.changed) == [("sale.order", "1.1", "1.0", ("fields.note",), False)]
     assert (report.added, report.removed, report.unchanged) == ((), (), 0)
     assert report.counts == {"model": 1}
     assert versions(catalogue) == [("1.0", False), ("1.1", True)]
-    old, new = rows(catalogue, active=None)
+    old, new = catalogue.rows(active=None)
     assert old.schema_definition == {"fields": {"name": {"type": "char"}}}
     assert old.updated_at == new.created_at
 
 
-def test_a_removal_is_a_major_version(catalogue: Catalogue) -> None:
+def test_a_removal_is_a_major_version(catalogue: ListedCatalogue) -> None:
     for fields in (["a", "b"], ["a", "b", "c"], ["a"], ["a", "d"]):
         report = catalogue.save(MadeSnapshot(model(*fields)))
     assert versions(catalogue) == [("1.0", False), ("1.1", False), ("2.0", False), ("2.1", True)]
     assert as_tuples(report.changed) == [("sale.order", "2.1", "2.0", ("fields.d",), False)]
 
 
-def test_what_vanished_is_inactive_and_what_returns_is_active_again(catalogue: Catalogue) -> None:
+def test_what_vanished_is_inactive_and_what_returns_is_active_again(catalogue: ListedCatalogue) -> None:
     catalogue.save(MadeSnapshot(model("name"), model("name", name="stays")))
     report = catalogue.save(MadeSnapshot(model("name", name="stays")))
     assert as_tuples(report.removed) == [("sale.order", "1.0", "1.0", (), True)]
@@ -139,7 +136,7 @@ def test_what_vanished_is_inactive_and_what_returns_is_active_again(catalogue: C
     assert versions(catalogue) == [("1.0", True)]
 
 
-def test_what_returns_otherwise_is_a_new_version(catalogue: Catalogue) -> None:
+def test_what_returns_otherwise_is_a_new_version(catalogue: ListedCatalogue) -> None:
     catalogue.save(MadeSnapshot(model("a", "b")))
     catalogue.save(MadeSnapshot())
     report = catalogue.save(MadeSnapshot(model("a")))
@@ -147,57 +144,59 @@ def test_what_returns_otherwise_is_a_new_version(catalogue: Catalogue) -> None:
     assert versions(catalogue) == [("1.0", False), ("2.0", True)]
 
 
-def test_types_that_a_snapshot_does_not_cover_are_left_alone(catalogue: Catalogue, connection: Connection) -> None:
+def test_types_that_a_snapshot_does_not_cover_are_left_alone(
+    catalogue: ListedCatalogue, connection: Connection
+) -> None:
     catalogue.save(MadeSnapshot(model("name"), thing(WORKFLOW, "w"), thing(MODULE, "m")))
     report = catalogue.save(MadeSnapshot(types=[MODULE]))
     assert [change.name for change in report.removed] == ["m"]
     assert report.counts == {"model": 1, "workflow": 1}
 
 
-def test_domains_are_apart(catalogue: Catalogue) -> None:
+def test_domains_are_apart(catalogue: ListedCatalogue) -> None:
     catalogue.save(MadeSnapshot(model("name")))
     other = Discovery(discovery_type=MODEL, domain="hr", name="sale.order")
     assert len(catalogue.save(MadeSnapshot(other, domain="hr")).added) == 1
     assert catalogue.save(MadeSnapshot(domain="hr")).counts == {}
-    assert [row.domain for row in rows(catalogue)] == [DOMAIN]
-    assert [row.domain for row in rows(catalogue, active=None, domain="hr")] == ["hr"]
+    assert [row.domain for row in catalogue.rows()] == [DOMAIN]
+    assert [row.domain for row in catalogue.rows(active=None, domain="hr")] == ["hr"]
 
 
 class TestModules:
     """A module's version is Odoo's own."""
 
-    def test_an_upgrade_is_a_new_row(self, catalogue: Catalogue) -> None:
+    def test_an_upgrade_is_a_new_row(self, catalogue: ListedCatalogue) -> None:
         catalogue.save(MadeSnapshot(thing(MODULE, "sale", version="19.0.1.2", meta={"state": "installed"})))
         report = catalogue.save(MadeSnapshot(thing(MODULE, "sale", version="19.0.1.3", meta={"state": "to upgrade"})))
         assert as_tuples(report.changed) == [("sale", "19.0.1.3", "19.0.1.2", ("metadata.state", "version"), False)]
         assert versions(catalogue, "sale") == [("19.0.1.2", False), ("19.0.1.3", True)]
 
-    def test_an_upgrade_that_changes_nothing_else(self, catalogue: Catalogue) -> None:
+    def test_an_upgrade_that_changes_nothing_else(self, catalogue: ListedCatalogue) -> None:
         catalogue.save(MadeSnapshot(thing(MODULE, "sale", version="1")))
         report = catalogue.save(MadeSnapshot(thing(MODULE, "sale", version="2")))
         assert as_tuples(report.changed) == [("sale", "2", "1", ("version",), False)]
 
-    def test_another_state_is_written_in_place(self, catalogue: Catalogue) -> None:
+    def test_another_state_is_written_in_place(self, catalogue: ListedCatalogue) -> None:
         catalogue.save(MadeSnapshot(thing(MODULE, "sale", version="1", meta={"state": "uninstalled"})))
         report = catalogue.save(MadeSnapshot(thing(MODULE, "sale", version="1", meta={"state": "installed"})))
         assert as_tuples(report.changed) == [("sale", "1", "1", ("metadata.state",), False)]
-        (row,) = rows(catalogue, active=None)
+        (row,) = catalogue.rows(active=None)
         assert row.metadata["state"] == "installed"
         assert row.updated_at > row.created_at
 
     @pytest.mark.parametrize("meta", [{}, {"state": "installed"}])
-    def test_a_downgrade_uses_the_row_that_is_there(self, catalogue: Catalogue, meta: dict[str, str]) -> None:
+    def test_a_downgrade_uses_the_row_that_is_there(self, catalogue: ListedCatalogue, meta: dict[str, str]) -> None:
         for version in ("1", "2"):
             catalogue.save(MadeSnapshot(thing(MODULE, "sale", version=version)))
         report = catalogue.save(MadeSnapshot(thing(MODULE, "sale", version="1", meta=meta)))
         fields = (*(f"metadata.{key}" for key in meta), "version")
         assert as_tuples(report.changed) == [("sale", "1", "2", fields, False)]
         assert versions(catalogue, "sale") == [("1", True), ("2", False)]
-        assert rows(catalogue)[0].metadata.get("state") == meta.get("state")
+        assert catalogue.rows()[0].metadata.get("state") == meta.get("state")
         assert catalogue.save(MadeSnapshot(thing(MODULE, "sale", version="1", meta=meta))).nothing_changed
 
     @pytest.mark.parametrize("version", ["1", "2"])
-    def test_a_module_that_returns(self, catalogue: Catalogue, version: str) -> None:
+    def test_a_module_that_returns(self, catalogue: ListedCatalogue, version: str) -> None:
         catalogue.save(MadeSnapshot(thing(MODULE, "sale", version="1")))
         catalogue.save(MadeSnapshot())
         report = catalogue.save(MadeSnapshot(thing(MODULE, "sale", version=version)))
@@ -205,18 +204,18 @@ class TestModules:
         assert as_tuples(report.added) == [("sale", version, "1", fields, False)]
         assert report.counts == {"module": 1}
 
-    def test_a_module_that_returns_with_other_facts(self, catalogue: Catalogue) -> None:
+    def test_a_module_that_returns_with_other_facts(self, catalogue: ListedCatalogue) -> None:
         catalogue.save(MadeSnapshot(thing(MODULE, "sale", version="1")))
         catalogue.save(MadeSnapshot())
         report = catalogue.save(MadeSnapshot(thing(MODULE, "sale", version="1", meta={"state": "installed"})))
         assert as_tuples(report.added) == [("sale", "1", "1", ("metadata.state",), False)]
-        assert rows(catalogue)[0].metadata["state"] == "installed"
+        assert catalogue.rows()[0].metadata["state"] == "installed"
 
 
 class TestRights:
     """Poorer knowledge never replaces better."""
 
-    def test_what_a_denied_section_hides_is_not_gone(self, catalogue: Catalogue, connection: Connection) -> None:
+    def test_what_a_denied_section_hides_is_not_gone(self, catalogue: ListedCatalogue, connection: Connection) -> None:
         catalogue.save(MadeSnapshot(model("name"), thing(WORKFLOW, "w"), thing(FEATURE, "f"), thing(MODULE, "m")))
         before = written(connection)
         report = catalogue.save(MadeSnapshot(thing(MODULE, "m"), incomplete=["models"]))
@@ -226,7 +225,7 @@ class TestRights:
         report = catalogue.save(MadeSnapshot(thing(MODULE, "m"), incomplete=["reports"]))
         assert [change.name for change in report.removed] == ["sale.order", "w"]
 
-    def test_a_poorer_row_replaces_no_better_one(self, catalogue: Catalogue, connection: Connection) -> None:
+    def test_a_poorer_row_replaces_no_better_one(self, catalogue: ListedCatalogue, connection: Connection) -> None:
         catalogue.save(MadeSnapshot(model("a", "b"), thing(MODULE, "m", version="1", meta={"author": "x"})))
         before = written(connection)
         poorer = (
@@ -238,13 +237,13 @@ class TestRights:
         assert report.unchanged == 2
         assert written(connection) == before
 
-    def test_a_poorer_module_of_another_version_replaces_no_better_one(self, catalogue: Catalogue) -> None:
+    def test_a_poorer_module_of_another_version_replaces_no_better_one(self, catalogue: ListedCatalogue) -> None:
         catalogue.save(MadeSnapshot(thing(MODULE, "m", version="1")))
         report = catalogue.save(MadeSnapshot(thing(MODULE, "m", version="2", meta={"incomplete": ["modules"]})))
         assert report.nothing_changed
         assert versions(catalogue, "m") == [("1", True)]
 
-    def test_an_equally_poor_row_replaces_its_like(self, catalogue: Catalogue) -> None:
+    def test_an_equally_poor_row_replaces_its_like(self, catalogue: ListedCatalogue) -> None:
         catalogue.save(MadeSnapshot(model("a", incomplete=["fields", "views"])))
         report = catalogue.save(MadeSnapshot(model("a", "b", incomplete=["fields", "views"])))
         assert as_tuples(report.changed) == [("sale.order", "1.1", "1.0", ("fields.b",), False)]
@@ -253,30 +252,30 @@ class TestRights:
         report = catalogue.save(MadeSnapshot(model("a", "d", incomplete=["fields", "selections"])))
         assert report.nothing_changed
 
-    def test_a_richer_row_replaces_a_poorer_one(self, catalogue: Catalogue) -> None:
+    def test_a_richer_row_replaces_a_poorer_one(self, catalogue: ListedCatalogue) -> None:
         catalogue.save(MadeSnapshot(model("a", incomplete=["fields"])))
         report = catalogue.save(MadeSnapshot(model("a", "b")))
         assert as_tuples(report.changed) == [("sale.order", "1.1", "1.0", ("fields.b",), False)]
-        assert "incomplete" not in rows(catalogue)[0].metadata
+        assert "incomplete" not in catalogue.rows()[0].metadata
 
-    def test_knowing_that_nothing_was_hidden_is_written_in_place(self, catalogue: Catalogue) -> None:
+    def test_knowing_that_nothing_was_hidden_is_written_in_place(self, catalogue: ListedCatalogue) -> None:
         catalogue.save(MadeSnapshot(model("a", incomplete=["fields"])))
         report = catalogue.save(MadeSnapshot(model("a")))
         assert as_tuples(report.changed) == [("sale.order", "1.0", "1.0", ("metadata.incomplete",), False)]
-        assert "incomplete" not in rows(catalogue)[0].metadata
+        assert "incomplete" not in catalogue.rows()[0].metadata
         assert catalogue.save(MadeSnapshot(model("a", incomplete=["fields"]))).nothing_changed
 
     @pytest.mark.parametrize("fields", [["a", "b"], ["a"]])
-    def test_what_returns_poorer_is_as_it_was(self, catalogue: Catalogue, fields: list[str]) -> None:
+    def test_what_returns_poorer_is_as_it_was(self, catalogue: ListedCatalogue, fields: list[str]) -> None:
         catalogue.save(MadeSnapshot(model("a", "b")))
         catalogue.save(MadeSnapshot())
         report = catalogue.save(MadeSnapshot(model(*fields, incomplete=["fields"])))
         assert as_tuples(report.added) == [("sale.order", "1.0", "1.0", (), False)]
-        assert rows(catalogue)[0].schema_definition == {"fields": {"a": {"type": "char"}, "b": {"type": "char"}}}
+        assert catalogue.rows()[0].schema_definition == {"fields": {"a": {"type": "char"}, "b": {"type": "char"}}}
 
 
 class TestWhatDoesNotFit:
-    def test_it_is_reported_and_skipped(self, catalogue: Catalogue) -> None:
+    def test_it_is_reported_and_skipped(self, catalogue: ListedCatalogue) -> None:
         report = catalogue.save(
             MadeSnapshot(
                 model("a", name="x" * 101), model("a", name="x" * 100), thing(MODULE, "m", version="1" * 21), model("a")
@@ -288,19 +287,19 @@ class TestWhatDoesNotFit:
         ]
         assert [change.name for change in report.added] == ["sale.order", "x" * 100]
 
-    def test_what_is_skipped_is_not_gone(self, catalogue: Catalogue) -> None:
+    def test_what_is_skipped_is_not_gone(self, catalogue: ListedCatalogue) -> None:
         catalogue.save(MadeSnapshot(thing(MODULE, "m", version="1")))
         report = catalogue.save(MadeSnapshot(thing(MODULE, "m", version="1" * 21), model("a", name="\0")))
         assert len(report.skipped) == 2
         assert report.nothing_changed
         assert report.counts == {"module": 1}
 
-    def test_of_two_of_one_name_the_first_counts(self, catalogue: Catalogue) -> None:
+    def test_of_two_of_one_name_the_first_counts(self, catalogue: ListedCatalogue) -> None:
         twice = (model("a"), model("b"), thing(WORKFLOW, "sale.order"), model("c"))
         report = catalogue.save(MadeSnapshot(*twice))
         assert [(skip.discovery_type, skip.name) for skip in report.skipped] == [(MODEL, "sale.order")] * 2
         assert report.counts == {"model": 1, "workflow": 1}
-        assert rows(catalogue, discovery_type=MODEL)[0].schema_definition == {"fields": {"a": {"type": "char"}}}
+        assert catalogue.rows(discovery_type=MODEL)[0].schema_definition == {"fields": {"a": {"type": "char"}}}
         again = catalogue.save(MadeSnapshot(*twice))
         assert again.nothing_changed
         assert again.unchanged == 2
@@ -314,7 +313,7 @@ class TestMemory:
             cursor.execute("SELECT types, fingerprint, changes FROM fbs_snapshots ORDER BY id")
             return cursor.fetchall()
 
-    def test_the_last_one_is_remembered(self, catalogue: Catalogue) -> None:
+    def test_the_last_one_is_remembered(self, catalogue: ListedCatalogue) -> None:
         saved = catalogue.save(MadeSnapshot(model("a"), fingerprint={"models": [1, None]}, incomplete=["views"]))
         record = catalogue.last_snapshot(DOMAIN)
         assert record is not None
@@ -325,7 +324,7 @@ class TestMemory:
         assert catalogue.last_snapshot("hr") is None
 
     def test_a_read_that_changes_nothing_only_moves_time_and_fingerprint(
-        self, catalogue: Catalogue, connection: Connection
+        self, catalogue: ListedCatalogue, connection: Connection
     ) -> None:
         report = catalogue.save(MadeSnapshot(model("a"), fingerprint={"n": 1}))
         first = catalogue.last_snapshot(DOMAIN)
@@ -342,7 +341,7 @@ class TestMemory:
         assert third is not None
         assert third.fingerprint is None
 
-    def test_the_last_one_that_covered_what_is_asked_for(self, catalogue: Catalogue) -> None:
+    def test_the_last_one_that_covered_what_is_asked_for(self, catalogue: ListedCatalogue) -> None:
         catalogue.save(MadeSnapshot(model("a"), fingerprint={"n": 1}))
         catalogue.save(MadeSnapshot(types=[MODULE], fingerprint={"n": 2}))
         narrow, wide = catalogue.last_snapshot(DOMAIN), catalogue.last_snapshot(DOMAIN, types=[MODULE, MODEL])
@@ -350,21 +349,10 @@ class TestMemory:
         assert wide is not None
         assert (narrow.fingerprint, wide.fingerprint) == ({"n": 2}, {"n": 1})
 
-    def test_an_unchanged_report_counts_what_is_there(self, catalogue: Catalogue) -> None:
+    def test_an_unchanged_report_counts_what_is_there(self, catalogue: ListedCatalogue) -> None:
         sections = catalogue.save(MadeSnapshot(model("a"), thing(MODULE, "m"))).sections
         report = catalogue.unchanged_report(DOMAIN, sections=sections)
         assert report == ChangeReport(
             domain=DOMAIN, unchanged=2, counts={"model": 1, "module": 1}, sections=sections, read=False
         )
         assert catalogue.unchanged_report(DOMAIN, types=[MODEL]).unchanged == 1
-
-
-def test_reading_in_portions(catalogue: Catalogue) -> None:
-    catalogue.save(MadeSnapshot(*(model("a", name=f"m{number}") for number in range(1203))))
-    ids = [row.id for row in rows(catalogue)]
-    assert len(ids) == 1203
-    assert ids == sorted(ids)
-    assert [row.id for row in rows(catalogue, limit=3)] == ids[:3]
-    assert [row.id for row in rows(catalogue, limit=700, after=ids[2])] == ids[3:703]
-    assert rows(catalogue, limit=0) == []
-    assert rows(catalogue, active=False) == []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -12,17 +10,10 @@ import pytest
 from fbs_worker.catalogue.model import Discovery
 from fbs_worker.catalogue.references import MAX_REFERENCES, Named, Reference, References
 from fbs_worker.catalogue.store import Catalogue
-from fbs_worker.core.database_config import DatabaseConfig
-from fbs_worker.core.postgres import Connection, connect
+from fbs_worker.core.postgres import Connection
 from tests.support.snapshots import DOMAIN, FEATURE, MODEL, MODULE, WORKFLOW, MadeSnapshot, thing
 
 ODD = 'a "model" \\ of $.* ? (@ == 1)'
-
-
-@pytest.fixture
-def connection(database: DatabaseConfig) -> Iterator[Connection]:
-    with closing(connect(database)) as opened:
-        yield opened
 
 
 @pytest.fixture

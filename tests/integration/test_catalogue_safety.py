@@ -25,15 +25,9 @@ from fbs_worker.core.errors import (
     UsageError,
 )
 from fbs_worker.core.postgres import Connection, connect
-from tests.support.snapshots import DOMAIN, MODEL, SOURCE, WORKFLOW, MadeSnapshot, model, thing
+from tests.support.snapshots import DOMAIN, MODEL, SOURCE, WORKFLOW, ListedCatalogue, MadeSnapshot, model, thing
 
 STRANGE = "q'\" \\ \\. \\N \t \r\n %s {x} ü \N{GRINNING FACE} ; DROP TABLE x; -- $$"
-
-
-@pytest.fixture
-def connection(database: DatabaseConfig) -> Iterator[Connection]:
-    with closing(connect(database)) as opened:
-        yield opened
 
 
 class Broken(MadeSnapshot):
@@ -74,10 +68,10 @@ def relations(config: DatabaseConfig) -> int:
 
 @pytest.mark.parametrize("prefix", ["fbs_", "_", "order_", "x" * 20])
 def test_strange_text_comes_back_as_it_was(connection: Connection, prefix: str) -> None:
-    catalogue = Catalogue(connection, table_prefix=prefix)
+    catalogue = ListedCatalogue(connection, table_prefix=prefix)
     strange = thing(MODEL, STRANGE, version=None, meta={"title": STRANGE, STRANGE: [STRANGE]}, fields={STRANGE: {}})
     catalogue.save(MadeSnapshot(strange, thing(DiscoveryType.MODULE, STRANGE, version="1\t\\N'")))
-    found, module = sorted(catalogue.discoveries(), key=lambda row: row.discovery_type)
+    found, module = sorted(catalogue.rows(), key=lambda row: row.discovery_type)
     assert found.name == STRANGE
     assert found.metadata == strange.metadata
     assert found.schema_definition == strange.schema_definition
@@ -88,10 +82,10 @@ def test_strange_text_comes_back_as_it_was(connection: Connection, prefix: str) 
 
 
 def test_what_jsonb_cannot_hold_is_replaced(connection: Connection) -> None:
-    catalogue = Catalogue(connection)
+    catalogue = ListedCatalogue(connection)
     meta = {"title": "a\0b", "lone": "\ud800", "backslash": r"\u0000", "large": 2**70, "nan": float("nan")}
     catalogue.save(MadeSnapshot(thing(meta=meta)))
-    (row,) = catalogue.discoveries()
+    (row,) = catalogue.rows()
     assert row.metadata["title"] == "a\N{REPLACEMENT CHARACTER}b"
     assert row.metadata["lone"] == "\N{REPLACEMENT CHARACTER}"
     assert row.metadata["backslash"] == r"\u0000"
@@ -127,12 +121,12 @@ def test_another_odoo_is_refused_before_anything_is_read(connection: Connection,
         assert f"{place['url']} (database {place['database']})" in caught.value.message
     assert "--table-prefix" in caught.value.hint
     assert "--odoo-moved" in caught.value.hint
-    assert [row.name for row in Catalogue(connection).discoveries()] == ["sale.order"]
+    assert [row.name for row in ListedCatalogue(connection).rows()] == ["sale.order"]
     assert Catalogue(connection).save(MadeSnapshot(model("a"))).unchanged == 1
 
 
 def test_an_odoo_that_has_moved_goes_on(connection: Connection) -> None:
-    catalogue = Catalogue(connection)
+    catalogue = ListedCatalogue(connection)
     catalogue.save(MadeSnapshot(model("a"), model("b", name="gone")))
     for source in (OTHER, SOURCE):  # once with a change, once without
         for odoo_moved in (True, False):
@@ -258,7 +252,7 @@ def test_a_connection_lost_while_writing_leaves_what_was(connection: Connection,
     with pytest.raises(DatabaseUnreachable):
         Catalogue(connection).save(MadeSnapshot(model("a", "b"), model("new")), progress=Terminating("save"))
     with closing(connect(database)) as again:
-        assert [(row.name, row.version) for row in Catalogue(again).discoveries(active=None)] == [
+        assert [(row.name, row.version) for row in ListedCatalogue(again).rows(active=None)] == [
             ("sale.order", "1.0"),
             ("gone", "1.0"),
         ]
@@ -280,7 +274,7 @@ def test_two_saves_at_once_end_as_one_after_the_other(database: DatabaseConfig) 
         thread.join(60)
     assert sorted((len(report.added), report.unchanged) for report in reports) == [(0, 500), (500, 0)]
     with closing(connect(database)) as connection:
-        assert sum(1 for _ in Catalogue(connection).discoveries(active=None)) == 500
+        assert len(ListedCatalogue(connection).rows(active=None)) == 500
 
 
 def test_a_save_waits_only_so_long_for_another(database: DatabaseConfig, connection: Connection) -> None:
@@ -299,7 +293,7 @@ def test_a_reader_is_not_held_up_by_a_save(database: DatabaseConfig, connection:
 
     def look() -> None:
         with closing(connect(database)) as other:
-            seen.extend(row.version for row in Catalogue(other).discoveries())
+            seen.extend(row.version for row in ListedCatalogue(other).rows())
 
     class Looking(Cancelling):
         def step(self, name: str, *, total: int | None = None, message: str = "") -> None:
@@ -321,14 +315,14 @@ def test_a_version_of_someone_else_is_an_error_that_names_the_row(connection: Co
 
 def test_it_works_on_a_connection_that_commits_by_itself(connection: Connection) -> None:
     connection.autocommit = True
-    catalogue = Catalogue(connection)
+    catalogue = ListedCatalogue(connection)
     catalogue.save(MadeSnapshot(model("a")))
     report = catalogue.save(MadeSnapshot(model("b")))
     assert len(report.changed) == 1
     assert catalogue.last_snapshot(DOMAIN) is not None
     with pytest.raises(JobCancelled):
         catalogue.save(MadeSnapshot(), progress=Cancelling("save"))
-    assert len(list(catalogue.discoveries())) == 1
+    assert len(catalogue.rows()) == 1
 
 
 def test_many_rows_pass_through_without_staying(connection: Connection) -> None:
@@ -346,7 +340,7 @@ def test_many_rows_pass_through_without_staying(connection: Connection) -> None:
                 )
             self._ended = True
 
-    catalogue = Catalogue(connection)
+    catalogue = ListedCatalogue(connection)
     catalogue.save(MadeSnapshot())
     with connection, connection.cursor() as cursor:
         cursor.execute(

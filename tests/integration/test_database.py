@@ -25,12 +25,6 @@ PASSWORD = "s3cr3t'\" pässwörd"
 
 
 @pytest.fixture
-def connection(database: DatabaseConfig) -> Iterator[Connection]:
-    with closing(connect(database)) as opened:
-        yield opened
-
-
-@pytest.fixture
 def role(postgres: EmbeddedPostgres, database: DatabaseConfig) -> Iterator[DatabaseConfig]:
     """The test's database as a role of few rights, with a password."""
     name = f"role_{database.name}"

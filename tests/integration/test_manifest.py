@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseError, SolutionConflict
-from fbs_worker.core.postgres import Connection, connect
+from fbs_worker.core.postgres import Connection
 from fbs_worker.core.vault import Vault, new_key
 from fbs_worker.schema.system_tables import ensure_tables, solution_schemas_table
 from fbs_worker.solutions.registry import Manifest, Registry
 from tests.support.made_solutions import PASSWORD, REFRESH, TABLES, record
-
-
-@pytest.fixture
-def connection(database: DatabaseConfig) -> Iterator[Connection]:
-    with closing(connect(database)) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -27,12 +26,6 @@ from fbs_worker.solutions.config import SolutionConfig
 from fbs_worker.solutions.registry import DamagedRow, Manifest, Registry, SolutionRecord, home_database
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import PASSWORD, TABLES, record
-
-
-@pytest.fixture
-def connection(database: DatabaseConfig) -> Iterator[Connection]:
-    with closing(connect(database)) as opened:
-        yield opened
 
 
 @pytest.fixture

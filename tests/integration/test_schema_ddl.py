@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
@@ -17,13 +16,6 @@ from fbs_worker.schema import create
 from fbs_worker.schema.definition import define
 from tests.support.recorded_models import recorded_models
 from tests.support.rental_tables import RENTAL, SYSTEM, everything, rental, run
-
-
-@pytest.fixture
-def connection(database: DatabaseConfig) -> Iterator[Connection]:
-    with closing(connect(database)) as opened:
-        yield opened
-
 
 # creating
 

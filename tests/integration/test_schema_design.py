@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
 
-from fbs_worker.core.database_config import DatabaseConfig
-from fbs_worker.core.postgres import Connection, connect
+from fbs_worker.core.postgres import Connection
 from fbs_worker.domains import load_domain
 from fbs_worker.schema.create import create
 from fbs_worker.schema.definition import define
@@ -292,12 +289,6 @@ def column(name: str, kind: str, required: str | None, default: str | None) -> t
         data_type, precision, scale = TYPES[kind]
     value = "serial" if kind == "SERIAL" else default and (DEFAULTS.get(default) or f"{default}::{cast}")
     return name, data_type, length, precision, scale, "NO" if required else "YES", value
-
-
-@pytest.fixture
-def connection(database: DatabaseConfig) -> Iterator[Connection]:
-    with closing(connect(database)) as opened:
-        yield opened
 
 
 def actual(connection: Connection, table: str) -> Facts:

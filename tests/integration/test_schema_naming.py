@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
-
 import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Column, ForeignKey, Integer, MetaData, Table
 
-from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import ForeignTableError, UsageError
-from fbs_worker.core.postgres import Connection, connect
+from fbs_worker.core.postgres import Connection
 from fbs_worker.domains import Domain, load_domain
 from fbs_worker.schema import create
 from fbs_worker.schema.definition import Definition, define
@@ -63,12 +59,6 @@ prefixes = st.one_of(
 )
 
 against_postgres = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
-
-
-@pytest.fixture
-def connection(database: DatabaseConfig) -> Iterator[Connection]:
-    with closing(connect(database)) as opened:
-        yield opened
 
 
 def accepts(table_prefix: str, business_prefix: str) -> bool:

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
-
 import pytest
 
 from fbs_worker.core import errors
-from fbs_worker.core.database_config import DatabaseConfig
-from fbs_worker.core.postgres import Connection, connect
+from fbs_worker.core.postgres import Connection
 from fbs_worker.domains import load_domain
 from fbs_worker.schema import create
 from fbs_worker.schema.definition import define
 from tests.support.rental_tables import RENTAL, SYSTEM, everything, rental, run
-
-
-@pytest.fixture
-def connection(database: DatabaseConfig) -> Iterator[Connection]:
-    with closing(connect(database)) as opened:
-        yield opened
 
 
 def test_rows_and_sizes(connection: Connection) -> None:

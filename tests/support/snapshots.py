@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from psycopg2.extras import NamedTupleCursor
+
 from fbs_worker.catalogue.model import Discovery, DiscoveryType, Section, SectionStatus
+from fbs_worker.catalogue.store import Catalogue
 
 MODULE, MODEL, WORKFLOW, FEATURE = DiscoveryType
 DOMAIN = "rental"
@@ -64,3 +67,17 @@ def thing(
 def model(*fields: str, name: str = "sale.order", **meta: Any) -> Discovery:
     """A model with these fields."""
     return thing(MODEL, name, meta=meta, fields={field: {"type": "char"} for field in fields})
+
+
+class ListedCatalogue(Catalogue):
+    """A catalogue whose rows can be listed."""
+
+    def rows(self, *, active: bool | None = True, domain: str = "%", discovery_type: str = "%") -> list[Any]:
+        """The rows by id, each with its columns as attributes; both active and inactive ones where `active` is None."""
+        statement = f"""
+            SELECT * FROM {self._prefix}discoveries
+            WHERE domain LIKE %s AND discovery_type LIKE %s AND is_active = coalesce(%s, is_active) ORDER BY id
+        """
+        with self._transaction(), self._connection.cursor(cursor_factory=NamedTupleCursor) as cursor:
+            cursor.execute(statement, (domain, discovery_type, active))  # type: ignore[no-untyped-call]
+            return cursor.fetchall()
