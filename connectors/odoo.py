@@ -23,7 +23,6 @@ from fbs_worker.connectors.sections import ACCESS_RIGHTS, SectionReader, Section
 from fbs_worker.connectors.tables import (
     AUTOMATIONS,
     DASHBOARDS,
-    DESCRIBED,
     FIELDS,
     MODELS,
     SELECTIONS,
@@ -250,7 +249,7 @@ class OdooSnapshot:
         self._sections.partial("fields", needs=ACCESS_RIGHTS, detail=detail)
         for model in models:
             try:
-                described = self._reader.described(model, DESCRIBED)
+                described = self._reader.described(model)
             except OdooAccessDenied:
                 continue
             fields, selections = fields_of_description(model, described)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from fbs_worker.connectors.base import Transport
-from fbs_worker.connectors.tables import FIELDS, MODELS, TABLES, Table
+from fbs_worker.connectors.tables import DESCRIBED, FIELDS, MODELS, TABLES, Table
 from fbs_worker.core.errors import OdooModelMissing
 
 Row = dict[str, Any]
@@ -183,10 +183,11 @@ class Reader:
         available = self.transport.call(MODELS, "get_available_models", **self._context(None))
         return sorted(available, key=lambda entry: str(entry["model"]))
 
-    def described(self, model: str, attributes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    def described(self, model: str) -> dict[str, dict[str, Any]]:
         """Describe a model by `fields_get`: attributes by field."""
+        attributes = [*DESCRIBED.values(), "selection"]
         described: dict[str, dict[str, Any]] = self.transport.call(
-            model, "fields_get", attributes=list(attributes), **self._context(None)
+            model, "fields_get", attributes=attributes, **self._context(None)
         )
         return described
 

@@ -15,6 +15,7 @@ from fbs_worker.connectors.tables import (
     CATEGORIES,
     DASHBOARDS,
     DEPENDENCIES,
+    DESCRIBED,
     MODULES,
     REPORTS,
     SCHEDULES,
@@ -208,24 +209,8 @@ def fields_of_description(
     rows: list[Row] = []
     selections: dict[int, list[Row]] = {}
     for number, (name, facts) in enumerate(sorted(described.items()), start=1):
-        rows.append(
-            {
-                "id": number,
-                "model": model,
-                "name": name,
-                "field_description": facts.get("string"),
-                "ttype": facts["type"],
-                "required": facts.get("required"),
-                "readonly": facts.get("readonly"),
-                "store": facts.get("store"),
-                "size": facts.get("size"),
-                "relation": facts.get("relation"),
-                "relation_field": facts.get("relation_field"),
-                "currency_field": facts.get("currency_field"),
-                "translate": facts.get("translate"),
-                "company_dependent": facts.get("company_dependent"),
-            }
-        )
+        columns = {column: facts.get(attribute) for column, attribute in DESCRIBED.items()}
+        rows.append({"id": number, "model": model, "name": name, **columns})
         values: Sequence[Sequence[Any]] = facts.get("selection") or ()
         selections[number] = [
             {"id": index, "sequence": index, "value": value, "name": label}

@@ -160,18 +160,17 @@ COUNTED: Final = (
 )
 """Tables whose row count is part of a fingerprint."""
 
-DESCRIBED: Final = (
-    "type",
-    "string",
-    "required",
-    "readonly",
-    "store",
-    "size",
-    "relation",
-    "relation_field",
-    "selection",
-    "currency_field",
-    "translate",
-    "company_dependent",
-)
-"""Attributes to request from `fields_get` where `ir.model.fields` is not readable."""
+DESCRIBED: Final[Mapping[str, str]] = {
+    "ttype": "type",
+    "field_description": "string",
+    "required": "required",
+    "readonly": "readonly",
+    "store": "store",
+    "size": "size",
+    "relation": "relation",
+    "relation_field": "relation_field",
+    "currency_field": "currency_field",
+    "translate": "translate",
+    "company_dependent": "company_dependent",
+}
+"""Columns of `ir.model.fields`, and the attributes of `fields_get` that say the same of the fields of one model."""

@@ -66,10 +66,6 @@ class Views:
         """The primary views of a model and kind, the default view first (`_order` of `ir.ui.view`)."""
         return sorted(self._primaries.get((model, kind), ()), key=lambda view: (view.priority, view.name, view.id))
 
-    def models(self, kind: str) -> set[str]:
-        """The models with a view of a kind."""
-        return {model for model, of_kind in self._primaries if of_kind == kind}
-
     def mentions(self, view: View, *words: str) -> bool:
         """Whether the text of a view or of its extensions contains any of the words: a cheap check before parsing."""
         sources = (part.arch for part in self._parts(view))

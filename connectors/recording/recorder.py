@@ -15,7 +15,7 @@ from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.reader import Reader, Row, related_id
 from fbs_worker.connectors.recording.file_format import RecordedTable, Recording, write_recording
 from fbs_worker.connectors.recording.view_skeleton import skeletons
-from fbs_worker.connectors.tables import DESCRIBED, FIELDS, MODELS, TABLES, VIEWS, Table
+from fbs_worker.connectors.tables import FIELDS, MODELS, TABLES, VIEWS, Table
 from fbs_worker.core.errors import OdooAccessDenied, OdooModelMissing
 from fbs_worker.core.progress import Progress
 
@@ -117,7 +117,7 @@ def _described(reader: Reader, progress: Progress) -> tuple[list[dict[str, str]]
     fields: dict[str, dict[str, dict[str, Any]]] = {}
     for model in sorted({*TABLES, *(entry["model"] for entry in available)}):
         try:
-            fields[model] = reader.described(model, DESCRIBED)
+            fields[model] = reader.described(model)
         except (OdooAccessDenied, OdooModelMissing):
             continue  # the replay reports the missing description
         progress.advance(1, message=model)

@@ -8,25 +8,11 @@ from typing import Any, Final
 
 from fbs_worker.connectors.recording.domain_filter import DomainError
 from fbs_worker.connectors.recording.file_format import RecordedTable, Recording
-from fbs_worker.connectors.tables import FIELDS, MODELS
+from fbs_worker.connectors.tables import DESCRIBED, FIELDS, MODELS
 from fbs_worker.core.errors import RecordingError
 
 RELATIONAL: Final = frozenset({"many2one", "one2many", "many2many"})
 HINT_LIVE: Final = "Set ODOO_URL to a running Odoo, or record that Odoo again with `fbs record FILE`."
-
-_DESCRIBING: Final = {
-    "ttype": "type",
-    "field_description": "string",
-    "relation": "relation",
-    "relation_field": "relation_field",
-    "required": "required",
-    "readonly": "readonly",
-    "store": "store",
-    "size": "size",
-    "translate": "translate",
-    "currency_field": "currency_field",
-}
-"""Columns of `ir.model.fields`, and the attributes of `fields_get` for them."""
 
 
 class Database:
@@ -81,7 +67,7 @@ class Database:
         described: dict[str, dict[str, dict[str, Any]]] = {}
         if self.count(FIELDS):
             table = self.table(FIELDS)
-            attributes = {column: name for column, name in _DESCRIBING.items() if column in table.columns}
+            attributes = {column: name for column, name in DESCRIBED.items() if column in table.columns}
             for record in table.records:
                 facts = {name: value for column, name in attributes.items() if (value := record.value(column))}
                 described.setdefault(record.value("model"), {})[record.value("name")] = facts

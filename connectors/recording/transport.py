@@ -29,18 +29,6 @@ METHODS_SINCE: Final[Mapping[str, tuple[int, int]]] = {
 }
 """First series of methods that older ones lack, or (`web_search_read`) have with other arguments."""
 
-_DESCRIBING: Final = ("fields_get", "get_available_models")
-_READING: Final = (
-    "search",
-    "search_count",
-    "search_read",
-    "read",
-    "web_search_read",
-    "read_group",
-    "formatted_read_group",
-)
-
-
 _Domain = Sequence[Any]
 _Context = Mapping[str, Any] | None
 
@@ -72,6 +60,19 @@ class RecordingTransport:
         self.calls = 0
         self._denied = recording.denied
         self._database = Database(recording)
+        self._describing: Mapping[str, Callable[..., Any]] = {
+            "fields_get": self._fields_get,
+            "get_available_models": self._get_available_models,
+        }
+        self._reading: Mapping[str, Callable[..., Any]] = {
+            "search": self._search,
+            "search_count": self._search_count,
+            "search_read": self._search_read,
+            "read": self._read,
+            "web_search_read": self._web_search_read,
+            "read_group": self._read_group,
+            "formatted_read_group": self._formatted_read_group,
+        }
 
     def call(self, model: str, method: str, *, ids: list[int] | None = None, **arguments: Any) -> Any:
         """Answer a call by named arguments; see `fbs_worker.connectors.base.Transport.call`.
@@ -89,12 +90,12 @@ class RecordingTransport:
         if model not in self._database.models:
             hint = "The model belongs to a module that was not installed, or to another version of Odoo."
             raise OdooModelMissing(f"This recording has no model {model}.", hint=hint, model=model)
-        if method not in (*_DESCRIBING, *_READING):
+        answer = self._describing.get(method) or self._reading.get(method)
+        if answer is None:
             message = f"This recording cannot answer {model}.{method}."
             raise RecordingError(message, hint=HINT_LIVE, model=model, method=method)
-        if method in _READING and model in self._denied:
+        if method in self._reading and model in self._denied:
             raise access_denied(self._denied[model], context)
-        answer: Callable[..., Any] = getattr(self, f"_{method}")
         parameters = arguments if ids is None else {"ids": ids, **arguments}
         try:
             inspect.signature(answer).bind(model, **parameters)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 from fastapi import FastAPI
 
+from fbs_worker.connectors.recording.transport import RecordingTransport
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.core.settings import Settings
@@ -18,6 +20,9 @@ from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.web.app import create_app
 from tests.conftest import MakeSettings
 from tests.support.asgi import Asking
+from tests.support.limiters import MakeLimiter, limiters
+from tests.support.odoo_server import OdooServer
+from tests.support.small_odoo import write_small_recording
 from tests.support.solutions import ODOO, fresh_database
 
 if TYPE_CHECKING:
@@ -29,6 +34,33 @@ def connection(database: DatabaseConfig) -> Iterator[Connection]:
     """A connection to this test's database."""
     with closing(connect(database)) as opened:
         yield opened
+
+
+@pytest.fixture
+def raw(redis_url: str) -> Iterator[redis.Redis]:
+    """A plain client of this test's Redis."""
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+def make_limiter(redis_url: str) -> Iterator[MakeLimiter]:
+    """Makes limiters, each as in a worker of its own."""
+    with limiters(redis_url) as make:
+        yield make
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> RecordingTransport:
+    """The recording of `small_odoo`."""
+    return RecordingTransport(write_small_recording(tmp_path / "small.json"))
+
+
+@pytest.fixture
+def odoo(backend: RecordingTransport) -> Iterator[OdooServer]:
+    """A small Odoo."""
+    with OdooServer(backend) as server:
+        yield server
 
 
 @pytest.fixture

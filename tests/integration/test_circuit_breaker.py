@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 import redis
@@ -14,7 +12,6 @@ from pydantic import SecretStr
 
 from fbs_worker.connectors.connect import open_transport
 from fbs_worker.connectors.limiter import MAX_PAUSE
-from fbs_worker.connectors.recording.transport import RecordingTransport
 from fbs_worker.core.errors import (
     FBSError,
     JobCancelled,
@@ -25,31 +22,12 @@ from fbs_worker.core.errors import (
     OdooUnreachable,
 )
 from fbs_worker.core.settings import OdooConnection
-from tests.support.limiters import PASSWORD, MakeLimiter, circuit_open, connection, fail, key, limiters, taken
+from tests.support.limiters import PASSWORD, MakeLimiter, circuit_open, connection, fail, key, taken
 from tests.support.odoo_faults import Misbehaviour
 from tests.support.odoo_server import OdooServer, OdooUser
-from tests.support.small_odoo import write_small_recording
 from tests.support.waiting import until
 
 KEY = "a" * 40
-
-
-@pytest.fixture
-def make_limiter(redis_url: str) -> Iterator[MakeLimiter]:
-    with limiters(redis_url) as make:
-        yield make
-
-
-@pytest.fixture
-def raw(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
-        yield client
-
-
-@pytest.fixture
-def odoo(tmp_path: Path) -> Iterator[OdooServer]:
-    with OdooServer(RecordingTransport(write_small_recording(tmp_path / "small.json"))) as server:
-        yield server
 
 
 def test_failures_in_a_row_open_it_and_a_good_answer_closes_it(make_limiter: MakeLimiter, raw: redis.Redis) -> None:

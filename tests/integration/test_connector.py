@@ -54,7 +54,7 @@ class Changed:
         self.asked.append((model, method))
         if len(self.asked) == self._fail_at:
             raise OdooUnreachable("The server went away.")
-        if model in self._denied and method != "fields_get":
+        if model in self._denied and method not in ("fields_get", "get_available_models"):
             raise OdooAccessDenied("No.", groups=["Some / Group"])
         return self._inner.call(model, method, ids=ids, **arguments)
 
@@ -152,6 +152,26 @@ def test_a_denied_section_is_named_and_marks_what_lacks_it(
     assert (denied.name, denied.status, denied.needs) == (section, SectionStatus.DENIED, "Some / Group")
     for row in found:
         assert row.metadata.get("incomplete", []) == ([section] if row.discovery_type in kinds else [])
+
+
+def test_a_user_without_access_rights_gets_models_and_fields_from_descriptions(odoo: RecordingTransport) -> None:
+    tables = ("ir.model", "ir.model.fields", "ir.model.fields.selection")
+    snapshot = OdooConnector(Changed(odoo, denied=tables)).read(load_domain("hr"), types=[DiscoveryType.MODEL])
+    found = {row.name: row for row in snapshot}
+    assert {section.name: section.status for section in snapshot.sections} == {
+        "modules": SectionStatus.COMPLETE,
+        "models": SectionStatus.PARTIAL,
+        "fields": SectionStatus.PARTIAL,
+    }
+    whole = rows(odoo, "hr")["model", "hr.job"].schema_definition
+    described = found["hr.job"].schema_definition
+    assert whole is not None
+    assert described is not None
+    assert described["fields"].keys() == whole["fields"].keys()
+    for name, field in described["fields"].items():
+        assert field.items() <= whole["fields"][name].items()
+    assert found["hr.job"].metadata["incomplete"] == ["fields", "models"]
+    assert snapshot.fingerprint is None
 
 
 def test_only_the_types_asked_for_are_read(odoo: RecordingTransport) -> None:

@@ -29,33 +29,14 @@ from fbs_worker.core.progress import NullProgress
 from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.domains import load_domain
 from fbs_worker.ops.local.embedded import EmbeddedRedis
-from tests.support.limiters import PASSWORD, MakeLimiter, connection, fail, key, limiters, taken
+from tests.support.limiters import PASSWORD, MakeLimiter, connection, fail, key, taken
 from tests.support.odoo_caller import start_caller
 from tests.support.odoo_faults import Misbehaviour
 from tests.support.odoo_server import OdooServer
 from tests.support.restarts import start_redis
-from tests.support.small_odoo import write_small_recording
 from tests.support.waiting import PATIENCE, until
 
 RECORDING = Path(connectors.__file__).parent / "recordings" / "odoo19.json.xz"
-
-
-@pytest.fixture
-def make_limiter(redis_url: str) -> Iterator[MakeLimiter]:
-    with limiters(redis_url) as make:
-        yield make
-
-
-@pytest.fixture
-def raw(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
-        yield client
-
-
-@pytest.fixture
-def odoo(tmp_path: Path) -> Iterator[OdooServer]:
-    with OdooServer(RecordingTransport(write_small_recording(tmp_path / "small.json"))) as server:
-        yield server
 
 
 # calls at once

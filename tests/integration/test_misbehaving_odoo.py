@@ -6,6 +6,7 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,6 @@ from fbs_worker.core.settings import OdooConnection
 from tests.support.certificate import SelfSigned, self_signed
 from tests.support.odoo_faults import Misbehaviour
 from tests.support.odoo_server import OdooServer, OdooUser
-from tests.support.small_odoo import write_small_recording
 from tests.support.transport_contract import check_error
 
 PASSWORD = 'pass-"w0rd"/of\\the-test'
@@ -70,11 +70,6 @@ FAILURES: list[tuple[Misbehaviour, type[FBSError], bool]] = [
 
 
 @pytest.fixture
-def backend(tmp_path: Path) -> RecordingTransport:
-    return RecordingTransport(write_small_recording(tmp_path / "small.json"))
-
-
-@pytest.fixture
 def odoo(backend: RecordingTransport) -> Iterator[OdooServer]:
     with OdooServer(backend, users=[OdooUser(login="admin", password=PASSWORD, api_keys=(KEY,))]) as server:
         yield server
@@ -83,6 +78,12 @@ def odoo(backend: RecordingTransport) -> Iterator[OdooServer]:
 @pytest.fixture(params=list(WAYS))
 def way(request: pytest.FixtureRequest) -> dict[str, str]:
     return WAYS[request.param]
+
+
+@pytest.fixture
+def transport(odoo: OdooServer, way: dict[str, str]) -> Iterator[Transport]:
+    with closing(connect(odoo, way)) as opened:
+        yield opened
 
 
 def connect(odoo: OdooServer, way: dict[str, Any], **changes: Any) -> Transport:
@@ -129,68 +130,55 @@ def test_a_connection_that_goes_wrong_from_the_start(
     assert error.retryable is retryable
 
 
-def test_a_failure_that_passes(odoo: OdooServer, way: dict[str, str]) -> None:
-    transport = connect(odoo, way)
+def test_a_failure_that_passes(odoo: OdooServer, transport: Transport) -> None:
     odoo.misbehave(Misbehaviour.BAD_GATEWAY, times=2)
     for _ in range(2):
         failure(lambda: ask(transport), OdooServerError)
     assert len(ask(transport)) == 5
-    transport.close()
 
 
 class TestKeptAliveConnections:
     """A server may close a connection between two calls; the call still succeeds."""
 
-    def test_closed_after_an_answer(self, odoo: OdooServer, way: dict[str, str]) -> None:
-        transport = connect(odoo, way)
+    def test_closed_after_an_answer(self, odoo: OdooServer, transport: Transport) -> None:
         odoo.misbehave(Misbehaviour.CLOSE_AFTER)
         for _ in range(5):
             assert len(ask(transport)) == 5
-        transport.close()
         assert len(odoo.calls) == transport.calls == 5
 
-    def test_closed_when_the_next_request_is_on_its_way(self, odoo: OdooServer, way: dict[str, str]) -> None:
-        transport = connect(odoo, way)
+    def test_closed_when_the_next_request_is_on_its_way(self, odoo: OdooServer, transport: Transport) -> None:
         ask(transport)
         odoo.misbehave(Misbehaviour.CLOSE_WITHOUT_ANSWER, times=1)
         assert len(ask(transport)) == 5
-        transport.close()
         assert odoo.connections == 2
 
-    def test_is_tried_again_once_only(self, odoo: OdooServer, way: dict[str, str]) -> None:
-        transport = connect(odoo, way)
+    @pytest.mark.parametrize(
+        ("how", "error", "requests"),
+        [(Misbehaviour.CLOSE_WITHOUT_ANSWER, OdooUnreachable, 2), (Misbehaviour.CUT_SHORT, OdooAnswerCutShort, 1)],
+    )
+    def test_is_tried_again_once_only_and_not_once_an_answer_has_begun(
+        self, odoo: OdooServer, transport: Transport, how: Misbehaviour, error: type[FBSError], requests: int
+    ) -> None:
         before = odoo.requests
-        odoo.misbehave(Misbehaviour.CLOSE_WITHOUT_ANSWER)
-        failure(lambda: ask(transport), OdooUnreachable)
-        assert odoo.requests == before + 2
-        transport.close()
-
-    def test_an_answer_that_has_begun_is_not_asked_for_again(self, odoo: OdooServer, way: dict[str, str]) -> None:
-        transport = connect(odoo, way)
-        before = odoo.requests
-        odoo.misbehave(Misbehaviour.CUT_SHORT)
-        failure(lambda: ask(transport), OdooAnswerCutShort)
-        assert odoo.requests == before + 1
-        transport.close()
+        odoo.misbehave(how)
+        failure(lambda: ask(transport), error)
+        assert odoo.requests == before + requests
 
 
+@pytest.mark.parametrize("way", [WAYS["odoorpc-password"]])
 class TestSessions:
     """A web session can end in the middle of a run."""
 
-    def test_is_opened_again(self, odoo: OdooServer) -> None:
-        transport = connect(odoo, WAYS["odoorpc-password"])
+    def test_is_opened_again(self, odoo: OdooServer, transport: Transport) -> None:
         odoo.misbehave(Misbehaviour.FORGET_SESSIONS, times=1)
         assert len(ask(transport)) == 5
         assert transport.calls == 1
-        transport.close()
 
-    def test_is_opened_again_once_only(self, odoo: OdooServer) -> None:
-        transport = connect(odoo, WAYS["odoorpc-password"])
+    def test_is_opened_again_once_only(self, odoo: OdooServer, transport: Transport) -> None:
         odoo.misbehave(Misbehaviour.FORGET_SESSIONS)
         before = odoo.requests
         failure(lambda: ask(transport), OdooLoginRefused)
         assert odoo.requests == before + 3
-        transport.close()
 
 
 class TestLogin:

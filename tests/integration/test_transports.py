@@ -43,8 +43,7 @@ NETWORK_WAYS: dict[str, dict[str, str]] = {
 
 
 @pytest.fixture
-def odoo(tmp_path: Path) -> Iterator[OdooServer]:
-    backend = RecordingTransport(write_small_recording(tmp_path / "small.json"))
+def odoo(backend: RecordingTransport) -> Iterator[OdooServer]:
     with OdooServer(backend, users=USERS) as server:
         yield server
 
@@ -178,8 +177,9 @@ class TestChoice:
             ("14.0", {"api_key": KEY, "password": PASSWORD}, OdooRPCTransport, "web"),
         ],
     )
-    def test_chooses(self, tmp_path: Path, series: str, given: dict[str, Any], expected: type, path: str) -> None:
-        backend = RecordingTransport(write_small_recording(tmp_path / "small.json"))
+    def test_chooses(
+        self, backend: RecordingTransport, series: str, given: dict[str, Any], expected: type, path: str
+    ) -> None:
         with OdooServer(backend, users=USERS, series=series) as odoo:
             transport = open_transport(OdooConnection(url=odoo.url, db=odoo.database, user="admin", **given))
             assert type(transport) is expected
@@ -201,8 +201,7 @@ class TestOlderOdoo(RightsContract, LoginContract):
     """Errors of Odoo 14 have other texts and classes."""
 
     @pytest.fixture
-    def odoo(self, tmp_path: Path) -> Iterator[OdooServer]:
-        backend = RecordingTransport(write_small_recording(tmp_path / "small.json"))
+    def odoo(self, backend: RecordingTransport) -> Iterator[OdooServer]:
         with OdooServer(backend, users=USERS, series="14.0") as server:
             yield server
 

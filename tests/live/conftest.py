@@ -12,7 +12,11 @@ import pytest
 
 from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.connect import open_transport
-from fbs_worker.core.settings import OdooConnection
+from fbs_worker.core.database_config import DatabaseConfig
+from fbs_worker.core.settings import OdooConnection, Settings
+from fbs_worker.ops.local.embedded import EmbeddedPostgres
+from tests.conftest import MakeSettings
+from tests.support.solutions import fresh_database
 
 Sql = Callable[..., list[tuple[Any, ...]]]
 
@@ -49,6 +53,27 @@ def transport(live: LiveOdoo) -> Iterator[Transport]:
     opened = open_transport(live.connection())
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def editor(live: LiveOdoo) -> Iterator[Transport]:
+    """Makes changes as the administrator; by JSON-2, which takes the arguments of `create` by name."""
+    opened = open_transport(live.connection(password="", api_key=live.api_key, timeout=300))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def target(postgres: EmbeddedPostgres) -> Iterator[DatabaseConfig]:
+    """An empty database for a solution, beside the home database."""
+    with fresh_database(postgres) as database:
+        yield database
+
+
+@pytest.fixture
+def settings_live(live: LiveOdoo, settings: MakeSettings) -> Settings:
+    """Settings with the live Odoo and this test's home database."""
+    return settings(odoo_url=live.url, odoo_db=live.db, odoo_user=live.user, odoo_password=live.password)
 
 
 @pytest.fixture(scope="session")

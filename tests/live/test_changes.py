@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -18,14 +18,6 @@ pytestmark = pytest.mark.live
 
 SMALL_MODULE = "hr_hourly_cost"
 """A module that is quickly installed, that nothing installed here brings along, and that gives employees a field."""
-
-
-@pytest.fixture
-def editor(live: LiveOdoo) -> Iterator[Transport]:
-    """Makes changes as the administrator; by JSON-2, which takes the arguments of `create` by name."""
-    opened = open_transport(live.connection(password="", api_key=live.api_key, timeout=300))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

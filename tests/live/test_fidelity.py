@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from functools import cache
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.odoo import OdooConnector
 from fbs_worker.domains import load_domain
 from tests.live.conftest import Sql
+from tests.support.worked_example import SALE_ORDER
 
 pytestmark = pytest.mark.live
 
@@ -211,21 +211,6 @@ def check_states(transition: dict[str, Any], buttons: list[etree._Element], defi
         assert set(transition["from"]) == visible, transition
 
 
-@cache
-def sale_order_example() -> list[dict[str, Any]]:
-    return [
-        {
-            "button": "action_cancel",
-            "label": "Cancel",
-            "kind": "object",
-            "from": ["draft", "sale", "sent"],
-            "condition": "not id or locked",
-        },
-        {"button": "action_confirm", "label": "Confirm", "kind": "object", "from": ["draft", "sent"]},
-        {"button": "action_draft", "label": "Set to Quotation", "kind": "object", "from": ["cancel"]},
-    ]
-
-
 def test_sale_order_reads_as_documented(transport: Transport) -> None:
     row = discovered(transport, "rental", DiscoveryType.WORKFLOW)["sale.order"]
     definition = row.schema_definition or {}
@@ -236,7 +221,7 @@ def test_sale_order_reads_as_documented(transport: Transport) -> None:
         {"value": "sale", "label": "Sales Order", "shown": True},
         {"value": "cancel", "label": "Cancelled"},
     ]
-    for transition in sale_order_example():
+    for transition in SALE_ORDER:
         assert transition in definition["transitions"]
     assert {
         "name": "Thank for a large order",

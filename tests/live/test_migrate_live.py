@@ -6,23 +6,16 @@ These tests change the live Odoo: its database is a copy; what they change is as
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.fernet import Fernet
-from pydantic import SecretStr
 
 from fbs_worker.connectors.base import Transport
-from fbs_worker.connectors.connect import open_transport
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.settings import Settings
-from fbs_worker.ops.local.embedded import EmbeddedPostgres
-from fbs_worker.ops.local.state import database_url
 from fbs_worker.ops.status import solution_status
-from tests.live.conftest import LiveOdoo
 from tests.support.mirrored import fill, migrate, plan, set_up
-from tests.support.solutions import fresh_database, inline, rows, run, tables_of
+from tests.support.solutions import inline, rows, run, tables_of
 
 pytestmark = pytest.mark.live
 
@@ -35,31 +28,8 @@ Field = Callable[[str | None], None]
 
 
 @pytest.fixture
-def target(postgres: EmbeddedPostgres) -> Iterator[DatabaseConfig]:
-    with fresh_database(postgres) as database:
-        yield database
-
-
-@pytest.fixture
-def settings_live(live: LiveOdoo, database: DatabaseConfig, tmp_path: Path) -> Settings:
-    return Settings(
-        odoo_url=live.url,
-        odoo_db=live.db,
-        odoo_user=live.user,
-        odoo_password=SecretStr(live.password),
-        fbs_database_url=database_url(database),
-        fbs_secret_keys=SecretStr(Fernet.generate_key().decode()),
-        fbs_home=tmp_path / "home",
-        fbs_business_prefix="hr_",
-    )
-
-
-@pytest.fixture
-def editor(live: LiveOdoo) -> Iterator[Transport]:
-    """Makes changes as the administrator."""
-    opened = open_transport(live.connection(password="", api_key=live.api_key, timeout=300))
-    yield opened
-    opened.close()
+def settings_live(settings_live: Settings) -> Settings:
+    return settings_live.model_copy(update={"fbs_business_prefix": "hr_"})
 
 
 @pytest.fixture

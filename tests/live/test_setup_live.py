@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from cryptography.fernet import Fernet
-from pydantic import SecretStr
 
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.settings import Settings
 from fbs_worker.domains import domain_names
-from fbs_worker.ops.local.embedded import EmbeddedPostgres
-from fbs_worker.ops.local.state import database_url
 from fbs_worker.ops.status import list_solutions, solution_status
-from tests.live.conftest import LiveOdoo, Sql
-from tests.support.solutions import config_of, entries, fresh_database, inline, rows, tables_of, writes
+from tests.live.conftest import Sql
+from tests.support.solutions import config_of, entries, inline, rows, tables_of, writes
 
 pytestmark = pytest.mark.live
 
@@ -26,25 +19,6 @@ MIRRORED = {
     "hr": ["hr.department", "hr.employee", "hr.job"],
     "generic": ["res.company", "res.partner", "res.users"],
 }
-
-
-@pytest.fixture
-def target(postgres: EmbeddedPostgres) -> Iterator[DatabaseConfig]:
-    with fresh_database(postgres) as database:
-        yield database
-
-
-@pytest.fixture
-def settings_live(live: LiveOdoo, database: DatabaseConfig, tmp_path: Path) -> Settings:
-    return Settings(
-        odoo_url=live.url,
-        odoo_db=live.db,
-        odoo_user=live.user,
-        odoo_password=SecretStr(live.password),
-        fbs_database_url=database_url(database),
-        fbs_secret_keys=SecretStr(Fernet.generate_key().decode()),
-        fbs_home=tmp_path / "home",
-    )
 
 
 def test_four_solutions_side_by_side(
