@@ -16,7 +16,7 @@ from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.worker.task import JobTask
 from fbs_worker.migration.model.archive import list_archives
-from fbs_worker.schema import create
+from fbs_worker.schema import table_stats
 from fbs_worker.schema.inspector import LOCK_TABLES, relations
 from fbs_worker.schema.system_tables import system_tables
 from fbs_worker.solutions.cleanup import delete_rows, others_have_rows, registry_has_others
@@ -133,7 +133,7 @@ def _drop(
             if manifest is not None:
                 delete_rows(cursor, prefix, solution_name=name, domain=manifest.domain, keep_domain=plan.shared)
                 Manifest.delete(connection, prefix, name)
-            create.drop(connection, plan.dropped)
+            table_stats.drop(connection, plan.dropped)
     # the solution is dropped: only the registry is left to update, and the job can no longer be cancelled
     entry.remove(name)
     return plan
@@ -156,7 +156,7 @@ def _plan(cursor: Cursor, home: Home, registered: SolutionRecord, manifest: Solu
         # the set-up was interrupted, or the manifest was deleted: the tables' owner is unknown
         return _Plan(kept=tuple(sorted(relations(connection, registered.owned))))
     archives = {archive.name for archive in list_archives(cursor, prefix, solution=manifest.solution_name)}
-    rows = create.rows_in(connection, sorted(manifest.owned | archives))
+    rows = table_stats.rows_in(connection, sorted(manifest.owned | archives))
     system = [str(table.name) for table in system_tables(prefix)]
     existing = [name for name in system if name in relations(connection, system)]
     others = Manifest.others(connection, prefix, manifest.solution_name)

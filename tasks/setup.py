@@ -198,7 +198,7 @@ class _SetUp:
                 check_same_solution(known, self._requested, manifest=self.manifest)
             mirrored = self.manifest.mirrored if self.manifest else {}
             models = model_definitions(cursor, config.table_prefix, config.domain, {*config.mirror, *mirrored})
-            self._missing = self._plan(self._define(models)).report.created
+            self._missing = self._plan(self._define(models)).created
             if self._missing:
                 check_may_create(self.connection)
         return self.manifest is None or bool(self._missing) or not mirrored.keys() >= set(config.mirror)
@@ -331,7 +331,7 @@ class _SetUp:
         owned = self.manifest.owned if self.manifest else frozenset()
         return owned if self.request.create_tables else owned.union(definition.table_names)
 
-    def _plan(self, definition: Definition) -> create.Plan:
+    def _plan(self, definition: Definition) -> create.SetupReport:
         """Plan the creation of missing tables.
 
         Raises:
@@ -343,13 +343,13 @@ class _SetUp:
         planned = create.plan(self.connection, definition, owned=self._owned(definition))
         if not self.request.create_tables:
             owned = self.manifest.owned if self.manifest else frozenset()
-            problems = [line for line in planned.report.pending if line.partition(":")[0] not in owned]
-            problems += [f"{name}: the table is missing" for name in planned.report.created]
+            problems = [line for line in planned.pending if line.partition(":")[0] not in owned]
+            problems += [f"{name}: the table is missing" for name in planned.created]
             if problems:
                 raise RefusedError(
                     f"Tables are missing or differ, and FBS_AUTO_CREATE_TABLES is false: {'; '.join(problems)}.",
                     hint="Run the statements of `--output-format json`, or set FBS_AUTO_CREATE_TABLES=true.",
                     pending=problems,
-                    statements=list(planned.statements),
+                    statements=create.statements(definition, existing=planned.existing),
                 )
         return planned

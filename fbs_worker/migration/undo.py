@@ -22,12 +22,12 @@ from fbs_worker.core.advisory_locks import transaction
 from fbs_worker.core.errors import RefusedError
 from fbs_worker.core.postgres import Connection
 from fbs_worker.migration.apply.journal import EXECUTED, JournalRow, Reversal, history, is_unfinished
-from fbs_worker.migration.apply.lock_retry import existing_tables
-from fbs_worker.migration.inspect.snapshot import KeyDefinition
 from fbs_worker.migration.model.archive import Archive, archive_names, join_condition, list_archives
 from fbs_worker.migration.model.plan import ArchiveTarget, Hazard, Lock, Mode, Plan, Step
 from fbs_worker.migration.model.type_conversion import conversion
 from fbs_worker.migration.plan.context import quoted
+from fbs_worker.schema.inspector import InspectedSchema, InspectedTable, KeyDefinition, inspect_tables, populated_tables
+from fbs_worker.schema.model import CHECK, FOREIGN, PRIMARY, SERIAL, UNIQUE
 from fbs_worker.schema.naming import derived_name
 from fbs_worker.schema.system_tables import system_tables
 
@@ -45,27 +45,12 @@ _ADDS_KEY: Final = re.compile(
 _UNIQUE: Final = re.compile(r"(?P<words>UNIQUE|PRIMARY KEY) (?P<columns>\([^()]+\))")
 _REQUIRES: Final = re.compile(rf"ALTER TABLE (?:{_NAME}) ALTER COLUMN (?P<name>{_NAME}) SET NOT NULL")
 
-_DEFAULT: Final = """
-SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attribute a
-JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-WHERE a.attrelid = to_regclass(%s) AND a.attname = %s
-"""
+_KINDS: Final = {"PRIMARY KEY ": PRIMARY, "UNIQUE ": UNIQUE, "FOREIGN KEY ": FOREIGN, "CHECK ": CHECK}
 
 _BATCH: Final = 2_000
 """Rows per batch: some ten milliseconds."""
 
 _CREATE_INDEX: Final = re.compile(r"CREATE (?P<unique>UNIQUE )?INDEX (CONCURRENTLY )?(IF NOT EXISTS )?")
-
-_CONSTRAINT_NAMES: Final = "SELECT conname FROM pg_constraint WHERE conrelid = to_regclass(%s)"
-
-_COLUMN_TYPE: Final = """
-SELECT format_type(atttypid, atttypmod) FROM pg_attribute
-WHERE attrelid = to_regclass(%s) AND attname = %s AND NOT attisdropped
-"""
-
-_UNCHECKED: Final = """
-SELECT conname FROM pg_constraint WHERE conrelid = to_regclass(%s) AND contype = 'f' AND NOT convalidated ORDER BY 1
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +74,54 @@ class Undo:
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON-ready form."""
         return {**self.plan.to_dict(), "run": self.run, "cannot": list(self.not_reverted)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Database:
+    """What the database has now.
+
+    Attributes:
+        cursor: cursor of the transaction that plans.
+        actual: the changed tables, and the archive tables.
+        populated: tables that contain rows.
+        archives: complete archives by name.
+        table_prefix: prefix of the solution's system tables.
+    """
+
+    cursor: Cursor
+    actual: InspectedSchema
+    populated: frozenset[str]
+    archives: Mapping[str, Archive]
+    table_prefix: str
+
+    def type_of(self, table: str, column: str) -> str | None:
+        """Return a column's type; None for a missing column."""
+        existing = self.actual.tables.get(table)
+        known = existing.columns.get(column) if existing is not None else None
+        return known.type if known is not None else None
+
+    def constraint_names(self, table: str) -> frozenset[str]:
+        """Return the names of a table's constraints; empty for a missing table."""
+        existing = self.actual.tables.get(table)
+        return existing.constraint_names if existing is not None else frozenset()
+
+    def scalar(self, statement: sql.Composed) -> int:
+        """Run a query of one value."""
+        self.cursor.execute(statement)
+        row = self.cursor.fetchone()
+        return int(row[0]) if row else 0
+
+    def can_evaluate(self, table: str, expression: str) -> bool:
+        """Return whether an expression can be evaluated for each row of a table."""
+        statement = sql.SQL("SELECT count({expression}) FROM {table}")
+        self.cursor.execute("SAVEPOINT fbs_evaluates")
+        try:
+            self.cursor.execute(statement.format(expression=sql.SQL(expression), table=sql.Identifier(table)))
+        except (psycopg2.DataError, psycopg2.ProgrammingError):
+            self.cursor.execute("ROLLBACK TO SAVEPOINT fbs_evaluates")
+            return False
+        self.cursor.execute("RELEASE SAVEPOINT fbs_evaluates")
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,14 +163,19 @@ def plan_undo(connection: Connection, *, solution: str, table_prefix: str) -> Un
                 f"The solution {solution!r} has no migration to undo.",
                 hint="Each applied migration can be undone once; `fbs migrate` plans the next one.",
             )
-        archive = {
-            archive.name: archive
-            for archive in list_archives(cursor, table_prefix, solution=solution)
-            if archive.complete
-        }
         reverted = {row.facts.get("undoes") for row in rows if row.status == EXECUTED and row.facts.get("reverted")}
         begun = {row.facts.get("undoes") for row in rows if row.status == EXECUTED}
         mine = [row for row in rows if row.run == run and row.status == EXECUTED and not row.is_undo]
+        archives = list_archives(cursor, table_prefix, solution=solution)
+        tables = {row.table for row in mine}
+        actual = inspect_tables(connection, {*tables, *(archive.name for archive in archives)})
+        database = _Database(
+            cursor=cursor,
+            actual=actual,
+            populated=populated_tables(connection, tables & actual.tables.keys()),
+            archives={archive.name: archive for archive in archives if archive.complete},
+            table_prefix=table_prefix,
+        )
         steps: list[Step] = []
         reversals: list[Reversal] = []
         not_reverted: list[str] = []
@@ -145,9 +183,7 @@ def plan_undo(connection: Connection, *, solution: str, table_prefix: str) -> Un
         for row in reversed(mine):
             if row.number in reverted:
                 continue
-            reversal = _RowUndo(
-                cursor, row, archive=archive, begun=row.number in begun, stuck=stuck, table_prefix=table_prefix
-            ).plan()
+            reversal = _RowUndo(database, row, begun=row.number in begun, stuck=stuck).plan()
             stuck |= {row.table} if reversal.stuck else set()
             steps += reversal.steps
             last = len(reversal.steps) - 1
@@ -182,22 +218,13 @@ def _has_effect(row: JournalRow) -> bool:
 class _RowUndo:
     """Plans the reversal of one journal row."""
 
-    def __init__(
-        self,
-        cursor: Cursor,
-        row: JournalRow,
-        *,
-        archive: Mapping[str, Archive],
-        begun: bool,
-        stuck: Collection[str],
-        table_prefix: str,
-    ) -> None:
-        self._cursor = cursor
+    def __init__(self, database: _Database, row: JournalRow, *, begun: bool, stuck: Collection[str]) -> None:
+        self._database = database
         self._row = row
-        self._archive = archive
+        self._table = database.actual.tables.get(row.table)
+        self._has_rows = row.table in database.populated
         self._begun = begun
         self._stuck = stuck
-        self._prefix = table_prefix
         self._reason = f"undo of {row.kind.replace('_', ' ')}"
         if row.facts.get("reason"):
             self._reason += f": {row.facts['reason']}"
@@ -205,14 +232,14 @@ class _RowUndo:
     def plan(self) -> _Reversal:
         row = self._row
         archive_name, undo = row.facts.get("kept"), row.facts.get("undo")
-        if row.table in {str(table.name) for table in system_tables(self._prefix)}:
+        if row.table in {str(table.name) for table in system_tables(self._database.table_prefix)}:
             return self._not_reverted("system tables are shared, and needed by this version of FBS")
         if archive_name:
-            if archive_name not in self._archive and self._begun:
-                return _remaining_validations(self._cursor, row.table, self._reason)
-            if archive_name not in self._archive:
-                return self._not_reverted(f"its archive table {archive_name} no longer exists")
-            return self._restore(self._archive[archive_name])
+            if archive_name in self._database.archives:
+                return self._restore(self._database.archives[archive_name])
+            if self._begun:
+                return self._remaining_validations()
+            return self._not_reverted(f"its archive table {archive_name} no longer exists")
         made = row.facts.get("made") or {}
         if not isinstance(undo, str):
             return self._without_undo(made.get("retyped"))
@@ -226,22 +253,34 @@ class _RowUndo:
 
     def _restore(self, archive: Archive) -> _Reversal:
         lost = tuple(key for key in archive.lost if not self._refers_to_stuck(key[2]))
-        reversal = _plan_restore(self._cursor, replace(archive, lost=lost), self._reason, begun=self._begun)
-        not_reverted = [
-            f"{archive.table}: the key {key[1]} is not restored: {key[2]}." for key in archive.lost if key not in lost
-        ]
-        return replace(reversal, not_reverted=(*reversal.not_reverted, *not_reverted))
+        stuck = [key for key in archive.lost if key not in lost]
+        left = [f"{archive.table}: the key {name} is not restored: {definition}." for _, name, definition in stuck]
+        archive = replace(archive, lost=lost)
+        if archive.column is None:
+            reversal = _restore_table(self._database, archive, self._reason)
+        elif self._table is None:
+            left.append(f"{archive.label}: the table no longer exists; the values stay in {archive.name}.")
+            reversal = _Reversal()
+        else:
+            reversal = _ColumnRestore(self._database, archive, self._reason, begun=self._begun).plan()
+        return replace(reversal, not_reverted=(*reversal.not_reverted, *left))
+
+    def _remaining_validations(self) -> _Reversal:
+        """Validate the foreign keys of a table whose restoration was interrupted."""
+        keys = sorted(self._table.keys, key=lambda key: key.schema.name) if self._table else ()
+        names = [key.schema.name for key in keys if key.schema.kind == FOREIGN and not key.valid]
+        template = Step(sql="", kind="", table=self._row.table, reason=self._reason, has_rows=True)
+        return _Reversal(steps=tuple(_validate_step(template, name) for name in names))
 
     def _without_undo(self, retyped: Mapping[str, Sequence[str | None]] | None) -> _Reversal:
         """Revert a row without an undo statement: a type change without loss, or a leftover temporary check."""
         row, table = self._row, self._row.table
-        existing = bool(existing_tables(self._cursor, [table]))
-        if retyped and existing and (back := self._reverse_retype(retyped)):
+        if retyped and self._table and (back := self._reverse_retype(retyped)):
             return _Reversal(steps=back)
         if _has_effect(row):
             return replace(self._not_reverted("not reversible"), stuck=True)
         helper = _ADDS_KEY.fullmatch(row.statement)
-        if helper and _unquoted(helper["name"]) in _constraint_names(self._cursor, table):
+        if helper and _unquoted(helper["name"]) in self._database.constraint_names(table):
             return _Reversal(
                 steps=(self._as_recorded(f"ALTER TABLE {quoted(table)} DROP CONSTRAINT {helper['name']}"),)
             )
@@ -251,20 +290,21 @@ class _RowUndo:
         """Restore the former types, if every value survives the round trip."""
         table, steps = self._row.table, []
         for column, (was, default) in retyped.items():
-            now, name = _column_type(self._cursor, table, column), quoted(column)
+            now, name = self._database.type_of(table, column), quoted(column)
             if now is None or was is None:
                 return ()
             conversion_ = conversion(now, was, name)
             again = conversion(was, now, f"({conversion_.value})").value
-            if _has_rows(self._cursor, table):
+            if self._has_rows:
                 # the text form of JSON is ambiguous
-                same = _can_evaluate(self._cursor, table, f"({again})::{now}") and not self._exists(
+                same = self._database.can_evaluate(table, f"({again})::{now}") and not self._exists(
                     f"{name}::text IS DISTINCT FROM ({again})::{now}::text"
                 )
                 if "json" in was or not same:
                     return ()
-            actions = ["DROP DEFAULT", f"TYPE {was} USING {conversion_.value}"]
-            actions += [f"SET DEFAULT {default}"] if default is not None else []
+            actions = [f"TYPE {was} USING {conversion_.value}"]
+            if default != SERIAL:
+                actions = ["DROP DEFAULT", *actions, *([f"SET DEFAULT {default}"] if default is not None else [])]
             clauses = ", ".join(f"ALTER COLUMN {name} {action}" for action in actions)
             step = self._as_recorded(f"ALTER TABLE {quoted(table)} {clauses}")
             if step.has_rows:  # archive values written until it runs
@@ -279,17 +319,18 @@ class _RowUndo:
         """Return whether a row of the table meets a condition."""
         statement = sql.SQL("SELECT EXISTS (SELECT FROM {table} WHERE {condition})")
         table = sql.Identifier(self._row.table)
-        self._cursor.execute(statement.format(table=table, condition=sql.SQL(condition)))
-        row = self._cursor.fetchone()
-        return bool(row and row[0])
+        return bool(self._database.scalar(statement.format(table=table, condition=sql.SQL(condition))))
 
     def _recreate_column(self, undo: str, lost: Sequence[Sequence[str]]) -> _Reversal:
         """Recreate an empty column and its dropped keys."""
         step = self._as_recorded(undo)
-        existing = _constraint_names(self._cursor, step.table) if self._begun else set()
-        keys = [(kind, name, definition) for kind, name, definition in lost]
+        keys = [(kind, name, definition) for kind, name, definition in lost if kind != PRIMARY]
         first = () if self._begun else (step,)
-        return _Reversal(steps=(*first, *_recreate_keys(step, keys, existing=existing)))
+        return _Reversal(steps=(*first, *self._recreate_keys(step, keys)))
+
+    def _recreate_keys(self, template: Step, keys: Iterable[KeyDefinition]) -> Iterator[Step]:
+        existing = self._database.constraint_names(template.table) if self._begun else frozenset[str]()
+        return _recreate_keys(template, keys, existing=existing)
 
     def _not_reverted(self, why: str) -> _Reversal:
         kind = self._row.kind.replace("_", " ")
@@ -298,15 +339,14 @@ class _RowUndo:
     def _as_recorded(self, undo: str) -> Step:
         """Build the step of a recorded undo statement; DROP INDEX is fast, and its index may be dropped with a key."""
         table = self._row.table
-        populated = bool(existing_tables(self._cursor, [table])) and _has_rows(self._cursor, table)
         costly = frozenset(hazard for hazard in _COSTLY if hazard in (self._row.facts.get("hazards") or ()))
         return Step(
             sql=re.sub(r"^DROP INDEX (CONCURRENTLY )?(IF EXISTS )?", "DROP INDEX IF EXISTS ", undo),
             kind=f"undo_{self._row.kind}"[:50],
             table=table,
             reason=self._reason,
-            hazards=costly if populated else frozenset(),
-            has_rows=populated,
+            hazards=costly if self._has_rows else frozenset(),
+            has_rows=self._has_rows,
         )
 
     def _recreate(self, undo: str) -> _Reversal:
@@ -316,41 +356,34 @@ class _RowUndo:
             return self._not_reverted("a column keeps its new type")
         if not step.has_rows:
             return _Reversal(steps=(step,))
-        if match := _BUILDS_INDEX.match(undo):
-            return _Reversal(steps=(_index_step(step, undo, _unquoted(match["name"])),))
         if match := _REQUIRES.fullmatch(undo):
             return self._set_not_null(step, _unquoted(match["name"]))
+        if match := _BUILDS_INDEX.match(undo):
+            return _Reversal(steps=(_index_step(step, undo, _unquoted(match["name"])),))
         if match := _ADDS_KEY.fullmatch(undo):
             name, definition = _unquoted(match["name"]), match["definition"]
             if key := _UNIQUE.fullmatch(definition):
-                index = f"CREATE UNIQUE INDEX {quoted(name)} ON {quoted(step.table)} {key['columns']}"
-                steps = _unique_key_steps(step, name=name, index=index, kind=key["words"])
-                return _Reversal(steps=tuple(steps))
-            if definition.startswith(("FOREIGN KEY ", "CHECK ")):
-                return _Reversal(
-                    steps=tuple(_constraint_steps(step, name=name, definition=definition, existing=self._begun))
-                )
-            return _Reversal(steps=(replace(step, hazards=step.hazards | {Hazard.LONG_LOCK}),))
+                definition = f"CREATE UNIQUE INDEX {quoted(name)} ON {quoted(step.table)} {key['columns']}"
+            kind = next((kind for words, kind in _KINDS.items() if match["definition"].startswith(words)), None)
+            if kind in {FOREIGN, CHECK} or (kind is not None and key):
+                return _Reversal(steps=tuple(self._recreate_keys(step, [(kind, name, definition)])))
+            step = replace(step, hazards=step.hazards | {Hazard.LONG_LOCK})
         return _Reversal(steps=(step,))
 
     def _refers_to_stuck(self, definition: str) -> bool:
         return any(f"REFERENCES {name}(" in definition for table in self._stuck for name in (table, quoted(table)))
 
     def _set_not_null(self, step: Step, column: str) -> _Reversal:
-        self._cursor.execute(
-            sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL").format(
-                sql.Identifier(step.table), sql.Identifier(column)
-            )
-        )
-        row = self._cursor.fetchone()
-        if row and row[0]:
-            return self._not_reverted(f"{row[0]} rows have no value")
-        return _Reversal(steps=tuple(_not_null_steps(self._cursor, template=step, column=column)))
+        statement = sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL")
+        count = self._database.scalar(statement.format(sql.Identifier(step.table), sql.Identifier(column)))
+        if count:
+            return self._not_reverted(f"{count} rows have no value")
+        return _Reversal(steps=tuple(_not_null_steps(self._database, template=step, column=column)))
 
     def _drop_created_table(self, undo: str) -> _Reversal:
         """Drop a created table; archive it if it has rows."""
         table = self._row.table
-        if not existing_tables(self._cursor, [table]):
+        if self._table is None:
             return self._not_reverted("the table no longer exists")
         step = self._as_recorded(undo)
         if step.has_rows:
@@ -361,78 +394,38 @@ class _RowUndo:
     def _drop_added_column(self, undo: str, columns: Sequence[str]) -> _Reversal:
         """Drop an added column; archive its values unless all are NULL or the default."""
         table, step = self._row.table, self._as_recorded(undo)
-        if len(columns) != 1 or _column_type(self._cursor, table, columns[0]) is None:
+        if len(columns) != 1 or self._table is None or columns[0] not in self._table.columns:
             return self._not_reverted(f"columns changed since: {', '.join(columns)}")
         column = columns[0]
         if step.has_rows:
             target = ArchiveTarget(table=table, column=column, archive_table=self._archive_name(f"{table}__{column}"))
-            hazards = step.hazards | ({Hazard.DELETES_DATA} if self._holds_values(table, column) else set())
+            hazards = step.hazards | ({Hazard.DELETES_DATA} if self._holds_values(self._table, column) else set())
             step = replace(step, hazards=hazards, archive=target)
         return _Reversal(steps=(step,))
 
-    def _holds_values(self, table: str, column: str) -> bool:
-        self._cursor.execute(_DEFAULT, (quoted(table), column))
-        row = self._cursor.fetchone()
-        default = row[0] if row else "NULL"
-        name = quoted(column)
+    def _holds_values(self, table: InspectedTable, column: str) -> bool:
+        default, name = table.columns[column].expression or "NULL", quoted(column)
         return self._exists(f"{name} IS NOT NULL AND {name}::text IS DISTINCT FROM ({default})::text")
 
     def _archive_name(self, what: str) -> str:
-        return str(derived_name(f"{self._prefix}retired_{what}"))
+        return str(derived_name(f"{self._database.table_prefix}retired_{what}"))
 
 
 def _unquoted(written: str) -> str:
     return written[1:-1].replace('""', '"') if written.startswith('"') else written
 
 
-def _plan_restore(cursor: Cursor, archive: Archive, reason: str, *, begun: bool) -> _Reversal:
-    """Plan the restoration of an archive. Read-only.
-
-    Args:
-        cursor: cursor of an open transaction.
-        archive: the archive.
-        reason: readable reason of the steps.
-        begun: an earlier undo was interrupted.
-
-    Raises:
-        psycopg2.Error: a statement failed; the caller translates it.
-    """
-    if archive.column is None:
-        return _restore_table(cursor, archive, reason)
-    if not existing_tables(cursor, [archive.table]):
-        return _Reversal(
-            not_reverted=(f"{archive.label}: the table no longer exists; the values stay in {archive.name}.",)
-        )
-    return _ColumnRestore(cursor, archive, reason, begun=begun).plan()
-
-
-def _remaining_validations(cursor: Cursor, table: str, reason: str) -> _Reversal:
-    """Return the remaining steps of an interrupted restoration of a table: validation of its foreign keys.
-
-    Args:
-        cursor: cursor of an open transaction.
-        table: unquoted name.
-        reason: readable reason of the steps.
-
-    Raises:
-        psycopg2.Error: a statement failed; the caller translates it.
-    """
-    cursor.execute(_UNCHECKED, (sql.Identifier(table).as_string(cursor),))
-    template = Step(sql="", kind="", table=table, reason=reason, has_rows=True)
-    return _Reversal(steps=tuple(_validate_step(template, name) for (name,) in cursor.fetchall()))
-
-
 class _ColumnRestore:
     """Plans the restoration of a dropped column, or of a narrowed column's former values."""
 
-    def __init__(self, cursor: Cursor, archive: Archive, reason: str, *, begun: bool) -> None:
-        self._cursor = cursor
+    def __init__(self, database: _Database, archive: Archive, reason: str, *, begun: bool) -> None:
+        self._database = database
         self._archive = archive
         self._reason = reason
         self._begun = begun
         self._names = archive_names(archive)
-        self._has_rows = _has_rows(cursor, archive.table)
-        self._type = _column_type(cursor, archive.table, str(archive.column))
+        self._has_rows = archive.table in database.populated
+        self._type = database.type_of(archive.table, str(archive.column))
         self._not_reverted: list[str] = []
 
     def plan(self) -> _Reversal:
@@ -466,14 +459,15 @@ class _ColumnRestore:
 
     def _restore_narrowed(self) -> Iterator[Step]:
         """Restore the former type, then the former values of rows that were not written since."""
-        archive, narrow = self._archive, _column_type(self._cursor, self._archive.name, str(self._archive.became))
+        archive = self._archive
+        narrow = self._database.type_of(archive.name, str(archive.became))
         if narrow is None or self._type not in {narrow, archive.type}:
             self._not_reverted.append(f"{archive.label} changed since; the former values stay in {archive.name}.")
             return
         became, column = quoted(str(archive.became)), quoted(str(archive.column))
         conversion_ = conversion(narrow, archive.type, column)
         sides = [(archive.name, became), *([(archive.table, column)] if self._type == narrow else [])]
-        if not all(_can_evaluate(self._cursor, *self._converted(*side, narrow)) for side in sides):
+        if not all(self._database.can_evaluate(*self._converted(*side, narrow)) for side in sides):
             self._not_reverted.append(
                 f"{archive.label}: not every value fits {archive.type}; the former ones stay in {archive.name}."
             )
@@ -526,33 +520,24 @@ class _ColumnRestore:
                 f"{self._archive.label} stays nullable: {without} rows inserted since have no value."
             )
             return
-        yield from _not_null_steps(self._cursor, template=self._step("", ""), column=str(self._archive.column))
+        yield from _not_null_steps(self._database, template=self._step("", ""), column=str(self._archive.column))
 
     def _rows_without_value(self) -> int:
-        condition = sql.SQL("") if self._type is None else sql.SQL(" AND t.{column} IS NULL").format(**self._names)
-        if not self._archive.key:
-            statement = sql.SQL("SELECT count(*) FROM {table} t WHERE TRUE{condition}")
-            self._cursor.execute(statement.format(condition=condition, **self._names))
-        else:
-            self._cursor.execute(
-                sql.SQL(
-                    "SELECT count(*) FROM {table} t WHERE NOT EXISTS (SELECT FROM {keep} k WHERE {same}){condition}"
-                ).format(same=join_condition(self._archive), condition=condition, **self._names)
-            )
-        row = self._cursor.fetchone()
-        return int(row[0]) if row else 0
+        conditions = [] if self._type is None else ["t.{column} IS NULL"]
+        conditions += ["NOT EXISTS (SELECT FROM {keep} k WHERE {same})"] if self._archive.key else []
+        condition = self._render(" AND ".join(conditions) or "TRUE", same=join_condition(self._archive))
+        statement = sql.SQL("SELECT count(*) FROM {table} t WHERE {condition}")
+        return self._database.scalar(statement.format(condition=sql.SQL(condition), table=self._names["table"]))
 
     def _recreate_dropped_keys(self) -> Iterator[Step]:
         """Recreate keys, checks and indexes dropped with the column."""
-        lost, existing = (
-            self._archive.lost,
-            _constraint_names(self._cursor, self._archive.table) if self._begun else set(),
-        )
-        for kind, name, definition in lost:
-            if kind == "p":
-                self._not_reverted.append(
-                    f"{self._archive.table}: the primary key {name} is not restored: {definition}."
-                )
+        archive = self._archive
+        existing = self._database.constraint_names(archive.table) if self._begun else frozenset[str]()
+        primary = [key for key in archive.lost if key[0] == PRIMARY]
+        self._not_reverted += [
+            f"{archive.table}: the primary key {name} is not restored: {definition}." for _, name, definition in primary
+        ]
+        lost = [key for key in archive.lost if key not in primary]
         yield from _recreate_keys(self._step("", ""), lost, existing=existing)
 
     def _drop_empty_archive(self) -> Step:
@@ -590,12 +575,12 @@ class _ColumnRestore:
             "default": sql.SQL(self._archive.default or "NULL"),
             **self._names,
         }
-        return sql.SQL(statement).format(**{**known, **parts}).as_string(self._cursor)
+        return sql.SQL(statement).format(**{**known, **parts}).as_string(self._database.cursor)
 
 
-def _restore_table(cursor: Cursor, archive: Archive, reason: str) -> _Reversal:
+def _restore_table(database: _Database, archive: Archive, reason: str) -> _Reversal:
     """Rename an archived table, its indexes and sequences back."""
-    if existing_tables(cursor, [archive.table]):
+    if archive.table in database.actual.tables:
         return _Reversal(not_reverted=(f"{archive.table} exists again; the former table stays in {archive.name}.",))
     table, keep = sql.Identifier(archive.table), sql.Identifier(archive.name)
     rename = sql.SQL("ALTER {} {} RENAME TO {}")
@@ -604,7 +589,7 @@ def _restore_table(cursor: Cursor, archive: Archive, reason: str) -> _Reversal:
         what = sql.SQL("SEQUENCE" if kind == "S" else "INDEX")
         statements.append(rename.format(what, sql.Identifier(now), sql.Identifier(before)))
     template = Step(sql="", kind="undo_drop_table", table=archive.table, reason=reason, has_rows=True)
-    steps = [replace(template, sql=statement.as_string(cursor)) for statement in statements]
+    steps = [replace(template, sql=statement.as_string(database.cursor)) for statement in statements]
     steps += [_not_valid_step(template, name, definition) for _, name, definition in archive.lost]
     return _Reversal(steps=(*steps, *(_validate_step(template, name) for _, name, _ in archive.lost)))
 
@@ -630,34 +615,6 @@ def _index_step(template: Step, statement: str, name: str) -> Step:
     )
 
 
-def _unique_key_steps(template: Step, *, name: str, index: str, kind: str) -> Iterator[Step]:
-    """Add a unique or primary key by its index.
-
-    Args:
-        template: see `_index_step`.
-        name: the key's name.
-        index: `CREATE UNIQUE INDEX …` of that name.
-        kind: `UNIQUE` or `PRIMARY KEY`.
-    """
-    yield _index_step(template, index, name)
-    statement = f"ALTER TABLE {quoted(template.table)} ADD CONSTRAINT {quoted(name)} {kind} USING INDEX {quoted(name)}"
-    yield replace(template, sql=statement, kind="undo_drop_key")
-
-
-def _constraint_steps(template: Step, *, name: str, definition: str, existing: bool) -> Iterator[Step]:
-    """Add a foreign key or a check as NOT VALID, then validate it.
-
-    Args:
-        template: see `_index_step`.
-        name: the constraint's name.
-        definition: as written by pg_get_constraintdef().
-        existing: an interrupted undo has added it already.
-    """
-    if not existing:
-        yield _not_valid_step(template, name, definition)
-    yield _validate_step(template, name)
-
-
 def _not_valid_step(template: Step, name: str, definition: str) -> Step:
     """Add a foreign key or a check as NOT VALID.
 
@@ -681,91 +638,43 @@ def _validate_step(template: Step, name: str) -> Step:
     )
 
 
-def _recreate_keys(template: Step, keys: Iterable[KeyDefinition], *, existing: Collection[str] = ()) -> Iterator[Step]:
-    """Recreate keys dropped with a column, except a primary key.
+def _recreate_keys(template: Step, keys: Iterable[KeyDefinition], *, existing: Collection[str]) -> Iterator[Step]:
+    """Recreate keys and indexes: unique ones by their index, foreign keys and checks as NOT VALID, then validated.
 
     Args:
         template: see `_index_step`.
-        keys: result of `table_keys`.
+        keys: the keys; the definition of a unique or primary key is that of its index.
         existing: names of constraints that an interrupted undo has added already.
     """
+    add = f"ALTER TABLE {quoted(template.table)} ADD CONSTRAINT"
     for kind, name, definition in keys:
         match kind:
-            case "u":
-                yield from _unique_key_steps(template, name=name, index=definition, kind="UNIQUE")
             case "i":
                 yield _index_step(template, definition, name)
-            case "f" | "c":
-                yield from _constraint_steps(template, name=name, definition=definition, existing=name in existing)
+            case "u" | "p":
+                yield _index_step(template, definition, name)
+                words = "PRIMARY KEY" if kind == PRIMARY else "UNIQUE"
+                statement = f"{add} {quoted(name)} {words} USING INDEX {quoted(name)}"
+                yield replace(template, sql=statement, kind="undo_drop_key")
+            case _:
+                if name not in existing:
+                    yield _not_valid_step(template, name, definition)
+                yield _validate_step(template, name)
 
 
-def _not_null_steps(cursor: Cursor, *, template: Step, column: str) -> Iterator[Step]:
+def _not_null_steps(database: _Database, *, template: Step, column: str) -> Iterator[Step]:
     """Set a column NOT NULL by a validated temporary check, so that SET NOT NULL skips the scan.
 
     Args:
-        cursor: cursor of an open transaction, to find the check of an interrupted undo.
+        database: the database, to find the check of an interrupted undo.
         template: see `_index_step`.
         column: unquoted name.
-
-    Raises:
-        psycopg2.Error: a statement failed; the caller translates it.
     """
-    alter, name = (
-        f"ALTER TABLE {quoted(template.table)}",
-        str(derived_name(f"{template.table}_{column}", "_not_null_check")),
-    )
+    alter = f"ALTER TABLE {quoted(template.table)}"
+    name = str(derived_name(f"{template.table}_{column}", "_not_null_check"))
     check = f"CHECK ({quoted(column)} IS NOT NULL)"
-    if name not in _constraint_names(cursor, template.table):
+    if name not in database.constraint_names(template.table):
         yield replace(template, sql=f"{alter} ADD CONSTRAINT {quoted(name)} {check} NOT VALID", kind="undo_add_check")
     yield _validate_step(template, name)
     yield replace(template, sql=f"{alter} ALTER COLUMN {quoted(column)} SET NOT NULL", kind="undo_set_not_null")
     yield replace(template, sql=f"{alter} DROP CONSTRAINT {quoted(name)}", kind="undo_drop_check")
-
-
-def _constraint_names(cursor: Cursor, table: str) -> set[str]:
-    cursor.execute(_CONSTRAINT_NAMES, (quoted(table),))
-    return {name for (name,) in cursor.fetchall()}
-
-
-def _has_rows(cursor: Cursor, table: str) -> bool:
-    cursor.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(table)))
-    row = cursor.fetchone()
-    return bool(row and row[0])
-
-
-def _can_evaluate(cursor: Cursor, table: str, expression: str) -> bool:
-    """Return whether an expression can be evaluated for each row of a table.
-
-    Args:
-        cursor: cursor of an open transaction.
-        table: unquoted name.
-        expression: SQL expression.
-
-    Raises:
-        psycopg2.Error: the connection was lost; the caller translates it.
-    """
-    statement = sql.SQL("SELECT count({expression}) FROM {table}")
-    cursor.execute("SAVEPOINT fbs_evaluates")
-    try:
-        cursor.execute(statement.format(expression=sql.SQL(expression), table=sql.Identifier(table)))
-    except (psycopg2.DataError, psycopg2.ProgrammingError):
-        cursor.execute("ROLLBACK TO SAVEPOINT fbs_evaluates")
-        return False
-    cursor.execute("RELEASE SAVEPOINT fbs_evaluates")
-    return True
-
-
-def _column_type(cursor: Cursor, table: str, column: str) -> str | None:
-    """Return a column's type as written by format_type(); None for a missing column.
-
-    Args:
-        cursor: cursor of an open transaction.
-        table: unquoted name.
-        column: unquoted name.
-
-    Raises:
-        psycopg2.Error: a statement failed; the caller translates it.
-    """
-    cursor.execute(_COLUMN_TYPE, (quoted(table), column))
-    row = cursor.fetchone()
-    return str(row[0]) if row else None

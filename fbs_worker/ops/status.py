@@ -31,8 +31,9 @@ from fbs_worker.jobs.store import JobReader, JobState
 from fbs_worker.scheduling.service import refresh_every, schedule_status
 from fbs_worker.scheduling.store import scheduled_solution
 from fbs_worker.schema.definition import Definition
+from fbs_worker.schema.inspector import existing_tables
 from fbs_worker.schema.system_tables import system_tables, table_exists
-from fbs_worker.schema.table_stats import existing_tables, table_sizes
+from fbs_worker.schema.table_stats import table_sizes
 from fbs_worker.solutions.databases import Databases
 from fbs_worker.solutions.registry import DamagedRow, SolutionRecord, read_rows, table_name
 from fbs_worker.solutions.target import desired_tables, plan_migration

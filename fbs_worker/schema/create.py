@@ -8,38 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.schema.ddl import render
 from fbs_worker.schema.definition import Definition
-from fbs_worker.schema.differ import differences
-from fbs_worker.schema.inspector import (
-    LOCK_TABLES,
-    Relation,
-    business_conflict,
-    check_may_create,
-    foreign_error,
-    keys,
-    relations,
-    system_conflict,
-)
-from fbs_worker.schema.system_tables import system_statements
-from fbs_worker.schema.table_stats import drop, rows_in, table_sizes
-
-__all__ = [
-    "Plan",
-    "SetupReport",
-    "check_foreign",
-    "create",
-    "drop",
-    "pending",
-    "plan",
-    "rows_in",
-    "statements",
-    "table_sizes",
-]
+from fbs_worker.schema.differ import compare
+from fbs_worker.schema.inspector import LOCK_TABLES, InspectedSchema, check_may_create, inspect_tables
+from fbs_worker.schema.model import schema_of
+from fbs_worker.schema.normaliser import normalise
+from fbs_worker.schema.system_tables import foreign_error, system_conflict, system_statements
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,24 +49,6 @@ class SetupReport:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Plan of a set-up.
-
-    Attributes:
-        definition: the tables.
-        report: the expected result.
-    """
-
-    definition: Definition
-    report: SetupReport
-
-    @cached_property
-    def statements(self) -> tuple[str, ...]:
-        """The DDL to run, rendered lazily."""
-        return tuple(statements(self.definition, existing=self.report.existing)) if self.report.changed else ()
-
-
 def statements(definition: Definition, *, existing: Collection[str] = ()) -> list[str]:
     """Render the DDL of a definition in a valid execution order, system tables first.
 
@@ -101,8 +61,8 @@ def statements(definition: Definition, *, existing: Collection[str] = ()) -> lis
     return [*system, *render(definition.tables, only=set(definition.table_names) - set(existing))]
 
 
-def check_foreign(connection: Connection, definition: Definition, *, owned: Collection[str]) -> None:
-    """Check for name conflicts with relations that FBS did not create. Read-only.
+def plan(connection: Connection, definition: Definition, *, owned: Collection[str]) -> SetupReport:
+    """Plan what `create` would do. Read-only.
 
     System tables are recognised by their columns, business tables by the solution's record of owned tables.
 
@@ -111,22 +71,8 @@ def check_foreign(connection: Connection, definition: Definition, *, owned: Coll
         definition: the tables.
         owned: business tables recorded as the solution's.
 
-    Raises:
-        ForeignTableError: another relation has one of the names; the message names each.
-        DatabaseError: PostgreSQL rejected a statement.
-        DatabaseUnreachable: the connection was lost.
-    """
-    with errors_translated(connection):
-        _check_conflicts(definition, _existing(connection, definition, owned), owned)
-
-
-def plan(connection: Connection, definition: Definition, *, owned: Collection[str]) -> Plan:
-    """Plan what `create` would do. Read-only.
-
-    Args:
-        connection: connection whose transaction reads.
-        definition: the tables.
-        owned: business tables recorded as the solution's.
+    Returns:
+        The expected result.
 
     Raises:
         ForeignTableError: another relation has one of the names; the message names each.
@@ -134,14 +80,9 @@ def plan(connection: Connection, definition: Definition, *, owned: Collection[st
         DatabaseUnreachable: the connection was lost.
     """
     with errors_translated(connection):
-        existing = _existing(connection, definition, owned)
-        _check_conflicts(definition, existing, owned)
-        names = [*(str(table.name) for table in definition.system), *definition.table_names]
-        present = tuple(name for name in names if name in existing)
-        created = tuple(name for name in names if name not in existing)
-        differing = _differences(connection, definition, existing, owned)
-        report = SetupReport(created=created, existing=present, pending=tuple(differing))
-        return Plan(definition=definition, report=report)
+        actual = _inspect(connection, definition, owned)
+        _check_conflicts(definition, actual, owned)
+        return _report(connection, definition, actual, owned)
 
 
 def create(connection: Connection, definition: Definition, *, owned: Collection[str]) -> SetupReport:
@@ -160,20 +101,22 @@ def create(connection: Connection, definition: Definition, *, owned: Collection[
         DatabaseError: PostgreSQL rejected a statement.
         DatabaseUnreachable: the connection was lost.
     """
-    planned = plan(connection, definition, owned=owned)
-    if not planned.report.changed:
-        return planned.report
+    report = plan(connection, definition, owned=owned)
+    if not report.changed:
+        return report
     with errors_translated(connection), connection.cursor() as cursor:
         check_may_create(connection)
         cursor.execute(LOCK_TABLES)
-        planned = plan(connection, definition, owned=owned)
-        if planned.statements:
-            cursor.execute(";\n".join(planned.statements))
-    return planned.report
+        report = plan(connection, definition, owned=owned)
+        if report.changed:
+            cursor.execute(";\n".join(statements(definition, existing=report.existing)))
+    return report
 
 
 def pending(connection: Connection, definition: Definition, *, owned: Collection[str]) -> tuple[str, ...]:
     """Describe differences of the business tables from the definition, one line each. Read-only.
+
+    Additional columns, keys and indexes belong to the user and are not reported.
 
     Args:
         connection: connection whose transaction reads.
@@ -185,24 +128,22 @@ def pending(connection: Connection, definition: Definition, *, owned: Collection
         DatabaseUnreachable: the connection was lost.
     """
     with errors_translated(connection):
-        existing = _existing(connection, definition, owned)
-        missing = [f"{name}: the table is missing" for name in definition.table_names if name not in existing]
-        return (*missing, *_differences(connection, definition, existing, owned))
+        report = _report(connection, definition, _inspect(connection, definition, owned), owned)
+    missing = [name for name in definition.table_names if name in report.created]
+    return (*(f"{name}: the table is missing" for name in missing), *report.pending)
 
 
-def _existing(connection: Connection, definition: Definition, owned: Collection[str]) -> dict[str, Relation]:
+def _inspect(connection: Connection, definition: Definition, owned: Collection[str]) -> InspectedSchema:
     system = (str(table.name) for table in definition.system)
-    return relations(connection, {*system, *definition.table_names, *owned})
+    return inspect_tables(connection, {*system, *definition.table_names, *owned})
 
 
-def _check_conflicts(definition: Definition, existing: dict[str, Relation], owned: Collection[str]) -> None:
-    system = {
-        str(table.name): system_conflict(table, existing[table.name])
-        for table in definition.system
-        if table.name in existing
-    }
+def _check_conflicts(definition: Definition, actual: InspectedSchema, owned: Collection[str]) -> None:
+    system = {str(table.name): system_conflict(table, actual) for table in definition.system}
+    others = {name: relation.description for name, relation in actual.others.items()}
     business = {
-        name: business_conflict(name, existing[name], owned) for name in definition.table_names if name in existing
+        name: others.get(name) or ("a table" if name in actual.tables and name not in owned else "")
+        for name in definition.table_names
     }
     options = [
         option
@@ -214,8 +155,17 @@ def _check_conflicts(definition: Definition, existing: dict[str, Relation], owne
         raise foreign_error(named, " and another ".join(options))
 
 
-def _differences(
-    connection: Connection, definition: Definition, existing: dict[str, Relation], owned: Collection[str]
-) -> list[str]:
-    present = [name for name in definition.table_names if name in existing]
-    return differences(definition, existing, keys(connection, present) if present else (), owned)
+def _report(
+    connection: Connection, definition: Definition, actual: InspectedSchema, owned: Collection[str]
+) -> SetupReport:
+    desired = schema_of(definition.tables)
+    names = [*(str(table.name) for table in definition.system), *desired]
+    existing = [name for name in names if name in actual.tables]
+    present = {name: table for name, table in desired.items() if name in actual.tables}
+    actual = normalise(connection, actual, [desired])
+    difference = compare(present, {}, actual, owned={*owned, *desired})
+    return SetupReport(
+        created=tuple(name for name in names if name not in actual.tables),
+        existing=tuple(existing),
+        pending=tuple(difference.describe(desired)),
+    )

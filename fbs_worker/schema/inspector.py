@@ -1,27 +1,41 @@
-"""Inspect existing relations, keys and privileges in PostgreSQL's catalogue. Read-only."""
+"""Inspect existing relations, tables, keys and privileges in PostgreSQL's catalogue. Read-only.
+
+A constant number of queries serves all tables. Names are resolved by the session's search path.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from psycopg2 import sql
-from sqlalchemy import Table
 
-from fbs_worker.core.errors import DatabaseRightsMissing, ForeignTableError
+from fbs_worker.core.errors import DatabaseRightsMissing
 from fbs_worker.core.postgres import Connection
-from fbs_worker.schema.columns import type_of
+from fbs_worker.schema.model import (
+    CHECK,
+    FOREIGN,
+    INDEX,
+    PRIMARY,
+    SERIAL,
+    UNIQUE,
+    ColumnSchema,
+    KeySchema,
+    actions,
+    renamed_key,
+)
+
+LOCK_TABLES: Final = "SELECT pg_advisory_xact_lock(hashtextextended('fbs:tables', 0))"
+"""Held until the end of the transaction: serialises creation and deletion of FBS's tables in a database."""
+
+BACKFILL_COMMENT: Final = "fbs: being filled"
+"""Comment on a column that a migration has added and not backfilled completely."""
 
 _RELATIONS: Final = """
-SELECT c.relname, c.relkind::text, CASE WHEN c.relkind IN ('r', 'p') THEN (
-        SELECT jsonb_object_agg(a.attname, jsonb_build_array(format_type(a.atttypid, a.atttypmod), a.attnotnull))
-        FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-    ) END
-FROM pg_class c WHERE c.relname = ANY(%(names)s) AND pg_table_is_visible(c.oid)
+SELECT relname, relkind::text FROM pg_class WHERE relname = ANY(%(names)s) AND pg_table_is_visible(oid)
 UNION ALL
-SELECT t.typname, 'type', NULL FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+SELECT t.typname, 'type' FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
 WHERE t.typname = ANY(%(names)s) AND n.nspname = current_schema() AND t.typtype IN ('b', 'd', 'e', 'm', 'r')
     AND t.typcategory <> 'A'
 """
@@ -39,33 +53,63 @@ _KINDS: Final = {
     "type": "a type",
 }
 
-_KEYS: Final = """
-WITH requested AS (
-    SELECT oid, relname FROM pg_class
-    WHERE relname = ANY(%(names)s) AND relkind IN ('r', 'p') AND pg_table_is_visible(oid)
-)
-SELECT w.relname, k.contype::text, named.columns, target.relname, referred.columns
-FROM requested w JOIN pg_constraint k ON k.conrelid = w.oid AND k.contype IN ('p', 'u', 'f')
-LEFT JOIN pg_class target ON target.oid = k.confrelid AND pg_table_is_visible(target.oid),
-LATERAL (
-    SELECT array_agg(a.attname::text ORDER BY n) AS columns FROM unnest(k.conkey) WITH ORDINALITY AS part(number, n)
-    JOIN pg_attribute a ON a.attrelid = w.oid AND a.attnum = part.number
-) named,
-LATERAL (
-    SELECT array_agg(a.attname::text ORDER BY n) AS columns FROM unnest(k.confkey) WITH ORDINALITY AS part(number, n)
-    JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = part.number
-) referred
-UNION ALL
-SELECT w.relname, 'i', named.columns, NULL, NULL
-FROM requested w JOIN pg_index i ON i.indrelid = w.oid AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL,
-LATERAL (
-    SELECT array_agg(a.attname::text ORDER BY n) AS columns FROM unnest(i.indkey) WITH ORDINALITY AS part(number, n)
-    JOIN pg_attribute a ON a.attrelid = w.oid AND a.attnum = part.number
-) named
+_COLUMNS: Final = """
+SELECT c.oid, c.relname, c.relkind::text, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+    CASE WHEN a.attidentity <> '' THEN 'GENERATED AS IDENTITY'
+        WHEN a.attgenerated <> '' THEN 'GENERATED ALWAYS AS ' || pg_get_expr(d.adbin, d.adrelid)
+        ELSE pg_get_expr(d.adbin, d.adrelid) END,
+    a.attnum IS NOT NULL AND col_description(c.oid, a.attnum) = %(filling)s
+FROM pg_class c
+LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum AND a.atthasdef
+WHERE c.relname = ANY(%(names)s) AND c.relkind IN ('r', 'p') AND pg_table_is_visible(c.oid)
+ORDER BY c.oid, a.attnum
 """
 
-LOCK_TABLES: Final = "SELECT pg_advisory_xact_lock(hashtextextended('fbs:tables', 0))"
-"""Held until the end of the transaction: serialises creation and deletion of FBS's tables in a database."""
+_CONSTRAINTS: Final = """
+SELECT k.conrelid, k.oid, k.contype::text, k.conname, k.conkey, k.convalidated, k.condeferrable, k.condeferred,
+    k.confdeltype::text, k.confupdtype::text, t.relname,
+    CASE k.contype WHEN 'f' THEN ARRAY(
+        SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS part(number, place)
+        JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = part.number ORDER BY place
+    ) END,
+    CASE k.contype WHEN 'c' THEN pg_get_expr(k.conbin, k.conrelid) END, pg_get_constraintdef(k.oid)
+FROM pg_constraint k LEFT JOIN pg_class t ON t.oid = k.confrelid AND pg_table_is_visible(t.oid)
+WHERE k.conrelid = ANY(%(oids)s::oid[]) AND k.contype IN ('p', 'u', 'f', 'c')
+ORDER BY k.conrelid, k.oid
+"""
+
+_INDEXES: Final = """
+SELECT i.indrelid, i.indexrelid, c.relname, i.indkey::int2[], i.indnkeyatts, i.indisunique, i.indisvalid,
+    am.amname = 'btree' AND i.indpred IS NULL AND i.indexprs IS NULL,
+    i.indisunique OR am.amname <> 'btree' OR i.indpred IS NOT NULL OR i.indexprs IS NOT NULL
+        OR i.indnatts > i.indnkeyatts OR 0 <> ANY (i.indoption::int2[]), pg_get_indexdef(i.indexrelid),
+    EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am am ON am.oid = c.relam
+WHERE i.indrelid = ANY(%(oids)s::oid[])
+ORDER BY i.indrelid, i.indexrelid
+"""
+
+_DEPENDENTS: Final = """
+SELECT DISTINCT c.relname, coalesce(a.attname, ''), pg_describe_object(d.classid, d.objid, d.objsubid)
+FROM pg_class c JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.deptype = 'n'
+LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid AND a.attnum > 0
+LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
+LEFT JOIN pg_class other ON other.oid = k.conrelid
+WHERE c.relname = ANY(%(names)s) AND pg_table_is_visible(c.oid)
+    AND d.classid::regclass::text IN ('pg_rewrite', 'pg_policy', 'pg_trigger', 'pg_proc', 'pg_constraint')
+    AND (other.oid IS NULL OR other.relname <> ALL(%(ours)s))
+ORDER BY 1, 2, 3
+"""
+"""Dependent views, rules, policies, functions and foreign keys (PostgreSQL's documentation, pg_depend)."""
+
+KeyDefinition = tuple[str, str, str]
+"""Kind (`p`, `u`, `f`, `c`, `i`), name and definition of a key; the definition of a unique key is its index's."""
+
+_ACTIONS: Final = {"r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
+
+_HIDDEN: Final = "?"
+"""Stands for a referenced table outside of the search path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +118,9 @@ class Relation:
 
     Attributes:
         kind: PostgreSQL's `relkind`, or `type`.
-        columns: of a table: name → type as written by format_type(), and whether it is NOT NULL.
     """
 
     kind: str
-    columns: Mapping[str, tuple[str, bool]]
 
     @property
     def is_table(self) -> bool:
@@ -92,24 +134,94 @@ class Relation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
-    """A constraint or an index of a table.
+class InspectedKey:
+    """An existing key, index or check.
 
     Attributes:
-        table: the table's name.
-        kind: `p` primary key, `u` unique, `f` foreign key, `i` index.
-        columns: in key order.
-        target: of a foreign key: name and columns of the referenced table; the name is None outside of the search path.
+        schema: its definition and name.
+        oid: OID of the constraint or index.
+        definition: SQL that recreates it: of a constraint what follows its name, of an index CREATE INDEX.
+        uses: all columns that it depends on, those of a check and of INCLUDE too, of expressions not.
+        valid: False for a NOT VALID constraint and for an index whose build was interrupted.
+        plain: a B-tree index without expressions or predicate, usable for its leading columns.
+        backing: the index of a primary key, a unique key or an exclusion constraint.
     """
 
-    table: str
-    kind: str
-    columns: tuple[str, ...]
-    target: tuple[str | None, tuple[str, ...]] | None = None
+    schema: KeySchema
+    oid: int
+    definition: str = ""
+    uses: frozenset[str] = frozenset()
+    valid: bool = True
+    plain: bool = False
+    backing: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectedTable:
+    """An existing table.
+
+    Attributes:
+        columns: by name.
+        keys: keys, indexes and checks, as far as inspected.
+        backfilling: columns whose backfill was interrupted.
+        partitioned: whether it is a partitioned table.
+    """
+
+    columns: Mapping[str, ColumnSchema]
+    keys: tuple[InspectedKey, ...] = ()
+    backfilling: frozenset[str] = frozenset()
+    partitioned: bool = False
+
+    @property
+    def primary_key(self) -> tuple[str, ...]:
+        """Columns of the primary key; empty without one."""
+        return next((key.schema.columns for key in self.keys if key.schema.kind == PRIMARY), ())
+
+    @property
+    def constraint_names(self) -> frozenset[str]:
+        """Names of its constraints."""
+        return frozenset(key.schema.name for key in self.keys if key.schema.kind != INDEX)
+
+    def key_definitions(self, column: str | None = None) -> tuple[KeyDefinition, ...]:
+        """Return the definitions of its keys.
+
+        Args:
+            column: restricts them to the keys that use this column.
+        """
+        indexes = {key.schema.name: key.definition for key in self.keys if key.backing}
+        own = [key for key in self.keys if not key.backing and (column is None or column in key.uses)]
+        return tuple(
+            sorted(
+                (key.schema.kind, name, indexes[name] if key.schema.kind == UNIQUE else key.definition)
+                for key in own
+                for name in [key.schema.name]
+            )
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectedSchema:
+    """Existing relations of the requested names.
+
+    Attributes:
+        tables: the tables.
+        others: other relations of these names: views, types and so on.
+    """
+
+    tables: Mapping[str, InspectedTable] = field(default_factory=dict)
+    others: Mapping[str, Relation] = field(default_factory=dict)
+
+    def renamed(self, renames: Mapping[tuple[str, str], str]) -> InspectedSchema:
+        """Rename columns; see `model.renamed`."""
+        if not renames:
+            return self
+        return replace(
+            self, tables={name: _rename_columns(name, table, renames) for name, table in self.tables.items()}
+        )
 
 
 def relations(connection: Connection, names: Iterable[str]) -> dict[str, Relation]:
-    """Return the relations of these names on the session's search path, in one round trip.
+    """Return the relations of these names.
 
     Args:
         connection: connection whose transaction reads.
@@ -119,31 +231,30 @@ def relations(connection: Connection, names: Iterable[str]) -> dict[str, Relatio
         cursor.execute(_RELATIONS, {"names": list(map(str, names))})
         rows = cursor.fetchall()
     result: dict[str, Relation] = {}
-    for name, kind, columns in rows:
-        facts = {column: (text, not_null) for column, (text, not_null) in (columns or {}).items()}
-        result.setdefault(name, Relation(kind=kind, columns=facts))
+    for name, kind in rows:
+        result.setdefault(name, Relation(kind=kind))
     return result
 
 
-def keys(connection: Connection, names: Iterable[str]) -> list[Key]:
-    """Return keys and indexes of tables, in one round trip, without partial indexes and indexes on expressions.
+def existing_tables(connection: Connection, names: Iterable[str]) -> list[str]:
+    """Return those names that are tables on the session's search path, in the input order.
 
     Args:
         connection: connection whose transaction reads.
         names: unquoted names.
+
+    Raises:
+        psycopg2.Error: a statement failed; the caller translates it.
     """
+    requested = list(dict.fromkeys(names))
     with connection.cursor() as cursor:
-        cursor.execute(_KEYS, {"names": list(map(str, names))})
-        rows = cursor.fetchall()
-    return [
-        Key(
-            table=table,
-            kind=kind,
-            columns=tuple(columns or ()),
-            target=(target, tuple(referred or ())) if kind == "f" else None,
+        cursor.execute(
+            "SELECT relname FROM pg_class WHERE relname = ANY(%s::name[]) AND relkind IN ('r', 'p')"
+            " AND pg_table_is_visible(oid)",
+            (requested,),
         )
-        for table, kind, columns, target, referred in rows
-    ]
+        tables = {name for (name,) in cursor.fetchall()}
+    return [name for name in requested if name in tables]
 
 
 def table_exists(connection: Connection, name: str) -> bool:
@@ -154,44 +265,81 @@ def table_exists(connection: Connection, name: str) -> bool:
     return bool(row and row[0])
 
 
-def system_conflict(table: Table, relation: Relation) -> str:
-    """Describe why an existing relation is not the system table; empty if it is.
-
-    A system table is recognised by its columns, because several solutions may share it.
-    """
-    if not relation.is_table:
-        return relation.description
-    expected = _types(table)
-    present = {name: text for name, (text, _) in relation.columns.items()}
-    differing = sorted(name for name in expected.keys() | present.keys() if expected.get(name) != present.get(name))
-    return f"other columns: {', '.join(differing)}" if differing else ""
-
-
-@lru_cache(maxsize=512)
-def _types(table: Table) -> dict[str, str]:
-    return {column.name: type_of(column) for column in table.columns}
-
-
-def business_conflict(name: str, relation: Relation, owned: Collection[str]) -> str:
-    """Describe why an existing relation is not the business table; empty if it is a table recorded as owned."""
-    if not relation.is_table:
-        return relation.description
-    return "" if name in owned else "a table"
-
-
-def foreign_error(conflicts: Mapping[str, str], options: str) -> ForeignTableError:
-    """Build the error that names all conflicting relations.
+def inspect_tables(connection: Connection, names: Iterable[str], *, keys: bool = True) -> InspectedSchema:
+    """Inspect the relations of these names.
 
     Args:
-        conflicts: name → description of the existing relation.
-        options: command-line options that avoid the conflict.
+        connection: connection whose transaction reads.
+        names: unquoted names.
+        keys: whether keys, indexes and checks are inspected as well as columns.
+
+    Raises:
+        psycopg2.Error: a statement failed; the caller translates it.
     """
-    listed = ", ".join(f"{name!r} ({what})" for name, what in sorted(conflicts.items()))
-    return ForeignTableError(
-        f"The database already contains {listed}, not created by FBS; nothing was changed.",
-        hint=f"Choose another {options}, or rename the existing relations.",
-        tables=sorted(conflicts),
-    )
+    requested = list(map(str, names))
+    with connection.cursor() as cursor:
+        cursor.execute(_COLUMNS, {"names": requested, "filling": BACKFILL_COMMENT})
+        tables = _tables(cursor.fetchall())
+        for query, build in ((_CONSTRAINTS, _constraint), (_INDEXES, _index)) if keys and tables else ():
+            cursor.execute(query, {"oids": list(tables)})
+            for row in cursor.fetchall():
+                tables[row[0]].keys.append(build(tables[row[0]], row))
+    tables_by_name = {table.name: table.build() for table in tables.values()}
+    missing = [name for name in requested if name not in tables_by_name]
+    return InspectedSchema(tables=tables_by_name, others=relations(connection, missing) if missing else {})
+
+
+def populated_tables(connection: Connection, tables: Collection[str]) -> frozenset[str]:
+    """Return the tables that contain rows, in one round trip.
+
+    Args:
+        connection: connection whose transaction reads.
+        tables: unquoted names of existing tables.
+
+    Raises:
+        psycopg2.Error: a statement failed; the caller translates it.
+    """
+    if not tables:
+        return frozenset()
+    one = sql.SQL("SELECT {literal} WHERE EXISTS (SELECT FROM {table})")
+    queries = [one.format(literal=sql.Literal(name), table=sql.Identifier(name)) for name in sorted(tables)]
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL(" UNION ALL ").join(queries))
+        return frozenset(name for (name,) in cursor.fetchall())
+
+
+def used_names(connection: Connection) -> frozenset[str]:
+    """Return the names of all relations (tables, indexes, sequences, …) in the schemas of the search path.
+
+    Args:
+        connection: connection whose transaction reads.
+
+    Raises:
+        psycopg2.Error: a statement failed; the caller translates it.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT relname FROM pg_class WHERE relnamespace = ANY(current_schemas(false)::regnamespace[])")
+        return frozenset(name for (name,) in cursor.fetchall())
+
+
+def dependent_objects(
+    connection: Connection, tables: Collection[str], *, own_tables: Collection[str]
+) -> list[tuple[str, str, str]]:
+    """Return foreign objects that depend on tables or columns: table, column (empty for the table), description.
+
+    Args:
+        connection: connection whose transaction reads.
+        tables: unquoted names.
+        own_tables: tables whose foreign keys are not reported.
+
+    Raises:
+        psycopg2.Error: a statement failed; the caller translates it.
+    """
+    if not tables:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(_DEPENDENTS, {"names": list(tables), "ours": list(own_tables)})
+        return cursor.fetchall()
 
 
 def check_may_create(connection: Connection) -> None:
@@ -213,6 +361,88 @@ def check_may_create(connection: Connection) -> None:
             f"The database user {user!r} may not create tables in the schema {schema!r}.",
             hint=f"As the database's owner: GRANT CREATE ON SCHEMA {_quote(schema)} TO {_quote(user)};",
         )
+
+
+@dataclass(kw_only=True)
+class _Table:
+    """Builder of an `InspectedTable`."""
+
+    name: str
+    partitioned: bool
+    names: dict[int, str] = field(default_factory=dict)
+    columns: dict[str, ColumnSchema] = field(default_factory=dict)
+    backfilling: set[str] = field(default_factory=set)
+    keys: list[InspectedKey] = field(default_factory=list)
+
+    def columns_at(self, numbers: Iterable[int]) -> tuple[str, ...]:
+        """Return column names by attribute number; 0 (an expression) is omitted."""
+        return tuple(self.names[number] for number in numbers if number in self.names)
+
+    def build(self) -> InspectedTable:
+        return InspectedTable(
+            columns=self.columns,
+            keys=tuple(self.keys),
+            backfilling=frozenset(self.backfilling),
+            partitioned=self.partitioned,
+        )
+
+
+def _tables(rows: Iterable[tuple[Any, ...]]) -> dict[int, _Table]:
+    tables: dict[int, _Table] = {}
+    for oid, name, kind, number, column, written, not_null, default, backfilling in rows:
+        table = tables.get(oid)
+        if table is None:
+            table = tables[oid] = _Table(name=name, partitioned=kind == "p")
+        if column is None:
+            continue
+        if default is not None and default.startswith("nextval("):
+            default = SERIAL  # noqa: PLW2901
+        table.names[number] = column
+        table.columns[column] = ColumnSchema(type=written, not_null=not_null, default=default)
+        if backfilling:
+            table.backfilling.add(column)
+    return tables
+
+
+def _constraint(table: _Table, row: tuple[Any, ...]) -> InspectedKey:
+    _, oid, kind, name, numbers, valid, deferrable, deferred, on_delete, on_update, target, referred, check, whole = row
+    uses = columns = table.columns_at(numbers or ())
+    detail = ""
+    if kind == FOREIGN:
+        deletes, updates = _ACTIONS.get(on_delete, ""), _ACTIONS.get(on_update, "")
+        detail = actions(deletes, updates, deferrable=deferrable, deferred=deferred)
+    elif kind == CHECK:
+        columns, detail = (), check
+    schema = KeySchema(
+        kind=kind,
+        columns=columns,
+        target=(target or _HIDDEN, tuple(referred)) if kind == FOREIGN else None,
+        detail=detail,
+        name=name,
+    )
+    return InspectedKey(schema=schema, oid=oid, definition=whole, uses=frozenset(uses), valid=valid)
+
+
+def _index(table: _Table, row: tuple[Any, ...]) -> InspectedKey:
+    _, oid, name, numbers, parts, unique, valid, plain, special, definition, backing = row
+    detail = ""
+    if special:
+        detail = "USING" + definition.partition(" USING")[2]
+        detail = f"UNIQUE {detail}" if unique else detail
+    schema = KeySchema(kind=INDEX, columns=table.columns_at(numbers[:parts]), detail=detail, name=name)
+    uses = frozenset(table.columns_at(numbers))
+    return InspectedKey(
+        schema=schema, oid=oid, definition=definition, uses=uses, valid=valid, plain=plain, backing=backing
+    )
+
+
+def _rename_columns(name: str, table: InspectedTable, renames: Mapping[tuple[str, str], str]) -> InspectedTable:
+    return replace(
+        table,
+        columns={renames.get((name, column), column): facts for column, facts in table.columns.items()},
+        keys=tuple(replace(key, schema=renamed_key(name, key.schema, renames)) for key in table.keys),
+        backfilling=frozenset(renames.get((name, column), column) for column in table.backfilling),
+    )
 
 
 def _first(row: tuple[Any, ...] | None) -> tuple[Any, ...]:

@@ -13,19 +13,13 @@ from typing import Final
 from sqlalchemy import Boolean, Column, DateTime, Index, MetaData, String, Table, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 
+from fbs_worker.core.errors import ForeignTableError
 from fbs_worker.core.identifiers import check_prefix
 from fbs_worker.core.postgres import Connection
 from fbs_worker.schema import search_index
-from fbs_worker.schema.columns import column, id_column, time_column
+from fbs_worker.schema.columns import column, id_column, time_column, type_of
 from fbs_worker.schema.ddl import render
-from fbs_worker.schema.inspector import (
-    LOCK_TABLES,
-    check_may_create,
-    foreign_error,
-    relations,
-    system_conflict,
-    table_exists,
-)
+from fbs_worker.schema.inspector import LOCK_TABLES, InspectedSchema, check_may_create, inspect_tables, table_exists
 from fbs_worker.schema.naming import checked_name, derived_name
 
 __all__ = [
@@ -194,14 +188,11 @@ def missing_tables(connection: Connection, prefix: str, tables: Sequence[Factory
         DatabaseRightsMissing: tables are missing and the user lacks the privilege to create them.
     """
     desired = system_tables(prefix, tables)
-    existing = relations(connection, (table.name for table in desired))
-    conflicts = {
-        table.name: system_conflict(table, existing[table.name]) for table in desired if table.name in existing
-    }
-    foreign = {name: conflict for name, conflict in conflicts.items() if conflict}
+    actual = inspect_tables(connection, (table.name for table in desired), keys=False)
+    foreign = {str(table.name): conflict for table in desired if (conflict := system_conflict(table, actual))}
     if foreign:
         raise foreign_error(foreign, "--table-prefix")
-    missing = [table for table in desired if table.name not in existing]
+    missing = [table for table in desired if table.name not in actual.tables]
     if missing:
         check_may_create(connection)
     return missing
@@ -232,6 +223,45 @@ def ensure_tables(connection: Connection, prefix: str, tables: Sequence[Factory]
         if missing:
             cursor.execute(";\n".join(render(missing)))
     return bool(missing)
+
+
+def system_conflict(table: Table, actual: InspectedSchema) -> str:
+    """Describe why an existing relation is not the system table; empty if it is, or if there is none.
+
+    A system table is recognised by its columns, because several solutions may share it.
+
+    Args:
+        table: the system table.
+        actual: the inspected relations.
+    """
+    if table.name in actual.others:
+        return actual.others[table.name].description
+    if table.name not in actual.tables:
+        return ""
+    expected = _types(table)
+    present = {name: column.type for name, column in actual.tables[table.name].columns.items()}
+    differing = sorted(name for name in expected.keys() | present.keys() if expected.get(name) != present.get(name))
+    return f"other columns: {', '.join(differing)}" if differing else ""
+
+
+def foreign_error(conflicts: Mapping[str, str], options: str) -> ForeignTableError:
+    """Build the error that names all conflicting relations.
+
+    Args:
+        conflicts: name → description of the existing relation.
+        options: command-line options that avoid the conflict.
+    """
+    listed = ", ".join(f"{name!r} ({what})" for name, what in sorted(conflicts.items()))
+    return ForeignTableError(
+        f"The database already contains {listed}, not created by FBS; nothing was changed.",
+        hint=f"Choose another {options}, or rename the existing relations.",
+        tables=sorted(conflicts),
+    )
+
+
+@lru_cache(maxsize=512)
+def _types(table: Table) -> dict[str, str]:
+    return {column.name: type_of(column) for column in table.columns}
 
 
 @lru_cache(maxsize=64)

@@ -9,7 +9,7 @@ from psycopg2 import sql
 
 from fbs_worker.core.errors import RefusedError
 from fbs_worker.core.postgres import Connection, errors_translated
-from fbs_worker.schema.inspector import LOCK_TABLES
+from fbs_worker.schema.inspector import LOCK_TABLES, existing_tables
 
 _DEPENDENTS: Final = """
 WITH dropped AS (SELECT oid, reltype FROM pg_class WHERE relname = ANY(%(names)s) AND pg_table_is_visible(oid))
@@ -80,27 +80,6 @@ def table_sizes(connection: Connection, tables: Iterable[str]) -> list[dict[str,
         cursor.execute(sql.SQL(" UNION ALL ").join(queries))
         rows = sorted(cursor.fetchall())
     return [{"table": existing[number], "rows": count, "bytes": size} for number, count, size in rows]
-
-
-def existing_tables(connection: Connection, names: Iterable[str]) -> list[str]:
-    """Return those names that are tables on the session's search path, in the input order.
-
-    Args:
-        connection: connection whose transaction reads.
-        names: unquoted names.
-
-    Raises:
-        psycopg2.Error: a statement failed; the caller translates it.
-    """
-    requested = list(dict.fromkeys(names))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT relname FROM pg_class WHERE relname = ANY(%s::name[]) AND relkind IN ('r', 'p')"
-            " AND pg_table_is_visible(oid)",
-            (requested,),
-        )
-        tables = {name for (name,) in cursor.fetchall()}
-    return [name for name in requested if name in tables]
 
 
 def drop(connection: Connection, tables: Iterable[str]) -> tuple[str, ...]:

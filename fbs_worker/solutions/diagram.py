@@ -8,10 +8,10 @@ from typing import Final
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
 from fbs_worker.migration.diagram.model import Diagram, build_diagram
-from fbs_worker.migration.diff.differ import compare
-from fbs_worker.migration.inspect.inspector import inspect_tables
-from fbs_worker.migration.inspect.normaliser import normalise
-from fbs_worker.migration.model.schema import from_json, schema_of
+from fbs_worker.schema.differ import compare
+from fbs_worker.schema.inspector import inspect_tables
+from fbs_worker.schema.model import from_json, schema_of
+from fbs_worker.schema.normaliser import normalise
 from fbs_worker.solutions.databases import Databases
 from fbs_worker.solutions.registry import Manifest, SolutionRecord
 from fbs_worker.solutions.target import desired_tables

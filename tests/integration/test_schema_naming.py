@@ -10,7 +10,7 @@ from sqlalchemy import Column, ForeignKey, Integer, MetaData, Table
 from fbs_worker.core.errors import ForeignTableError, UsageError
 from fbs_worker.core.postgres import Connection
 from fbs_worker.domains import Domain, load_domain
-from fbs_worker.schema import create
+from fbs_worker.schema import create, table_stats
 from fbs_worker.schema.definition import Definition, define
 from fbs_worker.solutions.config import SolutionConfig
 
@@ -140,10 +140,10 @@ def test_names(connection: Connection, entity: str, model: str, field: str) -> N
         assert {f"b_{entity}", "b_child of it", f"b_{model.replace('.', '_')}"} < created
         assert present(connection) == created
         assert create.pending(connection, definition, owned=definition.table_names) == ()
-        assert set(create.rows_in(connection, definition.table_names)) == set(definition.table_names)
+        assert set(table_stats.rows_in(connection, definition.table_names)) == set(definition.table_names)
         columns = definition.business.tables[definition.mirrored[model]].c
         assert field in columns or f"odoo_{field}" in columns
-        assert create.drop(connection, definition.table_names) == definition.table_names
+        assert table_stats.drop(connection, definition.table_names) == definition.table_names
     finally:
         connection.rollback()
 

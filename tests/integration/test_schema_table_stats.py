@@ -7,22 +7,22 @@ import pytest
 from fbs_worker.core import errors
 from fbs_worker.core.postgres import Connection
 from fbs_worker.domains import load_domain
-from fbs_worker.schema import create
+from fbs_worker.schema import create, table_stats
 from fbs_worker.schema.definition import define
 from tests.support.rental_tables import RENTAL, SYSTEM, everything, rental, run
 
 
 def test_rows_and_sizes(connection: Connection) -> None:
     with connection:
-        assert create.rows_in(connection, RENTAL) == {}
+        assert table_stats.rows_in(connection, RENTAL) == {}
         create.create(connection, rental(), owned=())
     run(connection, "INSERT INTO r_property (property_name, rent_amount) SELECT 'x', n FROM generate_series(1, 3) AS n")
     with connection:
-        assert create.rows_in(connection, ["r_property", "r_tenant", "nowhere", "r_lease_id_seq"]) == {
+        assert table_stats.rows_in(connection, ["r_property", "r_tenant", "nowhere", "r_lease_id_seq"]) == {
             "r_property": 3,
             "r_tenant": 0,
         }
-        sizes = create.table_sizes(connection, ["r_tenant", "r_property"])
+        sizes = table_stats.table_sizes(connection, ["r_tenant", "r_property"])
     assert [(dependent["table"], dependent["rows"]) for dependent in sizes] == [("r_tenant", 0), ("r_property", 3)]
     assert sizes[1]["bytes"] > sizes[0]["bytes"] > 0
 
@@ -34,10 +34,10 @@ def test_a_drop_takes_its_tables_and_no_others(connection: Connection) -> None:
     definition = define(load_domain("hr"), table_prefix="fbs_", business_prefix="")
     with connection:
         create.create(connection, definition, owned=())
-        assert create.drop(connection, ["department", "nowhere", "employee"]) == ("department", "employee")
-        assert create.drop(connection, [table.name for table in definition.system]) == tuple(SYSTEM)
-        assert create.drop(connection, ["department"]) == ()
-        assert create.drop(connection, []) == ()
+        assert table_stats.drop(connection, ["department", "nowhere", "employee"]) == ("department", "employee")
+        assert table_stats.drop(connection, [table.name for table in definition.system]) == tuple(SYSTEM)
+        assert table_stats.drop(connection, ["department"]) == ()
+        assert table_stats.drop(connection, []) == ()
     assert everything(connection) == kept != nothing
 
 
@@ -59,7 +59,7 @@ def test_dependent_objects_keep_a_table(connection: Connection, statement: str, 
     run(connection, statement)
     before = everything(connection)
     with pytest.raises(errors.FBSError) as caught, connection:
-        create.drop(connection, RENTAL)
+        table_stats.drop(connection, RENTAL)
     if dependent:
         assert isinstance(caught.value, errors.RefusedError)
         assert dependent in caught.value.message
@@ -81,10 +81,10 @@ def test_own_dependent_tables_are_dropped_together(connection: Connection) -> No
     ):
         run(connection, statement)
     with connection:
-        assert create.drop(connection, RENTAL) == tuple(RENTAL)
+        assert table_stats.drop(connection, RENTAL) == tuple(RENTAL)
 
 
 def test_a_view_of_an_owned_name_is_not_dropped(connection: Connection) -> None:
     run(connection, "CREATE VIEW r_lease AS SELECT 1")
     with connection:
-        assert create.drop(connection, RENTAL) == ()
+        assert table_stats.drop(connection, RENTAL) == ()

@@ -13,11 +13,11 @@ from sqlalchemy import MetaData, Table
 from fbs_worker.core.postgres import Connection
 from fbs_worker.domains import Domain
 from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Plan, Step
-from fbs_worker.migration.model.schema import canonical
 from fbs_worker.migration.plan.planner import applied_schema, make_plan
 from fbs_worker.schema import create
 from fbs_worker.schema.ddl import render
 from fbs_worker.schema.definition import Definition, define
+from fbs_worker.schema.model import canonical
 
 _STRENGTH = ["AccessShareLock", "RowShareLock", "RowExclusiveLock", "ShareUpdateExclusiveLock", "ShareLock"]
 _STRENGTH += ["ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock"]

@@ -22,10 +22,9 @@ from fbs_worker.migration.diagram.model import (
     short,
 )
 from fbs_worker.migration.diagram.svg import svg
-from fbs_worker.migration.diff.changes import Change, ChangeKind, Difference
-from fbs_worker.migration.diff.differ import compare
-from fbs_worker.migration.inspect.inspector import InspectedKey, InspectedSchema, InspectedTable
-from fbs_worker.migration.model.schema import FOREIGN, PRIMARY, ColumnSchema, KeySchema, Schema, TableSchema
+from fbs_worker.schema.differ import Change, ChangeKind, Difference, compare
+from fbs_worker.schema.inspector import InspectedKey, InspectedSchema, InspectedTable
+from fbs_worker.schema.model import FOREIGN, PRIMARY, ColumnSchema, KeySchema, Schema, TableSchema
 
 ENTITY = re.compile(r'    "[^"%\\\r\n]+" \{')
 ATTRIBUTE = re.compile(

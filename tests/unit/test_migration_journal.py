@@ -6,11 +6,12 @@ import pytest
 
 from fbs_worker.core.errors import DatabaseBusy, DatabaseError, FBSError, RefusedError
 from fbs_worker.migration.apply import journal
-from fbs_worker.migration.apply.executor import _groups
+from fbs_worker.migration.apply.executor import _groups, observed_changes
 from fbs_worker.migration.apply.lock_retry import strongest
 from fbs_worker.migration.apply.preflight import statement_error
-from fbs_worker.migration.inspect.snapshot import TableSnapshot, snapshot_changes
 from fbs_worker.migration.model.plan import Lock, Mode, Step
+from fbs_worker.schema.inspector import InspectedTable
+from fbs_worker.schema.model import ColumnSchema
 
 
 def step(mode: Mode = Mode.TRANSACTION) -> Step:
@@ -78,14 +79,14 @@ def test_the_strongest_lock() -> None:
     assert strongest(list(Lock)) is Lock.ACCESS_EXCLUSIVE
 
 
-INTEGER, TEXT = ("integer", None), ("text", "'x'")
+INTEGER, TEXT = ColumnSchema(type="integer"), ColumnSchema(type="text", default="'x'")
 
 
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
-        ({}, {"a": TEXT}, {"made": {"table": True}}),
-        ({}, {}, {"made": {}}),
+        (None, {"a": TEXT}, {"made": {"table": True}}),
+        (None, None, {"made": {}}),
         ({"a": TEXT}, {"a": TEXT}, {"made": {}}),
         ({"a": TEXT}, {"a": TEXT, "b": TEXT, "c": TEXT}, {"made": {"columns": ["b", "c"]}}),
         ({"a": TEXT}, {"a": INTEGER}, {"made": {"retyped": {"a": ["text", "'x'"]}}}),
@@ -93,8 +94,11 @@ INTEGER, TEXT = ("integer", None), ("text", "'x'")
         ({"a": TEXT, "b": TEXT}, {"a": TEXT}, {"lost": []}),
     ],
 )
-def test_what_a_statement_made(before: dict[str, object], after: dict[str, object], expected: object) -> None:
-    assert snapshot_changes(TableSnapshot(columns=before), TableSnapshot(columns=after)) == expected  # type: ignore[arg-type]
+def test_what_a_statement_made(
+    before: dict[str, ColumnSchema] | None, after: dict[str, ColumnSchema] | None, expected: object
+) -> None:
+    sides = [None if columns is None else InspectedTable(columns=columns) for columns in (before, after)]
+    assert observed_changes(*sides) == expected
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text, text
 
 from fbs_worker.core.errors import DatabaseError
-from fbs_worker.migration.model.schema import (
+from fbs_worker.schema.model import (
     SERIAL,
     ColumnSchema,
     KeySchema,

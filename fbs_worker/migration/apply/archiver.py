@@ -17,38 +17,11 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.core.errors import DatabaseError
-from fbs_worker.migration.inspect.snapshot import table_keys
 from fbs_worker.migration.model.archive import Archive, archive_names, join_condition, list_archives, write_comment
 from fbs_worker.migration.model.plan import ArchiveTarget
-from fbs_worker.schema.inspector import table_exists
+from fbs_worker.schema.inspector import inspect_tables, table_exists
+from fbs_worker.schema.model import FOREIGN
 from fbs_worker.schema.naming import derived_name
-
-_COLUMN: Final = """
-SELECT format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_get_expr(d.adbin, d.adrelid)
-FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-WHERE a.attrelid = to_regclass(%s) AND a.attname = %s AND NOT a.attisdropped
-"""
-
-_KEY: Final = """
-SELECT a.attname FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY AS part(number, n)
-JOIN pg_attribute a ON a.attnum = part.number
-WHERE i.indrelid = to_regclass(%s) AND i.indisprimary AND a.attrelid = i.indrelid ORDER BY n
-"""
-
-_GOES_WITH_COLUMN: Final = """
-SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey::int2[])
-WHERE i.indrelid = to_regclass(%(table)s) AND a.attname = %(column)s
-UNION ALL
-SELECT k.conname FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY(k.conkey)
-WHERE k.conrelid = to_regclass(%(table)s) AND a.attname = %(column)s
-"""
-"""Indexes and constraints that DROP COLUMN drops (documentation of ALTER TABLE)."""
-
-_GOES_WITH_TABLE: Final = """
-SELECT k.conname, pg_get_constraintdef(k.oid) FROM pg_constraint k
-WHERE k.conrelid = to_regclass(%s) AND k.contype = 'f' ORDER BY 1
-"""
 
 _NAMED_WITH_TABLE: Final = """
 SELECT c.relname, c.relkind::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
@@ -155,15 +128,18 @@ def record_converted_values(cursor: Cursor, archive: Archive) -> Archive:
     """
     if archive.column is None or not archive.key:
         return archive
-    cursor.execute(_COLUMN, (_regclass(cursor, archive.table), archive.column))
-    row = cursor.fetchone()
-    if row is None:  # it was dropped
+    table = inspect_tables(cursor.connection, [archive.table], keys=False).tables.get(archive.table)
+    if table is None or archive.column not in table.columns:  # it was dropped
         return archive
     became = f"{archive.column[:40]}_became"
     while became in (*archive.key, archive.column):
         became += "_"
     names = {"became": sql.Identifier(became), **archive_names(archive)}
-    cursor.execute(sql.SQL("ALTER TABLE {keep} ADD COLUMN {became} {type}").format(type=sql.SQL(row[0]), **names))
+    cursor.execute(
+        sql.SQL("ALTER TABLE {keep} ADD COLUMN {became} {type}").format(
+            type=sql.SQL(table.columns[archive.column].type), **names
+        )
+    )
     cursor.execute(
         sql.SQL("UPDATE {keep} k SET {became} = t.{column} FROM {table} t WHERE {same}").format(
             same=join_condition(archive), **names
@@ -216,9 +192,9 @@ def archive_whole_table(cursor: Cursor, target: ArchiveTarget, solution: str, dr
     cursor.execute("SAVEPOINT fbs_drop")
     cursor.execute(drop)
     cursor.execute("ROLLBACK TO SAVEPOINT fbs_drop")
-    cursor.execute(_GOES_WITH_TABLE, (_regclass(cursor, target.table),))
-    lost = tuple(("f", name, definition) for name, definition in cursor.fetchall())
-    cursor.execute(_NAMED_WITH_TABLE, {"table": _regclass(cursor, target.table)})
+    keys = inspect_tables(cursor.connection, [target.table]).tables[target.table].key_definitions()
+    lost = tuple(key for key in keys if key[0] == FOREIGN)
+    cursor.execute(_NAMED_WITH_TABLE, {"table": sql.Identifier(target.table).as_string(cursor)})
     named = cursor.fetchall()
     name = _free_name(cursor, target.archive_table)
     renamed = tuple(
@@ -248,26 +224,20 @@ def _rename(kind: str, before: str, now: str) -> sql.Composed:
 
 
 def _describe(cursor: Cursor, target: ArchiveTarget, solution: str) -> Archive:
-    table, column = _regclass(cursor, target.table), target.column
-    cursor.execute(_COLUMN, (table, column))
-    row = cursor.fetchone()
-    if row is None or column is None:
-        raise DatabaseError(f"{target.table}.{column} no longer exists.", hint="Plan the migration again.")
-    cursor.execute(_KEY, (table,))
-    key = tuple(name for (name,) in cursor.fetchall())
-    cursor.execute(_GOES_WITH_COLUMN, {"table": table, "column": column})
-    dropped = {name for (name,) in cursor.fetchall()}
-    lost = tuple(key for key in table_keys(cursor, target.table) if key[1] in dropped)
+    table = inspect_tables(cursor.connection, [target.table]).tables.get(target.table)
+    column = table.columns.get(str(target.column)) if table else None
+    if table is None or column is None:
+        raise DatabaseError(f"{target.table}.{target.column} no longer exists.", hint="Plan the migration again.")
     return Archive(
         name=_free_name(cursor, target.archive_table),
         solution=solution,
         table=target.table,
-        column=column,
-        key=key if column not in key else (),
-        type=row[0],
-        not_null=row[1],
-        default=row[2],
-        lost=lost,
+        column=target.column,
+        key=table.primary_key if target.column not in table.primary_key else (),
+        type=column.type,
+        not_null=column.not_null,
+        default=column.expression,
+        lost=table.key_definitions(target.column),
     )
 
 
@@ -306,7 +276,3 @@ def _free_name(cursor: Cursor, name: str) -> str:
         number += 1
         free = str(derived_name(name, f"_{number}"))
     return free
-
-
-def _regclass(cursor: Cursor, table: str) -> str:
-    return sql.Identifier(table).as_string(cursor)

@@ -30,14 +30,13 @@ from fbs_worker.migration.apply.lock_retry import (
     bounded_transaction,
     cool_down,
     detect_dead_client,
-    existing_tables,
     strongest,
 )
 from fbs_worker.migration.apply.preflight import check_not_stale, check_plan, check_still_empty, statement_error
-from fbs_worker.migration.inspect.snapshot import snapshot_changes, take_snapshot
 from fbs_worker.migration.model.archive import Archive
 from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Plan, Step
-from fbs_worker.schema.inspector import LOCK_TABLES
+from fbs_worker.schema.inspector import LOCK_TABLES, InspectedTable, existing_tables, inspect_tables
+from fbs_worker.schema.model import SERIAL
 
 _log = logging.getLogger(__name__)
 
@@ -249,7 +248,7 @@ class _Run:
                 cursor, self.prefix, solution, self.steps, run=self.name, before=self.before, reversals=reversals
             )
             tables = {step.table for step in self.steps}
-            self.new_tables = tables - existing_tables(cursor, tables)
+            self.new_tables = tables.difference(existing_tables(self.connection, tables))
 
     def _finish(self) -> None:
         with bounded_transaction(
@@ -325,7 +324,7 @@ class _Run:
             archive, statements = archiver.archive_whole_table(cursor, step.archive, self.plan.solution, step.sql)
             ran = ";\n".join(statements)
         else:
-            before = take_snapshot(cursor, step)
+            before = self._inspect(step)
             if step.archive is not None:
                 with budget.long_running():
                     archive = archiver.archive_column(
@@ -337,11 +336,16 @@ class _Run:
                     archive = archiver.record_converted_values(cursor, archive)
                 if self.reversals and archiver.drop_if_empty(cursor, archive):
                     archive = None  # needed only by an undo of this undo
-            changes = snapshot_changes(before, take_snapshot(cursor, step))
+            changes = observed_changes(before, self._inspect(step))
         journal.mark_executed(
             cursor, self.prefix, self.rows[position], ran=ran, kept=archive and archive.name, **changes
         )
         return [archive] if archive else []
+
+    def _inspect(self, step: Step) -> InspectedTable | None:
+        """Inspect a step's table; its keys only for DROP COLUMN, which drops dependent ones."""
+        drops = " DROP COLUMN " in step.sql
+        return inspect_tables(self.connection, [step.table], keys=drops).tables.get(step.table)
 
     def _relies_on_empty(self, position: int) -> bool:
         """Whether a step is only safe for an empty table."""
@@ -393,6 +397,31 @@ class _Run:
         ) as cursor:
             cursor.execute(self.steps[self.current].sql)
             return max(cursor.rowcount, 0)
+
+
+def observed_changes(before: InspectedTable | None, after: InspectedTable | None) -> dict[str, Any]:
+    """Return the facts that the undo of a statement needs and the statement lacks.
+
+    Args:
+        before: its table before the statement.
+        after: its table after the statement.
+
+    Returns:
+        `made`: `table` (the table was created), `columns` (added), `retyped` (column → former type and default), and
+        `lost`: keys dropped with a column.
+    """
+    if before is None:
+        return {"made": {"table": True} if after else {}}
+    if after is None or not before.columns.keys() <= after.columns.keys():  # a column was renamed or dropped
+        left = after.key_definitions() if after else ()
+        return {"lost": [list(key) for key in before.key_definitions() if key not in left]}
+    added = sorted(after.columns.keys() - before.columns.keys())
+    retyped = {
+        name: [was.type, SERIAL if was.default == SERIAL else was.expression]
+        for name, was in before.columns.items()
+        if was.type != after.columns[name].type
+    }
+    return {"made": {key: value for key, value in (("columns", added), ("retyped", retyped)) if value}}
 
 
 def _lock(step: Step) -> Lock:

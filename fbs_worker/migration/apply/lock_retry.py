@@ -21,6 +21,7 @@ from fbs_worker.core.errors import DatabaseBusy, DatabaseError
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.progress import Progress
 from fbs_worker.migration.model.plan import Lock
+from fbs_worker.schema.inspector import existing_tables
 
 T = TypeVar("T")
 
@@ -60,11 +61,6 @@ SELECT set_config(name, '2s', FALSE) FROM pg_settings
 WHERE name = 'client_connection_check_interval' AND version() !~* 'windows|mingw|msvc|visual'
 """
 """PostgreSQL 14 and later, not on Windows: a query of a killed client is cancelled and releases its locks."""
-
-_EXISTS: Final = (
-    "SELECT relname FROM pg_class WHERE relname = ANY(%s) AND relkind IN ('r', 'p') AND pg_table_is_visible(oid)"
-)
-
 
 _SET_BOTH: Final = "SELECT set_config('lock_timeout', %s, TRUE), set_config('statement_timeout', %s, TRUE)"
 
@@ -209,17 +205,6 @@ def detect_dead_client(connection: Connection) -> None:
         cursor.execute(_DETECT_DEAD_CLIENT)
 
 
-def existing_tables(cursor: Cursor, tables: Collection[str]) -> set[str]:
-    """Return the tables that exist.
-
-    Args:
-        cursor: cursor of an open transaction.
-        tables: unquoted names.
-    """
-    cursor.execute(_EXISTS, (list(tables),))
-    return {name for (name,) in cursor.fetchall()}
-
-
 class LockBudget:
     """Lock budget: the remaining wait of one attempt for locks that block writers.
 
@@ -239,7 +224,9 @@ class LockBudget:
         Args:
             tables: unquoted name → lock mode.
         """
-        existing = existing_tables(self._cursor, [name for name, lock in tables.items() if lock is not Lock.NONE])
+        existing = existing_tables(
+            self._cursor.connection, [name for name, lock in tables.items() if lock is not Lock.NONE]
+        )
         for name in sorted(existing):
             mode = sql.SQL(f"LOCK TABLE {{}} IN {tables[name]} MODE")
             self._execute(mode.format(sql.Identifier(name)), self._policy.short_statement)

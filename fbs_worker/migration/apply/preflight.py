@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.core.errors import FBSError, RefusedError
-from fbs_worker.migration.apply.lock_retry import existing_tables
 from fbs_worker.migration.model.plan import Hazard, Plan, Step
+from fbs_worker.schema.inspector import existing_tables, populated_tables
 
 _SHOWN: Final = 5
 
@@ -60,11 +59,7 @@ def check_still_empty(cursor: Cursor, table: str) -> None:
         RefusedError: the table contains rows.
         psycopg2.Error: a statement failed; the caller translates it.
     """
-    if not existing_tables(cursor, [table]):
-        return
-    cursor.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(table)))
-    row = cursor.fetchone()
-    if row and row[0]:
+    if populated_tables(cursor.connection, existing_tables(cursor.connection, [table])):
         raise RefusedError(
             f"{table} was empty when the plan was made and contains rows now.",
             hint="Plan again: a table with rows needs other steps.",

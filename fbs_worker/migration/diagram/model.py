@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from fbs_worker.migration.diff.changes import Change, ChangeKind, Difference
-from fbs_worker.migration.inspect.inspector import InspectedSchema
-from fbs_worker.migration.model.schema import FOREIGN, PRIMARY, UNIQUE, ColumnSchema, KeySchema, Schema
+from fbs_worker.schema.differ import Change, ChangeKind, Difference
+from fbs_worker.schema.inspector import InspectedSchema
+from fbs_worker.schema.model import FOREIGN, PRIMARY, UNIQUE, ColumnSchema, KeySchema, Schema
 
 CONTROLS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 

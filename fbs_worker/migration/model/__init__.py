@@ -1,1 +1,1 @@
-"""Value objects of migrations: table schemas, plans, type conversions, archived values."""
+"""Value objects of migrations: plans, type conversions, archived values."""

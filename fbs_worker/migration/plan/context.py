@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
 
-from fbs_worker.migration.diff.changes import Change, ChangeKind
-from fbs_worker.migration.inspect.inspector import InspectedSchema
 from fbs_worker.migration.model.plan import ArchiveTarget, Hazard, Lock, Mode, Step
-from fbs_worker.migration.model.schema import (
+from fbs_worker.migration.model.type_conversion import INPUT_CHECK_SINCE, Conversion, conversion
+from fbs_worker.migration.plan.explain import Reasons
+from fbs_worker.schema.differ import Change, ChangeKind
+from fbs_worker.schema.inspector import InspectedSchema
+from fbs_worker.schema.model import (
     CHECK,
     INDEX,
     PRIMARY,
@@ -26,8 +28,6 @@ from fbs_worker.migration.model.schema import (
     canonical,
     is_volatile,
 )
-from fbs_worker.migration.model.type_conversion import INPUT_CHECK_SINCE, Conversion, conversion
-from fbs_worker.migration.plan.explain import Reasons
 from fbs_worker.schema.naming import derived_name
 
 
@@ -89,7 +89,6 @@ class PlanningContext:
         renames: table and old column name → new name.
         populated: tables that contain rows.
         used_names: names of existing relations.
-        key_definitions: OID → SQL that recreates a key.
         server_version: as reported by libpq.
         possible_renames: table and dropped column → similar added column.
         dependents: foreign objects that depend on dropped or retyped columns: table, column, description.
@@ -103,7 +102,6 @@ class PlanningContext:
     renames: Mapping[tuple[str, str], str] = field(default_factory=dict)
     populated: frozenset[str] = frozenset()
     used_names: frozenset[str] = frozenset()
-    key_definitions: Mapping[int, str] = field(default_factory=dict)
     server_version: int = INPUT_CHECK_SINCE
     possible_renames: Mapping[tuple[str, str], str] = field(default_factory=dict)
     dependents: Sequence[tuple[str, str, str]] = ()

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fbs_worker._version import __version__
-from fbs_worker.migration.diff.changes import Change, ChangeKind
 from fbs_worker.schema.definition import Definition
+from fbs_worker.schema.differ import Change, ChangeKind
 from fbs_worker.schema.mirror import RESERVED_COLUMNS
 
 _OF_EVERY_TABLE = frozenset(("id", "created_at", "updated_at"))

@@ -30,10 +30,12 @@ from typing import Final
 from sqlalchemy import Table
 from sqlalchemy.schema import CreateTable
 
-from fbs_worker.migration.diff.changes import Change, ChangeKind, not_null_check
-from fbs_worker.migration.inspect.inspector import BACKFILL_COMMENT, InspectedKey
 from fbs_worker.migration.model.plan import ArchiveTarget, Hazard, Lock, Mode, Step
-from fbs_worker.migration.model.schema import (
+from fbs_worker.migration.plan.context import Phase, Phased, PlanningContext, is_prebuilt_index, quoted, quoted_list
+from fbs_worker.schema.columns import DIALECT
+from fbs_worker.schema.differ import Change, ChangeKind, not_null_check
+from fbs_worker.schema.inspector import BACKFILL_COMMENT, InspectedKey
+from fbs_worker.schema.model import (
     CHECK,
     FOREIGN,
     INDEX,
@@ -43,8 +45,6 @@ from fbs_worker.migration.model.schema import (
     KeySchema,
     is_volatile,
 )
-from fbs_worker.migration.plan.context import Phase, Phased, PlanningContext, is_prebuilt_index, quoted, quoted_list
-from fbs_worker.schema.columns import DIALECT
 
 BATCH: Final = 5_000
 """Rows per UPDATE of a backfill."""
@@ -119,15 +119,14 @@ def _drop_table(change: Change, context: PlanningContext) -> Phased:
 def _recreate_statements(name: str, context: PlanningContext) -> str:
     """Return the DDL that recreates an empty table in its current form."""
     table = context.actual.tables[name]
-    definitions = context.key_definitions
     columns = [f"{quoted(column)} {_declaration(actual)}" for column, actual in table.columns.items()]
     own = [key for key in table.keys if not key.backing and not _is_dropped_earlier(key, context)]
     constraints = [
-        f"CONSTRAINT {quoted(key.schema.name)} {definitions[key.oid]}"
+        f"CONSTRAINT {quoted(key.schema.name)} {key.definition}"
         for key in sorted(own, key=lambda key: key.schema.kind == FOREIGN)
-        if key.schema.kind != INDEX and key.oid in definitions
+        if key.schema.kind != INDEX
     ]
-    indexes = [definitions[key.oid] for key in own if key.schema.kind == INDEX and key.oid in definitions]
+    indexes = [key.definition for key in own if key.schema.kind == INDEX]
     inside = ",\n\t".join([*columns, *constraints])
     return ";\n".join([f"CREATE TABLE {quoted(name)} (\n\t{inside}\n)", *indexes])
 
@@ -216,7 +215,7 @@ def _backfill(change: Change, context: PlanningContext) -> Phased:
     table, column, after = quoted(change.table), quoted(change.column), change.after
     if change.table in context.populated and after is not None and after.default is not None:
         actual = context.actual.tables[change.table]
-        primary = next((key.schema.columns for key in actual.keys if key.schema.kind == PRIMARY), ())
+        primary = actual.primary_key
         key = ", ".join(map(quoted, primary)) or "ctid"
         some = f"SELECT {key} FROM {table} WHERE {column} IS NULL LIMIT {BATCH}"  # noqa: S608 -- names are quoted
         # for an array PostgreSQL estimates few values and chooses an index scan
@@ -504,10 +503,8 @@ def _drop_key(change: Change, context: PlanningContext) -> Phased:
     if actual is None:
         return
     table, name = quoted(change.table), quoted(actual.schema.name)
-    definition = context.key_definitions.get(actual.oid)
-    if actual.schema.kind == INDEX:
-        sql, undo = f"DROP INDEX {name}", definition
-    else:
+    sql, undo = f"DROP INDEX {name}", actual.definition
+    if actual.schema.kind != INDEX:
         sql = f"ALTER TABLE {table} DROP CONSTRAINT {name}"
-        undo = definition and f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition}"
+        undo = f"ALTER TABLE {table} ADD CONSTRAINT {name} {actual.definition}"
     yield context.step(Phase.DROP_KEYS, change, f"drop_{_KINDS[actual.schema.kind]}", sql, undo=undo)

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import Table
 
 from fbs_worker.core.postgres import Connection, errors_translated
-from fbs_worker.migration.diff.changes import Change, ChangeKind, Difference
-from fbs_worker.migration.diff.differ import compare
-from fbs_worker.migration.diff.renames import likely_renames, requested_renames
-from fbs_worker.migration.inspect.inspector import (
-    InspectedKey,
+from fbs_worker.migration.model.plan import Plan
+from fbs_worker.migration.model.type_conversion import conversion
+from fbs_worker.migration.plan.context import PlanningContext
+from fbs_worker.migration.plan.explain import Reasons
+from fbs_worker.migration.plan.operations import plan_steps, stays_nullable
+from fbs_worker.migration.plan.renames import likely_renames, requested_renames
+from fbs_worker.schema.definition import Definition
+from fbs_worker.schema.differ import Change, ChangeKind, Difference, compare
+from fbs_worker.schema.inspector import (
     InspectedSchema,
     dependent_objects,
     inspect_tables,
-    key_definitions,
     populated_tables,
     used_names,
 )
-from fbs_worker.migration.inspect.normaliser import normalise
-from fbs_worker.migration.model.plan import Plan
-from fbs_worker.migration.model.schema import (
+from fbs_worker.schema.model import (
     ColumnSchema,
     KeySchema,
     Schema,
@@ -33,10 +34,7 @@ from fbs_worker.migration.model.schema import (
     schema_of,
     to_json,
 )
-from fbs_worker.migration.plan.context import PlanningContext
-from fbs_worker.migration.plan.explain import Reasons
-from fbs_worker.migration.plan.operations import plan_steps, stays_nullable
-from fbs_worker.schema.definition import Definition
+from fbs_worker.schema.normaliser import normalise
 
 _NO_COLUMN: Final = ColumnSchema(type="")
 _BLOCKED_BY_DEPENDENTS: Final = frozenset((ChangeKind.RETYPE, ChangeKind.DROP_COLUMN, ChangeKind.DROP_TABLE))
@@ -100,6 +98,7 @@ def make_plan(
             system=system,
             restore=restore,
         )
+        difference = replace(difference, changes=tuple(detach_keys(difference.changes, desired, actual)))
         context = PlanningContext(
             desired=desired,
             actual=actual,
@@ -111,6 +110,42 @@ def make_plan(
         )
         context = _add_facts(connection, context, difference, own_tables)
     return _build_plan(solution, context, difference, tables, owned=frozenset(owned), system=system)
+
+
+def detach_keys(changes: Iterable[Change], desired: Schema, actual: InspectedSchema) -> Iterator[Change]:
+    """Drop and recreate foreign keys around a type change of one of their columns.
+
+    Args:
+        changes: the changes.
+        desired: the desired schema.
+        actual: the inspected database.
+    """
+    known = list(changes)
+    ends = {
+        (change.table, change.column)
+        for change in known
+        if change.kind is ChangeKind.RETYPE
+        and change.before
+        and change.after
+        and conversion(change.before.type, change.after.type, "").rewrites
+    }
+    going = {change.actual.oid for change in known if change.kind is ChangeKind.DROP_KEY and change.actual}
+    yield from known
+    if not ends:
+        return
+    for name, table in actual.tables.items():
+        if name not in desired:
+            continue
+        for key in table.keys:
+            target = key.schema.target
+            if target is None or key.oid in going:
+                continue
+            ends_of_key = {(name, column) for column in key.schema.columns} | {
+                (target[0], column) for column in target[1]
+            }
+            if ends_of_key & ends and key.schema.identity in desired[name].identities:
+                yield Change(kind=ChangeKind.DROP_KEY, table=name, actual=key)
+                yield Change(kind=ChangeKind.ADD_KEY, table=name, key=key.schema)
 
 
 def _recognise_own(
@@ -141,7 +176,6 @@ def _add_facts(
         dependents=[one for one in dependents if one[:2] in moving or (one[0], "") in moving],
         populated=populated,
         used_names=used_names(connection) if difference.changes else frozenset(),
-        key_definitions=key_definitions(connection, _dropped_keys(difference, context.actual)),
         possible_renames=likely_renames(difference, populated),
     )
 
@@ -172,7 +206,7 @@ def _build_plan(
             *(reasons.of_dependent(*one) for one in context.dependents),
             *_archived_values(context),
         ),
-        changes=tuple(_describe_changes(difference, context)),
+        changes=tuple(difference.describe(context.desired)),
         tables=tuple(sorted({*business, *(owned & difference.blocked.keys())})),
         schema=to_json(schema),
     )
@@ -212,25 +246,3 @@ def _drift(difference: Difference, system: Collection[str]) -> Iterator[str]:
     for change in difference.changes:
         if change.drifted:
             yield f"{change.describe()}; changed by hand, overwritten by the plan"
-
-
-def _describe_changes(difference: Difference, context: PlanningContext) -> Iterator[str]:
-    """Describe the changes, one line each; implied ones are omitted."""
-    new = {change.table for change in difference.changes if change.kind is ChangeKind.CREATE_TABLE}
-    for change in difference.changes:
-        desired = context.desired.get(change.table)
-        recreated = (
-            change.actual is not None and desired is not None and change.actual.schema.identity in desired.identities
-        )
-        implied = change.table in new and change.kind is ChangeKind.ADD_KEY
-        if not implied and not (recreated and change.kind is ChangeKind.DROP_KEY):
-            yield change.describe()
-
-
-def _dropped_keys(difference: Difference, actual: InspectedSchema) -> Iterator[InspectedKey]:
-    """Dropped keys, including those of dropped tables."""
-    for change in difference.changes:
-        if change.actual is not None and change.kind is ChangeKind.DROP_KEY:
-            yield change.actual
-        elif change.kind is ChangeKind.DROP_TABLE:
-            yield from actual.tables[change.table].keys

@@ -13,8 +13,8 @@ import psycopg2
 from psycopg2 import sql
 
 from fbs_worker.core.postgres import Connection
-from fbs_worker.migration.inspect.inspector import InspectedKey, InspectedSchema, InspectedTable
-from fbs_worker.migration.model.schema import CHECK, SERIAL, ColumnSchema, KeySchema, Schema, TableSchema, canonical
+from fbs_worker.schema.inspector import InspectedKey, InspectedSchema, InspectedTable
+from fbs_worker.schema.model import CHECK, SERIAL, ColumnSchema, KeySchema, Schema, TableSchema, canonical
 
 
 def normalise(connection: Connection, actual: InspectedSchema, references: Iterable[Schema]) -> InspectedSchema:

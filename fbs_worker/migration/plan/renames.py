@@ -7,10 +7,10 @@ from difflib import SequenceMatcher
 from typing import Final
 
 from fbs_worker.core.errors import UsageError
-from fbs_worker.migration.diff.changes import Change, ChangeKind, Difference
-from fbs_worker.migration.inspect.inspector import InspectedSchema
-from fbs_worker.migration.model.schema import Schema
 from fbs_worker.migration.model.type_conversion import parse_type
+from fbs_worker.schema.differ import Change, ChangeKind, Difference
+from fbs_worker.schema.inspector import InspectedSchema
+from fbs_worker.schema.model import Schema
 
 _CLOSE_MATCH: Final = 0.6
 """difflib's ratio for a close match, according to its documentation."""

@@ -68,6 +68,11 @@ class ColumnSchema:
     not_null: bool = False
     default: str | None = None
 
+    @property
+    def expression(self) -> str | None:
+        """The default as an SQL expression; None for a column with a sequence or a generated one."""
+        return None if self.default == SERIAL or (self.default or "").startswith("GENERATED") else self.default
+
     def has_same_default(self, other: ColumnSchema) -> bool:
         """Compare the canonical forms of both defaults."""
         return canonical(self.default) == canonical(other.default)

@@ -1,1 +1,0 @@
-"""Compare the desired schema with the inspected one."""

@@ -1,1 +1,0 @@
-"""Read the schema that a database has."""
