@@ -41,5 +41,5 @@ def discover_reporting(
     request = DiscoverRequest.parse(domain=domain, database_config=database_config, full=True, settings=self.settings)
     progress: Progress = self.progress if report else NullProgress()
     begun = time.perf_counter()
-    discover(request, odoo_expected=None, settings=self.settings, progress=progress)
+    discover(request, settings=self.settings, progress=progress)
     return {"seconds": time.perf_counter() - begun}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
@@ -17,54 +17,25 @@ from fbs_worker.connectors.connect import limiter_for, open_transport
 from fbs_worker.connectors.odoo import OdooConnector
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.core.progress import Progress
-from fbs_worker.core.settings import DEFAULT_CONNECTION, Settings
+from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
-from fbs_worker.domains import Domain
+from fbs_worker.domains import Domain, load_domain
 from fbs_worker.jobs.worker.task import JobTask
-from fbs_worker.solutions.requests import DiscoverRequest, check_odoo, reject_plain_password
+from fbs_worker.solutions.requests import DiscoverRequest, check_odoo
 
 
-@shared_task(name="fbs.discover", bind=True, base=JobTask)  # type: ignore[untyped-decorator]  # Celery has no types
-def discover_task(
-    self: JobTask,
-    *,
-    domain: str,
-    database_config: Mapping[str, Any] | None = None,
-    table_prefix: str | None = None,
-    discovery_types: Sequence[str] | None = None,
-    full: bool = False,
-    odoo: str = DEFAULT_CONNECTION,
-    odoo_moved: bool = False,
-    odoo_expected: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """Run `discover`; further arguments as for `DiscoverRequest.parse`.
-
-    Args:
-        odoo_expected: the caller's Odoo; the job fails if this worker's connection leads to another one.
-    """
-    if not self.in_process:
-        reject_plain_password(database_config)
-    request = DiscoverRequest.parse(
-        domain=domain,
-        database_config=database_config,
-        table_prefix=table_prefix,
-        discovery_types=discovery_types,
-        full=full,
-        odoo=odoo,
-        odoo_moved=odoo_moved,
-        settings=self.settings,
-    )
-    return discover(request, odoo_expected=odoo_expected, settings=self.settings, progress=self.progress)
+@shared_task(name=DiscoverRequest.task, bind=True, base=JobTask)  # type: ignore[untyped-decorator]  # Celery has no types
+def discover_task(self: JobTask, **message: Any) -> dict[str, Any]:
+    """Run `discover`; the arguments are the fields of `DiscoverRequest`."""
+    request = DiscoverRequest.from_message(message, settings=self.settings, in_process=self.in_process)
+    return discover(request, settings=self.settings, progress=self.progress)
 
 
-def discover(
-    request: DiscoverRequest, *, odoo_expected: Mapping[str, str] | None, settings: Settings, progress: Progress
-) -> dict[str, Any]:
+def discover(request: DiscoverRequest, *, settings: Settings, progress: Progress) -> dict[str, Any]:
     """Read the discoveries of a domain from Odoo; save them if the request has a database.
 
     Args:
         request: the validated parameters.
-        odoo_expected: see `check_odoo`.
         settings: the Odoo connections and the keys.
         progress: receives the steps.
 
@@ -79,23 +50,23 @@ def discover(
     began = time.monotonic()
     vault = Vault.from_text(settings.fbs_secret_keys.get_secret_value())
     # a plain password comes from the settings or from a caller in this process: the task rejects one in a message
-    database = None if request.database is None else request.database.resolved(vault, allow_plain=True)
-    connection = settings.odoo(request.odoo)
-    check_odoo(connection, odoo_expected)
+    database = None if request.database_config is None else request.database_config.resolved(vault, allow_plain=True)
+    domain, connection = load_domain(request.domain), settings.odoo(request.odoo)
+    check_odoo(connection, request.odoo_expected)
     progress.step("connect")
     limiter = limiter_for(connection, settings=settings, progress=progress)
     with closing(open_transport(connection, limiter=limiter)) as transport:
         connector = OdooConnector(transport, page_size=settings.fbs_page_size, lang=connection.lang)
         if database is None:
-            result = _summary(connector.read(request.domain, types=request.types, progress=progress))
+            result = _summary(connector.read(domain, types=request.discovery_types, progress=progress))
         else:
             with closing(connect(database, application_name="fbs-worker discover")) as opened:
                 report = read_and_save(
                     connector,
                     opened,
-                    domain=request.domain,
+                    domain=domain,
                     table_prefix=request.table_prefix,
-                    types=request.types,
+                    types=request.discovery_types,
                     full=request.full,
                     full_after=settings.fbs_full_after,
                     odoo_moved=request.odoo_moved,

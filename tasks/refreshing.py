@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any, Final
+from dataclasses import replace
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
@@ -20,74 +18,9 @@ from fbs_worker.core.postgres import Connection
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.domains import load_domain
+from fbs_worker.solutions.refresh import RefreshResult
 from fbs_worker.solutions.registry import SolutionRecord
 from fbs_worker.tasks.discover import read_and_save
-
-_WRITTEN: Final = ("added", "changed", "removed")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefreshResult:
-    """Result of a refresh.
-
-    Attributes:
-        solution: the solution's name.
-        report: changes in the catalogue.
-        workflows: numbers of changes in the workflow definitions.
-        dashboards: numbers of changes in the BI dashboards.
-        source: the Odoo that was read.
-        calls: number of calls to Odoo.
-        seconds: duration.
-    """
-
-    solution: str
-    report: ChangeReport
-    workflows: Mapping[str, Any]
-    dashboards: Mapping[str, Any]
-    source: Mapping[str, str]
-    calls: int = 0
-    seconds: float = 0.0
-
-    @property
-    def changed(self) -> bool:
-        """Whether anything was written."""
-        derived = (self.workflows, self.dashboards)
-        return not self.report.nothing_changed or any(counts[kind] for counts in derived for kind in _WRITTEN)
-
-    @property
-    def should_record(self) -> bool:
-        """Whether the manifest should record this refresh: Odoo was read, or something was written."""
-        return self.report.read or self.changed
-
-    def last_refresh_payload(self) -> dict[str, Any]:
-        """Return `last_refresh` of the manifest, JSON-ready."""
-        report = self.report
-        return {
-            "at": datetime.now(tz=UTC).isoformat(timespec="seconds"),
-            "report": {
-                "added": len(report.added),
-                "removed": len(report.removed),
-                "changed": len(report.changed),
-                "unchanged": report.unchanged,
-                "skipped": len(report.skipped),
-                "counts": dict(report.counts),
-                "sections": [section.to_dict() for section in report.sections],
-            },
-            "workflows": {kind: self.workflows[kind] for kind in _WRITTEN},
-            "dashboards": {kind: self.dashboards[kind] for kind in _WRITTEN},
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the job's result, JSON-ready."""
-        return {
-            "solution": self.solution,
-            "report": self.report.to_dict(),
-            "workflows": dict(self.workflows),
-            "dashboards": dict(self.dashboards),
-            "source": dict(self.source),
-            "calls": self.calls,
-            "seconds": self.seconds,
-        }
 
 
 def refresh_solution(

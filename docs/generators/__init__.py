@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from docs.generators import cli, domains, errors, http_api, metrics, settings, tables
+from docs.generators import cli, domains, errors, http_api, metrics, requests, settings, tables
 from docs.generators.docstrings import link_errors, prepare
 from docs.generators.links import link_names
 
@@ -25,6 +25,7 @@ GENERATED: Final[Mapping[str, Callable[[], str]]] = {
     "exit-codes": errors.exit_codes,
     "http-api": http_api.page,
     "metrics": metrics.page,
+    "requests": requests.page,
     "settings": settings.page,
     "system-tables": tables.system,
 }

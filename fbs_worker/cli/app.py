@@ -34,6 +34,7 @@ from fbs_worker.cli import (
     stack,
     token,
 )
+from fbs_worker.cli.options import add_job_command
 from fbs_worker.cli.output import OutputFormat, note, print_error, print_json
 from fbs_worker.core.errors import EXIT_DONE, EXIT_USAGE, FBSError, InternalError, JobFailed, UsageError
 
@@ -64,14 +65,14 @@ def _options(
 ) -> None: ...
 
 
-app.command("discover")(discover.discover)
-app.command("setup")(solutions.setup)
+add_job_command(app, "discover", discover.discover, "DiscoverRequest")
+add_job_command(app, "setup", solutions.setup, "SetupRequest")
 app.command("status")(solutions.status)
 app.command("list")(solutions.list_all)
-app.command("refresh")(solutions.refresh)
-app.command("migrate")(migrate.migrate)
+add_job_command(app, "refresh", solutions.refresh, "RefreshRequest", by_name=True)
+add_job_command(app, "migrate", migrate.migrate, "MigrateRequest", by_name=True)
 app.command("diagram")(diagram.diagram)
-app.command("drop")(solutions.drop)
+add_job_command(app, "drop", solutions.drop, "DropRequest", by_name=True)
 app.command("rotate-keys")(solutions.rotate_keys)
 app.command("record")(record.record)
 app.add_typer(jobs.app, name="jobs")

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fbs_worker.cli.options import current_settings
-from fbs_worker.cli.solutions import Named, NameOption, one_solution
+from fbs_worker.cli.options import Named, NameOption, current_settings, one_solution
 
 
 class DiagramFormat(StrEnum):

@@ -1,90 +1,31 @@
-"""Options shared by several commands; the help shows the environment variable of each."""
+"""Options shared by several commands, and those of jobs; the help shows the environment variable of each."""
 
 from __future__ import annotations
 
+import inspect
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from typer.core import TyperCommand
 
 from fbs_worker.cli.output import OutputFormat
+from fbs_worker.cli.run import Runner
 from fbs_worker.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from fbs_worker.core.fields import Parameter
     from fbs_worker.core.settings import Settings
+    from fbs_worker.solutions.requests import Request
 
-Domain = Annotated[str, typer.Option("--domain", envvar="FBS_DOMAIN", help="The business domain; see `fbs domains`.")]
-SolutionName = Annotated[
-    str, typer.Option("--solution-name", envvar="FBS_SOLUTION_NAME", help="The solution; see `fbs list`.")
+_KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
+
+Named = Annotated[
+    str | None, typer.Argument(metavar="NAME", help="The solution; or --solution-name.", show_default=False)
 ]
-DatabaseName = Annotated[
-    str | None,
-    typer.Option("--database-name", envvar="FBS_DATABASE_NAME", help="The name of the database."),
-]
-DatabaseUser = Annotated[
-    str | None,
-    typer.Option("--database-user", envvar="FBS_DATABASE_USER", help="The database role."),
-]
-DatabasePassword = Annotated[
-    str | None,
-    typer.Option(
-        "--database-password",
-        envvar="FBS_DATABASE_PASSWORD",
-        help="The role's password. Other users can read the command line: prefer `-` (prompts, or reads stdin), "
-        "`env:NAME` or `file:PATH` (read where the job runs).",
-    ),
-]
-DatabaseHost = Annotated[
-    str | None,
-    typer.Option(
-        "--database-host",
-        envvar="FBS_DATABASE_HOST",
-        help="The host of PostgreSQL: a name, an address or the folder of a socket.",
-    ),
-]
-DatabasePort = Annotated[
-    int | None,
-    typer.Option("--database-port", envvar="FBS_DATABASE_PORT", help="The port of PostgreSQL."),
-]
-TablePrefix = Annotated[
-    str | None,
-    typer.Option("--table-prefix", envvar="FBS_TABLE_PREFIX", help="Prefix of the system tables."),
-]
-BusinessPrefix = Annotated[
-    str | None,
-    typer.Option(
-        "--business-prefix",
-        envvar="FBS_BUSINESS_PREFIX",
-        help="Prefix of the business tables; may be empty.",
-    ),
-]
-Odoo = Annotated[
-    str,
-    typer.Option(
-        "--odoo",
-        envvar="FBS_ODOO_CONNECTION",
-        help="The Odoo connection: `default` is ODOO_URL, others FBS_ODOO__<NAME>__URL.",
-    ),
-]
-OdooOfSolution = Annotated[
-    str | None,
-    typer.Option(
-        "--odoo",
-        envvar="FBS_ODOO_CONNECTION",
-        help="The Odoo connection: `default` is ODOO_URL, others FBS_ODOO__<NAME>__URL; default: unchanged.",
-        show_default=False,
-    ),
-]
-OdooMoved = Annotated[
-    bool,
-    typer.Option(
-        "--odoo-moved",
-        envvar="FBS_ODOO_MOVED",
-        help="Confirm that the saved discoveries are of this same Odoo, at another address.",
-    ),
-]
-Full = Annotated[
-    bool, typer.Option("--full", envvar="FBS_FULL", help="Read everything, even if the fingerprint is unchanged.")
+NameOption = Annotated[
+    str | None, typer.Option("--solution-name", envvar="FBS_SOLUTION_NAME", help="The solution; see `fbs list`.")
 ]
 Inline = Annotated[
     bool,
@@ -113,19 +54,126 @@ def current_settings() -> Settings:
     return process_settings()
 
 
-def database_config(
-    *, name: str | None, user: str | None, password: str | None, host: str | None, port: int | None
-) -> dict[str, Any] | None:
-    """The `--database-…` options as a `database_config`.
+def one_solution(argument: str | None, option: str | None) -> str:
+    """The solution named by the argument or by --solution-name.
 
-    Returns:
-        The dictionary; None if no option was given.
+    Raises:
+        UsageError: none is named, or two different ones.
+    """
+    if argument and option and argument != option:
+        raise UsageError(
+            f"Two solutions are named: {argument!r} and {option!r}.",
+            hint="Name one, as the argument or by --solution-name (or FBS_SOLUTION_NAME).",
+        )
+    name = argument or option
+    if not name:
+        raise UsageError("No solution is named.", hint="Name one; `fbs list` shows them.")
+    return name
+
+
+def request_values(request: type[Request], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The input of a request from the values of its options.
+
+    Args:
+        request: its class.
+        options: the values; a password `-` is prompted for, or read from stdin.
 
     Raises:
         UsageError: the password is `-` and stdin is empty.
     """
-    options = {"name": name, "user": user, "password": _read_password(password), "host": host, "port": port}
-    return options if any(value is not None for value in options.values()) else None
+    from fbs_worker.core.fields import collected
+
+    return collected(request, {**options, "database_password": _read_password(options.get("database_password"))})
+
+
+def add_job_command(
+    app: typer.Typer, name: str, function: Callable[..., None], request_name: str, *, by_name: bool = False
+) -> None:
+    """Add a command that runs a job; the options of the request are made from its fields.
+
+    Args:
+        app: the application.
+        name: the command.
+        function: runs it, with the runner, the input of the request, and options of its own.
+        request_name: the request's class in `fbs_worker.solutions.requests`.
+        by_name: an argument may name the solution as well.
+    """
+
+    class JobCommand(_JobCommand):
+        def make(self) -> Any:
+            return _job_command(function, request_name, by_name=by_name)
+
+    app.command(name, cls=JobCommand, help=inspect.getdoc(function))(lambda: None)
+
+
+class _JobCommand(TyperCommand):
+    """A command that is made when it is needed: its options need pydantic, whose import takes time."""
+
+    _params: list[Any] | None = None
+
+    def make(self) -> Any:
+        """Make the command."""
+        raise NotImplementedError
+
+    @property
+    def params(self) -> list[Any]:
+        """The options."""
+        if self._params is None:
+            made = self.make()
+            self._params, self.callback = list(made.params), made.callback
+        return self._params
+
+    @params.setter
+    def params(self, params: list[Any]) -> None:
+        """Ignore those of the function that stands in for the command."""
+
+
+def _job_command(function: Callable[..., None], request_name: str, *, by_name: bool) -> Any:
+    from fbs_worker.core.fields import parameters
+    from fbs_worker.solutions import requests
+
+    request: type[Request] = getattr(requests, request_name)
+
+    def run(*, inline: bool, no_wait: bool, output_format: OutputFormat, **options: Any) -> None:
+        runner = Runner(settings=current_settings(), output_format=output_format, inline=inline, no_wait=no_wait)
+        if by_name:
+            options["solution_name"] = one_solution(options.pop("name"), options["solution_name"])
+        function(runner, request_values(request, options), **{name: options[name] for name in own})
+
+    own = dict(list(inspect.signature(function, eval_str=True).parameters.items())[2:])
+    declared = [
+        *([inspect.Parameter("name", _KEYWORD, default=None, annotation=Named)] if by_name else []),
+        *(_typer_parameter(each, by_name=by_name) for each in parameters(request)),
+        *own.values(),
+        inspect.Parameter("inline", _KEYWORD, default=False, annotation=Inline),
+        inspect.Parameter("no_wait", _KEYWORD, default=False, annotation=NoWait),
+        inspect.Parameter("output_format", _KEYWORD, default=OutputFormat.TEXT, annotation=Format),
+    ]
+    run.__annotations__ = {each.name: each.annotation for each in declared}
+    run.__signature__ = inspect.Signature(declared)  # type: ignore[attr-defined]
+    app = typer.Typer(add_completion=False)
+    app.command()(run)
+    return typer.main.get_command(app)
+
+
+def _typer_parameter(each: Parameter, *, by_name: bool) -> inspect.Parameter:
+    default = None if each.is_list else each.default
+    by_argument = by_name and each.name == "solution_name"
+    required = each.field.is_required() and len(each.path) == 1 and not by_argument
+    kind: Any = str if each.option.metavar else each.kind
+    kind = list[kind] if each.is_list else kind
+    option = typer.Option(
+        f"{each.flag}/--no-{each.flag[2:]}" if default is True else each.flag,
+        envvar=each.envvar,
+        metavar=each.option.metavar or None,
+        help=each.help,
+    )
+    return inspect.Parameter(
+        each.name,
+        _KEYWORD,
+        default=inspect.Parameter.empty if required else default,
+        annotation=Annotated[kind if required or default is not None else kind | None, option],
+    )
 
 
 def _read_password(option: str | None) -> str | None:

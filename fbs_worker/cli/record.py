@@ -8,13 +8,20 @@ from typing import Annotated
 import typer
 
 from fbs_worker.cli.display import open_display
-from fbs_worker.cli.options import Format, Odoo, current_settings
+from fbs_worker.cli.options import Format, current_settings
 from fbs_worker.cli.output import OutputFormat, print_json, say
 
 
 def record(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The output file, e.g. odoo.json.xz.")],
-    odoo: Odoo = "default",
+    odoo: Annotated[
+        str,
+        typer.Option(
+            "--odoo",
+            envvar="FBS_ODOO_CONNECTION",
+            help="The Odoo connection: `default` is ODOO_URL, others FBS_ODOO__<NAME>__URL.",
+        ),
+    ] = "default",
     output_format: Format = OutputFormat.TEXT,
 ) -> None:
     """Record an Odoo's metadata in a file.

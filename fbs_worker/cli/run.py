@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fbs_worker.cli.display import open_display
 from fbs_worker.cli.follow import follow
-from fbs_worker.cli.output import OutputFormat, print_json, say
+from fbs_worker.cli.output import Block, OutputFormat, print_blocks, print_json, say
 from fbs_worker.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from fbs_worker.client.client import JobHandle
     from fbs_worker.core.settings import Settings
+    from fbs_worker.solutions.requests import Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +39,11 @@ class Runner:
         if self.inline and self.no_wait:
             raise UsageError("--inline and --no-wait exclude each other.", hint="Leave one of them out.")
 
-    def run(self, action: str, request: Mapping[str, Any], *, title: str) -> dict[str, Any] | None:
+    def run(self, request: Request, *, title: str) -> dict[str, Any] | None:
         """Run a job and wait for its result, unless `no_wait` is set.
 
         Args:
-            action: the client's method and the task's name after `fbs.`, e.g. `setup`.
-            request: the keyword arguments of both.
+            request: what it is to do.
             title: the title of the progress display.
 
         Returns:
@@ -57,11 +56,11 @@ class Runner:
             from fbs_worker.client.in_process import run_in_process
 
             with open_display(title, self.output_format) as display:
-                return run_in_process(f"fbs.{action}", request, settings=self.settings, progress=display)
+                return run_in_process(request.task, dict(request), settings=self.settings, progress=display)
         from fbs_worker.client.client import Client
 
         with Client(settings=self.settings) as client:
-            job: JobHandle = getattr(client, action)(**request)
+            job = client.enqueue(request)
             if not self.no_wait:
                 return {"job": job.id, **follow(job, open_display(title, self.output_format))}
         if self.output_format is OutputFormat.JSON:
@@ -69,3 +68,21 @@ class Runner:
         else:
             say(f"Enqueued as job {job.id}. Follow it: fbs jobs watch {job.id}")
         return None
+
+    def run_now(self, request: Request, *, title: str) -> dict[str, Any]:
+        """Run a job and wait for its result, also with `no_wait`; the arguments are those of `run`."""
+        result = replace(self, no_wait=False).run(request, title=title)
+        assert result is not None  # noqa: S101 -- it waits
+        return result
+
+    def show(self, result: Mapping[str, Any], blocks: Callable[[], Sequence[Block]]) -> None:
+        """Print a result.
+
+        Args:
+            result: the result, for JSON.
+            blocks: makes the text of it.
+        """
+        if self.output_format is OutputFormat.JSON:
+            print_json(result)
+        else:
+            print_blocks(blocks())

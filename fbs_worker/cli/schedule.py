@@ -7,11 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from fbs_worker.cli.options import Format, current_settings
+from fbs_worker.cli.options import Format, Named, NameOption, current_settings, one_solution
 from fbs_worker.cli.output import OutputFormat, print_blocks, print_json
 from fbs_worker.cli.render.formats import local_time
 from fbs_worker.cli.render.schedules import schedule_blocks, schedule_text
-from fbs_worker.cli.solutions import Named, NameOption, one_solution
 
 app = typer.Typer(help="Set, list and remove schedules of refreshes.", no_args_is_help=True)
 

@@ -13,17 +13,42 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Required, Self, TypedDict, Unpack
 
 from fbs_worker.client.handle import JobHandle, outcome
 
 if TYPE_CHECKING:
     from fbs_worker.core.settings import Settings
-    from fbs_worker.core.vault import Vault
     from fbs_worker.jobs.app import FBSCelery
     from fbs_worker.jobs.model import JobRecord, JobState
+    from fbs_worker.solutions.requests import Request
 
-__all__ = ["Client", "JobHandle", "outcome"]
+__all__ = ["Client", "DiscoverFields", "JobHandle", "MigrateFields", "outcome"]
+
+
+class DiscoverFields(TypedDict, total=False):
+    """The fields of `DiscoverRequest`, which describes them."""
+
+    domain: Required[str]
+    database_config: Mapping[str, Any] | None
+    table_prefix: str | None
+    discovery_types: Sequence[str] | None
+    full: bool
+    odoo: str
+    odoo_moved: bool
+
+
+class MigrateFields(TypedDict, total=False):
+    """The fields of `MigrateRequest`, which describes them, without `solution_name`."""
+
+    plan_only: bool
+    fingerprint: str | None
+    allow: Collection[str]
+    renames: Sequence[str]
+    restore: bool
+    mirror: Sequence[str]
+    unmirror: Sequence[str]
+    undo: bool
 
 
 class Client:
@@ -57,84 +82,55 @@ class Client:
             self._app.jobs.close()
             self._app.close()
 
-    def discover(
-        self,
-        *,
-        domain: str,
-        database_config: Mapping[str, Any] | None = None,
-        table_prefix: str | None = None,
-        discovery_types: Sequence[str] | None = None,
-        full: bool = False,
-        odoo: str = "default",
-        odoo_moved: bool = False,
-    ) -> JobHandle:
+    def enqueue(self, request: Request) -> JobHandle:
+        """Enqueue a job.
+
+        Args:
+            request: what it is to do, made by the `parse` of its class.
+
+        Raises:
+            SecretError: the password is plain and FBS_SECRET_KEYS is not set.
+            QueueUnreachable: Redis does not answer.
+        """
+        message = request.to_message(self._settings)
+        labels = {"solution": message.get("solution_name", ""), "domain": message.get("domain", "")}
+        return self._enqueue(request.task, message, **labels)
+
+    def discover(self, **fields: Unpack[DiscoverFields]) -> JobHandle:
         """Enqueue the discovery of a domain.
 
         Args:
-            domain: a domain's name, e.g. `rental`.
-            database_config: name, user, password, host and port of the database to write to; a plain password is
-                encrypted. None to return the discoveries without storing them.
-            table_prefix: prefix of the system tables; FBS_TABLE_PREFIX if None.
-            discovery_types: the types to discover; all if None.
-            full: read everything, even if nothing changed.
-            odoo: the name of an Odoo connection in the worker's settings.
-            odoo_moved: confirm that the stored discoveries are of the same Odoo under its former address.
+            **fields: those of `DiscoverRequest`.
 
         Raises:
             UsageError: an argument is not valid.
             SecretError: the password is plain and FBS_SECRET_KEYS is not set.
             QueueUnreachable: Redis does not answer.
         """
-        from fbs_worker.solutions.requests import DiscoverRequest, expected_odoo
+        from fbs_worker.solutions.requests import DiscoverRequest
 
-        request = DiscoverRequest.parse(
-            domain=domain,
-            database_config=database_config,
-            table_prefix=table_prefix,
-            discovery_types=discovery_types,
-            full=full,
-            odoo=odoo,
-            odoo_moved=odoo_moved,
-            settings=self._settings,
-        )
-        expected = expected_odoo(self._settings, odoo)
-        return self._enqueue("fbs.discover", request.to_message(self._vault, odoo_expected=expected), domain=domain)
+        return self.enqueue(DiscoverRequest.parse(fields, settings=self._settings))
 
-    def setup(
-        self,
-        config: Mapping[str, Any] | None = None,
-        *,
-        odoo_moved: bool = False,
-        **flat: Any,
-    ) -> JobHandle:
+    def setup(self, config: Mapping[str, Any] | None = None, **fields: Any) -> JobHandle:
         """Enqueue the set-up of a solution. The set-up is idempotent.
 
         Args:
-            config: the dictionary of a solution: `solution_name`, `domain`, `database_config`, `table_prefix`,
-                `business_prefix`, `refresh_discoveries`, `mirror` (Odoo models that get a business table each),
-                `odoo` (the name of an Odoo connection in the worker's settings); a plain password is encrypted.
-            odoo_moved: confirm that the stored discoveries are of the same Odoo under its former address.
-            **flat: the keys of `config` as keywords; they override `config`.
+            config: the fields of `SetupRequest`.
+            **fields: the same as keywords; they take precedence.
 
         Raises:
             UsageError: an argument is not valid.
             SecretError: the password is plain and FBS_SECRET_KEYS is not set.
             QueueUnreachable: Redis does not answer.
         """
-        from fbs_worker.solutions.requests import SetupRequest, expected_odoo
+        from fbs_worker.solutions.requests import SetupRequest
 
-        request = SetupRequest.parse(config, odoo_moved=odoo_moved, settings=self._settings, **flat)
-        solution = request.config
-        message = request.to_message(self._vault, odoo_expected=expected_odoo(self._settings, solution.odoo))
-        return self._enqueue("fbs.setup", message, solution=solution.solution_name, domain=solution.domain)
+        return self.enqueue(SetupRequest.parse(config, settings=self._settings, **fields))
 
     def refresh(self, solution_name: str, *, full: bool = False, odoo_moved: bool = False) -> JobHandle:
         """Enqueue a solution's refresh: read its Odoo again and record the changes.
 
-        Args:
-            solution_name: the solution's name.
-            full: read everything, even if nothing changed.
-            odoo_moved: confirm that the stored discoveries are of the same Odoo under its former address.
+        The arguments are the fields of `RefreshRequest`.
 
         Raises:
             UsageError: an argument is not valid.
@@ -142,16 +138,12 @@ class Client:
         """
         from fbs_worker.solutions.requests import RefreshRequest
 
-        request = RefreshRequest.parse(solution_name=solution_name, full=full, odoo_moved=odoo_moved)
-        return self._enqueue("fbs.refresh", request.to_message(), solution=solution_name)
+        return self.enqueue(RefreshRequest(solution_name=solution_name, full=full, odoo_moved=odoo_moved))
 
     def drop(self, solution_name: str, *, with_data: bool = False, dry_run: bool = False) -> JobHandle:
         """Enqueue the removal of a solution: drop the tables created for it, and nothing else.
 
-        Args:
-            solution_name: the solution's name.
-            with_data: drop business tables even if they hold rows.
-            dry_run: only report the tables that would be dropped.
+        The arguments are the fields of `DropRequest`.
 
         Raises:
             UsageError: an argument is not valid.
@@ -159,34 +151,14 @@ class Client:
         """
         from fbs_worker.solutions.requests import DropRequest
 
-        request = DropRequest.parse(solution_name=solution_name, with_data=with_data, dry_run=dry_run)
-        return self._enqueue("fbs.drop", request.to_message(), solution=solution_name)
+        return self.enqueue(DropRequest(solution_name=solution_name, with_data=with_data, dry_run=dry_run))
 
-    def migrate(
-        self,
-        solution_name: str,
-        *,
-        plan_only: bool = False,
-        fingerprint: str | None = None,
-        allow: Collection[str] = (),
-        renames: Sequence[str] = (),
-        restore: bool = False,
-        mirror: Sequence[str] = (),
-        unmirror: Sequence[str] = (),
-        undo: bool = False,
-    ) -> JobHandle:
+    def migrate(self, solution_name: str, **fields: Unpack[MigrateFields]) -> JobHandle:
         """Enqueue a solution's migration: make its tables match their definition.
 
         Args:
             solution_name: the solution's name.
-            plan_only: only plan; change nothing.
-            fingerprint: apply the plan of this fingerprint (returned with `plan_only`) and no other; None for any.
-            allow: allowed hazards, e.g. `DELETES_DATA`; a plan with other hazards that need it is rejected.
-            renames: renamed columns, each `table.old=new`.
-            restore: revert drift, i.e. changes made by hand.
-            mirror: further Odoo models to mirror in a business table.
-            unmirror: mirrored models whose tables are dropped.
-            undo: revert the last migration, as far as this loses no data.
+            **fields: the others of `MigrateRequest`.
 
         Raises:
             UsageError: an argument is not valid.
@@ -194,18 +166,7 @@ class Client:
         """
         from fbs_worker.solutions.requests import MigrateRequest
 
-        request = MigrateRequest.parse(
-            solution_name=solution_name,
-            plan_only=plan_only,
-            fingerprint=fingerprint,
-            allow=allow,
-            renames=renames,
-            restore=restore,
-            mirror=mirror,
-            unmirror=unmirror,
-            undo=undo,
-        )
-        return self._enqueue("fbs.migrate", request.to_message(), solution=solution_name)
+        return self.enqueue(MigrateRequest.parse(fields, settings=self._settings, solution_name=solution_name))
 
     def refresh_due(self, every: str | None = None) -> JobHandle:
         """Enqueue a job that enqueues the due refreshes of solutions without a schedule of their own.
@@ -279,6 +240,9 @@ class Client:
         Args:
             solution_name: the solution's name.
 
+        Returns:
+            `overall_status` and the other fields of `fbs status --output-format json`.
+
         Raises:
             SolutionNotFound: no solution has that name.
             SettingsError: FBS_DATABASE_URL is not set.
@@ -291,6 +255,9 @@ class Client:
 
     def list(self) -> dict[str, Any]:
         """List the solutions with their status. Runs in this process; no worker is needed.
+
+        Returns:
+            `solutions` and the other fields of `fbs list --output-format json`.
 
         Raises:
             SettingsError: FBS_DATABASE_URL is not set.
@@ -325,12 +292,6 @@ class Client:
         """
         self._app.jobs.get(job_id)
         return JobHandle(job_id, self._app.jobs)
-
-    @cached_property
-    def _vault(self) -> Vault:
-        from fbs_worker.core.vault import Vault
-
-        return Vault.from_text(self._settings.fbs_secret_keys.get_secret_value())
 
     @cached_property
     def _app(self) -> FBSCelery:

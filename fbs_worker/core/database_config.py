@@ -7,50 +7,54 @@ Invalid input raises a UsageError that names the field. A password never shows i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import Field, SecretStr
 
 from fbs_worker.core.errors import UsageError
-from fbs_worker.core.identifiers import Host, Identifier, Port, check_identifier
+from fbs_worker.core.fields import Option, ValidatedConfig
+from fbs_worker.core.identifiers import Host, Identifier, OptionalIdentifier, Port
 from fbs_worker.core.vault import Vault
 
 DEFAULT_HOST: Final = "localhost"
 DEFAULT_PORT: Final = 5432
 
 
-class ValidatedConfig(BaseModel):
-    """Base of validated value objects: invalid input raises a UsageError that names the field, never the value."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as exc:
-            raise _usage_error(type(self), exc) from None
-
-
 class DatabaseConfig(ValidatedConfig):
     """One PostgreSQL database, as one user.
-
-    Attributes:
-        name: the database's name.
-        user: the role; empty for libpq's default (the operating system's user).
-        password: the role's password, plain, encrypted or as a reference; `resolved` decrypts it. Empty for none.
-        host: a name, an address, or the absolute folder of a Unix socket.
-        port: 1 to 65535, as a number or decimal text.
 
     Raises:
         UsageError: a field is missing, unknown or not valid; the message names it.
     """
 
-    name: Identifier
-    user: Annotated[str, AfterValidator(lambda value: check_identifier(value) if value else value)] = ""
-    password: SecretStr = SecretStr("")
-    host: Host = DEFAULT_HOST
-    port: Port = DEFAULT_PORT
+    within: ClassVar[str] = "database_config"
+
+    name: Identifier = Field(description="the name of the database", examples=["rental_db"])
+    user: Annotated[OptionalIdentifier, Option(setting="fbs_default_database_user")] = Field(
+        default="", description="the database role", examples=["rental_user"]
+    )
+    password: Annotated[
+        SecretStr,
+        Option(
+            setting="fbs_default_database_password",
+            limit=500,
+            advice="Other users can read the command line: prefer `-`, which prompts or reads stdin.",
+        ),
+    ] = Field(
+        default=SecretStr(""),
+        description="the role's password, which is encrypted before it is stored; `env:NAME` and `file:PATH` are "
+        "references that the worker resolves",
+        examples=["env:RENTAL_PASSWORD"],
+    )
+    host: Annotated[Host, Option(setting="fbs_default_database_host")] = Field(
+        default=DEFAULT_HOST,
+        description="the host of PostgreSQL: a name, an address or the folder of a Unix socket",
+        examples=["localhost"],
+    )
+    port: Annotated[Port, Option(setting="fbs_default_database_port")] = Field(
+        default=DEFAULT_PORT, description="the port of PostgreSQL", examples=[5432]
+    )
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None) -> Self:
@@ -147,25 +151,3 @@ class DatabaseConfig(ValidatedConfig):
         if secret and not vault.is_reference(secret):
             secret = vault.encrypt(secret)
         return {**self.redacted(), "password": secret}
-
-
-def _usage_error(model: type[BaseModel], exc: ValidationError) -> UsageError:
-    first = exc.errors(include_input=False, include_url=False, include_context=False)[0]
-    field = ".".join(part for part in first["loc"] if isinstance(part, str)) or "configuration"
-    label = f"database_config.{field}" if model is DatabaseConfig else field
-    option = f"--database-{field}" if model is DatabaseConfig else f"--{field.replace('_', '-')}"
-    known = ", ".join(model.model_fields)
-    match first["type"]:
-        case "missing":
-            return UsageError(
-                f"{label} is missing.", hint=f"Pass {label} (on the command line: {option}).", field=label
-            )
-        case "extra_forbidden":
-            return UsageError(f"{label} is not known.", hint=f"Known are: {known}.", field=label)
-        case _:
-            reason = first["msg"].removeprefix("Value error, ").rstrip(".")
-            return UsageError(
-                f"{label} is not valid: {reason}.",
-                hint=f"Correct {label} (on the command line: {option}).",
-                field=label,
-            )

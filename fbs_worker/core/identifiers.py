@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 DEFAULT_TABLE_PREFIX: Final = "fbs_"
 
@@ -17,6 +17,8 @@ _DOMAIN = re.compile(r"[a-z][a-z0-9_-]*")
 _SOLUTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _MODEL = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z0-9_]+)*")
 _ODOO = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_FINGERPRINT = re.compile("[0-9a-f]{16}")
+_RENAME = re.compile(r"[^=]+\.[^=.]+=[^=]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PORT_RANGE: Final = "use a number from 1 to 65535"
 
@@ -46,7 +48,7 @@ def check_identifier(value: str) -> str:
 
 
 def _host(value: str) -> str:
-    if not value or _CONTROL.search(value):
+    if not value or len(value) > 255 or _CONTROL.search(value):
         raise ValueError("use a host name, an address or the folder of a Unix socket")
     if value.startswith("/"):
         return value
@@ -79,21 +81,65 @@ def _matching(pattern: re.Pattern[str], max_length: int, message: str) -> AfterV
     return AfterValidator(check)
 
 
-def sorted_models(value: object) -> object:
-    """Sort and deduplicate a list of model names, so that equal requests compare equal."""
-    if isinstance(value, list | tuple | set | frozenset) and all(isinstance(item, str) for item in value):
-        return tuple(sorted(set(value)))
-    raise ValueError("use a list of model names, e.g. sale.order")
+def _schema(pattern: str, max_length: int, *examples: str) -> WithJsonSchema:
+    """The JSON schema of a text; a check of its own has words for people."""
+    shown: dict[str, Any] = {"examples": list(examples)} if examples else {}
+    return WithJsonSchema({"type": "string", "pattern": f"^{pattern}$", "maxLength": max_length, **shown})
 
 
-Identifier = Annotated[str, AfterValidator(check_identifier)]
-Host = Annotated[str, AfterValidator(_host)]
-Port = Annotated[int, BeforeValidator(_port), AfterValidator(_port_range)]
-Prefix = Annotated[str, AfterValidator(check_prefix)]
-OptionalPrefix = Annotated[str, AfterValidator(_optional_prefix)]
-DomainName = Annotated[str, _matching(_DOMAIN, 100, "use lower-case letters, digits, _ and -, at most 100 characters")]
-SolutionName = Annotated[
-    str, _matching(_SOLUTION, 100, "use letters, digits, _, . and -, a letter or digit first, at most 100")
+def sorted_once(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Sort and deduplicate names, so that equal requests compare equal."""
+    return tuple(sorted(set(values)))
+
+
+_PLAIN: Final = _schema(r"[^\x00-\x1f\x7f]+", MAX_IDENTIFIER_BYTES)
+
+Identifier = Annotated[str, AfterValidator(check_identifier), _PLAIN]
+OptionalIdentifier = Annotated[str, AfterValidator(lambda value: check_identifier(value) if value else value), _PLAIN]
+Host = Annotated[str, AfterValidator(_host), _schema(r"[^\s,@\x00-\x1f\x7f]+", 255)]
+Port = Annotated[
+    int,
+    BeforeValidator(_port),
+    AfterValidator(_port_range),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": 65535},
+                {"type": "string", "pattern": "^[0-9]{1,5}$", "description": "the same as text"},
+            ]
+        }
+    ),
 ]
-OdooName = Annotated[str, _matching(_ODOO, 100, "use letters, digits, _ and -, at most 100 characters")]
-ModelName = Annotated[str, _matching(_MODEL, 100, "use names such as sale.order, at most 100 characters each")]
+Prefix = Annotated[str, AfterValidator(check_prefix), _schema(_PREFIX.pattern, 20, "fbs_")]
+OptionalPrefix = Annotated[str, AfterValidator(_optional_prefix), _schema(f"({_PREFIX.pattern})?", 20, "rental_")]
+DomainName = Annotated[
+    str,
+    _matching(_DOMAIN, 100, "use lower-case letters, digits, _ and -, at most 100 characters"),
+    _schema(_DOMAIN.pattern, 100, "rental"),
+]
+SolutionName = Annotated[
+    str,
+    _matching(_SOLUTION, 100, "use letters, digits, _, . and -, a letter or digit first, at most 100"),
+    _schema(_SOLUTION.pattern, 100, "fayvad_rentals"),
+]
+OdooName = Annotated[
+    str,
+    _matching(_ODOO, 100, "use letters, digits, _ and -, at most 100 characters"),
+    _schema(_ODOO.pattern, 100, "default"),
+]
+ModelName = Annotated[
+    str,
+    _matching(_MODEL, 100, "use names such as sale.order, at most 100 characters each"),
+    _schema(_MODEL.pattern, 100, "sale.order"),
+]
+ModelNames = Annotated[tuple[ModelName, ...], AfterValidator(sorted_once)]
+Fingerprint = Annotated[
+    str,
+    _matching(_FINGERPRINT, 16, "it has 16 hexadecimal digits"),
+    _schema(_FINGERPRINT.pattern, 16, "0123456789abcdef"),
+]
+Rename = Annotated[
+    str,
+    _matching(_RENAME, 200, "it does not have the form table.old=new"),
+    _schema(_RENAME.pattern, 200, "lease.notes=remarks"),
+]

@@ -119,8 +119,9 @@ class SolutionScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
                     _log.info("beat: %s is due since %s: job %s", name, slots[name].isoformat(), job_id)
 
     def _refresh(self, solution: ScheduledSolution) -> str:
-        request = RefreshRequest.parse(solution_name=solution.name)
-        job_id: str = self.app.enqueue("fbs.refresh", request.to_message(), solution=solution.name)
+        request = RefreshRequest(solution_name=solution.name)
+        message = request.to_message(self.app.settings)
+        job_id: str = self.app.enqueue(request.task, message, solution=solution.name)
         return job_id
 
 

@@ -2,98 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Final
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field, StrictBool
 
-from fbs_worker.core.database_config import DatabaseConfig, ValidatedConfig
-from fbs_worker.core.errors import UsageError
+from fbs_worker.core.database_config import DatabaseConfig
+from fbs_worker.core.fields import Option, ValidatedConfig
 from fbs_worker.core.identifiers import (
     DEFAULT_TABLE_PREFIX,
     DomainName,
-    ModelName,
+    ModelNames,
     OdooName,
     OptionalPrefix,
     Prefix,
     SolutionName,
-    sorted_models,
 )
-from fbs_worker.core.vault import Vault
+
+SOLUTION: Final = "the name of the solution; `fbs list` shows all"
+DOMAIN: Final = "the business domain, e.g. rental; `fbs domains` lists them"
+TABLE_PREFIX: Final = "prefix of the system tables"
+MIRROR: Final = "Odoo models that get a business table, e.g. sale.order"
+ODOO: Final = (
+    "the Odoo connection in the worker's settings: `default` is ODOO_URL, others are FBS_ODOO__<NAME>__URL; a set-up "
+    "without it keeps that of an earlier one"
+)
 
 
 class SolutionConfig(ValidatedConfig):
-    """A named use of a domain in one database, as CLI, client, HTTP API, Django and Celery accept it.
-
-    Attributes:
-        solution_name: e.g. `fayvad_rentals`.
-        domain: e.g. `rental`.
-        database_config: the target database.
-        table_prefix: prefix of the system tables, at most 20 characters.
-        business_prefix: prefix of the business tables, at most 20 characters; may be empty.
-        refresh_discoveries: read Odoo again when the solution is set up or migrated.
-        mirror: Odoo models to mirror as business tables, e.g. `sale.order`; sorted, without duplicates.
-        odoo: name of the Odoo connection to read; None for the connection of an earlier set-up, else `default`.
+    """A named use of a domain in one database.
 
     Raises:
         UsageError: a field is missing, unknown or not valid; the message names it.
     """
 
-    solution_name: SolutionName
-    domain: DomainName
-    database_config: DatabaseConfig
-    table_prefix: Prefix = DEFAULT_TABLE_PREFIX
-    business_prefix: OptionalPrefix = ""
-    refresh_discoveries: bool = Field(default=True, strict=True)
-    mirror: Annotated[tuple[ModelName, ...], BeforeValidator(sorted_models)] = ()
-    odoo: OdooName | None = None
-
-    @classmethod
-    def parse(
-        cls,
-        values: Mapping[str, Any],
-        *,
-        database_defaults: Mapping[str, Any] | None = None,
-        defaults: Mapping[str, Any] | None = None,
-    ) -> Self:
-        """Build a configuration from a dictionary.
-
-        Args:
-            values: the input.
-            database_defaults: values for fields of `database_config` that are absent.
-            defaults: values for other fields that are absent or None, e.g. the prefixes of the settings.
-
-        Raises:
-            UsageError: a field is missing, unknown or not valid.
-        """
-        if not isinstance(values, Mapping):
-            raise UsageError(
-                "A solution's configuration is not a dictionary.",
-                hint="Give it solution_name, domain and database_config.",
-            )
-        fields = dict(values)
-        for name, default in (defaults or {}).items():
-            if fields.get(name) is None:
-                fields[name] = default
-        database = fields.get("database_config")
-        if database is not None and not isinstance(database, DatabaseConfig):
-            fields["database_config"] = DatabaseConfig.parse(database, defaults=database_defaults)
-        return cls.model_validate(fields)
-
-    def redacted(self) -> dict[str, Any]:
-        """Return a JSON-ready form for display, without the password."""
-        return {
-            **self.model_dump(mode="json", exclude={"database_config"}),
-            "database_config": self.database_config.redacted(),
-        }
-
-    def to_message(self, vault: Vault) -> dict[str, Any]:
-        """Return a JSON-ready form for a queue message, with the password encrypted.
-
-        Args:
-            vault: encrypts a plain password.
-
-        Raises:
-            SecretError: the password is plain and no key is set to encrypt it with.
-        """
-        return {**self.redacted(), "database_config": self.database_config.to_message(vault)}
+    solution_name: SolutionName = Field(description=SOLUTION)
+    domain: DomainName = Field(description=DOMAIN)
+    database_config: DatabaseConfig = Field(description="the database of the solution")
+    table_prefix: Annotated[Prefix, Option(setting="fbs_table_prefix")] = Field(
+        default=DEFAULT_TABLE_PREFIX, description=TABLE_PREFIX
+    )
+    business_prefix: Annotated[OptionalPrefix, Option(setting="fbs_business_prefix")] = Field(
+        default="", description="prefix of the business tables; may be empty"
+    )
+    refresh_discoveries: StrictBool = Field(default=True, description="discover Odoo as well")
+    mirror: Annotated[ModelNames, Option(metavar="MODEL", limit=500)] = Field(default=(), description=MIRROR)
+    odoo: Annotated[OdooName | None, Option(envvar="FBS_ODOO_CONNECTION")] = Field(
+        default=None,
+        description=ODOO,
+    )

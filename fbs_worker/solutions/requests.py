@@ -1,368 +1,287 @@
-"""Validated requests, one class per job: the same validation before enqueueing, in the worker, and in-process."""
+"""Requests, one class per job. Each field is declared here once.
+
+Command line, Django, HTTP API, messages and reference are made from the classes; `parse` is the same validation before
+enqueueing, in the worker and in-process.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Self
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, StrictBool, model_validator
 
 from fbs_worker.catalogue.model import DiscoveryType
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import SettingsError, UsageError
-from fbs_worker.core.identifiers import ModelName, SolutionName, check_prefix
+from fbs_worker.core.fields import Option, ValidatedConfig, defaults
+from fbs_worker.core.identifiers import (
+    DEFAULT_TABLE_PREFIX,
+    DomainName,
+    Fingerprint,
+    ModelNames,
+    OdooName,
+    Prefix,
+    Rename,
+    SolutionName,
+)
 from fbs_worker.core.settings import DEFAULT_CONNECTION, OdooConnection, Settings
 from fbs_worker.core.vault import Vault
-from fbs_worker.domains import Domain, load_domain
+from fbs_worker.domains import load_domain
 from fbs_worker.migration.model.plan import MUST_BE_ALLOWED, Hazard
-from fbs_worker.solutions.config import SolutionConfig
+from fbs_worker.solutions.config import DOMAIN, MIRROR, ODOO, SOLUTION, TABLE_PREFIX, SolutionConfig
 
-_SOLUTION: Final[TypeAdapter[str]] = TypeAdapter(SolutionName)
-_MODEL: Final[TypeAdapter[str]] = TypeAdapter(ModelName)
-
-_FINGERPRINT: Final = re.compile("[0-9a-f]{16}")
-_RENAME: Final = re.compile(r"[^=]+\.[^=.]+=[^=]+")
+_FULL: Final = "read everything, even if the fingerprint is unchanged"
+_MOVED: Final = "confirm that the saved discoveries are of this same Odoo, at another address"
+_EXPECTED: Final = "the caller's Odoo, as `expected_odoo` returns it"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiscoverRequest:
-    """Parameters of `fbs.discover`.
+class Request(ValidatedConfig):
+    """Base of the requests.
 
-    Attributes:
-        domain: the business area.
-        database: where to save the discoveries, the password as received; None to save nothing.
-        table_prefix: prefix of the system tables.
-        types: the discovery types to read.
-        full: read everything, even if the fingerprint says that nothing changed.
-        odoo: name of the Odoo connection.
-        odoo_moved: the saved discoveries were read from this same Odoo under another address.
+    Raises:
+        UsageError: a field is missing, unknown or not valid, or two exclude each other.
     """
 
-    domain: Domain
-    database: DatabaseConfig | None
-    table_prefix: str
-    types: tuple[DiscoveryType, ...]
-    full: bool
-    odoo: str
-    odoo_moved: bool = False
+    task: ClassVar[str]
+    """The name of the task that does it."""
 
     @classmethod
-    def parse(
-        cls,
-        *,
-        domain: str,
-        database_config: Mapping[str, Any] | None = None,
-        table_prefix: str | None = None,
-        discovery_types: Sequence[str] | None = None,
-        full: bool = False,
-        odoo: str = DEFAULT_CONNECTION,
-        odoo_moved: bool = False,
-        settings: Settings,
-    ) -> Self:
-        """Validate the input.
+    def parse(cls, values: Mapping[str, Any] | None = None, /, *, settings: Settings, **fields: Any) -> Self:
+        """Validate the input; values that are missing are taken from the settings.
 
         Args:
-            domain: a domain's name.
-            database_config: name, user, password, host and port; missing fields are taken from the settings.
-            table_prefix: prefix of the system tables; FBS_TABLE_PREFIX if None.
-            discovery_types: the types to read; all if None or empty.
-            full: read everything, even if the fingerprint says that nothing changed.
-            odoo: name of an Odoo connection in the settings of the process that runs the job.
-            odoo_moved: the saved discoveries were read from this same Odoo under another address.
+            values: the fields; None counts as missing.
             settings: the defaults.
+            **fields: the same as keywords; they take precedence.
 
         Raises:
-            UsageError: a value is not valid.
+            UsageError: a field is missing, unknown or not valid, or two exclude each other.
         """
-        if not isinstance(domain, str):
-            raise UsageError("domain is not a string.", hint="Give a domain's name, e.g. rental.")
-        prefix = settings.fbs_table_prefix if table_prefix is None else table_prefix
-        try:
-            check_prefix(prefix)
-        except (ValueError, TypeError) as exc:
-            raise UsageError(
-                f"table_prefix is not valid: {exc}.", hint="Correct table_prefix (--table-prefix)."
-            ) from None
-        return cls(
-            domain=load_domain(domain),
-            database=None if database_config is None else with_defaults(database_config, settings),
-            table_prefix=prefix,
-            types=_types(discovery_types),
-            full=flag("full", full),
-            odoo=_connection_name(odoo),
-            odoo_moved=flag("odoo_moved", odoo_moved),
-        )
+        given = {**defaults(cls, settings), **_present(values), **_present(fields)}
+        database = given.get("database_config")
+        if database is not None and not isinstance(database, DatabaseConfig):
+            given["database_config"] = DatabaseConfig.parse(database, defaults=defaults(DatabaseConfig, settings))
+        return cls(**given)
 
-    def to_message(self, vault: Vault, *, odoo_expected: Mapping[str, str] | None) -> dict[str, Any]:
+    @classmethod
+    def from_message(cls, message: Mapping[str, Any], *, settings: Settings, in_process: bool = False) -> Self:
+        """Validate a task's keyword arguments.
+
+        Args:
+            message: the arguments.
+            settings: the worker's settings.
+            in_process: they did not come through the queue, and may have a plain password.
+
+        Raises:
+            UsageError: an argument is not valid.
+            SecretError: the password is plain.
+        """
+        if not in_process:
+            config = message.get("config")
+            for holder in (message, config if isinstance(config, Mapping) else {}):
+                reject_plain_password(holder.get("database_config"))
+        return cls.parse(message, settings=settings)
+
+    def to_message(self, settings: Settings) -> dict[str, Any]:
         """Return the task's keyword arguments, JSON-ready, with the password encrypted.
 
         Args:
-            vault: encrypts a plain password.
-            odoo_expected: the caller's Odoo, as `expected_odoo` returns it.
+            settings: the keys, and the Odoo that the caller means.
 
         Raises:
             SecretError: the password is plain and no key is set to encrypt it with.
         """
-        return {
-            "domain": self.domain.name,
-            "database_config": None if self.database is None else self.database.to_message(vault),
-            "table_prefix": self.table_prefix,
-            "discovery_types": [str(kind) for kind in self.types],
-            "full": self.full,
-            "odoo": self.odoo,
-            "odoo_moved": self.odoo_moved,
-            "odoo_expected": None if odoo_expected is None else dict(odoo_expected),
-        }
+        message = self.model_dump(mode="json")
+        database = getattr(self, "database_config", None)
+        if database is not None:
+            vault = Vault.from_text(settings.fbs_secret_keys.get_secret_value())
+            message["database_config"] = database.to_message(vault)
+        if "odoo_expected" in message:
+            message["odoo_expected"] = expected_odoo(settings, message["odoo"])
+        return message
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetupRequest:
-    """Parameters of `fbs.setup`.
-
-    Attributes:
-        config: the solution's configuration, the password as received.
-        domain: the business area.
-        odoo_moved: the saved discoveries were read from this same Odoo under another address.
-        create_tables: whether tables may be created; True only if the caller's and the worker's settings allow it.
-    """
-
-    config: SolutionConfig
-    domain: Domain
-    odoo_moved: bool = False
-    create_tables: bool = True
+    @model_validator(mode="before")
+    @classmethod
+    def _prepare(cls, values: Any) -> Any:
+        """Accept a text for a list of one, and what else the class is lenient about."""
+        several = {name for name, field in cls.model_fields.items() if isinstance(field.default, tuple)}
+        return cls._normalised(
+            {name: (value,) if name in several and isinstance(value, str) else value for name, value in values.items()}
+        )
 
     @classmethod
-    def parse(
-        cls,
-        config: Mapping[str, Any] | None = None,
-        *,
-        odoo_moved: bool = False,
-        create_tables: bool = True,
-        settings: Settings,
-        **flat: Any,
-    ) -> Self:
-        """Validate everything that can be validated without a connection.
+    def _normalised(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return values
+
+
+class DiscoverRequest(Request):
+    """Discover an Odoo for a domain."""
+
+    task = "fbs.discover"
+
+    domain: DomainName = Field(description=DOMAIN)
+    database_config: DatabaseConfig | None = Field(
+        default=None, description="the database to save the discoveries in; without one they are only returned"
+    )
+    table_prefix: Annotated[Prefix, Option(setting="fbs_table_prefix")] = Field(
+        default=DEFAULT_TABLE_PREFIX, description=TABLE_PREFIX
+    )
+    discovery_types: Annotated[tuple[DiscoveryType, ...], Option(name="discovery_type")] = Field(
+        default=tuple(DiscoveryType), description="only these discovery types"
+    )
+    full: StrictBool = Field(default=False, description=_FULL)
+    odoo: Annotated[OdooName, Option(envvar="FBS_ODOO_CONNECTION")] = Field(
+        default=DEFAULT_CONNECTION, description=ODOO
+    )
+    odoo_moved: StrictBool = Field(default=False, description=_MOVED)
+    odoo_expected: Annotated[dict[str, str] | None, Option(internal=True)] = Field(default=None, description=_EXPECTED)
+
+    @classmethod
+    def _normalised(cls, values: dict[str, Any]) -> dict[str, Any]:
+        given = values.get("discovery_types") or tuple(DiscoveryType)
+        try:
+            selected = {DiscoveryType(kind) for kind in given}
+        except (ValueError, TypeError):
+            known = ", ".join(DiscoveryType)
+            raise UsageError("Unknown discovery type.", hint=f"Known are: {known}.") from None
+        return {**values, "discovery_types": tuple(kind for kind in DiscoveryType if kind in selected)}
+
+    @model_validator(mode="after")
+    def _check_domain(self) -> Self:
+        load_domain(self.domain)
+        return self
+
+
+class SetupRequest(SolutionConfig, Request):
+    """Set up a solution: create its tables, and discover its Odoo."""
+
+    task = "fbs.setup"
+
+    odoo_moved: StrictBool = Field(default=False, description=_MOVED)
+    create_tables: Annotated[StrictBool, Option(internal=True)] = Field(
+        default=True, description="whether tables may be created, as far as FBS_AUTO_CREATE_TABLES allows it"
+    )
+    odoo_expected: Annotated[dict[str, str] | None, Option(internal=True)] = Field(default=None, description=_EXPECTED)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any] | None = None, /, *, settings: Settings, **fields: Any) -> Self:
+        """Validate the input; values that are missing are taken from the settings.
 
         Args:
-            config: see `SolutionConfig`; missing fields are taken from the settings.
-            odoo_moved: the saved discoveries were read from this same Odoo under another address.
-            create_tables: whether the caller allows creating tables; FBS_AUTO_CREATE_TABLES must allow it as well.
-            settings: the defaults.
-            **flat: keys of `config` as keywords; they take precedence. None counts as absent.
+            values: the fields; `config` may hold those of the solution.
+            settings: the defaults, and whether tables may be created.
+            **fields: the same as keywords; they take precedence.
 
         Raises:
-            UsageError: a value is not valid, or the name of a table would be too long.
+            UsageError: a field is missing, unknown or not valid, or the name of a table would be too long.
         """
+        given = {**_present(values), **_present(fields)}
+        given = {**_present(given.pop("config", None)), **given}
+        database = given.get("database_config", {})
+        if isinstance(database, Mapping):
+            name = database.get("name") or settings.fbs_default_database_name
+            given["database_config"] = {**database, "name": name}
+        request = super().parse(given, settings=settings)
+        may_create = request.create_tables and settings.fbs_auto_create_tables
+        return request.model_copy(update={"create_tables": may_create})
+
+    @model_validator(mode="after")
+    def _check_tables(self) -> Self:
         from fbs_worker.schema.definition import define
 
-        if config is not None and not isinstance(config, Mapping):
-            raise UsageError("config is not a dictionary.", hint="Give solution_name, domain and database_config.")
-        if isinstance(flat.get("mirror"), str):
-            flat["mirror"] = [flat["mirror"]]
-        values = _without_none({**(config or {}), **_without_none(flat)})
-        defaults = _database_defaults(settings)
-        if settings.fbs_default_database_name:
-            values.setdefault("database_config", {})
-            defaults["name"] = settings.fbs_default_database_name
-        solution = SolutionConfig.parse(
-            values,
-            database_defaults=defaults,
-            defaults={"table_prefix": settings.fbs_table_prefix, "business_prefix": settings.fbs_business_prefix},
-        )
-        domain = load_domain(solution.domain)
-        define(domain, table_prefix=solution.table_prefix, business_prefix=solution.business_prefix)
-        return cls(
-            config=solution,
-            domain=domain,
-            odoo_moved=flag("odoo_moved", odoo_moved),
-            create_tables=flag("create_tables", create_tables) and settings.fbs_auto_create_tables,
-        )
-
-    def to_message(self, vault: Vault, *, odoo_expected: Mapping[str, str] | None) -> dict[str, Any]:
-        """Return the task's keyword arguments, JSON-ready, with the password encrypted.
-
-        Args:
-            vault: encrypts a plain password.
-            odoo_expected: the caller's Odoo, as `expected_odoo` returns it.
-
-        Raises:
-            SecretError: the password is plain and no key is set to encrypt it with.
-        """
-        return {
-            **self.config.to_message(vault),
-            "odoo_moved": self.odoo_moved,
-            **({} if self.create_tables else {"create_tables": False}),
-            "odoo_expected": None if odoo_expected is None else dict(odoo_expected),
-        }
+        define(load_domain(self.domain), table_prefix=self.table_prefix, business_prefix=self.business_prefix)
+        return self
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefreshRequest:
-    """Parameters of `fbs.refresh`.
+class RefreshRequest(Request):
+    """Read a solution's Odoo again and record the changes."""
 
-    Attributes:
-        solution_name: the solution.
-        full: read everything, even if the fingerprint says that nothing changed.
-        odoo_moved: the saved discoveries were read from this same Odoo under another address.
-    """
+    task = "fbs.refresh"
 
-    solution_name: str
-    full: bool = False
-    odoo_moved: bool = False
+    solution_name: SolutionName = Field(description=SOLUTION)
+    full: StrictBool = Field(default=False, description=_FULL)
+    odoo_moved: StrictBool = Field(default=False, description=_MOVED)
+
+
+class DropRequest(Request):
+    """Drop a solution: the tables created for it, and no others."""
+
+    task = "fbs.drop"
+
+    solution_name: SolutionName = Field(description=SOLUTION)
+    with_data: StrictBool = Field(default=False, description="drop business tables even if they hold rows")
+    dry_run: StrictBool = Field(default=False, description="only list the tables that would be dropped")
+
+
+class MigrateRequest(Request):
+    """Make a solution's tables match their definition, or undo the last migration."""
+
+    task = "fbs.migrate"
+
+    solution_name: SolutionName = Field(description=SOLUTION)
+    plan_only: Annotated[StrictBool, Option(name="plan")] = Field(
+        default=False, description="only plan, and change nothing"
+    )
+    fingerprint: Annotated[Fingerprint | None, Option(name="apply", metavar="FINGERPRINT")] = Field(
+        default=None,
+        description="the fingerprint of the plan to apply, without confirmation; rejected if it is stale",
+    )
+    allow: Annotated[tuple[Hazard, ...], Option(metavar="HAZARD", limit=50)] = Field(
+        default=(), description="hazards to allow, e.g. DELETES_DATA"
+    )
+    renames: Annotated[tuple[Rename, ...], Option(name="rename", metavar="TABLE.OLD=NEW", limit=500)] = Field(
+        default=(), description="renamed columns, each `table.old=new`"
+    )
+    restore: StrictBool = Field(default=False, description="revert changes made by hand (drift)")
+    mirror: Annotated[ModelNames, Option(metavar="MODEL", limit=500)] = Field(default=(), description=MIRROR)
+    unmirror: Annotated[ModelNames, Option(name="no_mirror", metavar="MODEL", limit=500)] = Field(
+        default=(), description="mirrored Odoo models whose tables are dropped"
+    )
+    undo: StrictBool = Field(default=False, description="undo the last migration, as far as that loses no data")
 
     @classmethod
-    def parse(cls, *, solution_name: str, full: bool = False, odoo_moved: bool = False) -> Self:
-        """Validate the input; the arguments are the attributes.
+    def _normalised(cls, values: dict[str, Any]) -> dict[str, Any]:
+        allowed = values.get("allow")  # hazards may be in lower case
+        if not isinstance(allowed, list | tuple | set | frozenset):
+            return values
+        try:
+            hazards = [Hazard(str(each).strip().upper()) for each in allowed]
+        except ValueError:
+            known = ", ".join(sorted(map(str, MUST_BE_ALLOWED)))
+            raise UsageError("Unknown hazard.", hint=f"These can be allowed: {known}.") from None
+        return {**values, "allow": tuple(sorted(set(hazards)))}
 
-        Raises:
-            UsageError: a value is not valid.
-        """
-        return cls(
-            solution_name=checked_solution_name(solution_name),
-            full=flag("full", full),
-            odoo_moved=flag("odoo_moved", odoo_moved),
-        )
-
-    def to_message(self) -> dict[str, Any]:
-        """Return the task's keyword arguments, JSON-ready."""
-        return {"solution_name": self.solution_name, "full": self.full, "odoo_moved": self.odoo_moved}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DropRequest:
-    """Parameters of `fbs.drop`.
-
-    Attributes:
-        solution_name: the solution.
-        with_data: drop business tables even if they hold rows.
-        dry_run: report what would be dropped, and drop nothing.
-    """
-
-    solution_name: str
-    with_data: bool = False
-    dry_run: bool = False
-
-    @classmethod
-    def parse(cls, *, solution_name: str, with_data: bool = False, dry_run: bool = False) -> Self:
-        """Validate the input; the arguments are the attributes.
-
-        Raises:
-            UsageError: a value is not valid.
-        """
-        return cls(
-            solution_name=checked_solution_name(solution_name),
-            with_data=flag("with_data", with_data),
-            dry_run=flag("dry_run", dry_run),
-        )
-
-    def to_message(self) -> dict[str, Any]:
-        """Return the task's keyword arguments, JSON-ready."""
-        return {"solution_name": self.solution_name, "with_data": self.with_data, "dry_run": self.dry_run}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MigrateRequest:
-    """Parameters of `fbs.migrate`.
-
-    Attributes:
-        solution_name: the solution.
-        plan_only: plan only, and change nothing.
-        fingerprint: apply only the plan with this fingerprint; None for any plan (not possible for an undo).
-        allow: the allowed hazards.
-        renames: renamed columns, each `table.old=new`.
-        restore: also revert manual changes (drift).
-        mirror: Odoo models to mirror in addition.
-        unmirror: Odoo models to stop mirroring; their tables are dropped.
-        undo: revert the last migration instead.
-    """
-
-    solution_name: str
-    plan_only: bool = False
-    fingerprint: str | None = None
-    allow: frozenset[Hazard] = frozenset()
-    renames: tuple[str, ...] = ()
-    restore: bool = False
-    mirror: tuple[str, ...] = ()
-    unmirror: tuple[str, ...] = ()
-    undo: bool = False
-
-    @classmethod
-    def parse(
-        cls,
-        *,
-        solution_name: str,
-        plan_only: bool = False,
-        fingerprint: str | None = None,
-        allow: Collection[str] | None = None,
-        renames: Sequence[str] | None = None,
-        restore: bool = False,
-        mirror: Sequence[str] | None = None,
-        unmirror: Sequence[str] | None = None,
-        undo: bool = False,
-    ) -> Self:
-        """Validate the input; the arguments are the attributes.
-
-        Raises:
-            UsageError: a value is not valid, or two options exclude each other.
-        """
-        request = cls(
-            solution_name=checked_solution_name(solution_name),
-            plan_only=flag("plan_only", plan_only),
-            fingerprint=_fingerprint(fingerprint),
-            allow=frozenset(map(_hazard, _texts("allow", allow))),
-            renames=tuple(map(_rename, _texts("renames", renames))),
-            restore=flag("restore", restore),
-            mirror=tuple(sorted(map(_model, _texts("mirror", mirror)))),
-            unmirror=tuple(sorted(map(_model, _texts("unmirror", unmirror)))),
-            undo=flag("undo", undo),
-        )
-        if request.plan_only and request.fingerprint:
+    @model_validator(mode="after")
+    def _check_combination(self) -> Self:
+        if self.plan_only and self.fingerprint:
             raise UsageError("--plan and --apply exclude each other.", hint="Leave one of them out.")
-        if request.undo and not request.plan_only and not request.fingerprint:
+        if self.undo and not self.plan_only and not self.fingerprint:
             raise UsageError(
                 "An undo needs the fingerprint of its plan: repeated without one, it would revert two migrations.",
                 hint="Plan it first (--undo --plan), then give the fingerprint (--undo --apply …).",
             )
-        if request.undo and (request.renames or request.restore or request.mirror or request.unmirror):
+        if self.undo and (self.renames or self.restore or self.mirror or self.unmirror):
             raise UsageError(
                 "An undo reverts the last migration and accepts no other change.",
                 hint="Leave --rename, --restore, --mirror and --no-mirror out.",
             )
-        both = sorted(set(request.mirror) & set(request.unmirror))
+        both = sorted(set(self.mirror) & set(self.unmirror))
         if both:
             raise UsageError(
                 f"{', '.join(both)} is in both mirror and unmirror.", hint="Name each model in one of the two only."
             )
-        return request
-
-    def to_message(self) -> dict[str, Any]:
-        """Return the task's keyword arguments, JSON-ready."""
-        return {
-            "solution_name": self.solution_name,
-            "plan_only": self.plan_only,
-            "fingerprint": self.fingerprint,
-            "allow": sorted(map(str, self.allow)),
-            "renames": list(self.renames),
-            "restore": self.restore,
-            "mirror": list(self.mirror),
-            "unmirror": list(self.unmirror),
-            "undo": self.undo,
-        }
+        return self
 
 
-def with_defaults(database_config: Mapping[str, Any], settings: Settings) -> DatabaseConfig:
-    """Parse a database configuration, with defaults from the settings.
-
-    Args:
-        database_config: name, user, password, host and port.
-        settings: the defaults.
-
-    Raises:
-        UsageError: a field is missing, unknown or not valid.
-    """
-    return DatabaseConfig.parse(database_config, defaults=_database_defaults(settings))
+REQUESTS: Final[tuple[type[Request], ...]] = (
+    DiscoverRequest,
+    SetupRequest,
+    RefreshRequest,
+    MigrateRequest,
+    DropRequest,
+)
+"""All of them, in the order of the reference."""
 
 
 def reject_plain_password(database_config: object) -> None:
@@ -417,66 +336,11 @@ def check_odoo(connection: OdooConnection, expected: Mapping[str, Any] | None) -
             )
 
 
-def flag(name: str, value: object) -> bool:
-    """Validate a flag.
-
-    Args:
-        name: the parameter's name, for the error.
-        value: the input.
-
-    Raises:
-        UsageError: the value is not a boolean.
-    """
-    if not isinstance(value, bool):
-        raise UsageError(f"{name} is not a boolean.", hint="Give true or false.")
-    return value
-
-
-def checked_solution_name(value: object) -> str:
-    """Validate the name of a solution.
-
-    Raises:
-        UsageError: the value is not a valid name.
-    """
-    try:
-        return _SOLUTION.validate_python(value)
-    except ValidationError as exc:
-        reason = exc.errors(include_input=False, include_url=False)[0]["msg"].removeprefix("Value error, ")
-        raise UsageError(
-            f"solution_name is not valid: {reason}.", hint="Correct solution_name (--solution-name)."
-        ) from None
-
-
-def _types(value: Sequence[str] | None) -> tuple[DiscoveryType, ...]:
-    if not value:
-        return tuple(DiscoveryType)
-    if isinstance(value, str):
-        value = (value,)
-    try:
-        selected = {DiscoveryType(kind) for kind in value}
-    except (ValueError, TypeError):
-        known = ", ".join(DiscoveryType)
-        raise UsageError("Unknown discovery type.", hint=f"Known are: {known}.") from None
-    return tuple(kind for kind in DiscoveryType if kind in selected)
-
-
-def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def _database_defaults(settings: Settings) -> dict[str, Any]:
-    return {
-        "host": settings.fbs_default_database_host,
-        "port": settings.fbs_default_database_port,
-        "user": settings.fbs_default_database_user,
-        "password": settings.fbs_default_database_password,
-    }
-
-
-def _connection_name(odoo: object) -> str:
-    if not isinstance(odoo, str):
-        raise UsageError("odoo is not a string.", hint="Give the name of an Odoo connection, e.g. default.")
-    return odoo
+def _present(values: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the values without None, which counts as missing."""
+    if values is not None and not isinstance(values, Mapping):
+        raise UsageError("config is not a dictionary.", hint="Give solution_name, domain and database_config.")
+    return {key: value for key, value in (values or {}).items() if value is not None}
 
 
 def _odoo_address(connection: OdooConnection) -> dict[str, str]:
@@ -488,51 +352,3 @@ def _odoo_address(connection: OdooConnection) -> dict[str, str]:
 
 def _describe(odoo: Mapping[str, Any]) -> str:
     return f"{odoo.get('url', '')} (database {odoo.get('database') or 'not set'})"
-
-
-def _texts(name: str, value: object) -> tuple[str, ...]:
-    """Return the distinct strings in their order; a single string counts as a list of one."""
-    if isinstance(value, str):
-        value = (value,)
-    if value is None:
-        return ()
-    if not isinstance(value, list | tuple | set | frozenset) or not all(isinstance(item, str) for item in value):
-        raise UsageError(f"{name} is not a list of strings.", hint=f"Give {name} as a list.")
-    return tuple(dict.fromkeys(map(str, value)))
-
-
-def _fingerprint(value: object) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, str) or not _FINGERPRINT.fullmatch(value):
-        raise UsageError(
-            "fingerprint is not valid: it has 16 hexadecimal digits.",
-            hint="`fbs migrate --plan` shows it; give it after --apply.",
-        )
-    return value
-
-
-def _hazard(value: str) -> Hazard:
-    try:
-        return Hazard(value.strip().upper())
-    except ValueError:
-        known = ", ".join(sorted(map(str, MUST_BE_ALLOWED)))
-        raise UsageError("Unknown hazard.", hint=f"These can be allowed: {known}.") from None
-
-
-def _rename(value: str) -> str:
-    if not _RENAME.fullmatch(value):
-        raise UsageError(
-            "A rename does not have the form table.old=new.", hint="For example: --rename lease.notes=remarks"
-        )
-    return value
-
-
-def _model(value: str) -> str:
-    try:
-        return _MODEL.validate_python(value)
-    except ValidationError as exc:
-        reason = exc.errors(include_input=False, include_url=False)[0]["msg"].removeprefix("Value error, ")
-        raise UsageError(
-            f"The name of a model is not valid: {reason}.", hint="Give the name of an Odoo model, e.g. sale.order."
-        ) from None

@@ -130,7 +130,7 @@ def test_a_solution_without_a_manifest_is_rejected(made: Settings, target: Datab
     ("given", "words"),
     [
         ({"solution_name": 'x"; DROP TABLE'}, "solution_name is not valid"),
-        ({"solution_name": 7}, "solution_name is not valid"),
+        ({"solution_name": 7}, "solution_name is not a string"),
         ({"full": "yes"}, "full is not a boolean"),
         ({"surprise": 1}, "surprise"),
     ],

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Column, ForeignKey, Integer, MetaData, Table
 
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import ForeignTableError, UsageError
 from fbs_worker.core.postgres import Connection
 from fbs_worker.domains import Domain, load_domain
@@ -64,14 +65,12 @@ against_postgres = settings(suppress_health_check=[HealthCheck.function_scoped_f
 def accepts(table_prefix: str, business_prefix: str) -> bool:
     """Whether a solution's configuration takes these prefixes."""
     try:
-        SolutionConfig.parse(
-            {
-                "solution_name": "s",
-                "domain": "rental",
-                "database_config": {"name": "d"},
-                "table_prefix": table_prefix,
-                "business_prefix": business_prefix,
-            }
+        SolutionConfig(
+            solution_name="s",
+            domain="rental",
+            database_config=DatabaseConfig(name="d"),
+            table_prefix=table_prefix,
+            business_prefix=business_prefix,
         )
     except UsageError:
         return False

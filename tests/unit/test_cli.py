@@ -17,7 +17,7 @@ from fbs_worker.cli import misc
 from fbs_worker.cli.app import app, exit_code, run
 from fbs_worker.cli.demo import demo_settings
 from fbs_worker.cli.display import LineDisplay, open_display
-from fbs_worker.cli.options import database_config
+from fbs_worker.cli.options import request_values
 from fbs_worker.cli.output import OutputFormat, Table, _numbers, plain_lines, print_blocks
 from fbs_worker.core.errors import (
     FBSError,
@@ -29,6 +29,7 @@ from fbs_worker.core.errors import (
     UsageError,
 )
 from fbs_worker.core.settings import Settings
+from fbs_worker.solutions.requests import SetupRequest
 
 
 @pytest.fixture(autouse=True)
@@ -113,13 +114,13 @@ def test_a_failed_job_has_the_exit_code_of_its_error(kind: type[FBSError], code:
 
 
 def test_a_password_is_read_from_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    rest: dict[str, Any] = {"name": "d", "user": None, "host": None, "port": None}
+    given: dict[str, Any] = {"database_name": "d", "database_user": None, "database_password": "-"}
     monkeypatch.setattr(sys, "stdin", io.StringIO("p w\r\nmore"))
-    assert database_config(password="-", **rest) == {**rest, "password": "p w"}
+    assert request_values(SetupRequest, given) == {"database_config": {"name": "d", "password": "p w"}}
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     with pytest.raises(UsageError, match="no password to read"):
-        database_config(password="-", **rest)
-    assert database_config(password=None, **(rest | {"name": None})) is None
+        request_values(SetupRequest, given)
+    assert request_values(SetupRequest, dict.fromkeys(given)) == {}
 
 
 def test_an_invalid_setting_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

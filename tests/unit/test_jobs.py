@@ -224,9 +224,9 @@ def test_a_request_takes_what_is_missing_from_the_settings() -> None:
         settings=given,
     )
     assert request.table_prefix == "shop_"
-    assert request.types == ("module", "model")
-    assert request.database is not None
-    assert request.database.address() == "me@db:5433/x"
+    assert request.discovery_types == ("module", "model")
+    assert request.database_config is not None
+    assert request.database_config.address() == "me@db:5433/x"
 
 
 @pytest.mark.parametrize("types", [["modules"], [7], "modules", [None]])

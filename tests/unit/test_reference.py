@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import re
 import shlex
 from collections.abc import Iterator
@@ -12,17 +10,21 @@ from typing import get_args
 
 import pytest
 
-from docs.generators import GENERATED, cli, errors, http_api, markdown, settings, tables
+from docs.generators import GENERATED, cli, errors, http_api, markdown, requests, settings, tables
 from fbs_worker.catalogue.model import DiscoveryType
 from fbs_worker.catalogue.search import Kind
 from fbs_worker.cli.render.discoveries import PLURALS
+from fbs_worker.client.client import DiscoverFields, MigrateFields
+from fbs_worker.contrib.django.management.commands.test_discovery import Command
 from fbs_worker.core.errors import FBSError
+from fbs_worker.core.fields import parameters
 from fbs_worker.core.settings import Settings
 from fbs_worker.domains import domain_names
 from fbs_worker.jobs.config import ROUTES
 from fbs_worker.jobs.model import JobState
 from fbs_worker.migration.model.plan import Hazard
 from fbs_worker.schema.system_tables import SYSTEM_TABLES
+from fbs_worker.solutions.requests import REQUESTS, DropRequest, Request
 from fbs_worker.web.pages.formatting import TYPE_LABELS
 from tests.support.console_commands import all_commands, check_command, environment_names
 from tests.unit.test_architecture import LAYERS
@@ -89,19 +91,50 @@ def test_every_table_is_in_the_reference() -> None:
     assert all(tables.business(domain) for domain in domain_names())
 
 
-def test_tasks_are_documented_with_their_arguments() -> None:
-    page = (DOCS / "reference" / "tasks.md").read_text()
+def test_tasks_are_documented() -> None:
+    page = (DOCS / "reference" / "tasks.md").read_text() + requests.page()
     for name, route in ROUTES.items():
-        row = next(line for line in page.splitlines() if line.startswith(f"| `{name}`"))
-        assert f"`{route['queue']}`" in row
-        module = importlib.import_module(f"fbs_worker.tasks.{_module_of(name)}")
-        task = next(task for task in vars(module).values() if getattr(task, "name", "") == name)
-        arguments = set(inspect.signature(task.run).parameters) - {"self", "odoo_expected"}
-        assert {argument for argument in arguments if f"`{argument}`" not in row} == set()
+        assert f"`{name}`" in page
+        assert f"`{route['queue']}`" in page
 
 
-def _module_of(task: str) -> str:
-    return {"fbs.refresh_due": "schedule"}.get(task, task.removeprefix("fbs."))
+@pytest.mark.parametrize("request_class", REQUESTS, ids=lambda each: each.__name__)
+def test_each_field_of_a_request_is_declared_once(request_class: type[Request]) -> None:
+    """Command line, Django, HTTP API and reference have the same fields with the same descriptions."""
+    action = request_class.task.removeprefix("fbs.")
+    options = {each.opts[0]: each.help for each in COMMANDS[(action,)].params if each.param_type_name == "option"}
+    django = {
+        flag: each.help
+        for each in Command().create_parser("manage.py", "test_discovery")._actions
+        for flag in each.option_strings
+    }
+    reference = requests.page()
+    about_http = _described_by_the_api()
+    for each in parameters(request_class):
+        description = str(each.field.description)
+        assert options[each.flag] == each.help
+        assert markdown.sentence(description) in reference
+        assert (request_class is DropRequest) or django[each.flag] == each.help
+        assert description in about_http[action] or each.path[0] in {"solution_name", "domain", "discovery_types"}
+    typed = {"discover": DiscoverFields, "migrate": MigrateFields}.get(action)
+    public = {each.path[0] for each in parameters(request_class)} - {"solution_name"}
+    assert typed is None or typed.__annotations__.keys() == public
+
+
+def _described_by_the_api() -> dict[str, set[str]]:
+    """The descriptions of fields and parameters that the operations of an action have."""
+    document = http_api.document()
+    schemas = document["components"]["schemas"]
+    database = {about["description"] for about in schemas["DatabaseBody"]["properties"].values()}
+    found = {
+        action: {about["description"] for about in schemas[f"{action.capitalize()}Body"]["properties"].values()}
+        for action in ("discover", "setup", "refresh", "migrate")
+    }
+    parameters = document["paths"]["/api/v1/solutions/{name}/"]["delete"]["parameters"]
+    return {
+        **{action: descriptions | database for action, descriptions in found.items()},
+        "drop": {each["description"] for each in parameters},
+    }
 
 
 def test_job_states_and_hazards_are_documented() -> None:

@@ -19,6 +19,7 @@ from fbs_worker.solutions.requests import (
     DiscoverRequest,
     DropRequest,
     RefreshRequest,
+    Request,
     SetupRequest,
     reject_plain_password,
 )
@@ -45,8 +46,8 @@ def parse(config: Any = DICTIONARY, settings: Settings | None = None, **flat: An
 
 def test_the_dictionary_of_a_solution_is_taken_as_it_is() -> None:
     request = parse()
-    assert request.config.database_config.port == 5432
-    assert (request.domain.name, request.config.business_prefix) == ("rental", "rental_")
+    assert request.database_config.port == 5432
+    assert (request.domain, request.business_prefix) == ("rental", "rental_")
     assert parse({**DICTIONARY, "database_config": {**DICTIONARY["database_config"], "port": 5432}}) == request
     assert parse(None, **DICTIONARY) == request
     assert "hunter2" not in repr(request)
@@ -62,7 +63,7 @@ def test_what_is_missing_comes_from_the_settings() -> None:
         fbs_default_database_password=SecretStr("env:DB_PASSWORD"),
     )
     few = {"solution_name": "shop", "domain": "hr", "database_config": {"name": "shop", "host": "", "user": None}}
-    config = parse({**few, "table_prefix": None}, settings).config
+    config = parse({**few, "table_prefix": None}, settings)
     assert (config.table_prefix, config.business_prefix) == ("sys_", "our_")
     assert config.database_config.address() == "us@db.example.com:6543/shop"
     assert config.database_config.password.get_secret_value() == "env:DB_PASSWORD"
@@ -70,11 +71,11 @@ def test_what_is_missing_comes_from_the_settings() -> None:
 
 
 def test_what_is_given_by_itself_counts_more() -> None:
-    config = parse(business_prefix="b_", refresh_discoveries=False, table_prefix=None, mirror="sale.order").config
+    config = parse(business_prefix="b_", refresh_discoveries=False, table_prefix=None, mirror="sale.order")
     assert (config.business_prefix, config.table_prefix, config.refresh_discoveries) == ("b_", "fbs_", False)
     assert config.mirror == ("sale.order",)
-    assert parse(mirror=["b.b", "a.a", "b.b"]).config.mirror == ("a.a", "b.b")
-    assert parse(business_prefix="").config.business_prefix == ""
+    assert parse(mirror=["b.b", "a.a", "b.b"]).mirror == ("a.a", "b.b")
+    assert parse(business_prefix="").business_prefix == ""
 
 
 @pytest.mark.parametrize(
@@ -83,8 +84,8 @@ def test_what_is_given_by_itself_counts_more() -> None:
         ({"domain": "nowhere"}, "no domain"),
         ({"database_config": {}}, "database_config.name is missing"),
         ({"database_config": "shop"}, "not a dictionary"),
-        ({"refresh_discoveries": "yes"}, "refresh_discoveries is not valid"),
-        ({"mirror": 7}, "mirror is not valid"),
+        ({"refresh_discoveries": "yes"}, "refresh_discoveries is not a boolean"),
+        ({"mirror": 7}, "mirror is not a list of strings"),
         ({"mirror": ["Sale Order"]}, "mirror is not valid"),
         ({"odoo": "a b"}, "odoo is not valid"),
         ({"odoo_moved": 1}, "odoo_moved is not a boolean"),
@@ -119,39 +120,39 @@ def test_a_prefix_is_valid_or_rejected(text: str) -> None:
 
 @given(st.text(max_size=120))
 def test_all_requests_agree_on_valid_solution_names(text: str) -> None:
-    asks = (parse, RefreshRequest.parse, DropRequest.parse)
+    asks = (parse, RefreshRequest, DropRequest)
     reasons = {rejection(partial(ask, solution_name=text)) for ask in asks}
     assert len(reasons) == 1
     assert reasons == {""} or "solution_name is not valid" in reasons.pop()
 
 
 def test_messages_round_trip() -> None:
-    vault = Vault([Fernet.generate_key().decode()])
+    settings = Settings(
+        fbs_secret_keys=SecretStr(Fernet.generate_key().decode()), odoo_url="http://odoo", odoo_db="live"
+    )
+    vault = Vault.from_text(settings.fbs_secret_keys.get_secret_value())
     request = parse(mirror=["sale.order"], odoo_moved=True, create_tables=False)
-    message = request.to_message(vault, odoo_expected={"url": "http://odoo", "database": "live"})
+    message = request.to_message(settings)
     assert "hunter2" not in str(message)
     assert message["database_config"]["password"].startswith("sealed:")
-    assert message.pop("odoo_expected") == {"url": "http://odoo", "database": "live"}
-    arrived = SetupRequest.parse(**message, settings=Settings(fbs_business_prefix="other_"))
-    assert arrived.config.database_config.resolved(vault) == request.config.database_config
-    assert arrived.config.model_dump(exclude={"database_config"}) == request.config.model_dump(
-        exclude={"database_config"}
+    assert message["odoo_expected"] == {"url": "http://odoo", "database": "live"}
+    arrived = SetupRequest.from_message(message, settings=Settings(fbs_business_prefix="other_"))
+    assert arrived.database_config.resolved(vault) == request.database_config
+    assert arrived.model_dump(exclude={"database_config", "odoo_expected"}) == request.model_dump(
+        exclude={"database_config", "odoo_expected"}
     )
-    assert arrived.odoo_moved
-    assert not arrived.create_tables
-    refresh = RefreshRequest.parse(solution_name="shop", full=True, odoo_moved=True)
-    assert RefreshRequest.parse(**refresh.to_message()) == refresh
-    drop = DropRequest.parse(solution_name="shop", with_data=True, dry_run=True)
-    assert DropRequest.parse(**drop.to_message()) == drop
-    discover = DiscoverRequest.parse(domain="hr", odoo_moved=True, settings=Settings())
-    payload = discover.to_message(vault, odoo_expected=None)
-    assert payload.pop("odoo_expected") is None
-    assert DiscoverRequest.parse(**payload, settings=Settings()) == discover
+    others: list[Request] = [
+        RefreshRequest(solution_name="shop", full=True, odoo_moved=True),
+        DropRequest(solution_name="shop", with_data=True, dry_run=True),
+        DiscoverRequest(domain="hr", odoo_moved=True),
+    ]
+    for other in others:
+        assert type(other).from_message(other.to_message(Settings()), settings=Settings()) == other
 
 
 def test_a_plain_password_is_never_sent() -> None:
     with pytest.raises(SecretError):
-        parse().to_message(Vault(), odoo_expected=None)
+        parse().to_message(Settings())
     for fine in (
         None,
         "shop",
@@ -170,20 +171,19 @@ def test_a_plain_password_is_never_sent() -> None:
 def test_a_solution_s_database_may_have_a_default() -> None:
     settings = Settings(fbs_default_database_name="home", fbs_default_database_host="db")
     request = SetupRequest.parse({"solution_name": "shop", "domain": "hr"}, settings=settings)
-    assert (request.config.database_config.name, request.config.database_config.host) == ("home", "db")
+    assert (request.database_config.name, request.database_config.host) == ("home", "db")
     named = SetupRequest.parse(
         {"solution_name": "shop", "domain": "hr", "database_config": {"name": "other"}}, settings=settings
     )
-    assert named.config.database_config.name == "other"
-    assert DiscoverRequest.parse(domain="hr", settings=settings).database is None
+    assert named.database_config.name == "other"
+    assert DiscoverRequest.parse(domain="hr", settings=settings).database_config is None
 
 
 def test_tables_are_made_only_where_both_sides_allow_it() -> None:
     careful = Settings(fbs_auto_create_tables=False)
     config = {"solution_name": "shop", "domain": "hr", "database_config": {"name": "x"}}
-    message = SetupRequest.parse(config, settings=careful).to_message(Vault(), odoo_expected=None)
-    message.pop("odoo_expected")
-    assert not SetupRequest.parse(**message, settings=Settings()).create_tables
-    assert "create_tables" not in SetupRequest.parse(config, settings=Settings()).to_message(
-        Vault(), odoo_expected=None
-    )
+    message = SetupRequest.parse(config, settings=careful).to_message(careful)
+    assert not SetupRequest.from_message(message, settings=Settings()).create_tables
+    message = SetupRequest.parse(config, settings=Settings()).to_message(Settings())
+    assert SetupRequest.from_message(message, settings=Settings()).create_tables
+    assert not SetupRequest.from_message(message, settings=careful).create_tables

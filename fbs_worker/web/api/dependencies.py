@@ -6,16 +6,15 @@ from collections.abc import Callable
 from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import Depends, Path
-from pydantic import SecretStr
 from starlette.requests import Request
 
 from fbs_worker.client.client import Client
 from fbs_worker.core.settings import Settings
-from fbs_worker.solutions.requests import with_defaults
+from fbs_worker.solutions.requests import Request as JobRequest
 from fbs_worker.web.api.auth import require_read, require_write
 from fbs_worker.web.api.databases import DatabaseResolver
 from fbs_worker.web.api.host_allowlist import check_database
-from fbs_worker.web.api.request_models import SOLUTION_NAME, DatabaseBody
+from fbs_worker.web.api.request_models import SOLUTION_NAME
 
 SolutionPath = Annotated[
     str, Path(pattern=SOLUTION_NAME, max_length=100, description="the solution's name", examples=["fayvad_rentals"])
@@ -69,18 +68,21 @@ def settings_of(request: Request) -> Settings:
     return settings
 
 
-def checked_database(body: DatabaseBody, settings: Settings) -> dict[str, Any]:
-    """Convert a requested database to the client's arguments, its host checked against the allowlist.
+def with_checked_host(request: JobRequest, settings: Settings) -> JobRequest:
+    """Check the host of a request's database against the allowlist.
 
     Args:
-        body: the database as requested.
-        settings: the defaults of omitted values, and FBS_ALLOWED_HOSTS.
+        request: the request of a job.
+        settings: FBS_ALLOWED_HOSTS.
+
+    Returns:
+        The request with the host to connect to.
 
     Raises:
         HostRefused: the host is not allowed, or not with that password.
-        UsageError: another value is not valid.
     """
-    requested = body.model_dump(exclude_none=True)
-    if isinstance(requested.get("password"), SecretStr):
-        requested["password"] = requested["password"].get_secret_value()
-    return {**requested, "host": check_database(with_defaults(requested, settings), settings)}
+    database = getattr(request, "database_config", None)
+    if database is None:
+        return request
+    host = check_database(database, settings)
+    return request.model_copy(update={"database_config": database.model_copy(update={"host": host})})

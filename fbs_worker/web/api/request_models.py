@@ -1,33 +1,23 @@
-"""Request models: bodies and query strings, with what a schema can validate.
-
-`fbs_worker.solutions.requests` validates the combinations, as for the other interfaces.
-"""
+"""Request models: bodies, which are made from the requests, and query strings."""
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+import inspect
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StrictBool
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from fbs_worker.catalogue.model import DiscoveryType
 from fbs_worker.catalogue.search import Kind
+from fbs_worker.core.database_config import DatabaseConfig
+from fbs_worker.core.fields import nested, option_of
 from fbs_worker.jobs.model import JobState
-from fbs_worker.migration.model.plan import Hazard
+from fbs_worker.solutions.requests import DiscoverRequest, MigrateRequest, RefreshRequest, SetupRequest
 
 SOLUTION_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 DOMAIN_NAME: Final = r"^[a-z][a-z0-9_-]*$"
 JOB_ID: Final = r"^[A-Za-z0-9_.:-]+$"
-_PREFIX: Final = r"^[a-z_][a-z0-9_]*$"
-_MODEL: Final = r"^[a-z_][a-z0-9_]*(\.[a-z0-9_]+)*$"
-_ODOO: Final = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
-_PLAIN: Final = r"^[^\x00-\x1f\x7f]+$"
-
-SolutionText = Annotated[str, Field(pattern=SOLUTION_NAME, max_length=100, examples=["fayvad_rentals"])]
-DomainText = Annotated[str, Field(pattern=DOMAIN_NAME, max_length=100, examples=["rental"])]
-ModelText = Annotated[str, Field(pattern=_MODEL, max_length=100, examples=["sale.order"])]
-OdooText = Annotated[str, Field(pattern=_ODOO, max_length=100, examples=["default"])]
-TablePrefix = Annotated[str, Field(pattern=_PREFIX, max_length=20, examples=["fbs_"])]
-Rename = Annotated[str, Field(pattern=r"^[^=]+\.[^=.]+=[^=]+$", max_length=200, examples=["lease.notes=remarks"])]
 
 
 class _RequestModel(BaseModel):
@@ -36,121 +26,81 @@ class _RequestModel(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 
-class DatabaseBody(_RequestModel):
-    """A PostgreSQL database and its role. The server's settings supply omitted values."""
+class RequestBody(_RequestModel):
+    """Base of the bodies that are made from the requests of `fbs_worker.solutions.requests`."""
 
-    name: str = Field(pattern=_PLAIN, max_length=63, description="the database's name", examples=["rental_db"])
-    user: str | None = Field(
-        default=None, pattern=_PLAIN, max_length=63, description="the role", examples=["rental_user"]
+    def values(self) -> dict[str, Any]:
+        """What was given, by the names of the request's fields."""
+        return self.model_dump(exclude_unset=True)
+
+
+def _made_from(
+    declared: type[BaseModel], name: str, *, without: Collection[str] = (), example: Any = None, **more: Any
+) -> Any:
+    """Make a body from the fields of a request.
+
+    Args:
+        declared: the request.
+        name: the body's name in the OpenAPI document.
+        without: fields that are given by the path.
+        example: an example of the body.
+        **more: further fields.
+    """
+    fields = dict(more)
+    for field_name, field in declared.model_fields.items():
+        option = option_of(field)
+        if option.internal or field_name in without:
+            continue
+        limit = Field(max_length=option.limit)
+        kind: Any = Annotated[(field.annotation, limit, *field.metadata)]
+        if nested(field):
+            kind = DatabaseBody if field.is_required() else DatabaseBody | None
+        default = ... if field.is_required() else field.default
+        if option.setting:
+            kind, default = kind | None, None
+        alias = option.name or None
+        made = Field(default, alias=alias, description=field.description, examples=field.examples)
+        fields[field_name] = (kind, made)
+    about = inspect.cleandoc(declared.__doc__ or "").partition("\n")[0]
+    extra = {"json_schema_extra": {"examples": [example]}} if example else {}
+    return create_model(name, __base__=RequestBody, __doc__=about, __module__=__name__, __cls_kwargs__=extra, **fields)
+
+
+if TYPE_CHECKING:
+    DatabaseBody: TypeAlias = RequestBody
+    DiscoverBody: TypeAlias = RequestBody
+    SetupBody: TypeAlias = RequestBody
+    RefreshBody: TypeAlias = RequestBody
+    MigrateBody: TypeAlias = RequestBody
+else:
+    DatabaseBody = _made_from(DatabaseConfig, "DatabaseBody")
+    DiscoverBody = _made_from(DiscoverRequest, "DiscoverBody", without=("domain", "discovery_types"))
+    SetupBody = _made_from(
+        SetupRequest,
+        "SetupBody",
+        example={
+            "solution_name": "fayvad_rentals",
+            "domain": "rental",
+            "database_config": {
+                "name": "rental_db",
+                "user": "rental_user",
+                "password": "env:RENTAL_PASSWORD",
+                "host": "localhost",
+                "port": "5432",
+            },
+            "table_prefix": "fbs_",
+            "business_prefix": "rental_",
+            "refresh_discoveries": True,
+        },
     )
-    password: SecretStr | None = Field(
-        default=None,
-        max_length=500,
-        description="the role's password; encrypted before it is stored. `env:NAME` and `file:PATH` are references that"
-        " the worker resolves",
-        examples=["env:RENTAL_PASSWORD"],
+    RefreshBody = _made_from(
+        RefreshRequest,
+        "RefreshBody",
+        without=("solution_name",),
+        example={"action": "refresh"},
+        action=(Literal["refresh"], Field(exclude=True, description="read Odoo again and record what changed")),
     )
-    host: str | None = Field(
-        default=None,
-        pattern=r"^[^\s,@\x00-\x1f\x7f]+$",
-        max_length=255,
-        description="a name, an address, or the folder of a Unix socket; FBS_ALLOWED_HOSTS has to allow it",
-        examples=["localhost"],
-    )
-    port: (
-        Annotated[int, Field(strict=True, ge=1, le=65535)]
-        | Annotated[str, Field(pattern=r"^[0-9]{1,5}$", description="the same as text")]
-        | None
-    ) = Field(default=None, description="the port", examples=[5432])
-
-
-class SetupBody(_RequestModel):
-    """A solution's configuration."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "solution_name": "fayvad_rentals",
-                    "domain": "rental",
-                    "database_config": {
-                        "name": "rental_db",
-                        "user": "rental_user",
-                        "password": "env:RENTAL_PASSWORD",
-                        "host": "localhost",
-                        "port": "5432",
-                    },
-                    "table_prefix": "fbs_",
-                    "business_prefix": "rental_",
-                    "refresh_discoveries": True,
-                }
-            ]
-        }
-    )
-
-    solution_name: SolutionText = Field(description="the solution's name")
-    domain: DomainText = Field(description="a domain's name: rental, ecommerce, hr, generic, or a custom one")
-    database_config: DatabaseBody = Field(description="the solution's database")
-    table_prefix: TablePrefix | None = Field(default=None, description="prefix of the system tables")
-    business_prefix: str | None = Field(
-        default=None,
-        pattern=r"^([a-z_][a-z0-9_]*)?$",
-        max_length=20,
-        description="prefix of the business tables; may be empty",
-        examples=["rental_"],
-    )
-    refresh_discoveries: StrictBool = Field(default=True, description="discover Odoo as well")
-    mirror: list[ModelText] = Field(default=[], max_length=500, description="Odoo models that get a business table")
-    odoo: OdooText | None = Field(default=None, description="the name of an Odoo connection in the worker's settings")
-    odoo_moved: StrictBool = Field(
-        default=False, description="the catalogue was read from the same Odoo, at another address"
-    )
-
-
-class RefreshBody(_RequestModel):
-    """An action on a solution's discoveries."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"action": "refresh"}]})
-
-    action: Literal["refresh"] = Field(description="read Odoo again and record what changed")
-    full: StrictBool = Field(default=False, description="read everything, even if the fingerprint is unchanged")
-    odoo_moved: StrictBool = Field(
-        default=False, description="the catalogue was read from the same Odoo, at another address"
-    )
-
-
-class MigrateBody(_RequestModel):
-    """Options of a migration. By default it brings the tables to the desired schema."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"plan": True}, {"apply": "0123456789abcdef"}]})
-
-    plan: StrictBool = Field(default=False, description="only plan the migration, and return its fingerprint")
-    apply: str | None = Field(
-        default=None,
-        pattern="^[0-9a-f]{16}$",
-        description="the fingerprint of the plan to apply",
-        examples=["0123456789abcdef"],
-    )
-    allow: list[Hazard] = Field(default=[], max_length=50, description="hazards to allow")
-    rename: list[Rename] = Field(default=[], max_length=500, description="renamed columns: `table.old=new`")
-    restore: StrictBool = Field(default=False, description="revert changes made by hand (drift)")
-    mirror: list[ModelText] = Field(default=[], max_length=500, description="further Odoo models to mirror")
-    no_mirror: list[ModelText] = Field(default=[], max_length=500, description="mirrored models whose tables to drop")
-    undo: StrictBool = Field(default=False, description="revert the last migration; requires `plan` or `apply`")
-
-
-class DiscoverBody(_RequestModel):
-    """Options of a discovery."""
-
-    database_config: DatabaseBody | None = Field(
-        default=None, description="the database to write to; if omitted, discoveries are counted and not stored"
-    )
-    table_prefix: TablePrefix | None = Field(default=None, description="prefix of the system tables")
-    full: StrictBool = Field(default=False, description="read everything, even if the fingerprint is unchanged")
-    odoo: OdooText = Field(default="default", description="the name of an Odoo connection in the worker's settings")
-    odoo_moved: StrictBool = Field(
-        default=False, description="the catalogue was read from the same Odoo, at another address"
-    )
+    MigrateBody = _made_from(MigrateRequest, "MigrateBody", without=("solution_name",), example={"plan": True})
 
 
 class PageQuery(_RequestModel):

@@ -21,13 +21,14 @@ from fbs_worker.core.errors import (
     UsageError,
 )
 from fbs_worker.domains import load_domain
+from fbs_worker.solutions.requests import DiscoverRequest, RefreshRequest
 from fbs_worker.web.api.dependencies import (
     SolutionPath,
-    checked_database,
     client_of,
     databases_of,
     route,
     settings_of,
+    with_checked_host,
 )
 from fbs_worker.web.api.errors import HostRefused
 from fbs_worker.web.api.problems import problem_responses
@@ -83,7 +84,7 @@ async def refresh(
 
     def enqueue() -> JobHandle:
         databases.solution(name)
-        return client.refresh(name, full=body.full, odoo_moved=body.odoo_moved)
+        return client.enqueue(RefreshRequest.parse(body.values(), settings=settings_of(request), solution_name=name))
 
     return await enqueue_job(request, enqueue, key=key, wait=wait)
 
@@ -159,16 +160,8 @@ async def discover(
     client, settings = client_of(request), settings_of(request)
 
     def enqueue() -> JobHandle:
-        database = body.database_config
-        return client.discover(
-            domain=domain,
-            database_config=None if database is None else checked_database(database, settings),
-            table_prefix=body.table_prefix,
-            discovery_types=[discovery_type],
-            full=body.full,
-            odoo=body.odoo,
-            odoo_moved=body.odoo_moved,
-        )
+        job = DiscoverRequest.parse(body.values(), settings=settings, domain=domain, discovery_types=discovery_type)
+        return client.enqueue(with_checked_host(job, settings))
 
     return await enqueue_job(request, enqueue, key=key, wait=wait)
 

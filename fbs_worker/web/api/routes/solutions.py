@@ -17,13 +17,14 @@ from fbs_worker.core.errors import (
     SolutionNotFound,
     TablesNotEmpty,
 )
+from fbs_worker.solutions.requests import DropRequest, MigrateRequest, SetupRequest
 from fbs_worker.web.api.dependencies import (
     SolutionPath,
-    checked_database,
     client_of,
     databases_of,
     route,
     settings_of,
+    with_checked_host,
 )
 from fbs_worker.web.api.errors import HostRefused
 from fbs_worker.web.api.problems import problem_responses
@@ -35,6 +36,7 @@ router = APIRouter(tags=["solutions"])
 
 _HOME: Final = (DatabaseError, DatabaseMissing, DatabaseBusy, DatabaseUnreachable)
 _DEFAULTS: Final = MigrateBody()
+_DROP: Final = DropRequest.model_fields
 
 
 @route(
@@ -60,9 +62,8 @@ async def set_up(request: Request, *, body: SetupBody, key: IdempotencyKey = Non
     client, settings = client_of(request), settings_of(request)
 
     def enqueue() -> JobHandle:
-        config = body.model_dump(exclude_none=True, exclude={"database_config", "odoo_moved"})
-        config["database_config"] = checked_database(body.database_config, settings)
-        return client.setup(config, odoo_moved=body.odoo_moved)
+        job = SetupRequest.parse(body.values(), settings=settings)
+        return client.enqueue(with_checked_host(job, settings))
 
     return await enqueue_job(request, enqueue, key=key, wait=wait)
 
@@ -98,17 +99,7 @@ async def migrate(
 
     def enqueue() -> JobHandle:
         databases.solution(name)
-        return client.migrate(
-            name,
-            plan_only=body.plan,
-            fingerprint=body.apply,
-            allow=[str(hazard) for hazard in body.allow],
-            renames=body.rename,
-            restore=body.restore,
-            mirror=body.mirror,
-            unmirror=body.no_mirror,
-            undo=body.undo,
-        )
+        return client.enqueue(MigrateRequest.parse(body.values(), settings=settings_of(request), solution_name=name))
 
     return await enqueue_job(request, enqueue, key=key, wait=wait)
 
@@ -122,8 +113,8 @@ async def drop(
     request: Request,
     name: SolutionPath,
     *,
-    with_data: Annotated[bool, Query(description="drop business tables even if they have rows")] = False,
-    dry_run: Annotated[bool, Query(description="only return what would be dropped")] = False,
+    with_data: Annotated[bool, Query(description=_DROP["with_data"].description)] = False,
+    dry_run: Annotated[bool, Query(description=_DROP["dry_run"].description)] = False,
     key: IdempotencyKey = None,
     wait: Wait = 0,
 ) -> Any:

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from argparse import ArgumentParser, BooleanOptionalAction
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError
@@ -17,29 +17,31 @@ from django.core.management.base import BaseCommand, CommandError
 from fbs_worker.cli.app import EXIT_INTERRUPTED, exit_code
 from fbs_worker.cli.display import LineDisplay, open_display
 from fbs_worker.cli.follow import follow
-from fbs_worker.cli.options import database_config
+from fbs_worker.cli.options import one_solution, request_values
 from fbs_worker.cli.output import Block, OutputFormat, clean, plain_lines, print_blocks
 from fbs_worker.cli.render.results import result_blocks
 from fbs_worker.cli.render.solutions import list_blocks, status_blocks
-from fbs_worker.cli.solutions import one_solution
 from fbs_worker.client.client import JobHandle
 from fbs_worker.client.service import IntegrationService
-from fbs_worker.core.errors import EXIT_UNREACHABLE, FBSError, UsageError
-from fbs_worker.domains import domain_names
+from fbs_worker.core.errors import EXIT_UNREACHABLE, FBSError
+from fbs_worker.core.fields import parameters
+from fbs_worker.solutions.requests import DiscoverRequest, MigrateRequest, RefreshRequest, Request, SetupRequest
 
 _UNREACHABLE: Final = "unreachable"
-_DATABASE: Final = ("database_name", "database_user", "database_password", "database_host", "database_port")
+_REQUESTS: Final[Mapping[str, type[Request]]] = {
+    "discover": DiscoverRequest,
+    "setup": SetupRequest,
+    "refresh": RefreshRequest,
+    "migrate": MigrateRequest,
+}
+_FULL: Final = ("discover", "refresh")
+"""Actions for which --refresh-discoveries means --full."""
 
-_OPTIONS: Final[Mapping[str, Sequence[str]]] = {
-    "discover": ("domain", *_DATABASE, "table_prefix", "odoo", "refresh_discoveries"),
-    "setup": (
-        *("solution_name", "domain", *_DATABASE, "table_prefix", "business_prefix"),
-        *("refresh_discoveries", "mirror", "odoo"),
-    ),
-    "status": ("solution_name",),
-    "list": (),
-    "refresh": ("solution_name", "refresh_discoveries"),
-    "migrate": ("solution_name", "plan", "allow"),
+_FIELDS: Final = {each.name: each for request in _REQUESTS.values() for each in parameters(request)}
+_OPTIONS: Final[Mapping[str, Set[str]]] = {
+    **{name: {each.name for each in parameters(request)} for name, request in _REQUESTS.items()},
+    "status": {"solution_name"},
+    "list": set(),
 }
 """The options of each action."""
 
@@ -70,40 +72,14 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options."""
-        parser.add_argument("--action", choices=tuple(_OPTIONS), required=True, help="The action.")
-        parser.add_argument("--solution-name", help="The solution's name.")
-        parser.add_argument("--domain", help="The domain, e.g. rental.")
-        parser.add_argument("--database-name", help="The database's name.")
-        parser.add_argument("--database-user", help="The database role.")
-        parser.add_argument(
-            "--database-password",
-            help="The role's password. Other users of this machine can see it on the command line; use `-` (prompt, or "
-            "read from a pipe), `env:NAME` or `file:PATH` (resolved by the worker) instead.",
-        )
-        parser.add_argument("--database-host", help="PostgreSQL's host: a name, an address, or a socket's folder.")
-        parser.add_argument("--database-port", type=int, help="PostgreSQL's port.")
-        parser.add_argument("--table-prefix", help="Prefix of the system tables.")
-        parser.add_argument("--business-prefix", help="Prefix of the business tables; may be empty.")
-        parser.add_argument(
-            "--refresh-discoveries",
-            action=BooleanOptionalAction,
-            help="With setup: discover Odoo as well (default: yes). With discover and refresh: read everything, even "
-            "if the fingerprint is unchanged.",
-        )
-        parser.add_argument(
-            "--mirror",
-            action="append",
-            metavar="MODEL",
-            help="An Odoo model to mirror as a business table, e.g. sale.order; repeatable.",
-        )
-        parser.add_argument("--odoo", help="The Odoo server's name in FBS_CONFIG['odoo']; default: odoo_url.")
-        parser.add_argument("--plan", action="store_true", default=None, help="Only plan the migration.")
-        parser.add_argument(
-            "--allow",
-            action="append",
-            metavar="HAZARD",
-            help="A hazard to allow in a migration, e.g. DELETES_DATA; repeatable.",
-        )
+        parser.add_argument("--action", choices=sorted(_OPTIONS), required=True, help="The action.")
+        for each in _FIELDS.values():
+            kind: dict[str, Any] = {"type": int if each.kind is int else str, "metavar": each.option.metavar or None}
+            if each.kind is bool:
+                kind = {"action": BooleanOptionalAction if each.default else "store_true"}
+            elif each.is_list:
+                kind["action"] = "append"
+            parser.add_argument(each.flag, default=None, help=each.help.replace("%", "%%"), **kind)
         parser.add_argument(
             "--output-format",
             choices=[str(one) for one in OutputFormat],
@@ -134,12 +110,11 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
 
     def _do(self, options: Mapping[str, Any], output_format: OutputFormat) -> None:
         action = options["action"]
-        handler: Callable[[IntegrationService, Mapping[str, Any]], dict[str, Any]] = _HANDLERS[action]
         name = options["domain"] if action == "discover" else options["solution_name"]
         with _DisplayedService(
             title=f"{action} {name}", output_format=output_format, quiet=options["verbosity"] < 1 or "stderr" in options
         ) as service:
-            data = handler(service, options)
+            data = self._result(service, action, options)
         if output_format is OutputFormat.JSON:
             self._print_json(data)
         else:
@@ -147,10 +122,23 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
         if data.get("overall_status") == _UNREACHABLE:
             raise _command_error(data["reason"], data["hint"], EXIT_UNREACHABLE)
 
+    def _result(self, service: IntegrationService, action: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        if action == "list":
+            return service.list_solutions()
+        if action == "status":
+            return service.get_solution_status(one_solution(None, options["solution_name"]))
+        kind = _REQUESTS[action]
+        given = request_values(kind, options)
+        if action in _FULL and options["refresh_discoveries"]:
+            given["full"] = True
+        result = service.run(kind.parse(given, settings=service.settings))
+        return {"domain": given["domain"], **result} if action == "discover" else result
+
     def _warn_unused(self, options: Mapping[str, Any]) -> None:
         action = options["action"]
-        known = {name for names in _OPTIONS.values() for name in names}
-        unused = sorted(name for name in known - set(_OPTIONS[action]) if options[name] is not None)
+        unused = sorted(name for name in _FIELDS.keys() - _OPTIONS[action] if options[name] is not None)
+        if action in _FULL and "refresh_discoveries" in unused:
+            unused.remove("refresh_discoveries")
         if unused and options["verbosity"] >= 1:
             names = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
             self.stderr.write(f"{names}: ignored by --action {action}.", lambda text: text)
@@ -165,63 +153,6 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
         for block in blocks:
             for line in (block,) if isinstance(block, str) else plain_lines(block):
                 self.stdout.write(clean(line))
-
-
-def _discover(service: IntegrationService, options: Mapping[str, Any]) -> dict[str, Any]:
-    domain = options["domain"]
-    if not domain:
-        raise UsageError("--domain is missing.", hint=f"Use one of: {', '.join(domain_names())}.")
-    result = service.discover(
-        domain=domain,
-        database_config=_database(options),
-        table_prefix=options["table_prefix"],
-        full=bool(options["refresh_discoveries"]),
-        odoo=options["odoo"] or "default",
-    )
-    return {"domain": domain, **result}
-
-
-def _set_up(service: IntegrationService, options: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("solution_name", "domain", "table_prefix", "business_prefix", "refresh_discoveries", "mirror", "odoo")
-    return service.setup_solution(
-        {**{name: options[name] for name in names}, "database_config": _database(options) or {}}
-    )
-
-
-def _status(service: IntegrationService, options: Mapping[str, Any]) -> dict[str, Any]:
-    return service.get_solution_status(_solution(options))
-
-
-def _list(service: IntegrationService, _options: Mapping[str, Any]) -> dict[str, Any]:
-    return service.list_solutions()
-
-
-def _refresh(service: IntegrationService, options: Mapping[str, Any]) -> dict[str, Any]:
-    return service.refresh_solution_discoveries(_solution(options), full=bool(options["refresh_discoveries"]))
-
-
-def _migrate(service: IntegrationService, options: Mapping[str, Any]) -> dict[str, Any]:
-    return service.migrate_solution_schema(
-        _solution(options), plan_only=bool(options["plan"]), allow=options["allow"] or ()
-    )
-
-
-_HANDLERS: Final[Mapping[str, Callable[[IntegrationService, Mapping[str, Any]], dict[str, Any]]]] = {
-    "discover": _discover,
-    "setup": _set_up,
-    "status": _status,
-    "list": _list,
-    "refresh": _refresh,
-    "migrate": _migrate,
-}
-
-
-def _solution(options: Mapping[str, Any]) -> str:
-    return one_solution(None, options["solution_name"])
-
-
-def _database(options: Mapping[str, Any]) -> dict[str, Any] | None:
-    return database_config(**{name.removeprefix("database_"): options[name] for name in _DATABASE})
 
 
 def _blocks(action: str, data: Mapping[str, Any]) -> list[Block]:
