@@ -10,6 +10,7 @@
     session_principal  resolves a session cookie; set by the pages
     error_page         renders an error as a page; set by the pages
     idempotency        maps idempotency keys to jobs
+    sessions           the sessions of the pages; set by the pages
     closing            a `threading.Event`, set on shutdown; long polls and event streams check it each second
 """
 
@@ -107,5 +108,5 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         app.state.closing.set()
-        for part in (app.state.client, app.state.databases, app.state.idempotency):
+        for part in (app.state.client, app.state.databases, app.state.idempotency, app.state.sessions):
             await to_thread.run_sync(part.close)

@@ -147,7 +147,8 @@ def test_a_log_out(site: Site) -> None:
     assert (answer.status_code, answer.headers["Location"]) == (303, "/login")
     assert f'{SESSION_COOKIE}=""' in answer.headers["Set-Cookie"]
     assert "Max-Age=0" in answer.headers["Set-Cookie"]
-    assert user.ask("POST", "/logout/", data={"form_token": "x"}).status_code == 403
+    assert next_of(user.ask("GET", "/")) == "/", "the server has ended it, too"
+    assert visitor(site.settings).ask("POST", "/logout/", data={"form_token": "x"}).status_code == 403
 
 
 def test_a_reader_has_no_buttons(site: Site) -> None:

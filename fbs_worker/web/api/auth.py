@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 
+from anyio import to_thread
 from fastapi import Security
 from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection, Request
@@ -59,7 +60,7 @@ PUBLIC_PATHS: Final = ("/login", "/login/", "/static/")
 """Paths that need no token; the last one is a prefix."""
 
 SessionPrincipal = Callable[[str], Principal | None]
-"""Resolve a session cookie's value; None if it is invalid or expired."""
+"""Resolve a session cookie's value, in a thread; None if it is invalid, expired or ended."""
 
 ErrorPage = Callable[[Request, FBSError], Response]
 """Render an error as an HTML page."""
@@ -160,7 +161,7 @@ class AccessMiddleware:
         principal: Principal | None = None
         try:
             headers = dict(scope["headers"])
-            principal = self._principal(scope, headers)
+            principal = await self._principal(scope, headers)
             scope.setdefault("state", {})["principal"] = principal
             if principal is None and not _is_public(scope["path"]):
                 await _login_redirect(scope, headers)(scope, receive, sender.send)
@@ -182,7 +183,7 @@ class AccessMiddleware:
                 template = "%s: %s %s %d, %.0f ms"
                 _log.info(template, principal.name, scope["method"], quote(scope["path"]), sender.status, spent)
 
-    def _principal(self, scope: Scope, headers: dict[bytes, bytes]) -> Principal | None:
+    async def _principal(self, scope: Scope, headers: dict[bytes, bytes]) -> Principal | None:
         """Authenticate a request; None if it has no session on a path that a page may answer."""
         path, method = scope["path"], scope["method"]
         page = not _is_api(path)
@@ -199,7 +200,7 @@ class AccessMiddleware:
             return _authenticate(self._tokens, self._wrong_tokens, token.strip(), client)
         if page or (method == "GET" and _EVENTS.fullmatch(path)):
             check_origin(headers, method, page=page)
-            principal = _session_principal(scope)
+            principal = await _session_principal(scope)
             if principal is not None or page:
                 return principal
         raise NotAuthenticated(_NO_TOKEN, hint=_TOKEN_HINT)
@@ -264,10 +265,12 @@ def _authenticate(tokens: Tokens, wrong: RateLimiter, token: str, client: str | 
     raise NotAuthenticated("This token is not known.", hint=_TOKEN_HINT, given=True)
 
 
-def _session_principal(scope: Scope) -> Principal | None:
+async def _session_principal(scope: Scope) -> Principal | None:
     resolve: SessionPrincipal | None = getattr(scope["app"].state, "session_principal", None)
     cookie = HTTPConnection(scope).cookies.get(SESSION_COOKIE)
-    return resolve(cookie) if resolve is not None and cookie else None
+    if resolve is None or not cookie:
+        return None
+    return await to_thread.run_sync(resolve, cookie)
 
 
 def _error_response(scope: Scope, error: FBSError) -> Response:

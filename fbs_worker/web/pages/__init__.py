@@ -22,7 +22,7 @@ def attach(app: FastAPI) -> None:
     from fbs_worker.web.pages.not_found import NotFoundRoute
     from fbs_worker.web.pages.session import Sessions
 
-    sessions = Sessions.of(app.state.settings, app.state.tokens)
+    sessions = app.state.sessions = Sessions(app.state.settings, app.state.tokens)
     app.state.session_principal = sessions.principal
     app.state.error_page = error_page
     app.state.pages = Layout(sessions)

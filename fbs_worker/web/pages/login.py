@@ -45,7 +45,7 @@ def log_out(request: Request, form_token: FormToken = "") -> Response:
     """End the session."""
     check_form_token(request, form_token)
     response = _redirect(LOGIN)
-    layout_of(request).sessions.end(response, https=_is_https(request))
+    layout_of(request).sessions.end(request, response, https=_is_https(request))
     return response
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from http.cookies import SimpleCookie
 
 import pytest
+import redis
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from starlette.requests import Request
@@ -18,14 +20,30 @@ from fbs_worker.web.pages.session import SESSION_SECONDS, Sessions
 
 READER, WRITER = (Entry.of(new_token(), name=name, scope=name) for name in ("read", "write"))
 BOTH = Tokens([READER, WRITER])
+KEY = Fernet.generate_key().decode()
+
+Make = Callable[..., Sessions]
 
 
 class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
+    now = 1_000_000.0
 
     def __call__(self) -> float:
         return self.now
+
+
+@pytest.fixture
+def make(redis_url: str) -> Iterator[Make]:
+    made: list[Sessions] = []
+
+    def new(tokens: Tokens = BOTH, keys: str = "", **given: Clock) -> Sessions:
+        settings = Settings(fbs_redis_url=redis_url, fbs_secret_keys=SecretStr(keys))
+        made.append(Sessions(settings, tokens, **given))
+        return made[-1]
+
+    yield new
+    for sessions in made:
+        sessions.close()
 
 
 def begun(sessions: Sessions, caller: Principal = READER.principal, *, https: bool = False) -> SimpleCookie:
@@ -43,87 +61,84 @@ def request(value: str = "") -> Request:
     return Request({"type": "http", "method": "GET", "path": "/", "headers": headers})
 
 
-def test_a_cookie_resolves_to_its_principal() -> None:
-    sessions = Sessions(BOTH)
+def test_a_cookie_resolves_to_its_principal(make: Make) -> None:
+    sessions = make()
     assert sessions.required
-    assert sessions.principal(cookie(sessions)) == READER.principal
+    mine = cookie(sessions)
+    assert sessions.principal(mine) == READER.principal
     assert sessions.principal(cookie(sessions, WRITER.principal)) == WRITER.principal
+    assert cookie(sessions) != mine, "each session has its own"
 
 
-def test_the_cookie_contains_no_token_and_is_strict() -> None:
-    found = begun(Sessions(BOTH))[SESSION_COOKIE]
+def test_the_cookie_contains_no_token_and_is_strict(make: Make, redis_url: str) -> None:
+    found = begun(make())[SESSION_COOKIE]
     assert READER.hash not in found.value
     assert (found["httponly"], found["samesite"], found["path"], found["secure"]) == (True, "strict", "/", "")
     assert int(found["max-age"]) == SESSION_SECONDS
-    assert begun(Sessions(BOTH), https=True)[SESSION_COOKIE]["secure"]
+    assert begun(make(), https=True)[SESSION_COOKIE]["secure"]
+    with redis.Redis.from_url(redis_url, decode_responses=True) as raw:
+        for name in raw.scan_iter():
+            assert 0 < raw.ttl(name) <= SESSION_SECONDS
+            assert found.value not in f"{name} {raw.get(name)}"
 
 
-def test_sessions_are_unique() -> None:
-    sessions = Sessions(BOTH)
-    assert cookie(sessions) != cookie(sessions)
-
-
-def test_a_session_expires() -> None:
+def test_a_session_expires(make: Make) -> None:
     clock = Clock()
-    sessions = Sessions(BOTH, clock=clock)
+    sessions = make(clock=clock)
     value = cookie(sessions)
-    clock.now += SESSION_SECONDS - 1
+    clock.now += SESSION_SECONDS
     assert sessions.principal(value) == READER.principal
     clock.now += 1
     assert sessions.principal(value) is None
 
 
+def test_a_log_out_ends_the_session_in_all_processes(make: Make) -> None:
+    sessions, other = make(keys=KEY), make(keys=KEY)
+    mine, another = cookie(sessions), cookie(sessions)
+    sessions.end(request(mine), Response(), https=False)
+    assert [other.principal(value) for value in (mine, another)] == [None, READER.principal]
+    sessions.end(request(), Response(), https=False)
+
+
 @pytest.mark.parametrize("left", [Tokens([WRITER]), Tokens([Entry(name="read", scope="write", hash=READER.hash)])])
-def test_a_session_ends_with_its_token(left: Tokens) -> None:
-    key = b"k" * 32
-    value = cookie(Sessions(BOTH, keys=[key]))
-    assert Sessions(left, keys=[key]).principal(value) is None
+def test_a_session_ends_with_its_token(make: Make, left: Tokens) -> None:
+    assert make(left, keys=KEY).principal(cookie(make(keys=KEY))) is None
 
 
-def test_forged_cookies_are_rejected() -> None:
-    sessions = Sessions(BOTH)
-    value = cookie(sessions)
-    body, _, signature = value.rpartition(".")
-    version, _token_id, ends, nonce = body.split(".")
-    for made in (
-        "",
-        ".",
-        "....",
-        body,
-        f"{body}.",
-        f"{body}.{signature[:-1]}",
-        f"{version}.{WRITER.principal.token_id}.{ends}.{nonce}.{signature}",
-        f"{version}.{READER.principal.token_id}.9{ends}.{nonce}.{signature}",
-        f"{body}.{'é' * 10}",
-        "x" * 5_000,
-        cookie(Sessions(BOTH)),
-    ):
-        assert sessions.principal(made) is None
+def test_forged_cookies_are_rejected(make: Make, redis_url: str) -> None:
+    sessions = make(keys=KEY)
+    value, form = cookie(sessions), sessions.form_token(request())
+    foreign = cookie(make())
+    sealed_for_passwords = Fernet(KEY).encrypt(f"session\n{READER.principal.token_id}".encode()).decode()
+    made = ("", ".", value[:-1], value[1:], f"{value[:-9]}AAAA{value[-5:]}", "é" * 10, "x" * 5_000, form, foreign)
+    assert [sessions.principal(one) for one in (*made, sealed_for_passwords)] == [None] * 10
 
 
-def test_a_csrf_token_is_bound_to_its_session() -> None:
-    sessions = Sessions(BOTH)
+def test_a_csrf_token_is_bound_to_its_session(make: Make) -> None:
+    sessions = make()
     mine, other = request(cookie(sessions)), request(cookie(sessions))
     token = sessions.form_token(mine)
+    assert len(token) <= 200, "as long as a form's field may be"
     assert sessions.is_form_token(mine, token)
     assert not sessions.is_form_token(other, token)
     assert not sessions.is_form_token(request(), token)
-    assert not any(sessions.is_form_token(mine, made) for made in ("", token[:-1], "é", "\ud800"))
-    assert not Sessions(BOTH).is_form_token(mine, token)
+    made = ("", token[:-1], "é", "\ud800", mine.cookies[SESSION_COOKIE])
+    assert not any(sessions.is_form_token(mine, one) for one in made)
+    assert not make().is_form_token(mine, token)
 
 
-def test_without_tokens_csrf_tokens_are_bound_to_the_server() -> None:
-    sessions = Sessions(Tokens())
+def test_without_tokens_csrf_tokens_are_bound_to_the_server(make: Make) -> None:
+    sessions = make(Tokens())
     assert not sessions.required
     token = sessions.form_token(request("anything"))
     assert sessions.is_form_token(request(), token)
-    assert not Sessions(Tokens()).is_form_token(request(), token)
+    assert not make(Tokens()).is_form_token(request(), token)
     assert LOCAL.token_id not in token
 
 
-def test_key_rotation() -> None:
-    old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
-    made = [Sessions.of(Settings(fbs_secret_keys=SecretStr(keys)), BOTH) for keys in (old, f"{new},{old}", new)]
+def test_key_rotation(make: Make) -> None:
+    new = Fernet.generate_key().decode()
+    made = [make(keys=keys) for keys in (KEY, f"{new},{KEY}", new)]
     value = cookie(made[0])
     assert [sessions.principal(value) for sessions in made] == [READER.principal, READER.principal, None]
     form = made[0].form_token(request(value))
