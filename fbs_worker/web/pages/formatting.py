@@ -6,9 +6,10 @@ Every number has its unit; every time is relative, with the exact time as its ti
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import humanize
 from markupsafe import Markup
 
 from fbs_worker.catalogue.model import DiscoveryType
@@ -20,11 +21,6 @@ TYPE_LABELS: Final = {
     DiscoveryType.BI_FEATURE: ("BI feature", "BI features"),
 }
 """Singular and plural of each discovery type."""
-
-_UNITS: Final = ((60, "second", 1), (3_600, "minute", 60), (86_400, "hour", 3_600), (30 * 86_400, "day", 86_400))
-_MONTH: Final = 30.44 * 86_400
-_YEAR: Final = 365.25 * 86_400
-_SIZES: Final = ("bytes", "kB", "MB", "GB", "TB")
 
 
 def as_utc(value: str | datetime | None) -> datetime | None:
@@ -49,25 +45,12 @@ def exact(value: str | datetime | None) -> str:
 
 
 def relative(value: str | datetime | None, *, now: datetime) -> str:
-    """Format a timestamp relative to now: `3 minutes ago`, `in 2 hours`; empty for None."""
+    """Format a timestamp relative to now: `3 minutes ago`, `2 hours from now`; empty for None."""
     timestamp = as_utc(value)
     if timestamp is None:
         return ""
-    seconds = (now - timestamp).total_seconds()
-    if abs(seconds) < 2:
-        return "just now"
-    text = about(abs(seconds))
-    return f"{text} ago" if seconds > 0 else f"in {text}"
-
-
-def about(seconds: float) -> str:
-    """Format a duration in its largest unit: `5 seconds`, `11 months`."""
-    for limit, unit, length in _UNITS:
-        if seconds < limit:
-            return amount(int(seconds // length), unit)
-    if seconds < _YEAR:
-        return amount(max(1, int(seconds // _MONTH)), "month")
-    return amount(int(seconds // _YEAR), "year")
+    passed = now - timestamp
+    return "just now" if abs(passed) < timedelta(seconds=2) else humanize.naturaltime(passed, months=False)
 
 
 def time_tag(value: str | datetime | None, *, now: datetime, both: bool = False) -> Markup:
@@ -103,15 +86,8 @@ def duration(seconds: float | None) -> str:
 
 
 def size(count: float | None) -> str:
-    """Format a number of bytes: `512 bytes`, `9.3 MB`; empty for None."""
-    if count is None:
-        return ""
-    value = float(count)
-    for unit in _SIZES[:-1]:
-        if value < 1_000:
-            return f"{value:.0f} {unit}" if value >= 100 or unit == "bytes" else f"{value:.1f} {unit}"
-        value /= 1_000
-    return f"{value:.1f} {_SIZES[-1]}"
+    """Format a number of bytes: `512 Bytes`, `9.3 MB`; empty for None."""
+    return "" if count is None else humanize.naturalsize(count)
 
 
 def number(count: float | None) -> str:
