@@ -63,7 +63,9 @@ def test_a_solution_in_full_detail(look: Visitor) -> None:
 
 def test_paths_without_their_slash_are_the_same(look: Visitor) -> None:
     for path in (BASE, f"{BASE}catalogue/", f"{BASE}models/hr.job/", f"{BASE}changes/", f"{BASE}tables/", "/jobs/"):
-        one, other = (re.sub(r"((an?|\d+) \w+ ago|just now)", "", words(look.get(at))) for at in (path.rstrip("/"), path))
+        one, other = (
+            re.sub(r"((an?|\d+) \w+ ago|just now)", "", words(look.get(at))) for at in (path.rstrip("/"), path)
+        )
         assert one == other
 
 
