@@ -31,9 +31,9 @@ def diagram(
 
     Output goes to stdout: fbs diagram shop > shop.svg
     """
-    from fbs_worker.migration.diagram.mermaid import mermaid
-    from fbs_worker.migration.diagram.svg import svg
     from fbs_worker.solutions.diagram import solution_diagram
+    from fbs_worker.solutions.diagram.mermaid import mermaid
+    from fbs_worker.solutions.diagram.svg import svg
 
     picture = solution_diagram(current_settings(), one_solution(name, solution_name))
     sys.stdout.write(svg(picture) if diagram_format is DiagramFormat.SVG else mermaid(picture))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,9 +22,10 @@ from fbs_worker.web.app import create_app
 from tests.conftest import MakeSettings
 from tests.support.asgi import Asking
 from tests.support.limiters import MakeLimiter, limiters
+from tests.support.migrating import TABLES
 from tests.support.odoo_server import OdooServer
 from tests.support.small_odoo import write_small_recording
-from tests.support.solutions import ODOO, fresh_database
+from tests.support.solutions import ODOO, fresh_database, run
 
 if TYPE_CHECKING:
     from tests.support.api_stage import ApiStage
@@ -34,6 +36,23 @@ def connection(database: DatabaseConfig) -> Iterator[Connection]:
     """A connection to this test's database."""
     with closing(connect(database)) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def shared(postgres: EmbeddedPostgres) -> Iterator[Connection]:
+    """A connection to a database that the tests of a file share."""
+    name = f"shared_{secrets.token_hex(6)}"
+    postgres.create_database(name)
+    with closing(connect(postgres.config(name))) as opened:
+        yield opened
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def filled(database: DatabaseConfig) -> DatabaseConfig:
+    """A database with the tables that migrations by hand change."""
+    run(database, *TABLES)
+    return database
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ from tests.support.migrating import (
     EVERY_HAZARD,
     PREFIX,
     QUICK,
-    TABLES,
     WISHES,
     migrate,
     plan_by_hand,
@@ -47,12 +46,6 @@ UNIQUE = step(
 )
 STATUSES = "SELECT migration_type, status FROM fbs_schema_migrations ORDER BY id"
 INVALID = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
-
-
-@pytest.fixture
-def filled(database: DatabaseConfig) -> DatabaseConfig:
-    run(database, *TABLES)
-    return database
 
 
 class Settling:

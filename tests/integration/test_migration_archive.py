@@ -17,7 +17,7 @@ from fbs_worker.migration.apply import archiver
 from fbs_worker.migration.apply.lock_retry import LockPolicy
 from fbs_worker.migration.model.archive import Archive, list_archives
 from fbs_worker.migration.model.plan import ArchiveTarget, Lock, Step
-from tests.support.migrating import PREFIX, SOLUTION, TABLES, migrate, plan_of, record_of, step
+from tests.support.migrating import PREFIX, SOLUTION, migrate, plan_of, record_of, step
 from tests.support.solutions import rows, run, tables_of
 
 KEEP_NOTE = ArchiveTarget(table="r_tenant", column="note", archive_table="fbs_retired_r_tenant_note")
@@ -27,12 +27,6 @@ DROP_OLD = step(
 )
 AHEAD = LockPolicy(precopy_above=0)
 """Even a small table's values are copied before it is locked."""
-
-
-@pytest.fixture
-def filled(database: DatabaseConfig) -> DatabaseConfig:
-    run(database, *TABLES)
-    return database
 
 
 def kept(database: DatabaseConfig) -> list[Archive]:

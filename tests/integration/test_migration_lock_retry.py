@@ -16,7 +16,7 @@ from fbs_worker.core.postgres import connect
 from fbs_worker.core.progress import NullProgress
 from fbs_worker.migration.apply.lock_retry import LockPolicy
 from fbs_worker.migration.model.plan import Lock, Mode
-from tests.support.migrating import QUICK, TABLES, WISHES, migrate, plan_of, record_of, step
+from tests.support.migrating import QUICK, WISHES, migrate, plan_of, record_of, step
 from tests.support.solutions import rows, run
 
 ADD = WISHES[0].step
@@ -24,12 +24,6 @@ LEASE = step('ALTER TABLE "r_lease" ADD COLUMN "rent" numeric', "r_lease")
 INDEX = WISHES[9].step
 PATIENT = LockPolicy(lock=0.1, nonblocking_lock=10.0, attempts=400, backoff=0.02, max_backoff=0.05)
 WAIT = 30.0
-
-
-@pytest.fixture
-def filled(database: DatabaseConfig) -> DatabaseConfig:
-    run(database, *TABLES)
-    return database
 
 
 @contextmanager

@@ -7,9 +7,7 @@ is empty.
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,9 +33,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from fbs_worker.core.postgres import Connection, connect
+from fbs_worker.core.postgres import Connection
 from fbs_worker.migration.model.plan import Mode
-from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from tests.support.planned import Tables, defined, fresh_picture, hazards, picture, swept, table
 
 Part = Callable[[], Any]
@@ -47,19 +44,9 @@ DELETES, FAILS, BUILD = "DELETES_DATA", "MIGHT_FAIL_ON_DATA", "INDEX_BUILD"
 REWRITE = {INT, LONG}
 
 
-@pytest.fixture(scope="module")
-def server(postgres: EmbeddedPostgres) -> Iterator[Connection]:
-    name = f"plans_{secrets.token_hex(6)}"
-    postgres.create_database(name)
-    with closing(connect(postgres.config(name))) as opened:
-        yield opened
-    postgres.drop_database(name)
-
-
 @pytest.fixture
-def connection(server: Connection) -> Connection:
-    server.rollback()
-    return swept(server)
+def connection(shared: Connection) -> Connection:
+    return swept(shared)
 
 
 def col(name: str, kind: Any, *more: Part, **options: Any) -> Part:

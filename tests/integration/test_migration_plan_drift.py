@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator
-from contextlib import closing
-
 import pytest
 from sqlalchemy import CheckConstraint, Column, DateTime, ForeignKey, Index, Integer, Numeric, String, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from fbs_worker.core.postgres import Connection, connect
-from fbs_worker.ops.local.embedded import EmbeddedPostgres
+from fbs_worker.core.postgres import Connection
 from fbs_worker.schema.definition import Definition
 from tests.support.planned import Tables, defined, fresh_picture, hazards, needed, picture, swept, table
 from tests.support.rental_tables import rental
 
 
-@pytest.fixture(scope="module")
-def server(postgres: EmbeddedPostgres) -> Iterator[Connection]:
-    name = f"drift_{secrets.token_hex(6)}"
-    postgres.create_database(name)
-    with closing(connect(postgres.config(name))) as opened:
-        yield opened
-    postgres.drop_database(name)
-
-
 @pytest.fixture
-def connection(server: Connection) -> Connection:
-    return swept(server)
+def connection(shared: Connection) -> Connection:
+    return swept(shared)
 
 
 OTHER = table("o", lambda: Column("name", Text))

@@ -5,9 +5,6 @@ Where rows do not fit, the plan says so before; where it does not say so, it run
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,8 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
-from fbs_worker.core.postgres import Connection, connect
-from fbs_worker.ops.local.embedded import EmbeddedPostgres
+from fbs_worker.core.postgres import Connection
 from fbs_worker.schema.definition import Definition
 from tests.support.planned import Tables, defined, fresh_picture, hazards, picture, plain, swept, table
 
@@ -156,15 +152,6 @@ def kept(first: Definition, second: Definition) -> dict[str, list[str]]:
     return found
 
 
-@pytest.fixture(scope="module")
-def connection(postgres: EmbeddedPostgres) -> Iterator[Connection]:
-    name = f"any_{secrets.token_hex(6)}"
-    postgres.create_database(name)
-    with closing(connect(postgres.config(name))) as opened:
-        yield opened
-    postgres.drop_database(name)
-
-
 def from_one_to_another(connection: Connection, before: Schema, after: Schema, data: st.DataObject) -> None:
     first, second = definition_of(before), definition_of(after)
     tables = Tables(swept(connection), first)
@@ -193,14 +180,12 @@ def from_one_to_another(connection: Connection, before: Schema, after: Schema, d
 
 @given(before=SCHEMAS, after=SCHEMAS, data=st.data())
 @settings(max_examples=15, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
-def test_from_one_schema_to_another(connection: Connection, before: Schema, after: Schema, data: st.DataObject) -> None:
-    from_one_to_another(connection, before, after, data)
+def test_from_one_schema_to_another(shared: Connection, before: Schema, after: Schema, data: st.DataObject) -> None:
+    from_one_to_another(shared, before, after, data)
 
 
 @pytest.mark.faults
 @given(before=SCHEMAS, after=SCHEMAS, data=st.data())
 @settings(max_examples=1000, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
-def test_from_any_schema_to_any_other(
-    connection: Connection, before: Schema, after: Schema, data: st.DataObject
-) -> None:
-    from_one_to_another(connection, before, after, data)
+def test_from_any_schema_to_any_other(shared: Connection, before: Schema, after: Schema, data: st.DataObject) -> None:
+    from_one_to_another(shared, before, after, data)

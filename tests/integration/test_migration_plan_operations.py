@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator
-from contextlib import closing
 from itertools import pairwise
 from typing import Any
 
@@ -12,24 +9,14 @@ import pytest
 from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Integer, String, Text, Uuid, text
 
 from fbs_worker.core.errors import DatabaseError, UsageError
-from fbs_worker.core.postgres import Connection, connect
+from fbs_worker.core.postgres import Connection
 from fbs_worker.migration.model.plan import Hazard, Mode
-from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from tests.support.planned import Tables, defined, fresh_picture, hazards, needed, picture, swept, table
 
 
-@pytest.fixture(scope="module")
-def server(postgres: EmbeddedPostgres) -> Iterator[Connection]:
-    name = f"ways_{secrets.token_hex(6)}"
-    postgres.create_database(name)
-    with closing(connect(postgres.config(name))) as opened:
-        yield opened
-    postgres.drop_database(name)
-
-
 @pytest.fixture
-def connection(server: Connection) -> Connection:
-    return swept(server)
+def connection(shared: Connection) -> Connection:
+    return swept(shared)
 
 
 # renames

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from decimal import Decimal
 from typing import Any
@@ -36,18 +36,9 @@ NO_WAY_BACK = {"json to text"}
 """The text form of JSON is ambiguous."""
 
 
-@pytest.fixture(scope="module")
-def server(postgres: EmbeddedPostgres) -> Iterator[Connection]:
-    name = f"whole_{secrets.token_hex(6)}"
-    postgres.create_database(name)
-    with closing(connect(postgres.config(name))) as opened:
-        yield opened
-    postgres.drop_database(name)
-
-
 @pytest.fixture
-def connection(server: Connection) -> Connection:
-    return without_ours(server)
+def connection(shared: Connection) -> Connection:
+    return without_ours(shared)
 
 
 def without_ours(server: Connection) -> Connection:
@@ -68,7 +59,11 @@ def contents(tables: Tables) -> Any:
     return {name: sorted(str(row) for row in tables.run(f'SELECT to_jsonb(t) FROM "{name}" t')) for name in names}
 
 
-def check(connection: Connection, name: str, *, rows: bool) -> None:
+@pytest.mark.parametrize("rows", [False, True], ids=["empty", "filled"])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in SOME else pytest.mark.faults) for n in sorted(CASES)]
+)
+def test_matrix(connection: Connection, name: str, *, rows: bool) -> None:
     given = CASES[name]
     before, after = defined(OTHER, table("t", *given.before)), defined(OTHER, table("t", *given.after))
     reference = fresh_picture(connection, after)
@@ -102,19 +97,6 @@ def check(connection: Connection, name: str, *, rows: bool) -> None:
     assert (picture(connection), contents(tables)) == original
     tables.owned, tables.last_applied = undo.plan.tables, dict(undo.plan.schema)
     assert tables.plan(before).empty
-
-
-@pytest.mark.parametrize("rows", [False, True], ids=["empty", "filled"])
-@pytest.mark.parametrize("name", SOME)
-def test_some(connection: Connection, name: str, *, rows: bool) -> None:
-    check(connection, name, rows=rows)
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize("rows", [False, True], ids=["empty", "filled"])
-@pytest.mark.parametrize("name", sorted(CASES))
-def test_matrix(connection: Connection, name: str, *, rows: bool) -> None:
-    check(connection, name, rows=rows)
 
 
 # from any schema to any other, and back

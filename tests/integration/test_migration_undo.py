@@ -16,7 +16,6 @@ from tests.support.migrating import (
     EVERY_HAZARD,
     PREFIX,
     SOLUTION,
-    TABLES,
     WISHES,
     migrate,
     plan_of,
@@ -34,12 +33,6 @@ NARROW_CODE = step(
     hazards=frozenset({Hazard.DELETES_DATA}),
     archive=ArchiveTarget(table="r_tenant", column="code", archive_table="fbs_retired_r_tenant__code"),
 )
-
-
-@pytest.fixture
-def filled(database: DatabaseConfig) -> DatabaseConfig:
-    run(database, *TABLES)
-    return database
 
 
 def planned(database: DatabaseConfig) -> Undo:

@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fbs_worker.migration.diagram.mermaid import mermaid
-from fbs_worker.migration.diagram.model import (
+from fbs_worker.schema.differ import Change, ChangeKind, Difference, compare
+from fbs_worker.schema.inspector import InspectedKey, InspectedSchema, InspectedTable
+from fbs_worker.schema.model import FOREIGN, PRIMARY, ColumnSchema, KeySchema, Schema, TableSchema
+from fbs_worker.solutions.diagram.mermaid import mermaid
+from fbs_worker.solutions.diagram.model import (
     Diagram,
     DiagramColumn,
     DiagramLink,
@@ -21,10 +24,7 @@ from fbs_worker.migration.diagram.model import (
     build_diagram,
     short,
 )
-from fbs_worker.migration.diagram.svg import svg
-from fbs_worker.schema.differ import Change, ChangeKind, Difference, compare
-from fbs_worker.schema.inspector import InspectedKey, InspectedSchema, InspectedTable
-from fbs_worker.schema.model import FOREIGN, PRIMARY, ColumnSchema, KeySchema, Schema, TableSchema
+from fbs_worker.solutions.diagram.svg import svg
 
 ENTITY = re.compile(r'    "[^"%\\\r\n]+" \{')
 ATTRIBUTE = re.compile(

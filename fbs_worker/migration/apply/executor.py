@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Final, NoReturn, Protocol
@@ -20,7 +21,8 @@ from fbs_worker.core.advisory_locks import solution_lock
 from fbs_worker.core.errors import FBSError, JobCancelled, UnreachableError
 from fbs_worker.core.postgres import Connection
 from fbs_worker.core.progress import NullProgress, Progress
-from fbs_worker.migration.apply import archiver, journal
+from fbs_worker.migration.apply import archiver
+from fbs_worker.migration.apply.journal import Journal, JournalRow, Reversal
 from fbs_worker.migration.apply.lock_retry import (
     BLOCKS_WRITERS,
     LockBudget,
@@ -97,7 +99,7 @@ def apply(
     replan: Callable[[], Plan] | None = None,
     write_manifest: ManifestWriter = no_manifest,
     before: Mapping[str, Any] | None = None,
-    reversals: Sequence[journal.Reversal] = (),
+    reversals: Sequence[Reversal] = (),
     progress: Progress | None = None,
     policy: LockPolicy | None = None,
 ) -> Applied:
@@ -146,9 +148,7 @@ def apply(
             progress=progress,
             policy=policy or LockPolicy(),
         )
-        with bounded_transaction(
-            connection, lock=run.policy.nonblocking_lock, statement=run.policy.long_statement
-        ) as cursor:
+        with run.transaction(run.policy.long_statement) as cursor:
             check_plan(cursor, plan, allowed)
         run.run()
     return Applied(
@@ -172,6 +172,7 @@ class _Run:
         precopies: copies made before their table is locked, by position of the step.
         current: position of the running step.
         retry: runs work that needs locks.
+        journal: the solution's journal.
         new_tables: tables that did not exist at the beginning: no other session depends on them.
     """
 
@@ -180,21 +181,28 @@ class _Run:
     prefix: str
     write_manifest: ManifestWriter
     before: Mapping[str, Any] | None
-    reversals: Sequence[journal.Reversal]
+    reversals: Sequence[Reversal]
     progress: Progress
     policy: LockPolicy
     name: str = ""
     steps: tuple[Step, ...] = ()
-    rows: list[journal.Entry] = field(default_factory=list)
+    rows: list[JournalRow] = field(default_factory=list)
     done: list[Step] = field(default_factory=list)
     archives: list[Archive] = field(default_factory=list)
     precopies: dict[int, archiver.Precopy] = field(default_factory=dict)
     current: int = 0
     retry: LockRetry = field(init=False)
+    journal: Journal = field(init=False)
     new_tables: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.retry = LockRetry(self.connection, self.policy, self.progress)
+        self.journal = Journal(self.prefix, self.plan.solution)
+
+    def transaction(self, statement: float | None = None) -> AbstractContextManager[Cursor]:
+        """Open a transaction that blocks no writers; the default of statement_timeout is the short one."""
+        timeout = self.policy.short_statement if statement is None else statement
+        return bounded_transaction(self.connection, lock=self.policy.nonblocking_lock, statement=timeout)
 
     def run(self) -> None:
         """Everything, in order."""
@@ -232,30 +240,27 @@ class _Run:
 
     def _begin(self) -> None:
         """Write the pending rows in a transaction of their own; clean up after an interrupted migration."""
-        with bounded_transaction(
-            self.connection, lock=self.policy.nonblocking_lock, statement=self.policy.long_statement
-        ) as cursor:
-            made = journal.ensure_table(self.connection, self.prefix)
-            own = journal.migrations_table(self.prefix)
+        with self.transaction(self.policy.long_statement) as cursor:
+            made = self.journal.ensure_table(self.connection)
             # a missing journal table has just been created in its current form
-            positions = [number for number, step in enumerate(self.plan.steps) if not (made and step.table == own)]
+            positions = [
+                number for number, step in enumerate(self.plan.steps) if not (made and step.table == self.journal.table)
+            ]
             self.steps = tuple(self.plan.steps[number] for number in positions)
             reversals = [self.reversals[number] for number in positions] if self.reversals else ()
             archiver.drop_incomplete(cursor, self.prefix, self.plan.solution)
-            solution, statements = self.plan.solution, {step.sql for step in self.steps}
-            self.name = journal.resume(cursor, self.prefix, solution, statements, undo=bool(self.reversals))
-            self.rows = journal.write_pending(
-                cursor, self.prefix, solution, self.steps, run=self.name, before=self.before, reversals=reversals
+            statements = {step.sql for step in self.steps}
+            self.name = self.journal.resume(cursor, statements, undo=bool(self.reversals))
+            self.rows = self.journal.write_pending(
+                cursor, self.steps, run=self.name, before=self.before, reversals=reversals
             )
             tables = {step.table for step in self.steps}
             self.new_tables = tables.difference(existing_tables(self.connection, tables))
 
     def _finish(self) -> None:
-        with bounded_transaction(
-            self.connection, lock=self.policy.nonblocking_lock, statement=self.policy.short_statement
-        ) as cursor:
+        with self.transaction() as cursor:
             if not self.steps:
-                journal.close_failed(cursor, self.prefix, self.plan.solution)
+                self.journal.close_failed(cursor)
             self.write_manifest(cursor, done=self.done, finished=True)
 
     def _record_failure(self, exc: FBSError) -> NoReturn:
@@ -264,12 +269,10 @@ class _Run:
         passes = exc.retryable or isinstance(exc, JobCancelled | UnreachableError)
         try:
             if not self.connection.closed:
-                with bounded_transaction(
-                    self.connection, lock=self.policy.nonblocking_lock, statement=self.policy.short_statement
-                ) as cursor:
+                with self.transaction() as cursor:
                     archiver.drop_incomplete(cursor, self.prefix, self.plan.solution)
                     if not passes:
-                        journal.mark_failed(cursor, self.prefix, self.rows[self.current], exc.message)
+                        self.journal.mark_failed(cursor, self.rows[self.current], exc.message)
         except FBSError as second:  # report the first error; the next run cleans up
             _log.warning("cannot journal the failed statement on %s: %s", step.table, second.message)
         if isinstance(exc, JobCancelled | UnreachableError):
@@ -282,9 +285,7 @@ class _Run:
         if step.archive is None or step.archive.column is None:
             return
         self.current = position
-        with bounded_transaction(
-            self.connection, lock=self.policy.nonblocking_lock, statement=self.policy.long_statement
-        ) as cursor:
+        with self.transaction(self.policy.long_statement) as cursor:
             cursor.execute(_SIZE, (sql.Identifier(step.table).as_string(cursor),))
             size = cursor.fetchone()
             if size and size[0] > self.policy.precopy_above:
@@ -302,9 +303,7 @@ class _Run:
         archives: list[Archive] = []
         steps = [self.steps[position] for position in group]
         self.current = group[0]
-        with bounded_transaction(
-            self.connection, lock=self.policy.nonblocking_lock, statement=self.policy.short_statement
-        ) as cursor:
+        with self.transaction() as cursor:
             cursor.execute(LOCK_TABLES)  # serialises creation and deletion of FBS's tables; this wait blocks no table
             budget = LockBudget(cursor, self.policy)
             budget.lock({step.table: strongest([_lock(s) for s in steps if s.table == step.table]) for step in steps})
@@ -337,9 +336,7 @@ class _Run:
                 if self.reversals and archiver.drop_if_empty(cursor, archive):
                     archive = None  # needed only by an undo of this undo
             changes = observed_changes(before, self._inspect(step))
-        journal.mark_executed(
-            cursor, self.prefix, self.rows[position], ran=ran, kept=archive and archive.name, **changes
-        )
+        self.journal.mark_executed(cursor, self.rows[position], ran=ran, kept=archive and archive.name, **changes)
         return [archive] if archive else []
 
     def _inspect(self, step: Step) -> InspectedTable | None:
@@ -364,7 +361,7 @@ class _Run:
                 if not self.connection.closed:
                     self._clean_up(cursor, step)
                 raise
-            journal.mark_executed(cursor, self.prefix, self.rows[self.current])
+            self.journal.mark_executed(cursor, self.rows[self.current])
 
     @staticmethod
     def _clean_up(cursor: Cursor, step: Step) -> None:
@@ -386,10 +383,8 @@ class _Run:
             rows += touched
             self.progress.advance(0, message=f"{step.table}: {rows} rows")
             cool_down((time.monotonic() - began) * self.policy.cooldown, self.progress)
-        with bounded_transaction(
-            self.connection, lock=self.policy.nonblocking_lock, statement=self.policy.short_statement
-        ) as cursor:
-            journal.mark_executed(cursor, self.prefix, self.rows[self.current])
+        with self.transaction() as cursor:
+            self.journal.mark_executed(cursor, self.rows[self.current])
 
     def _run_batch(self) -> int:
         with bounded_transaction(

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -56,7 +56,7 @@ class JournalRow:
     table: str
     statement: str
     status: str
-    executed_at: datetime | None
+    executed_at: datetime | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -85,45 +85,9 @@ class Reversal:
     reverted: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """The pending row of a step.
-
-    Attributes:
-        number: the row's `id`.
-        statement: the statement as planned.
-        facts: see `JournalRow`.
-    """
-
-    number: int
-    statement: str
-    facts: Mapping[str, Any]
-
-
 def migrations_table(table_prefix: str) -> str:
     """Return the name of the journal table."""
     return f"{table_prefix}schema_migrations"
-
-
-def ensure_table(connection: Connection, table_prefix: str) -> bool:
-    """Create a missing journal table, inside the caller's transaction.
-
-    Args:
-        connection: connection whose transaction is used; the caller commits.
-        table_prefix: prefix of the solution's system tables.
-
-    Returns:
-        Whether it was created.
-
-    Raises:
-        DatabaseRightsMissing: the user lacks the privilege to create it.
-        DatabaseError: PostgreSQL rejected a statement.
-        DatabaseUnreachable: the connection was lost.
-    """
-    with errors_translated(connection):
-        if table_exists(connection, migrations_table(table_prefix)):
-            return False
-        return ensure_tables(connection, table_prefix, (schema_migrations_table,))
 
 
 def history(cursor: Cursor, table_prefix: str, solution: str) -> list[JournalRow]:
@@ -160,164 +124,156 @@ def is_unfinished(rows: Sequence[JournalRow]) -> bool:
     return failed_last or any(row.status == PENDING and row.run for row in rows)
 
 
-def resume(cursor: Cursor, table_prefix: str, solution: str, planned: Collection[str], *, undo: bool) -> str:
-    """Resume after an interrupted migration.
+class Journal:
+    """The journal of a solution.
 
-    Pending rows are deleted: the new plan contains the statements that are still needed. At most one of them may have
-    run without being marked, because outside of a transaction the statement and its row are not atomic: it has run if
-    the new plan does not contain it.
+    Methods run in the transaction of their cursor and raise psycopg2.Error, which the caller translates.
 
     Args:
-        cursor: cursor of an open transaction.
         table_prefix: prefix of the solution's system tables.
         solution: the solution's name.
-        planned: the statements of the new plan.
-        undo: whether it is the plan of an undo.
-
-    Returns:
-        The name of the resumed migration, or of a new one.
-
-    Raises:
-        psycopg2.Error: a statement failed; the caller translates it.
     """
-    rows = history(cursor, table_prefix, solution)
-    left = [row for row in rows if row.status == PENDING and row.run]
-    if left:
-        first, position = left[0], rows.index(left[0])
-        follows_failure = position > 0 and rows[position - 1].status == FAILED
-        began = first.facts.get("mode") != Mode.TRANSACTION and not follows_failure
-        if began and first.statement not in planned:
-            updated = Entry(number=first.number, statement=first.statement, facts=first.facts)
-            _update(cursor, table_prefix, updated, EXECUTED)
-            left = left[1:]
-        cursor.execute(
-            sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(sql.Identifier(migrations_table(table_prefix))),
-            ([row.number for row in left],),
+
+    def __init__(self, table_prefix: str, solution: str) -> None:
+        self._prefix = table_prefix
+        self._solution = solution
+        self.table = migrations_table(table_prefix)
+
+    def ensure_table(self, connection: Connection) -> bool:
+        """Create a missing journal table, inside the caller's transaction.
+
+        Returns:
+            Whether it was created.
+
+        Raises:
+            DatabaseRightsMissing: the user lacks the privilege to create it.
+            DatabaseError: PostgreSQL rejected a statement.
+            DatabaseUnreachable: the connection was lost.
+        """
+        with errors_translated(connection):
+            if table_exists(connection, self.table):
+                return False
+            return ensure_tables(connection, self._prefix, (schema_migrations_table,))
+
+    def resume(self, cursor: Cursor, planned: Collection[str], *, undo: bool) -> str:
+        """Resume after an interrupted migration.
+
+        Pending rows are deleted: the new plan contains the statements that are still needed. At most one of them may
+        have run without being marked, because outside of a transaction the statement and its row are not atomic: it has
+        run if the new plan does not contain it.
+
+        Args:
+            cursor: cursor of an open transaction.
+            planned: the statements of the new plan.
+            undo: whether it is the plan of an undo.
+
+        Returns:
+            The name of the resumed migration, or of a new one.
+        """
+        rows = history(cursor, self._prefix, self._solution)
+        left = [row for row in rows if row.status == PENDING and row.run]
+        if left:
+            first, position = left[0], rows.index(left[0])
+            follows_failure = position > 0 and rows[position - 1].status == FAILED
+            began = first.facts.get("mode") != Mode.TRANSACTION and not follows_failure
+            if began and first.statement not in planned:
+                self._update(cursor, replace(first, status=EXECUTED))
+                left = left[1:]
+            numbers = [row.number for row in left]
+            cursor.execute(sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(sql.Identifier(self.table)), (numbers,))
+        goes_on = is_unfinished(rows) and rows[-1].run and undo == rows[-1].is_undo
+        return rows[-1].run if goes_on else uuid.uuid4().hex[:12]
+
+    def write_pending(
+        self,
+        cursor: Cursor,
+        steps: Sequence[Step],
+        *,
+        run: str,
+        before: Mapping[str, Any] | None = None,
+        reversals: Sequence[Reversal] = (),
+    ) -> list[JournalRow]:
+        """Write a pending row for each step.
+
+        Args:
+            cursor: cursor of an open transaction.
+            steps: the steps.
+            run: the migration's name.
+            before: state before the migration, for an undo.
+            reversals: for each step of an undo the row that it reverts.
+
+        Returns:
+            The row of each step.
+        """
+        if not steps:
+            return []
+        all_facts: list[dict[str, Any]] = []
+        for number, step in enumerate(steps):
+            facts = {
+                "run": run,
+                "mode": str(step.mode),
+                "hazards": sorted(map(str, step.hazards & MUST_BE_ALLOWED)),
+                "undo": step.undo,
+                **(_reversal_facts(reversals[number]) if reversals else {}),
+                "before": before if number == 0 else None,
+                "reason": step.reason,
+            }
+            all_facts.append({key: value for key, value in facts.items() if value})
+        numbers = execute_values(
+            cursor,
+            sql.SQL(
+                "INSERT INTO {} (solution_name, migration_type, table_name, sql_statement, status) VALUES %s"
+                " RETURNING id"
+            ).format(sql.Identifier(self.table)),
+            [
+                (self._solution, step.kind, step.table, _render(step.sql, facts), PENDING)
+                for step, facts in zip(steps, all_facts, strict=True)
+            ],
+            page_size=len(steps),
+            fetch=True,
         )
-    goes_on = is_unfinished(rows) and rows[-1].run and undo == rows[-1].is_undo
-    return rows[-1].run if goes_on else uuid.uuid4().hex[:12]
+        return [
+            JournalRow(number=number, kind=step.kind, table=step.table, statement=step.sql, status=PENDING, facts=facts)
+            for (number,), step, facts in zip(numbers, steps, all_facts, strict=True)
+        ]
 
+    def mark_executed(self, cursor: Cursor, row: JournalRow, *, ran: str = "", **more: Any) -> None:
+        """Mark a statement as executed.
 
-def write_pending(
-    cursor: Cursor,
-    table_prefix: str,
-    solution: str,
-    steps: Sequence[Step],
-    *,
-    run: str,
-    before: Mapping[str, Any] | None = None,
-    reversals: Sequence[Reversal] = (),
-) -> list[Entry]:
-    """Write a pending row for each step.
+        Args:
+            cursor: cursor of the statement's transaction, if it has one.
+            row: its row.
+            ran: the statement as it ran, if different from the planned one.
+            more: further facts, stored by their names.
+        """
+        facts = {**row.facts, **{key: value for key, value in more.items() if value}}
+        self._update(cursor, replace(row, statement=ran or row.statement, status=EXECUTED, facts=facts))
 
-    Args:
-        cursor: cursor of an open transaction.
-        table_prefix: prefix of the solution's system tables.
-        solution: the solution's name.
-        steps: the steps.
-        run: the migration's name.
-        before: state before the migration, for an undo.
-        reversals: for each step of an undo the row that it reverts.
+    def mark_failed(self, cursor: Cursor, row: JournalRow, why: str) -> None:
+        """Mark a statement, whose transaction was rolled back, as failed.
 
-    Returns:
-        The row of each step.
+        Args:
+            cursor: cursor of a later transaction.
+            row: its row.
+            why: the error's message.
+        """
+        self._update(cursor, replace(row, status=FAILED, facts={**row.facts, "error": why}))
 
-    Raises:
-        psycopg2.Error: a statement failed; the caller translates it.
-    """
-    all_facts: list[dict[str, Any]] = []
-    for number, step in enumerate(steps):
-        facts = {
-            "run": run,
-            "mode": str(step.mode),
-            "hazards": sorted(map(str, step.hazards & MUST_BE_ALLOWED)),
-            "undo": step.undo,
-            **(_reversal_facts(reversals[number]) if reversals else {}),
-            "before": before if number == 0 else None,
-            "reason": step.reason,
-        }
-        all_facts.append({key: value for key, value in facts.items() if value})
-    if not steps:
-        return []
-    numbers = execute_values(
-        cursor,
-        sql.SQL(
-            "INSERT INTO {} (solution_name, migration_type, table_name, sql_statement, status) VALUES %s RETURNING id"
-        ).format(sql.Identifier(migrations_table(table_prefix))),
-        [
-            (solution, step.kind, step.table, _render(step.sql, facts), PENDING)
-            for step, facts in zip(steps, all_facts, strict=True)
-        ],
-        page_size=len(steps),
-        fetch=True,
-    )
-    return [
-        Entry(number=number, statement=step.sql, facts=facts)
-        for (number,), step, facts in zip(numbers, steps, all_facts, strict=True)
-    ]
+    def close_failed(self, cursor: Cursor) -> None:
+        """Close a failed last row after a plan without steps: the next migration gets a new name."""
+        rows = history(cursor, self._prefix, self._solution)
+        if rows and rows[-1].status == FAILED:
+            self._update(cursor, replace(rows[-1], facts={**rows[-1].facts, "closed": True}))
 
-
-def mark_executed(cursor: Cursor, table_prefix: str, entry: Entry, *, ran: str = "", **more: Any) -> None:
-    """Mark a statement as executed.
-
-    Args:
-        cursor: cursor of the statement's transaction, if it has one.
-        table_prefix: prefix of the solution's system tables.
-        entry: its row.
-        ran: the statement as it ran, if different from the planned one.
-        more: further facts, stored by their names.
-
-    Raises:
-        psycopg2.Error: a statement failed; the caller translates it.
-    """
-    facts = {**entry.facts, **{key: value for key, value in more.items() if value}}
-    updated = Entry(number=entry.number, statement=ran or entry.statement, facts=facts)
-    _update(cursor, table_prefix, updated, EXECUTED)
-
-
-def mark_failed(cursor: Cursor, table_prefix: str, entry: Entry, why: str) -> None:
-    """Mark a statement as failed; its transaction was rolled back.
-
-    Args:
-        cursor: cursor of a later transaction.
-        table_prefix: prefix of the solution's system tables.
-        entry: its row.
-        why: the error's message.
-
-    Raises:
-        psycopg2.Error: a statement failed; the caller translates it.
-    """
-    updated = Entry(number=entry.number, statement=entry.statement, facts={**entry.facts, "error": why})
-    _update(cursor, table_prefix, updated, FAILED)
-
-
-def close_failed(cursor: Cursor, table_prefix: str, solution: str) -> None:
-    """Close a failed last row after a plan without steps: the next migration gets a new name.
-
-    Args:
-        cursor: cursor of an open transaction.
-        table_prefix: prefix of the solution's system tables.
-        solution: the solution's name.
-
-    Raises:
-        psycopg2.Error: a statement failed; the caller translates it.
-    """
-    rows = history(cursor, table_prefix, solution)
-    if rows and rows[-1].status == FAILED:
-        row = rows[-1]
-        updated = Entry(number=row.number, statement=row.statement, facts={**row.facts, "closed": True})
-        _update(cursor, table_prefix, updated, FAILED)
-
-
-def _update(cursor: Cursor, table_prefix: str, entry: Entry, status: str) -> None:
-    """Update a row; clock_timestamp() distinguishes the statements of a transaction."""
-    cursor.execute(
-        sql.SQL(
-            "UPDATE {} SET status = %s, sql_statement = %s, executed_at = CASE WHEN %s THEN"
-            " clock_timestamp() AT TIME ZONE 'UTC' END WHERE id = %s"
-        ).format(sql.Identifier(migrations_table(table_prefix))),
-        (status, _render(entry.statement, entry.facts), status == EXECUTED, entry.number),
-    )
+    def _update(self, cursor: Cursor, row: JournalRow) -> None:
+        """Update a row; clock_timestamp() distinguishes the statements of a transaction."""
+        cursor.execute(
+            sql.SQL(
+                "UPDATE {} SET status = %s, sql_statement = %s, executed_at = CASE WHEN %s THEN"
+                " clock_timestamp() AT TIME ZONE 'UTC' END WHERE id = %s"
+            ).format(sql.Identifier(self.table)),
+            (row.status, _render(row.statement, row.facts), row.status == EXECUTED, row.number),
+        )
 
 
 def _reversal_facts(reversal: Reversal) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from starlette.responses import Response
 from fbs_worker.catalogue import queries
 from fbs_worker.core.errors import FBSError, UsageError
 from fbs_worker.jobs.model import JobRecord
-from fbs_worker.migration.diagram.svg import svg
 from fbs_worker.scheduling.model import Schedule
 from fbs_worker.solutions.diagram import solution_diagram
+from fbs_worker.solutions.diagram.svg import svg
 from fbs_worker.web.pages.changes import summarise_changes
 from fbs_worker.web.pages.layout import both, layout_of, page_router
 

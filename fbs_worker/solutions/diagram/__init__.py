@@ -1,4 +1,4 @@
-"""Inspect a solution's tables for its diagram. Read-only; runs in the calling process, without a worker."""
+"""Entity-relationship diagrams of a solution's tables and their pending changes. Read-only; no worker is needed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Final
 
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
-from fbs_worker.migration.diagram.model import Diagram, build_diagram
 from fbs_worker.schema.differ import compare
 from fbs_worker.schema.inspector import inspect_tables
 from fbs_worker.schema.model import from_json, schema_of
 from fbs_worker.schema.normaliser import normalise
 from fbs_worker.solutions.databases import Databases
+from fbs_worker.solutions.diagram.model import Diagram, build_diagram
 from fbs_worker.solutions.registry import Manifest, SolutionRecord
 from fbs_worker.solutions.target import desired_tables
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fbs_worker.migration.diagram.model import CONTROLS, Diagram, DiagramColumn
+from fbs_worker.solutions.diagram.model import CONTROLS, Diagram, DiagramColumn
 
 
 def mermaid(diagram: Diagram) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-from fbs_worker.migration.diagram.model import CONTROLS, Diagram, DiagramColumn, DiagramLink, DiagramTable, Mark
+from fbs_worker.solutions.diagram.model import CONTROLS, Diagram, DiagramColumn, DiagramLink, DiagramTable, Mark
 
 _MAX_ROWS: Final = 18
 """Maximum number of columns per table; changed ones and keys take precedence."""

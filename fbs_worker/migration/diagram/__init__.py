@@ -1,1 +1,0 @@
-"""Entity-relationship diagrams of a solution's tables, as SVG and as Mermaid."""
