@@ -96,28 +96,9 @@ class JobRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary, with times as UTC in ISO 8601."""
-        return {
-            "id": self.id,
-            "action": self.action,
-            "solution": self.solution,
-            "domain": self.domain,
-            "state": str(self.state),
-            "step": self.step,
-            "current": self.current,
-            "total": self.total,
-            "percent": self.percent,
-            "message": self.message,
-            "created_at": _iso(self.created_at),
-            "started_at": _iso(self.started_at),
-            "finished_at": _iso(self.finished_at),
-            "heartbeat_at": _iso(self.heartbeat_at),
-            "attempts": self.attempts,
-            "queue": self.queue,
-            "worker": self.worker,
-            "waited_seconds": self.waited_seconds,
-            "result": self.result,
-            "error": self.error,
-        }
+        values = _json_ready(self)
+        del values["sent_at"]
+        return values
 
     @classmethod
     def from_hash(cls, job_id: str, fields: Mapping[str, str], *, now: int, lost_after: float) -> Self:
@@ -192,18 +173,7 @@ class JobEvent:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary, with the time as UTC in ISO 8601."""
-        return {
-            "id": self.id,
-            "job_id": self.job_id,
-            "kind": self.kind,
-            "state": str(self.state),
-            "step": self.step,
-            "current": self.current,
-            "total": self.total,
-            "percent": self.percent,
-            "message": self.message,
-            "at": _iso(self.at),
-        }
+        return _json_ready(self)
 
     @classmethod
     def from_entry(cls, job_id: str, entry_id: str, fields: Mapping[str, str]) -> Self:
@@ -307,5 +277,13 @@ def _json(value: str | None) -> dict[str, Any] | None:
     return orjson.loads(value) if value else None
 
 
-def _iso(time: datetime | None) -> str | None:
-    return time.isoformat(timespec="milliseconds") if time else None
+def _json_ready(report: JobRecord | JobEvent) -> dict[str, Any]:
+    """The fields by their names, and the percentage after the total."""
+    values: dict[str, Any] = {}
+    for name in report.__slots__:
+        value = getattr(report, name)
+        values[name] = value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else value
+        if name == "total":
+            values["percent"] = report.percent
+    values["state"] = str(report.state)
+    return values
