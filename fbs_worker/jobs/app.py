@@ -24,10 +24,10 @@ from fbs_worker.core.errors import FBSError, QueueUnreachable, UsageError
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings, get_settings
 from fbs_worker.jobs.broker import Broker
+from fbs_worker.jobs.celery_compat.outbox import Outbox
 from fbs_worker.jobs.celery_compat.process import omit_banner, runs_celery_command
 from fbs_worker.jobs.config import DISCOVERY_QUEUE, ROUTES, configuration, in_process_configuration
 from fbs_worker.jobs.deduplication import deduplication_key
-from fbs_worker.jobs.outbox import Outbox
 from fbs_worker.jobs.store import JobStore
 
 _STEPS: Final = (

@@ -15,8 +15,8 @@ from kombu.entity import Exchange, Queue
 
 from fbs_worker.jobs.app import FBSCelery, make_app
 from fbs_worker.jobs.celery_compat import redis_channel
-from fbs_worker.jobs.celery_compat.consumer import consume_also, consumed_queues
-from fbs_worker.jobs.celery_compat.message_capture import MessageCapture
+from fbs_worker.jobs.celery_compat.outbox import Outbox
+from fbs_worker.jobs.worker.steps import WorkerRegistryStep
 from tests.conftest import MakeSettings
 
 QUEUE = "fbs.schema"
@@ -54,7 +54,7 @@ def test_a_captured_message_is_the_one_that_celery_sends(app: FBSCelery, raw: re
     with raw.pubsub() as events:  # type: ignore[no-untyped-call]
         events.psubscribe("*")
         app.send_task(TASK, kwargs=kwargs, task_id="1")
-        captured = MessageCapture(database=database).task(app, TASK, kwargs, task_id="1")
+        captured = Outbox(app, database=database).commands(TASK, kwargs, job_id="1")
         heard: list[dict[str, Any]] = []
         deadline = time.monotonic() + 10
         while not heard and time.monotonic() < deadline:
@@ -132,13 +132,11 @@ def test_a_channel_closes_after_its_connection_was_lost(
 
 def test_a_further_queue_keeps_its_exchange(app: FBSCelery) -> None:
     """Celery puts its default exchange in place of one without a name."""
-    consumer = SimpleNamespace(app=app)
-    plain, own = (
-        Queue(name, Exchange(""), routing_key=name)  # type: ignore[no-untyped-call]
-        for name in ("plain", "own")
-    )
-    app.amqp.queues.select_add(plain)
+    plain = Queue("plain", Exchange(""), routing_key="plain")  # type: ignore[no-untyped-call]
+    queues = app.amqp.queues
+    queues.select_add(plain)
     assert plain.exchange.name != ""
-    consume_also(consumer, own)
+    WorkerRegistryStep(SimpleNamespace(app=app, hostname="a@b"))
+    own = queues["fbs.worker.a@b"]
     assert own.exchange.name == ""
-    assert {"own", "plain"} <= set(consumed_queues(consumer))
+    assert {own.name, "plain"} <= set(queues.consume_from)

@@ -6,9 +6,9 @@ upgrade that removes one fails with that symbol's name. `TRIED` is the range of 
 equals the bounds in pyproject.toml. No other module of the product uses these symbols.
 
     redis_channel      messages in kombu's Redis transport: unacknowledged ones, the next one of a queue, closing
-    message_capture    messages that Celery builds and a channel records instead of sending
-    request            hooks of a worker's request object
-    consumer           the worker's consumer: steps, own queue, figures
-    process            set-up of logging, output of signal handlers, the start banner, exit codes, Celery's commands
-    results            the result backend
+    outbox             messages that Celery builds and a channel records instead of sending
+    process            the start banner, exit codes, Celery's commands
+
+What extends a class of Celery inside a worker is an adapter as well: `logging`, `request` and `steps` of
+`fbs_worker.jobs.worker`.
 """

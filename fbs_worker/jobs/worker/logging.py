@@ -1,4 +1,4 @@
-"""Logging of the worker, beat and the dashboard: Celery's format or JSON lines, with secrets redacted.
+"""Adapter for Celery's logging, of the worker, beat and the dashboard: its format or JSON lines, with secrets redacted.
 
 `WorkerLogging` replaces Celery's set-up of logging (`FBSCelery.log_cls`), so `fbs worker`, `fbs beat` and
 `celery -A fbs_worker.app …` log alike, while an application that only enqueues jobs keeps its own logging. A task sets
@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -19,9 +19,19 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from celery import current_task
+from celery.app.log import Logging
+from celery.apps import worker
 
 from fbs_worker.core.redaction import Redactor
-from fbs_worker.jobs.celery_compat.process import LOGGER, LoggingSetup, replace_signal_output
+
+TRIED: Final = ("celery>=5.5,<5.8",)
+
+UPSTREAM: Final[Mapping[str, str]] = {
+    "celery.apps.worker:safe_say": "replaced: writes the words of the worker's signal handlers to a stream",
+    "celery.app.base:Celery.log_cls": "overridden: the class that sets logging up",
+    "celery.app.log:Logging.setup_handlers": "overridden: adds the handler of a logger that has none",
+    "celery.app.log:Logging.setup_logging_subsystem": "overridden: sets logging up, once per process",
+}
 
 _MIN_LEVELS: Final = {
     "odoorpc": logging.WARNING,  # its DEBUG records hold request bodies with passwords
@@ -122,7 +132,7 @@ class RedactingFormatter(logging.Formatter):
         return self._redact(self._formatter.format(record))
 
 
-class WorkerLogging(LoggingSetup):
+class WorkerLogging(Logging):  # type: ignore[misc]  # Celery has no types
     """Celery's set-up of logging with the format of FBS_LOG_FORMAT.
 
     Args:
@@ -134,31 +144,40 @@ class WorkerLogging(LoggingSetup):
         self._redact = Redactor.from_settings(app.settings)
         self._json = JSONFormatter(self._redact) if app.settings.fbs_log_format == "json" else None
 
-    def before_setup(self, level: int) -> None:
-        """Raise the level of loggers that log secrets, and redirect the output of signal handlers to JSON lines."""
+    def setup_logging_subsystem(self, loglevel: int | str | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Set logging up, once per process: with a higher level for loggers that log secrets."""
+        given = loglevel or self.loglevel
+        level = logging.getLevelNamesMapping()[given.upper()] if isinstance(given, str) else given
         for name, min_level in _MIN_LEVELS.items():
             logging.getLogger(name).setLevel(max(min_level, level))
         if self._json is not None:
-            self._redirect_signal_output(self._json)
+            _redirect_signal_output(self._json)
+        return super().setup_logging_subsystem(loglevel, *args, **kwargs)
 
-    def wrap(self, formatter: logging.Formatter) -> logging.Formatter:
-        """Return the JSON formatter, or redact Celery's."""
-        return self._json or RedactingFormatter(formatter, self._redact)
+    def setup_handlers(self, logger: logging.Logger, *args: Any, **kwargs: Any) -> logging.Logger:
+        """Add the handler of a logger that has none, with our formatter."""
+        before = set(logger.handlers)
+        super().setup_handlers(logger, *args, **kwargs)
+        for handler in logger.handlers:
+            if handler not in before:
+                plain = handler.formatter or logging.Formatter()
+                handler.setFormatter(self._json or RedactingFormatter(plain, self._redact))
+        return logger
 
-    @staticmethod
-    def _redirect_signal_output(formatter: JSONFormatter) -> None:
-        """Write the output of the worker's signal handlers as JSON lines.
 
-        It goes straight to stderr, as in Celery: a signal handler must not wait for a lock that it interrupted.
-        """
+def _redirect_signal_output(formatter: JSONFormatter) -> None:
+    """Write the output of the worker's signal handlers as JSON lines.
 
-        def write(text: str) -> None:
-            attributes = {"name": LOGGER, "levelno": logging.WARNING, "levelname": "WARNING", "msg": text}
-            line = formatter.format(logging.makeLogRecord(attributes))
-            if sys.__stderr__ is not None:
-                os.write(sys.__stderr__.fileno(), f"{line}\n".encode())
+    It goes straight to stderr, as in Celery: a signal handler must not wait for a lock that it interrupted.
+    """
 
-        replace_signal_output(write)
+    def write(words: object, _stream: object = None) -> None:
+        attributes = {"name": worker.__name__, "levelno": logging.WARNING, "levelname": "WARNING", "msg": str(words)}
+        line = formatter.format(logging.makeLogRecord(attributes))
+        if sys.__stderr__ is not None:
+            os.write(sys.__stderr__.fileno(), f"{line}\n".encode())
+
+    worker.safe_say = write
 
 
 def _job_fields(record: logging.LogRecord) -> dict[str, str]:

@@ -13,10 +13,10 @@ from typing import Any, Final, Literal
 from celery.exceptions import SoftTimeLimitExceeded
 
 from fbs_worker.core.errors import JobCancelled, QueueUnreachable
-from fbs_worker.jobs.celery_compat.results import mark_revoked
 from fbs_worker.jobs.model import percentage
 from fbs_worker.jobs.store import JobStore, LeaseStatus
 from fbs_worker.jobs.worker.logging import set_step
+from fbs_worker.jobs.worker.request import mark_revoked
 
 _log = logging.getLogger(__name__)
 

@@ -1,5 +1,6 @@
-"""Steps of a worker's consumer: heartbeats to the worker registry, the reaper, and a fix for lost connections.
+"""Adapter for Celery's consumer: steps that send heartbeats, run the reaper, and mend lost connections.
 
+Celery documents steps (https://docs.celeryq.dev/en/stable/userguide/extending.html), but not all that a step needs.
 `FBSCelery` adds them to each of its workers. Celery starts them once the worker consumes, stops them when the
 connection to the broker is lost, and starts them again with the next one.
 """
@@ -8,33 +9,45 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
+from celery import bootsteps
+from celery.worker import state
 from redis.exceptions import RedisError
 
 from fbs_worker.core.errors import FBSError
 from fbs_worker.jobs.app import FBSCelery
-from fbs_worker.jobs.celery_compat.consumer import (
-    ConsumerStep,
-    call_every,
-    channel_of,
-    consume_also,
-    consumed_queues,
-    name_of,
-    received,
-    running,
-    slots,
-)
 from fbs_worker.jobs.celery_compat.redis_channel import close_after_loss, is_redis
 from fbs_worker.jobs.probes import PROBE_TASK, worker_queue
 from fbs_worker.jobs.worker.reaper import Reaper
 from fbs_worker.jobs.worker.request import JOB_REQUEST
 from fbs_worker.jobs.workers import HEARTBEAT_SECONDS, WorkerHeartbeat, WorkerRegistry
 
+TRIED: Final = ("celery>=5.5,<5.8",)
+
+UPSTREAM: Final[Mapping[str, str]] = {
+    "celery.worker.consumer.tasks:Tasks": "the step after which a worker consumes",
+    "celery.worker.consumer.consumer:Consumer.task_consumer": "its channel is the one that tasks are received on",
+    "celery.worker.consumer.consumer:Consumer.hostname": "the worker's name",
+    "celery.worker.consumer.consumer:Consumer.timer": "calls functions from the worker's main loop",
+    "celery.worker.consumer.consumer:Consumer.pool": "the pool; num_processes is its size",
+    "celery.app.amqp:Queues.select_add": "adds a queue to those that are consumed; puts its default exchange in place",
+    "celery.app.amqp:Queues.consume_from": "the queues that are consumed, by name",
+    "celery.worker.state:active_requests": "the running requests",
+    "celery.worker.state:all_total_count": "a list of one number: the tasks received",
+    "celery.worker.state:total_count": "the tasks received, by name",
+}
+
 _log = logging.getLogger(__name__)
 
 
-class WorkerRegistryStep(ConsumerStep):
+class _ConsumerStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
+    """A step that starts once the worker consumes, again after each loss of the connection."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+
+class WorkerRegistryStep(_ConsumerStep):
     """Sends the worker's heartbeats from its main loop while it consumes, and consumes its own queue for probes.
 
     A blocked main loop, or a worker that has lost its broker, sends none.
@@ -42,8 +55,12 @@ class WorkerRegistryStep(ConsumerStep):
 
     def __init__(self, consumer: Any, **options: Any) -> None:
         super().__init__(consumer, **options)
-        self._queues = consumed_queues(consumer)
-        consume_also(consumer, worker_queue(name_of(consumer)))
+        queues = consumer.app.amqp.queues
+        self._queues = tuple(sorted(queues.consume_from))
+        own = worker_queue(consumer.hostname)
+        exchange = own.exchange
+        queues.select_add(own)
+        own.exchange = exchange  # Celery replaces one without a name with its default exchange
         self._registry = WorkerRegistry(consumer.app.settings.fbs_redis_url)
         self._timer: Any = None
         self._failing = False
@@ -51,7 +68,7 @@ class WorkerRegistryStep(ConsumerStep):
     def start(self, consumer: Any) -> None:
         """Send the first heartbeat and start the timer."""
         self._beat(consumer)
-        self._timer = call_every(consumer, HEARTBEAT_SECONDS, self._beat, consumer)
+        self._timer = consumer.timer.call_repeatedly(HEARTBEAT_SECONDS, self._beat, (consumer,))
 
     def stop(self, consumer: Any) -> None:
         """Stop the timer and delete the registry entry."""
@@ -59,18 +76,18 @@ class WorkerRegistryStep(ConsumerStep):
             self._timer.cancel()
             self._timer = None
         try:
-            self._registry.remove(name_of(consumer))
+            self._registry.remove(consumer.hostname)
         except FBSError as exc:
             _log.warning("the worker's registry entry was not deleted and expires: %s", exc.message)
         self._registry.close()
 
     def _beat(self, consumer: Any) -> None:
         heartbeat = WorkerHeartbeat(
-            name=name_of(consumer),
+            name=consumer.hostname,
             queues=self._queues,
-            slots=slots(consumer),
-            running=running(),
-            taken=received(without=PROBE_TASK),
+            slots=consumer.pool.num_processes,
+            running=len(state.active_requests),
+            taken=state.all_total_count[0] - state.total_count[PROBE_TASK],
         )
         try:
             self._registry.beat(heartbeat)
@@ -82,7 +99,7 @@ class WorkerRegistryStep(ConsumerStep):
             self._failing = False
 
 
-class ReaperStep(ConsumerStep):
+class ReaperStep(_ConsumerStep):
     """Runs the reaper from the worker's main loop."""
 
     def __init__(self, consumer: Any, **options: Any) -> None:
@@ -95,11 +112,11 @@ class ReaperStep(ConsumerStep):
         if isinstance(app, FBSCelery):
             reaper = Reaper(
                 app.jobs,
-                channel_of(consumer),
+                consumer.task_consumer.channel,
                 queues=tuple(app.amqp.queues),
                 is_job=lambda name: _is_job(app.tasks, name),
             )
-            self._timer = call_every(consumer, reaper.interval, _scan, reaper)
+            self._timer = consumer.timer.call_repeatedly(reaper.interval, _scan, (reaper,))
 
     def stop(self, consumer: Any) -> None:  # noqa: ARG002 -- Celery's signature
         """Stop the timer."""
@@ -108,12 +125,12 @@ class ReaperStep(ConsumerStep):
             self._timer = None
 
 
-class ReconnectStep(ConsumerStep):
+class ReconnectStep(_ConsumerStep):
     """Lets the worker consume again after a lost connection to Redis; see `close_after_loss`."""
 
     def start(self, consumer: Any) -> None:
         """Patch the channel of the new connection."""
-        channel = channel_of(consumer)
+        channel = consumer.task_consumer.channel
         if is_redis(channel):
             close_after_loss(channel)
 

@@ -1,12 +1,13 @@
-"""Record the messages of a task instead of sending them: a kombu channel in memory.
+"""Outbox: build a job's message without sending it, so that Redis stores it atomically with the job's record.
 
-Celery and kombu build the message as usual. The channel keeps what `kombu.transport.redis.Channel` would write: a task
-is pushed to the list of its queue, an event is published.
+Celery and kombu build the message as usual. A kombu channel in memory keeps what
+`kombu.transport.redis.Channel` would write: a task is pushed to the list of its queue, an event is published.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from celery import Celery
@@ -29,7 +30,8 @@ UPSTREAM: Final[Mapping[str, str]] = {
     "kombu.transport.redis:Channel.keyprefix_fanout": "the prefix of the topic, with the database's number",
 }
 
-_TOPIC: Final = "/{database}.{exchange}/{routing_key}"
+Command = tuple[str, str, str]
+"""Name, key and content of a Redis command."""
 
 
 class _Channel(virtual.Channel):
@@ -52,41 +54,38 @@ class _Transport(virtual.Transport):
     driver_type = "redis"
 
 
-class MessageCapture:
-    """Records messages. Not safe for use by several threads.
+class Outbox(threading.local):
+    """Builds the messages of an application whose broker is the Redis of the job store; each thread has its own.
 
     Args:
-        database: the number of the Redis database that is the broker.
+        app: the application.
+        database: the number of the broker's Redis database.
     """
 
-    def __init__(self, *, database: int) -> None:
+    def __init__(self, app: Celery, *, database: int) -> None:
+        self._app = app
         self._database = database
         self._connection: Any = Connection(transport=_Transport)  # type: ignore[no-untyped-call]
         self._channel = cast("_Channel", self._connection.default_channel)
         self._producer: Any = Producer(self._channel, auto_declare=False)  # type: ignore[no-untyped-call]
 
-    def task(self, app: Celery, name: str, kwargs: Mapping[str, Any], *, task_id: str) -> list[tuple[str, str, str]]:
-        """The Redis commands that send a task.
+    def commands(self, name: str, kwargs: Mapping[str, Any], *, job_id: str) -> list[Command]:
+        """Return the Redis commands that send a task: LPUSH for it, PUBLISH for its task-sent event.
 
         Args:
-            app: the application that builds the message.
             name: the task's name.
             kwargs: its keyword arguments, JSON-ready.
-            task_id: its id.
-
-        Returns:
-            Command, key and content of each: LPUSH for the task, PUBLISH for its task-sent event.
+            job_id: the task's id.
         """
+        tasks, events = self._channel.tasks, self._channel.events
         try:
-            app.send_task(name, kwargs=dict(kwargs), task_id=task_id, producer=self._producer, retry=False, declare=())
-            return list(self._commands())
+            self._app.send_task(
+                name, kwargs=dict(kwargs), task_id=job_id, producer=self._producer, retry=False, declare=()
+            )
+            return [
+                *(("LPUSH", queue, message) for queue, message in tasks),
+                *(("PUBLISH", f"/{self._database}.{exchange}/{key}", message) for exchange, key, message in events),
+            ]
         finally:
-            self._channel.tasks.clear()
-            self._channel.events.clear()
-
-    def _commands(self) -> Iterator[tuple[str, str, str]]:
-        for queue, message in self._channel.tasks:
-            yield "LPUSH", queue, message
-        for exchange, routing_key, message in self._channel.events:
-            topic = _TOPIC.format(database=self._database, exchange=exchange, routing_key=routing_key)
-            yield "PUBLISH", topic, message
+            tasks.clear()
+            events.clear()
