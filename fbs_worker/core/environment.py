@@ -1,4 +1,4 @@
-"""Adapter for pydantic-settings: a source of settings that changes the environment before it is parsed.
+"""Adapter for pydantic-settings: the environment as a source of settings, with secrets in files.
 
 `UPSTREAM` declares every symbol that is relied on, and why; the contract tests resolve each in the installed version
 (`tests/unit/test_upstream_contract.py`).
@@ -11,32 +11,47 @@ from typing import Final
 
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
+from fbs_worker.core.errors import SettingsError
+from fbs_worker.core.secret_files import UnreadableSecret, read_secret
+
 TRIED: Final = ("pydantic-settings>=2.7,<3",)
 
 UPSTREAM: Final[Mapping[str, str]] = {
     "pydantic_settings.sources:EnvSettingsSource.env_vars": "replaced: the environment, with names in lower case",
 }
 
+_FILE: Final = "_file"
 
-class ChangedEnvironment(EnvSettingsSource):
-    """The environment as a source of settings; a subclass changes it first.
+
+class EnvironmentAndFiles(EnvSettingsSource):
+    """The environment, with `NAME_FILE` replaced by `NAME` and the content of the file.
 
     Args:
         settings_cls: the class of the settings.
+
+    Raises:
+        SettingsError: a file cannot be read, or both `NAME` and `NAME_FILE` are set.
     """
 
     def __init__(self, settings_cls: type[BaseSettings]) -> None:
         super().__init__(settings_cls)
-        self.env_vars = self.change(self.env_vars, settings_cls)
-
-    def change(
-        self, environment: Mapping[str, str | None], settings_cls: type[BaseSettings]
-    ) -> Mapping[str, str | None]:
-        """The environment to parse.
-
-        Args:
-            environment: variables, by their names in lower case.
-            settings_cls: the class of the settings.
-        """
-        del settings_cls
-        return environment
+        values = dict(self.env_vars)
+        for twin, path in self.env_vars.items():
+            name = twin.removesuffix(_FILE)
+            if name == twin or name.partition("__")[0] not in settings_cls.model_fields:
+                continue
+            del values[twin]
+            if not path:
+                continue
+            if self.env_vars.get(name):
+                raise SettingsError(
+                    f"Both {name.upper()} and {twin.upper()} are set.",
+                    hint=f"Set one of them; {twin.upper()} is the path of a file.",
+                )
+            try:
+                values[name] = read_secret(path)
+            except UnreadableSecret as exc:
+                raise SettingsError(
+                    f"The file {path!r} of {twin.upper()} {exc}.", hint="Check its path and its permissions."
+                ) from None
+        self.env_vars = values

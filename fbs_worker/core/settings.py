@@ -8,24 +8,20 @@ No module reads the environment at import: `get_settings()` reads it on its firs
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSetting
 
-from fbs_worker.core.environment import ChangedEnvironment
+from fbs_worker.core.environment import EnvironmentAndFiles
 from fbs_worker.core.errors import SettingsError
-from fbs_worker.core.secret_files import UnreadableSecret, read_secret
 
 Protocol = Literal["auto", "odoorpc", "json2"]
 
 DEFAULT_CONNECTION = "default"
-
-_FILE: Final = "_file"
 
 
 class OdooConnection(BaseModel):
@@ -150,7 +146,7 @@ class Settings(BaseSettings):
         **_named: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the sources: constructor arguments, then the environment with the files that it names."""
-        return init_settings, _EnvironmentAndFiles(settings_cls)
+        return init_settings, EnvironmentAndFiles(settings_cls)
 
     def odoo(self, name: str = DEFAULT_CONNECTION) -> OdooConnection:
         """Return the Odoo connection of a name.
@@ -190,42 +186,6 @@ class Settings(BaseSettings):
     def home(self) -> Path:
         """Return the absolute folder of `fbs up`."""
         return self.fbs_home.expanduser().absolute()
-
-
-class _EnvironmentAndFiles(ChangedEnvironment):
-    """The environment, with `NAME_FILE` replaced by `NAME` and the content of the file."""
-
-    def change(self, environment: Mapping[str, str | None], settings_cls: type[BaseSettings]) -> dict[str, str | None]:
-        """Read the files."""
-        return _with_files(environment, settings_cls)
-
-
-def _with_files(environment: Mapping[str, str | None], settings_cls: type[BaseSettings]) -> dict[str, str | None]:
-    """Replace each `NAME_FILE` by `NAME` and the content of the file; names are in lower case.
-
-    Raises:
-        SettingsError: a file cannot be read, or both `NAME` and `NAME_FILE` are set.
-    """
-    values = dict(environment)
-    for twin, path in environment.items():
-        name = twin.removesuffix(_FILE)
-        if name == twin or name.partition("__")[0] not in settings_cls.model_fields:
-            continue
-        del values[twin]
-        if not path:
-            continue
-        if environment.get(name):
-            raise SettingsError(
-                f"Both {name.upper()} and {twin.upper()} are set.",
-                hint=f"Set one of them; {twin.upper()} is the path of a file.",
-            )
-        try:
-            values[name] = read_secret(path)
-        except UnreadableSecret as exc:
-            raise SettingsError(
-                f"The file {path!r} of {twin.upper()} {exc}.", hint="Check its path and its permissions."
-            ) from None
-    return values
 
 
 def load_settings() -> Settings:
