@@ -18,7 +18,7 @@ from fbs_worker.connectors.fingerprint import Fingerprint, unchanged
 from fbs_worker.connectors.modules import ModuleGraph, split_names
 from fbs_worker.connectors.normalise import Normaliser, WorkflowFacts, workflow_definition
 from fbs_worker.connectors.prefetch import Prefetcher
-from fbs_worker.connectors.reader import Reader, Row, related_id
+from fbs_worker.connectors.reader import Reader, Row, grouped, related_id
 from fbs_worker.connectors.sections import ACCESS_RIGHTS, SectionReader, Sections, fields_of_description
 from fbs_worker.connectors.tables import (
     AUTOMATIONS,
@@ -201,8 +201,7 @@ class OdooSnapshot:
     def _context(self, sections: SectionReader, models: Mapping[str, Row]) -> Iterator[_Part]:
         """What workflows and BI features are derived from, besides the fields."""
         rows = sections.views()
-        views = Views()
-        views.add(rows)
+        views = Views(rows)
         if DiscoveryType.WORKFLOW in self.types:
             names = sections.action_names(view for view in rows if view.kind == "form" and view.model in models)
             automations, schedules = sections.automations(), sections.schedules()
@@ -232,15 +231,14 @@ class OdooSnapshot:
     def _selections(self, page: Sequence[tuple[str, Sequence[Row]]]) -> dict[int, list[Row]]:
         """The selection values of the fields of one page, by the field's id."""
         names = [name for name, fields in page if any(row["ttype"] in {"selection", "reference"} for row in fields)]
-        selections: dict[int, list[Row]] = {}
-        if not names:
-            return selections
         columns = TABLES[SELECTIONS].columns
-        for rows in self._reader.pages(SELECTIONS, [("field_id.model", "in", names)], columns):
-            self._fingerprint.structure.add(rows)
-            self._sections.add_rows("selections", len(rows))
-            for row in rows:
-                selections.setdefault(related_id(row["field_id"]) or 0, []).append(row)
+        pages = self._reader.pages(SELECTIONS, [("field_id.model", "in", names)], columns) if names else ()
+        rows = [row for page in pages for row in page]
+        self._fingerprint.structure.add(rows)
+        self._sections.add_rows("selections", len(rows))
+        selections: dict[int, list[Row]] = {}
+        for row in rows:
+            selections.setdefault(related_id(row["field_id"]) or 0, []).append(row)
         return selections
 
     def _fields_from_descriptions(self, models: Mapping[str, Row]) -> Iterator[_Fields]:
@@ -279,8 +277,8 @@ class OdooSnapshot:
         self._facts = WorkflowFacts(
             forms=forms,
             action_names=action_names,
-            automations=_by_model(automations),
-            schedules=_by_model(schedules),
+            automations=grouped(automations, "model_name"),
+            schedules=grouped(schedules, "model_name"),
         )
         return ()
 
@@ -323,10 +321,3 @@ class OdooSnapshot:
                 if workflow is not None:
                     yield workflow
             self._progress.advance(1, message=model)
-
-
-def _by_model(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    grouped: dict[str, list[Row]] = {}
-    for row in rows:
-        grouped.setdefault(row.get("model_name") or "", []).append(row)
-    return grouped

@@ -167,16 +167,16 @@ class Reader:
             )
             carried.extend(page)
             is_last = len(page) < self.page_size
-            grouped = _by_model(carried)
+            by_model = grouped(carried, "model")
             if is_last:
                 remaining.clear()
                 carried = []
             else:
-                partial = next(reversed(grouped))
-                carried = grouped.pop(partial)
-                remaining.difference_update(grouped)
-            if grouped:
-                yield list(grouped.items())
+                partial = next(reversed(by_model))
+                carried = by_model.pop(partial)
+                remaining.difference_update(by_model)
+            if by_model:
+                yield list(by_model.items())
 
     def available_models(self) -> list[dict[str, str]]:
         """The models that the user may read, each with `model` and `display_name`, sorted by model."""
@@ -228,11 +228,12 @@ class Reader:
         return ["|", ("model", "in", others), "&", ("model", "=", partial), ("id", ">", carried[-1]["id"])]
 
 
-def _by_model(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    grouped: dict[str, list[Row]] = {}
+def grouped(rows: Sequence[Row], column: str) -> dict[str, list[Row]]:
+    """Group rows by a text column, in the order of its first values."""
+    groups: dict[str, list[Row]] = {}
     for row in rows:
-        grouped.setdefault(row["model"], []).append(row)
-    return grouped
+        groups.setdefault(row.get(column) or "", []).append(row)
+    return groups
 
 
 def related_id(value: Any) -> int | None:

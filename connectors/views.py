@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 from fbs_worker.connectors.arch import ArchError, Element, extend, parse
@@ -40,21 +40,21 @@ class View:
     xml_id: str = ""
 
 
-@dataclass(slots=True)
 class Views:
-    """All views of a server with their inheritance.
+    """The views of a server with their inheritance.
+
+    Args:
+        views: all of them.
 
     Attributes:
         broken: ids of views whose arch is not well-formed.
     """
 
-    broken: set[int] = field(default_factory=set)
-    _by_id: dict[int, View] = field(default_factory=dict)
-    _children: dict[int, list[View]] = field(default_factory=dict)
-    _primaries: dict[tuple[str, str], list[View]] = field(default_factory=dict)
-
-    def add(self, views: Sequence[View]) -> None:
-        """Add views; all of them must be added before the first query."""
+    def __init__(self, views: Iterable[View]) -> None:
+        self.broken: set[int] = set()
+        self._by_id: dict[int, View] = {}
+        self._children: dict[int, list[View]] = {}
+        self._primaries: dict[tuple[str, str], list[View]] = {}
         for view in views:
             self._by_id[view.id] = view
             if view.primary:

@@ -52,8 +52,7 @@ def skeletons(rows: Iterable[Row]) -> Iterator[Row]:
         A row per primary view.
     """
     pairs = [(row, view_of_row(row)) for row in rows]
-    views = Views()
-    views.add([view for _, view in pairs])
+    views = Views(view for _, view in pairs)
     for row, view in pairs:
         if not view.primary:
             continue

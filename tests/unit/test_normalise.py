@@ -89,40 +89,23 @@ def test_a_model_row_leaves_out_what_is_empty() -> None:
 
 
 def test_every_fact_of_a_field_is_kept() -> None:
-    row = {
-        "id": 1,
-        "name": "x",
-        "ttype": "many2one",
-        "field_description": "X",
-        "required": True,
-        "readonly": True,
-        "store": True,
-        "index": True,
-        "size": 64,
-        "relation": "res.partner",
-        "relation_field": "y",
-        "on_delete": "cascade",
-        "currency_field": "currency_id",
-        "translate": "standard",
-        "company_dependent": True,
-        "modules": "b, a",
-    }
-    assert field_definition(row, ()) == {
-        "type": "many2one",
-        "label": "X",
-        "required": True,
-        "readonly": True,
-        "stored": True,
-        "indexed": True,
-        "size": 64,
-        "relation": "res.partner",
-        "relation_field": "y",
-        "on_delete": "cascade",
-        "currency_field": "currency_id",
-        "translate": "standard",
-        "company_dependent": True,
-        "modules": ["a", "b"],
-    }
+    facts = [
+        ("type", "ttype", "many2one"),
+        ("label", "field_description", "X"),
+        ("required", "required", True),
+        ("readonly", "readonly", True),
+        ("stored", "store", True),
+        ("indexed", "index", True),
+        ("size", "size", 64),
+        ("relation", "relation", "res.partner"),
+        ("relation_field", "relation_field", "y"),
+        ("on_delete", "on_delete", "cascade"),
+        ("currency_field", "currency_field", "currency_id"),
+        ("translate", "translate", "standard"),
+        ("company_dependent", "company_dependent", True),
+    ]
+    row = {"id": 1, "name": "x", "modules": "b, a", **{column: value for _, column, value in facts}}
+    assert field_definition(row, ()) == {**{key: value for key, _, value in facts}, "modules": ["a", "b"]}
 
 
 def test_a_workflow_by_state_keeps_odoos_order_of_states() -> None:

@@ -101,8 +101,7 @@ def test_extensions_apply_by_priority_then_id_and_nested_ones_after_their_parent
     late = view(2, '<header position="inside"><button name="late"/></header>', parent=1, primary=False, priority=20)
     early = view(3, '<header position="inside"><button name="early"/></header>', parent=1, primary=False, priority=5)
     nested = view(4, '<button name="early" position="after"><button name="n"/></button>', parent=3, primary=False)
-    views = Views()
-    views.add([base, late, early, nested])
+    views = Views([base, late, early, nested])
     assert names_in_header(views, base) == ["a", "early", "n", "late"]
 
 
@@ -110,8 +109,7 @@ def test_a_primary_view_starts_from_its_parent_with_the_parents_extensions() -> 
     base = view(1, '<form><header><button name="a"/></header></form>')
     extension = view(2, '<header position="inside"><button name="b"/></header>', parent=1, primary=False)
     child = view(3, '<button name="a" position="replace"/>', parent=1, primary=True, model="other")
-    views = Views()
-    views.add([base, extension, child])
+    views = Views([base, extension, child])
     assert names_in_header(views, base) == ["a", "b"]
     assert names_in_header(views, child) == ["b"]
     assert views.primaries("other", "form") == [child]
@@ -120,23 +118,24 @@ def test_a_primary_view_starts_from_its_parent_with_the_parents_extensions() -> 
 def test_a_broken_extension_is_passed_over_and_noted() -> None:
     base = view(1, '<form><header><button name="a"/></header></form>')
     broken = view(2, "<header position='inside'>", parent=1, primary=False)
-    views = Views()
-    views.add([base, broken])
+    views = Views([base, broken])
     assert names_in_header(views, base) == ["a"]
     assert views.broken == {2}
 
 
 def test_views_that_start_from_one_another_end() -> None:
-    views = Views()
     one, two = view(1, "<form/>", parent=2), view(2, "<form/>", parent=1)
-    views.add([one, two])
+    views = Views([one, two])
     assert views.combined(one) is not None
 
 
 def test_the_default_form_is_the_primary_one_of_the_lowest_priority() -> None:
-    views = Views()
-    views.add([view(1, '<form><header><button name="a"/></header></form>', priority=16)])
-    views.add([view(2, '<form><header><button name="b"/></header></form>', priority=2)])
+    views = Views(
+        [
+            view(1, '<form><header><button name="a"/></header></form>', priority=16),
+            view(2, '<form><header><button name="b"/></header></form>', priority=2),
+        ]
+    )
     form = default_form(views, "m")
     assert form is not None
     assert [button.name for button in form.buttons] == ["b"]
