@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -26,6 +25,7 @@ from fbs_worker.core.errors import (
 )
 from fbs_worker.core.postgres import Connection, connect
 from tests.support.snapshots import DOMAIN, MODEL, SOURCE, WORKFLOW, ListedCatalogue, MadeSnapshot, model, thing
+from tests.support.together import Meet, together
 
 STRANGE = "q'\" \\ \\. \\N \t \r\n %s {x} ü \N{GRINNING FACE} ; DROP TABLE x; -- $$"
 
@@ -151,23 +151,13 @@ def test_other_domains_types_and_prefixes(connection: Connection) -> None:
 
 
 def test_two_odoos_at_once_let_one_win(database: DatabaseConfig) -> None:
-    barrier = threading.Barrier(2)
-    outcomes: list[ChangeReport | SolutionConflict] = []
-
-    def save(source: dict[str, str]) -> None:
+    def save(source: dict[str, str], meet: Meet) -> ChangeReport:
         with closing(connect(database)) as connection:
-            snapshot = Broken(model("a"), then=lambda: barrier.wait(30))
+            snapshot = Broken(model("a"), then=meet)
             snapshot.source = source
-            try:
-                outcomes.append(Catalogue(connection).save(snapshot))
-            except SolutionConflict as exc:
-                outcomes.append(exc)
+            return Catalogue(connection).save(snapshot)
 
-    threads = [threading.Thread(target=save, args=(source,)) for source in (SOURCE, OTHER)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    outcomes = together(save, (SOURCE, OTHER))
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["ChangeReport", "SolutionConflict"]
 
 
@@ -259,20 +249,12 @@ def test_a_connection_lost_while_writing_leaves_what_was(connection: Connection,
 
 
 def test_two_saves_at_once_end_as_one_after_the_other(database: DatabaseConfig) -> None:
-    reports: list[ChangeReport] = []
-    barrier = threading.Barrier(2)
-
-    def save() -> None:
+    def save(_number: int, meet: Meet) -> tuple[int, int]:
         with closing(connect(database)) as connection:
-            snapshot = Broken(*(model("a", name=f"m{n}") for n in range(500)), then=lambda: barrier.wait(30))
-            reports.append(Catalogue(connection).save(snapshot))
+            report = Catalogue(connection).save(Broken(*(model("a", name=f"m{n}") for n in range(500)), then=meet))
+        return len(report.added), report.unchanged
 
-    threads = [threading.Thread(target=save) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert sorted((len(report.added), report.unchanged) for report in reports) == [(0, 500), (500, 0)]
+    assert sorted(together(save, range(2)), key=str) == [(0, 500), (500, 0)]
     with closing(connect(database)) as connection:
         assert len(ListedCatalogue(connection).rows(active=None)) == 500
 

@@ -20,6 +20,7 @@ from fbs_worker.core.errors import FBSError
 from fbs_worker.core.postgres import Connection, config_of, connect, errors_translated, translate
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.schema.system_tables import ensure_tables, missing_tables, system_tables
+from tests.support.together import Meet, together
 
 PASSWORD = "s3cr3t'\" pässwörd"
 
@@ -370,21 +371,13 @@ def test_tables_of_another_role_may_not_be_read(connection: Connection, role: Da
 
 
 def test_two_sessions_make_the_tables_at_once(database: DatabaseConfig) -> None:
-    made: list[bool] = []
-    barrier = threading.Barrier(2)
-
-    def make() -> None:
+    def make(_number: int, meet: Meet) -> bool:
         with closing(connect(database)) as connection:
-            barrier.wait()
+            meet()
             with connection:
-                made.append(ensure_tables(connection, "fbs_"))
+                return ensure_tables(connection, "fbs_")
 
-    threads = [threading.Thread(target=make) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(made) == [False, True]
+    assert set(together(make, range(2))) == {False, True}
 
 
 def test_a_prefix_that_is_none_is_refused() -> None:

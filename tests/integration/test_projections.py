@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -17,6 +16,7 @@ from fbs_worker.core.errors import DatabaseError
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.schema.system_tables import SYSTEM_TABLES, ensure_tables
 from tests.support.snapshots import FEATURE, SOURCE, WORKFLOW, MadeSnapshot, model
+from tests.support.together import Meet, together
 
 NOTHING: dict[str, Any] = {"added": 0, "changed": 0, "removed": 0, "unchanged": 0, "skipped": []}
 
@@ -343,20 +343,14 @@ def test_it_is_part_of_the_callers_transaction(connection: Connection) -> None:
 
 def test_two_at_once_end_as_one_after_the_other(database: DatabaseConfig, connection: Connection) -> None:
     Catalogue(connection).save(MadeSnapshot(*(workflow(f"m{number}") for number in range(200))))
-    barrier = threading.Barrier(3)
-    reports: list[dict[str, Any]] = []
 
-    def run() -> None:
+    def run(_number: int, meet: Meet) -> tuple[int, int]:
         with closing(connect(database)) as other, other, other.cursor() as cursor:
-            barrier.wait(30)
-            reports.append(fill_workflows(cursor, "fbs_", "rental"))
+            meet()
+            report = fill_workflows(cursor, "fbs_", "rental")
+        return report["added"], report["unchanged"]
 
-    threads = [threading.Thread(target=run) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert sorted((one["added"], one["unchanged"]) for one in reports) == [(0, 200), (0, 200), (200, 0)]
+    assert sorted(together(run, range(3)), key=str) == [(0, 200), (0, 200), (200, 0)]
 
 
 def test_without_its_table_it_says_so(connection: Connection) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -26,6 +25,7 @@ from fbs_worker.solutions.config import SolutionConfig
 from fbs_worker.solutions.registry import DamagedRow, Manifest, Registry, SolutionRecord, home_database
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import PASSWORD, TABLES, record
+from tests.support.together import Meet, together
 
 
 @pytest.fixture
@@ -209,26 +209,14 @@ def test_a_name_that_is_set_up_stays_where_it_is(registry: Registry, field: str,
 
 
 def test_puts_of_one_name_at_once_end_as_one_after_the_other(database: DatabaseConfig, vault: Vault) -> None:
-    count = 8
-    barrier = threading.Barrier(count)
-    outcomes: list[bool | Exception] = []
-
-    def put(number: int) -> None:
+    def put(number: int, meet: Meet) -> bool:
         with closing(connect(database)) as connection:
             registry = Registry(connection, vault=vault)
             given = record(schema_definition={"tables": [f"t{number % 4}"]})
-            barrier.wait(30)
-            try:
-                outcomes.append(registry.put(given))
-            except Exception as exc:  # noqa: BLE001 -- the test looks at it
-                outcomes.append(exc)
+            meet()
+            return registry.put(given)
 
-    threads = [threading.Thread(target=put, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert len(outcomes) == count
+    outcomes = together(put, range(8))
     assert all(isinstance(outcome, bool) for outcome in outcomes), outcomes
     assert any(outcomes)
     with closing(connect(database)) as connection:
@@ -238,23 +226,14 @@ def test_puts_of_one_name_at_once_end_as_one_after_the_other(database: DatabaseC
 
 
 def test_puts_of_one_name_into_two_databases_let_one_win(database: DatabaseConfig, vault: Vault) -> None:
-    barrier = threading.Barrier(2)
-    outcomes: dict[str, bool | SolutionConflict] = {}
-
-    def put(name: str) -> None:
+    def put(name: str, meet: Meet) -> bool:
         with closing(connect(database)) as connection:
-            barrier.wait(30)
-            try:
-                outcomes[name] = Registry(connection, vault=vault).put(record(database=DatabaseConfig(name=name)))
-            except SolutionConflict as exc:
-                outcomes[name] = exc
+            meet()
+            return Registry(connection, vault=vault).put(record(database=DatabaseConfig(name=name)))
 
-    threads = [threading.Thread(target=put, args=(name,)) for name in ("one", "two")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert sorted(map(str, map(type, outcomes.values()))) == sorted(map(str, (bool, SolutionConflict)))
+    names = ("one", "two")
+    outcomes = dict(zip(names, together(put, names), strict=True))
+    assert {type(outcome) for outcome in outcomes.values()} == {bool, SolutionConflict}
     with closing(connect(database)) as connection:
         (found,) = Registry(connection, vault=vault).list()
         assert outcomes[found.database.name] is True

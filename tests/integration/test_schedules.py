@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -23,6 +22,7 @@ from fbs_worker.scheduling.store import ScheduledSolution, ScheduleStore
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import MadeSolutions, check_no_secret, run
 from tests.support.solutions import ODOO, Steps, config_of, die, inline, killed, rows
+from tests.support.together import Meet, together
 
 SIX_HOURS = Schedule.parse(every="6h")
 AT_THREE = Schedule.parse(cron="0 3 * * *", timezone="Europe/Berlin")
@@ -170,22 +170,17 @@ def test_a_slot_is_claimed_once(made: MadeSolutions, store: ScheduleStore) -> No
     move_back(made.home, "fayvad", days=1)
     found, now = solution(store), store.now()
     enqueued: list[int] = []
-    start = threading.Barrier(4)
 
     def enqueue(number: int) -> str:
         enqueued.append(number)
         return "job"
 
-    def claim(number: int) -> None:
+    def claim(number: int, meet: Meet) -> None:
         with closing(connect(made.home)) as connection:
-            start.wait()
+            meet()
             ScheduleStore(connection, table_prefix="fbs_").claim(found, now=now, enqueue=lambda: enqueue(number))
 
-    threads = [threading.Thread(target=claim, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(claim, range(4))
     assert len(enqueued) == 1
     after = solution(store)
     assert (after.since, after.last_run) == (now, now)

@@ -16,6 +16,7 @@ from fbs_worker.schema import create
 from fbs_worker.schema.definition import define
 from tests.support.recorded_models import recorded_models
 from tests.support.rental_tables import RENTAL, SYSTEM, everything, rental, run
+from tests.support.together import Meet, together
 
 # creating
 
@@ -85,21 +86,13 @@ def test_solutions_side_by_side(connection: Connection) -> None:
 
 
 def test_two_sessions_set_up_at_once(database: DatabaseConfig) -> None:
-    made: list[tuple[str, ...]] = []
-    barrier = threading.Barrier(3)
-
-    def make(prefix: str) -> None:
+    def make(prefix: str, meet: Meet) -> int:
         with closing(connect(database)) as connection:
-            barrier.wait()
+            meet()
             with connection:
-                made.append(create.create(connection, rental(prefix), owned=()).created)
+                return len(create.create(connection, rental(prefix), owned=()).created)
 
-    threads = [threading.Thread(target=make, args=[prefix]) for prefix in ("a_", "b_", "c_")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(map(len, made)) == [5, 5, 11]
+    assert sorted(together(make, ("a_", "b_", "c_")), key=str) == [11, 5, 5]
 
 
 def test_the_loser_of_a_race_for_the_same_tables_gets_an_error(
