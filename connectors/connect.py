@@ -70,16 +70,11 @@ def open_transport(connection: OdooConnection, *, limiter: Limiter | None = None
 
     Raises:
         SettingsError: the URL is not valid, a setting is missing, the server is too old, or lacks the protocol.
-        OdooUnreachable: the server cannot be reached.
-        OdooTimeout: the server did not answer in time.
-        OdooServerError: the server answered with status 5xx or 429.
-        OdooBadAnswer: the response is not Odoo's.
-        OdooAnswerCutShort: the response ended early.
-        OdooLoginRefused: Odoo rejected the user, the password or the key.
         OdooDatabaseMissing: the server has no such database.
         RecordingError: the recording is missing or damaged.
         OdooCircuitOpen: the server failed repeatedly; no call was made.
         JobCancelled: the job was cancelled while a call waited for a slot.
+        FBSError: the version request or the login failed; see `Transport.call`.
     """
     limiter = limiter or Unlimited()
     try:

@@ -167,7 +167,7 @@ class Record:
         ids = value if isinstance(value, list) else [value] if value else []
         if not ids:
             return []
-        comodel = self.table.database.table(facts["relation"])
+        comodel = self.table.database.table(facts.get("relation", ""))
         rows = [comodel.by_id[number] for number in ids if number in comodel.by_id]
         if complete and len(rows) < len(ids):
             raise RecordingError(
@@ -178,7 +178,7 @@ class Record:
     def _computed(self, field: str) -> Any:
         table, facts = self.table, self.table.facts(field)
         if facts.get("type") == "one2many" and facts.get("relation_field"):
-            return [*table.database.table(facts["relation"]).referring(facts["relation_field"], self.id)]
+            return [*table.database.table(facts.get("relation", "")).referring(facts["relation_field"], self.id)]
         if field == "display_name":
             return self.name
         if (table.model, field) == (MODELS, "count"):

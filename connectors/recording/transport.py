@@ -10,7 +10,6 @@ Without an order, rows are in recorded order.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +28,6 @@ METHODS_SINCE: Final[Mapping[str, tuple[int, int]]] = {
 }
 """First series of methods that older ones lack, or (`web_search_read`) have with other arguments."""
 
-_Domain = Sequence[Any]
 _Context = Mapping[str, Any] | None
 
 
@@ -98,13 +96,9 @@ class RecordingTransport:
             raise access_denied(self._denied[model], context)
         parameters = arguments if ids is None else {"ids": ids, **arguments}
         try:
-            inspect.signature(answer).bind(model, **parameters)
-        except TypeError as exc:
-            raise odoo_error("builtins.TypeError", str(exc), context) from None
-        try:
             return answer(model, **parameters)
-        except DomainError as exc:
-            raise odoo_error("builtins.ValueError", str(exc), context) from None
+        except (DomainError, TypeError) as exc:  # TypeError: an unknown argument
+            raise odoo_error(f"builtins.{type(exc).__name__}", str(exc), context) from None
 
     def close(self) -> None:
         """Do nothing: a recording has no connection."""
@@ -129,35 +123,16 @@ class RecordingTransport:
     def _get_available_models(self, _model: str, *, context: _Context = None) -> list[dict[str, str]]:  # noqa: ARG002
         return self._database.available()
 
-    def _search(
-        self,
-        model: str,
-        *,
-        domain: _Domain = (),
-        offset: int = 0,
-        limit: int | None = None,
-        order: str | None = None,
-        context: _Context = None,
-    ) -> list[int]:
-        return [record.id for record in _page(self._matching(model, domain, context, order), offset, limit)]
+    def _search(self, model: str, **search: Any) -> list[int]:
+        return [record.id for record in self._found(model, **search)]
 
-    def _search_count(self, model: str, *, domain: _Domain = (), context: _Context = None) -> int:
-        return len(self._matching(model, domain, context))
+    def _search_count(self, model: str, **search: Any) -> int:
+        return len(self._found(model, **search))
 
     def _search_read(
-        self,
-        model: str,
-        *,
-        domain: _Domain = (),
-        fields: Sequence[str] = (),
-        offset: int = 0,
-        limit: int | None = None,
-        order: str | None = None,
-        load: str | None = "_classic_read",
-        context: _Context = None,
+        self, model: str, *, fields: Sequence[str] = (), load: str | None = "_classic_read", **search: Any
     ) -> list[dict[str, Any]]:
-        records = _page(self._matching(model, domain, context, order), offset, limit)
-        return self._values(model, records, fields, named=load == "_classic_read")
+        return self._values(model, self._found(model, **search), fields, named=load == "_classic_read")
 
     def _read(
         self,
@@ -176,29 +151,19 @@ class RecordingTransport:
         self,
         model: str,
         *,
-        domain: _Domain,
         specification: Mapping[str, Mapping[str, Any]],
         offset: int = 0,
         limit: int | None = None,
-        order: str | None = None,
-        context: _Context = None,
+        **search: Any,
     ) -> dict[str, Any]:
-        records = self._matching(model, domain, context, order)
-        return {
-            "length": len(records),
-            "records": [_nested(record, specification) for record in _page(records, offset, limit)],
-        }
+        records = self._found(model, **search)
+        page = _page(records, offset, limit)
+        return {"length": len(records), "records": [_nested(record, specification) for record in page]}
 
     def _formatted_read_group(
-        self,
-        model: str,
-        *,
-        domain: _Domain,
-        groupby: Sequence[str] = (),
-        aggregates: Sequence[str] = (),
-        context: _Context = None,
+        self, model: str, *, groupby: Sequence[str] = (), aggregates: Sequence[str] = (), **search: Any
     ) -> list[dict[str, Any]]:
-        records = self._whole_group(model, domain, groupby, context)
+        records = self._whole_group(model, groupby, **search)
         counted = {"__count": len(records)} if "__count" in aggregates else {}
         maxima = {name: _maximum(records, name) for name in aggregates if name != "__count"}
         return [{"__extra_domain": [[1, "=", 1]], **counted, **maxima}]
@@ -207,22 +172,31 @@ class RecordingTransport:
         self,
         model: str,
         *,
-        domain: _Domain,
+        domain: Sequence[Any],
         fields: Sequence[str],
         groupby: Sequence[str] = (),
         lazy: bool = True,  # noqa: ARG002  irrelevant without grouping
-        context: _Context = None,
+        **search: Any,
     ) -> list[dict[str, Any]]:
-        records = self._whole_group(model, domain, groupby, context)
+        records = self._whole_group(model, groupby, domain=domain, **search)
         maxima = {name.partition(":")[0]: _maximum(records, name) for name in fields}
         return [{"__count": len(records), "__domain": list(domain) or [[1, "=", 1]], **maxima}]
 
-    def _whole_group(self, model: str, domain: _Domain, groupby: Sequence[str], context: _Context) -> list[Record]:
+    def _whole_group(self, model: str, groupby: Sequence[str], **search: Any) -> list[Record]:
         if groupby:
             raise RecordingError("This recording cannot group by a field.", hint=HINT_LIVE)
-        return self._matching(model, domain, context)
+        return self._found(model, **search)
 
-    def _matching(self, model: str, domain: _Domain, context: _Context, order: str | None = None) -> list[Record]:
+    def _found(
+        self,
+        model: str,
+        *,
+        domain: Sequence[Any] = (),
+        offset: int = 0,
+        limit: int | None = None,
+        order: str | None = None,
+        context: _Context = None,
+    ) -> list[Record]:
         table, holds = self._database.table(model), predicate(domain)
         records = [record for record in table.records if holds(record)]
         if "active" in table.columns and (context or {}).get("active_test", True) and "active" not in fields_of(domain):
@@ -232,7 +206,7 @@ class RecordingTransport:
                 raise RecordingError(f"This recording cannot order by the relation {field}.", hint=HINT_LIVE)
             # as PostgreSQL does: unset values last, and first in descending order
             records.sort(key=lambda record, field=field: _unset_last(record.value(field)), reverse=descending)  # type: ignore[misc]
-        return records
+        return _page(records, offset, limit)
 
     def _values(
         self, model: str, records: Iterable[Record], fields: Sequence[str], *, named: bool
@@ -273,7 +247,7 @@ def _pair(record: Record, field: str) -> Any:
     number = record.value(field)
     if not number:
         return number
-    relation = record.table.facts(field)["relation"]
+    relation = record.table.facts(field).get("relation", "")
     related = record.related(field) if record.table.database.count(relation) else []
     return [number, related[0].name if related else f"{relation},{number}"]
 
