@@ -36,8 +36,8 @@ _COSTLY: Final = frozenset({Hazard.REWRITES_TABLE, Hazard.LONG_LOCK})
 _NAME: Final = r'"(?:[^"]|"")+"|[^\s"]+'
 """An identifier, quoted where PostgreSQL requires it."""
 
-_BUILDS_INDEX: Final = re.compile(
-    rf"CREATE (?:UNIQUE )?INDEX (?:CONCURRENTLY )?(?:IF NOT EXISTS )?(?P<name>{_NAME}) ON "
+_CREATE_INDEX: Final = re.compile(
+    rf"CREATE (?P<unique>UNIQUE )?INDEX (?:CONCURRENTLY )?(?:IF NOT EXISTS )?(?P<name>{_NAME}) ON "
 )
 _ADDS_KEY: Final = re.compile(
     rf"ALTER TABLE (?:{_NAME}) ADD CONSTRAINT (?P<name>{_NAME}) (?P<definition>.+)", re.DOTALL
@@ -49,8 +49,6 @@ _KINDS: Final = {"PRIMARY KEY ": PRIMARY, "UNIQUE ": UNIQUE, "FOREIGN KEY ": FOR
 
 _BATCH: Final = 2_000
 """Rows per batch: some ten milliseconds."""
-
-_CREATE_INDEX: Final = re.compile(r"CREATE (?P<unique>UNIQUE )?INDEX (CONCURRENTLY )?(IF NOT EXISTS )?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -358,7 +356,7 @@ class _RowUndo:
             return _Reversal(steps=(step,))
         if match := _REQUIRES.fullmatch(undo):
             return self._set_not_null(step, _unquoted(match["name"]))
-        if match := _BUILDS_INDEX.match(undo):
+        if match := _CREATE_INDEX.match(undo):
             return _Reversal(steps=(_index_step(step, undo, _unquoted(match["name"])),))
         if match := _ADDS_KEY.fullmatch(undo):
             name, definition = _unquoted(match["name"]), match["definition"]
@@ -605,7 +603,9 @@ def _index_step(template: Step, statement: str, name: str) -> Step:
     return replace(
         template,
         sql=_CREATE_INDEX.sub(
-            lambda match: f"CREATE {match['unique'] or ''}INDEX CONCURRENTLY IF NOT EXISTS ", statement, count=1
+            lambda match: f"CREATE {match['unique'] or ''}INDEX CONCURRENTLY IF NOT EXISTS {match['name']} ON ",
+            statement,
+            count=1,
         ),
         kind="undo_drop_index",
         lock=Lock.SHARE_UPDATE_EXCLUSIVE,

@@ -140,9 +140,8 @@ def _inspect(connection: Connection, definition: Definition, owned: Collection[s
 
 def _check_conflicts(definition: Definition, actual: InspectedSchema, owned: Collection[str]) -> None:
     system = {str(table.name): system_conflict(table, actual) for table in definition.system}
-    others = {name: relation.description for name, relation in actual.others.items()}
     business = {
-        name: others.get(name) or ("a table" if name in actual.tables and name not in owned else "")
+        name: actual.others.get(name) or ("a table" if name in actual.tables and name not in owned else "")
         for name in definition.table_names
     }
     options = [

@@ -203,7 +203,7 @@ def compare(
 
 
 def _blocked(desired: Schema, actual: InspectedSchema, owned: Collection[str]) -> dict[str, str]:
-    others = {name: actual.others[name].description for name in desired if name in actual.others}
+    others = {name: actual.others[name] for name in desired if name in actual.others}
     return others | {name: "a table" for name in desired if name in actual.tables and name not in owned}
 
 

@@ -113,27 +113,6 @@ _HIDDEN: Final = "?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Relation:
-    """An existing relation or type.
-
-    Attributes:
-        kind: PostgreSQL's `relkind`, or `type`.
-    """
-
-    kind: str
-
-    @property
-    def is_table(self) -> bool:
-        """Whether it is an ordinary or a partitioned table."""
-        return self.kind in {"r", "p"}
-
-    @property
-    def description(self) -> str:
-        """Readable kind, e.g. `a view`."""
-        return _KINDS.get(self.kind, "a table")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class InspectedKey:
     """An existing key, index or check.
 
@@ -205,11 +184,11 @@ class InspectedSchema:
 
     Attributes:
         tables: the tables.
-        others: other relations of these names: views, types and so on.
+        others: other relations of these names → readable kind: `a view`, `a type` and so on.
     """
 
     tables: Mapping[str, InspectedTable] = field(default_factory=dict)
-    others: Mapping[str, Relation] = field(default_factory=dict)
+    others: Mapping[str, str] = field(default_factory=dict)
 
     def renamed(self, renames: Mapping[tuple[str, str], str]) -> InspectedSchema:
         """Rename columns; see `model.renamed`."""
@@ -220,8 +199,8 @@ class InspectedSchema:
         )
 
 
-def relations(connection: Connection, names: Iterable[str]) -> dict[str, Relation]:
-    """Return the relations of these names.
+def relations(connection: Connection, names: Iterable[str]) -> dict[str, str]:
+    """Return the relations and types of these names: name → readable kind, e.g. `a table`.
 
     Args:
         connection: connection whose transaction reads.
@@ -229,11 +208,8 @@ def relations(connection: Connection, names: Iterable[str]) -> dict[str, Relatio
     """
     with connection.cursor() as cursor:
         cursor.execute(_RELATIONS, {"names": list(map(str, names))})
-        rows = cursor.fetchall()
-    result: dict[str, Relation] = {}
-    for name, kind in rows:
-        result.setdefault(name, Relation(kind=kind))
-    return result
+        # a table and its type have one name: the first row is the table's
+        return {name: _KINDS.get(kind, "a table") for name, kind in reversed(cursor.fetchall())}
 
 
 def existing_tables(connection: Connection, names: Iterable[str]) -> list[str]:

@@ -235,7 +235,7 @@ def system_conflict(table: Table, actual: InspectedSchema) -> str:
         actual: the inspected relations.
     """
     if table.name in actual.others:
-        return actual.others[table.name].description
+        return actual.others[table.name]
     if table.name not in actual.tables:
         return ""
     expected = _types(table)

@@ -51,6 +51,11 @@ def step(sql: str, table: str = "r_tenant", **more: Any) -> Step:
     return Step(**{"sql": sql, "kind": "change", "table": table, "reason": "a test", "has_rows": True, **more})
 
 
+def wish(sql: str, table: str = "r_tenant", *, done: str, **more: Any) -> Wish:
+    """A step that is done when the query says so."""
+    return Wish(step=step(sql, table, **more), done=done)
+
+
 def plan_of(*steps: Step) -> Plan:
     """A plan of these steps."""
     return Plan(solution=SOLUTION, steps=steps)
@@ -71,129 +76,104 @@ TABLES = (
 """Three tables with rows."""
 
 WISHES = (
-    Wish(
-        step=step(
-            'ALTER TABLE "r_tenant" ADD COLUMN "phone" text',
-            kind="add_column",
-            undo='ALTER TABLE "r_tenant" DROP COLUMN "phone"',
-        ),
+    wish(
+        'ALTER TABLE "r_tenant" ADD COLUMN "phone" text',
+        kind="add_column",
+        undo='ALTER TABLE "r_tenant" DROP COLUMN "phone"',
         done=COLUMN.format("r_tenant", "phone"),
     ),
-    Wish(
-        step=step(
-            'ALTER TABLE "r_tenant" DROP COLUMN "note"',
-            kind="drop_column",
-            hazards=frozenset({Hazard.DELETES_DATA}),
-            archive=ArchiveTarget(table="r_tenant", column="note", archive_table="fbs_retired_r_tenant_note"),
-        ),
+    wish(
+        'ALTER TABLE "r_tenant" DROP COLUMN "note"',
+        kind="drop_column",
+        hazards=frozenset({Hazard.DELETES_DATA}),
+        archive=ArchiveTarget(table="r_tenant", column="note", archive_table="fbs_retired_r_tenant_note"),
         done=f"SELECT NOT ({COLUMN.format('r_tenant', 'note')})",
     ),
-    Wish(
-        step=step(
-            'ALTER TABLE "r_tenant" ADD COLUMN "state" varchar(20)',
-            kind="add_column",
-            undo='ALTER TABLE "r_tenant" DROP COLUMN "state"',
-        ),
+    wish(
+        'ALTER TABLE "r_tenant" ADD COLUMN "state" varchar(20)',
+        kind="add_column",
+        undo='ALTER TABLE "r_tenant" DROP COLUMN "state"',
         done=COLUMN.format("r_tenant", "state"),
     ),
-    Wish(
-        step=step(
-            """ALTER TABLE "r_tenant" ALTER COLUMN "state" SET DEFAULT 'open'""",
-            kind="set_default",
-            undo='ALTER TABLE "r_tenant" ALTER COLUMN "state" DROP DEFAULT',
-        ),
+    wish(
+        """ALTER TABLE "r_tenant" ALTER COLUMN "state" SET DEFAULT 'open'""",
+        kind="set_default",
+        undo='ALTER TABLE "r_tenant" ALTER COLUMN "state" DROP DEFAULT',
         done="SELECT EXISTS (SELECT FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum"
         " WHERE a.attrelid = 'r_tenant'::regclass AND a.attname = 'state')",
     ),
-    Wish(
-        step=step(
-            """UPDATE "r_tenant" SET "state" = 'open' WHERE ctid = ANY (ARRAY("""
-            """SELECT ctid FROM "r_tenant" WHERE "state" IS NULL LIMIT 50))""",
-            kind="backfill",
-            lock=Lock.ROW_EXCLUSIVE,
-            mode=Mode.BATCHES,
-        ),
+    wish(
+        """UPDATE "r_tenant" SET "state" = 'open' WHERE ctid = ANY (ARRAY("""
+        """SELECT ctid FROM "r_tenant" WHERE "state" IS NULL LIMIT 50))""",
+        kind="backfill",
+        lock=Lock.ROW_EXCLUSIVE,
+        mode=Mode.BATCHES,
         done=NOT_NULL.format("r_tenant", "state"),
     ),
-    Wish(
-        step=step(
-            'ALTER TABLE "r_tenant" ADD CONSTRAINT "state_check" CHECK ("state" IS NOT NULL) NOT VALID',
-            kind="add_check",
-        ),
+    wish(
+        'ALTER TABLE "r_tenant" ADD CONSTRAINT "state_check" CHECK ("state" IS NOT NULL) NOT VALID',
+        kind="add_check",
         done=f"SELECT ({CONSTRAINT.format('state_check')}) OR ({NOT_NULL.format('r_tenant', 'state')})",
     ),
-    Wish(
-        step=step(
-            'ALTER TABLE "r_tenant" VALIDATE CONSTRAINT "state_check"',
-            kind="validate",
-            lock=Lock.SHARE_UPDATE_EXCLUSIVE,
-            mode=Mode.ALONE,
-        ),
+    wish(
+        'ALTER TABLE "r_tenant" VALIDATE CONSTRAINT "state_check"',
+        kind="validate",
+        lock=Lock.SHARE_UPDATE_EXCLUSIVE,
+        mode=Mode.ALONE,
         done=f"SELECT ({VALID.format('state_check')}) OR ({NOT_NULL.format('r_tenant', 'state')})",
     ),
-    Wish(
-        step=step(
-            'ALTER TABLE "r_tenant" ALTER COLUMN "state" SET NOT NULL',
-            kind="set_not_null",
-            undo='ALTER TABLE "r_tenant" ALTER COLUMN "state" DROP NOT NULL',
-        ),
+    wish(
+        'ALTER TABLE "r_tenant" ALTER COLUMN "state" SET NOT NULL',
+        kind="set_not_null",
+        undo='ALTER TABLE "r_tenant" ALTER COLUMN "state" DROP NOT NULL',
         done=NOT_NULL.format("r_tenant", "state"),
     ),
-    Wish(
-        step=step('ALTER TABLE "r_tenant" DROP CONSTRAINT "state_check"', kind="drop_check"),
+    wish(
+        'ALTER TABLE "r_tenant" DROP CONSTRAINT "state_check"',
+        kind="drop_check",
         done=f"SELECT NOT ({CONSTRAINT.format('state_check')}) AND ({NOT_NULL.format('r_tenant', 'state')})",
     ),
-    Wish(
-        step=step(
-            'CREATE INDEX CONCURRENTLY "r_tenant_state_idx" ON "r_tenant" ("state")',
-            kind="create_index",
-            lock=Lock.SHARE_UPDATE_EXCLUSIVE,
-            hazards=frozenset({Hazard.INDEX_BUILD}),
-            mode=Mode.ALONE,
-            undo='DROP INDEX CONCURRENTLY "r_tenant_state_idx"',
-            cleanup='DROP INDEX CONCURRENTLY IF EXISTS "r_tenant_state_idx"',
-        ),
+    wish(
+        'CREATE INDEX CONCURRENTLY "r_tenant_state_idx" ON "r_tenant" ("state")',
+        kind="create_index",
+        lock=Lock.SHARE_UPDATE_EXCLUSIVE,
+        hazards=frozenset({Hazard.INDEX_BUILD}),
+        mode=Mode.ALONE,
+        undo='DROP INDEX CONCURRENTLY "r_tenant_state_idx"',
+        cleanup='DROP INDEX CONCURRENTLY IF EXISTS "r_tenant_state_idx"',
         done=INDEX.format("r_tenant_state_idx"),
     ),
-    Wish(
-        step=step(
-            'DROP TABLE "r_old"',
-            "r_old",
-            kind="drop_table",
-            hazards=frozenset({Hazard.DELETES_DATA}),
-            archive=ArchiveTarget(table="r_old", column=None, archive_table="fbs_retired_r_old"),
-        ),
+    wish(
+        'DROP TABLE "r_old"',
+        "r_old",
+        kind="drop_table",
+        hazards=frozenset({Hazard.DELETES_DATA}),
+        archive=ArchiveTarget(table="r_old", column=None, archive_table="fbs_retired_r_old"),
         done=f"SELECT NOT ({TABLE.format('r_old')})",
     ),
-    Wish(
-        step=step(
-            'ALTER TABLE "r_lease" ADD CONSTRAINT "r_lease_tenant_id_fkey"'
-            ' FOREIGN KEY ("tenant_id") REFERENCES "r_tenant" ("id") NOT VALID',
-            "r_lease",
-            kind="add_key",
-            lock=Lock.SHARE_ROW_EXCLUSIVE,
-            undo='ALTER TABLE "r_lease" DROP CONSTRAINT "r_lease_tenant_id_fkey"',
-        ),
+    wish(
+        'ALTER TABLE "r_lease" ADD CONSTRAINT "r_lease_tenant_id_fkey"'
+        ' FOREIGN KEY ("tenant_id") REFERENCES "r_tenant" ("id") NOT VALID',
+        "r_lease",
+        kind="add_key",
+        lock=Lock.SHARE_ROW_EXCLUSIVE,
+        undo='ALTER TABLE "r_lease" DROP CONSTRAINT "r_lease_tenant_id_fkey"',
         done=CONSTRAINT.format("r_lease_tenant_id_fkey"),
     ),
-    Wish(
-        step=step(
-            'ALTER TABLE "r_lease" VALIDATE CONSTRAINT "r_lease_tenant_id_fkey"',
-            "r_lease",
-            kind="validate",
-            lock=Lock.SHARE_UPDATE_EXCLUSIVE,
-            mode=Mode.ALONE,
-        ),
+    wish(
+        'ALTER TABLE "r_lease" VALIDATE CONSTRAINT "r_lease_tenant_id_fkey"',
+        "r_lease",
+        kind="validate",
+        lock=Lock.SHARE_UPDATE_EXCLUSIVE,
+        mode=Mode.ALONE,
         done=VALID.format("r_lease_tenant_id_fkey"),
     ),
-    Wish(
-        step=step(
-            'CREATE TABLE "r_new" (id SERIAL PRIMARY KEY, said TEXT)',
-            "r_new",
-            kind="create_table",
-            has_rows=False,
-            undo='DROP TABLE "r_new"',
-        ),
+    wish(
+        'CREATE TABLE "r_new" (id SERIAL PRIMARY KEY, said TEXT)',
+        "r_new",
+        kind="create_table",
+        has_rows=False,
+        undo='DROP TABLE "r_new"',
         done=TABLE.format("r_new"),
     ),
 )

@@ -9,7 +9,7 @@ import pytest
 from fbs_worker.migration.plan.planner import detach_keys
 from fbs_worker.migration.plan.renames import likely_renames, requested_renames
 from fbs_worker.schema.differ import Change, ChangeKind, Difference, compare, not_null_check
-from fbs_worker.schema.inspector import InspectedKey, InspectedSchema, InspectedTable, Relation
+from fbs_worker.schema.inspector import InspectedKey, InspectedSchema, InspectedTable
 from fbs_worker.schema.model import ColumnSchema, KeySchema, TableSchema
 
 TEXT = ColumnSchema(type="text")
@@ -92,7 +92,7 @@ def test_tables() -> None:
     assert kinds_of(sides(None, {"a": TEXT}, None).changes) == []
     assert kinds_of(sides(None, None, {"a": TEXT}, owned=()).changes) == []
     assert sides({"a": TEXT}, None, {"a": TEXT}, owned=()).blocked == {"t": "a table"}
-    view = InspectedSchema(others={"t": Relation(kind="v")})
+    view = InspectedSchema(others={"t": "a view"})
     blocked = compare({"t": TableSchema(columns={})}, {}, view, owned=("t",))
     assert (blocked.blocked, blocked.changes) == ({"t": "a view"}, ())
 

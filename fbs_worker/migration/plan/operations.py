@@ -305,16 +305,9 @@ def _set_not_null(change: Change, context: PlanningContext) -> Phased:
     if helper is None or not helper.valid:
         being_filled = change.kind is ChangeKind.ADD_COLUMN or change.column in actual.backfilling
         old = quoted(context.old_name(change.table, change.column))
-        yield context.step(
-            Phase.VALIDATE,
-            change,
-            "validate_not_null_check",
-            f"ALTER TABLE {table} VALIDATE CONSTRAINT {quoted(name)}",
-            lock=Lock.SHARE_UPDATE_EXCLUSIVE,
-            mode=Mode.ALONE,
-            hazards=() if being_filled else {Hazard.MIGHT_FAIL_ON_DATA},
-            check=None if being_filled else context.count(change.table, f"{old} IS NULL"),
-        )
+        fails = set() if being_filled else {Hazard.MIGHT_FAIL_ON_DATA}
+        check = None if being_filled else context.count(change.table, f"{old} IS NULL")
+        yield _validate(change, context, "not_null_check", name, hazards=fails, check=check)
     yield context.step(Phase.FINISH_COLUMNS, change, "set_not_null", _alter(change, "SET NOT NULL"), undo=undo)
     # separate statement: combined with SET NOT NULL, PostgreSQL scans all rows
     sql = f"ALTER TABLE {table} DROP CONSTRAINT {quoted(name)}"
@@ -367,7 +360,7 @@ def _key_steps(change: Change, context: PlanningContext) -> Phased:
         case ChangeKind.DROP_KEY:
             yield from _drop_key(change, context)
         case ChangeKind.VALIDATE_KEY if key and change.actual:
-            yield from _validate_constraint(change, context, key, change.actual.schema.name)
+            yield _validate_constraint(change, context, key, change.actual.schema.name)
         case ChangeKind.ADD_KEY if key and key.kind == INDEX:
             yield from _create_index(change, context, key, context.free_name(change.table, key))
         case ChangeKind.ADD_KEY if key and key.kind in {FOREIGN, CHECK}:
@@ -380,40 +373,29 @@ def _create_index(change: Change, context: PlanningContext, key: KeySchema, name
     table, undo = quoted(change.table), f"DROP INDEX {quoted(name)}"
     tail = key.detail.removeprefix("UNIQUE ") or quoted_list(key.columns)
     what, on = "UNIQUE INDEX" if key.is_unique else "INDEX", f"{quoted(name)} ON {table} {tail}"
-    has_rows = change.table in context.populated
+    has_rows, online = change.table in context.populated, context.online(change.table)
     whole_columns = tail == quoted_list(key.columns)  # neither partial nor on expressions
     countable = has_rows and key.is_unique and whole_columns
-    check = context.count_duplicates(change.table, key.columns) if countable else None
-    fails = _might_fail(change, context, key) if key.is_unique else set()
-    if not context.online(change.table):
-        yield context.step(
-            Phase.KEYS,
-            change,
-            "create_index",
-            f"CREATE {what} {on}",
-            lock=Lock.SHARE_ROW_EXCLUSIVE,  # SHARE suffices; both block writers
-            hazards=fails | _build_hazards(has_rows=has_rows),
-            check=check,
-            undo=undo,
-        )
-        return
     yield context.step(
-        Phase.BUILD,
+        Phase.BUILD if online else Phase.KEYS,
         change,
         "create_index",
-        f"CREATE {what} CONCURRENTLY {on}",
-        lock=Lock.SHARE_UPDATE_EXCLUSIVE,
-        mode=Mode.ALONE,
-        hazards=fails | {Hazard.INDEX_BUILD},
-        check=check,
+        f"CREATE {what} {'CONCURRENTLY ' if online else ''}{on}",
+        # otherwise SHARE suffices; both block writers
+        lock=Lock.SHARE_UPDATE_EXCLUSIVE if online else Lock.SHARE_ROW_EXCLUSIVE,
+        mode=Mode.ALONE if online else Mode.TRANSACTION,
+        hazards=_build_hazards(change, context) | (_might_fail(change, context, key) if key.is_unique else set()),
+        check=context.count_duplicates(change.table, key.columns) if countable else None,
         undo=undo,
-        cleanup=f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(name)}",
+        cleanup=f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(name)}" if online else None,
     )
 
 
-def _build_hazards(*, has_rows: bool) -> set[Hazard]:
-    """Hazards of an index build on a partitioned table: CONCURRENTLY is not supported."""
-    return {Hazard.INDEX_BUILD, Hazard.LONG_LOCK} if has_rows else set()
+def _build_hazards(change: Change, context: PlanningContext) -> set[Hazard]:
+    """Hazards of an index build; CONCURRENTLY is not supported for a partitioned table."""
+    if change.table not in context.populated:
+        return set()
+    return {Hazard.INDEX_BUILD} if context.online(change.table) else {Hazard.INDEX_BUILD, Hazard.LONG_LOCK}
 
 
 def _might_fail(change: Change, context: PlanningContext, key: KeySchema) -> set[Hazard]:
@@ -438,7 +420,7 @@ def _add_unique_key(change: Change, context: PlanningContext, key: KeySchema) ->
             change,
             f"add_{_KINDS[key.kind]}",
             f"{add} {quoted_list(key.columns)}",
-            hazards=_build_hazards(has_rows=has_rows) | _might_fail(change, context, key),
+            hazards=_build_hazards(change, context) | _might_fail(change, context, key),
             check=context.count_duplicates(change.table, key.columns) if has_rows else None,
             undo=undo,
         )
@@ -475,20 +457,28 @@ def _add_constraint(change: Change, context: PlanningContext, key: KeySchema) ->
         undo=f"ALTER TABLE {table} DROP CONSTRAINT {quoted(name)}",
     )
     if online:
-        yield from _validate_constraint(change, context, key, name)
+        yield _validate_constraint(change, context, key, name)
 
 
-def _validate_constraint(change: Change, context: PlanningContext, key: KeySchema, name: str) -> Phased:
-    has_rows = change.table in context.populated
-    yield context.step(
+def _validate_constraint(change: Change, context: PlanningContext, key: KeySchema, name: str) -> tuple[Phase, Step]:
+    check = _count_violations(change, context, key) if change.table in context.populated else None
+    fails = _might_fail(change, context, key)
+    return _validate(change, context, _KINDS[key.kind], name, hazards=fails, check=check)
+
+
+def _validate(
+    change: Change, context: PlanningContext, what: str, name: str, *, hazards: set[Hazard], check: str | None
+) -> tuple[Phase, Step]:
+    """Validate a constraint that was added as NOT VALID."""
+    return context.step(
         Phase.VALIDATE,
         change,
-        f"validate_{_KINDS[key.kind]}",
+        f"validate_{what}",
         f"ALTER TABLE {quoted(change.table)} VALIDATE CONSTRAINT {quoted(name)}",
         lock=Lock.SHARE_UPDATE_EXCLUSIVE,
         mode=Mode.ALONE,
-        hazards=_might_fail(change, context, key),
-        check=_count_violations(change, context, key) if has_rows else None,
+        hazards=hazards,
+        check=check,
     )
 
 
