@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from fbs_worker.schema.differ import Change, ChangeKind, Difference
-from fbs_worker.schema.inspector import InspectedSchema
-from fbs_worker.schema.model import FOREIGN, PRIMARY, UNIQUE, ColumnSchema, KeySchema, Schema
+from fbs_worker.schema.inspector import InspectedSchema, InspectedTable
+from fbs_worker.schema.model import FOREIGN, PRIMARY, UNIQUE, KeySchema, Schema, TableSchema
 
 CONTROLS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -118,94 +118,61 @@ def build_diagram(
         difference: result of the comparison.
         mirrored: tables of mirrored models.
     """
-    view = _View(desired, actual, difference)
-    tables = tuple(
-        DiagramTable(
+    changes, drift = _by_table(difference.changes), _by_table(difference.drift)
+    views = [
+        _View(
             name=name,
-            columns=tuple(view.columns(name)),
-            mirrored=any(name == table or name.startswith(f"{table}__") for table in mirrored),
-            mark=view.mark(name),
-            difference=view.difference(name),
+            desired=desired.get(name, _NO_TABLE),
+            actual=actual.tables.get(name),
+            changes=changes.get(name, []),
+            drift=drift.get(name, []),
+            conflict=difference.blocked.get(name, ""),
         )
         for name in sorted({*desired, *actual.tables})
+    ]
+    names = {view.name for view in views}
+    return Diagram(
+        title=title,
+        tables=tuple(view.table(mirrored) for view in views),
+        links=tuple(link for view in views for link in view.links() if link.target in names),
     )
-    names = {table.name for table in tables}
-    links = [link for name in sorted(names) for link in view.links(name) if link.target in names]
-    return Diagram(title=title, tables=tables, links=tuple(links))
 
 
+@dataclass(kw_only=True)
 class _View:
-    """Combines desired schema, inspected tables and differences per table."""
+    """Combines the desired and the inspected table with their differences."""
 
-    def __init__(self, desired: Schema, actual: InspectedSchema, difference: Difference) -> None:
-        self._desired = desired
-        self._actual = actual
-        self._difference = difference
-        self._changes = _by_table(difference.changes)
-        self._drift = _by_table(difference.drift)
+    name: str
+    desired: TableSchema
+    actual: InspectedTable | None
+    changes: list[Change]
+    drift: list[Change]
+    conflict: str
 
-    def mark(self, table: str) -> Mark:
-        kinds = {change.kind for change in self._changes.get(table, ())}
+    def table(self, mirrored: Collection[str]) -> DiagramTable:
+        kinds = {change.kind for change in self.changes}
+        mark, difference = Mark.NONE, "; ".join(_difference(change) for change in self.changes if not change.column)
         if ChangeKind.CREATE_TABLE in kinds:
-            return Mark.NEW
-        if ChangeKind.DROP_TABLE in kinds:
-            return Mark.GONE
-        return Mark.DRIFT if table in self._difference.blocked else Mark.NONE
+            mark = Mark.NEW
+        elif ChangeKind.DROP_TABLE in kinds:
+            mark = Mark.GONE
+        elif self.conflict:
+            mark = Mark.DRIFT
+        return DiagramTable(
+            name=self.name,
+            columns=tuple(self._columns()),
+            mirrored=any(self.name == table or self.name.startswith(f"{table}__") for table in mirrored),
+            mark=mark,
+            difference=f"{self.conflict} that FBS did not create has this name" if self.conflict else difference,
+        )
 
-    def difference(self, table: str) -> str:
-        if table in self._difference.blocked:
-            return f"{self._difference.blocked[table]} that FBS did not create has this name"
-        others = [change.describe() for change in self._changes.get(table, ()) if not change.column]
-        return "; ".join(difference.removeprefix(f"{table}: ") for difference in others)
-
-    def columns(self, table: str) -> Iterator[DiagramColumn]:
-        existing = self._actual.tables.get(table)
-        shown: dict[str, ColumnSchema] = dict(existing.columns) if existing is not None else {}
-        if existing is None and table in self._desired:
-            shown = dict(self._desired[table].columns)
-        marks: dict[str, tuple[Mark, str]] = {}
-        retyped = {
-            change.column: short(change.after.type)
-            for change in self._changes.get(table, ())
-            if change.kind is ChangeKind.RETYPE and change.after is not None
-        }
-        for changes, by_hand in ((self._drift, True), (self._changes, False)):
-            for change in changes.get(table, ()):
-                if not change.column:
-                    continue
-                if change.after is not None:
-                    shown.setdefault(change.column, change.after)
-                mark = Mark.DRIFT if by_hand else _MARKS.get(change.kind, Mark.CHANGED)
-                before = marks.get(change.column, (mark, ""))[1]
-                difference = change.describe().partition(": ")[2]
-                marks[change.column] = mark, f"{before}; {difference}" if before else difference
-        flags = self._flags(table)
-        for name, column in shown.items():
-            mark, difference = marks.get(name, (Mark.NONE, ""))
-            kinds = tuple(flag for flag in ("PK", "FK", "UK") if name in flags[flag])
-            yield DiagramColumn(
-                name=name,
-                type=short(column.type),
-                becomes=retyped.get(name, ""),
-                flags=kinds,
-                mark=mark,
-                difference=difference,
-            )
-
-    def links(self, table: str) -> Iterator[DiagramLink]:
-        changes = self._changes.get(table, ())
-        coming = {
-            _ends(change.key): change.key for change in changes if change.kind is ChangeKind.ADD_KEY and change.key
-        }
-        going = {
-            _ends(change.actual.schema) for change in changes if change.kind is ChangeKind.DROP_KEY and change.actual
-        }
-        missing = {
-            _ends(change.key): change.key
-            for change in self._drift.get(table, ())
-            if change.kind is ChangeKind.ADD_KEY and change.key
-        }
-        known = {_ends(key): key for key in self._keys(table, desired=False)}
+    def links(self) -> Iterator[DiagramLink]:
+        coming = {_ends(key): key for key in _new_keys(self.changes)}
+        missing = {_ends(key): key for key in _new_keys(self.drift)}
+        dropped = [change.actual for change in self.changes if change.kind is ChangeKind.DROP_KEY and change.actual]
+        going = {_ends(key.schema) for key in dropped}
+        known = {_ends(key.schema): key.schema for key in self.actual.keys} if self.actual else {}
+        columns = {**self.desired.columns, **(self.actual.columns if self.actual else {})}
         for ends, key in {**missing, **coming, **known}.items():
             if key.kind != FOREIGN or key.target is None:
                 continue
@@ -216,43 +183,44 @@ class _View:
                 mark = Mark.GONE
             elif ends in missing:
                 mark = Mark.DRIFT
-            yield DiagramLink(
-                source=table,
-                columns=key.columns,
-                target=key.target[0],
-                required=self._required(table, key.columns),
-                mark=mark,
+            required = all(name in columns and columns[name].not_null for name in key.columns)
+            yield DiagramLink(source=self.name, columns=key.columns, target=key.target[0], required=required, mark=mark)
+
+    def _columns(self) -> Iterator[DiagramColumn]:
+        shown = dict(self.actual.columns if self.actual else self.desired.columns)
+        marks: dict[str, Mark] = {}
+        differences: dict[str, list[str]] = {}
+        becomes: dict[str, str] = {}
+        for change, planned in (*((one, False) for one in self.drift), *((one, True) for one in self.changes)):
+            if not change.column:
+                continue
+            if change.after is not None:
+                shown.setdefault(change.column, change.after)
+            if planned and change.kind is ChangeKind.RETYPE and change.after is not None:
+                becomes[change.column] = short(change.after.type)
+            marks[change.column] = _MARKS.get(change.kind, Mark.CHANGED) if planned else Mark.DRIFT
+            differences.setdefault(change.column, []).append(_difference(change))
+        keys = [key.schema for key in self.actual.keys] if self.actual else [*self.desired.keys]
+        keys += _new_keys(self.changes)
+        for name, column in shown.items():
+            kinds = {key.kind for key in keys if name in key.columns}
+            yield DiagramColumn(
+                name=name,
+                type=short(column.type),
+                becomes=becomes.get(name, ""),
+                flags=tuple(flag for kind, flag in _FLAGS.items() if kind in kinds),
+                mark=marks.get(name, Mark.NONE),
+                difference="; ".join(differences.get(name, ())),
             )
 
-    def _flags(self, table: str) -> Mapping[str, set[str]]:
-        flags: dict[str, set[str]] = {"PK": set(), "FK": set(), "UK": set()}
-        kinds = {PRIMARY: "PK", FOREIGN: "FK", UNIQUE: "UK"}
-        for key in self._keys(table, desired=table not in self._actual.tables):
-            if key.kind in kinds:
-                flags[kinds[key.kind]].update(key.columns)
-        for change in self._changes.get(table, ()):
-            if change.kind is ChangeKind.ADD_KEY and change.key and change.key.kind in kinds:
-                flags[kinds[change.key.kind]].update(change.key.columns)
-        return flags
 
-    def _keys(self, table: str, *, desired: bool) -> Iterable[KeySchema]:
-        if desired:
-            return self._desired[table].keys if table in self._desired else ()
-        existing = self._actual.tables.get(table)
-        return [key.schema for key in existing.keys] if existing is not None else ()
+_NO_TABLE: Final = TableSchema(columns={})
 
-    def _required(self, table: str, columns: Iterable[str]) -> bool:
-        existing = self._actual.tables.get(table)
-        known = {
-            **(self._desired[table].columns if table in self._desired else {}),
-            **(existing.columns if existing else {}),
-        }
-        return all(name in known and known[name].not_null for name in columns)
+_FLAGS: Final = {PRIMARY: "PK", FOREIGN: "FK", UNIQUE: "UK"}
 
+_MARKS: Final = {ChangeKind.ADD_COLUMN: Mark.NEW, ChangeKind.DROP_COLUMN: Mark.GONE}
 
-_MARKS = {ChangeKind.ADD_COLUMN: Mark.NEW, ChangeKind.DROP_COLUMN: Mark.GONE}
-
-_SHORT = {
+_SHORT: Final = {
     "character varying": "varchar",
     "character": "char",
     "timestamp without time zone": "timestamp",
@@ -278,6 +246,14 @@ def _by_table(changes: Iterable[Change]) -> dict[str, list[Change]]:
     for change in changes:
         result.setdefault(change.table, []).append(change)
     return result
+
+
+def _new_keys(changes: Iterable[Change]) -> list[KeySchema]:
+    return [change.key for change in changes if change.kind is ChangeKind.ADD_KEY and change.key]
+
+
+def _difference(change: Change) -> str:
+    return change.describe().removeprefix(f"{change.table}: ")
 
 
 def _ends(key: KeySchema) -> tuple[object, ...]:
