@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,7 @@ from fbs_worker.connectors.recording.transport import RecordingTransport
 from fbs_worker.core.errors import JobCancelled, OdooAccessDenied, OdooUnreachable
 from fbs_worker.core.progress import NullProgress
 from fbs_worker.domains import domain_names, load_domain
-
-RECORDING = Path(str(files("fbs_worker.connectors"))) / "recordings" / "odoo19.json.xz"
+from tests.support.solutions import RECORDING
 
 
 class Changed:

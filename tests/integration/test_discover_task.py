@@ -14,7 +14,6 @@ import redis
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
-from fbs_worker import connectors
 from fbs_worker.catalogue.model import DiscoveryType, Section, SectionStatus
 from fbs_worker.catalogue.store import SnapshotRecord
 from fbs_worker.client.client import Client
@@ -41,9 +40,9 @@ from tests.support.odoo_faults import Misbehaviour
 from tests.support.odoo_server import OdooServer
 from tests.support.redis_contents import everything_in
 from tests.support.servers import redis_database
+from tests.support.solutions import RECORDING
 from tests.support.waiting import PATIENCE, until
 
-RECORDING = Path(connectors.__file__).parent / "recordings" / "odoo19.json.xz"
 PASSWORD = "a-password-of-its-own"
 
 

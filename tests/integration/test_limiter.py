@@ -17,7 +17,6 @@ import pytest
 import redis
 from pydantic import SecretStr
 
-from fbs_worker import connectors
 from fbs_worker.client.in_process import run_in_process
 from fbs_worker.connectors import limiter
 from fbs_worker.connectors.connect import limiter_for, open_transport
@@ -34,10 +33,8 @@ from tests.support.odoo_caller import start_caller
 from tests.support.odoo_faults import Misbehaviour
 from tests.support.odoo_server import OdooServer
 from tests.support.restarts import start_redis
+from tests.support.solutions import RECORDING
 from tests.support.waiting import PATIENCE, until
-
-RECORDING = Path(connectors.__file__).parent / "recordings" / "odoo19.json.xz"
-
 
 # calls at once
 

@@ -296,26 +296,24 @@ class TestTLS:
         assert "certificate" in error.message
         assert "SSL_CERT_FILE" in error.hint
 
-    def test_works_with_an_authority_of_ones_own(
-        self, odoo: OdooServer, way: dict[str, str], certificate: SelfSigned, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    @pytest.fixture
+    def trusted(self, certificate: SelfSigned, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate.certificate))
-        transport = connect(odoo, way)
-        assert len(ask(transport)) == 5
-        assert len(ask(transport)) == 5
-        assert odoo.connections == 1
-        odoo.misbehave(Misbehaviour.CUT_SHORT)
-        failure(lambda: ask(transport), OdooAnswerCutShort)
-        transport.close()
 
-    def test_a_dripping_server_runs_out_of_time(
-        self, odoo: OdooServer, certificate: SelfSigned, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificate.certificate))
-        transport = connect(odoo, WAYS["json2"], timeout=TIMEOUT)
-        odoo.misbehave(Misbehaviour.DRIP)
-        failure(lambda: ask(transport), OdooTimeout)
-        transport.close()
+    @pytest.mark.usefixtures("trusted")
+    def test_works_with_an_authority_of_ones_own(self, odoo: OdooServer, way: dict[str, str]) -> None:
+        with closing(connect(odoo, way)) as transport:
+            assert len(ask(transport)) == 5
+            assert len(ask(transport)) == 5
+            assert odoo.connections == 1
+            odoo.misbehave(Misbehaviour.CUT_SHORT)
+            failure(lambda: ask(transport), OdooAnswerCutShort)
+
+    @pytest.mark.usefixtures("trusted")
+    def test_a_dripping_server_runs_out_of_time(self, odoo: OdooServer) -> None:
+        with closing(connect(odoo, WAYS["json2"], timeout=TIMEOUT)) as transport:
+            odoo.misbehave(Misbehaviour.DRIP)
+            failure(lambda: ask(transport), OdooTimeout)
 
     def test_a_certificate_of_another_host(
         self, backend: RecordingTransport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
