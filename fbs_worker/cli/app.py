@@ -65,14 +65,14 @@ def _options(
 ) -> None: ...
 
 
-add_job_command(app, "discover", discover.discover, "DiscoverRequest")
-add_job_command(app, "setup", solutions.setup, "SetupRequest")
+add_job_command(app, "discover", discover.discover)
+add_job_command(app, "setup", solutions.setup)
 app.command("status")(solutions.status)
 app.command("list")(solutions.list_all)
-add_job_command(app, "refresh", solutions.refresh, "RefreshRequest", by_name=True)
-add_job_command(app, "migrate", migrate.migrate, "MigrateRequest", by_name=True)
+add_job_command(app, "refresh", solutions.refresh, by_name=True)
+add_job_command(app, "migrate", migrate.migrate, by_name=True)
 app.command("diagram")(diagram.diagram)
-add_job_command(app, "drop", solutions.drop, "DropRequest", by_name=True)
+add_job_command(app, "drop", solutions.drop, by_name=True)
 app.command("rotate-keys")(solutions.rotate_keys)
 app.command("record")(record.record)
 app.add_typer(jobs.app, name="jobs")

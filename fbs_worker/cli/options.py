@@ -86,22 +86,19 @@ def request_values(request: type[Request], options: Mapping[str, Any]) -> dict[s
     return collected(request, {**options, "database_password": _read_password(options.get("database_password"))})
 
 
-def add_job_command(
-    app: typer.Typer, name: str, function: Callable[..., None], request_name: str, *, by_name: bool = False
-) -> None:
-    """Add a command that runs a job; the options of the request are made from its fields.
+def add_job_command(app: typer.Typer, name: str, function: Callable[..., None], *, by_name: bool = False) -> None:
+    """Add a command that runs a job; its options are made from the fields of the request.
 
     Args:
         app: the application.
-        name: the command.
+        name: the command, and the task without `fbs.`.
         function: runs it, with the runner, the input of the request, and options of its own.
-        request_name: the request's class in `fbs_worker.solutions.requests`.
         by_name: an argument may name the solution as well.
     """
 
     class JobCommand(_JobCommand):
         def make(self) -> Any:
-            return _job_command(function, request_name, by_name=by_name)
+            return _job_command(f"fbs.{name}", function, by_name=by_name)
 
     app.command(name, cls=JobCommand, help=inspect.getdoc(function))(lambda: None)
 
@@ -128,11 +125,11 @@ class _JobCommand(TyperCommand):
         """Ignore those of the function that stands in for the command."""
 
 
-def _job_command(function: Callable[..., None], request_name: str, *, by_name: bool) -> Any:
+def _job_command(task: str, function: Callable[..., None], *, by_name: bool) -> Any:
     from fbs_worker.core.fields import parameters
-    from fbs_worker.solutions import requests
+    from fbs_worker.solutions.requests import REQUESTS
 
-    request: type[Request] = getattr(requests, request_name)
+    request = next(each for each in REQUESTS if each.task == task)
 
     def run(*, inline: bool, no_wait: bool, output_format: OutputFormat, **options: Any) -> None:
         runner = Runner(settings=current_settings(), output_format=output_format, inline=inline, no_wait=no_wait)
@@ -151,7 +148,7 @@ def _job_command(function: Callable[..., None], request_name: str, *, by_name: b
     ]
     run.__annotations__ = {each.name: each.annotation for each in declared}
     run.__signature__ = inspect.Signature(declared)  # type: ignore[attr-defined]
-    app = typer.Typer(add_completion=False)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command()(run)
     return typer.main.get_command(app)
 

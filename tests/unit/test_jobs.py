@@ -10,13 +10,13 @@ import pytest
 import redis
 
 from fbs_worker.core import redis as queue
-from fbs_worker.core.errors import FBSError, JobError, QueueUnreachable, SettingsError, UsageError
+from fbs_worker.core.errors import FBSError, JobError, QueueUnreachable, SettingsError
 from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.jobs.app import make_app, redacted_kwargs
 from fbs_worker.jobs.config import QUEUES, ROUTES, configuration
 from fbs_worker.jobs.model import JobEvent, JobRecord, JobState
 from fbs_worker.jobs.worker.task import JobFailure, internal_error, retry_delay
-from fbs_worker.solutions.requests import DiscoverRequest, check_odoo, expected_odoo, reject_plain_password
+from fbs_worker.solutions.requests import DiscoverRequest, check_odoo, expected_odoo
 
 NOW = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 KEPT = {"action": "discover", "state": "running", "created_at": str(NOW), "heartbeat_at": str(NOW), "attempts": "1"}
@@ -227,18 +227,6 @@ def test_a_request_takes_what_is_missing_from_the_settings() -> None:
     assert request.discovery_types == ("module", "model")
     assert request.database_config is not None
     assert request.database_config.address() == "me@db:5433/x"
-
-
-@pytest.mark.parametrize("types", [["modules"], [7], "modules", [None]])
-def test_an_unknown_discovery_type_is_rejected(types: Any) -> None:
-    with pytest.raises(UsageError):
-        DiscoverRequest.parse(domain="hr", discovery_types=types, settings=settings())
-
-
-@pytest.mark.parametrize("password", ["", None, "env:X", "file:/x", "sealed:abc"])
-def test_references_may_travel(password: str | None) -> None:
-    reject_plain_password({"name": "x", "password": password})
-    reject_plain_password(None)
 
 
 @pytest.mark.parametrize(

@@ -15,15 +15,18 @@ from pydantic import SecretStr
 from fbs_worker.core.errors import SecretError, UsageError
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
+from fbs_worker.migration.model.plan import Hazard
 from fbs_worker.solutions.requests import (
     DiscoverRequest,
     DropRequest,
+    MigrateRequest,
     RefreshRequest,
     Request,
     SetupRequest,
     reject_plain_password,
 )
 
+PRINT = "0123456789abcdef"
 DICTIONARY: dict[str, Any] = {
     "solution_name": "fayvad_rentals",
     "domain": "rental",
@@ -79,24 +82,57 @@ def test_what_is_given_by_itself_counts_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flat", "words"),
+    ("kind", "given", "words"),
     [
-        ({"domain": "nowhere"}, "no domain"),
-        ({"database_config": {}}, "database_config.name is missing"),
-        ({"database_config": "shop"}, "not a dictionary"),
-        ({"refresh_discoveries": "yes"}, "refresh_discoveries is not a boolean"),
-        ({"mirror": 7}, "mirror is not a list of strings"),
-        ({"mirror": ["Sale Order"]}, "mirror is not valid"),
-        ({"odoo": "a b"}, "odoo is not valid"),
-        ({"odoo_moved": 1}, "odoo_moved is not a boolean"),
-        ({"business_prefix": "x" * 21}, "business_prefix is not valid"),
-        ({"surprise": 1}, "surprise is not known"),
+        (SetupRequest, {"solution_name": 'shop"'}, "solution_name is not valid"),
+        (SetupRequest, {"solution_name": 7}, "solution_name is not a string"),
+        (SetupRequest, {"domain": "nowhere"}, "no domain 'nowhere'"),
+        (SetupRequest, {"database_config": {}}, "database_config.name is missing"),
+        (SetupRequest, {"database_config": "shop"}, "database_config is not a dictionary"),
+        (SetupRequest, {"table_prefix": 'x"; DROP TABLE'}, "table_prefix is not valid"),
+        (SetupRequest, {"business_prefix": "x" * 21}, "business_prefix is not valid"),
+        (SetupRequest, {"refresh_discoveries": "yes"}, "refresh_discoveries is not a boolean"),
+        (SetupRequest, {"mirror": 7}, "mirror is not a list of strings"),
+        (SetupRequest, {"mirror": ["Sale Order"]}, "mirror is not valid: use names such as sale.order"),
+        (SetupRequest, {"odoo": "a b"}, "odoo is not valid"),
+        (SetupRequest, {"odoo_moved": 1}, "odoo_moved is not a boolean"),
+        (SetupRequest, {"surprise": 1}, "surprise is not known"),
+        (SetupRequest, {"config": "shop"}, "config is not a dictionary"),
+        (SetupRequest, {"config": {"surprise": 1}}, "surprise is not known"),
+        (DiscoverRequest, {"domain": 7}, "domain is not a string"),
+        (DiscoverRequest, {"discovery_types": ["modules"]}, "Unknown discovery type"),
+        (DiscoverRequest, {"discovery_types": [7]}, "Unknown discovery type"),
+        (DiscoverRequest, {"discovery_types": "modules"}, "Unknown discovery type"),
+        (DiscoverRequest, {"full": "yes"}, "full is not a boolean"),
+        (DiscoverRequest, {"database_config": {"user": "me"}}, "database_config.name is missing"),
+        (RefreshRequest, {"full": "yes"}, "full is not a boolean"),
+        (RefreshRequest, {"surprise": 1}, "surprise is not known"),
+        (DropRequest, {"with_data": "yes"}, "with_data is not a boolean"),
+        (DropRequest, {"dry_run": 1}, "dry_run is not a boolean"),
+        (MigrateRequest, {"solution_name": "a b"}, "solution_name is not valid"),
+        (MigrateRequest, {"plan_only": 1}, "plan_only is not a boolean"),
+        (MigrateRequest, {"fingerprint": "short"}, "fingerprint is not valid: it has 16 hexadecimal digits"),
+        (MigrateRequest, {"fingerprint": 7}, "fingerprint is not a string"),
+        (MigrateRequest, {"allow": ["NOTHING"]}, "Unknown hazard"),
+        (MigrateRequest, {"allow": 7}, "allow is not a list"),
+        (MigrateRequest, {"renames": ["lease.notes"]}, "does not have the form table.old=new"),
+        (MigrateRequest, {"renames": ["notes=remarks"]}, "does not have the form table.old=new"),
+        (MigrateRequest, {"renames": [7]}, "renames is not a list"),
+        (MigrateRequest, {"mirror": ["hr.job"], "unmirror": ["hr.job"]}, "is in both mirror and unmirror"),
+        (MigrateRequest, {"plan_only": True, "fingerprint": PRINT}, "exclude each other"),
+        (MigrateRequest, {"undo": True}, "needs the fingerprint"),
+        (MigrateRequest, {"undo": True, "plan_only": True, "restore": True}, "accepts no other change"),
+        (MigrateRequest, {"undo": True, "fingerprint": PRINT, "renames": ["a.b=c"]}, "accepts no other change"),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)[:40]),
 )
-def test_invalid_parameters_are_rejected(flat: dict[str, Any], words: str) -> None:
-    with pytest.raises(UsageError, match=words) as caught:
-        parse(**flat)
+def test_invalid_fields_are_rejected(kind: type[Request], given: dict[str, Any], words: str) -> None:
+    valid = (
+        DICTIONARY if kind is SetupRequest else {"domain": "hr"} if kind is DiscoverRequest else {"solution_name": "a"}
+    )
+    with pytest.raises(UsageError) as caught:
+        kind.from_message({**valid, **given}, settings=Settings(), in_process=True)
+    assert words in caught.value.message
     assert caught.value.hint
     assert "hunter2" not in str(caught.value) + caught.value.hint
 
@@ -148,6 +184,23 @@ def test_messages_round_trip() -> None:
     ]
     for other in others:
         assert type(other).from_message(other.to_message(Settings()), settings=Settings()) == other
+
+
+def test_a_migration_is_normalised() -> None:
+    request = MigrateRequest.parse(
+        settings=Settings(),
+        solution_name="shop",
+        fingerprint=PRINT,
+        allow=["deletes_data", "DRIFT", "DRIFT"],
+        renames="lease.notes=remarks",  # one by itself is a list, too
+        restore=True,
+        mirror=["sale.order", "res.users"],
+        unmirror=("hr.job",),
+    )
+    assert request.allow == (Hazard.DELETES_DATA, Hazard.DRIFT)
+    assert request.renames == ("lease.notes=remarks",)
+    assert request.mirror == ("res.users", "sale.order")
+    assert MigrateRequest.from_message(request.to_message(Settings()), settings=Settings()) == request
 
 
 def test_a_plain_password_is_never_sent() -> None:

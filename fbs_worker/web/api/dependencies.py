@@ -9,16 +9,15 @@ from fastapi import Depends, Path
 from starlette.requests import Request
 
 from fbs_worker.client.client import Client
+from fbs_worker.core.identifiers import SolutionName
 from fbs_worker.core.settings import Settings
+from fbs_worker.solutions.config import SOLUTION
 from fbs_worker.solutions.requests import Request as JobRequest
 from fbs_worker.web.api.auth import require_read, require_write
 from fbs_worker.web.api.databases import DatabaseResolver
 from fbs_worker.web.api.host_allowlist import check_database
-from fbs_worker.web.api.request_models import SOLUTION_NAME
 
-SolutionPath = Annotated[
-    str, Path(pattern=SOLUTION_NAME, max_length=100, description="the solution's name", examples=["fayvad_rentals"])
-]
+SolutionPath = Annotated[SolutionName, Path(description=SOLUTION)]
 
 _Endpoint = TypeVar("_Endpoint", bound=Callable[..., Any])
 

@@ -12,11 +12,10 @@ from fbs_worker.catalogue.model import DiscoveryType
 from fbs_worker.catalogue.search import Kind
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.fields import nested, option_of
+from fbs_worker.core.identifiers import SolutionName
 from fbs_worker.jobs.model import JobState
 from fbs_worker.solutions.requests import DiscoverRequest, MigrateRequest, RefreshRequest, SetupRequest
 
-SOLUTION_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
-DOMAIN_NAME: Final = r"^[a-z][a-z0-9_-]*$"
 JOB_ID: Final = r"^[A-Za-z0-9_.:-]+$"
 
 
@@ -129,12 +128,9 @@ class TypedPageQuery(PageQuery):
 class DomainPageQuery(PageQuery):
     """Filters and pagination of a domain's discoveries of one type."""
 
-    solution: str | None = Field(
+    solution: SolutionName | None = Field(
         default=None,
-        pattern=SOLUTION_NAME,
-        max_length=100,
         description="the solution whose catalogue is read, which must have that domain; default: the home database's",
-        examples=["fayvad_rentals"],
     )
 
 

@@ -20,7 +20,9 @@ from fbs_worker.core.errors import (
     SolutionNotFound,
     UsageError,
 )
+from fbs_worker.core.identifiers import DomainName
 from fbs_worker.domains import load_domain
+from fbs_worker.solutions.config import DOMAIN
 from fbs_worker.solutions.requests import DiscoverRequest, RefreshRequest
 from fbs_worker.web.api.dependencies import (
     SolutionPath,
@@ -33,7 +35,6 @@ from fbs_worker.web.api.dependencies import (
 from fbs_worker.web.api.errors import HostRefused
 from fbs_worker.web.api.problems import problem_responses
 from fbs_worker.web.api.request_models import (
-    DOMAIN_NAME,
     DiscoverBody,
     DomainPageQuery,
     PageQuery,
@@ -53,9 +54,7 @@ _READ: Final = problem_responses(
     SolutionNotFound, UsageError, DatabaseError, DatabaseMissing, DatabaseBusy, DatabaseUnreachable
 )
 
-DomainPath = Annotated[
-    str, Path(pattern=DOMAIN_NAME, max_length=100, description="a domain's name", examples=["rental"])
-]
+DomainPath = Annotated[DomainName, Path(description=DOMAIN)]
 TypePath = Annotated[DiscoveryType, Path(description="a discovery type", examples=["model"])]
 
 
