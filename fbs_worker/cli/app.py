@@ -37,6 +37,7 @@ from fbs_worker.cli import (
 from fbs_worker.cli.options import add_job_command
 from fbs_worker.cli.output import OutputFormat, note, print_error, print_json
 from fbs_worker.core.errors import EXIT_DONE, EXIT_USAGE, FBSError, InternalError, JobFailed, UsageError
+from fbs_worker.core.service_links import remove_service_links
 
 EXIT_INTERRUPTED: Final = 130
 _DEBUG: Final = "--debug"
@@ -101,6 +102,7 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
+    remove_service_links(os.environ)  # options have the same variables as settings
     debug = _DEBUG in arguments or os.environ.get("FBS_DEBUG", "").lower() in {"1", "true", "yes", "on"}
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

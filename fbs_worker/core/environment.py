@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from fbs_worker.core.errors import SettingsError
 from fbs_worker.core.secret_files import UnreadableSecret, read_secret
+from fbs_worker.core.service_links import remove_service_links
 
 TRIED: Final = ("pydantic-settings>=2.7,<3",)
 
@@ -24,7 +25,7 @@ _FILE: Final = "_file"
 
 
 class EnvironmentAndFiles(EnvSettingsSource):
-    """The environment, with `NAME_FILE` replaced by `NAME` and the content of the file.
+    """The environment without service links, with `NAME_FILE` replaced by `NAME` and the content of the file.
 
     Args:
         settings_cls: the class of the settings.
@@ -36,14 +37,16 @@ class EnvironmentAndFiles(EnvSettingsSource):
     def __init__(self, settings_cls: type[BaseSettings]) -> None:
         super().__init__(settings_cls)
         values = dict(self.env_vars)
-        for twin, path in self.env_vars.items():
+        remove_service_links(values)
+        given = dict(values)
+        for twin, path in given.items():
             name = twin.removesuffix(_FILE)
             if name == twin or name.partition("__")[0] not in settings_cls.model_fields:
                 continue
             del values[twin]
             if not path:
                 continue
-            if self.env_vars.get(name):
+            if given.get(name):
                 raise SettingsError(
                     f"Both {name.upper()} and {twin.upper()} are set.",
                     hint=f"Set one of them; {twin.upper()} is the path of a file.",

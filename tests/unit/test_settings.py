@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fbs_worker.cli.app import run
 from fbs_worker.core.errors import SettingsError
 from fbs_worker.core.settings import Settings, load_settings
 
@@ -105,3 +106,31 @@ def test_odoos_that_are_not_json_are_a_settings_error(broken: str, monkeypatch: 
     monkeypatch.setenv("FBS_ODOO", broken)
     with pytest.raises(SettingsError, match="FBS_ODOO is not valid"):
         load_settings()
+
+
+PORTS = [name.upper() for name in Settings.model_fields if name.endswith("_port")]
+
+
+@pytest.mark.parametrize("link", ["tcp://10.96.12.3:8000", "tcp://[fd00::3]:8000", "udp://10.96.12.3:53"])
+@pytest.mark.parametrize("name", PORTS)
+def test_a_service_link_of_kubernetes_is_no_port(name: str, link: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, link)
+    assert load_settings() == Settings()
+    assert not load_settings().model_fields_set
+
+
+@pytest.mark.parametrize("value", ["tcp://", "http://10.96.12.3:8000", "tcp://10.96.12.3:8000 x", "eighty"])
+def test_what_is_neither_a_port_nor_a_service_link_is_an_error(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FBS_API_PORT", value)
+    with pytest.raises(SettingsError, match="FBS_API_PORT is not valid"):
+        load_settings()
+
+
+@pytest.mark.parametrize("command", [["api"], ["flower"], ["metrics"], ["setup", "--solution-name", "demo"]], ids=" ".join)
+def test_service_links_stop_no_command(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in (*PORTS, "FBS_METRICS_PORT", "FBS_DATABASE_PORT"):
+        monkeypatch.setenv(name, "tcp://10.96.12.3:8000")
+    assert run(command) == 2
+    assert "port" not in capsys.readouterr().err.lower()
