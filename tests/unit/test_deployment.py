@@ -1,19 +1,29 @@
-"""What the files for containers promise: no secret in them, nothing open to the world, and commands that exist."""
+"""What the files for containers promise: no secret in them, nothing open to the world, and commands that exist.
+
+Each container keeps to what Kubernetes calls `restricted` (Pod Security Standards), and to more: see `COMPOSE_RULES` and
+`POD_RULES`. That the programs get along with it shows in tests/acceptance/test_containers.py.
+"""
 
 from __future__ import annotations
 
 import fnmatch
+import ipaddress
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lightkube.models import apps_v1, core_v1, networking_v1
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 from fbs_worker.core.settings import Settings
+from fbs_worker.core.vault import Vault
 from fbs_worker.jobs.config import QUEUES
 from tests.support.console_commands import check_command
 
@@ -32,8 +42,26 @@ MANIFESTS = [
     for block in re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "howto" / "kubernetes.md").read_text(), re.DOTALL)
     for document in YAML(typ="safe").load_all(block)
 ]
+PODS: dict[str, dict[str, Any]] = {
+    one["metadata"]["name"]: one["spec"]["template"]["spec"] for one in MANIFESTS if one["kind"] == "Deployment"
+}
+EVERY_SERVICE = [
+    pytest.param(service, id=f"{file}-{name}")
+    for file, document in (("stack", COMPOSE), ("example", EXAMPLE))
+    for name, service in document["services"].items()
+]
 SECRET = re.compile(r"PASSWORD|SECRET|API_KEY|TOKENS|_URL$")
-REDIS_OR_DATABASE = {"FBS_REDIS_URL", "FBS_DATABASE_URL", "FBS_BROKER_URL"}
+EXACT = re.compile(r"[\w./-]+:\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?")
+"""An image by its exact version; a digest may follow."""
+
+NEEDS = {
+    "worker": {"FBS_REDIS_URL", "FBS_DATABASE_URL", "FBS_SECRET_KEYS", "ODOO_PASSWORD", "ODOO_API_KEY"},
+    "beat": {"FBS_REDIS_URL", "FBS_DATABASE_URL"},
+    "flower": {"FBS_REDIS_URL", "FBS_FLOWER_PASSWORD"},
+    "api": {"FBS_REDIS_URL", "FBS_DATABASE_URL", "FBS_SECRET_KEYS", "FBS_API_TOKENS"},
+    "metrics": {"FBS_REDIS_URL"},
+}
+"""The secret settings that a program reads: it gets no others."""
 
 
 def commands_of(value: Any) -> Iterator[list[str]]:
@@ -79,31 +107,107 @@ def test_compose_has_everything() -> None:
     }
 
 
-def test_no_secret_is_in_the_environment_of_a_container() -> None:
-    for service in SERVICES.values():
-        for name, value in service.get("environment", {}).items():
-            if SECRET.search(name) and name != "ODOO_URL" and value:
-                assert "/run/secrets/" in value, f"{name} is {value}"
+def secrets_of(service: dict[str, Any]) -> dict[str, str]:
+    """The secrets of a service, by the names of their files in /run/secrets."""
+    given = [{"source": one, "target": one} if isinstance(one, str) else one for one in service["secrets"]]
+    return {one["target"]: one["source"] for one in given}
 
 
-def test_the_example_has_known_settings_and_secrets_as_files() -> None:
-    for service in EXAMPLE["services"].values():
-        for name, value in service["environment"].items():
-            assert name.removesuffix("_FILE").lower() in Settings.model_fields
-            assert not SECRET.search(name) or name == "ODOO_URL" or "/run/secrets/" in value
-        assert set(re.findall(r"/run/secrets/(\w+)", repr(service))) == set(service["secrets"])
-    assert all(set(source) == {"environment"} for source in EXAMPLE["secrets"].values())
+def limits(service: dict[str, Any]) -> bool:
+    resources = service["deploy"]["resources"]
+    return resources["limits"].keys() == {"cpus", "memory", "pids"} and "memory" in resources["reservations"]
+
+
+COMPOSE_RULES: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "not root": lambda service: re.fullmatch(r"10001:10001|postgres|redis|odoo", service["user"]) is not None,
+    "read-only root": lambda service: service["read_only"] is True,
+    "no capabilities": lambda service: service["cap_drop"] == ["ALL"] and "cap_add" not in service,
+    "no new privileges, seccomp of the engine": lambda service: service["security_opt"] == ["no-new-privileges:true"],
+    "own namespaces": lambda service: (
+        not {"privileged", "pid", "ipc", "network_mode", "userns_mode", "devices"} & set(service)
+    ),
+    "limits": limits,
+    "own networks": lambda service: bool(service["networks"]) and "default" not in service["networks"],
+    "exact image": lambda service: service["image"] == "fbs-worker" or EXACT.fullmatch(service["image"]) is not None,
+    "no folder of the host": lambda service: all(
+        not volume.startswith((".", "/")) or volume.endswith(":ro") for volume in service.get("volumes", ())
+    ),
+    "no secret in the environment": lambda service: all(
+        "/run/secrets/" in value or not value
+        for name, value in service.get("environment", {}).items()
+        if SECRET.search(name) and name != "ODOO_URL"
+    ),
+    "its own secrets": lambda service: (
+        set(re.findall(r"/run/secrets/([a-z_]+)", repr(service)))
+        | ({"role_password"} if "ROLE" in service.get("environment", {}) else set())
+        == set(secrets_of(service))
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", COMPOSE_RULES)
+@pytest.mark.parametrize("service", EVERY_SERVICE)
+def test_services_are_restricted(service: dict[str, Any], rule: str) -> None:
+    assert COMPOSE_RULES[rule](service)
+
+
+@pytest.mark.parametrize("document", [COMPOSE, EXAMPLE], ids=["stack", "example"])
+def test_our_services_read_the_secrets_that_they_need(document: dict[str, Any]) -> None:
+    ours = {name: service for name, service in document["services"].items() if service["image"] == "fbs-worker"}
+    for name, service in ours.items():
+        for variable in service["environment"]:
+            assert variable.removesuffix("_FILE").lower() in Settings.model_fields, variable
+        read = {variable.removesuffix("_FILE") for variable in service["environment"] if variable.endswith("_FILE")}
+        assert read <= NEEDS[name]
+        assert NEEDS[name] - read <= {"ODOO_API_KEY"}
+
+
+def test_networks_join_those_alone_that_talk() -> None:
+    members = {
+        network: {name for name, service in SERVICES.items() if network in service["networks"]}
+        for network in COMPOSE["networks"]
+    }
+    assert members == {
+        "queue": {"redis", "worker", "beat", "flower", "api", "metrics"},
+        "data": {"postgres", "worker", "beat", "api"},
+        "odoo": {"odoo", "worker"},
+        "odoo-data": {"odoo", "odoo-db", "odoo-init"},
+        **{name: {name} for name in ("flower", "api", "metrics")},
+    }
+    closed = {name for name, network in COMPOSE["networks"].items() if network and network["internal"]}
+    assert closed == {"queue", "data", "odoo-data"}
 
 
 def test_no_secret_has_a_value_in_the_files() -> None:
-    assert all(set(source) == {"environment"} for source in COMPOSE["secrets"].values())
-    example = (ROOT / ".env.example").read_text()
-    given = dict(re.findall(r"^(\w+)=(.*)$", example, re.MULTILINE))
-    assert {source["environment"] for source in COMPOSE["secrets"].values()} <= set(given)
-    derived = {"FBS_DATABASE_URL", "FBS_REDIS_URL", "FBS_FLOWER_USER"}
-    assert {name for name, value in given.items() if value} == derived
-    for name in derived - {"FBS_FLOWER_USER"}:
-        assert re.search(r":\$\{\w+_PASSWORD\}@", given[name])
+    for document in (COMPOSE, EXAMPLE):
+        assert all(source == {"file": f"./secrets/{name}"} for name, source in document["secrets"].items())
+        used = {name for service in document["services"].values() for name in secrets_of(service).values()}
+        assert used == set(document["secrets"])
+    given = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    assert given == {"ODOO_URL": "", "ODOO_DB": "", "ODOO_USER": "", "FBS_FLOWER_USER": "fbs"}
+    assert "secrets/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_the_script_makes_every_secret_once(tmp_path: Path) -> None:
+    (tmp_path / "docker").mkdir()
+    script = tmp_path / "docker" / "secrets.sh"
+    script.write_text((ROOT / "docker" / "secrets.sh").read_text())
+    (tmp_path / "secrets").mkdir(mode=0o700)
+    (tmp_path / "secrets" / "redis_password").write_text("mine")
+
+    def made() -> dict[str, str]:
+        subprocess.run(["sh", str(script)], check=True, capture_output=True)
+        return {file.name: file.read_text() for file in (tmp_path / "secrets").iterdir()}
+
+    first = made()
+    assert first == made()
+    assert set(first) == set(COMPOSE["secrets"])
+    assert {name for name, value in first.items() if not value} == {"odoo_password", "odoo_api_key", "fbs_api_tokens"}
+    assert first["fbs_redis_url"] == "redis://:mine@redis:6379/0"
+    assert first["postgres_password"] in first["fbs_database_url"]
+    assert Vault.from_text(first["fbs_secret_keys"]).encrypt("a")
+    assert len({value for value in first.values() if value}) == len(first) - 3
+    assert {file.stat().st_mode & 0o777 for file in (tmp_path / "secrets").iterdir()} == {0o644}
 
 
 def test_every_variable_is_required_or_no_secret() -> None:
@@ -115,10 +219,7 @@ def test_every_variable_is_required_or_no_secret() -> None:
 @pytest.mark.parametrize("name", sorted(SERVICES))
 def test_each_service_gets_what_it_uses_and_says_how_it_is(name: str) -> None:
     service = SERVICES[name]
-    text = repr(service)
-    assert set(re.findall(r"/run/secrets/(\w+)", text)) <= set(service["secrets"])
-    assert set(service["secrets"]) <= set(COMPOSE["secrets"])
-    assert set(re.findall(r"'([\w-]+):/var/", text)) <= set(COMPOSE["volumes"])
+    assert set(re.findall(r"'([\w-]+):/var/", repr(service))) <= set(COMPOSE["volumes"])
     if name != "odoo-init":
         assert service["healthcheck"]["test"]
         assert service["restart"] == "unless-stopped"
@@ -133,25 +234,13 @@ def test_ports_are_open_to_this_machine_alone() -> None:
     assert all(port.startswith("127.0.0.1:") for opened in ports.values() for port in opened)
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_our_containers_have_known_settings_and_few_rights(name: str) -> None:
-    service = SERVICES[name]
-    for variable in service["environment"]:
-        setting = variable.removesuffix("_FILE").lower()
-        assert setting in Settings.model_fields, variable
-        if variable in REDIS_OR_DATABASE:
-            pytest.fail(f"{variable} holds a password: it comes as a file")
-    assert service["cap_drop"] == ["ALL"]
-    assert not {"privileged", "user"} & set(service)
-
-
 @pytest.mark.parametrize("words", list(commands_of([COMPOSE, EXAMPLE, MANIFESTS])), ids=" ".join)
 def test_commands_in_the_files_exist(words: list[str]) -> None:
     check_command(words)
 
 
 def test_what_holds_data_keeps_it() -> None:
-    assert SERVICES["postgres"]["volumes"] == ["postgres:/var/lib/postgresql"]
+    assert SERVICES["postgres"]["volumes"][0] == "postgres:/var/lib/postgresql"
     assert SERVICES["redis"]["volumes"] == ["redis:/data"]
     script = SERVICES["redis"]["command"][-1]
     assert "appendonly yes" in script
@@ -167,9 +256,11 @@ def copied() -> list[str]:
 
 
 def test_the_image_is_slim_and_not_root() -> None:
+    [version] = [line.partition("=")[2] for line in INSTRUCTIONS if line.startswith("ARG PYTHON=")]
+    assert re.fullmatch(r"3\.11\.\d+", version)
     assert [line for line in INSTRUCTIONS if line.startswith("FROM ")] == [
-        "FROM python:${PYTHON}-slim AS build",
-        "FROM python:${PYTHON}-slim",
+        "FROM python:${PYTHON}-slim-trixie AS build",
+        "FROM python:${PYTHON}-slim-trixie",
     ]
     users = [line.split()[1] for line in INSTRUCTIONS if line.startswith("USER ")]
     assert users == ["10001:10001"]
@@ -181,12 +272,47 @@ def test_the_image_is_slim_and_not_root() -> None:
 def test_the_image_has_no_secret_and_no_setting() -> None:
     given = "\n".join(line for line in INSTRUCTIONS if line.startswith(("ENV ", "ARG ")))
     variables = re.findall(r"\b([A-Z_]+)=", given)
-    assert sorted(variables) == ["FBS_HOME", "PATH", "PYTHON", "PYTHONUNBUFFERED"]
+    assert {name for name in variables if not name.startswith("PIP_")} == {
+        "FBS_HOME",
+        "PATH",
+        "PYTHON",
+        "PYTHONUNBUFFERED",
+    }
 
 
-def test_the_image_installs_the_versions_that_are_tested() -> None:
-    [line] = [line for line in INSTRUCTIONS if "pip install" in line]
-    assert "--constraint constraints.txt" in line
+def pinned(text: str) -> dict[str, str]:
+    return {
+        canonicalize_name(name): version for name, version in re.findall(r"^([\w.-]+)==([\w.]+)", text, re.MULTILINE)
+    }
+
+
+def needed(distribution: str, extras: tuple[str, ...] = ()) -> set[str]:
+    """The distributions that one requires on Linux, and those that they require."""
+    found: set[tuple[str, tuple[str, ...]]] = set()
+    waiting = [(canonicalize_name(distribution), extras)]
+    while waiting:
+        name, wanted = waiting.pop()
+        found.add((name, wanted))
+        environments = [{"extra": extra, "sys_platform": "linux"} for extra in ("", *wanted)]
+        for each in map(Requirement, requires(name) or ()):
+            key = (canonicalize_name(each.name), tuple(sorted(each.extras)))
+            if key not in found and (each.marker is None or any(map(each.marker.evaluate, environments))):
+                waiting.append(key)
+    return {name for name, _ in found} - {distribution}
+
+
+def test_the_image_installs_the_versions_that_are_tested_by_their_hashes() -> None:
+    text = (ROOT / "docker" / "requirements.txt").read_text()
+    versions, tested = pinned(text), pinned((ROOT / "constraints.txt").read_text())
+    assert set(versions) == needed("fbs-worker", ("api", "flower"))
+    build = pinned((ROOT / "docker" / "build-requirements.txt").read_text())
+    assert set(build) == needed("hatchling") | {"hatchling"}
+    for name, version in {**build, **versions}.items():
+        assert tested.get(name) == version, name
+    for block in re.split(r"\n(?=\w)", text.strip()):
+        assert re.fullmatch(r"[\w.-]+==[\w.]+( \\\n    --hash=sha256:[0-9a-f]{64})+", block), block
+    installs = [part for line in INSTRUCTIONS for part in line.split("&&") if "pip install" in part]
+    assert ["--require-hashes" in part or "--no-deps /wheel/" in part for part in installs] == [True] * 3
 
 
 def test_the_image_is_made_of_what_is_there() -> None:
@@ -216,19 +342,117 @@ def test_commands_in_the_image_exist() -> None:
 # ---------------------------------------------------------------------------------------------------------- Kubernetes
 
 
-def test_kubernetes_runs_the_image_as_it_is_made() -> None:
-    deployments = [one for one in MANIFESTS if one["kind"] == "Deployment"]
-    assert len(deployments) >= 3
-    for one in deployments:
-        pod = one["spec"]["template"]["spec"]
-        assert pod["securityContext"]["runAsNonRoot"] is True
-        assert one["spec"]["selector"]["matchLabels"] == one["spec"]["template"]["metadata"]["labels"]
-        [container] = pod["containers"]
-        for variable in container["env"]:
-            assert variable["name"].removesuffix("_FILE").lower() in Settings.model_fields
-        mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
-        files = [variable["value"] for variable in container["env"] if variable["name"].endswith("_FILE")]
-        assert all(str(Path(file).parent) in mounted for file in files)
+MODELS: dict[str, Any] = {
+    "Deployment": apps_v1.Deployment,
+    "Namespace": core_v1.Namespace,
+    "NetworkPolicy": networking_v1.NetworkPolicy,
+}
+"""Of Kubernetes' own API; KEDA's documents are not of it."""
+
+
+@pytest.mark.parametrize(
+    "document",
+    [one for one in MANIFESTS if "keda.sh" not in one["apiVersion"]],
+    ids=lambda one: f"{one['kind']}-{one['metadata']['name']}",
+)
+def test_documents_keep_to_the_api_of_kubernetes(document: dict[str, Any]) -> None:
+    read = MODELS[document["kind"]].from_dict(document)  # checks types
+    assert read.to_dict() == document  # a field that there is not would be missing
+
+
+def container_of(pod: dict[str, Any]) -> dict[str, Any]:
+    assert not pod.keys() & {"initContainers", "hostNetwork", "hostPID", "hostIPC"}
+    [container] = pod["containers"]
+    return dict(container)
+
+
+def volumes_of(pod: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {volume["name"]: volume for volume in pod["volumes"]}
+
+
+POD_RULES: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "not root": lambda pod: (
+        pod["securityContext"]["runAsNonRoot"] is True and pod["securityContext"]["runAsUser"] == 10001
+    ),
+    "seccomp": lambda pod: pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"},
+    "read-only root, no capabilities, no escalation": lambda pod: (
+        container_of(pod)["securityContext"]
+        == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+    ),
+    "volumes": lambda pod: all(
+        volume.keys() - {"name"} <= {"secret", "emptyDir", "persistentVolumeClaim"} for volume in pod["volumes"]
+    ),
+    "writable folders have a size": lambda pod: all(
+        "sizeLimit" in volume["emptyDir"] for volume in pod["volumes"] if "emptyDir" in volume
+    ),
+    "requests and limits": lambda pod: all(
+        container_of(pod)["resources"][each].keys() == {"cpu", "memory"} for each in ("requests", "limits")
+    ),
+    "no ports of the host": lambda pod: all("hostPort" not in port for port in container_of(pod).get("ports", ())),
+    "no service links": lambda pod: pod["enableServiceLinks"] is False,
+    "no token of the cluster": lambda pod: pod["automountServiceAccountToken"] is False,
+    "exact image": lambda pod: EXACT.fullmatch(container_of(pod)["image"]) is not None,
+    "mounts": lambda pod: {mount["name"] for mount in container_of(pod)["volumeMounts"]} == set(volumes_of(pod)),
+    "known settings": lambda pod: all(
+        one["name"].removesuffix("_FILE").lower() in Settings.model_fields for one in container_of(pod)["env"]
+    ),
+    "its own secrets": lambda pod: (
+        {one["value"] for one in container_of(pod)["env"] if one["name"].endswith("_FILE")}
+        == {f"/run/secrets/fbs/{item['path']}" for item in volumes_of(pod)["secrets"]["secret"]["items"]}
+    ),
+    "what its program needs": lambda pod: (
+        {one["name"].removesuffix("_FILE") for one in container_of(pod)["env"] if one["name"].endswith("_FILE")}
+        == NEEDS[container_of(pod)["name"]] - {"ODOO_API_KEY"}
+    ),
+    "no secret in the environment": lambda pod: (
+        not [
+            one["name"]
+            for one in container_of(pod)["env"]
+            if SECRET.search(one["name"]) and not one["name"].endswith("_FILE") and one["name"] != "ODOO_URL"
+        ]
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", POD_RULES)
+@pytest.mark.parametrize("name", PODS)
+def test_pods_are_restricted(name: str, rule: str) -> None:
+    assert POD_RULES[rule](PODS[name])
+
+
+def test_the_namespace_requires_that() -> None:
+    [namespace] = [one for one in MANIFESTS if one["kind"] == "Namespace"]
+    assert namespace["metadata"]["labels"] == {"pod-security.kubernetes.io/enforce": "restricted"}
+
+
+def test_the_proxies_that_are_believed_are_few() -> None:
+    [proxies] = [one["value"] for one in container_of(PODS["fbs-api"])["env"] if one["name"] == "FBS_API_PROXIES"]
+    assert all(ipaddress.ip_network(network).num_addresses <= 16 for network in proxies.split(","))
+    assert SERVICES["api"]["environment"]["FBS_API_PROXIES"] == "${FBS_API_PROXIES:-}"
+
+
+def test_the_network_is_closed_but_for_what_is_named() -> None:
+    policies = {one["metadata"]["name"]: one["spec"] for one in MANIFESTS if one["kind"] == "NetworkPolicy"}
+    everything = policies["fbs-all"]
+    assert everything["podSelector"] == {"matchLabels": {"part-of": "fbs-worker"}}
+    assert everything["policyTypes"] == ["Ingress", "Egress"]
+    assert everything["ingress"] == []
+    for one in MANIFESTS:
+        if one["kind"] == "Deployment":
+            labels = one["spec"]["template"]["metadata"]["labels"]
+            assert labels == {**one["spec"]["selector"]["matchLabels"], "part-of": "fbs-worker"}
+    rules = [rule for spec in policies.values() for rule in (*spec.get("egress", ()), *spec.get("ingress", ()))]
+    assert all(rule.get("ports") and (rule.get("to") or rule.get("from")) for rule in rules)
+    [block] = [to["ipBlock"] for rule in rules for to in rule.get("to", ()) if "ipBlock" in to]
+    closed = [ipaddress.ip_network(network) for network in block["except"]]
+    assert all(
+        any(ipaddress.ip_address(one) in network for network in closed) for one in ("10.0.0.1", "169.254.169.254")
+    )
+    odoo, postgres = (
+        policies[name]["podSelector"]["matchExpressions"][0]["values"] for name in ("fbs-odoo", "fbs-postgres")
+    )
+    assert odoo == ["fbs-discovery", "fbs-schema"]
+    assert postgres == ["fbs-discovery", "fbs-schema", "fbs-beat", "fbs-api"]
 
 
 def test_kubernetes_scales_by_the_queues() -> None:

@@ -126,7 +126,9 @@ def test_what_is_neither_a_port_nor_a_service_link_is_an_error(value: str, monke
         load_settings()
 
 
-@pytest.mark.parametrize("command", [["api"], ["flower"], ["metrics"], ["setup", "--solution-name", "demo"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [["api"], ["flower"], ["metrics"], ["setup", "--solution-name", "demo"]], ids=" ".join
+)
 def test_service_links_stop_no_command(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
