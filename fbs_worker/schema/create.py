@@ -64,7 +64,8 @@ def statements(definition: Definition, *, existing: Collection[str] = ()) -> lis
 def plan(connection: Connection, definition: Definition, *, owned: Collection[str]) -> SetupReport:
     """Plan what `create` would do. Read-only.
 
-    System tables are recognised by their columns, business tables by the solution's record of owned tables.
+    System tables are recognised by their columns, business tables by the solution's record of owned tables. Additional
+    columns, keys and indexes belong to the user and are not reported.
 
     Args:
         connection: connection whose transaction reads.
@@ -79,10 +80,19 @@ def plan(connection: Connection, definition: Definition, *, owned: Collection[st
         DatabaseError: PostgreSQL rejected a statement.
         DatabaseUnreachable: the connection was lost.
     """
+    desired = schema_of(definition.tables)
+    names = [*(str(table.name) for table in definition.system), *desired]
     with errors_translated(connection):
-        actual = _inspect(connection, definition, owned)
+        actual = inspect_tables(connection, {*names, *owned})
         _check_conflicts(definition, actual, owned)
-        return _report(connection, definition, actual, owned)
+        actual = normalise(connection, actual, [desired])
+    present = {name: table for name, table in desired.items() if name in actual.tables}
+    difference = compare(present, {}, actual, owned={*owned, *desired})
+    return SetupReport(
+        created=tuple(name for name in names if name not in actual.tables),
+        existing=tuple(name for name in names if name in actual.tables),
+        pending=tuple(difference.describe(desired)),
+    )
 
 
 def create(connection: Connection, definition: Definition, *, owned: Collection[str]) -> SetupReport:
@@ -113,31 +123,6 @@ def create(connection: Connection, definition: Definition, *, owned: Collection[
     return report
 
 
-def pending(connection: Connection, definition: Definition, *, owned: Collection[str]) -> tuple[str, ...]:
-    """Describe differences of the business tables from the definition, one line each. Read-only.
-
-    Additional columns, keys and indexes belong to the user and are not reported.
-
-    Args:
-        connection: connection whose transaction reads.
-        definition: the tables.
-        owned: business tables recorded as the solution's.
-
-    Raises:
-        DatabaseError: PostgreSQL rejected a statement.
-        DatabaseUnreachable: the connection was lost.
-    """
-    with errors_translated(connection):
-        report = _report(connection, definition, _inspect(connection, definition, owned), owned)
-    missing = [name for name in definition.table_names if name in report.created]
-    return (*(f"{name}: the table is missing" for name in missing), *report.pending)
-
-
-def _inspect(connection: Connection, definition: Definition, owned: Collection[str]) -> InspectedSchema:
-    system = (str(table.name) for table in definition.system)
-    return inspect_tables(connection, {*system, *definition.table_names, *owned})
-
-
 def _check_conflicts(definition: Definition, actual: InspectedSchema, owned: Collection[str]) -> None:
     system = {str(table.name): system_conflict(table, actual) for table in definition.system}
     business = {
@@ -152,19 +137,3 @@ def _check_conflicts(definition: Definition, actual: InspectedSchema, owned: Col
     if options:
         named = {name: conflict for name, conflict in {**system, **business}.items() if conflict}
         raise foreign_error(named, " and another ".join(options))
-
-
-def _report(
-    connection: Connection, definition: Definition, actual: InspectedSchema, owned: Collection[str]
-) -> SetupReport:
-    desired = schema_of(definition.tables)
-    names = [*(str(table.name) for table in definition.system), *desired]
-    existing = [name for name in names if name in actual.tables]
-    present = {name: table for name, table in desired.items() if name in actual.tables}
-    actual = normalise(connection, actual, [desired])
-    difference = compare(present, {}, actual, owned={*owned, *desired})
-    return SetupReport(
-        created=tuple(name for name in names if name not in actual.tables),
-        existing=tuple(existing),
-        pending=tuple(difference.describe(desired)),
-    )

@@ -138,7 +138,7 @@ def test_names(connection: Connection, entity: str, model: str, field: str) -> N
         created = set(create.create(connection, definition, owned=()).created)
         assert {f"b_{entity}", "b_child of it", f"b_{model.replace('.', '_')}"} < created
         assert present(connection) == created
-        assert create.pending(connection, definition, owned=definition.table_names) == ()
+        assert create.plan(connection, definition, owned=definition.table_names).pending == ()
         assert set(table_stats.rows_in(connection, definition.table_names)) == set(definition.table_names)
         columns = definition.business.tables[definition.mirrored[model]].c
         assert field in columns or f"odoo_{field}" in columns
