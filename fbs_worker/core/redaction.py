@@ -16,6 +16,9 @@ from pydantic import BaseModel, SecretStr
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 
+MAX_LENGTH: Final = 20_000
+"""Characters of a redacted text; the rest is cut."""
+
 _STARS: Final = "***"
 
 _MIN_LENGTH: Final = 4
@@ -24,24 +27,28 @@ _MIN_LENGTH: Final = 4
 _SUBSTRING_LENGTH: Final = 8
 """A shorter secret is redacted only as a whole word."""
 
+# Each pattern begins with a literal, and no two repetitions that match the same stand beside each other: the time is
+# linear in the length of the text.
 _QUOTED: Final = r"""\\*(?P<quote>["'])(?:\\+.|(?!(?P=quote)).)*(?:(?P=quote)|$)"""
 """Up to the same quote, or to the end of truncated text; a quote after a backslash does not end it."""
 
 _NAMED: Final = re.compile(
-    rf"""(?P<name>[\w-]*(?:password|passwd|pwd|api_?key|secret|secret_keys?)\\*["']?\s*[:=]\s*)"""
+    rf"""(?P<name>(?:password|passwd|pwd|api_?key|secret|secret_keys?)\\*["']?\s*[:=]\s*)"""
     rf"""(?:(?:b|u|r)?{_QUOTED}|(?<==)[^\s"'\\,;&)}}\]]+)""",
     re.IGNORECASE | re.DOTALL,
 )
 _AUTHORISED: Final = re.compile(
-    r"""(?P<name>authorization\\*["']?\s*[:=]\s*\\*["']?(?:basic|bearer)?\s*)[^\s"'\\,]+""", re.IGNORECASE
+    r"""(?P<name>authorization\\*["']?\s*[:=]\s*\\*["']?(?:(?:basic|bearer)\s+)?)[^\s"'\\,]+""", re.IGNORECASE
 )
-_IN_A_URL: Final = re.compile(r"""(?P<name>[a-z][a-z0-9+.-]*://[^\s/:@"']*:)(?!\*+@)[^\s/"']+(?=@)""", re.IGNORECASE)
+_IN_A_URL: Final = re.compile(r"""(?P<name>://[^\s/:@"']*:)(?!\*+@)[^\s/"']+(?=@)""")
 _ENCRYPTED: Final = re.compile(r"(?P<name>sealed:)[\w=-]+")
 _PATTERNS: Final = (_IN_A_URL, _NAMED, _AUTHORISED, _ENCRYPTED)
 
 
 class Redactor:
     """Replaces known secrets, and values that look like secrets by their name or position, with stars.
+
+    Takes time linear in the length of the text, and cuts what is longer than `MAX_LENGTH`.
 
     Args:
         secrets: the known secrets.
@@ -62,7 +69,17 @@ class Redactor:
             text = self._known.sub(_STARS, text)
         for pattern in _PATTERNS:
             text = pattern.sub(rf"\g<name>{_STARS}", text)
-        return text
+        return cut(text, MAX_LENGTH)
+
+
+def cut(text: str, length: int) -> str:
+    """Return the text, with its end replaced by the number of characters left out if it is too long.
+
+    Args:
+        text: any text.
+        length: the number of characters to keep.
+    """
+    return text if len(text) <= length else f"{text[:length]}… ({len(text) - length} more characters)"
 
 
 def _pattern(secret: str) -> str:

@@ -7,12 +7,13 @@ import json
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from fbs_worker.core.redaction import Redactor
+from fbs_worker.core.redaction import MAX_LENGTH, Redactor
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.app import make_app
 from fbs_worker.jobs.worker.logging import JSONFormatter, job_context, set_step
@@ -212,3 +213,35 @@ def test_loggers_with_secrets_keep_a_minimum_level(
     for name, floor in QUIET.items():
         assert logging.getLogger(name).level == max(asked, floor)
     assert not logging.getLogger("odoorpc.rpc.jsonrpclib").isEnabledFor(logging.DEBUG)
+
+
+HOSTILE = {
+    "a_word": "a",
+    "spaces after authorization": "authorization:" + " ",
+    "backslashes after a name": 'password="\\',
+    "names": "password",
+    "a scheme": "a://b:c",
+    "quotes": "secret='",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_redaction_takes_time_linear_in_the_text(kind: str) -> None:
+    """A text of 30 kB took 34 s before it was: one of 1 MB would take hours."""
+    head, tail = HOSTILE[kind][:-1], HOSTILE[kind][-1]
+    redact = Redactor(("a-known-secret",))
+
+    def seconds(length: int) -> float:
+        texts = (head + tail * length, (HOSTILE[kind] * length)[:length])
+        began = time.process_time()
+        for text in texts:
+            assert len(redact(text)) < MAX_LENGTH + 100
+        return time.process_time() - began
+
+    assert seconds(1_000_000) < 50 * max(min(seconds(100_000) for _ in range(3)), 0.002)
+
+
+def test_a_long_text_is_cut_and_no_secret_shows_at_the_cut() -> None:
+    reported = Redactor((SECRET,))("x" * (MAX_LENGTH - 4) + SECRET + "y" * 100)
+    assert SECRET[:4] not in reported
+    assert reported.endswith("… (99 more characters)")

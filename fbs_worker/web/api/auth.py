@@ -28,6 +28,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fbs_worker.core.errors import FBSError
+from fbs_worker.core.redaction import cut
 from fbs_worker.core.settings import Settings
 from fbs_worker.web.api.csrf import SAFE_METHODS, check_local, check_origin
 from fbs_worker.web.api.errors import MediaTypeWrong, NotAuthenticated, ScopeMissing, TooManyRequests
@@ -64,6 +65,9 @@ SessionPrincipal = Callable[[str], Principal | None]
 
 ErrorPage = Callable[[Request, FBSError], Response]
 """Render an error as an HTML page."""
+
+_LOGGED_PATH: Final = 200
+"""Characters of a path in a log line."""
 
 _EVENTS: Final = re.compile(r"/api/v1/jobs/[^/]+/events/?")
 _JSON: Final = re.compile(rb"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE | re.DOTALL)
@@ -173,7 +177,7 @@ class AccessMiddleware:
         except FBSError as exc:
             await _error_response(scope, exc)(scope, receive, sender.send)
         except Exception:
-            _log.exception("%s %s failed", scope["method"], scope["path"])
+            _log.exception("%s %s failed", scope["method"], cut(scope["path"], _LOGGED_PATH))
             if sender.status:  # partly sent: the server has to close the connection, or it would pass for complete
                 raise
             await _error_response(scope, unexpected_error())(scope, receive, sender.send)
@@ -181,7 +185,14 @@ class AccessMiddleware:
             if principal is not None and scope["method"] not in SAFE_METHODS:
                 spent = (time.monotonic() - began) * 1000
                 template = "%s: %s %s %d, %.0f ms"
-                _log.info(template, principal.name, scope["method"], quote(scope["path"]), sender.status, spent)
+                _log.info(
+                    template,
+                    principal.name,
+                    scope["method"],
+                    cut(quote(scope["path"]), _LOGGED_PATH),
+                    sender.status,
+                    spent,
+                )
 
     async def _principal(self, scope: Scope, headers: dict[bytes, bytes]) -> Principal | None:
         """Authenticate a request; None if it has no session on a path that a page may answer."""
