@@ -6,6 +6,7 @@ environment: `app` reads the settings on first use of its configuration.
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 import uuid
@@ -29,6 +30,8 @@ from fbs_worker.jobs.celery_compat.process import omit_banner, runs_celery_comma
 from fbs_worker.jobs.config import DISCOVERY_QUEUE, ROUTES, configuration, in_process_configuration
 from fbs_worker.jobs.deduplication import deduplication_key
 from fbs_worker.jobs.store import JobStore
+
+_log = logging.getLogger(__name__)
 
 _STEPS: Final = (
     "fbs_worker.jobs.worker.steps:WorkerRegistryStep",
@@ -136,6 +139,18 @@ class FBSCelery(Celery):  # type: ignore[misc]  # Celery has no types
                 self.jobs.remove(job_id)
             raise
         self.jobs.mark_sent(job_id)
+
+    def on_message_rejected(self, reason: str) -> None:
+        """Log and count a message that a worker could not read.
+
+        Args:
+            reason: what is wrong with it; nothing of it is quoted.
+        """
+        _log.warning(
+            "A message was rejected: %s. Only programs of yours should be able to write to the broker.", reason
+        )
+        with suppress(QueueUnreachable):  # the count is of no more use than the log line
+            self.jobs.count_rejected()
 
     @cached_property
     def broker(self) -> Broker:

@@ -99,6 +99,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "task_send_sent_event": True,
         "worker_send_task_events": True,  # for Flower
         "worker_prefetch_multiplier": 1,
+        "worker_consumer": "fbs_worker.jobs.celery_compat.unreadable:TolerantConsumer",
         "worker_lost_wait": 2.0,  # seconds to wait for the result of a process that died
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,

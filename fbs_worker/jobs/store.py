@@ -543,6 +543,11 @@ class JobStore(JobReader):
             raise _not_found(job_id)
         return JobState(state_now)
 
+    def count_rejected(self) -> None:
+        """Count a message that a worker could not read, for the metrics."""
+        with queue.errors_translated(self._address):
+            self._redis.hincrby(METRICS_KEY, "rejected", 1)
+
     def _run_script(self, script: Any, job_id: str, attempt: int | None, *arguments: str | int) -> Any:
         fencing = "" if attempt is None else attempt
         return script(

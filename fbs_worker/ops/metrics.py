@@ -8,6 +8,7 @@ workers. Its fields, parts separated by `|`:
     duration|<action>|<…>                  seconds from a job's first start to its end, in the same form
     losses|<action>                        times that a job lost its worker
     rows|<action>                          discovery rows added, changed or removed
+    rejected                               messages that a worker could not read
     calls|<server>, call_failures|<server> calls to an Odoo, and those of them that the server failed to answer
 
 Names follow https://prometheus.io/docs/practices/naming/.
@@ -44,6 +45,7 @@ _COUNTERS: Final = {
     "jobs": ("fbs_jobs", "Transitions of jobs into a state.", ("action", "state")),
     "losses": ("fbs_job_losses", "Times that a job lost its worker.", ("action",)),
     "rows": ("fbs_rows_written", "Discovery rows added, changed or removed.", ("action",)),
+    "rejected": ("fbs_messages_rejected", "Messages that no worker could read.", ()),
     "calls": ("fbs_odoo_calls", "Calls to an Odoo.", ("server",)),
     "call_failures": ("fbs_odoo_call_failures", "Calls that an Odoo failed to answer.", ("server",)),
 }

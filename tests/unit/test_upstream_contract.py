@@ -31,6 +31,7 @@ ADAPTERS: Final = (
     "fbs_worker.jobs.celery_compat.outbox",
     "fbs_worker.jobs.celery_compat.process",
     "fbs_worker.jobs.celery_compat.redis_channel",
+    "fbs_worker.jobs.celery_compat.unreadable",
     "fbs_worker.jobs.worker.logging",
     "fbs_worker.jobs.worker.request",
     "fbs_worker.jobs.worker.steps",

@@ -75,9 +75,15 @@ def headers_of(stored: bytes) -> Mapping[str, Any]:
 
     Args:
         stored: an entry of the hash, JSON: the message, its exchange and its routing key.
+
+    Returns:
+        The headers; none where the entry is damaged.
     """
-    headers: Mapping[str, Any] | None = json.loads(stored)[0].get("headers")
-    return headers or {}
+    try:
+        headers = json.loads(stored)[0]["headers"]
+    except (LookupError, TypeError, ValueError, RecursionError):  # not kombu's
+        return {}
+    return headers if isinstance(headers, dict) else {}
 
 
 def requeue(channel: Any, tag: str) -> None:

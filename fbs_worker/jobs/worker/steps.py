@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from fbs_worker.core.errors import FBSError
 from fbs_worker.jobs.app import FBSCelery
 from fbs_worker.jobs.celery_compat.redis_channel import close_after_loss, is_redis
+from fbs_worker.jobs.celery_compat.unreadable import tolerate_unreadable
 from fbs_worker.jobs.probes import PROBE_TASK, worker_queue
 from fbs_worker.jobs.worker.reaper import Reaper
 from fbs_worker.jobs.worker.request import JOB_REQUEST
@@ -126,13 +127,14 @@ class ReaperStep(_ConsumerStep):
 
 
 class ReconnectStep(_ConsumerStep):
-    """Lets the worker consume again after a lost connection to Redis; see `close_after_loss`."""
+    """Lets the worker go on after a lost connection to Redis (`close_after_loss`) and after unreadable messages."""
 
     def start(self, consumer: Any) -> None:
         """Patch the channel of the new connection."""
         channel = consumer.task_consumer.channel
         if is_redis(channel):
             close_after_loss(channel)
+            tolerate_unreadable(channel, consumer.app.on_message_rejected)
 
 
 def _scan(reaper: Reaper) -> None:
