@@ -10,6 +10,8 @@ from typing import Any, Final, Literal, Self, cast
 
 import orjson
 
+from fbs_worker.core.errors import JobError
+
 EventKind = Literal["state", "step", "progress", "message"]
 
 
@@ -37,6 +39,22 @@ FINISHED: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCE
 
 BUCKETS: Final = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600)
 """Upper bounds, in seconds, of the histogram buckets of waits and durations; one more bucket is unbounded."""
+
+
+class UnreadableRecord(JobError):
+    """A job's record in Redis is damaged, or written by a newer version.
+
+    Args:
+        job_id: the job's id.
+    """
+
+    code = "job_unreadable"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(
+            f"The record of the job {job_id!r} cannot be read: it is damaged, or written by a newer version.",
+            hint="Use the version that wrote it, or wait until it expires.",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +127,40 @@ class JobRecord:
             fields: the fields of the hash.
             now: Redis's clock, in milliseconds since 1970.
             lost_after: seconds without a heartbeat after which a running job reads as lost.
+
+        Raises:
+            UnreadableRecord: a field is missing or not valid.
         """
+        try:
+            return cls._parse(job_id, fields, now=now, lost_after=lost_after)
+        except (KeyError, OSError, OverflowError, TypeError, ValueError) as exc:
+            raise UnreadableRecord(job_id) from exc
+
+    @classmethod
+    def unreadable(cls, job_id: str) -> Self:
+        """The record of a job whose hash cannot be parsed: failed, with an error that says so."""
+        error = UnreadableRecord(job_id)
+        return cls(
+            id=job_id,
+            action="",
+            solution="",
+            domain="",
+            state=JobState.FAILED,
+            step="",
+            current=0,
+            total=None,
+            message=error.message,
+            created_at=timestamp(0),
+            started_at=None,
+            finished_at=None,
+            heartbeat_at=None,
+            attempts=0,
+            result=None,
+            error=error.to_dict(),
+        )
+
+    @classmethod
+    def _parse(cls, job_id: str, fields: Mapping[str, str], *, now: int, lost_after: float) -> Self:
         waited = _number(fields.get("waited"))
         return cls(
             id=job_id,
@@ -274,7 +325,10 @@ def _number(value: str | None) -> int | None:
 
 
 def _json(value: str | None) -> dict[str, Any] | None:
-    return orjson.loads(value) if value else None
+    content = orjson.loads(value) if value else None
+    if not isinstance(content, dict | None):
+        raise TypeError("It is no JSON object.")
+    return content
 
 
 def _json_ready(report: JobRecord | JobEvent) -> dict[str, Any]:

@@ -17,14 +17,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, cast
 
 import orjson
+from redis.client import Pipeline
+from redis.exceptions import ResponseError
 
 from fbs_worker.core import redis as queue
 from fbs_worker.core.errors import JobError, JobNotFound
 from fbs_worker.jobs import scripts
-from fbs_worker.jobs.model import FINISHED, Claim, JobEvent, JobRecord, JobState, LeaseStatus, state_of
+from fbs_worker.jobs.model import (
+    FINISHED,
+    Claim,
+    JobEvent,
+    JobRecord,
+    JobState,
+    LeaseStatus,
+    UnreadableRecord,
+    state_of,
+)
 
 __all__ = [
     "FINISHED",
@@ -94,13 +106,9 @@ class JobReader(queue.RedisOwner):
         Raises:
             JobNotFound: no job has that id, or its record has expired.
         """
-        with self._redis.pipeline(transaction=False) as pipe:
-            pipe.time()
-            pipe.hgetall(_record_key(job_id))
-            clock, fields = pipe.execute()
-        if "state" not in fields:
-            raise _not_found(job_id)
-        return self._record(job_id, fields, clock)
+        for record in self._records([job_id]):
+            return record
+        raise _not_found(job_id)
 
     def list(
         self, limit: int = 50, state: JobState | None = None, *, solution: str = "", action: str = ""
@@ -145,12 +153,15 @@ class JobReader(queue.RedisOwner):
             pipe.time()
             for job_id in ids:
                 pipe.hmget(_record_key(job_id), "state", "heartbeat_at")
-            clock, *rows = pipe.execute()
-        return {
-            job_id: state_of(state, heartbeat_at, now=_milliseconds(clock), lost_after=self._lost_after)
-            for job_id, (state, heartbeat_at) in zip(ids, rows, strict=True)
-            if state is not None
-        }
+            clock, *rows = self._replies(pipe)
+        now = _milliseconds(clock)
+        states = {}
+        for job_id, row in zip(ids, rows, strict=True):
+            state, heartbeat_at = row or (None, None)
+            with suppress(ValueError):  # damaged
+                if state is not None:
+                    states[job_id] = state_of(state, heartbeat_at, now=now, lost_after=self._lost_after)
+        return states
 
     def newest_event(self, job_id: str) -> str:
         """Return the id of a job's newest event; `0-0` if it has none."""
@@ -200,13 +211,16 @@ class JobReader(queue.RedisOwner):
             wait = _FOLLOW_SECONDS if until is None else min(_FOLLOW_SECONDS, until - time.monotonic())
             if wait <= 0:
                 return
-            events = self._events_after(job_id, position, wait)
-            for event in events:
+            entries = self._entries_after(job_id, position, wait)
+            for position, fields in entries:
+                try:
+                    event = JobEvent.from_entry(job_id, position, fields)
+                except (KeyError, ValueError):  # damaged, or of a newer version
+                    continue
                 yield event
-                position = event.id
                 if event.last:
                     return
-            if events:
+            if entries:
                 continue
             record = self.get(job_id)
             now = time.monotonic()
@@ -222,22 +236,32 @@ class JobReader(queue.RedisOwner):
             pipe.time()
             for job_id in ids:
                 pipe.hgetall(_record_key(job_id))
-            clock, *hashes = pipe.execute()
+            clock, *hashes = self._replies(pipe)
         return [
             self._record(job_id, fields, clock)
             for job_id, fields in zip(ids, hashes, strict=True)
-            if "state" in fields  # the record may have expired meanwhile
+            if fields is None or "state" in fields  # the record may have expired meanwhile
         ]
 
-    def _record(self, job_id: str, fields: Mapping[str, str], clock: tuple[int, int]) -> JobRecord:
-        return JobRecord.from_hash(job_id, fields, now=_milliseconds(clock), lost_after=self._lost_after)
+    def _replies(self, pipe: Pipeline) -> Sequence[Any]:
+        """The replies to reads of keys; None for a key of another type, which must not hide the others."""
+        with queue.errors_translated(self.address):
+            return [None if _is_of_another_type(reply) else reply for reply in pipe.execute(raise_on_error=False)]
 
-    def _events_after(self, job_id: str, position: str, seconds: float) -> Sequence[JobEvent]:
+    def _record(self, job_id: str, fields: Mapping[str, str] | None, clock: tuple[int, int]) -> JobRecord:
+        try:
+            if fields is None:
+                return JobRecord.unreadable(job_id)
+            return JobRecord.from_hash(job_id, fields, now=_milliseconds(clock), lost_after=self._lost_after)
+        except UnreadableRecord:  # it must not hide the others
+            return JobRecord.unreadable(job_id)
+
+    def _entries_after(self, job_id: str, position: str, seconds: float) -> Sequence[tuple[str, dict[str, str]]]:
         streams = cast(
             "list[tuple[str, list[tuple[str, dict[str, str]]]]]",
             self._redis.xread({_events_key(job_id): position}, block=max(1, int(seconds * 1000))),
         )
-        return [JobEvent.from_entry(job_id, entry_id, fields) for _, entries in streams for entry_id, fields in entries]
+        return [entry for _, entries in streams for entry in entries]
 
 
 class JobStore(JobReader):
@@ -545,8 +569,7 @@ class JobStore(JobReader):
 
     def count_rejected(self) -> None:
         """Count a message that a worker could not read, for the metrics."""
-        with queue.errors_translated(self._address):
-            self._redis.hincrby(METRICS_KEY, "rejected", 1)
+        self._redis.hincrby(METRICS_KEY, "rejected", 1)
 
     def _run_script(self, script: Any, job_id: str, attempt: int | None, *arguments: str | int) -> Any:
         fencing = "" if attempt is None else attempt
@@ -554,6 +577,14 @@ class JobStore(JobReader):
             keys=[_record_key(job_id), _events_key(job_id), *self._keys],
             args=[job_id, self._ttl, fencing, *arguments],
         )
+
+
+def _is_of_another_type(reply: object) -> bool:
+    if isinstance(reply, ResponseError):
+        if str(reply).startswith("WRONGTYPE"):
+            return True
+        raise reply
+    return False
 
 
 def _record_key(job_id: str) -> str:

@@ -325,3 +325,45 @@ def test_progress_is_reported_at_most_five_times_a_second(store: JobStore) -> No
     assert published[-2:] == [100_000, 0]  # pending progress is reported before the next step
     record = store.get("one")
     assert (record.step, record.current, record.total) == ("save", 0, None)
+
+
+# ------------------------------------------------------------------------------------------------------ damaged records
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"state": "zzz"},
+        {"attempts": "x"},
+        {"result": "{notjson"},
+        {"result": "[]"},
+        {"created_at": "99999999999999999999"},
+        {"heartbeat_at": "soon"},
+        None,
+    ],
+    ids=str,
+)
+def test_a_damaged_record_is_shown_as_unreadable_and_hides_no_other(
+    store: JobStore, raw: redis.Redis, damage: dict[str, str] | None
+) -> None:
+    for name in ("one", "two"):
+        store.create(name, action="refresh")
+        store.start(name, action="refresh")
+    if damage is None:
+        raw.delete("fbs:job:one")
+        raw.rpush("fbs:job:one", "a list")
+    else:
+        for field, value in damage.items():
+            raw.hset("fbs:job:one", field, value)
+    raw.xadd("fbs:job:two:events", {"nothing": "of ours"})
+    by_id = {record.id: record for record in store.list()}
+    assert by_id["two"].state is JobState.RUNNING
+    assert (by_id["one"].state, by_id["one"].error and by_id["one"].error["code"]) == (
+        JobState.FAILED,
+        "job_unreadable",
+    )
+    assert {record.id for record in store.open() if not record.state.finished} == {"two"}
+    assert store.states(["one", "two"])["two"] is JobState.RUNNING
+    assert store.get("one").to_dict()["message"].startswith("The record of the job 'one' cannot be read")
+    store.mark_succeeded("two", 1, {})
+    assert [event.state for event in store.follow("two")][-1] is JobState.SUCCEEDED

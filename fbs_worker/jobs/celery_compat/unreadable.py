@@ -88,13 +88,13 @@ class TolerantConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
         self.app.on_message_rejected(reason)
 
 
-class TolerantQoS(QoS):  # type: ignore[misc]  # kombu has no types
+class TolerantQoS(QoS):
     """kombu's store of unacknowledged messages, where a damaged one ends no worker."""
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
         """Push a message back to its queue."""
         try:
-            super().restore_by_tag(tag, client, leftmost)
+            super().restore_by_tag(tag, client, leftmost)  # type: ignore[no-untyped-call]
         except _PROVOKED:
             _log.warning("An unacknowledged message was dropped: it is damaged.")
             with self.channel.conn_or_acquire(client) as connection:
