@@ -2,7 +2,7 @@
 
 Celery rejects a message of a task that it does not know, or with a body that it cannot decode. Other damage raises in
 the worker's main loop: text that is no JSON, JSON of another form, a task's name that is no text. That ends the worker,
-and its message goes back to the queue, to the next worker. Any program that can write to the broker can send such a message.
+and its message goes back to the queue, to the next worker. Any program that can write to the broker can send one.
 """
 
 from __future__ import annotations
