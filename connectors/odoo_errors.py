@@ -35,16 +35,8 @@ _GROUP_LINE: Final = re.compile(r"^\s*[-•]\s+(?P<group>\S.*?)\s*$", re.MULTILI
 _MISSING_OBJECT: Final = re.compile(r"Object (?P<model>\S+) doesn't exist")
 _TRANSIENT: Final = frozenset(
     {
-        "OperationalError",
-        "InterfaceError",
-        "PoolError",
-        "SerializationFailure",
-        "DeadlockDetected",
-        "LockNotAvailable",
-        "QueryCanceled",
-        "AdminShutdown",
-        "CannotConnectNow",
-        "TooManyConnections",
+        *("OperationalError", "InterfaceError", "PoolError", "SerializationFailure", "DeadlockDetected"),
+        *("LockNotAvailable", "QueryCanceled", "AdminShutdown", "CannotConnectNow", "TooManyConnections"),
     }
 )
 """Error classes of psycopg2 for a temporary failure of Odoo's PostgreSQL."""

@@ -51,98 +51,59 @@ class Table:
     relations: Mapping[str, tuple[str, ...]] | None = None
 
 
+def _names(*texts: str) -> tuple[str, ...]:
+    return tuple(name for text in texts for name in text.split())
+
+
 TABLES: Final[Mapping[str, Table]] = {
     table.model: table
     for table in (
         Table(
             model=MODULES,
-            columns=(
-                "name",
-                "shortdesc",
-                "state",
-                "installed_version",
-                "latest_version",
-                "application",
-                "author",
-                "license",
-                "website",
-                "write_date",
-                "category_id",
-                "dependencies_id",
+            columns=_names(
+                "name shortdesc state installed_version latest_version application author license website write_date",
+                "category_id dependencies_id",
             ),
         ),
         Table(model=DEPENDENCIES, columns=("name", "module_id")),
         Table(model=CATEGORIES, columns=("name", "parent_id")),
-        Table(
-            model=MODELS,
-            columns=("model", "name", "modules", "transient", "state", "write_date"),
-            optional=("abstract",),
-        ),
+        Table(model=MODELS, columns=_names("model name modules transient state write_date"), optional=("abstract",)),
         Table(
             model=FIELDS,
-            columns=(
-                "model",
-                "name",
-                "field_description",
-                "ttype",
-                "required",
-                "readonly",
-                "store",
-                "index",
-                "size",
-                "relation",
-                "relation_field",
-                "on_delete",
-                "translate",
-                "modules",
-                "write_date",
+            columns=_names(
+                "model name field_description ttype required readonly store index size relation relation_field",
+                "on_delete translate modules write_date",
             ),
             optional=("currency_field", "company_dependent"),
             recorded=("model_id",),
         ),
-        Table(model=SELECTIONS, columns=("field_id", "value", "name", "sequence", "write_date")),
+        Table(model=SELECTIONS, columns=_names("field_id value name sequence write_date")),
         Table(
             model=VIEWS,
-            columns=("name", "model", "type", "arch_db", "inherit_id", "mode", "priority", "xml_id", "write_date"),
+            columns=_names("name model type arch_db inherit_id mode priority xml_id write_date"),
             domain=(("type", "in", list(VIEW_TYPES)),),
         ),
-        Table(model=REPORTS, columns=("name", "model", "report_type", "report_name", "xml_id", "write_date")),
+        Table(model=REPORTS, columns=_names("name model report_type report_name xml_id write_date")),
         Table(
             model=XML_IDS,
-            columns=("model", "module", "name", "res_id"),
+            columns=_names("model module name res_id"),
             domain=(("model", "=like", "ir.actions.%"),),
         ),
         Table(
             model=AUTOMATIONS,
-            columns=("name", "model_name", "trigger", "filter_domain", "filter_pre_domain", "active", "write_date"),
+            columns=_names("name model_name trigger filter_domain filter_pre_domain active write_date"),
             optional=("action_server_ids", "state"),
             archived=True,
             relations={"action_server_ids": ("name", "state", "write_date")},
         ),
-        Table(
-            model=SERVER_ACTIONS,
-            columns=("name", "state", "write_date"),
-            optional=("base_automation_id",),
-        ),
+        Table(model=SERVER_ACTIONS, columns=("name", "state", "write_date"), optional=("base_automation_id",)),
         Table(
             model=SCHEDULES,
-            columns=(
-                "name",
-                "model_name",
-                "interval_number",
-                "interval_type",
-                "active",
-                "write_date",
-                "ir_actions_server_id",
-            ),
+            columns=_names("name model_name interval_number interval_type active write_date ir_actions_server_id"),
             archived=True,
             relations={"ir_actions_server_id": ("write_date",)},
         ),
-        Table(
-            model=DASHBOARDS,
-            columns=("name", "write_date"),
-            optional=("main_data_model_ids",),
-        ),
+        Table(model=DASHBOARDS, columns=("name", "write_date"), optional=("main_data_model_ids",)),
     )
 }
 
@@ -160,17 +121,10 @@ COUNTED: Final = (
 )
 """Tables whose row count is part of a fingerprint."""
 
-DESCRIBED: Final[Mapping[str, str]] = {
-    "ttype": "type",
-    "field_description": "string",
-    "required": "required",
-    "readonly": "readonly",
-    "store": "store",
-    "size": "size",
-    "relation": "relation",
-    "relation_field": "relation_field",
-    "currency_field": "currency_field",
-    "translate": "translate",
-    "company_dependent": "company_dependent",
+DESCRIBED: Final[Mapping[str, str]] = {"ttype": "type", "field_description": "string"} | {
+    name: name
+    for name in _names(
+        "required readonly store size relation relation_field currency_field translate company_dependent"
+    )
 }
 """Columns of `ir.model.fields`, and the attributes of `fields_get` that say the same of the fields of one model."""
