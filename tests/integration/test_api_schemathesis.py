@@ -16,7 +16,7 @@ import pytest
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.support.api_server import WRITER, ApiServer, api_server
 from tests.support.api_stage import SHOP, ApiStage, open_stage
-from tests.support.job_worker import ROOT
+from tests.support.processes import ROOT
 from tests.support.schemathesis_hooks import JOB, SOLUTION
 
 PATIENCE = 1_500.0

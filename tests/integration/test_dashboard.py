@@ -27,7 +27,7 @@ from fbs_worker.ops.dashboard.auth import basic_auth_header
 from fbs_worker.ops.local.embedded import EmbeddedRedis
 from fbs_worker.ops.local.programs import Program, settings_environment
 from tests.support.dashboard import PASSWORD, USER, Dashboard, dashboard
-from tests.support.job_worker import ROOT
+from tests.support.processes import ROOT
 from tests.support.restarts import start_redis, stop_redis
 from tests.support.servers import redis_database
 from tests.support.waiting import until

@@ -21,7 +21,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 from fbs_worker.client.client import Client
 from tests.conftest import MakeSettings
 from tests.support.dashboard import PASSWORD, USER, Dashboard, dashboard
-from tests.support.job_worker import ROOT, job_worker
+from tests.support.job_worker import job_worker
+from tests.support.processes import ROOT
 from tests.support.waiting import PATIENCE
 
 ARTEFACTS = Path(os.environ.get("FBS_ARTEFACTS") or ROOT / "build" / "artefacts")

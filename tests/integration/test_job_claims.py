@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from typing import cast
 
 import pytest
@@ -23,22 +22,10 @@ ERROR = OdooTimeout("Odoo took too long.", hint="Wait.").to_dict()
 
 
 @pytest.fixture
-def store(redis_url: str) -> Iterator[JobStore]:
-    with JobStore(redis_url, ttl=600) as store:
-        yield store
-
-
-@pytest.fixture
 def quick(redis_url: str) -> Iterator[JobStore]:
     """A store with short time-outs."""
     with JobStore(redis_url, ttl=600, lost_after=0.1) as store:
         yield store
-
-
-@pytest.fixture
-def raw(redis_url: str) -> Iterator[redis.Redis]:
-    with closing(redis.Redis.from_url(redis_url, decode_responses=True)) as client:
-        yield client
 
 
 def ask(store: JobStore, job_id: str, *, same: str = "x") -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -18,18 +17,6 @@ from fbs_worker.jobs.worker.progress import JobProgress, StaleAttempt
 from tests.support.waiting import until
 
 ERROR = OdooTimeout("Odoo took too long.", hint="Wait.").to_dict()
-
-
-@pytest.fixture
-def store(redis_url: str) -> Iterator[JobStore]:
-    with JobStore(redis_url, ttl=600) as store:
-        yield store
-
-
-@pytest.fixture
-def raw(redis_url: str) -> Iterator[redis.Redis]:
-    with closing(redis.Redis.from_url(redis_url, decode_responses=True)) as client:
-        yield client
 
 
 def started(store: JobStore, job_id: str = "one") -> int:

@@ -17,7 +17,7 @@ from fbs_worker.client.client import Client
 from fbs_worker.core.errors import JobFailed
 from fbs_worker.ops.local.programs import Program
 from tests.conftest import MakeSettings
-from tests.support.job_worker import environment
+from tests.support.processes import environment
 from tests.support.solutions import ODOO
 from tests.support.waiting import PATIENCE, until
 

@@ -21,7 +21,7 @@ from fbs_worker.jobs.store import JobStore
 from fbs_worker.ops.metrics import metrics_text
 from fbs_worker.ops.metrics_server import MetricsServer
 from tests.conftest import MakeSettings
-from tests.support.job_worker import environment
+from tests.support.processes import environment
 
 
 def parse(text: bytes) -> dict[str, Metric]:

@@ -26,7 +26,7 @@ from fbs_worker.ops.local.embedded.wheels import postgres_binaries
 from fbs_worker.ops.local.programs import Program, settings_environment
 from tests.conftest import MakeSettings, StartWorker
 from tests.support.dashboard import dashboard
-from tests.support.job_worker import ROOT
+from tests.support.processes import ROOT
 from tests.support.redis_contents import everything_in
 from tests.support.solutions import ODOO, PASSWORD, config_of, rows
 from tests.support.waiting import PATIENCE, until

@@ -20,7 +20,7 @@ from fbs_worker.jobs.app import make_app
 from fbs_worker.ops.local.embedded import EmbeddedRedis
 from fbs_worker.ops.local.programs import settings_environment
 from tests.support.job_tasks import SECRET
-from tests.support.job_worker import ROOT
+from tests.support.processes import ROOT
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from fbs_worker.client.service import IntegrationService, process_settings
 from fbs_worker.contrib.django.conf import fbs_settings
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.settings import Settings
-from tests.support.job_worker import environment
+from tests.support.processes import environment
 from tests.support.waiting import PATIENCE
 
 MANAGE: Final = Path(__file__).parents[2] / "examples" / "django_project" / "manage.py"

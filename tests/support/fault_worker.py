@@ -1,11 +1,10 @@
 """Workers that are there to be killed: real processes, whose jobs count as lost sooner than usual.
 
-As a process: `python -m tests.support.fault_worker --concurrency 1`, with the settings around it.
+As a process: `python -m tests.support.fault_worker 1`, with the settings around it.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import subprocess
@@ -15,17 +14,14 @@ from typing import Final
 
 import psutil
 
-from fbs_worker.core.errors import FBSError
 from fbs_worker.core.settings import Settings, load_settings
-from fbs_worker.jobs.store import JobStore
 from fbs_worker.jobs.worker.run import run_worker
-from fbs_worker.ops.local.programs import settings_environment
+from tests.support.processes import exit_with, shorten_times, start_module
 from tests.support.servers import describe
 
 LOST_AFTER: Final = 3.0
 """Seconds without a heartbeat after which a job of these workers is lost: time enough for a busy machine."""
 
-_ROOT: Final = Path(__file__).parents[2]
 _PATIENCE: Final = 20.0
 
 
@@ -43,19 +39,9 @@ class FaultWorker:
     """
 
     def __init__(self, settings: Settings, *, log: Path, concurrency: int = 1) -> None:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ODOO_", "FBS_"))}
         self.log = log
         self.killed = False
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.fault_worker", f"--concurrency={concurrency}"],
-                cwd=_ROOT,
-                env=inherited | settings_environment(settings),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self._process = start_module("fault_worker", str(concurrency), settings=settings, log=log)
 
     @property
     def alive(self) -> bool:
@@ -107,25 +93,6 @@ class FaultWorker:
         os.killpg(self._process.pid, number)
 
 
-def shorten_times() -> None:
-    """Shorten `lost_after` of this process; all other intervals derive from it."""
-    defaults = JobStore.__init__.__kwdefaults__
-    assert defaults is not None
-    defaults["lost_after"] = LOST_AFTER
-
-
-def main() -> int:
-    """Run the worker; print an error in one line."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--concurrency", type=int, default=1)
-    given = parser.parse_args()
-    shorten_times()
-    try:
-        return run_worker(load_settings(), concurrency=given.concurrency)
-    except FBSError as exc:
-        sys.stderr.write(f"{exc.message}\n{exc.hint}\n")
-        return exc.exit_code
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    shorten_times(LOST_AFTER)
+    exit_with(lambda: run_worker(load_settings(), concurrency=int(sys.argv[1])))

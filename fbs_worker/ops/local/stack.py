@@ -13,6 +13,7 @@ import os
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -34,7 +35,6 @@ from fbs_worker.ops.local.state import (
     Service,
     StackInfo,
     database_url,
-    fill_settings,
     read_stack,
     state_file,
     write_private,
@@ -104,13 +104,10 @@ def up(
         on_start("redis")
         redis, redis_url = _redis(settings, home, undo)
         keys = settings.fbs_secret_keys.get_secret_value() or _persistent_secret(home / "secret.key", new_key)
-        effective = fill_settings(settings, redis_url, home_database_url, keys)
+        info = StackInfo(home=home, redis_url=redis_url, database_url=home_database_url, secret_keys=keys)
+        effective = info.fill(settings)
         before = read_stack(home)
-        servers_changed = before is not None and (before.redis_url, before.database_url) != (
-            redis_url,
-            home_database_url,
-        )
-        running = _running_programs(before, servers_changed=servers_changed)
+        running = _running_programs(before, info)
         started = []
         missing = [name for name in programs if name not in running and is_installed(name)]
         addressed = _addressed(effective, missing, running)
@@ -126,15 +123,8 @@ def up(
         digest, odoo = _settings_digest(effective), effective.odoo_url.rpartition("@")[2]
         if before is not None and running["worker"].was_running:
             digest, odoo = before.settings_digest, before.odoo
-        info = StackInfo(
-            home=home,
-            redis_url=redis_url,
-            database_url=home_database_url,
-            secret_keys=keys,
-            services=(postgres, redis, *(running[name] for name in PROGRAMS if name in running)),
-            odoo=odoo,
-            settings_digest=digest,
-        )
+        services = (postgres, redis, *(running[name] for name in PROGRAMS if name in running))
+        info = replace(info, services=services, odoo=odoo, settings_digest=digest)
         write_stack(info)
         return info, started
 
@@ -184,16 +174,15 @@ def flower_password_file(home: Path) -> Path:
     return home / "flower.password"
 
 
-def _running_programs(before: StackInfo | None, *, servers_changed: bool) -> dict[str, Service]:
+def _running_programs(before: StackInfo | None, info: StackInfo) -> dict[str, Service]:
     """The programs that still run; all are stopped if their servers changed."""
-    running = {}
-    for service in before.services if before else ():
-        if service.name in PROGRAMS and service.process is not None:
-            if servers_changed:
-                stop_program(service.process)
-            elif service.process.alive:
-                running[service.name] = service
-    return running
+    programs = [service for service in before.services if service.name in PROGRAMS] if before else []
+    if before and (before.redis_url, before.database_url) == (info.redis_url, info.database_url):
+        return {service.name: service for service in programs if service.process and service.process.alive}
+    for service in programs:
+        if service.process:
+            stop_program(service.process)
+    return {}
 
 
 def _start(

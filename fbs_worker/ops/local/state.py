@@ -68,7 +68,7 @@ class StackInfo:
     redis_url: str = field(repr=False)
     database_url: str = field(repr=False)
     secret_keys: str = field(repr=False)
-    services: tuple[Service, ...]
+    services: tuple[Service, ...] = ()
     odoo: str = ""
     settings_digest: str = ""
 
@@ -79,7 +79,18 @@ class StackInfo:
 
     def fill(self, settings: Settings) -> Settings:
         """The settings, with unset ones taken from this stack; see `effective_settings`."""
-        return fill_settings(settings, self.redis_url, self.database_url, self.secret_keys)
+        update: dict[str, Any] = {}
+        if not settings.fbs_redis_url:
+            update["fbs_redis_url"] = self.redis_url
+        if not settings.fbs_secret_keys.get_secret_value():
+            update["fbs_secret_keys"] = SecretStr(self.secret_keys)
+        if not settings.fbs_database_url:
+            update["fbs_database_url"] = self.database_url
+            if "fbs_default_database_host" not in settings.model_fields_set:
+                update["fbs_default_database_host"] = self.database.host
+                update["fbs_default_database_port"] = self.database.port
+                update["fbs_default_database_user"] = settings.fbs_default_database_user or self.database.user
+        return settings.model_copy(update=update)
 
     def service(self, name: str) -> Service | None:
         """The part of that name; None if it was not started."""
@@ -126,33 +137,6 @@ def database_url(config: DatabaseConfig) -> str:
     if config.uses_socket:
         return f"postgresql://{login}:{config.port}/{name}?host={quote(config.host, safe='')}"
     return f"postgresql://{login}{config.host}:{config.port}/{name}"
-
-
-def fill_settings(settings: Settings, redis_url: str, home_database_url: str, secret_keys: str) -> Settings:
-    """Fill in unset settings.
-
-    Args:
-        settings: the given settings.
-        redis_url: the URL of Redis.
-        home_database_url: the URL of the home database; its server becomes the default of other databases.
-        secret_keys: the keys that encrypt passwords.
-
-    Returns:
-        A copy of the settings.
-    """
-    update: dict[str, Any] = {}
-    if not settings.fbs_redis_url:
-        update["fbs_redis_url"] = redis_url
-    if not settings.fbs_secret_keys.get_secret_value():
-        update["fbs_secret_keys"] = SecretStr(secret_keys)
-    if not settings.fbs_database_url:
-        update["fbs_database_url"] = home_database_url
-        if "fbs_default_database_host" not in settings.model_fields_set:
-            home = DatabaseConfig.from_url(home_database_url)
-            update["fbs_default_database_host"] = home.host
-            update["fbs_default_database_port"] = home.port
-            update["fbs_default_database_user"] = settings.fbs_default_database_user or home.user
-    return settings.model_copy(update=update)
 
 
 def read_stack(home: Path) -> StackInfo | None:
