@@ -22,7 +22,7 @@ from fbs_worker.core.advisory_locks import transaction
 from fbs_worker.core.errors import RefusedError
 from fbs_worker.core.postgres import Connection
 from fbs_worker.migration.apply.journal import EXECUTED, JournalRow, Reversal, history, is_unfinished
-from fbs_worker.migration.model.archive import Archive, archive_names, join_condition, list_archives
+from fbs_worker.migration.model.archive import Archive, archive_names, join_condition, list_archives, rename_statement
 from fbs_worker.migration.model.plan import ArchiveTarget, Hazard, Lock, Mode, Plan, Step
 from fbs_worker.migration.model.type_conversion import conversion
 from fbs_worker.migration.plan.context import quoted
@@ -580,12 +580,11 @@ def _restore_table(database: _Database, archive: Archive, reason: str) -> _Rever
     """Rename an archived table, its indexes and sequences back."""
     if archive.table in database.actual.tables:
         return _Reversal(not_reverted=(f"{archive.table} exists again; the former table stays in {archive.name}.",))
-    table, keep = sql.Identifier(archive.table), sql.Identifier(archive.name)
-    rename = sql.SQL("ALTER {} {} RENAME TO {}")
-    statements = [rename.format(sql.SQL("TABLE"), keep, table), sql.SQL("COMMENT ON TABLE {} IS NULL").format(table)]
-    for kind, now, before in archive.renamed:
-        what = sql.SQL("SEQUENCE" if kind == "S" else "INDEX")
-        statements.append(rename.format(what, sql.Identifier(now), sql.Identifier(before)))
+    statements = [
+        rename_statement("r", archive.name, archive.table),
+        sql.SQL("COMMENT ON TABLE {} IS NULL").format(sql.Identifier(archive.table)),
+        *(rename_statement(kind, now, before) for kind, now, before in archive.renamed),
+    ]
     template = Step(sql="", kind="undo_drop_table", table=archive.table, reason=reason, has_rows=True)
     steps = [replace(template, sql=statement.as_string(database.cursor)) for statement in statements]
     steps += [_not_valid_step(template, name, definition) for _, name, definition in archive.lost]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 
@@ -11,6 +10,8 @@ from fbs_worker.core.postgres import Connection
 from fbs_worker.domains import load_domain
 from fbs_worker.schema.create import create
 from fbs_worker.schema.definition import define
+from fbs_worker.schema.inspector import inspect_tables
+from fbs_worker.schema.model import FOREIGN, INDEX, PRIMARY, SERIAL, UNIQUE, ColumnSchema, KeySchema
 
 SYSTEM = {
     "discoveries": """
@@ -235,25 +236,23 @@ BUSINESS = {
     },
 }
 
-# type in the design → data_type, numeric precision and scale of information_schema
-TYPES = {
-    "SERIAL": ("integer", 32, 0),
-    "INTEGER": ("integer", 32, 0),
-    "TEXT": ("text", None, None),
-    "JSONB": ("jsonb", None, None),
-    "BOOLEAN": ("boolean", None, None),
-    "DATE": ("date", None, None),
-    "TIMESTAMP": ("timestamp without time zone", None, None),
+WORDS = {
+    "SERIAL": "integer",
+    "VARCHAR": "character varying",
+    "DECIMAL": "numeric",
+    "TIMESTAMP": "timestamp without time zone",
 }
+"""Types that PostgreSQL writes otherwise than the design."""
+
 DEFAULTS = {"TRUE": "true", "NOW()": "now()", "0": "0"}
 
-Facts = tuple[list[tuple[Any, ...]], set[tuple[Any, ...]], set[tuple[str, ...]]]
+Facts = tuple[list[tuple[str, ColumnSchema]], set[KeySchema], set[tuple[str, ...]]]
 
 
 def expected(text: str, prefix: str, *, business: bool) -> Facts:
     """Columns, keys and indexes that the lines of a table ask for."""
-    columns: list[tuple[Any, ...]] = []
-    keys: set[tuple[Any, ...]] = {("PRIMARY KEY", ("id",))}
+    columns: list[tuple[str, ColumnSchema]] = []
+    keys = {KeySchema(kind=PRIMARY, columns=("id",))}
     indexes: set[tuple[str, ...]] = {("id",)}
     lines = [line.strip() for line in text.strip().splitlines()]
     if business:
@@ -265,12 +264,12 @@ def expected(text: str, prefix: str, *, business: bool) -> Facts:
         ]
     for line in lines:
         if found := re.fullmatch(r"(\w+) -> (\w+)", line):
-            keys.add(("FOREIGN KEY", (found[1],), prefix + found[2], ("id",)))
+            keys.add(KeySchema(kind=FOREIGN, columns=(found[1],), target=(prefix + found[2], ("id",))))
             indexes.add((found[1],))
         elif found := re.fullmatch(r"(UNIQUE|INDEX)\((.+)\)", line):
             names = tuple(found[2].split(", "))
             indexes.add(names)
-            keys |= {("UNIQUE", names)} if found[1] == "UNIQUE" else set()
+            keys |= {KeySchema(kind=UNIQUE, columns=names)} if found[1] == "UNIQUE" else set()
         else:
             found = re.fullmatch(r"(\w+) (\S+)( NOT NULL| PK)?(?: DEFAULT (.+))?", line)
             assert found, line
@@ -278,64 +277,20 @@ def expected(text: str, prefix: str, *, business: bool) -> Facts:
     return columns, keys, indexes
 
 
-def column(name: str, kind: str, required: str | None, default: str | None) -> tuple[Any, ...]:
-    length, precision, scale = None, None, None
+def column(name: str, kind: str, required: str | None, default: str | None) -> tuple[str, ColumnSchema]:
+    base, bracket, length = kind.partition("(")
     cast = "jsonb" if kind == "JSONB" else "character varying"
-    if sized := re.fullmatch(r"VARCHAR\((\d+)\)", kind):
-        data_type, length = "character varying", int(sized[1])
-    elif sized := re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", kind):
-        data_type, precision, scale = "numeric", int(sized[1]), int(sized[2])
-    else:
-        data_type, precision, scale = TYPES[kind]
-    value = "serial" if kind == "SERIAL" else default and (DEFAULTS.get(default) or f"{default}::{cast}")
-    return name, data_type, length, precision, scale, "NO" if required else "YES", value
+    value = SERIAL if kind == "SERIAL" else default and (DEFAULTS.get(default) or f"{default}::{cast}")
+    written = WORDS.get(base, base.lower()) + bracket + length
+    return name, ColumnSchema(type=written, not_null=bool(required), default=value)
 
 
 def actual(connection: Connection, table: str) -> Facts:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT column_name, data_type, character_maximum_length, numeric_precision, numeric_scale, is_nullable,
-                CASE WHEN column_default ~ '^nextval' AND pg_get_serial_sequence(quote_ident(table_name), column_name)
-                    IS NOT NULL THEN 'serial' ELSE column_default END
-            FROM information_schema.columns WHERE table_schema = 'public' AND table_name = %s ORDER BY ordinal_position
-            """,
-            (table,),
-        )
-        columns = list(cursor.fetchall())
-        cursor.execute(
-            """
-            SELECT k.contype::text, target.relname, k.confdeltype::text, (
-                    SELECT array_agg(a.attname::text ORDER BY n) FROM unnest(k.conkey) WITH ORDINALITY AS part(number, n)
-                    JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = part.number
-                ), (
-                    SELECT array_agg(a.attname::text) FROM unnest(k.confkey) AS number
-                    JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = number
-                )
-            FROM pg_constraint k LEFT JOIN pg_class target ON target.oid = k.confrelid
-            WHERE k.conrelid = %s::regclass AND k.contype <> 'n'
-            """,
-            (f'"{table}"',),
-        )
-        keys: set[tuple[Any, ...]] = set()
-        for kind, target, on_delete, names, referred in cursor.fetchall():
-            if kind == "f":
-                assert on_delete == "a", "the design asks for no ON DELETE"
-                keys.add(("FOREIGN KEY", tuple(names), target, tuple(referred)))
-            else:
-                keys.add(({"p": "PRIMARY KEY", "u": "UNIQUE"}[kind], tuple(names)))
-        cursor.execute(
-            """
-            SELECT array_agg(a.attname::text ORDER BY n)
-            FROM pg_index i, unnest(i.indkey) WITH ORDINALITY AS part(number, n)
-            JOIN pg_attribute a ON a.attnum = part.number
-            WHERE i.indrelid = %s::regclass AND a.attrelid = i.indrelid AND i.indisvalid GROUP BY i.indexrelid
-            """,
-            (f'"{table}"',),
-        )
-        found = [tuple(names) for (names,) in cursor.fetchall()]
-        assert len(found) == len(set(found)), "an index twice"
-    return columns, keys, set(found)
+    found = inspect_tables(connection, [table]).tables[table]
+    schemas = [key.schema for key in found.keys if key.valid]
+    indexes = [schema.columns for schema in schemas if schema.kind == INDEX and schema.columns]
+    assert len(indexes) == len(set(indexes)), "an index twice"
+    return list(found.columns.items()), {schema for schema in schemas if schema.kind != INDEX}, set(indexes)
 
 
 @pytest.mark.parametrize("domain", list(BUSINESS))

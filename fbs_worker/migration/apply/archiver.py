@@ -17,7 +17,14 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.core.errors import DatabaseError
-from fbs_worker.migration.model.archive import Archive, archive_names, join_condition, list_archives, write_comment
+from fbs_worker.migration.model.archive import (
+    Archive,
+    archive_names,
+    join_condition,
+    list_archives,
+    rename_statement,
+    write_comment,
+)
 from fbs_worker.migration.model.plan import ArchiveTarget
 from fbs_worker.schema.inspector import inspect_tables, table_exists
 from fbs_worker.schema.model import FOREIGN
@@ -201,14 +208,14 @@ def archive_whole_table(cursor: Cursor, target: ArchiveTarget, solution: str, dr
         (kind, str(derived_name(f"{name}_{number}", "_seq" if kind == "S" else "_idx")), before)
         for number, (before, kind) in enumerate(named)
     )
-    table, keep = sql.Identifier(target.table), sql.Identifier(name)
+    table = sql.Identifier(target.table)
     statements = [
         *(
             sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(table, sql.Identifier(constraint))
             for _, constraint, _ in lost  # archived rows must not block deletes in referenced tables
         ),
-        sql.SQL("ALTER TABLE {} RENAME TO {}").format(table, keep),
-        *(_rename(kind, before, now) for kind, now, before in renamed),
+        rename_statement("r", target.table, name),
+        *(rename_statement(kind, before, now) for kind, now, before in renamed),
     ]
     written = [statement.as_string(cursor) for statement in statements]
     for statement in written:
@@ -216,11 +223,6 @@ def archive_whole_table(cursor: Cursor, target: ArchiveTarget, solution: str, dr
     archive = Archive(name=name, solution=solution, table=target.table, column=None, lost=lost, renamed=renamed)
     write_comment(cursor, archive)
     return archive, written
-
-
-def _rename(kind: str, before: str, now: str) -> sql.Composed:
-    what = sql.SQL("SEQUENCE" if kind == "S" else "INDEX")
-    return sql.SQL("ALTER {} {} RENAME TO {}").format(what, sql.Identifier(before), sql.Identifier(now))
 
 
 def _describe(cursor: Cursor, target: ArchiveTarget, solution: str) -> Archive:

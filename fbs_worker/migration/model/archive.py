@@ -89,6 +89,12 @@ def join_condition(archive: Archive) -> sql.Composed:
     return sql.SQL(" AND ").join(sql.SQL("k.{0} = t.{0}").format(sql.Identifier(name)) for name in archive.key)
 
 
+def rename_statement(kind: str, before: str, now: str) -> sql.Composed:
+    """Return the statement that renames a table (kind `r`), an index (`i`) or a sequence (`S`)."""
+    what = sql.SQL({"r": "TABLE", "S": "SEQUENCE"}.get(kind, "INDEX"))
+    return sql.SQL("ALTER {} {} RENAME TO {}").format(what, sql.Identifier(before), sql.Identifier(now))
+
+
 def write_comment(cursor: Cursor, archive: Archive) -> None:
     """Store an archive's description as the comment of its table."""
     facts: Mapping[str, Any] = {key: value for key, value in asdict(archive).items() if key != "name"}
