@@ -333,9 +333,7 @@ def _facts(databases: Databases, entry: SolutionRecord) -> dict[str, Any] | FBSE
     """The database's size and version, and the discoveries: slow queries that need nothing of the others."""
     try:
         with databases.connection(entry.database, seconds=_DETAIL_SECONDS) as connection:
-            with errors_translated(connection), connection, connection.cursor() as cursor:
-                cursor.execute("SELECT pg_database_size(current_database()), current_setting('server_version')")
-                size, version = cursor.fetchone() or (None, None)
+            size, version = databases.size_and_version(connection, entry.database)
             counts = _counts(connection, [entry])[entry.domain]
     except FBSError as exc:
         return exc

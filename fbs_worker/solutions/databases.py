@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -9,13 +10,15 @@ from typing import Final
 
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.fanout import bounded_connection
-from fbs_worker.core.postgres import Connection
+from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.solutions.registry import Registry, SolutionRecord, home_database
 
 CONNECT_SECONDS: Final = 3
 ANSWER_SECONDS: Final = 20.0
+SIZE_SECONDS: Final = 10.0
+"""How long a size is kept: the server looks at each of the database's files for it."""
 
 
 class Databases:
@@ -27,6 +30,7 @@ class Databases:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._sizes: dict[str, tuple[float, int, str]] = {}
 
     @cached_property
     def home(self) -> DatabaseConfig:
@@ -77,6 +81,26 @@ class Databases:
             self.resolved(database), connect_seconds=CONNECT_SECONDS, seconds=seconds
         ) as connection:
             yield connection
+
+    def size_and_version(self, connection: Connection, database: DatabaseConfig) -> tuple[int, str]:
+        """Return a database's size in bytes and its server's version, read at most every `SIZE_SECONDS`.
+
+        Args:
+            connection: to the database, outside of a transaction.
+            database: the database.
+
+        Raises:
+            DatabaseError: the database rejects the query.
+            DatabaseUnreachable: the database does not respond in time.
+        """
+        place, now = database.address(), time.monotonic()
+        at, size, version = self._sizes.get(place, (-SIZE_SECONDS, 0, ""))
+        if now - at >= SIZE_SECONDS:
+            with errors_translated(connection), connection, connection.cursor() as cursor:
+                cursor.execute("SELECT pg_database_size(current_database()), current_setting('server_version')")
+                ((size, version),) = cursor.fetchall()
+            self._sizes[place] = now, size, version
+        return size, version
 
     def resolved(self, database: DatabaseConfig) -> DatabaseConfig:
         """Return a database with its password decrypted; only that of the home database may be plain.
