@@ -1,22 +1,4 @@
-"""Errors that only the HTTP API raises.
-
-FBSError
-├── NotAuthenticated           no token, or an unknown one                       401
-├── ScopeMissing               the token lacks the required scope                403
-├── CrossSite                  a browser asks on behalf of another site          403
-├── NotLocal                   without tokens, only this machine has access      403
-├── HostRefused                a database host outside of the allowlist          403
-├── RouteNotFound              no route has that path                            404
-├── MethodNotAllowed           the path's routes have other methods              405
-├── BodyTooLarge                                                                 413
-├── MediaTypeWrong             a body that is not JSON                           415
-├── TooManyRequests            rate limit exceeded; retryable                    429
-├── TooBusy                    too many requests wait for jobs; retryable        503
-├── UsageError
-│   └── IdempotencyMismatch    the key was used for another request              422
-└── RefusedError
-    └── IdempotencyInProgress  the first request with the key is in progress     409
-"""
+"""Errors that only the HTTP API raises; `problems.STATUS` has their HTTP statuses."""
 
 from __future__ import annotations
 
