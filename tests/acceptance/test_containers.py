@@ -22,7 +22,10 @@ from tests.support.container import ROOT, Container, closed_network, why_not
 from tests.support.waiting import PATIENCE, until
 from tests.unit.test_deployment import COMPOSE, EXAMPLE, PODS, SERVICES
 
-pytestmark = pytest.mark.skipif(bool(why_not()), reason=f"CONTAINERS ARE NOT TRIED: {why_not()}")
+pytestmark = [
+    pytest.mark.faults,  # they take minutes
+    pytest.mark.skipif(bool(why_not()), reason=f"CONTAINERS ARE NOT TRIED: {why_not()}"),
+]
 
 _POSTGRES_USER = "65534"  # nobody: initdb looks up its name
 
