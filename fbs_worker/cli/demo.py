@@ -15,7 +15,7 @@ import typer
 from fbs_worker.cli.display import open_display
 from fbs_worker.cli.follow import follow
 from fbs_worker.cli.options import Format
-from fbs_worker.cli.output import OutputFormat, note, print_blocks, print_json
+from fbs_worker.cli.output import OutputFormat, note, print_result
 from fbs_worker.cli.render.discoveries import discovery_blocks
 from fbs_worker.cli.stack import starting, stop_stack
 
@@ -40,11 +40,8 @@ def demo(
     a second run shows the changes since the first.
     """
     home, result = _demo(domain, output_format)
-    if output_format is OutputFormat.JSON:
-        print_json({"domain": domain, **result})
-    else:
-        blocks = discovery_blocks(result, domain=domain)
-        print_blocks([*blocks, f"Saved in {home}. Run it again to see the changes since."])
+    saved = f"Saved in {home}. Run it again to see the changes since."
+    print_result({"domain": domain, **result}, lambda: [*discovery_blocks(result, domain=domain), saved], output_format)
 
 
 def _demo(domain: str, output_format: OutputFormat) -> tuple[Path, dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fbs_worker.cli.output import print_result
 from fbs_worker.cli.render.discoveries import discovery_blocks
 from fbs_worker.cli.run import Runner
 
@@ -19,4 +20,8 @@ def discover(runner: Runner, given: dict[str, Any]) -> None:
     request = DiscoverRequest.parse(given, settings=runner.settings)
     result = runner.run(request, title=f"Discovering {request.domain}")
     if result is not None:
-        runner.show({"domain": request.domain, **result}, lambda: discovery_blocks(result, domain=request.domain))
+        print_result(
+            {"domain": request.domain, **result},
+            lambda: discovery_blocks(result, domain=request.domain),
+            runner.output_format,
+        )

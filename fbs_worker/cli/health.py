@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from fbs_worker.cli.options import Format, current_settings
-from fbs_worker.cli.output import OutputFormat, Table, print_blocks, print_error, print_json
+from fbs_worker.cli.output import OutputFormat, Table, print_error, print_result
 
 _STATUS: Final = {"fine": "ok"}
 """Words of the table; JSON has the values of `Health`."""
@@ -35,11 +35,9 @@ def health(
     from fbs_worker.ops.health import check_health
 
     report = check_health(current_settings(), worker=worker, seconds=timeout)
-    if output_format is OutputFormat.JSON:
-        print_json(report.to_dict())
-    else:
-        rows = [(check.name, _STATUS.get(check.health, str(check.health)), check.detail) for check in report.checks]
-        print_blocks([Table(title="Health", columns=("check", "status", "detail"), rows=rows)])
+    rows = [(check.name, _STATUS.get(check.health, str(check.health)), check.detail) for check in report.checks]
+    table = Table(title="Health", columns=("check", "status", "detail"), rows=rows)
+    print_result(report.to_dict(), lambda: [table], output_format)
     if report.error is not None:
         print_error(report.error)
         raise typer.Exit(report.error.exit_code)

@@ -11,7 +11,7 @@ import typer
 from fbs_worker.cli.display import open_display
 from fbs_worker.cli.follow import follow
 from fbs_worker.cli.options import Format, current_settings
-from fbs_worker.cli.output import OutputFormat, print_blocks, print_json, say
+from fbs_worker.cli.output import Block, OutputFormat, print_json, print_result, say
 from fbs_worker.cli.render.jobs import job_blocks, job_lines
 from fbs_worker.cli.render.results import result_blocks
 from fbs_worker.jobs.model import JobState
@@ -35,10 +35,7 @@ def list_jobs(
     """List jobs, newest first."""
     with _client() as client:
         records = [record.to_dict() for record in client.jobs(limit, state=state)]
-    if output_format is OutputFormat.JSON:
-        print_json(records)
-    else:
-        print_blocks(job_blocks(records))
+    print_result(records, lambda: job_blocks(records), output_format)
 
 
 @app.command()
@@ -46,13 +43,14 @@ def show(job_id: JobId, output_format: Format = OutputFormat.TEXT) -> None:
     """Show one job: its state, its progress, its result or error."""
     with _client() as client:
         record = client.job(job_id).status().to_dict()
-    if output_format is OutputFormat.JSON:
-        print_json(record)
-    else:
-        print_blocks(job_lines(record))
+
+    def blocks() -> list[Block]:
+        lines = [*job_lines(record)]
         if record["result"] is not None:
-            name = record["solution"] or record["domain"]
-            print_blocks(result_blocks(record["action"], record["result"], name=name))
+            lines += result_blocks(record["action"], record["result"], name=record["solution"] or record["domain"])
+        return lines
+
+    print_result(record, blocks, output_format)
 
 
 @app.command()
@@ -68,10 +66,11 @@ def watch(job_id: JobId, output_format: Format = OutputFormat.TEXT) -> None:
         else:
             title = f"{record.action} {record.solution or record.domain}".strip()
             result = follow(job, open_display(title, output_format))
-    if output_format is OutputFormat.JSON:
-        print_json({"job": job_id, "domain": record.domain, **result})
-    else:
-        print_blocks(result_blocks(record.action, result, name=record.solution or record.domain))
+    print_result(
+        {"job": job_id, "domain": record.domain, **result},
+        lambda: result_blocks(record.action, result, name=record.solution or record.domain),
+        output_format,
+    )
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from fbs_worker.cli.output import note, plain_lines
+from fbs_worker.cli.output import note, plain_lines, print_result
 from fbs_worker.cli.render.migrations import migrate_blocks, plan_blocks
 from fbs_worker.cli.run import Runner
 from fbs_worker.core.errors import EXIT_REFUSED, RefusedError
@@ -45,7 +45,7 @@ def migrate(runner: Runner, given: dict[str, Any]) -> None:
     result = runner.run(request, title=f"{'Planning a migration of' if request.plan_only else 'Migrating'} {solution}")
     if result is not None:
         blocks = partial(plan_blocks, options=options) if request.plan_only else migrate_blocks
-        runner.show(result, partial(blocks, result))
+        print_result(result, partial(blocks, result), runner.output_format)
 
 
 def _confirm(runner: Runner, request: MigrateRequest, options: Sequence[str]) -> str | None:
@@ -60,7 +60,7 @@ def _confirm(runner: Runner, request: MigrateRequest, options: Sequence[str]) ->
     plan = runner.run_now(request, title=f"Planning a migration of {request.solution_name}")
     forbidden = set(plan["needs"]) - set(request.allow)
     if forbidden or not plan["enabled"] or (request.undo and not plan["steps"]):
-        runner.show(plan, lambda: plan_blocks(plan, options=options))
+        print_result(plan, lambda: plan_blocks(plan, options=options), runner.output_format)
         if plan["steps"]:
             note("Nothing was changed.")
             raise typer.Exit(EXIT_REFUSED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from fbs_worker.cli.options import Format
-from fbs_worker.cli.output import OutputFormat, Table, print_blocks, print_json, say
+from fbs_worker.cli.output import OutputFormat, Table, print_json, print_result, say
 
 
 def domains(output_format: Format = OutputFormat.TEXT) -> None:
@@ -13,10 +13,11 @@ def domains(output_format: Format = OutputFormat.TEXT) -> None:
     from fbs_worker.domains import domain_names, load_domain
 
     loaded = [load_domain(name) for name in domain_names()]
-    if output_format is OutputFormat.JSON:
-        print_json([{"name": domain.name, "title": domain.title} for domain in loaded])
-    else:
-        print_blocks([Table(title="Domains", columns=("name", "title"), rows=[(d.name, d.title) for d in loaded])])
+    print_result(
+        [{"name": domain.name, "title": domain.title} for domain in loaded],
+        lambda: [Table(title="Domains", columns=("name", "title"), rows=[(d.name, d.title) for d in loaded])],
+        output_format,
+    )
 
 
 def new_key(output_format: Format = OutputFormat.TEXT) -> None:

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -77,6 +77,20 @@ def note(text: str) -> None:
 def print_json(value: Any) -> None:
     """Print the result as JSON on stdout."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_result(value: Any, blocks: Callable[[], Sequence[Block]], output_format: OutputFormat) -> None:
+    """Print a result on stdout.
+
+    Args:
+        value: the result, for JSON.
+        blocks: makes the text of it.
+        output_format: which of them to print.
+    """
+    if output_format is OutputFormat.JSON:
+        print_json(value)
+    else:
+        print_blocks(blocks())
 
 
 def print_error(error: FBSError) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fbs_worker.cli.display import open_display
 from fbs_worker.cli.follow import follow
-from fbs_worker.cli.output import Block, OutputFormat, print_blocks, print_json, say
+from fbs_worker.cli.output import OutputFormat, print_json, say
 from fbs_worker.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,15 +73,3 @@ class Runner:
         result = replace(self, no_wait=False).run(request, title=title)
         assert result is not None  # noqa: S101 -- it waits
         return result
-
-    def show(self, result: Mapping[str, Any], blocks: Callable[[], Sequence[Block]]) -> None:
-        """Print a result.
-
-        Args:
-            result: the result, for JSON.
-            blocks: makes the text of it.
-        """
-        if self.output_format is OutputFormat.JSON:
-            print_json(result)
-        else:
-            print_blocks(blocks())

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fbs_worker.cli.options import Format, Named, NameOption, current_settings, one_solution
-from fbs_worker.cli.output import OutputFormat, print_blocks, print_json
+from fbs_worker.cli.output import OutputFormat, print_blocks, print_json, print_result
 from fbs_worker.cli.render.formats import local_time
 from fbs_worker.cli.render.schedules import schedule_blocks, schedule_text
 
@@ -57,10 +57,7 @@ def list_all(output_format: Format = OutputFormat.TEXT) -> None:
     from fbs_worker.scheduling.service import list_schedules
 
     listing = list_schedules(current_settings())
-    if output_format is OutputFormat.JSON:
-        print_json(listing)
-    else:
-        print_blocks(schedule_blocks(listing))
+    print_result(listing, lambda: schedule_blocks(listing), output_format)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from fbs_worker.cli.options import Format, Named, NameOption, current_settings, one_solution
-from fbs_worker.cli.output import OutputFormat, note, plain_lines, print_blocks, print_json
+from fbs_worker.cli.output import OutputFormat, note, plain_lines, print_result
 from fbs_worker.cli.render.results import result_blocks
 from fbs_worker.cli.render.solutions import drop_blocks, list_blocks, rotation_blocks, status_blocks
 from fbs_worker.cli.run import Runner
@@ -42,10 +42,7 @@ def status(
     from fbs_worker.ops.status import solution_status
 
     result = solution_status(current_settings(), one_solution(name, solution_name))
-    if output_format is OutputFormat.JSON:
-        print_json(result)
-    else:
-        print_blocks(status_blocks(result))
+    print_result(result, lambda: status_blocks(result), output_format)
     if result["overall_status"] == _UNREACHABLE:
         raise typer.Exit(EXIT_UNREACHABLE)
 
@@ -58,10 +55,7 @@ def list_all(output_format: Format = OutputFormat.TEXT) -> None:
     from fbs_worker.ops.status import list_solutions
 
     listing = list_solutions(current_settings())
-    if output_format is OutputFormat.JSON:
-        print_json(listing)
-    else:
-        print_blocks(list_blocks(listing))
+    print_result(listing, lambda: list_blocks(listing), output_format)
 
 
 def refresh(runner: Runner, given: dict[str, Any]) -> None:
@@ -104,10 +98,7 @@ def rotate_keys(output_format: Format = OutputFormat.TEXT) -> None:
     from fbs_worker.solutions.key_rotation import rotate_keys as rotate
 
     result = rotate(current_settings())
-    if output_format is OutputFormat.JSON:
-        print_json(result)
-    else:
-        print_blocks(rotation_blocks(result))
+    print_result(result, lambda: rotation_blocks(result), output_format)
     if not result["complete"]:
         raise typer.Exit(EXIT_UNREACHABLE if result["unreachable"] else EXIT_FAILED)
 
@@ -132,4 +123,4 @@ def _run(runner: Runner, request: Request, *, title: str) -> None:
     result = runner.run(request, title=title)
     if result is not None:
         action = request.task.removeprefix("fbs.")
-        runner.show(result, lambda: result_blocks(action, result, name=result["solution"]))
+        print_result(result, lambda: result_blocks(action, result, name=result["solution"]), runner.output_format)

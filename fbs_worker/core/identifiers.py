@@ -13,12 +13,6 @@ MAX_IDENTIFIER_BYTES: Final = 63
 """PostgreSQL's NAMEDATALEN - 1: the server truncates longer names silently."""
 
 _PREFIX = re.compile(r"[a-z_][a-z0-9_]*")
-_DOMAIN = re.compile(r"[a-z][a-z0-9_-]*")
-_SOLUTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_MODEL = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z0-9_]+)*")
-_ODOO = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_FINGERPRINT = re.compile("[0-9a-f]{16}")
-_RENAME = re.compile(r"[^=]+\.[^=.]+=[^=]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PORT_RANGE: Final = "use a number from 1 to 65535"
 
@@ -72,24 +66,21 @@ def _port_range(value: int) -> int:
     return value
 
 
-def _matching(pattern: re.Pattern[str], max_length: int, message: str) -> AfterValidator:
+def _text(pattern: str, max_length: int, message: str, example: str) -> tuple[AfterValidator, WithJsonSchema]:
+    """A check with words for people, and the JSON schema that says the same."""
+    compiled = re.compile(pattern)
+
     def check(value: str) -> str:
-        if len(value) > max_length or not pattern.fullmatch(value):
+        if len(value) > max_length or not compiled.fullmatch(value):
             raise ValueError(message)
         return value
 
-    return AfterValidator(check)
+    return AfterValidator(check), _schema(pattern, max_length, example)
 
 
 def _schema(pattern: str, max_length: int, *examples: str) -> WithJsonSchema:
-    """The JSON schema of a text; a check of its own has words for people."""
     shown: dict[str, Any] = {"examples": list(examples)} if examples else {}
     return WithJsonSchema({"type": "string", "pattern": f"^{pattern}$", "maxLength": max_length, **shown})
-
-
-def sorted_once(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Sort and deduplicate names, so that equal requests compare equal."""
-    return tuple(sorted(set(values)))
 
 
 _PLAIN: Final = _schema(r"[^\x00-\x1f\x7f]+", MAX_IDENTIFIER_BYTES)
@@ -114,32 +105,33 @@ Prefix = Annotated[str, AfterValidator(check_prefix), _schema(_PREFIX.pattern, 2
 OptionalPrefix = Annotated[str, AfterValidator(_optional_prefix), _schema(f"({_PREFIX.pattern})?", 20, "rental_")]
 DomainName = Annotated[
     str,
-    _matching(_DOMAIN, 100, "use lower-case letters, digits, _ and -, at most 100 characters"),
-    _schema(_DOMAIN.pattern, 100, "rental"),
+    *_text(r"[a-z][a-z0-9_-]*", 100, "use lower-case letters, digits, _ and -, at most 100 characters", "rental"),
 ]
 SolutionName = Annotated[
     str,
-    _matching(_SOLUTION, 100, "use letters, digits, _, . and -, a letter or digit first, at most 100"),
-    _schema(_SOLUTION.pattern, 100, "fayvad_rentals"),
+    *_text(
+        r"[A-Za-z0-9][A-Za-z0-9_.-]*",
+        100,
+        "use letters, digits, _, . and -, a letter or digit first, at most 100",
+        "fayvad_rentals",
+    ),
 ]
 OdooName = Annotated[
     str,
-    _matching(_ODOO, 100, "use letters, digits, _ and -, at most 100 characters"),
-    _schema(_ODOO.pattern, 100, "default"),
+    *_text(r"[A-Za-z0-9][A-Za-z0-9_-]*", 100, "use letters, digits, _ and -, at most 100 characters", "default"),
 ]
 ModelName = Annotated[
     str,
-    _matching(_MODEL, 100, "use names such as sale.order, at most 100 characters each"),
-    _schema(_MODEL.pattern, 100, "sale.order"),
+    *_text(
+        r"[a-z_][a-z0-9_]*(\.[a-z0-9_]+)*",
+        100,
+        "use names such as sale.order, at most 100 characters each",
+        "sale.order",
+    ),
 ]
-ModelNames = Annotated[tuple[ModelName, ...], AfterValidator(sorted_once)]
-Fingerprint = Annotated[
-    str,
-    _matching(_FINGERPRINT, 16, "it has 16 hexadecimal digits"),
-    _schema(_FINGERPRINT.pattern, 16, "0123456789abcdef"),
-]
+ModelNames = Annotated[tuple[ModelName, ...], AfterValidator(lambda names: tuple(sorted(set(names))))]
+Fingerprint = Annotated[str, *_text("[0-9a-f]{16}", 16, "it has 16 hexadecimal digits", "0123456789abcdef")]
 Rename = Annotated[
     str,
-    _matching(_RENAME, 200, "it does not have the form table.old=new"),
-    _schema(_RENAME.pattern, 200, "lease.notes=remarks"),
+    *_text(r"[^=]+\.[^=.]+=[^=]+", 200, "it does not have the form table.old=new", "lease.notes=remarks"),
 ]

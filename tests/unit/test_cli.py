@@ -181,7 +181,7 @@ def fail(exc: BaseException) -> object:
 def test_an_internal_error_is_a_bug_and_debug_shows_the_traceback(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(misc, "print_blocks", fail(ValueError("oops\nand more")))
+    monkeypatch.setattr(misc, "print_result", fail(ValueError("oops\nand more")))
     assert run(["domains"]) == 1
     assert capsys.readouterr().err.splitlines() == [
         "error: This is a bug in fbs-worker: ValueError (oops and more).",
@@ -192,7 +192,7 @@ def test_an_internal_error_is_a_bug_and_debug_shows_the_traceback(
 
 
 def test_ctrl_c_ends_with_130_and_a_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(misc, "print_blocks", fail(KeyboardInterrupt()))
+    monkeypatch.setattr(misc, "print_result", fail(KeyboardInterrupt()))
     assert run(["domains"]) == 130
     assert capsys.readouterr().err.strip() == "Interrupted."
 
