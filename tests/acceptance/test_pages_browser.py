@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from selenium import webdriver
 from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -23,15 +19,13 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from fbs_worker.client.client import Client
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
-from tests.integration.test_dashboard_browser import ARTEFACTS, CHROMIUM, DRIVER, FLAGS
 from tests.support.api_server import READER, WRITER, ApiServer, api_server
+from tests.support.browser import ARTEFACTS, NO_BROWSER, chromium
 from tests.support.job_worker import job_worker
 from tests.support.site import NAME, Site, make_site
 from tests.support.waiting import PATIENCE
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None, reason="NO BROWSER: apt-get install chromium chromium-driver"
-)
+pytestmark = pytest.mark.skipif(bool(NO_BROWSER), reason=NO_BROWSER)
 
 BASE = f"/solutions/{NAME}/"
 PAGES = {
@@ -179,21 +173,9 @@ class Seen:
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
-    """Headless Chromium with a fresh profile and a log of its requests."""
-    assert CHROMIUM is not None
-    profile = tmp_path_factory.mktemp("profile")
-    options = Options()
-    options.binary_location = CHROMIUM
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    for flag in (*FLAGS, "--hide-scrollbars", f"--user-data-dir={profile}"):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    try:
+def browser() -> Iterator[WebDriver]:
+    with chromium() as driver:
         yield driver
-    finally:
-        driver.quit()
-        shutil.rmtree(profile, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

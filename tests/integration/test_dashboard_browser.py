@@ -2,52 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from fbs_worker.client.client import Client
 from tests.conftest import MakeSettings
+from tests.support.browser import ARTEFACTS, NO_BROWSER, chromium
 from tests.support.dashboard import PASSWORD, USER, Dashboard, dashboard
 from tests.support.job_worker import job_worker
-from tests.support.processes import ROOT
 from tests.support.waiting import PATIENCE
-
-ARTEFACTS = Path(os.environ.get("FBS_ARTEFACTS") or ROOT / "build" / "artefacts")
-CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
-FLAGS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
-    "--window-size=1400,1000",
-]
 
 
 @pytest.fixture
 def browser() -> Iterator[WebDriver]:
-    """Chromium without anybody's profile, without a window."""
-    assert CHROMIUM is not None
-    options = Options()
-    options.binary_location = CHROMIUM
-    with tempfile.TemporaryDirectory(prefix="fbs-browser-") as profile:
-        for flag in (*FLAGS, f"--user-data-dir={profile}"):
-            options.add_argument(flag)
-        driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-        try:
-            yield driver
-        finally:
-            driver.quit()
+    with chromium() as driver:
+        yield driver
 
 
 def log_in(browser: WebDriver, shown: Dashboard) -> None:
@@ -90,7 +66,7 @@ def nothing_is_shown(browser: WebDriver, shown: Dashboard) -> None:
         assert "flower" not in browser.page_source.lower()
 
 
-@pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="NO BROWSER: apt-get install chromium chromium-driver")
+@pytest.mark.skipif(bool(NO_BROWSER), reason=NO_BROWSER)
 def test_a_person_sees_a_job_run_and_end(browser: WebDriver, settings: MakeSettings, tmp_path: Path) -> None:
     made, gate = settings(), tmp_path / "gate"
     with (
