@@ -10,14 +10,12 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from starlette.requests import Request
-from starlette.routing import Match, Route
-from starlette.types import Scope
+from starlette.routing import Match
 
 TRIED: Final = ("starlette>=0.40,<2",)
 
 UPSTREAM: Final[Mapping[str, str]] = {
     "starlette.routing:BaseRoute.matches": "how far a route is for a request",
-    "starlette.routing:Route.matches": "overridden: a partial match, of the path alone, counts as none",
     "starlette.routing:Match": "NONE, PARTIAL (the path, with another method) and FULL",
 }
 
@@ -32,18 +30,3 @@ def matching_methods(request: Request, methods: Iterable[str]) -> list[str]:
     scopes = {method: {**request.scope, "method": method} for method in methods}
     routes = request.app.routes
     return [name for name, scope in scopes.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
-
-
-class FilteredRoute(Route):
-    """A route for some paths only; a request with another method does not match it."""
-
-    def covers(self, path: str) -> bool:
-        """Whether the route is for a path; a subclass decides."""
-        return bool(path)
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Match a request, as the router calls it."""
-        if not self.covers(scope.get("path", "")):
-            return Match.NONE, {}
-        match, child = super().matches(scope)
-        return (match, child) if match is Match.FULL else (Match.NONE, {})

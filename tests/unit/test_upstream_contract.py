@@ -71,7 +71,6 @@ SIGNATURES: Final = {
     "kombu.transport.virtual.exchange:FanoutExchange.deliver": ("self", "message", "exchange", "routing_key"),
     "kombu.transport.virtual:Channel._put": ("self", "queue", "message"),
     "odoorpc.rpc:ConnectorJSONRPC": ("host", "port", "timeout", "version", "deserialize", "opener"),
-    "starlette.routing:Route.matches": ("self", "scope"),
     "uvicorn.server:Server.startup": ("self", "sockets"),
     "uvicorn.server:Server.serve": ("self", "sockets"),
 }

@@ -197,7 +197,7 @@ class AccessMiddleware:
     async def _principal(self, scope: Scope, headers: dict[bytes, bytes]) -> Principal | None:
         """Authenticate a request; None if it has no session on a path that a page may answer."""
         path, method = scope["path"], scope["method"]
-        page = not _is_api(path)
+        page = not is_api(path)
         client = scope["client"][0] if scope.get("client") else None
         if not self._tokens:
             check_local(headers, client)
@@ -242,7 +242,8 @@ class _HeaderSender:
         await self._send(message)
 
 
-def _is_api(path: str) -> bool:
+def is_api(path: str) -> bool:
+    """Whether a path belongs to the API, not to the pages."""
     return path.startswith(API) or path in METRICS
 
 
@@ -288,7 +289,7 @@ def _error_response(scope: Scope, error: FBSError) -> Response:
     """Answer with a page if a browser asked for one, else with a problem document."""
     error_page: ErrorPage | None = getattr(scope["app"].state, "error_page", None)
     request = Request(scope)
-    accepts_page = not _is_api(scope["path"]) and "text/html" in request.headers.get("accept", "")
+    accepts_page = not is_api(scope["path"]) and "text/html" in request.headers.get("accept", "")
     if error_page is None or not accepts_page or isinstance(error, NotAuthenticated):
         return problem_response(error, instance=scope["path"])
     return error_page(request, error)

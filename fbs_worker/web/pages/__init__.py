@@ -7,19 +7,19 @@ link to reload the page.
 from __future__ import annotations
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 
 __all__ = ["attach"]
 
 
 def attach(app: FastAPI) -> None:
-    """Add the pages to the API's application; they include the catch-all route, which has to be the last.
+    """Add the pages to the API's application, and an error page for unknown paths outside of the API.
 
     Args:
         app: the application of `fbs_worker.web.app.create_app`, with settings and tokens in `app.state`.
     """
     from fbs_worker.web.pages import actions, assets, catalogue, home, jobs, login, solution
-    from fbs_worker.web.pages.layout import Layout, error_page
-    from fbs_worker.web.pages.not_found import NotFoundRoute
+    from fbs_worker.web.pages.layout import Layout, error_page, handle_http_exception
     from fbs_worker.web.pages.session import Sessions
 
     sessions = app.state.sessions = Sessions(app.state.settings, app.state.tokens)
@@ -28,4 +28,4 @@ def attach(app: FastAPI) -> None:
     app.state.pages = Layout(sessions)
     for part in (assets, login, home, solution, catalogue, jobs, actions):
         app.include_router(part.router)
-    app.router.routes.append(NotFoundRoute())
+    app.add_exception_handler(HTTPException, handle_http_exception)

@@ -17,11 +17,13 @@ from fastapi import APIRouter, Depends, Form
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from fbs_worker.core.errors import FBSError, UsageError
-from fbs_worker.web.api.auth import LOGIN, principal_of
+from fbs_worker.web.api import problems
+from fbs_worker.web.api.auth import LOGIN, is_api, principal_of
 from fbs_worker.web.api.errors import CrossSite, NotAuthenticated, RouteNotFound, ScopeMissing
 from fbs_worker.web.api.problems import headers_of, status_of, unexpected_error
 from fbs_worker.web.api.tokens import WRITE, Principal
@@ -205,13 +207,11 @@ def error_page(request: Request, error: FBSError, *, status: int | None = None) 
     return answer
 
 
-def not_found_page(request: Request) -> Response:
-    """Render the error page for an unknown path.
-
-    Raises:
-        NotAuthenticated: the request has no session.
-    """
-    principal_of(request)
+async def handle_http_exception(request: Request, exc: Exception) -> Response:
+    """Exception handler: render an error page for an unknown path outside of the API, else a problem document."""
+    unknown = isinstance(exc, HTTPException) and exc.status_code in {404, 405} and request.method in {"GET", "HEAD"}
+    if not unknown or is_api(request.url.path):
+        return await problems.handle_http_exception(request, exc)
     return error_page(
         request, RouteNotFound("This page does not exist.", hint="Go to the solutions or the jobs above.")
     )
