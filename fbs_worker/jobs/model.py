@@ -42,16 +42,14 @@ BUCKETS: Final = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600)
 
 
 class UnreadableRecord(JobError):
-    """A job's record in Redis is damaged, or written by a newer version.
-
-    Args:
-        job_id: the job's id.
-    """
+    """A job's record in Redis is damaged, or written by a newer version."""
 
     code = "job_unreadable"
 
-    def __init__(self, job_id: str) -> None:
-        super().__init__(
+    @classmethod
+    def of(cls, job_id: str) -> Self:
+        """The error of the job with this id."""
+        return cls(
             f"The record of the job {job_id!r} cannot be read: it is damaged, or written by a newer version.",
             hint="Use the version that wrote it, or wait until it expires.",
         )
@@ -134,12 +132,12 @@ class JobRecord:
         try:
             return cls._parse(job_id, fields, now=now, lost_after=lost_after)
         except (KeyError, OSError, OverflowError, TypeError, ValueError) as exc:
-            raise UnreadableRecord(job_id) from exc
+            raise UnreadableRecord.of(job_id) from exc
 
     @classmethod
     def unreadable(cls, job_id: str) -> Self:
         """The record of a job whose hash cannot be parsed: failed, with an error that says so."""
-        error = UnreadableRecord(job_id)
+        error = UnreadableRecord.of(job_id)
         return cls(
             id=job_id,
             action="",
