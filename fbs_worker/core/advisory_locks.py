@@ -2,7 +2,7 @@
 
 The solution lock is a session-level advisory lock in the solution's database, so PostgreSQL releases it when the worker
 dies. The connection that holds it also does the work: if the connection is lost, lock and transaction end together.
-Pooling in transaction mode breaks session-level locks; PgBouncer needs `pool_mode=session`.
+Pooling in transaction mode breaks session-level locks, and is refused; PgBouncer needs `pool_mode=session`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.core.errors import DatabaseUnreachable
+from fbs_worker.core.poolers import refuse_transaction_pooler
 from fbs_worker.core.postgres import Connection, errors_translated
 
 POLL_SECONDS: Final = 0.1
@@ -27,7 +28,7 @@ LOCK_TIMEOUT: Final = 60.0
 TRANSACTION_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 
 TRANSACTION_SETTINGS: Final = "SELECT set_config('lock_timeout', %s, TRUE), set_config('TimeZone', 'UTC', TRUE)"
-"""Transaction-local: lock_timeout, and UTC so that NOW() does not depend on the client."""
+"""For the transaction: lock_timeout, and UTC so that NOW() does not depend on the client."""
 
 _TRY: Final = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
 _UNLOCK: Final = "SELECT pg_advisory_unlock(hashtextextended(%s, 0))"
@@ -63,9 +64,10 @@ def solution_lock(
 
     Raises:
         DatabaseUnreachable: the connection failed.
-        DatabaseError: PostgreSQL rejected a statement.
+        DatabaseError: PostgreSQL rejected a statement, or a pooler in transaction mode is in between.
         JobCancelled: raised by `check_cancelled`.
     """
+    refuse_transaction_pooler(connection)
     key = f"fbs:solution:{solution_name}"
     reported = ""
     while not _query_value(connection, _TRY, key):

@@ -19,15 +19,10 @@ from typing import Final, Generic, TypeVar
 
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseUnreachable
-from fbs_worker.core.postgres import Connection, connect, errors_translated
+from fbs_worker.core.postgres import Connection, connect, set_for_transactions
 
 PER_SERVER: Final = 4
 """Maximum number of concurrent connections to one server."""
-
-_SESSION: Final = """
-SELECT set_config('statement_timeout', %(limit)s, FALSE), set_config('lock_timeout', %(lock)s, FALSE),
-    set_config('default_transaction_read_only', %(read_only)s, FALSE), set_config('TimeZone', 'UTC', FALSE)
-"""
 
 _T = TypeVar("_T")
 
@@ -98,7 +93,7 @@ def bounded_connection(
         database: the database, with a resolved password.
         connect_seconds: time to connect; libpq waits at least 2, and as long for each further address of the host.
         seconds: time for everything after that, and for each statement.
-        read_only: set default_transaction_read_only.
+        read_only: the transactions are read-only.
 
     Raises:
         DatabaseUnreachable: the connection failed, or the time is over.
@@ -107,19 +102,28 @@ def bounded_connection(
     """
     with (
         closing(connect(database, application_name="fbs-worker look", connect_timeout=connect_seconds)) as connection,
-        _shutdown_after(connection, database, seconds),
+        shutdown_after(connection, database, seconds),
     ):
-        with errors_translated(database), connection, connection.cursor() as cursor:
-            # the server's time-out ends a little earlier, because its error names what it waited for
-            limit = max(1, round(seconds * 900))
-            lock = limit // 3 if read_only else limit  # leave time for other queries after two lock time-outs
-            parameters = {"limit": f"{limit}ms", "lock": f"{lock}ms", "read_only": "on" if read_only else "off"}
-            cursor.execute(_SESSION, parameters)
+        limit_transactions(connection, seconds, read_only=read_only)
         yield connection
 
 
+def limit_transactions(connection: Connection, seconds: float, *, read_only: bool = True) -> None:
+    """Bound the statements of a connection, in the server.
+
+    Args:
+        connection: the connection.
+        seconds: its deadline; the server's time-out ends a little earlier, because its error names what it waited for.
+        read_only: the transactions are read-only.
+    """
+    limit = max(1, round(seconds * 900))
+    lock = limit // 3 if read_only else limit  # leave time for other queries after two lock time-outs
+    mode = {"transaction_read_only": "on"} if read_only else {}
+    set_for_transactions(connection, statement_timeout=f"{limit}ms", lock_timeout=f"{max(1, lock)}ms", **mode)
+
+
 @contextmanager
-def _shutdown_after(connection: Connection, database: DatabaseConfig, seconds: float) -> Iterator[None]:
+def shutdown_after(connection: Connection, database: DatabaseConfig, seconds: float) -> Iterator[None]:
     """Shut the connection's socket down after a time, so that the thread that waits on it gets an error."""
     fired = threading.Event()
     # duplicate the descriptor: if the connection is closed, its number may be reused by another socket

@@ -2,6 +2,8 @@
 
 Errors are mapped by SQLSTATE (PostgreSQL's documentation, appendix A). psycopg2 sets none for a failed connection, so
 these are classified by libpq's text.
+
+Nothing is set for a session: behind a pooler, the next transaction of a server connection is another application's.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import psycopg2
+from psycopg2 import extensions, sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.core.database_config import DatabaseConfig
@@ -25,7 +28,7 @@ from fbs_worker.core.errors import (
     FBSError,
 )
 
-__all__ = ["Connection", "config_of", "connect", "errors_translated", "translate"]
+__all__ = ["Connection", "config_of", "connect", "errors_translated", "run_alone", "set_for_transactions", "translate"]
 
 _SQLSTATES: Final[dict[str, type[FBSError]]] = {
     # whole classes, by their first two characters
@@ -65,6 +68,29 @@ _SERVER_MESSAGE = re.compile(r"(?:failed: |^)\S+:  (?P<text>.+)", re.DOTALL)
 _LIBPQ_PREFIX = re.compile(r'^connection to server (at|on socket) "[^"]*"(?: \([^)]*\))?(?:, port \d+)? failed: ?')
 
 
+_SETTINGS: Final = {"TimeZone": "UTC", "quote_all_identifiers": "off"}
+
+
+class _Connection(Connection):
+    """Sends its settings with the first statement of each transaction, for that transaction alone."""
+
+    preamble = ""
+    """The statement that sets them; empty for commands that PostgreSQL runs alone, such as CREATE DATABASE."""
+
+
+class _Cursor(extensions.cursor):
+    def execute(self, query: str | bytes | sql.Composable, vars: Any = None) -> None:  # noqa: A002 -- psycopg2's name
+        connection = self.connection
+        if (
+            isinstance(connection, _Connection)
+            and connection.preamble
+            and connection.get_transaction_status() == extensions.TRANSACTION_STATUS_IDLE
+        ):
+            text = query.as_string(connection) if isinstance(query, sql.Composable) else query
+            query = connection.preamble.encode() + text if isinstance(text, bytes) else connection.preamble + text
+        super().execute(query, vars)
+
+
 def connect(config: DatabaseConfig, *, application_name: str = "fbs-worker", connect_timeout: int = 10) -> Connection:
     """Open a connection.
 
@@ -83,7 +109,9 @@ def connect(config: DatabaseConfig, *, application_name: str = "fbs-worker", con
         DatabaseRightsMissing: the role has no CONNECT privilege.
     """
     with errors_translated(config):
-        return psycopg2.connect(
+        connection = psycopg2.connect(
+            connection_factory=_Connection,
+            cursor_factory=_Cursor,
             dbname=config.name,
             user=config.user or None,
             password=config.password.get_secret_value() or None,
@@ -98,6 +126,43 @@ def connect(config: DatabaseConfig, *, application_name: str = "fbs-worker", con
             keepalives_interval=10,
             keepalives_count=3,
         )
+    set_for_transactions(connection)
+    return connection
+
+
+def set_for_transactions(connection: Connection, **settings: str) -> None:
+    """Replace the settings of the transactions that follow.
+
+    Args:
+        connection: the result of `connect`.
+        **settings: values by name, in addition to UTC as the time zone, and names that are quoted as usual.
+    """
+    calls = (f"set_config('{name}', '{value}', TRUE)" for name, value in {**_SETTINGS, **settings}.items())
+    _set_preamble(connection, f"SELECT {', '.join(calls)}; ")
+
+
+@contextmanager
+def run_alone(connection: Connection) -> Iterator[None]:
+    """Switch to autocommit without settings, for statements that PostgreSQL does not run in a transaction.
+
+    Args:
+        connection: outside of a transaction.
+    """
+    before = _set_preamble(connection, "")
+    connection.autocommit = True
+    try:
+        yield
+    finally:
+        _set_preamble(connection, before)
+        if not connection.closed:
+            connection.autocommit = False
+
+
+def _set_preamble(connection: Connection, preamble: str) -> str:
+    if not isinstance(connection, _Connection):  # opened by another program's code
+        return ""
+    before, connection.preamble = connection.preamble, preamble
+    return before
 
 
 def config_of(connection: Connection) -> DatabaseConfig | None:

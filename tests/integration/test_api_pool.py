@@ -133,7 +133,7 @@ def test_a_server_that_stops_in_mid_answer_is_left(
     assert ask(connections, database)
     with onlooker.cursor() as cursor:
         cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SET statement_timeout%'"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%SET statement_timeout%pg_sleep(60)'"
         )
 
 

@@ -132,7 +132,7 @@ def test_a_server_that_stops_mid_answer_is_cut_off(
 ) -> None:
     made.solution()
     # disable the server's own limit, so that only the shutdown of the socket is left
-    monkeypatch.setattr(fanout, "_SESSION", "SELECT %(limit)s, %(read_only)s")
+    monkeypatch.setattr(fanout, "limit_transactions", lambda *_, **__: None)
     monkeypatch.setattr(status, "_DETAIL_SECONDS", 0.5)
     monkeypatch.setattr(status, "_SUMMARY_SECONDS", 0.5)
     with closing(connect(database)) as holder, holder.cursor() as cursor:

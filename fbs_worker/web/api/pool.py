@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,8 +20,8 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseBusy, DatabaseUnreachable
-from fbs_worker.core.fanout import database_timeout
-from fbs_worker.core.postgres import Connection, connect, errors_translated
+from fbs_worker.core.fanout import database_timeout, limit_transactions
+from fbs_worker.core.postgres import Connection, connect
 
 MAX_CONNECTIONS: Final = 8
 """Maximum number of connections to one database."""
@@ -33,11 +33,6 @@ _IDLE_SECONDS: Final = 60.0
 _CONNECT_SECONDS: Final = 3
 _WATCHDOG_SECONDS: Final = 1.0
 
-_SESSION: Final = """
-SELECT set_config('statement_timeout', %(limit)s, FALSE), set_config('lock_timeout', %(lock)s, FALSE),
-    set_config('default_transaction_read_only', 'on', FALSE), set_config('TimeZone', 'UTC', FALSE)
-"""
-
 
 @dataclass(kw_only=True)
 class _PooledConnection:
@@ -47,7 +42,7 @@ class _PooledConnection:
         connection: the connection.
         handle: a duplicate of its socket, which another thread can shut down.
         since: when it was last borrowed or returned (monotonic seconds).
-        seconds: the deadline that the session has.
+        seconds: the deadline of its queries.
         aborted: it exceeded the deadline and was shut down.
     """
 
@@ -64,9 +59,7 @@ class _PooledConnection:
     def limit(self, seconds: float) -> None:
         """Set the deadline of the queries that follow."""
         if seconds != self.seconds:
-            limit = round(seconds * 900)  # before the watchdog: the server's error names what it waited for
-            with errors_translated(self.connection), closing(self.connection.cursor()) as cursor:
-                cursor.execute(_SESSION, {"limit": f"{limit}ms", "lock": f"{limit // 3}ms"})
+            limit_transactions(self.connection, seconds)
             self.seconds = seconds
 
     def is_alive(self) -> bool:
