@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from celery import Celery, signals
 from celery.exceptions import SecurityWarning
 
-from fbs_worker.core.errors import FBSError, QueueUnreachable, UsageError
+from fbs_worker.core.errors import FBSError, UsageError
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings, get_settings
 from fbs_worker.jobs.broker import Broker
@@ -135,7 +135,7 @@ class FBSCelery(Celery):  # type: ignore[misc]  # Celery has no types
             with self.broker.errors_translated():
                 self.send_task(name, kwargs=dict(kwargs), task_id=job_id)
         except BaseException:
-            with suppress(QueueUnreachable):  # raise the first error
+            with suppress(FBSError):  # raise the first error
                 self.jobs.remove(job_id)
             raise
         self.jobs.mark_sent(job_id)
@@ -149,7 +149,7 @@ class FBSCelery(Celery):  # type: ignore[misc]  # Celery has no types
         _log.warning(
             "A message was rejected: %s. Only programs of yours should be able to write to the broker.", reason
         )
-        with suppress(QueueUnreachable):  # the count is of no more use than the log line
+        with suppress(FBSError):  # the count is of no more use than the log line
             self.jobs.count_rejected()
 
     @cached_property
@@ -208,7 +208,7 @@ def _seconds_until(eta: datetime | str) -> float:
 
 
 def check(app: FBSCelery) -> None:
-    """Check an application's settings and that its Redis and its broker answer.
+    """Check an application's settings, that its Redis and its broker answer, and that Redis accepts changes.
 
     Args:
         app: the application.
@@ -219,6 +219,7 @@ def check(app: FBSCelery) -> None:
     """
     configuration(app.settings)
     app.jobs.ping()
+    app.jobs.check_rights()
     app.jobs.close()
     if not app.broker.is_job_store:
         with app.broker.errors_translated(), app.connection_for_write() as connection:

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 from kombu.exceptions import OperationalError
 
 from fbs_worker.core import redis as queue
-from fbs_worker.core.errors import QueueUnreachable, SettingsError
+from fbs_worker.core.errors import FBSError, QueueUnreachable, SettingsError
 from fbs_worker.core.settings import Settings
 
 _AMQP: Final = frozenset({"amqp", "amqps"})
@@ -40,6 +40,7 @@ class Broker:
         is_job_store: whether it is the Redis of the job store.
         address: `host:port`, for display.
         options: kombu's transport options from the URL.
+        tls: Celery's broker_use_ssl from a `rediss://` URL.
     """
 
     url: str = field(repr=False)
@@ -47,6 +48,7 @@ class Broker:
     is_job_store: bool
     address: str
     options: dict[str, Any] = field(default_factory=dict)
+    tls: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -59,7 +61,7 @@ class Broker:
         job_store = queue.check_url(settings.fbs_redis_url)
         url = settings.fbs_broker_url.strip() or job_store
         if url == job_store:
-            return cls(url=url, kind="redis", is_job_store=True, address=queue.address(url))
+            return cls._redis(url, is_job_store=True)
         try:
             return cls._parse(url)
         except ValueError:
@@ -70,22 +72,40 @@ class Broker:
         """Translate kombu's errors to FBSErrors.
 
         Raises:
-            QueueUnreachable: the broker does not answer.
+            QueueUnreachable: the broker does not answer, or refuses for now.
+            SettingsError: it rejects the user, his password or his rights.
         """
         try:
             yield
         except OperationalError as exc:
-            if self.is_job_store:
-                raise QueueUnreachable(f"Redis at {self.address} does not answer.", hint=queue.HOW_TO_START) from exc
-            raise QueueUnreachable(
-                f"The broker at {self.address} does not answer.", hint="Start it, or correct FBS_BROKER_URL."
-            ) from exc
+            raise self.translated(exc) from exc
+
+    def translated(self, exc: BaseException) -> FBSError:
+        """The FBSError of an error of kombu or of a client's library."""
+        error = queue.translated(exc, self.address)
+        if self.is_job_store or (self.kind == "redis" and error.hint != queue.HOW_TO_START):
+            return error
+        return QueueUnreachable(
+            f"The broker at {self.address} does not answer.", hint="Start it, or correct FBS_BROKER_URL."
+        )
+
+    @classmethod
+    def _redis(cls, url: str, *, is_job_store: bool) -> Self:
+        options, tls = queue.url_options(url), queue.tls_options(url)
+        return cls(
+            url=queue.without_options(url),
+            kind="redis",
+            is_job_store=is_job_store,
+            address=queue.address(url),
+            options={name: value for name, value in options.items() if name not in tls},
+            tls=tls,
+        )
 
     @classmethod
     def _parse(cls, url: str) -> Self:
         scheme = url.partition("://")[0]
         if scheme in {"redis", "rediss"}:
-            return cls(url=queue.check_url(url), kind="redis", is_job_store=False, address=queue.address(url))
+            return cls._redis(queue.check_url(url, setting="FBS_BROKER_URL"), is_job_store=False)
         if scheme in _AMQP:
             parts = urlsplit(url)
             return cls(

@@ -76,7 +76,9 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # a running worker reconnects without limit
         "broker_transport_options": _transport_options(broker, settings),
-        "result_backend": settings.fbs_redis_url,
+        "broker_use_ssl": broker.tls or None,
+        "result_backend": queue.without_options(settings.fbs_redis_url),
+        "redis_backend_use_ssl": queue.tls_options(settings.fbs_redis_url) or None,
         "result_expires": settings.fbs_job_ttl,
         "redis_socket_connect_timeout": queue.CONNECT_SECONDS,
         "redis_socket_timeout": queue.ANSWER_SECONDS,
@@ -130,8 +132,8 @@ def _transport_options(broker: Broker, settings: Settings) -> dict[str, Any]:
         }
     return {
         **_RETRY,
-        **broker.options,
         **queue.SOCKET_OPTIONS,
+        **broker.options,
         "visibility_timeout": settings.fbs_visibility_timeout,
     }
 

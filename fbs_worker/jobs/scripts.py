@@ -87,6 +87,15 @@ local function create(action, solution, domain, queue)
   end
 end
 
+local function remove()
+  local same = redis.call('HGET', job, 'same')
+  if same and redis.call('GET', 'fbs:same:' .. same) == id then redis.call('DEL', 'fbs:same:' .. same) end
+  redis.call('DEL', job, events)
+  redis.call('ZREM', index, id)
+  redis.call('ZREM', expiring, id)
+  redis.call('SREM', open, id)
+end
+
 local function lease_status()
   local fields = redis.call('HMGET', job, 'state', 'attempts', 'stop')
   if fields[1] ~= 'running' or (attempt ~= '' and fields[2] ~= attempt) then return 'superseded' end
@@ -116,7 +125,11 @@ if same ~= '' then
 end
 create(ARGV[4], ARGV[5], ARGV[6], queue)
 for position = 11, #ARGV, 3 do
-  redis.call(ARGV[position], ARGV[position + 1], ARGV[position + 2])
+  local reply = redis.pcall(ARGV[position], ARGV[position + 1], ARGV[position + 2])
+  if type(reply) == 'table' and reply.err then
+    remove()
+    return reply
+  end
   redis.call('HSET', job, 'sent_at', now)
 end
 return id
@@ -125,8 +138,8 @@ return id
 """Create a record, unless an active job has the same deduplication key.
 
 Arguments: action, solution, domain, queue, deduplication key (or empty), milliseconds after which a running job is lost
-and after which a queued one counts as not sent, then the commands that send the message (command, key, content).
-Returns the id of the active job."""
+and after which a queued one counts as not sent, then the commands that send the message (command, key, content); where
+one of them fails, the record is deleted again. Returns the id of the active job."""
 
 MARK_SENT: Final = (
     _PRELUDE
@@ -139,12 +152,7 @@ if redis.call('EXISTS', job) == 1 then redis.call('HSETNX', job, 'sent_at', now)
 REMOVE: Final = (
     _PRELUDE
     + """
-local same = redis.call('HGET', job, 'same')
-if same and redis.call('GET', 'fbs:same:' .. same) == id then redis.call('DEL', 'fbs:same:' .. same) end
-redis.call('DEL', job, events)
-redis.call('ZREM', index, id)
-redis.call('ZREM', expiring, id)
-redis.call('SREM', open, id)
+remove()
 """
 )
 """Delete the record of a job that was never sent."""

@@ -100,6 +100,10 @@ class JobReader(queue.RedisOwner):
         """
         self._redis.ping()
 
+    def check_rights(self) -> None:
+        """Check that Redis accepts what jobs need; see `fbs_worker.core.redis.check_rights`."""
+        queue.check_rights(self._redis)
+
     def get(self, job_id: str) -> JobRecord:
         """Return a job's record.
 

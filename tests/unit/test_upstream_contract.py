@@ -29,6 +29,7 @@ ADAPTERS: Final = (
     "fbs_worker.connectors.odoorpc_compat",
     "fbs_worker.core.environment",
     "fbs_worker.jobs.celery_compat.outbox",
+    "fbs_worker.jobs.celery_compat.patience",
     "fbs_worker.jobs.celery_compat.process",
     "fbs_worker.jobs.celery_compat.redis_channel",
     "fbs_worker.jobs.celery_compat.unreadable",

@@ -70,7 +70,9 @@ class Outbox(threading.local):
         self._producer: Any = Producer(self._channel, auto_declare=False)  # type: ignore[no-untyped-call]
 
     def commands(self, name: str, kwargs: Mapping[str, Any], *, job_id: str) -> list[Command]:
-        """Return the Redis commands that send a task: LPUSH for it, PUBLISH for its task-sent event.
+        """Return the Redis commands that send a task: PUBLISH for its task-sent event, and at last LPUSH for itself.
+
+        In this order nothing is enqueued where the user may not publish.
 
         Args:
             name: the task's name.
@@ -83,8 +85,8 @@ class Outbox(threading.local):
                 name, kwargs=dict(kwargs), task_id=job_id, producer=self._producer, retry=False, declare=()
             )
             return [
-                *(("LPUSH", queue, message) for queue, message in tasks),
                 *(("PUBLISH", f"/{self._database}.{exchange}/{key}", message) for exchange, key, message in events),
+                *(("LPUSH", queue, message) for queue, message in tasks),
             ]
         finally:
             tasks.clear()

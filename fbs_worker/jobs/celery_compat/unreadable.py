@@ -11,9 +11,10 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from celery.worker.consumer import Consumer
 from kombu.exceptions import KombuError
-from kombu.transport.redis import Channel, QoS
+from kombu.transport.redis import Channel
+
+from fbs_worker.jobs.celery_compat.patience import PatientConsumer, PatientQoS
 
 TRIED: Final = ("celery>=5.5,<5.8", "kombu>=5.5.2,<5.8")
 
@@ -41,7 +42,7 @@ _PROVOKED: Final = (ArithmeticError, AttributeError, LookupError, RecursionError
 _log = logging.getLogger(__name__)
 
 
-class TolerantConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
+class TolerantConsumer(PatientConsumer):
     """Celery's consumer, which rejects a message that cannot be read instead of ending the worker."""
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
@@ -88,7 +89,7 @@ class TolerantConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
         self.app.on_message_rejected(reason)
 
 
-class TolerantQoS(QoS):
+class TolerantQoS(PatientQoS):
     """kombu's store of unacknowledged messages, where a damaged one ends no worker."""
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:

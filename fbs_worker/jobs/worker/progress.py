@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from celery.exceptions import SoftTimeLimitExceeded
 
-from fbs_worker.core.errors import JobCancelled, QueueUnreachable
+from fbs_worker.core.errors import JobCancelled, QueueUnreachable, SettingsError
 from fbs_worker.jobs.model import percentage
 from fbs_worker.jobs.store import JobStore, LeaseStatus
 from fbs_worker.jobs.worker.logging import set_step
@@ -111,7 +111,7 @@ class JobProgress:
             status = update()
             if status is LeaseStatus.STALE and not self._store.cancel_requested(self._job_id):
                 raise StaleAttempt("Another worker has claimed the job.")
-        except QueueUnreachable as exc:
+        except (QueueUnreachable, SettingsError) as exc:
             _log.warning("job %s: its progress was not recorded: %s", self._job_id, exc.message)
             return False
         finally:

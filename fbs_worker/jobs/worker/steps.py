@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from fbs_worker.core.errors import FBSError
 from fbs_worker.jobs.app import FBSCelery
+from fbs_worker.jobs.celery_compat.patience import ask_for_room
 from fbs_worker.jobs.celery_compat.redis_channel import close_after_loss, is_redis
 from fbs_worker.jobs.celery_compat.unreadable import tolerate_unreadable
 from fbs_worker.jobs.probes import PROBE_TASK, worker_queue
@@ -134,6 +135,7 @@ class ReconnectStep(_ConsumerStep):
         channel = consumer.task_consumer.channel
         if is_redis(channel):
             close_after_loss(channel)
+            ask_for_room(channel)
             tolerate_unreadable(channel, consumer.app.on_message_rejected)
 
 

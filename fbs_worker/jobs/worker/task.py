@@ -30,6 +30,7 @@ from fbs_worker.core.errors import (
     JobError,
     JobNotFound,
     QueueUnreachable,
+    SettingsError,
     UsageError,
 )
 from fbs_worker.core.progress import Progress
@@ -334,7 +335,7 @@ def _call_or_requeue(call: Callable[[], _T]) -> _T:
     while True:
         try:
             return call()
-        except QueueUnreachable as exc:
+        except (QueueUnreachable, SettingsError) as exc:  # the user's rights or password were changed
             if time.monotonic() > deadline:
                 _log.error("%s The job is requeued.", exc.message)
                 raise Reject(exc.message, requeue=True) from None
