@@ -10,6 +10,8 @@
     │   │   ├── OdooTimeout
     │   │   └── OdooCircuitOpen    too many calls failed: circuit breaker open
     │   ├── DatabaseUnreachable
+    │   │   ├── DatabaseHostUnknown    not retryable
+    │   │   └── DatabaseTLSFailed      not retryable
     │   └── QueueUnreachable
     ├── OdooError                  Odoo answered with an error                       exit 1
     │   ├── OdooLoginRefused
@@ -156,6 +158,20 @@ class DatabaseUnreachable(UnreachableError):
     """No connection to PostgreSQL, or the connection was lost."""
 
     code = "database_unreachable"
+
+
+class DatabaseHostUnknown(DatabaseUnreachable):
+    """The name of PostgreSQL's host does not exist."""
+
+    code = "database_host_unknown"
+    retryable = False
+
+
+class DatabaseTLSFailed(DatabaseUnreachable):
+    """PostgreSQL has no TLS, its certificate is not trusted, or a file for it cannot be used."""
+
+    code = "database_tls_failed"
+    retryable = False
 
 
 class QueueUnreachable(UnreachableError):

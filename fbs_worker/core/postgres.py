@@ -21,9 +21,11 @@ from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import (
     DatabaseBusy,
     DatabaseError,
+    DatabaseHostUnknown,
     DatabaseLoginRefused,
     DatabaseMissing,
     DatabaseRightsMissing,
+    DatabaseTLSFailed,
     DatabaseUnreachable,
     FBSError,
 )
@@ -51,20 +53,30 @@ _SQLSTATES: Final[dict[str, type[FBSError]]] = {
     "57P05": DatabaseUnreachable,  # idle session time-out
 }
 
+_NO_SUCH_HOST: Final = "could not translate host name"
+_SCRAM_ONLY: Final = r"authentication method requirement .* failed"
+
 _TEXTS: Final[tuple[tuple[re.Pattern[str], type[FBSError]], ...]] = tuple(
-    (re.compile(pattern, re.IGNORECASE), kind)
+    (re.compile(pattern, re.IGNORECASE | re.DOTALL), kind)
     for pattern, kind in (
+        (r"temporary failure in name resolution", DatabaseUnreachable),
+        (rf"{_NO_SUCH_HOST}.*\n.*failed:|failed:.*\n.*{_NO_SUCH_HOST}", DatabaseUnreachable),  # one of several hosts
+        (_NO_SUCH_HOST, DatabaseHostUnknown),
         (r"too many clients|too many connections|remaining connection slots", DatabaseUnreachable),
         (r"is starting up|is shutting down|in recovery mode|not (yet )?accepting connections", DatabaseUnreachable),
         (r"authentication failed|no password supplied|pg_hba|role .* does not exist", DatabaseLoginRefused),
         (r"not permitted to log in|no PostgreSQL user name", DatabaseLoginRefused),
         (r"database .* does not exist", DatabaseMissing),
-        (r"permission denied", DatabaseRightsMissing),
+        (r"permission denied for", DatabaseRightsMissing),
+        (_SCRAM_ONLY, DatabaseLoginRefused),
+        (r"certificate|private key|(not|but) .*SSL.* (required|supported)|not support SSL", DatabaseTLSFailed),
+        (r"channel binding|sslmode", DatabaseTLSFailed),
     )
 )
 
 # libpq puts two blanks after the severity of a server message, in every language; its own messages have none
 _SERVER_MESSAGE = re.compile(r"(?:failed: |^)\S+:  (?P<text>.+)", re.DOTALL)
+_TLS_FILE = re.compile(r"(certificate|private key) file|certificate authentication from file")
 _LIBPQ_PREFIX = re.compile(r'^connection to server (at|on socket) "[^"]*"(?: \([^)]*\))?(?:, port \d+)? failed: ?')
 
 
@@ -202,7 +214,9 @@ def translate(exc: psycopg2.Error, config: DatabaseConfig | None = None) -> FBSE
     kind = _kind(exc)
     address = config.address() if config else "the database"
     context = {"sqlstate": exc.pgcode} if exc.pgcode else {}
-    return kind(_message(kind, address, config, reason), hint=_hint(kind, exc.pgcode, config, reason), **context)
+    return kind(
+        _message(kind, exc.pgcode, address, config, reason), hint=_hint(kind, exc.pgcode, config, reason), **context
+    )
 
 
 def _kind(exc: psycopg2.Error) -> type[FBSError]:
@@ -224,20 +238,28 @@ def _reason(exc: psycopg2.Error) -> str:
         return exc.diag.message_primary
     text = _LIBPQ_PREFIX.sub("", str(exc).strip())
     match = _SERVER_MESSAGE.search(text)
+    if _TLS_FILE.search(text):  # not which: the files are the worker's, and their names may be a caller's
+        return "a certificate or key file cannot be used"
     lines = (match["text"] if match else text).splitlines()
     return (lines[0] if lines else type(exc).__name__).strip().rstrip(".")
 
 
-def _message(kind: type[FBSError], address: str, config: DatabaseConfig | None, reason: str) -> str:
+def _message(
+    kind: type[FBSError], sqlstate: str | None, address: str, config: DatabaseConfig | None, reason: str
+) -> str:
     if kind is DatabaseMissing and config:
         return f"PostgreSQL at {config.host}:{config.port} has no database {config.name!r}."
     summary = {
+        DatabaseHostUnknown: f"No connection to PostgreSQL at {address}",
+        DatabaseTLSFailed: f"No secure connection to PostgreSQL at {address}",
         DatabaseUnreachable: f"No connection to PostgreSQL at {address}",
         DatabaseLoginRefused: f"PostgreSQL rejected the login at {address}",
         DatabaseMissing: "PostgreSQL has no such database",
         DatabaseRightsMissing: f"The database user lacks a privilege at {address}",
         DatabaseBusy: f"Blocked by another session at {address}",
     }.get(kind, f"PostgreSQL reported an error at {address}")
+    if sqlstate == "57014":
+        summary = f"PostgreSQL cancelled a statement at {address}"
     return f"{summary}: {reason}."
 
 
@@ -246,6 +268,8 @@ def _hint(kind: type[FBSError], sqlstate: str | None, config: DatabaseConfig | N
     name = _quoted(config.name) if config else "the database"
     hints: dict[type[FBSError], str] = {
         DatabaseUnreachable: "Check host and port and that PostgreSQL runs there; `fbs up` starts one on this machine.",
+        DatabaseHostUnknown: "Check the spelling of the host, and the name server of the machine that runs the job.",
+        DatabaseTLSFailed: "Check sslmode, sslrootcert, sslcert and sslkey (files of the worker), and the host.",
         DatabaseLoginRefused: "Check the user and the password (--database-user, --database-password).",
         DatabaseMissing: f"Create it: {_createdb(config)}" if config else "Create it with createdb, or check its name.",
         DatabaseRightsMissing: f"As its owner: GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {name} TO {user};",
@@ -257,6 +281,16 @@ def _hint(kind: type[FBSError], sqlstate: str | None, config: DatabaseConfig | N
         return f"As its owner: GRANT USAGE, CREATE ON SCHEMA {_quoted(schema[1])} TO {user};"
     if kind is DatabaseRightsMissing and re.search(r"for (table|relation|sequence)|must be owner", reason):
         return "Connect as the owner of the tables, or use another --table-prefix."
+    if sqlstate == "57014" and "user request" not in reason:
+        return (
+            f"Raise the role's limit (ALTER ROLE {user} SET statement_timeout = '15min'), or wait for a calmer server."
+        )
+    if sqlstate in {"25P03", "25P04", "57P05"}:
+        return f"A time-out of the role or the server ended the session: see ALTER ROLE {user} SET, and raise it."
+    if kind is DatabaseLoginRefused and re.search(_SCRAM_ONLY, reason):
+        return (
+            "A stored or referenced password is sent by SCRAM only: set password_encryption there, then the password."
+        )
     if sqlstate in {"22P05", "22021"}:
         return "The database needs the encoding UTF8: createdb --encoding=UTF8 --template=template0."
     if sqlstate == "25006":

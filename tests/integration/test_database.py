@@ -102,7 +102,7 @@ def test_a_closed_port_an_unknown_host_and_an_empty_folder(tmp_path: object) -> 
             with pytest.raises(errors.DatabaseUnreachable) as caught:
                 connect(DatabaseConfig(name="d", user="u", password=SecretStr(PASSWORD), host=host, port=port))
             check_no_secret(caught.value)
-            assert caught.value.retryable
+            assert caught.value.retryable is not host.endswith(".invalid")
             assert f"{host}:{port}" in caught.value.message
 
 
@@ -153,8 +153,23 @@ def test_locks_and_timeouts_are_busy(database: DatabaseConfig, connection: Conne
         assert caught.value.context == {"sqlstate": "55P03"}
         other.rollback()
         waiting.execute("SET LOCAL statement_timeout = '10ms'")
-        with pytest.raises(errors.DatabaseBusy), errors_translated(other):
+        with pytest.raises(errors.DatabaseBusy, match="cancelled a statement") as caught, errors_translated(other):
             waiting.execute("SELECT pg_advisory_xact_lock(1)")
+        assert "statement_timeout" in caught.value.hint
+
+
+def test_a_limit_of_the_role_is_named_and_its_quoting_is_not_used(database: DatabaseConfig) -> None:
+    with closing(connect(database)) as admin, admin, admin.cursor() as cursor:
+        for setting in ("statement_timeout = '200ms'", "quote_all_identifiers = on"):
+            cursor.execute(sql.SQL("ALTER DATABASE {} SET " + setting).format(sql.Identifier(database.name)))
+    with closing(connect(database)) as connection:
+        for existing in (False, True):
+            with connection:
+                assert bool(ensure_tables(connection, "fbs_")) is not existing
+        with pytest.raises(errors.DatabaseBusy) as caught, errors_translated(connection), connection.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(9)")
+    assert "Blocked" not in caught.value.message
+    assert "statement_timeout" in caught.value.hint
 
 
 def test_other_errors_are_database_errors_without_details(connection: Connection) -> None:
@@ -248,6 +263,16 @@ def test_the_sqlstate_decides(sqlstate: str, expected: type[FBSError]) -> None:
         ("FATALE:  qualcosa in un'altra lingua", errors.DatabaseError),
         ("Connection refused\n\tIs the server running on that host?", errors.DatabaseUnreachable),
         ("timeout expired", errors.DatabaseUnreachable),
+        (
+            'could not translate host name "h" to address: Temporary failure in name resolution',
+            errors.DatabaseUnreachable,
+        ),
+        ('could not translate host name "h" to address: Name or service not known', errors.DatabaseHostUnknown),
+        ("SSL error: certificate verify failed", errors.DatabaseTLSFailed),
+        ("server does not support SSL, but SSL was required", errors.DatabaseTLSFailed),
+        ('root certificate file "/x" does not exist\nEither provide the file', errors.DatabaseTLSFailed),
+        ("SSL connection has been closed unexpectedly", errors.DatabaseUnreachable),
+        ("SSL SYSCALL error: EOF detected", errors.DatabaseUnreachable),
         ("", errors.DatabaseUnreachable),
     ],
 )
