@@ -6,19 +6,34 @@ Invalid input raises a UsageError that names the field. A password never shows i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Final, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, PrivateAttr, SecretStr
 
 from fbs_worker.core.errors import UsageError
 from fbs_worker.core.fields import Option, ValidatedConfig
-from fbs_worker.core.identifiers import Host, Identifier, OptionalIdentifier, Port
+from fbs_worker.core.identifiers import Hosts, Identifier, LibpqText, OptionalIdentifier, Port
 from fbs_worker.core.vault import Vault
 
 DEFAULT_HOST: Final = "localhost"
 DEFAULT_PORT: Final = 5432
+
+LIBPQ_OPTIONS: Final = (
+    *("sslmode", "sslrootcert", "sslcert", "sslkey", "channel_binding"),
+    *("connect_timeout", "application_name", "target_session_attrs"),
+)
+"""Fields that are named and spelled as in libpq; they are shown and stored only where they are given."""
+
+_HOST = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*)(?::(?P<port>\d+))?")
+
+
+def host_and_port(server: tuple[str, int]) -> str:
+    """Return `host:port`, with brackets around an IPv6 address."""
+    host, port = server
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class DatabaseConfig(ValidatedConfig):
@@ -47,14 +62,41 @@ class DatabaseConfig(ValidatedConfig):
         "references that the worker resolves",
         examples=["env:RENTAL_PASSWORD"],
     )
-    host: Annotated[Host, Option(setting="fbs_default_database_host")] = Field(
+    host: Annotated[Hosts, Option(setting="fbs_default_database_host")] = Field(
         default=DEFAULT_HOST,
-        description="the host of PostgreSQL: a name, an address or the folder of a Unix socket",
+        description="the host of PostgreSQL: a name, an address or the folder of a Unix socket; several with commas, "
+        "each with a port of its own if need be, are tried in order",
         examples=["localhost"],
     )
     port: Annotated[Port, Option(setting="fbs_default_database_port")] = Field(
         default=DEFAULT_PORT, description="the port of PostgreSQL", examples=[5432]
     )
+    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = Field(
+        default=None,
+        description="whether TLS is used, and what is checked, as libpq's sslmode",
+        examples=["verify-full"],
+    )
+    sslrootcert: LibpqText | None = Field(
+        default=None,
+        description="the worker's file of trusted certificates, or `system` for those of its operating system",
+        examples=["/etc/fbs/ca.pem"],
+    )
+    sslcert: LibpqText | None = Field(default=None, description="the worker's file of the client certificate")
+    sslkey: LibpqText | None = Field(default=None, description="the worker's file of the client certificate's key")
+    channel_binding: Literal["disable", "prefer", "require"] | None = Field(
+        default=None, description="whether the login is bound to the TLS connection"
+    )
+    connect_timeout: Annotated[int, Field(ge=1, le=600)] | None = Field(
+        default=None, description="seconds to wait for each host"
+    )
+    application_name: LibpqText | None = Field(
+        default=None, description="what pg_stat_activity shows in place of `fbs-worker`"
+    )
+    target_session_attrs: Literal["any", "read-write", "read-only", "primary", "standby", "prefer-standby"] | None = (
+        Field(default=None, description="which of several hosts is taken, e.g. `primary`")
+    )
+
+    _scram_only: bool = PrivateAttr(default=False)
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None) -> Self:
@@ -74,9 +116,10 @@ class DatabaseConfig(ValidatedConfig):
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """Parse `postgresql://user:password@host:port/name` (percent-encoded where needed).
+        """Parse `postgresql://user:password@host:port/name?sslmode=require` (percent-encoded where needed).
 
-        The folder of a Unix socket is the percent-encoded host, or `?host=/folder`.
+        The folder of a Unix socket is the percent-encoded host, or `?host=/folder`. Several hosts are separated by
+        commas, each with its port; a driver as in `postgresql+psycopg2://` is ignored.
 
         Raises:
             UsageError: the URL is not valid; the message does not repeat it, because it may hold a password.
@@ -84,27 +127,50 @@ class DatabaseConfig(ValidatedConfig):
         hint = "Write it as postgresql://user:password@host:port/name."
         try:
             parts = urlsplit(url)
-            port = parts.port
+            place = parts.netloc.rpartition("@")[2]
+            port = None if "," in place else parts.port
         except ValueError:
             raise UsageError("The database URL cannot be parsed.", hint=hint) from None
-        if parts.scheme not in {"postgresql", "postgres"}:
+        if parts.scheme.partition("+")[0] not in {"postgresql", "postgres"}:
             raise UsageError("The database URL does not begin with postgresql://.", hint=hint)
         host = unquote(parts.hostname or "")
-        if "%2f" in parts.netloc.lower():  # urlsplit lower-cases hostname, and folder names are case-sensitive
-            host = unquote(parts.netloc.rpartition("@")[2].rpartition(":")[0] or parts.netloc.rpartition("@")[2])
+        if "," in place:
+            host = place
+        elif "%2f" in place.lower():  # urlsplit lower-cases hostname, and folder names are case-sensitive
+            host = unquote(place.rpartition(":")[0] or place)
+        options = {}
         for pair in filter(None, parts.query.split("&")):
             key, _, value = pair.partition("=")
-            if key != "host":
+            if key not in {"host", "port", *LIBPQ_OPTIONS}:
                 raise UsageError(f"The database URL has an unknown option: {key!r}.", hint=hint)
-            host = unquote(value)
+            options[key] = unquote(value)
         values = {
             "name": unquote(parts.path.removeprefix("/")),
             "user": unquote(parts.username or ""),
             "password": unquote(parts.password or ""),
             "host": host,
             "port": port,
+            **options,
         }
         return cls.parse(values)
+
+    @property
+    def servers(self) -> list[tuple[str, int]]:
+        """Host and port of each server, in the order in which they are tried."""
+        if "," not in self.host:
+            return [(self.host, self.port)]
+        found = [match for part in self.host.split(",") if (match := _HOST.fullmatch(part))]
+        return [(match["host"].strip("[]"), int(match["port"] or self.port)) for match in found]
+
+    @property
+    def scram_only(self) -> bool:
+        """Whether the password was stored or referenced: then the server never sees it."""
+        return self._scram_only
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The fields of `LIBPQ_OPTIONS` that are given."""
+        return {name: value for name in LIBPQ_OPTIONS if (value := getattr(self, name)) is not None}
 
     @property
     def uses_socket(self) -> bool:
@@ -113,7 +179,8 @@ class DatabaseConfig(ValidatedConfig):
 
     def address(self) -> str:
         """Return `user@host:port/name` for display, without the password."""
-        location = f"{self.host}:{self.port}/{self.name}"
+        several = ",".join(map(host_and_port, self.servers))
+        location = f"{several if ',' in self.host else f'{self.host}:{self.port}'}/{self.name}"
         return f"{self.user}@{location}" if self.user else location
 
     def redacted(self) -> dict[str, Any]:
@@ -124,6 +191,7 @@ class DatabaseConfig(ValidatedConfig):
             "password": "***" if self.password.get_secret_value() else "",
             "host": self.host,
             "port": self.port,
+            **self.options,
         }
 
     def resolved(self, vault: Vault, *, allow_plain: bool = False) -> Self:
@@ -139,7 +207,10 @@ class DatabaseConfig(ValidatedConfig):
         secret = self.password.get_secret_value()
         if not secret:
             return self
-        return self.model_copy(update={"password": SecretStr(vault.resolve(secret, allow_plain=allow_plain))})
+        plain = SecretStr(vault.resolve(secret, allow_plain=allow_plain))
+        resolved = self.model_copy(update={"password": plain})
+        resolved._scram_only = vault.is_reference(secret)  # noqa: SLF001 -- our own copy
+        return resolved
 
     def to_message(self, vault: Vault) -> dict[str, Any]:
         """Return a JSON-ready dictionary for a message: a plain password is encrypted, a reference stays.

@@ -41,13 +41,32 @@ def check_identifier(value: str) -> str:
     return value
 
 
+def _hosts(value: str) -> str:
+    if "," not in value or value.startswith("/"):
+        return _host(value)
+    for part in value.split(","):
+        host = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:/\[\]]+)(:[0-9]{1,5})?", part)
+        if not host:
+            raise ValueError("use host names or addresses with commas, each as host or host:port")
+        _host(host[1])
+        if host[2]:
+            _port_range(int(host[2][1:]))
+    return value
+
+
 def _host(value: str) -> str:
     if not value or len(value) > 255 or _CONTROL.search(value):
         raise ValueError("use a host name, an address or the folder of a Unix socket")
-    if value.startswith("/"):
+    if value.startswith("/") and "," not in value:
         return value
     if re.search(r"[\s,/@]", value):
         raise ValueError("use one host name, address or absolute folder, without a port or a scheme")
+    return value
+
+
+def _libpq_text(value: str) -> str:
+    if not value or len(value) > 255 or _CONTROL.search(value):
+        raise ValueError("use 1 to 255 characters without control characters")
     return value
 
 
@@ -87,7 +106,8 @@ _PLAIN: Final = _schema(r"[^\x00-\x1f\x7f]+", MAX_IDENTIFIER_BYTES)
 
 Identifier = Annotated[str, AfterValidator(check_identifier), _PLAIN]
 OptionalIdentifier = Annotated[str, AfterValidator(lambda value: check_identifier(value) if value else value), _PLAIN]
-Host = Annotated[str, AfterValidator(_host), _schema(r"[^\s,@\x00-\x1f\x7f]+", 255)]
+Hosts = Annotated[str, AfterValidator(_hosts), _schema(r"[^\s@\x00-\x1f\x7f]+", 255)]
+LibpqText = Annotated[str, AfterValidator(_libpq_text), _schema(r"[^\x00-\x1f\x7f]+", 255)]
 Port = Annotated[
     int,
     BeforeValidator(_port),

@@ -30,7 +30,7 @@ from fbs_worker.core.errors import (
     FBSError,
 )
 
-__all__ = ["Connection", "config_of", "connect", "errors_translated", "run_alone", "set_for_transactions", "translate"]
+__all__ = ["Connection", "config_of", "connect", "errors_translated", "set_for_transactions", "translate"]
 
 _SQLSTATES: Final[dict[str, type[FBSError]]] = {
     # whole classes, by their first two characters
@@ -54,6 +54,9 @@ _SQLSTATES: Final[dict[str, type[FBSError]]] = {
 }
 
 _NO_SUCH_HOST: Final = "could not translate host name"
+_REQUIRE_AUTH: Final = 160000
+"""The version of libpq that can refuse to send a password otherwise than by SCRAM."""
+
 _SCRAM_ONLY: Final = r"authentication method requirement .* failed"
 
 _TEXTS: Final[tuple[tuple[re.Pattern[str], type[FBSError]], ...]] = tuple(
@@ -70,7 +73,7 @@ _TEXTS: Final[tuple[tuple[re.Pattern[str], type[FBSError]], ...]] = tuple(
         (r"permission denied for", DatabaseRightsMissing),
         (_SCRAM_ONLY, DatabaseLoginRefused),
         (r"certificate|private key|(not|but) .*SSL.* (required|supported)|not support SSL", DatabaseTLSFailed),
-        (r"channel binding|sslmode", DatabaseTLSFailed),
+        (r"channel binding|sslmode|SSL required", DatabaseTLSFailed),
     )
 )
 
@@ -87,7 +90,9 @@ class _Connection(Connection):
     """Sends its settings with the first statement of each transaction, for that transaction alone."""
 
     preamble = ""
-    """The statement that sets them; empty for commands that PostgreSQL runs alone, such as CREATE DATABASE."""
+    """The statement that sets them."""
+    in_autocommit = False
+    """Whether it is sent with each statement in autocommit, too: not all statements bear that, e.g. CREATE DATABASE."""
 
 
 class _Cursor(extensions.cursor):
@@ -95,7 +100,7 @@ class _Cursor(extensions.cursor):
         connection = self.connection
         if (
             isinstance(connection, _Connection)
-            and connection.preamble
+            and (connection.in_autocommit or not connection.autocommit)
             and connection.get_transaction_status() == extensions.TRANSACTION_STATUS_IDLE
         ):
             text = query.as_string(connection) if isinstance(query, sql.Composable) else query
@@ -109,7 +114,7 @@ def connect(config: DatabaseConfig, *, application_name: str = "fbs-worker", con
     Args:
         config: the database and role, with a resolved password.
         application_name: shown in `pg_stat_activity`.
-        connect_timeout: time to connect, in seconds.
+        connect_timeout: time to connect to each host, in seconds, unless the configuration gives one.
 
     Returns:
         A psycopg2 connection in its default mode (a transaction begins with the first statement).
@@ -120,23 +125,26 @@ def connect(config: DatabaseConfig, *, application_name: str = "fbs-worker", con
         DatabaseMissing: the database does not exist; the hint shows how to create it.
         DatabaseRightsMissing: the role has no CONNECT privilege.
     """
+    options: dict[str, Any] = {"connect_timeout": connect_timeout, **config.options}
+    options["application_name"] = application_name.replace("fbs-worker", config.application_name or "fbs-worker", 1)
+    if config.scram_only and extensions.libpq_version() >= _REQUIRE_AUTH:
+        options["require_auth"] = "scram-sha-256,none"  # none: a socket, or a certificate, without any password sent
     with errors_translated(config):
-        connection = psycopg2.connect(
+        connection: Connection = psycopg2.connect(
             connection_factory=_Connection,
             cursor_factory=_Cursor,
             dbname=config.name,
             user=config.user or None,
             password=config.password.get_secret_value() or None,
-            host=config.host,
-            port=config.port,
-            application_name=application_name,
-            connect_timeout=connect_timeout,
+            host=",".join(host for host, _ in config.servers),
+            port=",".join(str(port) for _, port in config.servers),
             client_encoding="UTF8",
             # a worker may wait long for Odoo between two rows: detect a dead peer within about a minute
             keepalives=1,
             keepalives_idle=30,
             keepalives_interval=10,
             keepalives_count=3,
+            **options,
         )
     set_for_transactions(connection)
     return connection
@@ -146,35 +154,12 @@ def set_for_transactions(connection: Connection, **settings: str) -> None:
     """Replace the settings of the transactions that follow.
 
     Args:
-        connection: the result of `connect`.
+        connection: the result of `connect`; if it is in autocommit now, they are for each statement there.
         **settings: values by name, in addition to UTC as the time zone, and names that are quoted as usual.
     """
     calls = (f"set_config('{name}', '{value}', TRUE)" for name, value in {**_SETTINGS, **settings}.items())
-    _set_preamble(connection, f"SELECT {', '.join(calls)}; ")
-
-
-@contextmanager
-def run_alone(connection: Connection) -> Iterator[None]:
-    """Switch to autocommit without settings, for statements that PostgreSQL does not run in a transaction.
-
-    Args:
-        connection: outside of a transaction.
-    """
-    before = _set_preamble(connection, "")
-    connection.autocommit = True
-    try:
-        yield
-    finally:
-        _set_preamble(connection, before)
-        if not connection.closed:
-            connection.autocommit = False
-
-
-def _set_preamble(connection: Connection, preamble: str) -> str:
-    if not isinstance(connection, _Connection):  # opened by another program's code
-        return ""
-    before, connection.preamble = connection.preamble, preamble
-    return before
+    if isinstance(connection, _Connection):
+        connection.preamble, connection.in_autocommit = f"SELECT {', '.join(calls)}; ", connection.autocommit
 
 
 def config_of(connection: Connection) -> DatabaseConfig | None:

@@ -4,8 +4,8 @@ The home database has one entry per solution (`Registry`). Each target database 
 (`Manifest`): a row of the same layout that records what FBS owns there. When home and target are the same table, entry
 and manifest are one row.
 
-The columns are fixed by the published schema. Everything else is stored in `schema_definition`: `server` (host and
-port) and `own` (true marks a manifest). Neither appears in a `SolutionRecord`.
+The columns are fixed by the published schema. Everything else is stored in `schema_definition`: `server` (host,
+port and libpq's options) and `own` (true marks a manifest). Neither appears in a `SolutionRecord`.
 """
 
 from __future__ import annotations
@@ -587,7 +587,7 @@ def _values(
         if before is not None:  # the record has the schedule of when the job began
             definition = {key: value for key, value in definition.items() if key not in _NOT_OF_JOBS}
             definition |= {key: stored[key] for key in _NOT_OF_JOBS if key in stored}
-    definition[_SERVER] = {"host": record.database.host, "port": record.database.port}
+    definition[_SERVER] = {"host": record.database.host, "port": record.database.port, **record.database.options}
     if is_manifest:
         definition[_OWN] = True
     values = {

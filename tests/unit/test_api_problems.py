@@ -45,6 +45,8 @@ EXPECTED = {
     core.OdooTimeout: 503,
     core.OdooCircuitOpen: 503,
     core.DatabaseUnreachable: 503,
+    core.DatabaseHostUnknown: 503,
+    core.DatabaseTLSFailed: 503,
     core.QueueUnreachable: 503,
     core.OdooError: 502,
     core.OdooLoginRefused: 502,

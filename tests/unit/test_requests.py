@@ -173,7 +173,7 @@ def test_messages_round_trip() -> None:
     assert message["database_config"]["password"].startswith("sealed:")
     assert message["odoo_expected"] == {"url": "http://odoo", "database": "live"}
     arrived = SetupRequest.from_message(message, settings=Settings(fbs_business_prefix="other_"))
-    assert arrived.database_config.resolved(vault) == request.database_config
+    assert arrived.database_config.resolved(vault).model_dump() == request.database_config.model_dump()
     assert arrived.model_dump(exclude={"database_config", "odoo_expected"}) == request.model_dump(
         exclude={"database_config", "odoo_expected"}
     )

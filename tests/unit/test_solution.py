@@ -14,6 +14,7 @@ from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import SecretError, UsageError
 from fbs_worker.core.identifiers import check_prefix
 from fbs_worker.core.vault import Vault, new_key
+from fbs_worker.ops.local.state import database_url
 from fbs_worker.solutions.config import SolutionConfig
 
 PASSWORD = "s3cr3t'\"\\ ü"
@@ -69,7 +70,9 @@ def test_hosts_that_are(host: str) -> None:
     assert config.uses_socket == host.startswith("/")
 
 
-@pytest.mark.parametrize("host", ["", "a b", "a,b", "http://a", "user@a", "a/b", "a\0", "a\nb", 3])
+@pytest.mark.parametrize(
+    "host", ["", "a b", "a,", "a:0,b", "/a,b", "::1,b", "http://a", "user@a", "a/b", "a\0", "a\nb", 3]
+)
 def test_hosts_that_are_not(host: Any) -> None:
     with pytest.raises(UsageError, match=r"database_config\.host"):
         DatabaseConfig(name="d", host=host)
@@ -227,10 +230,22 @@ def test_passwords_travel_sealed_or_as_references() -> None:
         ("postgresql://%2FTmp%2Fx/d", {"name": "d", "host": "/Tmp/x"}),
         ("postgresql:///d?host=/Tmp/x", {"name": "d", "host": "/Tmp/x"}),
         ("postgresql://[::1]:5433/d", {"name": "d", "host": "::1", "port": 5433}),
+        (
+            "postgresql+psycopg2://h/d?sslmode=require&port=5433",
+            {"name": "d", "host": "h", "port": 5433, "sslmode": "require"},
+        ),
+        (
+            "postgresql://u@a:1,b:2/d?sslrootcert=%2Fx.pem",
+            {"name": "d", "user": "u", "host": "a:1,b:2", "sslrootcert": "/x.pem"},
+        ),
+        ("postgresql:///d?host=a,b&connect_timeout=3", {"name": "d", "host": "a,b", "connect_timeout": 3}),
     ],
 )
 def test_urls_that_are(url: str, expected: dict[str, Any]) -> None:
-    assert DatabaseConfig.from_url(url) == DatabaseConfig(**expected)
+    config = DatabaseConfig.from_url(url)
+    assert config == DatabaseConfig(**expected)
+    again = DatabaseConfig.from_url(database_url(config))
+    assert (again.servers, again.options) == (config.servers, config.options)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +258,8 @@ def test_urls_that_are(url: str, expected: dict[str, Any]) -> None:
         "postgresql://u:s3cr3t@h:port/d",
         "postgresql://u:s3cr3t@h:70000/d",
         "postgresql://u:s3cr3t@[::1/d",
-        "postgresql://u:s3cr3t@h/d?sslmode=require",
+        "postgresql://u:s3cr3t@h/d?sslmode=s3cr3t",
+        "postgresql://u:s3cr3t@h/d?service=x",
     ],
 )
 def test_urls_that_are_not(url: str) -> None:

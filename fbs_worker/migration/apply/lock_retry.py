@@ -18,7 +18,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 
 from fbs_worker.core.advisory_locks import transaction
 from fbs_worker.core.errors import DatabaseBusy, DatabaseError
-from fbs_worker.core.postgres import Connection, errors_translated, run_alone
+from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.progress import Progress
 from fbs_worker.migration.model.plan import Lock
 from fbs_worker.schema.inspector import existing_tables
@@ -290,15 +290,21 @@ def autocommit_cursor(connection: Connection, *, lock: float, statement: float) 
         DatabaseError: PostgreSQL rejected a statement.
         DatabaseUnreachable: the connection was lost.
     """
-    with errors_translated(connection), run_alone(connection), connection.cursor() as cursor:
-        cursor.execute("SELECT current_setting('lock_timeout'), current_setting('statement_timeout')")
-        before = cursor.fetchone()
-        cursor.execute(_SET_SESSION, (_ms(lock), _ms(statement)))
+    with errors_translated(connection):
+        connection.autocommit = True
         try:
-            yield cursor
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT current_setting('lock_timeout'), current_setting('statement_timeout')")
+                before = cursor.fetchone()
+                cursor.execute(_SET_SESSION, (_ms(lock), _ms(statement)))
+                try:
+                    yield cursor
+                finally:
+                    if not connection.closed:
+                        cursor.execute(_SET_SESSION, before)
         finally:
             if not connection.closed:
-                cursor.execute(_SET_SESSION, before)
+                connection.autocommit = False
 
 
 def strongest(locks: Collection[Lock]) -> Lock:

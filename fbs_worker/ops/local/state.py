@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
-from fbs_worker.core.database_config import DatabaseConfig
+from fbs_worker.core.database_config import DatabaseConfig, host_and_port
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.processes import ProcessRef
 
@@ -133,10 +133,10 @@ def database_url(config: DatabaseConfig) -> str:
     """The URL of a database, with its password; inverse of `DatabaseConfig.from_url`."""
     user, password = quote(config.user, safe=""), quote(config.password.get_secret_value(), safe="")
     login = f"{user}:{password}@" if password else f"{user}@" if user else ""
-    name = quote(config.name, safe="")
-    if config.uses_socket:
-        return f"postgresql://{login}:{config.port}/{name}?host={quote(config.host, safe='')}"
-    return f"postgresql://{login}{config.host}:{config.port}/{name}"
+    options = {"host": config.host, **config.options} if config.uses_socket else config.options
+    query = "&".join(f"{key}={quote(str(value), safe='')}" for key, value in options.items())
+    place = f":{config.port}" if config.uses_socket else ",".join(map(host_and_port, config.servers))
+    return f"postgresql://{login}{place}/{quote(config.name, safe='')}{'?' if query else ''}{query}"
 
 
 def read_stack(home: Path) -> StackInfo | None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-from fbs_worker.core.database_config import DatabaseConfig
+from fbs_worker.core.database_config import DatabaseConfig, host_and_port
 from fbs_worker.core.errors import SettingsError, UsageError
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
@@ -136,9 +136,11 @@ def check_database(database: DatabaseConfig, settings: Settings) -> str:
         HostRefused: the host is not allowed, or not with this password.
     """
     allowlist, password = HostAllowlist.of(settings), database.password.get_secret_value()
-    host = allowlist.check(database.host)
+    checked = [(allowlist.check(host), port) for host, port in database.servers]
+    host = checked[0][0] if len(checked) == 1 else ",".join(map(host_and_port, checked))
     default = settings.fbs_default_database_password.get_secret_value()
-    if password and not allowlist.is_named(database.host) and (Vault.is_reference(password) or password == default):
+    named = all(allowlist.is_named(host) for host, _ in database.servers)
+    if password and not named and (Vault.is_reference(password) or password == default):
         raise HostRefused(
             "This host is allowed by its network alone: the server does not send a password of its own there.",
             hint="Send the password itself, or ask the operator of this server to add the host to FBS_ALLOWED_HOSTS.",
@@ -148,7 +150,7 @@ def check_database(database: DatabaseConfig, settings: Settings) -> str:
 
 def _configured_hosts(settings: Settings) -> Iterable[str]:
     with suppress(UsageError):  # reported by the code that needs the database
-        yield DatabaseConfig.from_url(settings.fbs_database_url).host
+        yield from (host for host, _ in DatabaseConfig.from_url(settings.fbs_database_url).servers)
     for url in (settings.odoo_url, *(connection.url for connection in settings.fbs_odoo.values())):
         with suppress(ValueError):
             host = urlsplit(url).hostname if "://" in url else None

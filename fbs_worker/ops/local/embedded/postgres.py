@@ -25,7 +25,7 @@ from psycopg2 import sql
 
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseError, DatabaseUnreachable, SettingsError
-from fbs_worker.core.postgres import connect, errors_translated, run_alone
+from fbs_worker.core.postgres import connect, errors_translated
 from fbs_worker.ops.local.embedded.server import START_SECONDS, Server
 from fbs_worker.ops.local.embedded.wheels import postgres_binaries
 from fbs_worker.ops.local.processes import (
@@ -173,7 +173,8 @@ class EmbeddedPostgres(Server):
     def _command(self, statement: sql.SQL, *names: str) -> None:
         connection = connect(self.config())
         try:
-            with errors_translated(self.config()), run_alone(connection), connection.cursor() as cursor:
+            connection.autocommit = True
+            with errors_translated(self.config()), connection.cursor() as cursor:
                 cursor.execute(statement.format(*map(sql.Identifier, names)))
         finally:
             connection.close()
