@@ -4,10 +4,14 @@ With it, one read of `ir.ui.view` covers all models: `get_views` takes one call 
 the user's groups. The rules are those of Odoo's reference, "View architectures", section "Inheritance": an extension is
 a list of specs; each locates a node (by XPath, by a field's name, or by tag and attributes) and an operation on it.
 Text between elements is dropped: no later step reads it.
+
+Archs, expressions and the trees made from them have bounds (`Effort`): what exceeds one raises ArchError.
 """
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any, Final
@@ -32,8 +36,101 @@ def _has_class(context: Any, *names: str) -> bool:
 etree.FunctionNamespace(None)["hasclass"] = _has_class
 
 
+MAX_CHARS: Final = 2_000_000
+"""Maximum size of a view with its extensions; the largest of Odoo's own have about 200,000 characters."""
+MAX_DEPTH: Final = 512
+"""Maximum depth of a combined tree: copies and checks of libxml2 recurse."""
+MAX_EXPRESSION: Final = 1_000
+"""Maximum length of an XPath expression."""
+MAX_WORK: Final = 100_000_000
+"""Maximum work on one combined view, in visits of a node or character: some seconds."""
+MAX_TOTAL_WORK: Final = 2_000_000_000
+"""Maximum work on all views of a server."""
+
+_SCANS: Final = re.compile(
+    r"""(?P<skip>"[^"]*"|'[^']*')|(?P<open>[\[(])|(?P<close>[\])])|(?P<other>[,|=<>+]|\s(?:and|or|-|\*)\s)"""
+    r"""|(?P<document>(?:following|preceding)\s*::)"""
+    r"""|(?P<scan>//|\.\.(?=/)|(?:descendant|ancestor|following|preceding|parent)[\w-]*\s*::)|(?P<slash>/)"""
+)
+
+
 class ArchError(ValueError):
-    """An arch is not well-formed; the view is skipped and counted."""
+    """An arch is not well-formed or exceeds a bound; the view is skipped and named."""
+
+
+class Effort:
+    """The bounded work on the views of a server: in all, and on the view at hand."""
+
+    def __init__(self) -> None:
+        self._total = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin with the next view."""
+        self._work = 0
+        self._chars = 0
+
+    def add(self, chars: int) -> None:
+        """Account for text that is added to the view.
+
+        Raises:
+            ArchError: the view is too large, or too much work.
+        """
+        self._chars += chars
+        if self._chars > MAX_CHARS:
+            raise ArchError("too large")
+        self.spend(chars)
+
+    def search(self, expression: str, tree: Element) -> None:
+        """Account for the search of an XPath expression in a tree; see `_powers`.
+
+        Raises:
+            ArchError: the expression is too long, or too much work.
+        """
+        if len(expression) > MAX_EXPRESSION:
+            raise ArchError("an expression is too long")
+        powers = list(_powers(expression))
+        nodes = sum(1 for _ in tree.iter()) if max(powers, default=0) > 1 else self._chars // 8
+        calls = 50 if "hasclass" in expression else 1
+        self.spend(sum(calls * nodes**power for power in powers))
+
+    def walk(self) -> None:
+        """Account for a walk through the view."""
+        self.spend(self._chars // 8)
+
+    def spend(self, work: int) -> None:
+        """Account for work.
+
+        Raises:
+            ArchError: it is too much.
+        """
+        self._work += work
+        if self._work > MAX_WORK or self._total + work > MAX_TOTAL_WORK:
+            raise ArchError("too much work")
+        self._total += work
+
+
+def _powers(expression: str) -> Iterator[int]:
+    """The cost of an XPath expression in a tree of n nodes, each item as the power of n.
+
+    A step that scans the tree (`//`, a long axis) costs n; a further one in the same path n², as each of up to n nodes
+    is scanned from. The axes `following` and `preceding` cost n times as much: libxml2 merges their nodes one by one.
+    So does each step within a predicate, whose path may begin at each of n nodes.
+    """
+    depth, scans = 0, 0
+    outer: list[tuple[int, int]] = []
+    for token in _SCANS.finditer(expression):
+        match token.lastgroup:
+            case "open":
+                outer.append((depth, scans))
+                depth, scans = depth + (token[0] == "["), 0
+            case "close":
+                depth, scans = outer.pop() if outer else (0, 0)
+            case "other":
+                scans = 0
+            case "document" | "scan" | "slash" if token.lastgroup != "slash" or depth:
+                yield depth + (2 if scans else 1) + (token.lastgroup == "document")
+                scans += 1
 
 
 def parse(source: str) -> Element:
@@ -46,15 +143,17 @@ def parse(source: str) -> Element:
         The root element, without comments and processing instructions.
 
     Raises:
-        ArchError: the source is not well-formed XML.
+        ArchError: the source is not well-formed XML, or too large.
     """
+    if len(source) > MAX_CHARS:
+        raise ArchError("too large")
     try:
         return etree.fromstring(source.encode(), _PARSER)
     except (etree.XMLSyntaxError, ValueError) as exc:
         raise ArchError(f"not well-formed: {exc}") from exc
 
 
-def extend(tree: Element, extension: Element) -> Element:
+def extend(tree: Element, extension: Element, effort: Effort | None = None) -> Element:
     """Apply an extension view's arch to a tree.
 
     A spec without a target is skipped: one broken view must not hide the extensions of all other modules.
@@ -62,27 +161,35 @@ def extend(tree: Element, extension: Element) -> Element:
     Args:
         tree: the combined tree so far; changed in place.
         extension: the extension's arch; consumed.
+        effort: bounds the work.
 
     Returns:
         The tree; a new one where the extension replaced the root.
+
+    Raises:
+        ArchError: the extension exceeds a bound; what precedes in it has been applied.
     """
-    specs = [extension]
+    effort = effort or Effort()
+    specs = deque([extension])
     while specs:
-        spec = specs.pop(0)
+        spec = specs.popleft()
         if spec.tag == "data":
             specs.extend(spec)
             continue
-        target = locate(tree, spec)
+        target = locate(tree, spec, effort)
         if target is not None:
-            tree = _apply(tree, target, spec)
+            tree = _apply(tree, target, spec, effort)
     return tree
 
 
-def locate(tree: Element, spec: Element) -> Element | None:
+def locate(tree: Element, spec: Element, effort: Effort) -> Element | None:
     """Find the target node of a spec; None where the tree has none."""
+    effort.walk()
     if spec.tag == "xpath":
+        expression = spec.get("expr") or ""
+        effort.search(expression, tree)
         try:
-            nodes = tree.xpath(spec.get("expr") or "")
+            nodes = tree.xpath(expression)
         except etree.XPathError:
             return None
         return nodes[0] if isinstance(nodes, list) and nodes and etree.iselement(nodes[0]) else None
@@ -96,19 +203,30 @@ def locate(tree: Element, spec: Element) -> Element | None:
     return None
 
 
-def _apply(tree: Element, target: Element, spec: Element) -> Element:
+def _apply(tree: Element, target: Element, spec: Element, effort: Effort) -> Element:
     position = spec.get("position", "inside")
     if position == "attributes":
         for change in spec.iter("attribute"):
             _change_attribute(target, change)
     elif position == "inside":
-        for node in _content(tree, spec):
+        for node in _content(tree, spec, effort):
+            _check_depth(target, node)
             target.append(node)
     elif position in {"before", "after"}:
-        _insert_beside(target, list(_content(tree, spec)), after=position == "after")
+        _insert_beside(target, list(_content(tree, spec, effort)), after=position == "after")
     elif position == "replace":
-        return _replace(tree, target, spec)
+        return _replace(tree, target, spec, effort)
     return tree
+
+
+def _check_depth(parent: Element | None, node: Element) -> None:
+    depth = 0 if parent is None else 1 + sum(1 for _ in parent.iterancestors())
+    level = [node]
+    while level:
+        depth += 1
+        level = [child for one in level for child in one]
+    if depth > MAX_DEPTH:
+        raise ArchError("nested too deeply")
 
 
 def _insert_beside(target: Element, nodes: list[Element], *, after: bool) -> None:
@@ -117,33 +235,41 @@ def _insert_beside(target: Element, nodes: list[Element], *, after: bool) -> Non
         return
     index = parent.index(target) + (1 if after else 0)
     for offset, node in enumerate(nodes):
+        _check_depth(parent, node)
         parent.insert(index + offset, node)
 
 
-def _replace(tree: Element, target: Element, spec: Element) -> Element:
+def _replace(tree: Element, target: Element, spec: Element, effort: Effort) -> Element:
     if spec.get("mode") == "inner":
-        content = list(_content(tree, spec))
+        content = list(_content(tree, spec, effort))
         for child in list(target):
             target.remove(child)
-        target.extend(content)
+        for node in content:
+            _check_depth(target, node)
+            target.append(node)
         return tree
-    for holder in spec.xpath(".//*[text()='$0']"):
+    if holders := spec.xpath(".//*[text()='$0']"):
+        effort.add(len(holders) * len(etree.tostring(target)))
+    for holder in holders:
         holder.text = None
         holder.append(deepcopy(target))
     if target.getparent() is None:
-        return deepcopy(spec[0]) if len(spec) else tree
-    _insert_beside(target, list(_content(tree, spec)), after=False)
+        if not len(spec):
+            return tree
+        _check_depth(None, spec[0])
+        return deepcopy(spec[0])
+    _insert_beside(target, list(_content(tree, spec, effort)), after=False)
     target.getparent().remove(target)
     return tree
 
 
-def _content(tree: Element, spec: Element) -> Iterator[Element]:
+def _content(tree: Element, spec: Element, effort: Effort) -> Iterator[Element]:
     """The nodes that a spec inserts: its children, and nodes moved from elsewhere in the tree."""
     for child in list(spec):
         if child.get("position") != "move":
             yield child
             continue
-        moved = locate(tree, child)
+        moved = locate(tree, child, effort)
         if moved is not None and moved.getparent() is not None:
             moved.getparent().remove(moved)
             yield moved

@@ -13,6 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from fbs_worker.connectors.arch import ArchError
+
+MAX_CHARS: Final = 10_000
+"""Maximum length of a condition."""
+MAX_DEPTH: Final = 100
+"""Maximum depth of a condition: its evaluation recurses."""
+MAX_BITS: Final = 256
+"""Maximum size of a number in a condition."""
+
 _COMPARISONS: Final[Mapping[type[ast.cmpop], Callable[[Any, Any], bool]]] = {
     ast.Eq: lambda left, right: bool(left == right),
     ast.NotEq: lambda left, right: bool(left != right),
@@ -58,13 +67,11 @@ def from_expression(text: str | None) -> ast.expr | None:
 
     Returns:
         The expression; None without a condition. Text that is not Python becomes an unknown.
+
+    Raises:
+        ArchError: the condition is too long or nested too deeply.
     """
-    if text is None or not text.strip():
-        return None
-    try:
-        return ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError):
-        return _opaque(text)
+    return None if text is None or not text.strip() else _parsed(text)
 
 
 def from_states(text: str | None) -> ast.expr | None:
@@ -80,10 +87,7 @@ def from_attrs(text: str | None) -> ast.expr | None:
     """Parse the `invisible` domain of an `attrs` dictionary (Odoo 16 and earlier)."""
     if not text or not text.strip():
         return None
-    try:
-        parsed = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError):
-        return _opaque(text)
+    parsed = _parsed(text)
     if not isinstance(parsed, ast.Dict):
         return _opaque(text)
     for key, value in zip(parsed.keys, parsed.values, strict=True):
@@ -251,6 +255,30 @@ def _name(dotted: str) -> ast.expr:
     for part in rest:
         node = ast.Attribute(value=node, attr=part, ctx=ast.Load())
     return node
+
+
+def _parsed(text: str) -> ast.expr:
+    if len(text) > MAX_CHARS:
+        raise ArchError("a condition is too long")
+    try:
+        parsed = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError):
+        return _opaque(text)
+    except (RecursionError, MemoryError):
+        raise ArchError("a condition is nested too deeply") from None
+    depth, level = 0, [parsed]
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise ArchError("a condition is nested too deeply")
+        if any(isinstance(node, ast.Constant) and _is_large(node.value) for node in level):
+            raise ArchError("a number in a condition is too large")
+        level = [child for node in level for child in ast.iter_child_nodes(node)]  # type: ignore[misc]
+    return parsed
+
+
+def _is_large(value: Any) -> bool:
+    return isinstance(value, int) and value.bit_length() > MAX_BITS
 
 
 def _opaque(text: str) -> ast.expr:

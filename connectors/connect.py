@@ -7,7 +7,7 @@ from typing import Final
 
 from fbs_worker.connectors.address import parse_url
 from fbs_worker.connectors.base import Limiter, ServerInfo, Transport, Unlimited, parse_series
-from fbs_worker.connectors.http import OdooHTTP
+from fbs_worker.connectors.http import DEFAULT_MAX_ANSWER, OdooHTTP
 from fbs_worker.connectors.json2 import SINCE as JSON2_SINCE
 from fbs_worker.connectors.json2 import JSON2Transport
 from fbs_worker.connectors.jsonrpc import OdooRPCTransport, envelope_of, result_of
@@ -53,7 +53,9 @@ def limiter_for(connection: OdooConnection, *, settings: Settings, progress: Pro
     )
 
 
-def open_transport(connection: OdooConnection, *, limiter: Limiter | None = None) -> Transport:
+def open_transport(
+    connection: OdooConnection, *, limiter: Limiter | None = None, max_answer: int = DEFAULT_MAX_ANSWER
+) -> Transport:
     """Open a transport to the Odoo of a connection.
 
     `recording:FILE` replays a recording. For a URL, the server's version decides: an API key selects JSON-2 on Odoo 19
@@ -64,6 +66,7 @@ def open_transport(connection: OdooConnection, *, limiter: Limiter | None = None
         connection: server, database and credentials.
         limiter: admits every call, including the version request and the login; closed with the transport, or when
             the transport cannot be opened. A recording has no use for one.
+        max_answer: maximum size of a response, decompressed, in MB.
 
     Returns:
         The open transport.
@@ -81,18 +84,18 @@ def open_transport(connection: OdooConnection, *, limiter: Limiter | None = None
         if _is_recording(connection):
             limiter.close()
             return RecordingTransport(_recording_path(connection.url))
-        return _open(connection, limiter)
+        return _open(connection, limiter, max_answer)
     except BaseException:
         limiter.close()
         raise
 
 
-def _open(connection: OdooConnection, limiter: Limiter) -> Transport:
+def _open(connection: OdooConnection, limiter: Limiter, max_answer: int) -> Transport:
     address = parse_url(connection.url)
     password = connection.password.get_secret_value()
     api_key = connection.api_key.get_secret_value().strip()
     _check_credentials(connection, password=password, api_key=api_key)
-    http = OdooHTTP(address, timeout=connection.timeout)
+    http = OdooHTTP(address, timeout=connection.timeout, max_answer=max_answer)
     login = CallContext(url=address.url, database=connection.db, user=connection.user, secrets=(password, api_key))
     try:
         with limiter.slot():

@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import orjson
+import urllib3
 import urllib3.exceptions as u3
 from urllib3 import HTTPHeaderDict
 
@@ -37,6 +38,15 @@ from fbs_worker.core.errors import (
     OdooUnreachable,
     SettingsError,
 )
+
+DEFAULT_MAX_ANSWER: Final = 100
+"""Maximum size of a response in MB; the largest of an Odoo 19, 20,000 fields, has 6."""
+
+_PIECE_BYTES: Final = 1 << 16
+_BYTES_PER_VALUE: Final = 32
+"""A response may have one JSON value per so many bytes of its maximum size: parsed, a value takes up to 80 bytes."""
+_UNCOUNTED_BYTES: Final = 8_000_000
+"""Smaller responses may have any number of values."""
 
 
 class _Fault(NamedTuple):
@@ -129,7 +139,7 @@ class Answer:
     address: Address
     status: int
     headers: HTTPHeaderDict
-    body: bytes
+    body: bytes | bytearray
 
     def json(self) -> Any:
         """Parse the body, whatever the status.
@@ -192,7 +202,7 @@ class Answer:
 
     def _not_json(self, exc: orjson.JSONDecodeError) -> FBSError:
         url = self.address.url
-        html = self._content_type in ("text/html", "application/xhtml+xml") or self.body.lstrip()[:1] == b"<"
+        html = self._content_type in ("text/html", "application/xhtml+xml") or self.body[:1024].lstrip()[:1] == b"<"
         if self.status == 429 or (self.status >= 500 and self.status not in (501, 505)):
             return self.server_error()
         if self.status in (401, 407):
@@ -209,7 +219,7 @@ class Answer:
                 status=self.status,
             )
         ended_early = "content-length" not in self.headers and "transfer-encoding" not in self.headers
-        if ended_early and exc.pos >= len(self.body.decode("utf-8", "replace")):
+        if ended_early and exc.pos >= len(exc.doc) and (exc.doc or not self.body):
             return OdooAnswerCutShort(_CUT.message.format(url=url), hint=_CUT.hint)
         return OdooBadAnswer(
             f"The answer of {url} is not valid JSON.",
@@ -228,15 +238,17 @@ class OdooHTTP:
     Args:
         address: address of the server.
         timeout: maximum seconds of one call, from connecting to the last byte of the response.
+        max_answer: maximum size of a response, decompressed, in MB.
 
     Attributes:
         clock: the server's time at its last response, UTC in Odoo's format; empty where unknown.
     """
 
-    def __init__(self, address: Address, *, timeout: float) -> None:
+    def __init__(self, address: Address, *, timeout: float, max_answer: int = DEFAULT_MAX_ANSWER) -> None:
         self.address = address
         self.clock = ""
         self._timeout = timeout
+        self._max_answer = max_answer
         self._connection: Connection | None = None
 
     def request(
@@ -317,11 +329,30 @@ class OdooHTTP:
     def _answer(self, connection: Connection) -> Answer:
         response = connection.getresponse()
         try:
-            content = response.read(decode_content=True)
+            content = self._content(response)
         finally:
             response.close()
         self.clock = _clock(response.headers.get("date", ""))
         return Answer(address=self.address, status=response.status, headers=response.headers, body=content)
+
+    def _content(self, response: urllib3.BaseHTTPResponse) -> bytearray:
+        """Read the body, up to the maximum of bytes, and of JSON values: both take memory."""
+        if "," in response.headers.get("content-encoding", ""):
+            raise u3.DecodeError("compressed more than once")
+        content, most = bytearray(), self._max_answer * 1_000_000
+        while piece := response.read(_PIECE_BYTES):
+            content += piece
+            if len(content) > most:
+                raise self._too_large()
+        if len(content) > _UNCOUNTED_BYTES and sum(map(content.count, b",:[{")) > most // _BYTES_PER_VALUE:
+            raise self._too_large()
+        return content
+
+    def _too_large(self) -> OdooBadAnswer:
+        return OdooBadAnswer(
+            f"An answer of {self.address.url} is larger than {self._max_answer} MB.",
+            hint="Check that ODOO_URL is your Odoo. For a very large one lower FBS_PAGE_SIZE or raise FBS_ODOO_MAX_ANSWER.",
+        )
 
     def _failure(self, exc: BaseException, fault: _Fault, connection: Connection) -> FBSError:
         if connection.received and fault.error is OdooUnreachable:

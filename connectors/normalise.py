@@ -214,6 +214,9 @@ def workflow_definition(
 
     Returns:
         The definition; its values may be empty.
+
+    Raises:
+        ArchError: the form has too many buttons and states.
     """
     by_name = {field["name"]: field for field in fields}
     definition: dict[str, Any] = {}
@@ -247,8 +250,9 @@ def _states_and_transitions(
     if by_name[state_field]["ttype"] == "selection":
         definition = field_definition(by_name[state_field], selections.get(by_name[state_field]["id"], ()))
         values = definition.get("selection", [])
+    visible = frozenset(shown)
     states = [
-        compact({"value": value, "label": label, "shown": value in shown or not shown}) for value, label in values
+        compact({"value": value, "label": label, "shown": not shown or value in visible}) for value, label in values
     ]
     return {
         "state_field": state_field,

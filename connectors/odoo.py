@@ -8,11 +8,12 @@ only where a table has more rows than a page.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
 from fbs_worker.catalogue.model import Discovery, DiscoveryType, Section, Snapshot
+from fbs_worker.connectors.arch import ArchError
 from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.fingerprint import Fingerprint, unchanged
 from fbs_worker.connectors.modules import ModuleGraph, split_names
@@ -125,6 +126,7 @@ class OdooSnapshot:
     _sections: Sections = field(default_factory=Sections)
     _fingerprint: Fingerprint = field(default_factory=Fingerprint)
     _facts: WorkflowFacts | None = None
+    _views: Views | None = None
     _done: bool = False
 
     @property
@@ -161,8 +163,7 @@ class OdooSnapshot:
         if self.types & {DiscoveryType.MODEL, DiscoveryType.WORKFLOW}:
             yield partial(self._step, "fields", total=len(models))
             for fields in self._fields(models):
-                incomplete = {kind: self._sections.incomplete(kind) for kind in DiscoveryType}
-                yield partial(self._model_rows, graph, models, fields, incomplete)
+                yield partial(self._model_rows, graph, models, fields)
 
     def _models(self, graph: ModuleGraph) -> dict[str, Row]:
         """The domain's models by name: defined or extended by an installed core module."""
@@ -205,15 +206,13 @@ class OdooSnapshot:
         if DiscoveryType.WORKFLOW in self.types:
             names = sections.action_names(view for view in rows if view.kind == "form" and view.model in models)
             automations, schedules = sections.automations(), sections.schedules()
-            incomplete = self._sections.incomplete(DiscoveryType.WORKFLOW)
-            if not incomplete:
+            if not self._sections.incomplete(DiscoveryType.WORKFLOW):
                 self._fingerprint.columns = self._reader.columns(SERVER_ACTIONS)
-            readable = None if "views" in incomplete else views
+            readable = None if "views" in self._sections.incomplete(DiscoveryType.WORKFLOW) else views
             yield partial(self._keep_facts, readable, models, names, automations, schedules)
         if DiscoveryType.BI_FEATURE in self.types:
             reports, dashboards = sections.reports(), sections.dashboards()
-            incomplete = self._sections.incomplete(DiscoveryType.BI_FEATURE)
-            yield partial(self._bi_rows, views, models, reports, dashboards, incomplete)
+            yield partial(self._bi_rows, views, models, reports, dashboards)
 
     def _fields(self, models: Mapping[str, Row]) -> Iterator[_Fields]:
         if self._sections.incomplete(DiscoveryType.MODEL):
@@ -274,6 +273,8 @@ class OdooSnapshot:
         forms = None
         if views is not None:
             forms = {model: form for model in models if (form := default_form(views, model)) is not None}
+            self._sections.skipped("views", views.skipped())
+            self._views = views
         self._facts = WorkflowFacts(
             forms=forms,
             action_names=action_names,
@@ -288,9 +289,10 @@ class OdooSnapshot:
         models: Mapping[str, Row],
         reports: Sequence[Row],
         dashboards: Sequence[Row],
-        incomplete: Sequence[str],
     ) -> Iterator[Discovery]:
+        incomplete = self._sections.incomplete(DiscoveryType.BI_FEATURE)
         yield from self._normaliser.charts(views, models, incomplete)
+        self._sections.skipped("views", views.skipped())
         for row in reports:
             if row.get("model") in models:
                 yield self._normaliser.report(row, incomplete)
@@ -307,17 +309,31 @@ class OdooSnapshot:
         graph: ModuleGraph,
         models: Mapping[str, Row],
         read: _Fields,
-        incomplete: Mapping[DiscoveryType, Sequence[str]],
     ) -> Iterator[Discovery]:
         page, selections = read
+        incomplete = self._sections.incomplete(DiscoveryType.MODEL)
         for model, fields in page:
             row = models[model]
             if DiscoveryType.MODEL in self.types:
-                yield self._normaliser.model(row, fields, selections, graph, incomplete[DiscoveryType.MODEL])
+                yield self._normaliser.model(row, fields, selections, graph, incomplete)
             if self._facts is not None:
-                definition = workflow_definition(model, fields, selections, self._facts)
+                definition = self._workflow_definition(self._facts, model, fields, selections)
                 title = row.get("name") or ""
-                workflow = self._normaliser.workflow(model, title, definition, incomplete[DiscoveryType.WORKFLOW])
+                lacking = self._sections.incomplete(DiscoveryType.WORKFLOW)
+                workflow = self._normaliser.workflow(model, title, definition, lacking)
                 if workflow is not None:
                     yield workflow
             self._progress.advance(1, message=model)
+
+    def _workflow_definition(
+        self, facts: WorkflowFacts, model: str, fields: Sequence[Row], selections: Mapping[int, Sequence[Row]]
+    ) -> dict[str, Any]:
+        """The definition of a workflow; where the form exceeds a bound, the same without the form."""
+        try:
+            return workflow_definition(model, fields, selections, facts)
+        except ArchError:
+            if self._views is not None:
+                self._views.broken.add(self._views.primaries(model, "form")[0].id)
+                self._sections.skipped("views", self._views.skipped())
+            forms = {name: form for name, form in (facts.forms or {}).items() if name != model}
+            return workflow_definition(model, fields, selections, replace(facts, forms=forms))

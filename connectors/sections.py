@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 from fbs_worker.catalogue.model import SECTION_TYPES, DiscoveryType, Section, SectionStatus
 from fbs_worker.connectors.fingerprint import Fingerprint
 from fbs_worker.connectors.modules import Module, category_paths, modules_of_rows
+from fbs_worker.connectors.odoo_errors import one_line
 from fbs_worker.connectors.reader import NESTED_READS_SINCE, Reader, Row, related_id
 from fbs_worker.connectors.tables import (
     AUTOMATIONS,
@@ -29,6 +30,10 @@ from fbs_worker.core.errors import OdooAccessDenied, OdooModelMissing
 Answer = TypeVar("Answer")
 
 ACCESS_RIGHTS: Final = "Administration / Access Rights"
+MAX_NAMED: Final = 10
+"""Maximum number of skipped rows that are named."""
+MAX_DIGITS: Final = 10
+"""Maximum digits of an id of Odoo, an integer of PostgreSQL."""
 SETTINGS: Final = "Administration / Settings"
 
 
@@ -53,6 +58,15 @@ class Sections:
     def partial(self, name: str, *, needs: str, detail: str, rows: int = 0) -> None:
         """Record a section that could be read only in part."""
         self._outcomes[name] = Section(name=name, status=SectionStatus.PARTIAL, rows=rows, needs=needs, detail=detail)
+
+    def skipped(self, name: str, skipped: Sequence[str]) -> None:
+        """Record rows of a complete section that were skipped: damaged, or too much work."""
+        before = self._outcomes[name]
+        if skipped and before.status is not SectionStatus.DENIED:
+            named = ", ".join(one_line(row) for row in skipped[:MAX_NAMED])
+            more = f" and {len(skipped) - MAX_NAMED} more" if len(skipped) > MAX_NAMED else ""
+            detail = f"skipped as damaged or too complex: {named}{more}"
+            self.partial(name, needs=before.needs, detail=detail, rows=before.rows)
 
     def denied(self, name: str, error: OdooAccessDenied, *, needs: str) -> None:
         """Record a section that the user may not read.
@@ -199,7 +213,8 @@ def action_ids(arch: str) -> set[int]:
     if 'type="action"' not in arch:
         return set()
     # a text search is sufficient here and much cheaper than parsing each arch twice
-    return {int(piece.split('"', 1)[0]) for piece in arch.split('name="')[1:] if piece.split('"', 1)[0].isdecimal()}
+    names = (piece.split('"', 1)[0] for piece in arch.split('name="')[1:])
+    return {int(name) for name in names if name.isdecimal() and len(name) <= MAX_DIGITS}
 
 
 def fields_of_description(

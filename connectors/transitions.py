@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from fbs_worker.connectors.arch import Element
+from fbs_worker.connectors.arch import ArchError, Element
 from fbs_worker.connectors.conditions import (
     Known,
     any_of,
@@ -18,6 +18,11 @@ from fbs_worker.connectors.conditions import (
     residual_text,
 )
 from fbs_worker.connectors.views import STATUSBAR, Views, groups_of
+
+MAX_NODES: Final = 20_000
+"""Maximum number of nodes in the conditions of one form's buttons."""
+MAX_EVALUATIONS: Final = 2_000_000
+"""Maximum number of these nodes, each counted for each state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,11 @@ class Button:
     hidden: ast.expr | None
     groups: tuple[str, ...]
 
+    @property
+    def nodes(self) -> int:
+        """The size of its condition."""
+        return 1 if self.hidden is None else sum(1 for _ in ast.walk(self.hidden))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
@@ -53,25 +63,36 @@ class Form:
 
 
 def default_form(views: Views, model: str) -> Form | None:
-    """The default form of a model; None without a form that has a header or a status bar."""
+    """The default form of a model; None without one that has a header or a status bar, and where it is skipped."""
     view = next(iter(views.primaries(model, "form")), None)
     if view is None or not views.mentions(view, "<header", STATUSBAR):
         return None
     tree = views.combined(view)
     if tree is None:
         return None
-    return Form(statusbars=tuple(statusbar_fields(tree)), buttons=tuple(header_buttons(tree)))
+    try:
+        return Form(statusbars=tuple(statusbar_fields(tree)), buttons=tuple(header_buttons(tree)))
+    except ArchError:
+        views.broken.add(view.id)
+        return None
 
 
 def header_buttons(form: Element) -> list[Button]:
-    """The buttons of the header of a combined form."""
-    return [
-        _button(node)
-        for header in form.iter("header")
-        if _is_top_level(header)
-        for node in header.iter("button")
-        if node.get("name") and _is_top_level(node)
-    ]
+    """The buttons of the header of a combined form.
+
+    Raises:
+        ArchError: their conditions are too large.
+    """
+    buttons: list[Button] = []
+    nodes = 0
+    for header in form.iter("header"):
+        for node in header.iter("button") if _is_top_level(header) else ():
+            if node.get("name") and _is_top_level(node):
+                buttons.append(_button(node))
+                nodes += buttons[-1].nodes
+                if nodes > MAX_NODES:
+                    raise ArchError("the conditions of its buttons are too large")
+    return buttons
 
 
 def statusbar_fields(form: Element) -> list[tuple[str, tuple[str, ...]]]:
@@ -102,7 +123,12 @@ def transitions(
 
     Returns:
         Transitions with `button`, `label`, `kind` and, where not empty, `from`, `condition` or `conditions`, `groups`.
+
+    Raises:
+        ArchError: there are too many buttons and states.
     """
+    if len(states) * sum(button.nodes for button in buttons) > MAX_EVALUATIONS:
+        raise ArchError("too many buttons and states")
     alike: dict[tuple[str, str], list[Button]] = {}
     for button in buttons:
         name = names.get(button.name, button.name) if button.kind == "action" else button.name

@@ -7,9 +7,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fbs_worker.connectors.arch import ArchError, Element, extend, parse
+from fbs_worker.connectors.arch import ArchError, Effort, Element, extend, parse
 
 STATUSBAR: Final = "statusbar"
+MAX_PARTS: Final = 2_000
+"""Maximum number of extensions of one view."""
+MAX_LINEAGE: Final = 64
+"""Maximum number of primary views that start from one another."""
+_WORK_PER_PART: Final = 1_000
 _AXES: Final = {"row": "row", "col": "column"}
 
 
@@ -47,11 +52,12 @@ class Views:
         views: all of them.
 
     Attributes:
-        broken: ids of views whose arch is not well-formed.
+        broken: ids of views that were skipped: not well-formed, or beyond the bounds of `Effort`.
     """
 
     def __init__(self, views: Iterable[View]) -> None:
         self.broken: set[int] = set()
+        self._effort = Effort()
         self._by_id: dict[int, View] = {}
         self._children: dict[int, list[View]] = {}
         self._primaries: dict[tuple[str, str], list[View]] = {}
@@ -66,34 +72,53 @@ class Views:
         """The primary views of a model and kind, the default view first (`_order` of `ir.ui.view`)."""
         return sorted(self._primaries.get((model, kind), ()), key=lambda view: (view.priority, view.name, view.id))
 
+    def skipped(self) -> list[str]:
+        """The names of the skipped views, in the order of their ids."""
+        return [view.xml_id or f"{view.name} ({view.id})" for view in map(self._by_id.__getitem__, sorted(self.broken))]
+
     def mentions(self, view: View, *words: str) -> bool:
         """Whether the text of a view or of its extensions contains any of the words: a cheap check before parsing."""
-        sources = (part.arch for part in self._parts(view))
-        return any(word in source for source in sources for word in words)
+        self._effort.begin()
+        try:
+            return any(word in part.arch for part in self._parts(view) for word in words)
+        except ArchError:
+            self.broken.add(view.id)
+            return False
 
     def combined(self, view: View) -> Element | None:
-        """Combine a view with its extensions in Odoo's order; None where its arch is not well-formed."""
+        """Combine a view with its extensions in Odoo's order; None where it is skipped (see `broken`)."""
+        self._effort.begin()
         tree: Element | None = None
-        for part in self._parts(view):
-            try:
-                source = parse(part.arch)
-                tree = source if tree is None else extend(tree, source)
-            except ArchError:
-                self.broken.add(part.id)
-                if tree is None:
-                    return None
+        try:
+            for part in self._parts(view):
+                try:
+                    self._effort.add(len(part.arch))
+                    source = parse(part.arch)
+                    tree = source if tree is None else extend(tree, source, self._effort)
+                except ArchError:
+                    self.broken.add(part.id)
+                    if tree is None:
+                        return None
+        except ArchError:
+            self.broken.add(view.id)
+            return None
         return tree
 
     def _parts(self, view: View) -> Iterator[View]:
         """The root of a view, then its extensions, then the primary views between root and view.
 
         Odoo's `ir.ui.view._combine`: pre-order, depth first, by priority and id, primary views last.
+
+        Raises:
+            ArchError: the view exceeds a bound.
         """
         chain = [view]
         while chain[-1].parent is not None and (above := self._by_id.get(chain[-1].parent)) is not None:
-            if above in chain:
+            if any(above is link for link in chain):
                 break
             chain.append(above)
+            if len(chain) > MAX_LINEAGE:
+                raise ArchError("too many views start from one another")
         lineage = {link.id for link in chain}
         root = chain[-1]
         yield root
@@ -104,6 +129,9 @@ class Views:
             if part.id in seen:
                 continue
             seen.add(part.id)
+            if len(seen) > MAX_PARTS:
+                raise ArchError("too many extensions")
+            self._effort.spend(_WORK_PER_PART)
             yield part
             for child in reversed(self._next_parts(part, lineage)):
                 if child.primary:

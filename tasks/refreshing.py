@@ -58,7 +58,8 @@ def refresh_solution(
     domain = load_domain(record.domain)
     results: list[RefreshResult] = []
     limiter = limiter_for(odoo, settings=settings, progress=progress)
-    with closing(open_transport(odoo, limiter=limiter)) as transport:
+    transport = open_transport(odoo, limiter=limiter, max_answer=settings.fbs_odoo_max_answer)
+    with closing(transport):
         connector = OdooConnector(transport, page_size=settings.fbs_page_size, lang=odoo.lang)
 
         def within(cursor: Cursor, report: ChangeReport) -> None:

@@ -109,6 +109,9 @@ class Settings(BaseSettings):
     fbs_odoo_pause: float = Field(
         default=30.0, gt=0, description="seconds that the circuit breaker stays open; doubles with each failed trial"
     )
+    fbs_odoo_max_answer: int = Field(
+        default=100, ge=1, description="maximum size of one answer of Odoo, decompressed, in MB"
+    )
 
     fbs_refresh_every: str = Field(
         default="", description="refresh interval of solutions without a schedule of their own, e.g. 6h"
