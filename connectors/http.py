@@ -351,7 +351,7 @@ class OdooHTTP:
     def _too_large(self) -> OdooBadAnswer:
         return OdooBadAnswer(
             f"An answer of {self.address.url} is larger than {self._max_answer} MB.",
-            hint="Check that ODOO_URL is your Odoo. For a very large one lower FBS_PAGE_SIZE or raise FBS_ODOO_MAX_ANSWER.",
+            hint="Check ODOO_URL; for a very large Odoo lower FBS_PAGE_SIZE or raise FBS_ODOO_MAX_ANSWER.",
         )
 
     def _failure(self, exc: BaseException, fault: _Fault, connection: Connection) -> FBSError:
