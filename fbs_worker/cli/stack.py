@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -22,7 +21,6 @@ _NAMES: Final = {
     "flower": "the dashboard",
     "api": "the API",
 }
-_POLL_SECONDS: Final = 0.5
 
 _STATES: Final = {"not ours": "external", "ran already": "already running"}
 """Words of the table; JSON has the values of `Service.state`."""
@@ -49,28 +47,39 @@ def up(
         bool, typer.Option("--api/--no-api", envvar="FBS_UP_API", help="Whether to start the HTTP API.")
     ] = True,
     output_format: Format = OutputFormat.TEXT,
+    supervise: Annotated[bool, typer.Option("--supervise", hidden=True)] = False,
+    ready_fd: Annotated[int | None, typer.Option("--ready-fd", hidden=True)] = None,
 ) -> None:
     """Start a complete stack on this machine.
 
     Starts PostgreSQL and Redis unless configured, a worker, beat, the dashboard and the HTTP API. Other `fbs` commands
-    use them.
+    use them. A part that ends is started again, until `fbs down`.
     """
     from fbs_worker.core.settings import get_settings
     from fbs_worker.ops.local import stack
     from fbs_worker.ops.local.processes import exit_on_termination
+    from fbs_worker.ops.local.programs import notify_ready
+    from fbs_worker.ops.local.supervisor import supervise as supervise_stack
 
     settings = get_settings()
+    if supervise:
+        with exit_on_termination():
+            notify_ready(ready_fd)
+            supervise_stack(settings, concurrency=concurrency, say=note)
+        return
     with exit_on_termination():
         selected = {"worker": True, "beat": beat, "flower": flower, "api": api}
         programs = [name for name, is_selected in selected.items() if is_selected]
-        info, _ = stack.up(settings, concurrency=concurrency, programs=programs, on_start=starting)
+        info, _ = stack.up(
+            settings, concurrency=concurrency, programs=programs, on_start=starting, supervised=not foreground
+        )
         if not foreground:
             _print_stack(info, settings, output_format)
             return
         try:
             _print_stack(info, settings, output_format)
             note("Ctrl-C stops everything.")
-            _wait(info)
+            supervise_stack(settings, concurrency=concurrency, say=note)
         finally:
             stop_stack(info.home)
 
@@ -182,17 +191,3 @@ def _print_stack(info: StackInfo, settings: Settings, output_format: OutputForma
         say("The API and the web UI accept every user of this machine; set FBS_API_TOKENS to require a token.")
     say(f"Odoo of the worker: {info.odoo or 'none; set ODOO_URL, then `fbs down` and `fbs up`'}")
     say(f"Try: fbs setup --solution-name demo --domain rental --database-name {info.database.name}")
-
-
-def _wait(info: StackInfo) -> None:
-    """Wait until Ctrl-C, or until a part of the stack ends unexpectedly."""
-    from fbs_worker.core.errors import JobError
-
-    while True:
-        for service in info.services:
-            if service.process and not service.process.alive:
-                raise JobError(
-                    f"{_NAMES[service.name].capitalize()} has ended.",
-                    hint=f"See its log in {info.home}, then run `fbs up` again.",
-                )
-        time.sleep(_POLL_SECONDS)

@@ -12,8 +12,10 @@ from base64 import b64encode
 
 import pytest
 
-from fbs_worker.ops.local.state import find_stack
+from fbs_worker.ops.local.processes import ProcessRef
+from fbs_worker.ops.local.state import find_stack, read_stack
 from tests.acceptance.conftest import CommandLine
+from tests.support.waiting import until
 
 
 def test_a_round_trip(fbs: CommandLine, recording: str) -> None:
@@ -128,3 +130,54 @@ def test_enqueue_without_waiting_prints_the_id(fbs: CommandLine, redis_url: str)
     record = json.loads(fbs("jobs", "show", job, "--output-format", "json", FBS_REDIS_URL=redis_url).stdout)
     assert record["state"] == "queued"
     assert record["domain"] == "rental"
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("foreground", [False, True], ids=["background", "foreground"])
+def test_what_ended_is_started_again(fbs: CommandLine, foreground: bool) -> None:
+    arguments = ("up", "--no-beat", "--no-flower", "--no-api")
+    running = None
+    if foreground:
+        running = fbs.start(*arguments, "--foreground")
+        until(lambda: find_stack(fbs.home) is not None)
+    else:
+        fbs(*arguments)
+    worker = process_of(fbs, "worker")
+    os.kill(worker.pid, signal.SIGKILL)
+    assert worker.wait(10)
+    assert "is not set" not in health_of(fbs)
+    assert fbs("jobs", "list").stdout == "There are no jobs.\n"
+    assert fbs("list").stdout.startswith("There are no solutions.")
+    until(lambda: process_of(fbs, "worker").alive, seconds=30)
+    assert process_of(fbs, "worker") != worker
+    until(lambda: health_of(fbs) == "", seconds=30)
+
+    redis = process_of(fbs, "redis")
+    os.kill(redis.pid, signal.SIGKILL)
+    assert redis.wait(10)
+    until(lambda: find_stack(fbs.home) is not None and process_of(fbs, "redis") != redis, seconds=60)
+    until(lambda: health_of(fbs) == "", seconds=30)
+    if running is None:
+        said = (fbs.home / "supervisor.log").read_text()
+        fbs("down")
+    else:
+        said = fbs.interrupt(running, after="redis is started again", with_signal=signal.SIGINT)
+    for name in ("worker", "redis"):
+        assert f"{name} has ended and is started again in 1 s" in said
+    assert fbs.left_running() == ""
+
+
+def health_of(fbs: CommandLine) -> str:
+    """What `fbs health` says where something fails."""
+    try:
+        fbs("health", "--timeout", "1")
+    except AssertionError as exc:
+        return str(exc)
+    return ""
+
+
+def process_of(fbs: CommandLine, name: str) -> ProcessRef:
+    info = read_stack(fbs.home)
+    assert info is not None
+    service = info.service(name)
+    return service.process if service and service.process else ProcessRef(pid=2**22 + 1, started=0)

@@ -25,7 +25,7 @@ TRIED: Final = ("celery>=5.5,<5.8", "kombu>=5.5.2,<5.8")
 UPSTREAM: Final[Mapping[str, str]] = {
     "kombu.transport.redis:Transport.connection_errors": "the errors after which Celery's worker connects again",
     "celery.worker.consumer.consumer:Consumer.ensure_connected": "overridden: connects, with pauses between attempts",
-    "celery.worker.consumer.consumer:Consumer.on_connection_error_before_connected": "overridden: called with a failure",
+    "celery.worker.consumer.consumer:Consumer.on_connection_error_before_connected": "overridden: is passed a failure",
     "celery.worker.consumer.consumer:Consumer.on_connection_error_after_connected": "overridden: called with a loss",
     "celery.worker.consumer.consumer:Consumer.conninfo": "the connection whose errors are recoverable",
     "celery.worker.consumer.consumer:Consumer.first_connection_attempt": "false once it was connected",

@@ -29,7 +29,7 @@ from fbs_worker.core.sockets import LOOPBACK, free_port, listening, url_of
 from fbs_worker.core.vault import new_key
 from fbs_worker.jobs.config import CELERY_QUEUE, QUEUES
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.ops.local.processes import file_lock, signals_deferred
+from fbs_worker.ops.local.processes import ProcessRef, file_lock, signals_deferred
 from fbs_worker.ops.local.programs import WARM_SECONDS, Program, settings_environment, stop_program
 from fbs_worker.ops.local.state import (
     Service,
@@ -82,6 +82,7 @@ def up(
     concurrency: int = 2,
     programs: Sequence[str] = PROGRAMS,
     on_start: Callable[[str], None] = _IGNORE,
+    supervised: bool = False,
 ) -> tuple[StackInfo, list[Program]]:
     """Start the missing parts: embedded PostgreSQL and Redis unless configured, and the `fbs` programs.
 
@@ -90,6 +91,7 @@ def up(
         concurrency: how many jobs the worker runs at a time.
         programs: a selection of `PROGRAMS`; one whose extra is not installed is skipped.
         on_start: called with the name of each part before it is started.
+        supervised: start a process that starts again what ends; see `fbs_worker.ops.local.supervisor`.
 
     Returns:
         The running stack, and the programs that this call started.
@@ -110,7 +112,7 @@ def up(
         running = _running_programs(before, info)
         started = []
         missing = [name for name in programs if name not in running and is_installed(name)]
-        addressed = _addressed(effective, missing, running)
+        addressed = _addressed(effective, missing, running, before)
         for name in missing:
             on_start(name)
             program, address = _start(
@@ -121,10 +123,13 @@ def up(
         for program in started:
             program.wait_until_ready()
         digest, odoo = _settings_digest(effective), effective.odoo_url.rpartition("@")[2]
-        if before is not None and running["worker"].was_running:
+        if before is not None and ("worker" not in running or running["worker"].was_running):
             digest, odoo = before.settings_digest, before.odoo
         services = (postgres, redis, *(running[name] for name in PROGRAMS if name in running))
         info = replace(info, services=services, odoo=odoo, settings_digest=digest)
+        info = replace(info, supervisor=before.supervisor if before else None)
+        if supervised and not (info.supervisor and info.supervisor.alive):
+            info = replace(info, supervisor=_start_supervisor(settings, home, undo, concurrency=concurrency))
         write_stack(info)
         return info, started
 
@@ -145,6 +150,8 @@ def down(home: Path, *, seconds: float = WARM_SECONDS) -> list[str]:
     stopped = []
     with signals_deferred(), file_lock(home / "stack.lock"):
         info = read_stack(home)
+        if info and info.supervisor:  # first: it would start the others again
+            stop_program(info.supervisor)
         for name in reversed(PROGRAMS):
             service = info.service(name) if info else None
             if service and service.process:
@@ -212,13 +219,28 @@ def _start(
     return program, address
 
 
-def _addressed(settings: Settings, names: Collection[str], running: Mapping[str, Service]) -> Settings:
+def _start_supervisor(
+    settings: Settings, home: Path, undo: list[Callable[[], None]], *, concurrency: int
+) -> ProcessRef:
+    with signals_deferred():
+        program = Program.spawn(
+            "up", "--supervise", f"--concurrency={concurrency}", settings=settings, log=home / "supervisor.log"
+        )
+        undo.append(program.stop)
+    program.wait_until_ready()
+    return program.process
+
+
+def _addressed(
+    settings: Settings, names: Collection[str], running: Mapping[str, Service], before: StackInfo | None
+) -> Settings:
     """The settings with the addresses of the dashboard and the API, and the URLs by which they link to each other.
 
     Args:
         settings: the settings.
         names: the programs to start.
         running: those that run already, whose addresses stay.
+        before: the stack of before; a program that has ended gets its port again.
     """
     update: dict[str, Any] = {}
     for name, link in _LINKS.items():
@@ -226,7 +248,10 @@ def _addressed(settings: Settings, names: Collection[str], running: Mapping[str,
             url = running[name].address
         elif name in names:
             address = getattr(settings, f"fbs_{name}_address") or LOOPBACK
-            port = _port(settings, f"fbs_{name}_port", address)
+            ended = before.service(name) if before else None
+            port = _port(
+                settings, f"fbs_{name}_port", address, preferred=urlsplit(ended.address).port if ended else None
+            )
             update |= {f"fbs_{name}_address": address, f"fbs_{name}_port": port}
             url = url_of(address, port)
         else:
@@ -236,11 +261,12 @@ def _addressed(settings: Settings, names: Collection[str], running: Mapping[str,
     return settings.model_copy(update=update)
 
 
-def _port(settings: Settings, name: str, address: str) -> int:
-    """The configured port; else the default one, or any free one if it is taken."""
+def _port(settings: Settings, name: str, address: str, *, preferred: int | None) -> int:
+    """The configured port; else the preferred or the default one, or any free one if it is taken."""
     port = int(getattr(settings, name))
     if port and name in settings.model_fields_set:
         return port
+    port = preferred or port
     try:
         with listening(address, port) as listener:
             return int(listener.getsockname()[1])

@@ -18,8 +18,7 @@ from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.processes import ProcessRef
 
 _STATE: Final = "stack.json"
-_OPTIONAL: Final = ("beat", "flower", "api")
-"""Programs that jobs do not need."""
+_SERVERS: Final = ("postgres", "redis")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +61,7 @@ class StackInfo:
         services: its parts.
         odoo: the Odoo of its worker, without credentials; empty if none is set.
         settings_digest: hash of the settings that the worker was started with.
+        supervisor: the process that starts again what ended; None in the foreground.
     """
 
     home: Path
@@ -71,6 +71,7 @@ class StackInfo:
     services: tuple[Service, ...] = ()
     odoo: str = ""
     settings_digest: str = ""
+    supervisor: ProcessRef | None = None
 
     @property
     def database(self) -> DatabaseConfig:
@@ -109,13 +110,16 @@ def find_stack(home: Path) -> StackInfo | None:
         home: the folder; see `Settings.home`.
 
     Returns:
-        The stack; None if there is none, or a part that jobs need has ended.
+        The stack; None if there is none, one of its servers has ended, or nothing of it runs.
     """
     info = read_stack(home)
     if info is None:
         return None
-    required = [service for service in info.services if service.name not in _OPTIONAL]
-    return None if any(service.process and not service.process.alive for service in required) else info
+    alive = {service.name: service.process.alive for service in info.services if service.process}
+    if not all(alive.get(server, True) for server in _SERVERS):
+        return None
+    supervised = info.supervisor is not None and info.supervisor.alive
+    return info if supervised or any(alive.values()) else None
 
 
 def effective_settings(settings: Settings) -> Settings:
