@@ -20,6 +20,7 @@ from fbs_worker.web.api.pool import ConnectionPools
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import MadeSolutions, run
 from tests.support.pgbouncer import PROGRAM, pgbouncer
+from tests.support.solutions import ODOO, config_of, entries, inline, tables_of
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is not installed")
 
@@ -86,3 +87,18 @@ def test_a_pool_of_sessions_serves(database: DatabaseConfig) -> None:
         solution_lock(connection, "shop", on_wait=print, check_cancelled=lambda: None),
     ):
         run(pooled, "CREATE TABLE theirs (id int)")
+
+
+def test_a_home_database_may_be_behind_a_pool_of_transactions_a_solution_may_not(
+    settings: MakeSettings, database: DatabaseConfig, pooled: DatabaseConfig
+) -> None:
+    behind = settings(fbs_database_url=database_url(pooled), odoo_url=ODOO)
+    with pytest.raises(DatabaseError, match="gives each transaction"):
+        inline("setup", config_of(pooled, password=""), behind)
+    assert tables_of(database) == []
+    inline("setup", config_of(database), behind)
+    assert entries(database) == {"shop": True}
+    assert [each["overall_status"] for each in list_solutions(behind)["solutions"]] == ["active"]
+    with pgbouncer(database) as session:
+        inline("setup", config_of(session, "other", business_prefix="other_", password=""), behind)
+    assert entries(database) == {"other": True, "shop": True}
