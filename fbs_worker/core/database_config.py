@@ -78,7 +78,7 @@ class DatabaseConfig(ValidatedConfig):
     )
     sslrootcert: LibpqText | None = Field(
         default=None,
-        description="the worker's file of trusted certificates, or `system` for those of its operating system",
+        description="the worker's file of trusted certificates",
         examples=["/etc/fbs/ca.pem"],
     )
     sslcert: LibpqText | None = Field(default=None, description="the worker's file of the client certificate")
@@ -177,10 +177,14 @@ class DatabaseConfig(ValidatedConfig):
         """Whether the host is the folder of a Unix socket."""
         return self.host.startswith("/")
 
+    @property
+    def place(self) -> str:
+        """`host:port`, or those of several servers."""
+        return ",".join(map(host_and_port, self.servers)) if "," in self.host else f"{self.host}:{self.port}"
+
     def address(self) -> str:
         """Return `user@host:port/name` for display, without the password."""
-        several = ",".join(map(host_and_port, self.servers))
-        location = f"{several if ',' in self.host else f'{self.host}:{self.port}'}/{self.name}"
+        location = f"{self.place}/{self.name}"
         return f"{self.user}@{location}" if self.user else location
 
     def redacted(self) -> dict[str, Any]:

@@ -35,8 +35,9 @@ def refuse_transaction_pooler(connection: Connection) -> None:
         return
     config = config_of(connection) or DatabaseConfig.model_construct()
     with errors_translated(config):
-        given: dict[str, Any] = {"password": connection.info.password, "connect_timeout": _SECONDS}
-        second = psycopg2.connect(make_dsn(None, **{**connection.info.dsn_parameters, **given}))
+        info = connection.info
+        given: dict[str, Any] = {"host": info.host, "port": info.port, "password": info.password}  # of several hosts
+        second = psycopg2.connect(make_dsn(None, **{**info.dsn_parameters, **given, "connect_timeout": _SECONDS}))
     with closing(second), shutdown_after(second, config, _SECONDS):
         for _ in range(_ROUNDS):
             if _backend(second) == pid or _backend(connection) != pid:

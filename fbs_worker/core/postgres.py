@@ -233,7 +233,7 @@ def _message(
     kind: type[FBSError], sqlstate: str | None, address: str, config: DatabaseConfig | None, reason: str
 ) -> str:
     if kind is DatabaseMissing and config:
-        return f"PostgreSQL at {config.host}:{config.port} has no database {config.name!r}."
+        return f"PostgreSQL at {config.place} has no database {config.name!r}."
     summary = {
         DatabaseHostUnknown: f"No connection to PostgreSQL at {address}",
         DatabaseTLSFailed: f"No secure connection to PostgreSQL at {address}",
@@ -289,7 +289,8 @@ def _hint(kind: type[FBSError], sqlstate: str | None, config: DatabaseConfig | N
 
 def _createdb(config: DatabaseConfig) -> str:
     owner = f" OWNER {_quoted(config.user)}" if config.user else ""
-    return f"psql -h {config.host} -p {config.port} -d postgres -c 'CREATE DATABASE {_quoted(config.name)}{owner}'"
+    host, port = config.servers[0]
+    return f"psql -h {host} -p {port} -d postgres -c 'CREATE DATABASE {_quoted(config.name)}{owner}'"
 
 
 def _quoted(name: Any) -> str:
