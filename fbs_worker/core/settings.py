@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     fbs_redis_url: str = Field(default="", description="Redis: redis://[:password@]host:port/db")
     fbs_database_url: str = Field(
         default="",
-        description="the home database: postgresql://user:password@host/db?sslmode=require (and other options of libpq)",
+        description="the home database: postgresql://user:password@host/db?sslmode=require (or other options of libpq)",
     )
     fbs_secret_keys: SecretStr = Field(
         default=SecretStr(""), description="Fernet keys, comma-separated: the first encrypts, all decrypt"
