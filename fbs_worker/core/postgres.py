@@ -267,9 +267,7 @@ def _hint(kind: type[FBSError], sqlstate: str | None, config: DatabaseConfig | N
     if kind is DatabaseRightsMissing and re.search(r"for (table|relation|sequence)|must be owner", reason):
         return "Connect as the owner of the tables, or use another --table-prefix."
     if sqlstate == "57014" and "user request" not in reason:
-        return (
-            f"Raise the role's limit (ALTER ROLE {user} SET statement_timeout = '15min'), or wait for a calmer server."
-        )
+        return f"Try again later, or raise it if it is the role's: ALTER ROLE {user} SET statement_timeout = '15min';"
     if sqlstate in {"25P03", "25P04", "57P05"}:
         return f"A time-out of the role or the server ended the session: see ALTER ROLE {user} SET, and raise it."
     if kind is DatabaseLoginRefused and re.search(_SCRAM_ONLY, reason):
