@@ -18,13 +18,13 @@ GROUPS: Final = (
     ("Odoo", ("odoo_", "fbs_odoo")),
     (
         "Redis, PostgreSQL, secrets",
-        ("fbs_redis_url", "fbs_database_url", "fbs_broker_url", "fbs_secret_keys", "fbs_home"),
+        ("fbs_redis_url", "fbs_database_url", "fbs_broker_url", "fbs_secret", "fbs_allowed_hosts", "fbs_home"),
     ),
     ("Solutions", ("fbs_table_prefix", "fbs_business_prefix", "fbs_auto_create", "fbs_enable", "fbs_default_database")),
     ("Discoveries and jobs", ("fbs_page_size", "fbs_full_after", "fbs_job", "fbs_visibility", "fbs_max_retries")),
     ("Schedules", ("fbs_refresh_every",)),
     ("Monitoring", ("fbs_flower", "fbs_log")),
-    ("HTTP API", ("fbs_api", "fbs_pages", "fbs_allowed_hosts")),
+    ("HTTP API", ("fbs_api", "fbs_pages")),
     ("Further settings", ("",)),
 )
 """Headings, and how the names of their settings begin; a setting is below the first that fits."""

@@ -59,7 +59,7 @@ class Runner:
         from fbs_worker.client.client import Client
 
         with Client(settings=self.settings) as client:
-            job = client.enqueue(request)
+            job = client.enqueue(request.with_own_secrets(self.settings))
             if not self.no_wait:
                 return {"job": job.id, **follow(job, open_display(title, self.output_format))}
         if self.output_format is OutputFormat.JSON:

@@ -13,10 +13,10 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, PrivateAttr, SecretStr
 
-from fbs_worker.core.errors import UsageError
+from fbs_worker.core.errors import SecretError, UsageError
 from fbs_worker.core.fields import Option, ValidatedConfig
 from fbs_worker.core.identifiers import Hosts, Identifier, LibpqText, OptionalIdentifier, Port
-from fbs_worker.core.vault import Vault
+from fbs_worker.core.vault import ENCRYPTED, Vault
 
 DEFAULT_HOST: Final = "localhost"
 DEFAULT_PORT: Final = 5432
@@ -211,18 +211,47 @@ class DatabaseConfig(ValidatedConfig):
         secret = self.password.get_secret_value()
         if not secret:
             return self
+        self._decrypted(vault)
         plain = SecretStr(vault.resolve(secret, allow_plain=allow_plain))
         resolved = self.model_copy(update={"password": plain})
         resolved._scram_only = vault.is_reference(secret)  # noqa: SLF001 -- our own copy
         return resolved
 
+    def from_message(self, vault: Vault) -> tuple[Self, bool]:
+        """Return the configuration as it may be stored, and whether its password was encrypted for this host and port.
+
+        Who could do so has the keys, and decides which password is sent where.
+
+        Raises:
+            SecretError: the password cannot be decrypted, or was encrypted for another host or port.
+        """
+        place, plain = self._decrypted(vault)
+        if not place:
+            return self, False
+        return self.model_copy(update={"password": SecretStr(vault.encrypt(plain))}), True
+
+    def _decrypted(self, vault: Vault) -> tuple[str, str]:
+        """Return the place that the password is encrypted for, "" for any, and the password; ("", "") if it is not."""
+        secret = self.password.get_secret_value()
+        place, plain = vault.place_of(secret) if secret.startswith(ENCRYPTED) else ("", "")
+        if place not in {"", self._place}:
+            raise SecretError(
+                "The encrypted password is for another host or port.",
+                hint="Send the password itself; it is encrypted for the host and port of its request.",
+            )
+        return place, plain
+
+    @property
+    def _place(self) -> str:
+        return f"{self.host.lower()}:{self.port}"
+
     def to_message(self, vault: Vault) -> dict[str, Any]:
-        """Return a JSON-ready dictionary for a message: a plain password is encrypted, a reference stays.
+        """Return a JSON-ready dictionary for a message: a plain password is encrypted for this host, a reference stays.
 
         Raises:
             SecretError: the password is plain and FBS_SECRET_KEYS is not set.
         """
         secret = self.password.get_secret_value()
         if secret and not vault.is_reference(secret):
-            secret = vault.encrypt(secret)
+            secret = vault.encrypt(secret, place=self._place)
         return {**self.redacted(), "password": secret}

@@ -5,6 +5,7 @@
     │   ├── SolutionNotFound       no solution has that name
     │   ├── SettingsError          … in the environment or the settings
     │   └── SecretError            … a password that cannot or must not be used
+    ├── HostRefused                a database host that callers may not name         exit 1
     ├── UnreachableError           a server does not answer; retryable               exit 3
     │   ├── OdooUnreachable
     │   │   ├── OdooTimeout
@@ -118,6 +119,12 @@ class SecretError(UsageError):
     """A password that must not be used in this form, or that cannot be decrypted."""
 
     code = "secret"
+
+
+class HostRefused(FBSError):
+    """The database host or its port is not on the allowlist."""
+
+    code = "host_refused"
 
 
 class UnreachableError(FBSError):

@@ -138,7 +138,15 @@ class Settings(BaseSettings):
         default="", description="trusted proxies (addresses, networks) for X-Forwarded-For and X-Forwarded-Proto"
     )
     fbs_allowed_hosts: str = Field(
-        default="", description="database hosts that clients of the HTTP API may use: names, addresses, networks"
+        default="",
+        description="database hosts that callers may use, for API and workers: names, addresses, networks, each with"
+        " :PORT where needed; without FBS_ALLOWED_HOSTS those of the settings",
+    )
+    fbs_secret_references: str = Field(
+        default="",
+        pattern=r"^\s*((env:[^,\s]+|file:/[^,]+)\s*(,\s*|$))*$",
+        description="references that callers may use as passwords, for API and workers: patterns, e.g."
+        " env:RENTAL_*,file:/run/secrets/*",
     )
 
     fbs_log_format: Literal["text", "json"] = Field(default="text", description="text, or json: one object per line")

@@ -4,13 +4,18 @@
     env:NAME           environment variable NAME of the process that resolves it
     file:PATH          content of the file, without one trailing newline
 
+The settings themselves (FBS_…, ODOO_…, the files of FBS_…_FILE, /proc) are never resolved. The error does not show
+whether a variable or a file exists: a caller would learn that. The log of the process does.
+
 No error of this module shows a secret, a token or a key.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Final, Self
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -21,6 +26,11 @@ from fbs_worker.core.secret_files import UnreadableSecret, read_secret
 ENCRYPTED: Final = "sealed:"
 ENV: Final = "env:"
 FILE: Final = "file:"
+
+_SETTINGS: Final = ("FBS_", "ODOO_")
+_SYSTEM: Final = ("/proc", "/sys")
+_MAX_SHOWN: Final = 200
+_log = logging.getLogger(__name__)
 
 _KEY_HINT = "Set FBS_SECRET_KEYS to the same keys everywhere; `fbs new-key` creates one."
 
@@ -73,8 +83,12 @@ class Vault:
         """Return whether the text is encrypted or a reference, so that it may be stored or sent."""
         return text.startswith((ENCRYPTED, ENV, FILE))
 
-    def encrypt(self, secret: str) -> str:
+    def encrypt(self, secret: str, *, place: str = "") -> str:
         """Encrypt a secret with the first key.
+
+        Args:
+            secret: the secret.
+            place: `host:port` that it is meant for; see `place_of`.
 
         Returns:
             `sealed:` and a Fernet token.
@@ -82,7 +96,20 @@ class Vault:
         Raises:
             SecretError: no key is set.
         """
-        return ENCRYPTED + self._keys().encrypt(secret.encode()).decode("ascii")
+        text = f"\0{place}\0{secret}" if place else secret  # no password holds a NUL
+        return ENCRYPTED + self._keys().encrypt(text.encode()).decode("ascii")
+
+    def place_of(self, text: str) -> tuple[str, str]:
+        """Return the place that an encrypted secret is meant for, "" if it names none, and the secret.
+
+        Raises:
+            SecretError: decryption failed.
+        """
+        secret = self._decrypt(text)
+        if not secret.startswith("\0"):
+            return "", secret
+        place, _, secret = secret[1:].partition("\0")
+        return place, secret
 
     def resolve(self, text: str, *, allow_plain: bool = False) -> str:
         """Return the secret of `sealed:…`, `env:NAME` or `file:PATH`.
@@ -92,14 +119,17 @@ class Vault:
             allow_plain: return any other text unchanged, instead of raising.
 
         Raises:
-            SecretError: decryption failed, the variable or file is missing, or the text is plain.
+            SecretError: decryption failed, the variable or file is missing or must not be used, or the text is plain.
         """
         if text.startswith(ENCRYPTED):
-            return self._decrypt(text)
-        if text.startswith(ENV):
-            return self._from_environment(text.removeprefix(ENV))
-        if text.startswith(FILE):
-            return _from_file(text.removeprefix(FILE))
+            return self.place_of(text)[1]
+        if text.startswith((ENV, FILE)):
+            environment = os.environ if self._environment is None else self._environment
+            try:
+                return _read(text, environment)
+            except UnreadableSecret as exc:
+                _log.warning("A password reference cannot be resolved: %s %s.", text[:_MAX_SHOWN], exc)
+                raise unresolved(text) from None
         if allow_plain:
             return text
         raise SecretError(
@@ -135,22 +165,40 @@ class Vault:
                 "An encrypted password cannot be decrypted: no key matches, or the token is damaged.", hint=_KEY_HINT
             ) from None
 
-    def _from_environment(self, name: str) -> str:
-        value = (os.environ if self._environment is None else self._environment).get(name, "")
-        if not value:
-            raise SecretError(
-                f"The environment variable {name!r} of a password reference is not set.",
-                hint="Set it for the worker.",
-            )
-        return value
+
+def unresolved(reference: str) -> SecretError:
+    """Return the error of a reference that is missing, cannot be read or is not allowed: one for all of them."""
+    return SecretError(
+        f"The password reference {reference[:_MAX_SHOWN]!r} cannot be used.",
+        hint="It must be set and readable where the job runs, and FBS_SECRET_REFERENCES must allow it there.",
+    )
 
 
-def _from_file(path: str) -> str:
-    hint = "Check the path and the file's permissions on the worker's machine."
-    try:
-        secret = read_secret(path)
-    except UnreadableSecret as exc:
-        raise SecretError(f"The file {path!r} of a password reference {exc}.", hint=hint) from None
-    if not secret:
-        raise SecretError(f"The file {path!r} of a password reference is empty.", hint=hint)
+def _read(reference: str, environment: Mapping[str, str]) -> str:
+    """Return the secret that a reference names.
+
+    Raises:
+        UnreadableSecret: there is none, or it is a setting.
+    """
+    if reference.startswith(ENV):
+        name = reference.removeprefix(ENV)
+        if name.upper().startswith(_SETTINGS):
+            raise UnreadableSecret("is a setting of this process")
+        secret = environment.get(name, "")
+    else:
+        try:
+            path = Path(reference.removeprefix(FILE)).expanduser()
+            real = path.resolve()
+        except (OSError, RuntimeError, ValueError):
+            raise UnreadableSecret("is not a path") from None
+        if any(real.is_relative_to(folder) for folder in _SYSTEM) or real in _files_of_settings(environment):
+            raise UnreadableSecret("is a file of the system or of a setting")
+        secret = read_secret(str(path))
+    if not secret or "\0" in secret:
+        raise UnreadableSecret("is empty or not set" if not secret else "is not text")
     return secret
+
+
+def _files_of_settings(environment: Mapping[str, str]) -> set[Path]:
+    names = (name for name in environment if name.startswith(_SETTINGS) and name.endswith("_FILE"))
+    return {Path(environment[name]).expanduser().resolve() for name in names if environment[name]}

@@ -7,14 +7,16 @@ enqueueing, in the worker and in-process.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import Field, StrictBool, model_validator
 
 from fbs_worker.catalogue.model import DiscoveryType
 from fbs_worker.core.database_config import DatabaseConfig
-from fbs_worker.core.errors import SettingsError, UsageError
+from fbs_worker.core.errors import SecretError, SettingsError, UsageError
 from fbs_worker.core.fields import Option, ValidatedConfig, defaults
+from fbs_worker.core.host_allowlist import check_database, is_reference_allowed
 from fbs_worker.core.identifiers import (
     DEFAULT_TABLE_PREFIX,
     DomainName,
@@ -26,7 +28,7 @@ from fbs_worker.core.identifiers import (
     SolutionName,
 )
 from fbs_worker.core.settings import DEFAULT_CONNECTION, OdooConnection, Settings
-from fbs_worker.core.vault import Vault
+from fbs_worker.core.vault import ENCRYPTED, Vault
 from fbs_worker.domains import load_domain
 from fbs_worker.migration.model.plan import MUST_BE_ALLOWED, Hazard
 from fbs_worker.solutions.config import DOMAIN, MIRROR, ODOO, SOLUTION, TABLE_PREFIX, SolutionConfig
@@ -71,17 +73,64 @@ class Request(ValidatedConfig):
         Args:
             message: the arguments.
             settings: the worker's settings.
-            in_process: they did not come through the queue, and may have a plain password.
+            in_process: they did not come through the queue: the password may be plain, and any host be named.
 
         Raises:
             UsageError: an argument is not valid.
-            SecretError: the password is plain.
+            SecretError: the password is plain, for another host, or a reference that is not allowed.
+            HostRefused: the database's host or port is not allowed.
         """
         if not in_process:
             config = message.get("config")
             for holder in (message, config if isinstance(config, Mapping) else {}):
                 reject_plain_password(holder.get("database_config"))
-        return cls.parse(message, settings=settings)
+        request = cls.parse(message, settings=settings)
+        return request if in_process else request.received(settings)
+
+    def received(self, settings: Settings) -> Self:
+        """Return a request from a message, checked again where the job runs: anyone who reaches Redis can send one.
+
+        A password that was encrypted for its host shows that the sender has the keys: then the host is not checked.
+
+        Raises:
+            SecretError: the password is for another host, or a reference that is not allowed.
+            HostRefused: the database's host or port is not allowed.
+        """
+        database: DatabaseConfig | None = getattr(self, "database_config", None)
+        if database is None:
+            return self
+        database, is_vouched = database.from_message(Vault.from_text(settings.fbs_secret_keys.get_secret_value()))
+        if not is_vouched:
+            database = database.model_copy(update={"host": check_database(database, settings)})
+        return self.model_copy(update={"database_config": database})
+
+    def checked(self, settings: Settings) -> Self:
+        """Return a caller's request with the host to connect to, before it is enqueued.
+
+        Raises:
+            SecretError: the password is a reference that is not allowed.
+            HostRefused: the database's host or port is not allowed, or not with that password.
+        """
+        database: DatabaseConfig | None = getattr(self, "database_config", None)
+        if database is None:
+            return self
+        host = check_database(database, settings)
+        return self.model_copy(update={"database_config": database.model_copy(update={"host": host})})
+
+    def with_own_secrets(self, settings: Settings) -> Self:
+        """Return a person's request with a reference of this process replaced by its secret, which travels encrypted.
+
+        A reference that workers may resolve (FBS_SECRET_REFERENCES) stays one, and so does one that names nothing here.
+        """
+        database: DatabaseConfig | None = getattr(self, "database_config", None)
+        if database is None or not settings.fbs_secret_keys.get_secret_value():
+            return self
+        password = database.password.get_secret_value()
+        if password.startswith(ENCRYPTED) or is_reference_allowed(password, settings):
+            return self
+        with suppress(SecretError):
+            database = database.resolved(Vault(), allow_plain=True)
+        return self.model_copy(update={"database_config": database})
 
     def to_message(self, settings: Settings) -> dict[str, Any]:
         """Return the task's keyword arguments, JSON-ready, with the password encrypted.

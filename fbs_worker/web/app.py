@@ -30,12 +30,12 @@ from fbs_worker._version import __version__
 from fbs_worker.client.client import Client
 from fbs_worker.core import redis as queue
 from fbs_worker.core.errors import FBSError
+from fbs_worker.core.host_allowlist import HostAllowlist
 from fbs_worker.core.settings import Settings
 from fbs_worker.web import pages
 from fbs_worker.web.api import openapi
 from fbs_worker.web.api.auth import AccessMiddleware
 from fbs_worker.web.api.databases import DatabaseResolver
-from fbs_worker.web.api.host_allowlist import HostAllowlist
 from fbs_worker.web.api.idempotency import Idempotency
 from fbs_worker.web.api.problems import handle_error, handle_http_exception, handle_validation_error
 from fbs_worker.web.api.rate_limit import WRONG_TOKENS_PER_MINUTE, RateLimiter

@@ -110,11 +110,11 @@ def test_once_more_writes_nothing(place: Place) -> None:
 
 
 def test_references_stay_as_they_are(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FBS_TEST_PASSWORD", "any")
-    place.put("a", place.others[0], password="env:FBS_TEST_PASSWORD")
+    monkeypatch.setenv("TEST_PASSWORD", "any")
+    place.put("a", place.others[0], password="env:TEST_PASSWORD")
     place.put("b", place.others[0], password="")
     assert place.rotate(NEW, OLD) == {**NOTHING, "references": 4, "complete": True}
-    assert place.passwords(place.others[0]) == {"a": "env:FBS_TEST_PASSWORD", "b": ""}
+    assert place.passwords(place.others[0]) == {"a": "env:TEST_PASSWORD", "b": ""}
 
 
 def test_rows_that_no_key_decrypts_are_reported_and_kept(place: Place) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from fbs_worker.core.errors import SecretError, UsageError
+from fbs_worker.core.errors import HostRefused, SecretError, UsageError
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.migration.model.plan import Hazard
@@ -172,7 +172,8 @@ def test_messages_round_trip() -> None:
     assert "hunter2" not in str(message)
     assert message["database_config"]["password"].startswith("sealed:")
     assert message["odoo_expected"] == {"url": "http://odoo", "database": "live"}
-    arrived = SetupRequest.from_message(message, settings=Settings(fbs_business_prefix="other_"))
+    there = settings.model_copy(update={"fbs_business_prefix": "other_"})
+    arrived = SetupRequest.from_message(message, settings=there)
     assert arrived.database_config.resolved(vault).model_dump() == request.database_config.model_dump()
     assert arrived.model_dump(exclude={"database_config", "odoo_expected"}) == request.model_dump(
         exclude={"database_config", "odoo_expected"}
@@ -184,6 +185,42 @@ def test_messages_round_trip() -> None:
     ]
     for other in others:
         assert type(other).from_message(other.to_message(Settings()), settings=Settings()) == other
+
+
+def test_a_message_is_checked_where_the_job_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RENTAL_PASSWORD", "hunter2")
+    keys = SecretStr(Fernet.generate_key().decode())
+    worker = Settings(fbs_secret_keys=keys, fbs_allowed_hosts="127.0.0.1:5432", fbs_secret_references="env:OTHER")
+    vault = Vault.from_text(keys.get_secret_value())
+
+    def arrive(password: str, *, host: str = "127.0.0.1", port: int = 5432) -> DiscoverRequest:
+        database = {"name": "x", "host": host, "port": port, "password": password}
+        return DiscoverRequest.from_message({"domain": "hr", "database_config": database}, settings=worker)
+
+    stranger = vault.encrypt("hunter2")  # of another message, without its host
+    for password, host, port in (("", "127.0.0.2", 5432), ("", "127.0.0.1", 5499), (stranger, "127.0.0.2", 5432)):
+        with pytest.raises(HostRefused):
+            arrive(password, host=host, port=port)
+    for reference in ("env:FBS_SECRET_KEYS", "env:RENTAL_PASSWORD", "file:/etc/passwd", "file:/etc/no-such"):
+        with pytest.raises(SecretError, match="cannot be used"):
+            arrive(reference)
+    assert arrive("env:OTHER").database_config
+    assert arrive(stranger).database_config
+
+    # a person with the keys names any host, and refers to what is set in the own process
+    own = DiscoverRequest.parse(
+        {"domain": "hr", "database_config": {"name": "x", "host": "127.0.0.9", "password": "env:RENTAL_PASSWORD"}},
+        settings=worker,
+    )
+    sent = own.with_own_secrets(worker).to_message(worker)
+    assert sent["database_config"]["password"].startswith("sealed:")
+    arrived = DiscoverRequest.from_message(sent, settings=worker).database_config
+    assert arrived is not None
+    assert arrived.resolved(vault).password.get_secret_value() == "hunter2"
+    for update in ({"fbs_secret_keys": SecretStr("")}, {"fbs_secret_references": "env:RENTAL_*"}):
+        assert own.with_own_secrets(worker.model_copy(update=update)) == own
+    monkeypatch.delenv("RENTAL_PASSWORD")
+    assert own.with_own_secrets(worker) == own
 
 
 def test_a_migration_is_normalised() -> None:

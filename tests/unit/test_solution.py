@@ -201,6 +201,15 @@ def test_passwords_travel_sealed_or_as_references() -> None:
     assert message["password"].startswith("sealed:")
     received = DatabaseConfig.parse(message)
     assert received.resolved(vault).password.get_secret_value() == PASSWORD
+    for elsewhere in ({"host": "127.0.0.2"}, {"port": 5499}):
+        moved = received.model_copy(update=elsewhere)
+        for use in (moved.resolved, moved.from_message):
+            with pytest.raises(SecretError, match="for another host or port"):
+                use(vault)
+    stored, is_vouched = received.from_message(vault)
+    assert is_vouched
+    assert stored.from_message(vault) == (stored, False)  # as it is stored: its row names the host
+    assert stored.resolved(vault).password.get_secret_value() == PASSWORD
 
     referring = DatabaseConfig(name="d", password=SecretStr("env:PGPASSWORD"))
     assert referring.to_message(Vault())["password"] == "env:PGPASSWORD"

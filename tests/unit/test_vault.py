@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fbs_worker.core.errors import SecretError
-from fbs_worker.core.vault import Vault, new_key
+from fbs_worker.core.vault import Vault, new_key, unresolved
 
 SECRET = "s3cr3t-pässwörd"
 
@@ -46,10 +46,26 @@ def test_references_are_not_re_encrypted() -> None:
 
 def test_a_reference_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Vault(environment={"A": SECRET}).resolve("env:A") == SECRET
-    monkeypatch.setenv("FBS_TEST_PASSWORD", SECRET)
-    assert Vault().resolve("env:FBS_TEST_PASSWORD") == SECRET
-    with pytest.raises(SecretError, match="'NOT_SET'"):
-        Vault(environment={}).resolve("env:NOT_SET")
+    monkeypatch.setenv("RENTAL_PASSWORD", SECRET)
+    assert Vault().resolve("env:RENTAL_PASSWORD") == SECRET
+
+
+def test_the_error_of_a_reference_does_not_tell_what_exists(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    keys, link, big = tmp_path / "keys", tmp_path / "link", tmp_path / "big"
+    keys.write_text(SECRET)
+    link.symlink_to("/proc/self/environ")
+    big.write_bytes(b"x" * 70_000)
+    vault = Vault(environment={"FBS_SECRET_KEYS_FILE": str(keys), "FBS_X": SECRET, "ODOO_PASSWORD": SECRET, "E": ""})
+    names = ["env:NOT_SET", "env:E", "env:FBS_X", "env:fbs_x", "env:ODOO_PASSWORD", "file:/proc/self/environ", "file:"]
+    names += [f"file:{path}" for path in (keys, link, big, tmp_path, tmp_path / "none", f"{tmp_path}/../a\0b")]
+    names += [f"file:{tmp_path}/x/../keys", "file:~nobody-here/x"]
+    for name in names:
+        with pytest.raises(SecretError) as caught:
+            vault.resolve(name)
+        assert caught.value.to_dict() == unresolved(name).to_dict()
+        assert caught.value.__suppress_context__
+    assert "is a setting of this process" in caplog.text  # for the operator
+    assert SECRET not in caplog.text
 
 
 @pytest.mark.parametrize(

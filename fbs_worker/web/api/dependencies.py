@@ -12,10 +12,8 @@ from fbs_worker.client.client import Client
 from fbs_worker.core.identifiers import SolutionName
 from fbs_worker.core.settings import Settings
 from fbs_worker.solutions.config import SOLUTION
-from fbs_worker.solutions.requests import Request as JobRequest
 from fbs_worker.web.api.auth import require_read, require_write
 from fbs_worker.web.api.databases import DatabaseResolver
-from fbs_worker.web.api.host_allowlist import check_database
 
 SolutionPath = Annotated[SolutionName, Path(description=SOLUTION)]
 
@@ -65,23 +63,3 @@ def settings_of(request: Request) -> Settings:
     """The application's settings."""
     settings: Settings = request.app.state.settings
     return settings
-
-
-def with_checked_host(request: JobRequest, settings: Settings) -> JobRequest:
-    """Check the host of a request's database against the allowlist.
-
-    Args:
-        request: the request of a job.
-        settings: FBS_ALLOWED_HOSTS.
-
-    Returns:
-        The request with the host to connect to.
-
-    Raises:
-        HostRefused: the host is not allowed, or not with that password.
-    """
-    database = getattr(request, "database_config", None)
-    if database is None:
-        return request
-    host = check_database(database, settings)
-    return request.model_copy(update={"database_config": database.model_copy(update={"host": host})})

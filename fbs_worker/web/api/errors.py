@@ -29,12 +29,6 @@ class NotLocal(FBSError):
     code = "not_local"
 
 
-class HostRefused(FBSError):
-    """The database host is not on the allowlist."""
-
-    code = "host_refused"
-
-
 class RouteNotFound(FBSError):
     """No route has that path."""
 

@@ -47,7 +47,7 @@ STATUS: Final[Mapping[type[FBSError], int]] = {
     http.ScopeMissing: 403,
     http.CrossSite: 403,
     http.NotLocal: 403,
-    http.HostRefused: 403,
+    core.HostRefused: 403,
     http.RouteNotFound: 404,
     http.MethodNotAllowed: 405,
     http.BodyTooLarge: 413,

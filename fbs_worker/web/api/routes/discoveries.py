@@ -17,6 +17,7 @@ from fbs_worker.core.errors import (
     DatabaseError,
     DatabaseMissing,
     DatabaseUnreachable,
+    HostRefused,
     SolutionNotFound,
     UsageError,
 )
@@ -30,9 +31,7 @@ from fbs_worker.web.api.dependencies import (
     databases_of,
     route,
     settings_of,
-    with_checked_host,
 )
-from fbs_worker.web.api.errors import HostRefused
 from fbs_worker.web.api.problems import problem_responses
 from fbs_worker.web.api.request_models import (
     DiscoverBody,
@@ -160,7 +159,7 @@ async def discover(
 
     def enqueue() -> JobHandle:
         job = DiscoverRequest.parse(body.values(), settings=settings, domain=domain, discovery_types=discovery_type)
-        return client.enqueue(with_checked_host(job, settings))
+        return client.enqueue(job.checked(settings))
 
     return await enqueue_job(request, enqueue, key=key, wait=wait)
 

@@ -13,6 +13,7 @@ from fbs_worker.core.errors import (
     DatabaseError,
     DatabaseMissing,
     DatabaseUnreachable,
+    HostRefused,
     SolutionConflict,
     SolutionNotFound,
     TablesNotEmpty,
@@ -24,9 +25,7 @@ from fbs_worker.web.api.dependencies import (
     databases_of,
     route,
     settings_of,
-    with_checked_host,
 )
-from fbs_worker.web.api.errors import HostRefused
 from fbs_worker.web.api.problems import problem_responses
 from fbs_worker.web.api.request_models import MigrateBody, SetupBody
 from fbs_worker.web.api.response_models import SolutionsAnswer, StatusAnswer
@@ -63,7 +62,7 @@ async def set_up(request: Request, *, body: SetupBody, key: IdempotencyKey = Non
 
     def enqueue() -> JobHandle:
         job = SetupRequest.parse(body.values(), settings=settings)
-        return client.enqueue(with_checked_host(job, settings))
+        return client.enqueue(job.checked(settings))
 
     return await enqueue_job(request, enqueue, key=key, wait=wait)
 

@@ -131,7 +131,7 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
         given = request_values(kind, options)
         if action in _FULL and options["refresh_discoveries"]:
             given["full"] = True
-        result = service.run(kind.parse(given, settings=service.settings))
+        result = service.run(kind.parse(given, settings=service.settings).with_own_secrets(service.settings))
         return {"domain": given["domain"], **result} if action == "discover" else result
 
     def _warn_unused(self, options: Mapping[str, Any]) -> None:

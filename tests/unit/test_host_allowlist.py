@@ -9,10 +9,10 @@ import pytest
 from pydantic import SecretStr
 
 from fbs_worker.core.database_config import DatabaseConfig
-from fbs_worker.core.errors import SettingsError
+from fbs_worker.core.errors import HostRefused, SecretError, SettingsError
+from fbs_worker.core.host_allowlist import HostAllowlist, check_database
 from fbs_worker.core.settings import OdooConnection, Settings
-from fbs_worker.web.api.errors import HostRefused
-from fbs_worker.web.api.host_allowlist import HostAllowlist, check_database
+from fbs_worker.core.vault import unresolved
 
 NAMES = {
     "db.internal": ["10.1.2.3"],
@@ -48,8 +48,10 @@ def test_hosts_of_the_settings_are_allowed_by_default() -> None:
         odoo_url="https://odoo.example:8443",
         fbs_odoo={"other": OdooConnection(url="http://other.example")},
     )
-    for host in ("db.example", "default.example", "DB.Example.", "odoo.example", "other.example"):
+    for host in ("default.example", "odoo.example", "other.example"):
         assert result.check(host) == host
+    for host in ("db.example", "DB.Example."):
+        assert result.check(host, 5433) == host
     for host in ("example", "db.internal", "127.0.0.1", "localhost"):
         with pytest.raises(HostRefused):
             result.check(host)
@@ -126,10 +128,12 @@ def test_a_socket_folder_is_allowed_verbatim_only() -> None:
             hosts("/run/pg").check(other)
 
 
-@pytest.mark.parametrize("password", ["env:FBS_SECRET_KEYS", "file:/run/secrets/postgres_password", "the-default"])
+@pytest.mark.parametrize("password", ["env:RENTAL", "file:/run/secrets/postgres_password", "the-default"])
 def test_passwords_of_the_server_are_sent_only_to_hosts_allowed_by_name(password: str) -> None:
     settings = Settings(
-        fbs_allowed_hosts="10.1.2.3,10.2.0.0/16", fbs_default_database_password=SecretStr("the-default")
+        fbs_allowed_hosts="10.1.2.3,10.2.0.0/16",
+        fbs_secret_references="env:RENTAL,file:/run/secrets/*",
+        fbs_default_database_password=SecretStr("the-default"),
     )
     named = DatabaseConfig(name="x", host="10.1.2.3", password=SecretStr(password))
     assert check_database(named, settings) == "10.1.2.3"
@@ -157,3 +161,64 @@ def test_an_error_does_not_disclose_the_allowlist() -> None:
 def test_an_invalid_network_is_reported() -> None:
     with pytest.raises(SettingsError, match=r"'10\.0\.0\.0/99' in FBS_ALLOWED_HOSTS is not a network\."):
         hosts("10.0.0.0/99")
+
+
+@pytest.mark.parametrize(("allowed", "host", "ports"), [
+    ("db.internal", "db.internal", {5432, 6000}),
+    ("db.internal:5440", "db.internal", {5440}),
+    ("db.internal:*", "db.internal", {5432, 5440, 6000, 22}),
+    ("10.1.2.3:5440", "db.internal", {5440}),
+    ("10.0.0.0/8:5440", "db.internal", {5440}),
+    ("[fd12::5]:5440", "fd12::5", {5440}),
+    ("[fd12::5]", "fd12::5", {5432, 6000}),
+    ("fd12::/16", "fd12::5", {5432, 6000}),
+    ("[fd12::]/16:5440", "fd12::5", {5440}),
+])  # fmt: skip
+def test_a_port_is_allowed_with_its_host(allowed: str, host: str, ports: set[int]) -> None:
+    allowlist = hosts(allowed, fbs_default_database_port=6000)
+    for port in (5432, 5440, 6000, 22):
+        if port in ports:
+            allowlist.check(host, port)
+        else:
+            with pytest.raises(HostRefused, match="port"):
+                allowlist.check(host, port)
+
+
+@pytest.mark.parametrize("port", ["0", "x", "65536", "", "-1"])
+def test_an_invalid_port_is_reported(port: str) -> None:
+    with pytest.raises(SettingsError, match="in FBS_ALLOWED_HOSTS has no valid port"):
+        hosts(f"db.internal:{port}")
+
+
+@pytest.mark.parametrize(("reference", "is_allowed"), [
+    ("env:RENTAL_PASSWORD", True),
+    ("env:RENTAL_", True),
+    ("env:rental_password", False),
+    ("env:PGPASSWORD", False),
+    ("env:FBS_SECRET_KEYS", False),
+    ("file:/run/secrets/a", True),
+    ("file:/run/secrets/a/b", False),
+    ("file:/run/secrets/..", False),
+    ("file:/run/secrets/../a", False),
+    ("file:run/secrets/a", False),
+    ("file:/etc/passwd", False),
+    ("file:/etc/no-such", False),
+    ("file:/proc/self/environ", False),
+])  # fmt: skip
+def test_callers_use_only_the_allowed_references(reference: str, is_allowed: bool) -> None:
+    settings = Settings(fbs_secret_references="env:RENTAL_*, file:/run/secrets/*")
+    asked = DatabaseConfig(name="x", password=SecretStr(reference))
+    for given in (settings, Settings()):
+        if is_allowed and given is settings:
+            check_database(asked, given)
+            continue
+        with pytest.raises(SecretError) as refused:
+            check_database(asked, given)
+        assert refused.value.to_dict() == unresolved(reference).to_dict()
+    check_database(asked, Settings(fbs_default_database_password=SecretStr(reference)))  # the operator's own
+
+
+@pytest.mark.parametrize("value", ["RENTAL_*", "env:", "file:secrets/*", "sealed:x"])
+def test_patterns_of_references_are_checked(value: str) -> None:
+    with pytest.raises(ValueError, match="fbs_secret_references"):
+        Settings(fbs_secret_references=value)
