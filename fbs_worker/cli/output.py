@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from fbs_worker.core.characters import BIDIRECTIONAL, visible
 from fbs_worker.core.errors import FBSError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-_CONTROLS: Final = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) != "\n"}
+_CONTROLS: Final = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) != "\n"} | BIDIRECTIONAL
 _WIDE: Final = 72
 """Width of a terminal, in columns, from which short cells are not folded."""
 
@@ -59,7 +60,7 @@ Block = Table | str
 
 
 def clean(text: str) -> str:
-    """Remove control characters: untrusted text must not control the terminal."""
+    """Remove control characters, and show those of text direction: untrusted text must not control the terminal."""
     return text.translate(_CONTROLS)
 
 
@@ -74,9 +75,14 @@ def note(text: str) -> None:
     _write_error(clean(text))
 
 
+def json_text(value: Any) -> str:
+    """Return a result as indented JSON."""
+    return visible(json.dumps(value, indent=2, ensure_ascii=False))
+
+
 def print_json(value: Any) -> None:
     """Print the result as JSON on stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(value) + "\n")
 
 
 def print_result(value: Any, blocks: Callable[[], Sequence[Block]], output_format: OutputFormat) -> None:

@@ -200,9 +200,9 @@ def _configured_hosts(settings: Settings) -> Iterable[str]:
             yield server[0] if server[0].startswith("/") else host_and_port(server)
     for url in (settings.odoo_url, *(connection.url for connection in settings.fbs_odoo.values())):
         with suppress(ValueError):
-            host = urlsplit(url).hostname if "://" in url else None
-            if host:
-                yield host
+            name = urlsplit(url).hostname if "://" in url else None
+            if name:
+                yield name
 
 
 def _normalise(host: str) -> str:

@@ -7,7 +7,7 @@ failed connection.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Self
 from urllib.parse import unquote, urlsplit
 
@@ -32,8 +32,11 @@ _SUBSTRING_LENGTH: Final = 8
 _QUOTED: Final = r"""\\*(?P<quote>["'])(?:\\+.|(?!(?P=quote)).)*(?:(?P=quote)|$)"""
 """Up to the same quote, or to the end of truncated text; a quote after a backslash does not end it."""
 
+_SECRET_NAME: Final = "(?:pass|pwd|secret|token|key)"  # noqa: S105 -- a pattern
+"""What is in the name of an argument that holds a secret."""
+
 _NAMED: Final = re.compile(
-    rf"""(?P<name>(?:password|passwd|pwd|api_?key|secret|secret_keys?)\\*["']?\s*[:=]\s*)"""
+    rf"""(?P<name>{_SECRET_NAME}\w{{0,40}}\\*["']?\s*[:=]\s*)"""
     rf"""(?:(?:b|u|r)?{_QUOTED}|(?<==)[^\s"'\\,;&)}}\]]+)""",
     re.IGNORECASE | re.DOTALL,
 )
@@ -70,6 +73,32 @@ class Redactor:
         for pattern in _PATTERNS:
             text = pattern.sub(rf"\g<name>{_STARS}", text)
         return cut(text, MAX_LENGTH)
+
+
+def names_a_secret(name: str) -> bool:
+    """Return whether an argument of that name holds a secret: `…pass…`, `…secret…`, `…token…`, `…key…`."""
+    return re.search(_SECRET_NAME, name, re.IGNORECASE) is not None
+
+
+def redacted_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a task's keyword arguments for display, with stars for what is called like a secret.
+
+    Args:
+        arguments: the arguments, or a dictionary in them.
+    """
+    return {
+        name: _STARS if value and names_a_secret(str(name)) else _redacted_argument(value)
+        for name, value in arguments.items()
+    }
+
+
+def _redacted_argument(value: Any) -> Any:
+    match value:
+        case Mapping():
+            return redacted_arguments(value)
+        case list() | tuple():
+            return [_redacted_argument(item) for item in value]
+    return value
 
 
 def cut(text: str, length: int) -> str:

@@ -23,6 +23,7 @@ from celery.exceptions import SecurityWarning
 
 from fbs_worker.core.errors import FBSError, UsageError
 from fbs_worker.core.progress import Progress
+from fbs_worker.core.redaction import redacted_arguments
 from fbs_worker.core.settings import Settings, get_settings
 from fbs_worker.jobs.broker import Broker
 from fbs_worker.jobs.celery_compat.outbox import Outbox
@@ -33,6 +34,7 @@ from fbs_worker.jobs.store import JobStore
 
 _log = logging.getLogger(__name__)
 
+_STARS: Final = "***"
 _STEPS: Final = (
     "fbs_worker.jobs.worker.steps:WorkerRegistryStep",
     "fbs_worker.jobs.worker.steps:ReconnectStep",
@@ -185,20 +187,18 @@ def make_app(settings: Settings, *, results: bool = True, in_process: Progress |
 
 
 def redacted_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a task's arguments for display, without None values and with passwords redacted.
+    """Return a task's arguments for display, without None values and with secrets redacted.
 
     Args:
         kwargs: the arguments.
     """
-    shown = {key: value for key, value in kwargs.items() if value is not None}
+    shown = redacted_arguments({key: value for key, value in kwargs.items() if value is not None})
     database = shown.get("database_config")
-    if isinstance(database, Mapping):
-        shown["database_config"] = {key: "***" if key == "password" else value for key, value in database.items()}
-    elif database is not None:
-        shown["database_config"] = "***"
-    config = shown.get("config")
+    if database is not None and not isinstance(database, Mapping):
+        shown["database_config"] = _STARS
+    config = kwargs.get("config")
     if config is not None:
-        shown["config"] = redacted_kwargs(config) if isinstance(config, Mapping) else "***"
+        shown["config"] = redacted_kwargs(config) if isinstance(config, Mapping) else _STARS
     return shown
 
 

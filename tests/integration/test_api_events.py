@@ -117,7 +117,7 @@ def test_only_so_many_follow_and_each_gives_its_place_back(app: FastAPI, asking:
     databases.waiters = JobWaiters(databases.jobs, limit=1)
     for _ in range(3):
         assert asking.get(EVENTS).status_code == 200
-    with databases.waiters.slot():
+    with databases.waiters.slot("local"):
         refused = asking.get(EVENTS)
         assert (refused.status_code, refused.json()["code"]) == (503, "too_busy")
 

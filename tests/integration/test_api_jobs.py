@@ -147,9 +147,9 @@ def test_a_wait_has_its_limits(asking: Asking, store: JobStore, wait: str) -> No
 def test_only_so_many_wait(app: FastAPI, asking: Asking, store: JobStore) -> None:
     databases = app.state.databases
     databases.waiters = JobWaiters(databases.jobs, limit=1)
-    with databases.waiters.slot():
+    with databases.waiters.slot("local"):
         with pytest.raises(TooBusy):
-            databases.waiters.acquire()
+            databases.waiters.acquire("local")
         refused = asking.post(f"{HR}?wait=30")
         assert (refused.status_code, refused.json()["code"]) == (503, "too_busy")
         assert refused.headers["retry-after"]
@@ -173,7 +173,7 @@ def test_who_has_gone_is_not_waited_for(app: FastAPI, store: JobStore) -> None:
     """A client that hangs up: its place is free within seconds."""
     gone = asyncio.run(_asked_and_gone(app))
     assert gone < 10
-    app.state.databases.waiters.acquire()
+    app.state.databases.waiters.acquire("local")
     assert len(store.open()) == 1
 
 

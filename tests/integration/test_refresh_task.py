@@ -194,7 +194,7 @@ def test_a_worker_killed_within_changes_nothing(made: Settings, target: Database
 def test_another_application_needs_celery_and_a_name(
     made: Settings, target: DatabaseConfig, start_worker: StartWorker
 ) -> None:
-    start_worker(made)
+    start_worker(made.model_copy(update={"fbs_secret_references": "env:HO*"}))
     with Client(settings=made) as client:
         setup = client.setup(config_of(target, business_prefix="hr_"))
         assert setup.wait(PATIENCE)["changed"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
-from fbs_worker.core.redaction import Redactor
+from fbs_worker.core.characters import visible
+from fbs_worker.core.redaction import Redactor, names_a_secret, redacted_arguments
 
 _MASK: Final = "***"
 _FREE_TEXT: Final = frozenset({"exception", "kwargs", "message", "result", "step", "traceback"})
@@ -23,10 +26,13 @@ def redact_event(fields: Mapping[str, Any], redact: Redactor) -> dict[str, Any]:
         A copy of the fields without secrets.
     """
     clean = {
-        name: redact(value) if name in _FREE_TEXT and isinstance(value, str) else value
+        name: visible(redact(value) if name in _FREE_TEXT else value) if isinstance(value, str) else value
         for name, value in fields.items()
     }
-    return clean | {"args": _redact_positional(fields["args"])} if "args" in fields else clean
+    for name in ("args", "kwargs"):
+        if name in fields:
+            clean[name] = _redact_named(name, fields[name], redact)
+    return clean
 
 
 def redact_reply(reply: Any, redact: Redactor) -> Any:
@@ -41,7 +47,7 @@ def redact_reply(reply: Any, redact: Redactor) -> Any:
     """
     match reply:
         case str():
-            return redact(reply)
+            return visible(redact(reply))
         case Mapping():
             return {key: _redact_named(key, value, redact) for key, value in reply.items()}
         case list() | tuple():
@@ -53,9 +59,13 @@ def _redact_named(name: str, value: Any, redact: Redactor) -> Any:
     if name == "args":
         return _redact_positional(value)
     if name == "kwargs":
-        return redact(value if isinstance(value, str) else repr(value))
-    sample = f"{name}='x'"
-    if value and isinstance(value, str) and redact(sample) != sample:  # the name denotes a secret
+        arguments = value
+        if isinstance(value, str):
+            with suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # cut, or no dictionary
+                arguments = ast.literal_eval(value)
+        shown = repr(redacted_arguments(arguments)) if isinstance(arguments, Mapping) else str(value)
+        return visible(redact(shown))
+    if value and names_a_secret(name):
         return _MASK
     return redact_reply(value, redact)
 

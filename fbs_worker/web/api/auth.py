@@ -27,7 +27,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fbs_worker.core.errors import FBSError
+from fbs_worker.core.errors import FBSError, UsageError
 from fbs_worker.core.redaction import cut
 from fbs_worker.core.settings import Settings
 from fbs_worker.web.api.csrf import SAFE_METHODS, check_local, check_origin
@@ -173,6 +173,8 @@ class AccessMiddleware:
             if principal is not None:
                 self._requests.take(principal.name)
             self._check_body(scope, headers)
+            if "\0" in scope["path"] or b"%00" in scope.get("query_string", b""):
+                raise UsageError("The address has a NUL character.", hint="Leave it out.")
             await self._app(scope, limited_body(receive, self._max_body), sender.send)
         except FBSError as exc:
             await _error_response(scope, exc)(scope, receive, sender.send)

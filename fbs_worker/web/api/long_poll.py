@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Final
@@ -14,7 +15,7 @@ from fbs_worker.jobs.store import JobReader
 from fbs_worker.web.api.errors import TooBusy
 
 MAX_WAITERS: Final = 64
-"""Maximum number of requests that wait at a time."""
+"""Maximum number of requests that wait at a time; a caller has a quarter of them."""
 
 _END: Final = object()
 
@@ -31,36 +32,40 @@ class JobWaiters:
         self._jobs = jobs
         self._limit = limit
         self._threads = CapacityLimiter(limit)
-        self._active = 0
+        self._active: Counter[str] = Counter()
 
-    def acquire(self) -> None:
+    def acquire(self, caller: str) -> None:
         """Take a slot, to be returned by `release`.
 
+        Args:
+            caller: the name of the caller's token.
+
         Raises:
-            TooBusy: all slots are in use.
+            TooBusy: all slots are in use, or all that the caller may have.
         """
-        if self._active >= self._limit:
+        share = max(1, self._limit // 4)
+        if self._active[caller] >= share:
+            raise TooBusy(
+                f"{share} requests of {caller} wait for jobs already.", hint="Poll the job instead of waiting for it."
+            )
+        if self._active.total() >= self._limit:
             raise TooBusy(
                 f"{self._limit} requests wait for jobs already.", hint="Poll the job instead of waiting for it."
             )
-        self._active += 1
+        self._active[caller] += 1
 
-    def release(self) -> None:
-        """Return a slot."""
-        self._active -= 1
+    def release(self, caller: str) -> None:
+        """Return a slot of a caller."""
+        self._active[caller] -= 1
 
     @contextmanager
-    def slot(self) -> Iterator[None]:
-        """Hold a slot during the block.
-
-        Raises:
-            TooBusy: all slots are in use.
-        """
-        self.acquire()
+    def slot(self, caller: str) -> Iterator[None]:
+        """Hold a slot during the block; arguments and errors as for `acquire`."""
+        self.acquire(caller)
         try:
             yield
         finally:
-            self.release()
+            self.release(caller)
 
     async def events(
         self, request: Request, job_id: str, *, after: str | None, timeout: float | None = None

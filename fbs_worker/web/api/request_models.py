@@ -6,10 +6,11 @@ import inspect
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from fbs_worker.catalogue.model import DiscoveryType
 from fbs_worker.catalogue.search import Kind
+from fbs_worker.core.characters import check_characters
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.fields import nested, option_of
 from fbs_worker.core.identifiers import SolutionName
@@ -23,6 +24,13 @@ class _RequestModel(BaseModel):
     """Base of the request models: unknown fields are errors, and values never appear in errors."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_characters(cls, values: Any) -> Any:
+        """Refuse what neither PostgreSQL nor UTF-8 can hold, in texts at any depth."""
+        check_characters(values)
+        return values
 
 
 class RequestBody(_RequestModel):

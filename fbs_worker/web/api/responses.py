@@ -183,7 +183,7 @@ async def enqueue_job(request: Request, enqueue: Callable[[], JobHandle], *, key
         headers[REPLAYED] = "true"
     record = await to_thread.run_sync(databases.jobs.get, job.job_id)
     if wait and not record.state.finished:
-        with databases.waiters.slot():
+        with databases.waiters.slot(principal_of(request).name):
             await databases.waiters.wait_until_finished(request, job.job_id, wait)
         record = await to_thread.run_sync(databases.jobs.get, job.job_id)
     if not wait or not record.state.finished:

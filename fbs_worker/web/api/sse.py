@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Annotated, Any, Final
 
 import orjson
@@ -14,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from fbs_worker.jobs.model import JobEvent
+from fbs_worker.web.api.auth import principal_of
 from fbs_worker.web.api.dependencies import databases_of
 from fbs_worker.web.api.long_poll import JobWaiters
 from fbs_worker.web.api.response_models import EventBody
@@ -86,24 +88,25 @@ async def event_stream(request: Request, job_id: str, after: str | None) -> Resp
         newest = await to_thread.run_sync(databases.jobs.newest_event, job_id)
         if _number(newest) <= _number(after):
             return Response(status_code=204)
-    databases.waiters.acquire()
-    return _Stream(databases.waiters, _chunks(databases.waiters, request, job_id, after))
+    caller = principal_of(request).name
+    databases.waiters.acquire(caller)
+    return _Stream(partial(databases.waiters.release, caller), _chunks(databases.waiters, request, job_id, after))
 
 
 class _Stream(StreamingResponse):
     """A stream that releases its slot, even if the client disconnects before the first chunk."""
 
-    def __init__(self, waiters: JobWaiters, chunks: AsyncIterator[bytes]) -> None:
+    def __init__(self, release: Callable[[], None], chunks: AsyncIterator[bytes]) -> None:
         super().__init__(
             chunks, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         )
-        self._waiters = waiters
+        self._release = release
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._waiters.release()
+            self._release()
 
 
 async def _chunks(waiters: JobWaiters, request: Request, job_id: str, after: str | None) -> AsyncIterator[bytes]:

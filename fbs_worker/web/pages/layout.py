@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from fbs_worker.core.characters import visible
 from fbs_worker.core.errors import FBSError, UsageError
 from fbs_worker.web.api import problems
 from fbs_worker.web.api.auth import LOGIN, is_api, principal_of
@@ -75,6 +76,7 @@ class Layout:
             autoescape=True,
             trim_blocks=True,
             lstrip_blocks=True,
+            finalize=lambda value: visible(value) if isinstance(value, str) else value,
         )
         for name in ("exact", "duration", "size", "number", "amount", "of_type", "kind", "listed"):
             self._environment.filters[name] = getattr(formatting, name)

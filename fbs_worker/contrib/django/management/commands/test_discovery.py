@@ -5,7 +5,6 @@ Exit codes, as of `fbs`: 0 success, 1 error, 2 usage error, 3 a server is unreac
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from argparse import ArgumentParser, BooleanOptionalAction
@@ -18,7 +17,7 @@ from fbs_worker.cli.app import EXIT_INTERRUPTED, exit_code
 from fbs_worker.cli.display import LineDisplay, open_display
 from fbs_worker.cli.follow import follow
 from fbs_worker.cli.options import one_solution, request_values
-from fbs_worker.cli.output import Block, OutputFormat, clean, plain_lines, print_blocks
+from fbs_worker.cli.output import Block, OutputFormat, clean, json_text, plain_lines, print_blocks
 from fbs_worker.cli.render.results import result_blocks
 from fbs_worker.cli.render.solutions import list_blocks, status_blocks
 from fbs_worker.client.client import JobHandle
@@ -144,7 +143,7 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
             self.stderr.write(f"{names}: ignored by --action {action}.", lambda text: text)
 
     def _print_json(self, value: Any) -> None:
-        self.stdout.write(json.dumps(value, indent=2, ensure_ascii=False))
+        self.stdout.write(json_text(value))
 
     def _print_blocks(self, blocks: Sequence[Block], *, plain: bool) -> None:
         if self.stdout.isatty() and not plain:
