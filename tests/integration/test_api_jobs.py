@@ -160,6 +160,21 @@ def test_only_so_many_wait(app: FastAPI, asking: Asking, store: JobStore) -> Non
     worker.join()
 
 
+def test_one_caller_has_a_share(app: FastAPI) -> None:
+    waiters = JobWaiters(app.state.databases.jobs)
+    for _ in range(32):
+        waiters.acquire("greedy")
+    with pytest.raises(TooBusy, match="32 requests of greedy"):
+        waiters.acquire("greedy")
+    for caller in ("b", "c", "d"):
+        for _ in range(32):
+            waiters.acquire(caller)
+    with pytest.raises(TooBusy, match="128 requests"):
+        waiters.acquire("e")
+    waiters.release("greedy")
+    waiters.acquire("e")
+
+
 def test_a_shutdown_ends_waiting_requests(app: FastAPI, asking: Asking, store: JobStore) -> None:
     app.state.closing.set()
     began = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -130,6 +131,15 @@ def test_the_same_key_gives_the_same_job(stage: ApiStage) -> None:
         ({"database_config": {"password": "s3cret"}}, "usage"),
         ({"database_config": {"name": "x", "host": "169.254.169.254", "password": "s3cret"}}, "host_refused"),
         ({"database_config": {"name": "x", "host": "192.0.2.7", "password": "s3cret"}}, "host_refused"),
+        ({"database_config": {"name": "x", "port": 22, "password": "s3cret"}}, "host_refused"),
+        ({"database_config": {"name": "x", "password": "env:FBS_SECRET_KEYS"}}, "secret"),
+        ({"database_config": {"name": "x", "password": "file:/proc/self/environ"}}, "secret"),
+        ({"database_config": {"name": "x", "password": "file:/etc/passwd"}}, "secret"),
+        ({"database_config": {"name": "x", "password": "file:/etc/no-such"}}, "secret"),
+        ({"database_config": {"name": "x", "password": "a\0s3cret"}}, "usage"),
+        ({"database_config": {"name": "x", "password": "\ud800s3cret"}}, "usage"),
+        ({"mirror": ["\udfff"]}, "usage"),
+        ({"\0": {"\ud800": 1}}, "usage"),
     ],
     ids=str,
 )
@@ -137,7 +147,9 @@ def test_what_is_not_valid_is_refused(
     stage: ApiStage, fresh_shop: dict[str, Any], change: dict[str, Any], code: str
 ) -> None:
     before = len(stage.client.jobs(1_000))
-    answer = stage.asking.post("/api/v1/solutions/setup/", json={**fresh_shop, **change})
+    body = json.dumps({**fresh_shop, **change})  # in ASCII: a lone surrogate is an escape
+    headers = {"Content-Type": "application/json"}
+    answer = stage.asking.post("/api/v1/solutions/setup/", content=body, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (403 if code == "host_refused" else 422, code)
     assert answer.json()["hint"]
     assert "s3cret" not in answer.text

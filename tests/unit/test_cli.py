@@ -18,7 +18,7 @@ from fbs_worker.cli.app import app, exit_code, run
 from fbs_worker.cli.demo import demo_settings
 from fbs_worker.cli.display import LineDisplay, open_display
 from fbs_worker.cli.options import request_values
-from fbs_worker.cli.output import OutputFormat, Table, _numbers, plain_lines, print_blocks
+from fbs_worker.cli.output import OutputFormat, Table, _numbers, note, plain_lines, print_blocks, print_json, say
 from fbs_worker.core.errors import (
     FBSError,
     JobFailed,
@@ -230,6 +230,17 @@ def test_the_help_imports_no_heavy_library() -> None:
 def test_a_table_in_a_pipe_is_aligned_and_whole() -> None:
     table = Table(title="T", columns=("a", "long heading"), rows=[("x" * 200, "y"), ("z", "")], footnote="more")
     assert list(plain_lines(table)) == ["T:", f"  a{' ' * 199}  long heading", f"  {'x' * 200}  y", "  z", "  more"]
+
+
+def test_the_direction_of_text_is_shown_as_an_escape(capsys: pytest.CaptureFixture[str]) -> None:
+    hidden = "a\u202e\u2066\u200f\u061cb"
+    say(hidden)
+    note(hidden)
+    print_json({"label": hidden})
+    shown = capsys.readouterr()
+    assert shown.out.count(r"a\u202e\u2066\u200f\u061cb") == 2
+    assert r"\u202e" in shown.err
+    assert json.loads(shown.out.partition("\n")[2]) == {"label": hidden}
 
 
 def test_control_characters_cannot_break_a_table() -> None:

@@ -129,6 +129,30 @@ def test_arguments_are_stored_without_secrets() -> None:
         assert task.domain == "hr"
 
 
+def test_arguments_called_like_a_secret_are_stars() -> None:
+    given = {
+        "db_pass": "hunter-2",
+        "api_tokens": ["hunter-2"],
+        "x": [{"KEY": 12345678}],
+        "my_secret": None,
+        "n": "shop",
+    }
+    state = DashboardState()
+    for kwargs in (repr(given), given):
+        state.event(received("received", name="other.task", kwargs=kwargs))
+        stored = str(state.tasks_by_id()["1"].kwargs)
+        assert "hunter-2" not in stored
+        assert "12345678" not in stored
+        assert "'n': 'shop'" in stored
+
+
+def test_the_direction_of_text_is_shown_as_an_escape() -> None:
+    state = DashboardState()
+    state.event(received("failed", name="other.\u202etask", exception="\u2066x"))
+    task = state.tasks_by_id()["1"]
+    assert (task.name, task.exception) == (r"other.\u202etask", r"\u2066x")
+
+
 def test_a_short_secret_does_not_garble_names() -> None:
     state = DashboardState()
     state.redact = Redactor(["test"])

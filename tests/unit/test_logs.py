@@ -121,6 +121,9 @@ def test_celery_s_own_lines_have_the_job() -> None:
         '"[[], {{\\"password\\": \\"{}\\"}}]"',
         "ODOO_API_KEY={}",
         "api_key='{}'",
+        "{{'db_pass': '{}'}}",
+        "{{'SomeSecretValue': '{}', 'access_token': '{}'}}",
+        "private_key_2='{}'",
         "headers: {{'Authorization': 'Bearer {}'}}",
         "'password': '{}",  # cut off
         "'password': 'it\\'s {}'",

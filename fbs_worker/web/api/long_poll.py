@@ -14,7 +14,7 @@ from fbs_worker.jobs.model import JobEvent
 from fbs_worker.jobs.store import JobReader
 from fbs_worker.web.api.errors import TooBusy
 
-MAX_WAITERS: Final = 64
+MAX_WAITERS: Final = 128
 """Maximum number of requests that wait at a time; a caller has a quarter of them."""
 
 _END: Final = object()
