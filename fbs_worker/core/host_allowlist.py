@@ -133,7 +133,8 @@ class HostAllowlist:
 def check_database(database: DatabaseConfig, settings: Settings) -> str:
     """Check a requested database's host and port, and whether its password may be sent there.
 
-    A reference must be allowed by FBS_SECRET_REFERENCES, unless it is the settings' default. A password that the server
+    A reference must be allowed by FBS_SECRET_REFERENCES, unless it is the settings' default, and so must the files of
+    TLS, as `file:PATH`. A password that the server
     adds (a reference, or that default) is sent only to a host that is allowed by name: in an allowed network, a caller
     may run a server that collects it.
 
@@ -150,8 +151,11 @@ def check_database(database: DatabaseConfig, settings: Settings) -> str:
     """
     allowlist, password = HostAllowlist.of(settings), database.password.get_secret_value()
     default = settings.fbs_default_database_password.get_secret_value()
-    if password.startswith((ENV, FILE)) and not is_reference_allowed(password, settings):
-        raise unresolved(password)
+    files = (path for path in (database.sslrootcert, database.sslcert, database.sslkey) if path and path != "system")
+    references = [password] if password.startswith((ENV, FILE)) else []
+    for reference in (*references, *(f"{FILE}{path}" for path in files)):
+        if not is_reference_allowed(reference, settings):
+            raise unresolved(reference)
     checked = [(allowlist.check(host, port), port) for host, port in database.servers]
     host = checked[0][0] if len(checked) == 1 else ",".join(map(host_and_port, checked))
     is_ours = Vault.is_reference(password) or password == default

@@ -215,6 +215,10 @@ def test_callers_use_only_the_allowed_references(reference: str, is_allowed: boo
         with pytest.raises(SecretError) as refused:
             check_database(asked, given)
         assert refused.value.to_dict() == unresolved(reference).to_dict()
+        if reference.startswith("file:"):
+            for name in ("sslrootcert", "sslcert", "sslkey"):
+                with pytest.raises(SecretError):
+                    check_database(DatabaseConfig.parse({"name": "x", name: reference.removeprefix("file:")}), given)
     check_database(asked, Settings(fbs_default_database_password=SecretStr(reference)))  # the operator's own
 
 
