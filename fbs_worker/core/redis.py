@@ -325,10 +325,12 @@ def translated(exc: BaseException, address: str) -> FBSError:
             for pattern, (problem, hint) in replies.items():
                 if re.search(pattern, text):
                     return kind(f"Redis at {address} {problem}.", hint=hint)
-    if any(isinstance(each, RedisConnectionError) and "closed by server" in str(each) for each in causes):
+    if any("handshake operation timed out" in str(each) for each in causes):
+        return _no_tls(address)
+    if any(isinstance(each, ConnectionResetError) or "closed by server" in str(each) for each in causes):
         return QueueUnreachable(
-            f"Redis at {address} closes the connection.",
-            hint="If it wants TLS, write FBS_REDIS_URL as rediss://…; else see its log.",
+            f"Redis at {address} does not answer: it closes the connection.",
+            hint=f"If it wants TLS, write FBS_REDIS_URL as rediss://…; else: {HOW_TO_START}",
         )
     if isinstance(exc, RedisError) and not isinstance(exc, RedisConnectionError | RedisTimeout):
         return JobError(
@@ -345,12 +347,16 @@ def _tls_error(exc: ssl.SSLError, address: str) -> QueueUnreachable:
             hint="Add ?ssl_ca_certs=FILE with the certificate of its authority to FBS_REDIS_URL (rediss://…).",
         )
     if re.search("WRONG_VERSION_NUMBER|RECORD_LAYER|UNKNOWN_PROTOCOL", exc.reason or "", re.IGNORECASE):
-        return QueueUnreachable(
-            f"Redis at {address} does not speak TLS.", hint="Write FBS_REDIS_URL as redis://…, or correct its port."
-        )
+        return _no_tls(address)
     return QueueUnreachable(
         f"Redis at {address} refuses the TLS connection ({(exc.reason or 'TLS').lower().replace('_', ' ')}).",
         hint="If it wants a certificate of its clients, add ?ssl_certfile=FILE&ssl_keyfile=FILE to FBS_REDIS_URL.",
+    )
+
+
+def _no_tls(address: str) -> QueueUnreachable:
+    return QueueUnreachable(
+        f"Redis at {address} does not speak TLS.", hint="Write FBS_REDIS_URL as redis://…, or correct its port."
     )
 
 

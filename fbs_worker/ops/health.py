@@ -10,14 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
 from fbs_worker.core import redis as queue
 from fbs_worker.core.database_config import DatabaseConfig
-from fbs_worker.core.errors import FBSError, JobNotFound, UnreachableError
+from fbs_worker.core.errors import FBSError, JobNotFound, SettingsError, UnreachableError
 from fbs_worker.core.fanout import bounded_connection, fan_out
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.app import FBSCelery, make_app
@@ -220,7 +220,8 @@ def _check_queues(
         with WorkerRegistry(settings.fbs_redis_url) as registry, app, closing(app.jobs), Queues(app) as queues:
             began = time.monotonic()
             app.jobs.ping()
-            done.append(_fine("redis", queue.address(settings.fbs_redis_url), began))
+            done.append(_check_redis(settings.fbs_redis_url, began))
+            app.jobs.check_rights()
             if not app.broker.is_job_store:
                 began = time.monotonic()
                 queues.connect()
@@ -240,7 +241,36 @@ def _check_queues(
                 )
             return done + assessed, [worker for worker in after if not single or worker.name in names]
     except FBSError as exc:
+        if done and app.broker.is_job_store:  # it answers, and rejects
+            done = []
         return done + _failed("broker" if done else "redis", exc, names), []
+
+
+def _check_redis(url: str, began: float) -> Check:
+    """Address, role, memory and eviction policy of a Redis that answers; a policy that evicts jobs is a warning."""
+    fine = _fine("redis", queue.address(url), began)
+    try:
+        with queue.connect(url) as client:
+            status = client.info()
+    except SettingsError:  # its user may not run INFO
+        return fine
+    role = "primary" if status["role"] == "master" else "replica"
+    policy, used, limit = status["maxmemory_policy"], status["used_memory"], status["maxmemory"]
+    memory = f"{used / 1e6:.1f} MB of {limit / 1e6:.1f} MB used" if limit else f"{used / 1e6:.1f} MB used, no maxmemory"
+    evicts = policy.startswith("allkeys")
+    warning = ", WARNING: it evicts jobs when its memory is full" if evicts else ""
+    return replace(
+        fine,
+        detail=f"{fine.detail}; {role}, {memory}, maxmemory-policy {policy}{warning}",
+        hint="Set maxmemory-policy to noeviction." if evicts else "",
+        facts={
+            **(fine.facts or {}),
+            "role": role,
+            "used_memory": used,
+            "maxmemory": limit,
+            "maxmemory_policy": policy,
+        },
+    )
 
 
 def _failed(name: str, error: FBSError, dependent: Sequence[str]) -> list[Check]:

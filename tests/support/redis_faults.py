@@ -56,17 +56,25 @@ class OwnRedis:
 
 
 @contextmanager
-def own_redis(folder: Path, *lines: str, executable: Path | None = None) -> Iterator[OwnRedis]:
+def own_redis(folder: Path, *lines: str, executable: Path | None = None, tls: bool = False) -> Iterator[OwnRedis]:
     """A running Redis.
 
     Args:
         folder: for its files.
         *lines: of its configuration, besides port and password.
         executable: another server than the embedded one.
+        tls: its port speaks TLS.
     """
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    given = ["bind 127.0.0.1", f"port {port}", f"requirepass {PASSWORD}", 'save ""', f"dir {folder}", *lines]
+    given = [
+        "bind 127.0.0.1",
+        f"tls-port {port}\nport 0" if tls else f"port {port}",
+        f"requirepass {PASSWORD}",
+        'save ""',
+        f"dir {folder}",
+        *lines,
+    ]
     (folder / "redis.conf").write_text("\n".join(given) + "\n")
     with (folder / "log").open("ab") as output:
         child = spawn([str(executable or redis_executable()), str(folder / "redis.conf")], output=output, env={})

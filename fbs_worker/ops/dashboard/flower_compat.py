@@ -226,7 +226,8 @@ class DashboardEvents(Events):  # type: ignore[misc]  # Flower has no types
                     receiver.capture(limit=None, timeout=None, wakeup=True)
             except Exception as exc:  # noqa: BLE001 -- the exception depends on the broker's transport
                 if not failing:
-                    _log.warning("events cannot be received: %s", type(exc).__name__)
+                    error = self.capp.broker.translated(exc)
+                    _log.warning("events cannot be received: %s %s", error.message, error.hint)
                 failing = True
             time.sleep(_RECONNECT_SECONDS)
 
