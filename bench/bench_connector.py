@@ -59,6 +59,10 @@ class RecordingDecorator:
         return self._inner.server
 
     @property
+    def waits(self) -> str:
+        return self._inner.waits
+
+    @property
     def clock(self) -> str:
         """The inner transport's."""
         return self._inner.clock

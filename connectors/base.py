@@ -63,6 +63,10 @@ class Transport(Protocol):
         """The server's time at its last response, UTC in Odoo's format; empty where unknown."""
 
     @property
+    def waits(self) -> str:
+        """One line while a call waits because the server asked for it; else empty."""
+
+    @property
     def calls(self) -> int:
         """Number of model calls made, without the version request and the login."""
 

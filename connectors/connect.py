@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,8 @@ from fbs_worker.connectors.jsonrpc import OdooRPCTransport, envelope_of, result_
 from fbs_worker.connectors.limiter import OdooLimiter
 from fbs_worker.connectors.odoo_errors import CallContext
 from fbs_worker.connectors.recording.transport import RecordingTransport
-from fbs_worker.core.errors import SettingsError
+from fbs_worker.connectors.surroundings import extra_headers
+from fbs_worker.core.errors import FBSError, OdooError, SettingsError
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import OdooConnection, Settings
 
@@ -23,7 +25,16 @@ OLDEST: Final = (14, 0)
 
 RECORDING_SCHEME: Final = "recording:"
 
-_VERSION_REQUEST: Final = b'{"jsonrpc":"2.0","method":"call","params":{},"id":1}'
+_JSON: Final = {"Content-Type": "application/json"}
+_VERSION_REQUESTS: Final = (
+    ("POST", "/web/webclient/version_info", b'{"jsonrpc":"2.0","method":"call","params":{},"id":1}'),
+    ("GET", "/web/version", None),
+    (
+        "POST",
+        "/jsonrpc",
+        b'{"jsonrpc":"2.0","method":"call","params":{"service":"common","method":"version","args":[]},"id":1}',
+    ),
+)
 
 
 def limiter_for(connection: OdooConnection, *, settings: Settings, progress: Progress) -> OdooLimiter | None:
@@ -54,7 +65,11 @@ def limiter_for(connection: OdooConnection, *, settings: Settings, progress: Pro
 
 
 def open_transport(
-    connection: OdooConnection, *, limiter: Limiter | None = None, max_answer: int = DEFAULT_MAX_ANSWER
+    connection: OdooConnection,
+    *,
+    limiter: Limiter | None = None,
+    max_answer: int = DEFAULT_MAX_ANSWER,
+    progress: Progress | None = None,
 ) -> Transport:
     """Open a transport to the Odoo of a connection.
 
@@ -67,6 +82,7 @@ def open_transport(
         limiter: admits every call, including the version request and the login; closed with the transport, or when
             the transport cannot be opened. A recording has no use for one.
         max_answer: maximum size of a response, decompressed, in MB.
+        progress: told, in this thread, that a call waits because the server asked for it.
 
     Returns:
         The open transport.
@@ -84,27 +100,31 @@ def open_transport(
         if _is_recording(connection):
             limiter.close()
             return RecordingTransport(_recording_path(connection.url))
-        return _open(connection, limiter, max_answer)
+        return _open(connection, limiter, max_answer, progress)
     except BaseException:
         limiter.close()
         raise
 
 
-def _open(connection: OdooConnection, limiter: Limiter, max_answer: int) -> Transport:
+def _open(connection: OdooConnection, limiter: Limiter, max_answer: int, progress: Progress | None) -> Transport:
     address = parse_url(connection.url)
     password = connection.password.get_secret_value()
     api_key = connection.api_key.get_secret_value().strip()
     _check_credentials(connection, password=password, api_key=api_key)
-    http = OdooHTTP(address, timeout=connection.timeout, max_answer=max_answer)
-    login = CallContext(url=address.url, database=connection.db, user=connection.user, secrets=(password, api_key))
+    headers = extra_headers(connection.headers.get_secret_value())
+    http = OdooHTTP(address, timeout=connection.timeout, max_answer=max_answer, headers=headers, progress=progress)
+    secrets = (password, api_key, *http.secrets)
+    login = CallContext(url=address.url, database=connection.db, user=connection.user, secrets=secrets)
     try:
         with limiter.slot():
-            series, major = _find_series(http, login)
+            series, major, web = _find_series(http, login)
         server = ServerInfo(series=series, major=major, url=address.url, database=connection.db)
-        if _use_json2(connection, major, api_key):
+        if _use_json2(connection, major, api_key, headers, web=web):
             return JSON2Transport(http, server, login, limiter, api_key=api_key)
         if not connection.user:
             raise SettingsError("No Odoo user is set.", hint="Set ODOO_USER to the user's login.")
+        if not web:  # /jsonrpc takes a password like a key
+            password, api_key = "", api_key or password
         return OdooRPCTransport(http, server, login, limiter, password=password, api_key=api_key)
     except BaseException:
         http.close()
@@ -134,37 +154,54 @@ def _check_credentials(connection: OdooConnection, *, password: str, api_key: st
         raise SettingsError("No Odoo password is set.", hint="Set ODOO_USER and ODOO_PASSWORD, or ODOO_API_KEY.")
 
 
-def _use_json2(connection: OdooConnection, major: tuple[int, int], api_key: str) -> bool:
-    if connection.protocol == "json2" and major < JSON2_SINCE:
+def _use_json2(
+    connection: OdooConnection, major: tuple[int, int], api_key: str, headers: Mapping[str, str], *, web: bool
+) -> bool:
+    forced = connection.protocol == "json2"
+    if forced and major < JSON2_SINCE:
         raise SettingsError(
             f"Odoo {major[0]}.{major[1]} has no JSON-2 (it needs Odoo 19 or later).",
             hint="Leave ODOO_PROTOCOL at auto, or set it to odoorpc.",
         )
-    return bool(api_key) and connection.protocol != "odoorpc" and major >= JSON2_SINCE
+    taken = any(name.lower() == "authorization" for name in headers)
+    if forced and taken:
+        raise SettingsError(
+            "JSON-2 sends its key in the header Authorization, which ODOO_HEADERS sets.",
+            hint="Set ODOO_PROTOCOL to odoorpc, and ODOO_USER.",
+        )
+    usable = bool(api_key) and connection.protocol != "odoorpc" and major >= JSON2_SINCE
+    return usable and (forced or not taken) and (forced or web or not connection.user)
 
 
-def _find_series(http: OdooHTTP, context: CallContext) -> tuple[str, tuple[int, int]]:
-    """Request the server's version, without a login.
+def _find_series(http: OdooHTTP, context: CallContext) -> tuple[str, tuple[int, int], bool]:
+    """Request the server's version, without a login, by the first of three ways that is let through.
 
     All versions up to 19 have `version_info`. `GET /web/version` came with 19 and makes an older server render a
-    website page, so it is only the fallback where `version_info` is gone.
+    website page, so it is only used where `version_info` is gone. `/jsonrpc` is for proxies that block `/web`.
+
+    Returns:
+        The series, the same as a comparable pair, and whether paths under `/web` are let through.
     """
-    headers = {"Content-Type": "application/json"}
-    answer = http.request("POST", "/web/webclient/version_info", body=_VERSION_REQUEST, headers=headers)
-    if answer.status == 404:
-        answer = http.request("GET", "/web/version")
-        result = answer.json()
-    else:
-        result = result_of(envelope_of(answer), context)
-    facts = result if isinstance(result, dict) else {}
-    version = facts.get("server_serie") or facts.get("server_version") or facts.get("version") or ""
-    try:
-        series, major = parse_series(str(version))
-    except ValueError:
-        raise answer.foreign() from None
-    if major < OLDEST:
-        raise SettingsError(
-            f"{http.address.url} is Odoo {series}; {OLDEST[0]}.{OLDEST[1]} is the oldest supported version.",
-            hint="Point ODOO_URL at Odoo 14 or later.",
-        )
-    return series, major
+    blocked: FBSError | None = None
+    for method, path, body in _VERSION_REQUESTS:
+        try:
+            answer = http.request(method, path, body=body, headers=_JSON if body else None)
+            result = result_of(envelope_of(answer), context) if body else answer.json()
+            facts = result if isinstance(result, dict) else {}
+            version = facts.get("server_serie") or facts.get("server_version") or facts.get("version") or ""
+            try:
+                series, major = parse_series(str(version))
+            except ValueError:
+                raise answer.foreign() from None
+        except OdooError as exc:
+            if exc.retryable:
+                raise
+            blocked = blocked or exc
+            continue
+        if major < OLDEST:
+            raise SettingsError(
+                f"{http.address.url} is Odoo {series}; {OLDEST[0]}.{OLDEST[1]} is the oldest supported version.",
+                hint="Point ODOO_URL at Odoo 14 or later.",
+            )
+        return series, major, path != "/jsonrpc"
+    raise blocked or AssertionError

@@ -10,8 +10,11 @@ lead to a login page.
 from __future__ import annotations
 
 import http.client
+import logging
+import re
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,8 +31,10 @@ from urllib3 import HTTPHeaderDict
 
 from fbs_worker.connectors.address import URL_HINT, Address
 from fbs_worker.connectors.deadline import Connection, PlainConnection, TLSConnection
+from fbs_worker.connectors.surroundings import Proxy, proxy_for, tls_context
 from fbs_worker.core.errors import (
     FBSError,
+    JobCancelled,
     OdooAnswerCutShort,
     OdooBadAnswer,
     OdooLoginRefused,
@@ -38,10 +43,18 @@ from fbs_worker.core.errors import (
     OdooUnreachable,
     SettingsError,
 )
+from fbs_worker.core.progress import NullProgress, Progress
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_MAX_ANSWER: Final = 100
 """Maximum size of a response in MB; the largest of an Odoo 19, 20,000 fields, has 6."""
 
+MAX_WAIT: Final = 300.0
+"""Maximum seconds that one request waits where the server asks for it."""
+
+_POLL_SECONDS: Final = 0.25
+_TUNNEL_STATUS: Final = re.compile(r"(?<=Tunnel connection failed: )\d{3}")
 _PIECE_BYTES: Final = 1 << 16
 _BYTES_PER_VALUE: Final = 32
 """A response may have one JSON value per so many bytes of its maximum size: parsed, a value takes up to 80 bytes."""
@@ -81,6 +94,11 @@ _TLS: Final = _Fault(
     OdooUnreachable, "No TLS connection to {url}: {reason}.", f"{_HINT_TLS} Or use http:// if the server has no TLS."
 )
 _CERTIFICATE: Final = _Fault(OdooUnreachable, "The certificate of {host} is not trusted: {reason}.", _HINT_TLS)
+_PROXY: Final = _Fault(
+    OdooUnreachable,
+    "No connection to {url} through the proxy {proxy}: {reason}.",
+    "Check {variable}, or add {host} to NO_PROXY to connect directly.",
+)
 _BAD_ADDRESS: Final = _Fault(SettingsError, "The Odoo URL cannot be used: {reason}.", URL_HINT)
 
 FAULTS: Final[Mapping[type[BaseException], _Fault]] = {
@@ -189,16 +207,39 @@ class Answer:
         )
 
     def _redirected(self) -> OdooBadAnswer:
-        target = urlsplit(self.headers.get("location", ""))
-        upgraded = target.scheme == "https" and not self.address.secure and target.hostname == self.address.host
+        moved = self._moved_to()
         hint = (
-            f"Set ODOO_URL to https://{self.address.netloc_host}."
-            if upgraded
+            f"Set ODOO_URL to {moved}."
+            if moved not in ("", self.address.url)
             else "Set ODOO_URL to the address of Odoo itself, without a login page or another site in front of it."
         )
         return OdooBadAnswer(
             f"{self.address.url} redirects to another page instead of answering.", hint=hint, status=self.status
         )
+
+    def _moved_to(self) -> str:
+        """The address on the same host that a redirect leads to; empty for another host."""
+        try:
+            target = urlsplit(self.headers.get("location", ""))
+            port = target.port or (443 if target.scheme == "https" else 80)
+        except ValueError:
+            return ""
+        if target.scheme not in ("http", "https") or target.hostname != self.address.host:
+            return ""
+        return Address(scheme=target.scheme, host=self.address.host, port=port).url
+
+    @property
+    def retry_after(self) -> float | None:
+        """The seconds to wait, at least one, where the server asks to wait (RFC 9110); else None."""
+        text = self.headers.get("retry-after", "").strip()
+        if self.status not in (429, 503) or not text:
+            return None
+        if text.isdecimal() and text.isascii():
+            return max(1.0, float(text[:9]))
+        try:
+            return max(1.0, parsedate_to_datetime(text).timestamp() - time.time())
+        except ValueError:
+            return None
 
     def _not_json(self, exc: orjson.JSONDecodeError) -> FBSError:
         url = self.address.url
@@ -208,7 +249,9 @@ class Answer:
         if self.status in (401, 407):
             return OdooLoginRefused(
                 f"A proxy in front of {url} requires a login of its own.",
-                hint="Set ODOO_URL to an address of Odoo without a proxy login.",
+                hint="Set ODOO_HEADERS to the header that it wants, or ODOO_URL to an address without that proxy."
+                if self.status == 401
+                else f"Write user and password into {self.address.scheme.upper()}_PROXY.",
                 status=self.status,
             )
         if html or self.status >= 400:
@@ -239,16 +282,35 @@ class OdooHTTP:
         address: address of the server.
         timeout: maximum seconds of one call, from connecting to the last byte of the response.
         max_answer: maximum size of a response, decompressed, in MB.
+        headers: further headers of each request.
+        progress: told in the thread that creates the connection that a request waits.
 
     Attributes:
+        secrets: values to redact: further headers, the log-in at a proxy.
+        waits: one line while a request waits, because the server asked for it; else empty.
         clock: the server's time at its last response, UTC in Odoo's format; empty where unknown.
     """
 
-    def __init__(self, address: Address, *, timeout: float, max_answer: int = DEFAULT_MAX_ANSWER) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        timeout: float,
+        max_answer: int = DEFAULT_MAX_ANSWER,
+        headers: Mapping[str, str] | None = None,
+        progress: Progress | None = None,
+    ) -> None:
         self.address = address
         self.clock = ""
+        self.waits = ""
         self._timeout = timeout
         self._max_answer = max_answer
+        self._headers = dict(headers or {})
+        self._proxy = proxy_for(address)
+        self.secrets = (*self._headers.values(), *(self._proxy.secrets if self._proxy else ()))
+        self._progress = progress or NullProgress()
+        self._owner = threading.get_ident()
+        self._closed = threading.Event()
         self._connection: Connection | None = None
 
     def request(
@@ -262,7 +324,8 @@ class OdooHTTP:
         """Send a request and read the whole response.
 
         The server may have closed a kept-alive connection. In this case, if no byte of a response was received, the
-        request is sent once more on a new connection.
+        request is sent once more on a new connection. A server that asks to wait (429 or 503 with `Retry-After`) is
+        sent the request again then, for `MAX_WAIT` seconds in all.
 
         Args:
             method: `GET` or `POST`.
@@ -280,26 +343,61 @@ class OdooHTTP:
             OdooBadAnswer: the response is not valid HTTP.
             SettingsError: the URL cannot be used.
         """
+        patience = MAX_WAIT
+        while True:
+            answer = self._send(method, path, body, headers or {})
+            seconds = answer.retry_after
+            if seconds is None or seconds > patience:
+                return answer
+            patience -= seconds
+            self._wait(seconds, answer.status)
+
+    def _send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         deadline = time.monotonic() + self._timeout
-        sent = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "fbs-worker", **(headers or {})}
+        given = HTTPHeaderDict({"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "fbs-worker"})
+        given.update(headers)
+        cookie = given.get("Cookie")
+        given.update(self._headers)
+        if cookie and given["Cookie"] != cookie:
+            given["Cookie"] = f"{cookie}; {given['Cookie']}"
+        if self._proxy is not None and not self.address.secure:
+            path = f"{self.address.url}{path}"
+            given.update(self._proxy.headers)
         while True:
             connection, reused = self._open_connection()
             try:
                 connection.begin(deadline)
-                connection.request(method, path, body=body, headers=sent, preload_content=False)
+                connection.request(method, path, body=body, headers=given, preload_content=False)
                 return self._answer(connection)
             except (u3.HTTPError, http.client.HTTPException, OSError) as exc:
-                self.close()
+                self._disconnect()
                 fault = fault_of(exc)
                 if reused and not connection.received and fault.error is OdooUnreachable:
                     continue
                 raise self._failure(exc, fault, connection) from exc
             except BaseException:
-                self.close()  # an unread response would be taken for that of the next call
+                self._disconnect()  # an unread response would be taken for that of the next call
                 raise
 
+    def _wait(self, seconds: float, status: int) -> None:
+        _log.info("%s answered %d: waiting %g seconds", self.address.url, status, seconds)
+        until = time.monotonic() + seconds
+        self.waits = f"Odoo asks to wait {seconds:.0f} s (status {status})"
+        try:
+            while (left := until - time.monotonic()) > 0:
+                if threading.get_ident() == self._owner:
+                    self._progress.advance(0, message=self.waits)
+                if self._closed.wait(min(left, _POLL_SECONDS)):
+                    raise JobCancelled("The connection to Odoo was closed while a call waited.")
+        finally:
+            self.waits = ""
+
     def close(self) -> None:
-        """Close the connection. Idempotent."""
+        """Close the connection, and end a wait. Idempotent."""
+        self._closed.set()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -309,22 +407,23 @@ class OdooHTTP:
         existing = self._connection
         if existing is not None and existing.is_connected:
             return existing, True
-        self.close()
+        self._disconnect()
+        address, proxy = self.address, self._proxy
+        at: Address | Proxy = proxy or address
         connection: Connection = (
-            TLSConnection(self.address.host, self.address.port, ssl_context=self._tls)
-            if self.address.secure
-            else PlainConnection(self.address.host, self.address.port)
+            TLSConnection(at.host, at.port, ssl_context=self._tls)
+            if address.secure
+            else PlainConnection(at.host, at.port)
         )
+        if proxy is not None and address.secure:
+            connection.set_tunnel(address.host, address.port, headers=proxy.headers)
         self._connection = connection
         return connection, False
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
         """Verifies certificates; created once: loading the authorities takes longer than most calls."""
-        context = ssl.create_default_context()
-        # some distributions allow older versions by default
-        context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
-        return context
+        return tls_context()
 
     def _answer(self, connection: Connection) -> Answer:
         response = connection.getresponse()
@@ -357,8 +456,11 @@ class OdooHTTP:
     def _failure(self, exc: BaseException, fault: _Fault, connection: Connection) -> FBSError:
         if connection.received and fault.error is OdooUnreachable:
             fault = _CUT
-        address = self.address
+        address, proxy = self.address, self._proxy
+        if proxy is not None and fault in (_UNREACHABLE, _UNKNOWN_HOST, _NO_CONNECTION_IN_TIME, _LOST):
+            fault = _PROXY
         facts = {"url": address.url, "scheme": address.scheme, "host": address.host, "timeout": self._timeout}
+        facts |= {"proxy": proxy.name if proxy else "", "variable": f"{address.scheme.upper()}_PROXY"}
         return fault.error(fault.message.format(**facts, reason=_reason(exc)), hint=fault.hint.format(**facts))
 
 
@@ -370,6 +472,8 @@ def _reason(exc: BaseException) -> str:
         return (exc.reason or "the handshake failed").replace("_", " ").lower()
     if isinstance(exc, OSError) and exc.strerror:
         return exc.strerror
+    if refused := _TUNNEL_STATUS.search(str(exc)):
+        return f"it answered {refused[0]}"
     cause = exc.__cause__ or exc.__context__
     return _reason(cause) if isinstance(cause, OSError) else type(exc).__name__
 

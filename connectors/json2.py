@@ -29,6 +29,10 @@ from fbs_worker.core.errors import FBSError, SettingsError
 SINCE: Final = (19, 0)
 """The first series with JSON-2."""
 
+_DATABASE: Final = "X-Odoo-Database"
+_NO_DATABASE: Final = b"No database is selected"
+_HOSTED: Final = (".odoo.com", ".odoo.sh")
+
 
 class JSON2Transport(ServerTransport):
     """JSON-2: no login, each call sends the key.
@@ -58,17 +62,36 @@ class JSON2Transport(ServerTransport):
         super().__init__(http, server, replace(login, user=""), limiter)  # the key decides who the user is
         self._headers = {
             "Authorization": f"bearer {api_key}",
-            "X-Odoo-Database": server.database,
+            _DATABASE: server.database,
             "Content-Type": "application/json; charset=utf-8",
         }
 
     def _call(self, model: str, method: str, ids: list[int] | None, arguments: dict[str, Any]) -> Any:
         body = arguments if ids is None else {"ids": ids, **arguments}
         path = f"/json/2/{quote(model, safe='')}/{quote(method, safe='')}"
-        answer = self._http.request("POST", path, body=orjson.dumps(body), headers=self._headers)
+        answer = self._post(path, orjson.dumps(body))
         if answer.status == 200:
             return answer.json()
         raise _error(answer, self._context(model, method))
+
+    def _post(self, path: str, body: bytes) -> Answer:
+        answer = self._http.request("POST", path, body=body, headers=self._headers)
+        if _DATABASE in self._headers and self._may_refuse_header(answer):
+            without = {name: value for name, value in self._headers.items() if name != _DATABASE}
+            other = self._http.request("POST", path, body=body, headers=without)
+            if other.status == 200 or other.is_json:
+                self._headers = without
+                return other
+        return answer
+
+    def _may_refuse_header(self, answer: Answer) -> bool:
+        """Whether the header with the database may be what is refused, as hosted servers with one database do.
+
+        Odoo's own page says that the database is missing: without the header such a server would use another one.
+        """
+        if answer.status not in (400, 403, 404) or answer.is_json:
+            return False
+        return _NO_DATABASE not in answer.body or self._http.address.host.endswith(_HOSTED)
 
 
 def _error(answer: Answer, context: CallContext) -> FBSError:

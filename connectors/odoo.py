@@ -140,9 +140,12 @@ class OdooSnapshot:
         return self._fingerprint.to_dict() if self._done and "counts" in self._fingerprint.answers else None
 
     def __iter__(self) -> Iterator[Discovery]:
-        for part in Prefetcher(self._parts(), depth=_PREFETCH, waiting=lambda: self._progress.advance(0)):
+        for part in Prefetcher(self._parts(), depth=_PREFETCH, waiting=self._wait):
             yield from part()
         self._done = True
+
+    def _wait(self) -> None:
+        self._progress.advance(0, message=self._reader.transport.waits)
 
     # calls of Odoo, in the prefetching thread
 

@@ -33,6 +33,7 @@ MAX_TEXT: Final = 200
 _PATH: Final = re.compile(r"(?<![\w.:/])/(?:[\w.+@-]+/)+[\w.+@-]*")
 _GROUP_LINE: Final = re.compile(r"^\s*[-•]\s+(?P<group>\S.*?)\s*$", re.MULTILINE)
 _MISSING_OBJECT: Final = re.compile(r"Object (?P<model>\S+) doesn't exist")
+_LANGUAGE: Final = re.compile(r"(?<=Invalid language code: )[\w@.-]{1,32}")
 _TRANSIENT: Final = frozenset(
     {
         *("OperationalError", "InterfaceError", "PoolError", "SerializationFailure", "DeadlockDetected"),
@@ -106,6 +107,13 @@ def odoo_error(name: str, text: str, context: CallContext) -> FBSError:
         return database_missing(context) if not context.model else access_denied(groups_of(text), context)
     if module.startswith("psycopg2") and kind in _TRANSIENT:
         return database_missing(context) if _names_missing_database(text, context) else _postgres_busy(context)
+    if language := _LANGUAGE.search(text):
+        return OdooCallFailed(
+            f"The language {language[0]} is not installed in database {context.database}.",
+            hint="Install it in Odoo (Settings, Languages), or set ODOO_LANG to an installed one, e.g. en_US.",
+            model=context.model,
+            method=context.method,
+        )
     if _is_missing(kind, text, context):
         return model_missing(context)
     return OdooCallFailed(

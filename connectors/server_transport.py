@@ -37,6 +37,11 @@ class ServerTransport(ABC):
         """The server's time at its last response."""
         return self._http.clock
 
+    @property
+    def waits(self) -> str:
+        """Why a call waits at present."""
+        return self._http.waits
+
     def call(self, model: str, method: str, *, ids: list[int] | None = None, **arguments: Any) -> Any:
         """Call a method by named arguments; see `fbs_worker.connectors.base.Transport.call`.
 

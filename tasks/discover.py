@@ -55,7 +55,7 @@ def discover(request: DiscoverRequest, *, settings: Settings, progress: Progress
     check_odoo(connection, request.odoo_expected)
     progress.step("connect")
     limiter = limiter_for(connection, settings=settings, progress=progress)
-    transport = open_transport(connection, limiter=limiter, max_answer=settings.fbs_odoo_max_answer)
+    transport = open_transport(connection, limiter=limiter, max_answer=settings.fbs_odoo_max_answer, progress=progress)
     with closing(transport):
         connector = OdooConnector(transport, page_size=settings.fbs_page_size, lang=connection.lang)
         if database is None:

@@ -37,7 +37,9 @@ def record_task(self: JobTask, *, path: str, odoo: str = DEFAULT_CONNECTION) -> 
     self.progress.step("connect")
     connection = self.settings.odoo(odoo)
     limiter = limiter_for(connection, settings=self.settings, progress=self.progress)
-    transport = open_transport(connection, limiter=limiter, max_answer=self.settings.fbs_odoo_max_answer)
+    transport = open_transport(
+        connection, limiter=limiter, max_answer=self.settings.fbs_odoo_max_answer, progress=self.progress
+    )
     with closing(transport):
         return record(
             transport,

@@ -58,7 +58,7 @@ def refresh_solution(
     domain = load_domain(record.domain)
     results: list[RefreshResult] = []
     limiter = limiter_for(odoo, settings=settings, progress=progress)
-    transport = open_transport(odoo, limiter=limiter, max_answer=settings.fbs_odoo_max_answer)
+    transport = open_transport(odoo, limiter=limiter, max_answer=settings.fbs_odoo_max_answer, progress=progress)
     with closing(transport):
         connector = OdooConnector(transport, page_size=settings.fbs_page_size, lang=odoo.lang)
 

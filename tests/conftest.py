@@ -67,7 +67,8 @@ def servers() -> Iterator[None]:
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Isolate the tests from the settings of the environment and of each other."""
     for name in list(os.environ):
-        if name.startswith(("ODOO_", "FBS_")) and not name.startswith("FBS_LIVE_"):
+        other = name.lower().endswith("_proxy") or name == "REQUESTS_CA_BUNDLE"
+        if other or (name.startswith(("ODOO_", "FBS_")) and not name.startswith("FBS_LIVE_")):
             monkeypatch.delenv(name)
     get_settings.cache_clear()
     yield

@@ -47,6 +47,7 @@ class RecordingTransport:
     """
 
     clock = ""
+    waits = ""
 
     def __init__(self, path: Path) -> None:
         recording = read_recording(path)

@@ -8,18 +8,40 @@ No module reads the environment at import: `get_settings()` reads it on its firs
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSetting
 
 from fbs_worker.core.environment import EnvironmentAndFiles
 from fbs_worker.core.errors import SettingsError
 
-Protocol = Literal["auto", "odoorpc", "json2"]
+_PUBLIC_NAME: Final = re.compile(r"(?!localhost\.)([a-z0-9-]+\.)+[a-z][a-z0-9-]+/?", re.IGNORECASE)
+
+
+def _trimmed(value: Any) -> Any:
+    return value.strip() if isinstance(value, str) else value
+
+
+def _with_scheme(value: Any) -> Any:
+    """Complete `mycompany.odoo.com` to https; a local name, an address or a port could be either."""
+    value = _trimmed(value)
+    return f"https://{value}" if isinstance(value, str) and _PUBLIC_NAME.fullmatch(value) else value
+
+
+def _as_text(value: Any) -> Any:
+    """Undo pydantic-settings' reading of JSON in a nested setting."""
+    return json.dumps(value) if isinstance(value, Mapping) else value
+
+
+Trimmed = Annotated[str, BeforeValidator(_trimmed)]
+Protocol = Annotated[Literal["auto", "odoorpc", "json2"], BeforeValidator(_trimmed)]
 
 DEFAULT_CONNECTION = "default"
 
@@ -28,7 +50,7 @@ class OdooConnection(BaseModel):
     """One Odoo server as one user.
 
     Attributes:
-        url: `http://host:port`, `https://host`, or `recording:FILE`.
+        url: `http://host:port`, `https://host`, or `recording:FILE`; `host.domain` is completed to https.
         db: the name of the Odoo database.
         user: the login; not needed with an API key on JSON-2.
         password: the password; exclusive with `api_key`.
@@ -36,18 +58,20 @@ class OdooConnection(BaseModel):
         protocol: the transport; `auto` selects it by the server's version and the credentials.
         timeout: maximum duration of one call, in seconds.
         lang: the language of labels, e.g. `en_US`.
+        headers: further headers of each request, as `fbs_worker.connectors.surroundings.extra_headers` reads them.
     """
 
     model_config = {"extra": "forbid", "frozen": True}
 
-    url: str = ""
-    db: str = ""
-    user: str = ""
+    url: Annotated[str, BeforeValidator(_with_scheme)] = ""
+    db: Trimmed = ""
+    user: Trimmed = ""
     password: SecretStr = SecretStr("")
     api_key: SecretStr = SecretStr("")
     protocol: Protocol = "auto"
     timeout: float = Field(default=120.0, gt=0)
-    lang: str = "en_US"
+    lang: Trimmed = "en_US"
+    headers: Annotated[SecretStr, BeforeValidator(_as_text)] = SecretStr("")
 
 
 class Settings(BaseSettings):
@@ -63,6 +87,9 @@ class Settings(BaseSettings):
     odoo_protocol: Protocol = Field(default="auto", description="auto, odoorpc or json2")
     odoo_timeout: float = Field(default=120.0, gt=0, description="time-out of one call to Odoo, in seconds")
     odoo_lang: str = Field(default="en_US", description="language of the labels to read")
+    odoo_headers: SecretStr = Field(
+        default=SecretStr(""), description="headers for a proxy before Odoo: a JSON object, or `Name: value` per line"
+    )
     fbs_odoo: dict[str, OdooConnection] = Field(
         default_factory=dict, description="further Odoo servers: FBS_ODOO__<NAME>__URL, …__DB, …__USER, …"
     )
@@ -181,6 +208,7 @@ class Settings(BaseSettings):
                 protocol=self.odoo_protocol,
                 timeout=self.odoo_timeout,
                 lang=self.odoo_lang,
+                headers=self.odoo_headers,
             )
             if not connection.url:
                 raise SettingsError(

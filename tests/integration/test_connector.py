@@ -35,6 +35,7 @@ class Changed:
     ) -> None:
         self._inner = inner
         self.clock = clock
+        self.waits = ""
         major, minor = series.split(".")
         server = inner.server
         self.server = ServerInfo(

@@ -209,7 +209,7 @@ class TestLogin:
 
 SETTINGS_FAILURES: list[tuple[str, dict[str, Any], str]] = [
     ("no scheme", {"url": "localhost:8069"}, "http://localhost:8069"),
-    ("no scheme, a name", {"url": "odoo.example.com"}, "http://odoo.example.com"),
+    ("no scheme, a name and port", {"url": "odoo.example.com:8069"}, "http://odoo.example.com:8069"),
     ("a path", {"url": "http://localhost:8069/web/login"}, "use http://localhost:8069."),
     ("a query", {"url": "http://localhost:8069?db=secret-thing"}, "use http://localhost:8069."),
     ("a fragment", {"url": "https://localhost#home"}, "use https://localhost."),

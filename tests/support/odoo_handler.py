@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from fbs_worker.connectors.recording.transport import METHODS_SINCE
 from fbs_worker.core.errors import FBSError, OdooAccessDenied, OdooModelMissing, RecordingError
@@ -82,7 +83,10 @@ class Handler(BaseHTTPRequestHandler):
     # -- what a real Odoo answers
 
     def _answer(self) -> tuple[int, str, bytes, Mapping[str, str]]:
-        path = self.path.partition("?")[0]
+        path = urlsplit(self.path).path  # a client of a proxy sends a whole URL
+        if self.odoo.gate is not None and (refusal := self.odoo.gate(path, self.headers)) is not None:
+            status, headers = refusal
+            return status, "text/html; charset=utf-8", b"<html><h1>nginx</h1></html>", headers
         if path == "/web/version" and self.odoo.major >= (19, 0):
             return self._json(200, {"version_info": self._version_info(), "version": self.odoo.series})
         if path.startswith("/json/2/") and self.odoo.major >= (19, 0):
@@ -142,6 +146,8 @@ class Handler(BaseHTTPRequestHandler):
         return self._call(uid, model, method, args[0] if args else None, kwargs, way="web")
 
     def _jsonrpc(self, service: str, method: str, args: list[Any]) -> Any:
+        if service == "common" and method == "version":
+            return self._version()
         if service == "common" and method == "authenticate":
             database, login, secret, _ = args
             self._check_database(database)

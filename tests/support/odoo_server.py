@@ -17,7 +17,7 @@ import socket
 import ssl
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
@@ -64,6 +64,7 @@ class OdooServer:
     Attributes:
         in_flight: requests that are being worked on now.
         most_in_flight: the most that there were at once.
+        gate: a proxy before it: takes path and headers; gives status and headers of a refusal, or None.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class OdooServer:
         self.failures: list[BaseException] = []
         self.stopping = threading.Event()
         self.lock = threading.Lock()
+        self.gate: Callable[[str, Mapping[str, str]], tuple[int, dict[str, str]] | None] | None = None
         self._misbehaviours: list[Misbehaviour] = []
         self._always: Misbehaviour | None = None
         self._tls = tls
