@@ -82,7 +82,7 @@ def open_transport(
         limiter: admits every call, including the version request and the login; closed with the transport, or when
             the transport cannot be opened. A recording has no use for one.
         max_answer: maximum size of a response, decompressed, in MB.
-        progress: told, in this thread, that a call waits because the server asked for it.
+        progress: receives, in this thread, a message while a call waits because the server asked for it.
 
     Returns:
         The open transport.

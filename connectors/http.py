@@ -283,7 +283,7 @@ class OdooHTTP:
         timeout: maximum seconds of one call, from connecting to the last byte of the response.
         max_answer: maximum size of a response, decompressed, in MB.
         headers: further headers of each request.
-        progress: told in the thread that creates the connection that a request waits.
+        progress: receives, in the thread that creates the connection, a message while a request waits.
 
     Attributes:
         secrets: values to redact: further headers, the log-in at a proxy.
