@@ -38,8 +38,8 @@ etree.FunctionNamespace(None)["hasclass"] = _has_class
 
 MAX_CHARS: Final = 2_000_000
 """Maximum size of a view with its extensions; the largest of Odoo's own have about 200,000 characters."""
-MAX_DEPTH: Final = 512
-"""Maximum depth of a combined tree: copies and checks of libxml2 recurse."""
+MAX_DEPTH: Final = 256
+"""Maximum depth of a combined tree, as of a source for libxml2: copies recurse."""
 MAX_EXPRESSION: Final = 1_000
 """Maximum length of an XPath expression."""
 MAX_WORK: Final = 100_000_000

@@ -24,7 +24,7 @@ from fbs_worker.connectors.odoo_errors import (
     odoo_error,
 )
 from fbs_worker.connectors.server_transport import ServerTransport
-from fbs_worker.core.errors import FBSError, SettingsError
+from fbs_worker.core.errors import FBSError, OdooBadAnswer, SettingsError
 
 SINCE: Final = (19, 0)
 """The first series with JSON-2."""
@@ -97,7 +97,13 @@ class JSON2Transport(ServerTransport):
 def _error(answer: Answer, context: CallContext) -> FBSError:
     if answer.status == 404 and not answer.is_json:
         # without such a database Odoo does not have this route and returns its HTML page
-        return database_missing(context)
+        if _NO_DATABASE in answer.body:
+            return database_missing(context)
+        return OdooBadAnswer(
+            f"{context.url} has no JSON-2 for database {context.database} (status 404).",
+            hint="Check ODOO_DB. If a proxy blocks /json/2, set ODOO_PROTOCOL to odoorpc, and ODOO_USER.",
+            status=404,
+        )
     reported = answer.json()
     name = reported.get("name") if isinstance(reported, dict) else None
     if not name:

@@ -10,9 +10,12 @@ from typing import Any, Final
 
 from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.tables import DESCRIBED, FIELDS, MODELS, TABLES, Table
-from fbs_worker.core.errors import OdooModelMissing
+from fbs_worker.core.errors import OdooBadAnswer, OdooModelMissing
 
 Row = dict[str, Any]
+
+MAX_ROWS: Final = 500_000
+"""Maximum number of rows that are kept of one table; large tables are read page by page."""
 
 NESTED_READS_SINCE: Final = (17, 0)
 """First series whose `web_search_read` accepts a nested `specification`."""
@@ -91,7 +94,11 @@ class Reader:
                 if column in specification:
                     specification[column] = {"fields": {name: {} for name in further}}
             return self.nested(model, specification, domain=criteria, context=context)
-        return [row for page in self.pages(model, criteria, columns, context=context) for row in page]
+        rows: list[Row] = []
+        for page in self.pages(model, criteria, columns, context=context):
+            self._check(model, page, before=len(rows))
+            rows.extend(page)
+        return rows
 
     def pages(
         self, model: str, domain: Sequence[Any], columns: Sequence[str], *, context: Mapping[str, Any] | None = None
@@ -100,7 +107,7 @@ class Reader:
         last = 0
         while True:
             after = [("id", ">", last)] if last else []
-            page: list[Row] = self.transport.call(
+            page = self.transport.call(
                 model,
                 "search_read",
                 domain=[*after, *domain],
@@ -110,10 +117,10 @@ class Reader:
                 **self._plain(),
                 **self._context(context),
             )
+            last = self._check(model, page, after=last)
             yield page
             if len(page) < self.page_size:
                 return
-            last = page[-1]["id"]
 
     def nested(
         self,
@@ -136,8 +143,10 @@ class Reader:
                 limit=self.page_size,
                 **self._context(context),
             )
-            rows.extend(answer["records"])
-            if len(answer["records"]) < self.page_size:
+            page: Any = answer.get("records") if isinstance(answer, dict) else None
+            self._check(model, page, after=rows[-1]["id"] if rows else 0, before=len(rows))
+            rows.extend(page)
+            if len(page) < self.page_size:
                 return rows
 
     def fields_by_model(self, models: Sequence[str]) -> Iterator[list[tuple[str, list[Row]]]]:
@@ -155,7 +164,7 @@ class Reader:
         partial: str | None = None
         carried: list[Row] = []
         while remaining:
-            page: list[Row] = self.transport.call(
+            page = self.transport.call(
                 FIELDS,
                 "search_read",
                 domain=self._fields_after(remaining, partial, carried),
@@ -165,6 +174,7 @@ class Reader:
                 **self._plain(),
                 **self._context(None),
             )
+            self._check(FIELDS, page, before=len(carried))
             carried.extend(page)
             is_last = len(page) < self.page_size
             by_model = grouped(carried, "model")
@@ -210,6 +220,22 @@ class Reader:
             row = groups[0] if groups else {}
             newest, last = row.get("write_date"), row.get("id")
         return {"count": row.get("__count", 0), "newest": newest or "", "last": last or 0}
+
+    def _check(self, model: str, page: Any, *, after: int = 0, before: int = 0) -> int:
+        """Check that a page has rows, no more than were requested, that go on after the one before; the last id.
+
+        Raises:
+            OdooBadAnswer: it is not such a page, or the table has no end.
+        """
+        valid = isinstance(page, list) and len(page) <= self.page_size and before < MAX_ROWS
+        ids = [row.get("id") if isinstance(row, dict) else None for row in page[-1:]] if valid else [None]
+        last = ids[0] if ids else after + 1
+        if not isinstance(last, int) or last <= after:
+            raise OdooBadAnswer(
+                f"The rows of {model} are not as Odoo sends them.",
+                hint="Check that ODOO_URL is your Odoo, and proxies between this host and Odoo.",
+            )
+        return last
 
     def _optional(self, table: Table) -> list[str]:
         return [column for column in table.optional if column in self.columns(table.model)] if table.optional else []

@@ -20,7 +20,7 @@ from fbs_worker.connectors.odoo import OdooConnector
 from fbs_worker.connectors.odoo_errors import CallContext, odoo_error
 from fbs_worker.connectors.recording.transport import RecordingTransport
 from fbs_worker.connectors.surroundings import extra_headers, proxy_for
-from fbs_worker.core.errors import FBSError, OdooServerError, OdooUnreachable, SettingsError
+from fbs_worker.core.errors import FBSError, OdooBadAnswer, OdooServerError, OdooUnreachable, SettingsError
 from fbs_worker.core.progress import NullProgress
 from fbs_worker.core.settings import OdooConnection, load_settings
 from fbs_worker.domains import load_domain
@@ -59,6 +59,13 @@ def only(*paths: str) -> Callable[[str, Mapping[str, str]], Refusal]:
 def test_one_way_let_through_is_enough(odoo: OdooServer, paths: tuple[str, ...], given: dict[str, str]) -> None:
     odoo.gate = only(*paths)
     assert ask(connect(odoo, **given)) == 5
+
+
+def test_json2_that_is_blocked(odoo: OdooServer) -> None:
+    odoo.gate = lambda path, _: (404, {}) if path.startswith("/json/2") else None
+    with pytest.raises(OdooBadAnswer) as caught:
+        ask(connect(odoo))
+    assert "ODOO_PROTOCOL" in caught.value.hint
 
 
 def test_a_server_that_refuses_the_header_with_the_database(odoo: OdooServer) -> None:
