@@ -84,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> tuple[int, str, bytes, Mapping[str, str]]:
         path = urlsplit(self.path).path  # a client of a proxy sends a whole URL
-        if self.odoo.gate is not None and (refusal := self.odoo.gate(path, dict(self.headers))) is not None:
+        if self.odoo.gate is not None and (refusal := self.odoo.gate(path, self.headers)) is not None:
             status, headers = refusal
             return status, "text/html; charset=utf-8", b"<html><h1>nginx</h1></html>", headers
         if path == "/web/version" and self.odoo.major >= (19, 0):

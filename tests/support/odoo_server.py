@@ -93,7 +93,7 @@ class OdooServer:
         self.failures: list[BaseException] = []
         self.stopping = threading.Event()
         self.lock = threading.Lock()
-        self.gate: Callable[[str, Mapping[str, str]], tuple[int, dict[str, str]] | None] | None = None
+        self.gate: Callable[[str, Any], tuple[int, dict[str, str]] | None] | None = None
         self._misbehaviours: list[Misbehaviour] = []
         self._always: Misbehaviour | None = None
         self._tls = tls
