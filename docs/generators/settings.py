@@ -24,7 +24,7 @@ GROUPS: Final = (
     ("Discoveries and jobs", ("fbs_page_size", "fbs_full_after", "fbs_job", "fbs_visibility", "fbs_max_retries")),
     ("Schedules", ("fbs_refresh_every",)),
     ("Monitoring", ("fbs_flower", "fbs_log")),
-    ("HTTP API", ("fbs_api", "fbs_pages")),
+    ("HTTP API", ("fbs_api", "fbs_root_path", "fbs_pages")),
     ("Further settings", ("",)),
 )
 """Headings, and how the names of their settings begin; a setting is below the first that fits."""

@@ -151,6 +151,11 @@ class Settings(BaseSettings):
     fbs_flower_password: SecretStr = Field(default=SecretStr(""), description="password of the dashboard")
     fbs_flower_address: str = Field(default="127.0.0.1", description="address that the dashboard listens on")
     fbs_flower_port: int = Field(default=5555, ge=0, le=65535, description="port of the dashboard")
+    fbs_flower_root_path: str = Field(
+        default="",
+        pattern=r"^((/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?)?$",
+        description="path prefix under which a proxy serves the dashboard, e.g. /flower",
+    )
     fbs_flower_url: str = Field(default="", description="URL of the dashboard, for a link on the pages")
 
     fbs_api_address: str = Field(default="127.0.0.1", description="address that the HTTP API listens on")
@@ -158,6 +163,12 @@ class Settings(BaseSettings):
     fbs_pages_url: str = Field(default="", description="URL of the pages, for a link on the dashboard")
     fbs_api_tokens: SecretStr = Field(
         default=SecretStr(""), description="tokens of the HTTP API: name:scope:sha256, as `fbs new-token` prints them"
+    )
+    fbs_root_path: str = Field(
+        default="",
+        pattern=r"^((/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?)?$",
+        description="path prefix under which a proxy serves HTTP API and pages, e.g. /fbs; without it, that of"
+        " X-Forwarded-Prefix from FBS_API_PROXIES",
     )
     fbs_api_max_body: int = Field(default=1_048_576, ge=1_024, description="maximum size of a request body, in bytes")
     fbs_api_rate: int = Field(default=600, ge=0, description="requests per minute and client; 0: no limit")

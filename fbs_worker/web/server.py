@@ -56,6 +56,7 @@ async def _serve(app: FastAPI, settings: Settings, listener: socket.socket, on_r
         app,
         on_ready=lambda: on_ready(_url(listener)),
         proxies=proxies,
+        root_path=settings.fbs_root_path.rstrip("/"),
         idle_seconds=_IDLE_SECONDS,
         shutdown_seconds=SHUTDOWN_SECONDS,
     )

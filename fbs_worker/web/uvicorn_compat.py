@@ -13,7 +13,10 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
 import uvicorn
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from fbs_worker.web.prefix import PrefixMiddleware
 
 TRIED: Final = ("uvicorn>=0.34,<1",)
 
@@ -87,7 +90,8 @@ class AppServer(uvicorn.Server):
     Args:
         app: the ASGI application.
         on_ready: called when the server accepts connections.
-        proxies: addresses and networks whose X-Forwarded-For and -Proto are trusted.
+        proxies: addresses and networks whose X-Forwarded-For, -Proto and -Prefix are trusted.
+        root_path: the path prefix; see `PrefixMiddleware`.
         idle_seconds: how long a connection may stay open without a request.
         shutdown_seconds: how long requests may go on after `stop`.
     """
@@ -98,20 +102,21 @@ class AppServer(uvicorn.Server):
         *,
         on_ready: Callable[[], None],
         proxies: Sequence[str],
+        root_path: str = "",
         idle_seconds: int,
         shutdown_seconds: int,
     ) -> None:
+        forwarded: Any = ProxyHeadersMiddleware(app, trusted_hosts=list(proxies)) if proxies else app
         super().__init__(
             uvicorn.Config(
-                app,
+                PrefixMiddleware(forwarded, root_path=root_path, proxies=proxies),
                 http=TimedProtocol,
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 ws="none",
                 lifespan="on",
-                proxy_headers=bool(proxies),
-                forwarded_allow_ips=list(proxies),
+                proxy_headers=False,
                 timeout_keep_alive=idle_seconds,
                 timeout_graceful_shutdown=shutdown_seconds,
             )

@@ -48,7 +48,7 @@ def make(redis_url: str) -> Iterator[Make]:
 
 def begun(sessions: Sessions, caller: Principal = READER.principal, *, https: bool = False) -> SimpleCookie:
     answer = Response()
-    sessions.begin(answer, caller, https=https)
+    sessions.begin(Request({"type": "http", "headers": []}), answer, caller, https=https)
     return SimpleCookie(answer.headers["set-cookie"])
 
 

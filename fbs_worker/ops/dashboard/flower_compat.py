@@ -268,7 +268,9 @@ class Dashboard(Flower):  # type: ignore[misc]  # Flower has no types
 
     def __init__(self, app: FBSCelery, *, auth: BasicAuth, file: Path) -> None:
         password = secrets.token_urlsafe(32)  # for Flower's own check, which is behind ours
-        for name, value in {**_OPTIONS, "basic_auth": [f"{_USER}:{password}"]}.items():
+        self._prefix = app.settings.fbs_flower_root_path.rstrip("/")
+        own = {"basic_auth": [f"{_USER}:{password}"], "url_prefix": self._prefix.strip("/")}
+        for name, value in {**_OPTIONS, **own}.items():
             setattr(options, name, value)
         TASK_COLUMNS.update(_COLUMNS)
         self._auth = auth
@@ -279,6 +281,8 @@ class Dashboard(Flower):  # type: ignore[misc]  # Flower has no types
             **flower_settings,
             "template_loader": _templates(Path(flower_settings["template_path"])),
             "pages_url": app.settings.fbs_pages_url,
+            "login_url": f"{self._prefix}{flower_settings['login_url']}",
+            "static_url_prefix": f"{self._prefix}{flower_settings['static_url_prefix']}",
         }
         super().__init__(options=options, capp=app, events=events, io_loop=loop, **settings)
         self.inspector = _Inspector(loop, app, options.inspect_timeout / 1000)
@@ -287,6 +291,8 @@ class Dashboard(Flower):  # type: ignore[misc]  # Flower has no types
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate:
         """Route a request; Tornado calls this for each one, whatever its address and method."""
         handler: HTTPMessageDelegate
+        if self._prefix and not f"{request.path}/".startswith(f"{self._prefix}/"):  # the proxy took it off
+            request.path = f"{self._prefix}{request.path}"
         if self._auth.accepts(request.headers.get("Authorization", ""), address=request.remote_ip):
             request.headers["Authorization"] = self._flower_auth_header
             handler = super().find_handler(request, **kwargs)

@@ -41,6 +41,7 @@ from fbs_worker.web.api.rate_limit import (
     limited_body,
 )
 from fbs_worker.web.api.tokens import LOCAL, READ, WRITE, Principal, Tokens
+from fbs_worker.web.prefix import below
 
 __all__ = [
     "SESSION_COOKIE",
@@ -73,6 +74,7 @@ _EVENTS: Final = re.compile(r"/api/v1/jobs/[^/]+/events/?")
 _JSON: Final = re.compile(rb"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE | re.DOTALL)
 _TOKEN_HINT: Final = "Send a token: Authorization: Bearer fbs_…; `fbs new-token` makes one."  # noqa: S105 -- a hint
 _NO_TOKEN: Final = "This needs a token."  # noqa: S105 -- a message
+_REDIRECTS: Final = (b"location", b"hx-redirect")
 _DEFAULT_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -161,7 +163,7 @@ class AccessMiddleware:
             await self._app(scope, receive, send)
             return
         began = time.monotonic()
-        sender = _HeaderSender(send)
+        sender = _HeaderSender(send, scope.get("root_path", ""))
         principal: Principal | None = None
         try:
             headers = dict(scope["headers"])
@@ -229,16 +231,22 @@ class AccessMiddleware:
 
 
 class _HeaderSender:
-    """Add the default headers to a response, and record its status."""
+    """Add the default headers to a response, put its redirects below the prefix, and record its status."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, prefix: str) -> None:
         self._send = send
+        self._prefix = prefix
         self.status = 0
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = list(message.get("headers", ()))
+            headers = [
+                (name, below(self._prefix, value.decode("latin-1")).encode("latin-1"))
+                if name.lower() in _REDIRECTS
+                else (name, value)
+                for name, value in message.get("headers", ())
+            ]
             present = {name.lower() for name, _ in headers}
             message = {**message, "headers": headers + [item for item in _DEFAULT_HEADERS if item[0] not in present]}
         await self._send(message)

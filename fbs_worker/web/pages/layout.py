@@ -31,6 +31,7 @@ from fbs_worker.web.api.tokens import WRITE, Principal
 from fbs_worker.web.pages import formatting
 from fbs_worker.web.pages.assets import ASSETS
 from fbs_worker.web.pages.session import Sessions
+from fbs_worker.web.prefix import links_below
 
 HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": (
@@ -112,6 +113,7 @@ class Layout:
             ago=lambda value, both=False: formatting.time_tag(value, now=now, both=both),
             **values,
         )
+        content = links_below(request.scope.get("root_path", ""), content)
         return HTMLResponse(content, status_code=status, headers=HEADERS)
 
 

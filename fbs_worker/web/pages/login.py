@@ -37,7 +37,7 @@ def log_in(
     except (NotAuthenticated, TooManyRequests) as exc:
         return _render_form(request, next_page, error=exc)
     response = _redirect(safe_path(next_page))
-    sessions.begin(response, principal, https=_is_https(request))
+    sessions.begin(request, response, principal, https=_is_https(request))
     return response
 
 

@@ -62,10 +62,11 @@ class Sessions:
         """Whether the pages need a log-in."""
         return bool(self._tokens)
 
-    def begin(self, response: Response, principal: Principal, *, https: bool) -> None:
+    def begin(self, request: Request, response: Response, principal: Principal, *, https: bool) -> None:
         """Start a session, and set its cookie.
 
         Args:
+            request: the log-in.
             response: the response to the log-in.
             principal: the authenticated principal.
             https: the log-in came over HTTPS: restrict the cookie to it.
@@ -77,7 +78,13 @@ class Sessions:
         with queue.errors_translated(self._address):
             self._redis.set(_record(sealed), principal.name, ex=SESSION_SECONDS)
         response.set_cookie(
-            SESSION_COOKIE, sealed, max_age=SESSION_SECONDS, path="/", httponly=True, samesite="strict", secure=https
+            SESSION_COOKIE,
+            sealed,
+            max_age=SESSION_SECONDS,
+            path=_cookie_path(request),
+            httponly=True,
+            samesite="strict",
+            secure=https,
         )
 
     def end(self, request: Request, response: Response, *, https: bool) -> None:
@@ -93,7 +100,9 @@ class Sessions:
         """
         with queue.errors_translated(self._address):
             self._redis.delete(_record(request.cookies.get(SESSION_COOKIE, "")))
-        response.delete_cookie(SESSION_COOKIE, path="/", httponly=True, samesite="strict", secure=https)
+        response.delete_cookie(
+            SESSION_COOKIE, path=_cookie_path(request), httponly=True, samesite="strict", secure=https
+        )
 
     def principal(self, cookie: str) -> Principal | None:
         """Return the principal of a session cookie; None if it is invalid, expired, ended or its token was removed.
@@ -141,3 +150,8 @@ def _derived(key: str) -> bytes:
     """Derive a key from an encryption key (HKDF, RFC 5869): one key must not serve two purposes."""
     derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=_INFO).derive(key.encode())
     return base64.urlsafe_b64encode(derived)
+
+
+def _cookie_path(request: Request) -> str:
+    """The prefix under which a proxy serves the pages: others on its host do not get the cookie."""
+    return f"{request.scope.get('root_path', '')}/"
