@@ -22,6 +22,7 @@ from fbs_worker.connectors.recording.transport import RecordingTransport
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import QueueUnreachable
 from fbs_worker.core.settings import Settings
+from fbs_worker.jobs.config import QUEUES
 from fbs_worker.jobs.store import JobStore
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.programs import settings_environment
@@ -45,6 +46,8 @@ _STUMBLES: Final = (
     Misbehaviour.CUT_SHORT,
     Misbehaviour.POSTGRES_DOWN,
 )
+
+_POISON: Final = ("[]", "5", "{", '{"headers": {"task": {"a": 1}}, "body": "", "properties": {}}')
 
 
 class Violation(Exception):
@@ -148,6 +151,9 @@ class Fleet:
             "kill child": self._kill_child,
             "freeze": self._freeze,
             "Redis restart": self._restart_redis,
+            "Redis failover": self._fail_over,
+            "Redis full": self._fill_redis,
+            "poison": self._poison,
             "PostgreSQL restart": self._restart_postgres,
             "Odoo stumbles": self._odoo_stumbles,
             "Odoo hangs": self._odoo_hangs,
@@ -187,6 +193,26 @@ class Fleet:
                 self._let_pass(0.0, 1.0)
         finally:
             self._redis = start_redis(self._redis.folder)
+
+    def _fail_over(self, _jobs: Sequence[JobHandle]) -> None:
+        with redis.Redis.from_url(self._redis.url) as raw:
+            raw.replicaof("127.0.0.1", 1)
+            try:
+                self._let_pass(0.0, 3.0)
+            finally:
+                raw.replicaof("NO", "ONE")
+
+    def _fill_redis(self, _jobs: Sequence[JobHandle]) -> None:
+        with redis.Redis.from_url(self._redis.url) as raw:
+            raw.config_set("maxmemory", 1)
+            try:
+                self._let_pass(0.0, 3.0)
+            finally:
+                raw.config_set("maxmemory", 0)
+
+    def _poison(self, _jobs: Sequence[JobHandle]) -> None:
+        with redis.Redis.from_url(self._redis.url) as raw:
+            raw.lpush(self.chance.choice(QUEUES), self.chance.choice(_POISON))
 
     def _enqueue_without_redis(self) -> None:
         began = time.monotonic()

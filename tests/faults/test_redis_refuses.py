@@ -10,10 +10,17 @@ from typing import Any, Final
 
 import pytest
 import redis
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
 
 from fbs_worker.client.client import Client, JobHandle
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import FBSError
 from fbs_worker.core.settings import Settings
+from fbs_worker.ops.local.state import database_url
+from tests.support.api_server import api_server
+from tests.support.beat_process import beat_process
+from tests.support.dashboard import dashboard
 from tests.support.job_worker import job_worker
 from tests.support.redis_faults import OwnRedis, own_redis
 from tests.support.waiting import until
@@ -146,3 +153,35 @@ def test_messages_wait_through_full_memory(server: OwnRedis, client: Client, log
         ends(job, log, seconds=60)
     with redis.Redis.from_url(server.url) as raw:
         until(lambda: raw.hlen("unacked") == 0, lambda: raw.hgetall("unacked"), seconds=60)
+
+
+def test_beat_api_and_dashboard_live_through_a_failover(
+    server: OwnRedis, database: DatabaseConfig, tmp_path: Path
+) -> None:
+    key = SecretStr(Fernet.generate_key().decode())
+    settings = Settings(
+        fbs_redis_url=server.url_of("worker"),
+        fbs_database_url=database_url(database),
+        fbs_secret_keys=key,
+        fbs_home=tmp_path / "home",
+    )
+    fault, beat_log = FAULTS["a failover"], tmp_path / "beat.log"
+    with (
+        api_server(settings, log=tmp_path / "api.log") as api,
+        beat_process(settings, log=beat_log) as beat,
+        dashboard(settings, log=tmp_path / "flower.log") as flower,
+    ):
+        assert api.ask("POST", "/api/v1/discoveries/hr/model/", json={}).status_code == 202
+        fault.strike(server)
+        answer = api.ask("POST", "/api/v1/discoveries/rental/model/", json={})
+        assert (answer.status_code, "replica" in answer.text) == (503, True), answer.text
+        until(lambda: "replica" in beat_log.read_text(), beat_log.read_text, seconds=20)
+        assert flower.get("/workers")
+        fault.mend(server)
+        until(
+            lambda: api.ask("POST", "/api/v1/discoveries/rental/model/", json={}).status_code == 202,
+            seconds=PROMISED,
+        )
+        until(lambda: "runs schedules again" in beat_log.read_text(), beat_log.read_text, seconds=PROMISED)
+        assert flower.get("/workers")
+        assert beat.poll() is None
