@@ -60,6 +60,8 @@ NOT_RUN: Final = {
     "apiVersion:": "it needs a cluster; tests/unit/test_deployment.py checks the manifests",
     "appendonly yes": "configuration of a Redis; tests/integration/test_compose_redis.py runs one with it",
     "CREATE ROLE rental_user": "it needs a superuser; make_rental_database does the same",
+    "location /": "configuration of nginx; tests/integration/test_path_prefix.py runs one like it",
+    "ACL SETUSER": "rights of a Redis user; tests/integration/test_redis_rights.py gives one exactly these",
     "GRANT CONNECT": "it needs a superuser and a shared database",
     '{"time"': "a line of a log; tests/integration/test_json_logs.py reads one",
     '{\n  "state_field"': "content of a row; tests/integration/test_connector.py reads one",
