@@ -6,7 +6,6 @@ With pytest-xdist each of its processes has servers of its own: nothing is share
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from fbs_worker.core.settings import Settings, get_settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.programs import Program
 from fbs_worker.ops.local.state import database_url
-from tests.support.servers import describe, processes_about, redis_database, short_folder
+from tests.support.servers import describe, fresh_database, processes_about, redis_database, short_folder
 
 # these machines are shared: slow is not wrong; and what a failing example was is printed, no folder needs to remember it
 hypothesis.settings.register_profile("fbs", deadline=None, database=None, print_blob=True)
@@ -92,12 +91,8 @@ def redis_server(run_folder: Path, servers: None) -> Iterator[EmbeddedRedis]:
 @pytest.fixture
 def database(postgres: EmbeddedPostgres) -> Iterator[DatabaseConfig]:
     """An empty database for one test."""
-    name = f"test_{secrets.token_hex(6)}"
-    postgres.create_database(name)
-    try:
-        yield postgres.config(name)
-    finally:
-        postgres.drop_database(name)
+    with fresh_database(postgres) as config:
+        yield config
 
 
 @pytest.fixture

@@ -24,8 +24,9 @@ from tests.support.asgi import Asking
 from tests.support.limiters import MakeLimiter, limiters
 from tests.support.migrating import TABLES
 from tests.support.odoo_server import OdooServer
+from tests.support.servers import create_database, fresh_database
 from tests.support.small_odoo import write_small_recording
-from tests.support.solutions import ODOO, fresh_database, run
+from tests.support.solutions import ODOO, run
 
 if TYPE_CHECKING:
     from tests.support.api_stage import ApiStage
@@ -42,7 +43,7 @@ def connection(database: DatabaseConfig) -> Iterator[Connection]:
 def shared(postgres: EmbeddedPostgres) -> Iterator[Connection]:
     """A connection to a database that the tests of a file share."""
     name = f"shared_{secrets.token_hex(6)}"
-    postgres.create_database(name)
+    create_database(postgres, name)
     with closing(connect(postgres.config(name))) as opened:
         yield opened
     postgres.drop_database(name)

@@ -22,8 +22,8 @@ from fbs_worker.schema import create
 from fbs_worker.schema.definition import define
 from fbs_worker.web.api.response_models import HitsAnswer
 from tests.support.api_stage import SHOP, ApiStage
+from tests.support.servers import fresh_database
 from tests.support.snapshots import FEATURE, MODEL, MODULE, WORKFLOW, MadeSnapshot, thing
-from tests.support.solutions import fresh_database
 
 
 def described(name: str, title: str, /, **fields: Any) -> Discovery:

@@ -34,8 +34,8 @@ from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.programs import Program
 from fbs_worker.ops.local.state import database_url
 from tests.support.django_project import Manage, config_for, django_here
-from tests.support.servers import redis_database
-from tests.support.solutions import ODOO, PASSWORD, config_of, fresh_database, run, tables_of
+from tests.support.servers import fresh_database, redis_database
+from tests.support.solutions import ODOO, PASSWORD, config_of, run, tables_of
 
 NOWHERE = "postgresql://me:a-secret-of-the-address@127.0.0.1:1/nowhere"
 

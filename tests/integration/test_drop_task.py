@@ -23,6 +23,7 @@ from fbs_worker.core.postgres import connect
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.schema.inspector import LOCK_TABLES
+from tests.support.servers import fresh_database
 from tests.support.solutions import (
     Steps,
     config_of,
@@ -30,7 +31,6 @@ from tests.support.solutions import (
     die,
     die_at_registry_write,
     entries,
-    fresh_database,
     inline,
     killed,
     rows,

@@ -104,7 +104,7 @@ def test_others_are_those_of_this_database(registry: Registry, connection: Conne
         long = {"tables": ["r_t"], "shape": {"r_t": {}}, "last_refresh": {"at": "2026-01-01"}}
         Manifest.write(connection, replace(record("c"), schema_definition=long), vault)
     (other,) = Manifest.others(connection, "fbs_", "b")
-    assert (other.owned, other.recorded_schema, other.last_refresh) == (frozenset({"r_t"}), {}, None)
+    assert (other.owned, other.recorded_schema, other.last_refresh) == (frozenset({"r_t"}), {}, {"at": "2026-01-01"})
     assert Manifest.read(connection, "fbs_", "elsewhere") is None
     assert not Manifest.delete(connection, "fbs_", "elsewhere")
     connection.rollback()

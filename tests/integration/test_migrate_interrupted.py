@@ -15,13 +15,13 @@ from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.status import solution_status
 from tests.conftest import StartWorker
 from tests.support.mirrored import TABLE, fill, migrate, odoo_changes, plan, set_up
+from tests.support.servers import fresh_database
 from tests.support.solutions import (
     Steps,
     contents,
     die,
     die_at_registry_write,
     entries,
-    fresh_database,
     killed,
     rows,
     run,

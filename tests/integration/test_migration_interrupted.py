@@ -29,6 +29,7 @@ from tests.support.migrating import (
     migrate_over,
     record_of,
 )
+from tests.support.servers import create_database
 from tests.support.solutions import contents, die, killed, rows, run
 
 pytestmark = pytest.mark.faults
@@ -46,7 +47,7 @@ class Sample:
     def __init__(self, postgres: EmbeddedPostgres) -> None:
         self._postgres = postgres
         self._before = f"before_{secrets.token_hex(6)}"
-        postgres.create_database(self._before)
+        create_database(postgres, self._before)
         run(postgres.config(self._before), *TABLES)
         with self.fresh() as database:
             migrate(database)
@@ -55,7 +56,7 @@ class Sample:
     @contextmanager
     def fresh(self) -> Iterator[DatabaseConfig]:
         name = f"cut_off_{secrets.token_hex(6)}"
-        self._postgres.create_database(name, template=self._before)
+        create_database(self._postgres, name, template=self._before)
         try:
             yield self._postgres.config(name)
         finally:

@@ -26,6 +26,7 @@ from tests.integration.test_migration_plan import CASES, OTHER, A, col, to
 from tests.integration.test_migration_plan_matrix import SCHEMAS, Schema, definition_of, emptied, fill
 from tests.support.migrating import EVERY_HAZARD, PREFIX, QUICK, cut_off_at
 from tests.support.planned import Tables, defined, fresh_picture, picture, plain, swept, table
+from tests.support.servers import create_database
 from tests.support.solutions import die, killed
 
 SOLUTION = "testing"
@@ -184,7 +185,7 @@ def go_on(database: DatabaseConfig, kind: type[Cursor] | None = None) -> None:
 @pytest.mark.faults
 def test_cut_off_at_every_statement(postgres: EmbeddedPostgres) -> None:
     sample = f"sample_{secrets.token_hex(6)}"
-    postgres.create_database(sample)
+    create_database(postgres, sample)
     with closing(connect(postgres.config(sample))) as connection:
         reference = fresh_picture(connection, AFTER)
         tables = Tables(connection, BEFORE)
@@ -198,7 +199,7 @@ def test_cut_off_at_every_statement(postgres: EmbeddedPostgres) -> None:
     points = 0
     while True:
         name = f"cut_{secrets.token_hex(6)}"
-        postgres.create_database(name, template=sample)
+        create_database(postgres, name, template=sample)
         database = postgres.config(name)
         cut = killed(lambda: go_on(database, cut_off_at(points, die)))  # noqa: B023 -- it runs at once
         go_on(database)

@@ -28,8 +28,8 @@ from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.programs import Program
 from fbs_worker.ops.local.state import database_url
 from tests.support.held_odoo import HeldOdoo, begins, reads
-from tests.support.servers import redis_database
-from tests.support.solutions import RECORDING, config_of, fresh_database
+from tests.support.servers import fresh_database, redis_database
+from tests.support.solutions import RECORDING, config_of
 from tests.support.waiting import PATIENCE, until
 
 NAME = "fbs.refresh"

@@ -18,6 +18,7 @@ from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.model import JobState
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from tests.conftest import StartWorker
+from tests.support.servers import fresh_database
 from tests.support.solutions import (
     Steps,
     config_of,
@@ -25,7 +26,6 @@ from tests.support.solutions import (
     die,
     die_at_registry_write,
     entries,
-    fresh_database,
     inline,
     killed,
     tables_of,

@@ -16,7 +16,7 @@ from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from tests.conftest import MakeSettings
-from tests.support.solutions import fresh_database
+from tests.support.servers import fresh_database
 
 Sql = Callable[..., list[tuple[Any, ...]]]
 

@@ -20,8 +20,8 @@ from fbs_worker.ops.local.programs import Program
 from fbs_worker.ops.local.state import database_url
 from fbs_worker.web.app import create_app
 from tests.support.asgi import Asking
-from tests.support.servers import redis_database
-from tests.support.solutions import ODOO, config_of, fresh_database
+from tests.support.servers import fresh_database, redis_database
+from tests.support.solutions import ODOO, config_of
 
 SHOP: Final = "shop"
 """A solution of the domain hr, with what the recorded Odoo has."""

@@ -20,6 +20,7 @@ from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.schema import create
 from fbs_worker.schema.definition import define
 from fbs_worker.solutions.registry import Manifest, Registry, SolutionRecord
+from tests.support.servers import create_database
 from tests.support.snapshots import MODULE, MadeSnapshot, model, thing
 
 PASSWORD = "s3cr3t'\" pässwörd"
@@ -78,7 +79,7 @@ class MadeSolutions:
         """A further, empty database."""
         name = f"test_{secrets.token_hex(6)}"
         self._databases.append(name)
-        self._postgres.create_database(name)
+        create_database(self._postgres, name)
         return self._postgres.config(name)
 
     def solution(

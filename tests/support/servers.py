@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psutil
 import redis
+
+from fbs_worker.core.database_config import DatabaseConfig
+from fbs_worker.core.postgres import connect
+from fbs_worker.ops.local.embedded import EmbeddedPostgres
 
 REDIS_DATABASES = 64
 """How many the embedded Redis has; number 0 belongs to the session's worker."""
@@ -26,6 +31,32 @@ def short_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder)
+
+
+def create_database(postgres: EmbeddedPostgres, name: str, *, template: str = "template1") -> DatabaseConfig:
+    """An empty database, or a copy; by copying files, which costs a test's server a third of what the default costs.
+
+    Args:
+        postgres: the server.
+        name: the database's name.
+        template: the database to copy.
+    """
+    with closing(connect(postgres.config())) as connection:
+        connection.autocommit = True
+        strategy = "STRATEGY FILE_COPY" if connection.server_version >= 150000 else ""
+        with connection.cursor() as cursor:
+            cursor.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" {strategy}')
+    return postgres.config(name)
+
+
+@contextmanager
+def fresh_database(postgres: EmbeddedPostgres) -> Iterator[DatabaseConfig]:
+    """An empty database; it goes afterwards."""
+    name = f"test_{secrets.token_hex(6)}"
+    try:
+        yield create_database(postgres, name)
+    finally:
+        postgres.drop_database(name)
 
 
 @contextmanager

@@ -27,8 +27,8 @@ from fbs_worker.web.pages.layout import HEADERS
 from tests.integration.test_refresh_task import make_it_look_changed
 from tests.support.api_server import READER, TOKENS, WRITER
 from tests.support.asgi import BASE, Asking
-from tests.support.servers import redis_database
-from tests.support.solutions import ODOO, config_of, fresh_database, inline
+from tests.support.servers import fresh_database, redis_database
+from tests.support.solutions import ODOO, config_of, inline
 
 NAME = "shop"
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.progress import NullProgress, Progress
 from fbs_worker.core.settings import Settings
-from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.solutions import workspace
 
 RECORDING = Path(connectors.__file__).parent / "recordings" / "odoo19.json.xz"
@@ -34,17 +32,6 @@ WHERE c.relnamespace = 'public'::regnamespace GROUP BY c.oid ORDER BY c.relname
 """
 
 _VOLATILE = ("id", "created_at", "updated_at", "discovered_at", "taken_at", "executed_at", "database_password")
-
-
-@contextmanager
-def fresh_database(postgres: EmbeddedPostgres) -> Iterator[DatabaseConfig]:
-    """An empty database; it goes afterwards."""
-    name = f"target_{secrets.token_hex(6)}"
-    postgres.create_database(name)
-    try:
-        yield postgres.config(name)
-    finally:
-        postgres.drop_database(name)
 
 
 def rows(database: DatabaseConfig, statement: str, *values: Any) -> list[tuple[Any, ...]]:

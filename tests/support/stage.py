@@ -29,6 +29,7 @@ from tests.integration.test_refresh_task import make_it_look_changed
 from tests.support.fault_worker import LOST_AFTER, FaultWorker
 from tests.support.held_odoo import HeldOdoo
 from tests.support.leftovers import left_in_redis, sessions
+from tests.support.servers import create_database
 from tests.support.solutions import config_of, contents, inline
 from tests.support.waiting import PATIENCE, until
 
@@ -156,13 +157,13 @@ class Stage:
             self._prepare(prepared)
         for name in (HOME, TARGET):
             self.postgres.drop_database(name)
-            self.postgres.create_database(name, template=f"{name}_{prepared}")
+            create_database(self.postgres, name, template=f"{name}_{prepared}")
 
     def _prepare(self, prepared: str) -> None:
         """Make the templates; a further solution is in them, so that the system tables are there and must stay."""
         if prepared == "bare":
             for name in (HOME, TARGET):
-                self.postgres.create_database(name)
+                create_database(self.postgres, name)
             other = config_of(self.target, "other", domain="generic", business_prefix="other_")
             inline("setup", {**other, "refresh_discoveries": False}, self.settings)
         else:

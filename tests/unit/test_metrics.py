@@ -63,6 +63,7 @@ def test_every_metric_has_a_type_and_a_help_text() -> None:
         "fbs_jobs": "counter",
         "fbs_job_losses": "counter",
         "fbs_rows_written": "counter",
+        "fbs_messages_rejected": "counter",
         "fbs_odoo_calls": "counter",
         "fbs_odoo_call_failures": "counter",
         "fbs_job_queue_seconds": "histogram",
