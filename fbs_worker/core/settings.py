@@ -94,7 +94,7 @@ class Settings(BaseSettings):
         default_factory=dict, description="further Odoo servers: FBS_ODOO__<NAME>__URL, …__DB, …__USER, …"
     )
 
-    fbs_redis_url: str = Field(default="", description="Redis: redis://[:password@]host:port/db")
+    fbs_redis_url: str = Field(default="", description="Redis: redis://[user:password@]host:port/db, rediss:// for TLS")
     fbs_database_url: str = Field(
         default="",
         description="the home database: postgresql://user:password@host/db?sslmode=require (or other options of libpq)",

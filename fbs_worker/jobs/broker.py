@@ -83,8 +83,10 @@ class Broker:
     def translated(self, exc: BaseException) -> FBSError:
         """The FBSError of an error of kombu or of a client's library."""
         error = queue.translated(exc, self.address)
-        if self.is_job_store or (self.kind == "redis" and error.hint != queue.HOW_TO_START):
+        if self.is_job_store:
             return error
+        if self.kind == "redis" and error.hint != queue.HOW_TO_START:
+            return type(error)(error.message, hint=error.hint.replace("FBS_REDIS_URL", "FBS_BROKER_URL"))
         return QueueUnreachable(
             f"The broker at {self.address} does not answer.", hint="Start it, or correct FBS_BROKER_URL."
         )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from kombu.connection import Connection
+from redis.exceptions import ReadOnlyError
 
 from fbs_worker.core.errors import SettingsError, UsageError
 from fbs_worker.core.settings import Settings
@@ -37,6 +39,27 @@ def test_a_broker(url: str, kind: str, place: str, is_job_store: bool) -> None:
     broker = Broker.from_settings(settings(url))
     assert (broker.kind, broker.address, broker.is_job_store) == (kind, place, is_job_store)
     assert "secret" not in repr(broker)
+
+
+def test_a_broker_that_rejects_is_worded_for_its_setting() -> None:
+    error = Broker.from_settings(settings("redis://other:6380/0")).translated(ReadOnlyError("You can't write"))
+    assert error.message == "Redis at other:6380 is a read-only replica."
+    assert "FBS_BROKER_URL" in error.hint
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://x/0", "rediss://x/0", "rediss://x/0?ssl_cert_reqs=CERT_NONE&max_connections=3"]
+)
+def test_options_reach_celery_and_its_url_has_none(url: str) -> None:
+    conf = configuration(Settings(fbs_redis_url=url))
+    assert {conf["broker_url"], conf["result_backend"]} == {url.partition("?")[0]}
+    verify = {"redis": None, "rediss": ssl.CERT_NONE if "NONE" in url else ssl.CERT_REQUIRED}[url.partition(":")[0]]
+    assert (
+        conf["broker_use_ssl"]
+        == conf["redis_backend_use_ssl"]
+        == (None if verify is None else {"ssl_cert_reqs": verify})
+    )
+    assert conf["broker_transport_options"].get("max_connections") == (3 if "max" in url else None)
 
 
 @pytest.mark.parametrize(
