@@ -55,6 +55,7 @@ MAX_WAIT: Final = 300.0
 
 _POLL_SECONDS: Final = 0.25
 _TUNNEL_STATUS: Final = re.compile(r"(?<=Tunnel connection failed: )\d{3}")
+_ENCODINGS: Final = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 _PIECE_BYTES: Final = 1 << 16
 _BYTES_PER_VALUE: Final = 32
 """A response may have one JSON value per so many bytes of its maximum size: parsed, a value takes up to 80 bytes."""
@@ -436,8 +437,8 @@ class OdooHTTP:
 
     def _content(self, response: urllib3.BaseHTTPResponse) -> bytearray:
         """Read the body, up to the maximum of bytes, and of JSON values: both take memory."""
-        if "," in response.headers.get("content-encoding", ""):
-            raise u3.DecodeError("compressed more than once")
+        if response.headers.get("content-encoding", "").strip().lower() not in _ENCODINGS:
+            raise u3.DecodeError("compressed more than once, or in a way that was not asked for")
         content, most = bytearray(), self._max_answer * 1_000_000
         while piece := response.read(_PIECE_BYTES):
             content += piece
