@@ -8,6 +8,7 @@ from http.cookies import SimpleCookie
 import pytest
 import redis
 from cryptography.fernet import Fernet
+from markupsafe import Markup
 from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,6 +16,7 @@ from starlette.responses import Response
 from fbs_worker.core.settings import Settings
 from fbs_worker.web.api.auth import SESSION_COOKIE
 from fbs_worker.web.api.tokens import LOCAL, Entry, Principal, Tokens, new_token
+from fbs_worker.web.pages.layout import Layout
 from fbs_worker.web.pages.login import safe_path
 from fbs_worker.web.pages.session import SESSION_SECONDS, Sessions
 
@@ -156,3 +158,9 @@ def test_redirect_targets_after_the_log_in(text: str) -> None:
 )  # fmt: skip
 def test_a_redirect_stays_on_this_server(text: str) -> None:
     assert safe_path(text) == "/"
+
+
+def test_pages_show_the_direction_of_text_as_an_escape(make: Make) -> None:
+    template = Layout(make())._environment.from_string("<b>{{ label }}</b>{{ markup }}{{ number }}")
+    shown = template.render(label="<a\u202eb", markup=Markup("<i>\u2066</i>"), number=7)
+    assert shown == r"<b>&lt;a\u202eb</b><i>\u2066</i>7"
