@@ -228,7 +228,7 @@ class DatabaseConfig(ValidatedConfig):
         place, plain = self._decrypted(vault)
         if not place:
             return self, False
-        return self.model_copy(update={"password": SecretStr(vault.encrypt(plain))}), True
+        return self.model_copy(update={"password": SecretStr(vault.encrypt(plain) if plain else "")}), True
 
     def _decrypted(self, vault: Vault) -> tuple[str, str]:
         """Return the place that the password is encrypted for, "" for any, and the password; ("", "") if it is not."""
@@ -252,6 +252,6 @@ class DatabaseConfig(ValidatedConfig):
             SecretError: the password is plain and FBS_SECRET_KEYS is not set.
         """
         secret = self.password.get_secret_value()
-        if secret and not vault.is_reference(secret):
+        if not vault.is_reference(secret) and (secret or vault.has_keys):  # without a password: only for the host
             secret = vault.encrypt(secret, place=self._place)
         return {**self.redacted(), "password": secret}

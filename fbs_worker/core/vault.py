@@ -83,6 +83,11 @@ class Vault:
         """Return whether the text is encrypted or a reference, so that it may be stored or sent."""
         return text.startswith((ENCRYPTED, ENV, FILE))
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether secrets can be encrypted and decrypted."""
+        return self._fernet is not None
+
     def encrypt(self, secret: str, *, place: str = "") -> str:
         """Encrypt a secret with the first key.
 

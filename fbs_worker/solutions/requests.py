@@ -90,7 +90,7 @@ class Request(ValidatedConfig):
     def received(self, settings: Settings) -> Self:
         """Return a request from a message, checked again where the job runs: anyone who reaches Redis can send one.
 
-        A password that was encrypted for its host shows that the sender has the keys: then the host is not checked.
+        What was encrypted for its host shows that the sender has the keys: then the host is not checked.
 
         Raises:
             SecretError: the password is for another host, or a reference that is not allowed.
@@ -100,6 +100,9 @@ class Request(ValidatedConfig):
         if database is None:
             return self
         database, is_vouched = database.from_message(Vault.from_text(settings.fbs_secret_keys.get_secret_value()))
+        default = settings.fbs_default_database_password
+        if not database.password.get_secret_value() and default.get_secret_value():
+            database, is_vouched = database.model_copy(update={"password": default}), False
         if not is_vouched:
             database = database.model_copy(update={"host": check_database(database, settings)})
         return self.model_copy(update={"database_config": database})

@@ -89,7 +89,7 @@ def test_with_a_database_it_keeps_what_it_found_and_then_finds_nothing_new(datab
     first = inline(database_config=config_of(database))
     assert first["report"]["read"]
     assert first["report"]["added"]
-    assert first["database"] == {**config_of(database), "password": "***"}
+    assert first["database"] == DatabaseConfig.parse({**config_of(database), "password": "x"}).redacted()
     assert rows(database, "SELECT count(*) FROM fbs_discoveries WHERE is_active") == [
         (sum(first["report"]["counts"].values()),)
     ]

@@ -217,6 +217,15 @@ def test_a_message_is_checked_where_the_job_runs(monkeypatch: pytest.MonkeyPatch
     arrived = DiscoverRequest.from_message(sent, settings=worker).database_config
     assert arrived is not None
     assert arrived.resolved(vault).password.get_secret_value() == "hunter2"
+    without = DiscoverRequest.parse(
+        {"domain": "hr", "database_config": {"name": "x", "host": "/own/socket"}}, settings=worker
+    ).to_message(worker)
+    arrived = DiscoverRequest.from_message(without, settings=worker).database_config
+    assert arrived is not None
+    assert arrived.password.get_secret_value() == ""
+    generous = worker.model_copy(update={"fbs_default_database_password": SecretStr("the-worker-s")})
+    with pytest.raises(HostRefused):  # a password of the worker's own goes only where it is allowed
+        DiscoverRequest.from_message(without, settings=generous)
     for update in ({"fbs_secret_keys": SecretStr("")}, {"fbs_secret_references": "env:RENTAL_*"}):
         assert own.with_own_secrets(worker.model_copy(update=update)) == own
     monkeypatch.delenv("RENTAL_PASSWORD")
