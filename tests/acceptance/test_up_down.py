@@ -29,7 +29,7 @@ def test_a_round_trip(fbs: CommandLine, recording: str) -> None:
     with urllib.request.urlopen(urllib.request.Request(place, headers={"Authorization": f"Basic {token}"})) as page:
         assert f'href="{api}"' in page.read().decode()
     with urllib.request.urlopen(f"{api}/") as page:
-        assert f'href="{place}"' in page.read().decode()
+        assert f"href='{place}'" in page.read().decode()
     with urllib.request.urlopen(f"{api}/api/v1/health/") as answer:
         assert json.load(answer)["health"] == "fine"
     assert "The API and the web UI accept every user of this machine" in started.stdout
