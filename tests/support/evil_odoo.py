@@ -9,7 +9,7 @@ The latter is the recorded Odoo with views of `VIEWS` put in, one after the othe
 from __future__ import annotations
 
 import json
-import resource
+import re
 import subprocess
 import sys
 import time
@@ -136,7 +136,8 @@ def main() -> None:
         with closing(EvilViews(RECORDING)) as transport:
             for transport.evil in VIEWS:
                 outcome[transport.evil] = _read(transport)
-    outcome["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    # not ru_maxrss: a process begins with that of the one that started it
+    outcome["peak"] = int(re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[0]) // 1024
     print(json.dumps(outcome))
 
 
