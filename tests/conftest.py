@@ -24,8 +24,11 @@ from fbs_worker.ops.local.programs import Program
 from fbs_worker.ops.local.state import database_url
 from tests.support.servers import describe, fresh_database, processes_about, redis_database, short_folder
 
-# these machines are shared: slow is not wrong; and what a failing example was is printed, no folder needs to remember it
-hypothesis.settings.register_profile("fbs", deadline=None, database=None, print_blob=True)
+# these machines are shared: slow is not wrong; and what a failing example was is printed, no folder needs to remember it;
+# continuous integration tries the same examples each time
+hypothesis.settings.register_profile(
+    "fbs", deadline=None, database=None, print_blob=True, derandomize="CI" in os.environ
+)
 hypothesis.settings.load_profile("fbs")
 
 # A process started in the background (`make test &`, many CI systems) inherits an ignored SIGINT and hands it on.

@@ -27,6 +27,7 @@ from sqlalchemy import (
     Text,
     text,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
@@ -35,6 +36,8 @@ from fbs_worker.schema.definition import Definition
 from tests.support.planned import Tables, defined, fresh_picture, hazards, picture, plain, swept, table
 
 # each type with values as SQL, and with defaults
+DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+
 TYPES: list[tuple[TypeEngine[Any], tuple[str, ...], tuple[str, ...]]] = [
     (Integer(), ("1", "-7", "40000", "2000000000"), ("5",)),
     (SmallInteger(), ("1", "0", "32767"), ("5",)),
@@ -145,7 +148,10 @@ def kept(first: Definition, second: Definition) -> dict[str, list[str]]:
     """Tables that stay, each with the columns of one type on both sides."""
     found = {}
     for name in set(first.table_names) & set(second.table_names):
-        sides = [{column.name: str(column.type) for column in one.business.tables[name].c} for one in (first, second)]
+        sides = [
+            {column.name: column.type.compile(DIALECT) for column in one.business.tables[name].c}
+            for one in (first, second)
+        ]
         found[name.removeprefix("r_")] = sorted(
             column for column, kind in sides[0].items() if sides[1].get(column) == kind and column != "id"
         )
