@@ -147,6 +147,7 @@ def test_a_stopped_worker_is_reported(
 def test_a_worker_that_lost_its_queue_is_reported(running: tuple[Settings, subprocess.Popen[bytes]]) -> None:
     """Seen in Celery after a loss of Redis: connected, its main loop running, consuming no queue."""
     settings, worker = running
+    until(lambda: checked(settings).health is Health.FINE)  # the jobs of the test before have ended
     with make_app(settings) as app:
         until(lambda: app.control.cancel_consumer("fbs.schema", reply=True, timeout=0.5))
         try:
