@@ -37,9 +37,11 @@ def metrics(
     if not serve:
         sys.stdout.write(metrics_text(settings).decode())
         return
+    from fbs_worker.core.collector import collect_as_usual
     from fbs_worker.ops.local.processes import exit_on_termination
     from fbs_worker.ops.metrics_server import MetricsServer
 
     with exit_on_termination(), MetricsServer(settings, address=address, port=port, on_error=print_error) as server:
+        collect_as_usual()
         note(f"Metrics are at {server.url}")
         server.serve_forever()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fbs_worker.core.settings import Settings
     from fbs_worker.jobs.app import FBSCelery
     from fbs_worker.jobs.model import JobRecord, JobState
+    from fbs_worker.jobs.store import JobStore
     from fbs_worker.solutions.requests import Request
 
 __all__ = ["Client", "DiscoverFields", "JobHandle", "MigrateFields", "outcome"]
@@ -78,8 +79,10 @@ class Client:
 
     def close(self) -> None:
         """Close the connections to Redis and the broker."""
-        if "_app" in self.__dict__:  # created on first use
-            self._app.jobs.close()
+        # each is created on first use
+        if "_jobs" in self.__dict__:
+            self._jobs.close()
+        if "_app" in self.__dict__:
             self._app.close()
 
     def enqueue(self, request: Request) -> JobHandle:
@@ -278,7 +281,7 @@ class Client:
         Raises:
             QueueUnreachable: Redis does not answer.
         """
-        return self._app.jobs.list(limit, state)
+        return self._jobs.list(limit, state)
 
     def job(self, job_id: str) -> JobHandle:
         """Return the handle of a job.
@@ -290,14 +293,23 @@ class Client:
             JobNotFound: no job has that id, or its record has expired.
             QueueUnreachable: Redis does not answer.
         """
-        self._app.jobs.get(job_id)
-        return JobHandle(job_id, self._app.jobs)
+        self._jobs.get(job_id)
+        return JobHandle(job_id, self._jobs)
+
+    @cached_property
+    def _jobs(self) -> JobStore:
+        from fbs_worker.jobs.store import JobStore
+
+        return JobStore(self._settings.fbs_redis_url, ttl=self._settings.fbs_job_ttl)
 
     @cached_property
     def _app(self) -> FBSCelery:
+        """Celery, whose import takes time, enqueues jobs; their records need Redis alone."""
         from fbs_worker.jobs.app import make_app
 
-        return make_app(self._settings, results=False)
+        app = make_app(self._settings, results=False)
+        app.jobs = self._jobs
+        return app
 
     def _enqueue(self, task: str, kwargs: Mapping[str, Any], *, solution: str = "", domain: str = "") -> JobHandle:
-        return JobHandle(self._app.enqueue(task, kwargs, solution=solution, domain=domain), self._app.jobs)
+        return JobHandle(self._app.enqueue(task, kwargs, solution=solution, domain=domain), self._jobs)

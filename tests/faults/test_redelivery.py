@@ -33,7 +33,7 @@ def worker_settings(redis_url: str) -> Settings:
 def client(worker_settings: Settings) -> Iterator[Client]:
     """A client that takes jobs for lost when the workers do."""
     with Client(settings=worker_settings) as client:
-        client._app.__dict__["jobs"] = JobStore(worker_settings.fbs_redis_url, ttl=600, lost_after=LOST_AFTER)
+        client._jobs = JobStore(worker_settings.fbs_redis_url, ttl=600, lost_after=LOST_AFTER)
         yield client
 
 
@@ -150,7 +150,7 @@ def test_a_job_whose_record_redis_lost_is_run_again(
 
 
 def test_a_job_without_a_message_fails(client: Client, raw: redis.Redis, start: StartWorker) -> None:
-    jobs = client._app.jobs
+    jobs = client._jobs
     jobs.create("never-sent", action="discover")
     removed = client.discover(domain="rental")
     raw.delete("fbs.discovery")

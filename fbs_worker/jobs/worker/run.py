@@ -9,6 +9,7 @@ from typing import Final
 
 from celery.exceptions import SecurityWarning
 
+from fbs_worker.core.collector import collect_as_usual
 from fbs_worker.core.errors import UsageError
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.app import check, make_app
@@ -77,5 +78,6 @@ def run_worker(
             without_gossip=True,  # workers coordinate through Redis
             without_mingle=True,
         )
+    collect_as_usual()  # before it forks its pool
     worker.start()
     return exit_code_of(worker)

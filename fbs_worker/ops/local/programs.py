@@ -13,6 +13,7 @@ from typing import IO, Any, Final, Self
 
 from pydantic import SecretStr
 
+from fbs_worker.core.collector import collect_as_usual
 from fbs_worker.core.errors import JobError
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.processes import ProcessRef, last_line, signals_deferred, spawn
@@ -126,9 +127,12 @@ class Program:
 def notify_ready(ready_fd: int | None) -> None:
     """Report to the parent process that this program is ready; see `Program.wait_until_ready`.
 
+    From now on garbage is collected as usual.
+
     Args:
         ready_fd: the write end of the pipe, from `--ready-fd`; None if no process waits.
     """
+    collect_as_usual()
     if ready_fd is not None:
         os.write(ready_fd, b"!")
         os.close(ready_fd)
