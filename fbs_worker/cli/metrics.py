@@ -38,10 +38,16 @@ def metrics(
         sys.stdout.write(metrics_text(settings).decode())
         return
     from fbs_worker.core.collector import collect_as_usual
-    from fbs_worker.ops.local.processes import exit_on_termination
+    from fbs_worker.ops.local.processes import TERMINATION_SIGNALS, handled
     from fbs_worker.ops.metrics_server import MetricsServer
 
-    with exit_on_termination(), MetricsServer(settings, address=address, port=port, on_error=print_error) as server:
+    def stop(*_: object) -> None:
+        raise SystemExit(0)
+
+    with (
+        handled(TERMINATION_SIGNALS, stop),
+        MetricsServer(settings, address=address, port=port, on_error=print_error) as server,
+    ):
         collect_as_usual()
         note(f"Metrics are at {server.url}")
         server.serve_forever()

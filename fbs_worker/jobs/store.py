@@ -253,9 +253,9 @@ class JobReader(queue.RedisOwner):
             return [None if _is_of_another_type(reply) else reply for reply in pipe.execute(raise_on_error=False)]
 
     def _record(self, job_id: str, fields: Mapping[str, str] | None, clock: tuple[int, int]) -> JobRecord:
+        if fields is None:
+            return JobRecord.unreadable(job_id)
         try:
-            if fields is None:
-                return JobRecord.unreadable(job_id)
             return JobRecord.from_hash(job_id, fields, now=_milliseconds(clock), lost_after=self._lost_after)
         except UnreadableRecord:  # it must not hide the others
             return JobRecord.unreadable(job_id)

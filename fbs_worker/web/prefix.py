@@ -65,6 +65,11 @@ def is_prefix(text: str) -> bool:
     return _PREFIX.fullmatch(text) is not None and not {".", ".."} & set(text.split("/"))
 
 
+def requested_path(scope: Scope) -> str:
+    """Return the path of a request as the client sees it."""
+    return f"{scope.get('root_path', '')}{scope['path']}"
+
+
 def below(prefix: str, path: str) -> str:
     """Return a path of this server as the browser sees it; addresses of other servers are returned unchanged."""
     is_local = path.startswith("/") and not path.startswith(("//", f"{prefix}/"))

@@ -142,12 +142,14 @@ def test_many_wrong_tokens(site: Site) -> None:
 
 
 def test_a_log_out(site: Site) -> None:
-    user = visitor(site.settings)
+    user, events = visitor(site.settings), f"/api/v1/jobs/{'0' * 32}/events/"
+    assert user.ask("GET", events).status_code == 404, "the one path of the API that takes a cookie"
     answer = user.press(user.get("/"), "Log out")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/login")
     assert f'{SESSION_COOKIE}=""' in answer.headers["Set-Cookie"]
     assert "Max-Age=0" in answer.headers["Set-Cookie"]
-    assert next_of(user.ask("GET", "/")) == "/", "the server has ended it, too"
+    assert next_of(user.ask("GET", "/")) == "/", "the server has ended it, too: the old cookie opens nothing"
+    assert user.ask("GET", events).status_code == 401
     assert visitor(site.settings).ask("POST", "/logout/", data={"form_token": "x"}).status_code == 403
 
 

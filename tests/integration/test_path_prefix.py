@@ -52,7 +52,12 @@ def test_api_and_pages(settings: MakeSettings, tmp_path: Path, root_path: str, *
                     assert browser.get(address).status_code == 200, address
             answer = browser.get(f"/api/v1/jobs/{job.id}/", headers=bearer(WRITER)).json()
             assert answer["links"]["self"] == f"/tools/fbs/api/v1/jobs/{job.id}/"
-            assert browser.get(answer["links"]["self"].removeprefix("/tools/fbs")).status_code == 401
+            refused = browser.get(answer["links"]["self"].removeprefix("/tools/fbs"))
+            assert (refused.status_code, refused.json()["instance"]) == (401, answer["links"]["self"])
+            missing = browser.get("/api/v1/jobs/none/", headers=bearer(WRITER)).json()
+            assert missing["instance"] == "/tools/fbs/api/v1/jobs/none/"
+            document = browser.get("/api/v1/openapi.json", headers=bearer(WRITER)).json()
+            assert document["servers"] == [{"url": "/tools/fbs"}]
             token = re.search(r'name="form_token" value="([^"]+)"', page.text)
             assert token
             out = browser.post("/logout/", data={"form_token": token[1]}, headers={"Origin": front})

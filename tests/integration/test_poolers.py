@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import psycopg2
 import pytest
 
 from fbs_worker.core.advisory_locks import solution_lock
 from fbs_worker.core.database_config import DatabaseConfig
-from fbs_worker.core.errors import DatabaseError
+from fbs_worker.core.errors import DatabaseError, FBSError
 from fbs_worker.core.fanout import bounded_connection
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
@@ -20,10 +22,13 @@ from fbs_worker.web.api.pool import ConnectionPools
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import MadeSolutions, run
 from tests.support.pgbouncer import PROGRAM, pgbouncer
-from tests.support.solutions import ODOO, config_of, entries, inline, tables_of
+from tests.support.solutions import ODOO, config_of, entries, inline, rows, tables_of
+from tests.support.together import Meet, together
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is not installed")
 
+LOCKS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+MOVE = "UPDATE fbs_solution_schemas SET schema_definition = schema_definition || %s::jsonb"
 STATE = "SELECT name, setting FROM pg_settings WHERE source = 'session' AND name <> 'client_encoding' ORDER BY name"
 
 
@@ -75,9 +80,7 @@ def test_a_lock_over_transactions_is_refused_before_anything_is_done(pooled: Dat
     ):
         pass
     assert "pool_mode=session" in caught.value.hint
-    with closing(connect(pooled)) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
-        assert cursor.fetchall() == [(0,)]
+    assert rows(pooled, LOCKS) == [(0,)]
 
 
 def test_a_pool_of_sessions_serves(database: DatabaseConfig) -> None:
@@ -87,6 +90,28 @@ def test_a_pool_of_sessions_serves(database: DatabaseConfig) -> None:
         solution_lock(connection, "shop", on_wait=print, check_cancelled=lambda: None),
     ):
         run(pooled, "CREATE TABLE theirs (id int)")
+
+
+def test_two_refreshes_at_once_are_refused_and_leave_no_lock(
+    settings: MakeSettings, database: DatabaseConfig, pooled: DatabaseConfig
+) -> None:
+    own = settings(fbs_database_url=database_url(database), odoo_url=ODOO)
+    inline("setup", config_of(database), own)
+
+    def move(place: DatabaseConfig) -> None:
+        run(database, MOVE, json.dumps({"server": {"host": place.host, "port": place.port}}))
+
+    def refresh(_: int, meet: Meet) -> Any:
+        meet()
+        return inline("refresh", {"solution_name": "shop"}, own)
+
+    move(pooled)
+    for outcome in together(refresh, range(2)):
+        assert isinstance(outcome, DatabaseError)
+        assert "gives each transaction" in outcome.message
+    assert rows(database, LOCKS) == [(0,)]
+    move(database)
+    assert not [one for one in together(refresh, range(2)) if isinstance(one, FBSError)], "none waits for ever"
 
 
 def test_a_home_database_may_be_behind_a_pool_of_transactions_a_solution_may_not(

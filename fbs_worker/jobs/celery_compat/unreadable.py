@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from kombu.exceptions import KombuError
 from kombu.transport.redis import Channel
+from kombu.transport.virtual.base import Message
 
 from fbs_worker.jobs.celery_compat.patience import PatientConsumer, PatientQoS
 
@@ -31,7 +32,8 @@ UPSTREAM: Final[Mapping[str, str]] = {
     "kombu.transport.redis:QoS.restore_by_tag": "overridden: pushes an unacknowledged message back to its queue",
     "kombu.transport.redis:QoS.unacked_key": "the hash of unacknowledged messages by delivery tag",
     "kombu.transport.redis:QoS.unacked_index_key": "the sorted set of their delivery tags",
-    "kombu.transport.virtual.base:Channel.Message": "parses the fields of a message",
+    "kombu.transport.virtual.base:Channel.Message": "replaced by `WholeMessage`",
+    "kombu.transport.virtual.base:Message": "parses the fields of a message",
 }
 
 _MAX_TASK_NAME: Final = 200
@@ -103,7 +105,28 @@ class TolerantQoS(PatientQoS):
                 connection.zrem(self.unacked_index_key, tag)
 
 
-Channel.QoS = TolerantQoS
+class NoMessageError(ValueError):
+    """What came is no message of Celery."""
+
+
+class WholeMessage(Message):
+    """kombu's message, with all fields that kombu uses later.
+
+    Raises:
+        NoMessageError: it has other fields.
+    """
+
+    def __init__(self, payload: Any, channel: Any = None, **kwargs: Any) -> None:
+        try:
+            super().__init__(payload, channel=channel, **kwargs)  # type: ignore[no-untyped-call]
+            whole = isinstance(self.delivery_tag, str) and {"exchange", "routing_key"} <= self.delivery_info.keys()
+        except (AttributeError, LookupError, TypeError, ValueError) as exc:
+            raise NoMessageError from exc
+        if not whole:
+            raise NoMessageError
+
+
+Channel.QoS, Channel.Message = TolerantQoS, WholeMessage
 
 
 def tolerate_unreadable(channel: Any, rejected: Callable[[str], None]) -> None:
@@ -125,15 +148,8 @@ def tolerate_unreadable(channel: Any, rejected: Callable[[str], None]) -> None:
 
     def deliver_or_reject(raw: Any, queue: str) -> None:
         try:
-            message = channel.Message(raw, channel=channel)
-            whole = (
-                isinstance(message.delivery_tag, str) and {"exchange", "routing_key"} <= message.delivery_info.keys()
-            )
-        except (AttributeError, LookupError, TypeError, ValueError):
-            whole = False
-        if whole:
             deliver(raw, queue)
-        else:
+        except NoMessageError:
             rejected("it is no message of Celery")
 
     channel.handlers["BRPOP"] = read_or_reject

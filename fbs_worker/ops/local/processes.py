@@ -173,7 +173,7 @@ def exit_on_termination() -> Iterator[None]:
     def terminate(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)
 
-    with _handled((signal.SIGTERM, signal.SIGHUP), terminate):
+    with handled((signal.SIGTERM, signal.SIGHUP), terminate):
         yield
 
 
@@ -189,7 +189,7 @@ def signals_deferred() -> Iterator[None]:
         return
     pending: list[int] = []
     try:
-        with _handled(TERMINATION_SIGNALS, lambda number, _: pending.append(number)):
+        with handled(TERMINATION_SIGNALS, lambda number, _: pending.append(number)):
             yield
     finally:
         if pending:
@@ -197,7 +197,13 @@ def signals_deferred() -> Iterator[None]:
 
 
 @contextmanager
-def _handled(numbers: Iterable[signal.Signals], handler: Callable[[int, object], None]) -> Iterator[None]:
+def handled(numbers: Iterable[signal.Signals], handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Handle signals during the block; for the main thread.
+
+    Args:
+        numbers: the signals.
+        handler: called with the number and the stack frame.
+    """
     before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield

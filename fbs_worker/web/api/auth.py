@@ -41,7 +41,7 @@ from fbs_worker.web.api.rate_limit import (
     limited_body,
 )
 from fbs_worker.web.api.tokens import LOCAL, READ, WRITE, Principal, Tokens
-from fbs_worker.web.prefix import below
+from fbs_worker.web.prefix import below, requested_path
 
 __all__ = [
     "SESSION_COOKIE",
@@ -301,7 +301,7 @@ def _error_response(scope: Scope, error: FBSError) -> Response:
     request = Request(scope)
     accepts_page = not is_api(scope["path"]) and "text/html" in request.headers.get("accept", "")
     if error_page is None or not accepts_page or isinstance(error, NotAuthenticated):
-        return problem_response(error, instance=scope["path"])
+        return problem_response(error, instance=requested_path(scope))
     return error_page(request, error)
 
 

@@ -22,6 +22,7 @@ from fbs_worker.core import errors as core
 from fbs_worker.core.errors import FBSError, InternalError, UsageError
 from fbs_worker.web.api import errors as http
 from fbs_worker.web.api.rate_limit import BodyTooLong
+from fbs_worker.web.prefix import requested_path
 from fbs_worker.web.starlette_compat import matching_methods
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -135,7 +136,7 @@ def problem_response(
 
     Args:
         error: the error.
-        instance: the request's path.
+        instance: the request's path, as the client sees it.
         errors: the invalid values: `place`, `pointer` and `detail` of each.
         job: the failed job's record, if the request waited for one.
         headers: further headers.
@@ -188,7 +189,7 @@ async def handle_error(request: Request, exc: Exception) -> Response:
     """Exception handler: render an FBSError of a route."""
     if not isinstance(exc, FBSError):
         raise exc
-    return problem_response(exc, instance=request.url.path)
+    return problem_response(exc, instance=requested_path(request.scope))
 
 
 async def handle_validation_error(request: Request, exc: Exception) -> Response:
@@ -199,14 +200,14 @@ async def handle_validation_error(request: Request, exc: Exception) -> Response:
     first = errors[0]
     location = first["pointer"].lstrip("/").replace("/", ".") or f"the {first['place']}"
     error = UsageError(f"{location} is not valid: {first['detail']}.", hint="See /api/v1/openapi.json for its schema.")
-    return problem_response(error, instance=request.url.path, errors=errors)
+    return problem_response(error, instance=requested_path(request.scope), errors=errors)
 
 
 async def handle_http_exception(request: Request, exc: Exception) -> Response:
     """Exception handler: render an HTTPException of the framework: unknown path, wrong method, unreadable body."""
     if not isinstance(exc, HTTPException):
         raise exc
-    path, method = request.url.path, request.method
+    path, method = requested_path(request.scope), request.method
     error: FBSError
     if isinstance(exc, BodyTooLong):
         return problem_response(exc.error, instance=path)

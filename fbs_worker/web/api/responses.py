@@ -22,6 +22,7 @@ from fbs_worker.web.api.errors import IdempotencyInProgress, IdempotencyMismatch
 from fbs_worker.web.api.idempotency import HEADER, REPLAYED
 from fbs_worker.web.api.problems import error_from_dict, problem_response, problem_responses
 from fbs_worker.web.api.response_models import JobAnswer
+from fbs_worker.web.prefix import requested_path
 
 MAX_WAIT: Final = 60
 """Maximum time that a request may wait for a job, in seconds."""
@@ -190,7 +191,9 @@ async def enqueue_job(request: Request, enqueue: Callable[[], JobHandle], *, key
         return job_answer(request, record, status=202, headers=headers)
     if record.state is JobState.SUCCEEDED:
         return job_answer(request, record, headers=headers)
-    return problem_response(_failure(record), instance=request.url.path, job=record.to_dict(), headers=headers)
+    return problem_response(
+        _failure(record), instance=requested_path(request.scope), job=record.to_dict(), headers=headers
+    )
 
 
 async def _canonical(request: Request) -> bytes:
