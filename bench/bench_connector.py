@@ -63,6 +63,15 @@ class RecordingDecorator:
         return self._inner.waits
 
     @property
+    def held(self) -> int:
+        """The inner transport's."""
+        return self._inner.held
+
+    @held.setter
+    def held(self, size: int) -> None:
+        self._inner.held = size
+
+    @property
     def clock(self) -> str:
         """The inner transport's."""
         return self._inner.clock

@@ -52,7 +52,13 @@ class Transport(Protocol):
 
     A transport keeps its connection alive between calls, gives each call a timeout, and is used by one thread at a
     time. Implementations: `jsonrpc.OdooRPCTransport`, `json2.JSON2Transport`, `recording.transport.RecordingTransport`.
+
+    Attributes:
+        held: size of the answers that the caller still has, in bytes. Each answer adds to it, up to a limit; the caller
+            takes off what it has dropped.
     """
+
+    held: int
 
     @property
     def server(self) -> ServerInfo:

@@ -61,6 +61,10 @@ _BYTES_PER_VALUE: Final = 32
 """A response may have one JSON value per so many bytes of its maximum size: parsed, a value takes up to 80 bytes."""
 _UNCOUNTED_BYTES: Final = 8_000_000
 """Smaller responses may have any number of values."""
+_BYTES_PER_OBJECT: Final = 128
+"""What an object takes more."""
+_HELD: Final = 1.5
+"""How many responses of the maximum size, or of the default if that is larger, may be held at once."""
 
 
 class _Fault(NamedTuple):
@@ -290,6 +294,7 @@ class OdooHTTP:
         secrets: values to redact: further headers, the log-in at a proxy.
         waits: one line while a request waits, because the server asked for it; else empty.
         clock: the server's time at its last response, UTC in Odoo's format; empty where unknown.
+        held: size of the responses that the caller still has, in bytes; see `fbs_worker.connectors.base.Transport`.
     """
 
     def __init__(
@@ -304,6 +309,7 @@ class OdooHTTP:
         self.address = address
         self.clock = ""
         self.waits = ""
+        self.held = 0
         self._timeout = timeout
         self._max_answer = max_answer
         self._headers = dict(headers or {})
@@ -341,7 +347,7 @@ class OdooHTTP:
             OdooUnreachable: the server cannot be reached or closed the connection.
             OdooTimeout: no complete response within the timeout.
             OdooAnswerCutShort: the response ended early.
-            OdooBadAnswer: the response is not valid HTTP.
+            OdooBadAnswer: the response is not valid HTTP, or too large.
             SettingsError: the URL cannot be used.
         """
         patience = MAX_WAIT
@@ -442,17 +448,25 @@ class OdooHTTP:
         content, most = bytearray(), self._max_answer * 1_000_000
         while piece := response.read(_PIECE_BYTES):
             content += piece
-            if len(content) > most:
-                raise self._too_large()
-        if len(content) > _UNCOUNTED_BYTES and sum(map(content.count, b",:[{")) > most // _BYTES_PER_VALUE:
-            raise self._too_large()
+            self._check_size(len(content), most)
+        parsed = sum(map(content.count, b",:[{")) * _BYTES_PER_VALUE + content.count(b"{") * _BYTES_PER_OBJECT
+        size = max(len(content), parsed)
+        self._check_size(size, most if len(content) > _UNCOUNTED_BYTES else size)
+        self.held += size
         return content
 
-    def _too_large(self) -> OdooBadAnswer:
-        return OdooBadAnswer(
-            f"An answer of {self.address.url} is larger than {self._max_answer} MB.",
-            hint="Check ODOO_URL; for a very large Odoo lower FBS_PAGE_SIZE or raise FBS_ODOO_MAX_ANSWER.",
-        )
+    def _check_size(self, size: int, most: int) -> None:
+        url, held = self.address.url, round(_HELD * max(self._max_answer, DEFAULT_MAX_ANSWER))
+        if size > most:
+            raise OdooBadAnswer(
+                f"An answer of {url} is larger than {self._max_answer} MB.",
+                hint="Check ODOO_URL; for a very large Odoo lower FBS_PAGE_SIZE or raise FBS_ODOO_MAX_ANSWER.",
+            )
+        if self.held + size > held * 1_000_000:
+            raise OdooBadAnswer(
+                f"The answers of {url} that are needed at once are larger than {held} MB.",
+                hint="Check ODOO_URL; for a very large Odoo raise FBS_ODOO_MAX_ANSWER.",
+            )
 
     def _failure(self, exc: BaseException, fault: _Fault, connection: Connection) -> FBSError:
         if connection.received and fault.error is OdooUnreachable:

@@ -18,7 +18,7 @@ from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.fingerprint import Fingerprint, unchanged
 from fbs_worker.connectors.modules import ModuleGraph, split_names
 from fbs_worker.connectors.normalise import Normaliser, WorkflowFacts, workflow_definition
-from fbs_worker.connectors.prefetch import Prefetcher
+from fbs_worker.connectors.prefetch import Prefetcher, in_flight
 from fbs_worker.connectors.reader import Reader, Row, grouped, related_id
 from fbs_worker.connectors.sections import ACCESS_RIGHTS, SectionReader, Sections, fields_of_description
 from fbs_worker.connectors.tables import (
@@ -102,6 +102,7 @@ class OdooConnector:
         )
 
     def _reader(self) -> Reader:
+        self._transport.held = 0
         return Reader(self._transport, page_size=self._page_size, lang=self._lang)
 
 
@@ -165,7 +166,7 @@ class OdooSnapshot:
             yield from self._context(sections, models)
         if self.types & {DiscoveryType.MODEL, DiscoveryType.WORKFLOW}:
             yield partial(self._step, "fields", total=len(models))
-            for fields in self._fields(models):
+            for fields in in_flight(self._reader.transport, self._fields(models), depth=_PREFETCH):
                 yield partial(self._model_rows, graph, models, fields)
 
     def _models(self, graph: ModuleGraph) -> dict[str, Row]:

@@ -4,14 +4,33 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
+
+from fbs_worker.connectors.base import Transport
 
 Item = TypeVar("Item")
 
 _POLL_SECONDS: Final = 0.25
 """How often a blocked side checks for cancellation."""
+
+
+def in_flight(transport: Transport, pages: Iterator[Item], *, depth: int) -> Iterator[Item]:
+    """Take off what a transport holds the answers of pages that are processed.
+
+    Args:
+        transport: makes the calls.
+        pages: each made of the answers since the one before.
+        depth: that of the prefetcher; with the page that is processed, so many and one are in memory.
+    """
+    sizes: deque[int] = deque(maxlen=depth + 1)
+    before = transport.held
+    for page in pages:
+        sizes.append(transport.held - before - sum(sizes))
+        transport.held = before + sum(sizes)
+        yield page
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,15 @@ class ServerTransport(ABC):
         """Why a call waits at present."""
         return self._http.waits
 
+    @property
+    def held(self) -> int:
+        """Size of the answers that the caller still has."""
+        return self._http.held
+
+    @held.setter
+    def held(self, size: int) -> None:
+        self._http.held = size
+
     def call(self, model: str, method: str, *, ids: list[int] | None = None, **arguments: Any) -> Any:
         """Call a method by named arguments; see `fbs_worker.connectors.base.Transport.call`.
 

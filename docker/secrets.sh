@@ -23,7 +23,7 @@ done
 make fbs_secret_keys "$(head -c 32 /dev/urandom | base64 | tr +/ -_)"
 make fbs_database_url "postgresql://fbs:$(cat secrets/postgres_password)@postgres:5432/fbs"
 make fbs_redis_url "redis://:$(cat secrets/redis_password)@redis:6379/0"
-for name in odoo_password odoo_api_key fbs_api_tokens; do
+for name in odoo_password odoo_api_key odoo_headers odoo_ca fbs_api_tokens; do
 	make "$name" ''
 done
 

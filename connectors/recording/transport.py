@@ -48,6 +48,7 @@ class RecordingTransport:
 
     clock = ""
     waits = ""
+    held = 0
 
     def __init__(self, path: Path) -> None:
         recording = read_recording(path)

@@ -35,7 +35,7 @@ class Changed:
     ) -> None:
         self._inner = inner
         self.clock = clock
-        self.waits = ""
+        self.waits, self.held = "", 0
         major, minor = series.split(".")
         server = inner.server
         self.server = ServerInfo(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from typing import Any
 
 import pytest
@@ -32,6 +33,20 @@ def _compressed(layers: int) -> Iterator[bytes]:
     yield packer.flush()
 
 
+def _pages(column: Any) -> Callable[[str], Iterator[bytes]]:
+    """Valid pages of a table that has no end."""
+    numbers = count(1)
+
+    def page(path: str) -> Iterator[bytes]:
+        if not path.endswith("/web_search_read"):
+            yield b"[]"
+            return
+        rest = json.dumps({"name": column}).encode()[1:]
+        yield b'{"records":[' + b",".join(b'{"id":%d,' % next(numbers) + rest for _ in range(20_000)) + b"]}"
+
+    return page
+
+
 def _endless(piece: bytes, before: bytes = b"") -> Iterator[bytes]:
     yield before
     while True:
@@ -39,12 +54,14 @@ def _endless(piece: bytes, before: bytes = b"") -> Iterator[bytes]:
 
 
 ANSWERS: dict[str, tuple[str, Any]] = {
-    "gzip": ("gzip", lambda: _compressed(1)),
-    "gzip of gzip": ("gzip, gzip", lambda: _compressed(2)),
-    "endless": ("identity", lambda: _endless(b" " * 65_536)),
-    "lists": ("identity", lambda: iter([b"[" + b"[]," * 30_000_000 + b"[]]"])),
-    "nested": ("identity", lambda: iter([b"[" * 90_000_000])),
-    "bytes": ("identity", lambda: iter([b"\xff" * 90_000_000])),
+    "gzip": ("gzip", lambda _: _compressed(1)),
+    "gzip of gzip": ("gzip, gzip", lambda _: _compressed(2)),
+    "endless": ("identity", lambda _: _endless(b" " * 65_536)),
+    "lists": ("identity", lambda _: iter([b"[" + b"[]," * 30_000_000 + b"[]]"])),
+    "nested": ("identity", lambda _: iter([b"[" * 90_000_000])),
+    "bytes": ("identity", lambda _: iter([b"\xff" * 90_000_000])),
+    "pages of text": ("identity", _pages("x" * 4_000)),
+    "pages of lists": ("identity", _pages([[]] * 60)),
 }
 
 
@@ -65,7 +82,7 @@ def evil_server(answer: str) -> Iterator[str]:
                 )
             else:
                 encoding, make = ANSWERS[answer]
-                pieces = make()
+                pieces = make(self.path)
             self.send_response(200)
             for name, value in (("Content-Type", "application/json"), ("Transfer-Encoding", "chunked")):
                 self.send_header(name, value)

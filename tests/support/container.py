@@ -119,9 +119,11 @@ class Container:
         """A service of Compose; `given` are the variables of `.env`."""
 
         def filled(text: object) -> str:
-            return re.sub(r"\$\{(\w+):[-?]([^}]*)\}", lambda one: given.get(one[1], one[2]), str(text)).replace(
-                "$$", "$"
-            )
+            def value(found: re.Match[str]) -> str:
+                name, how, other = found.groups()
+                return (other if name in given else "") if how == "+" else given.get(name, other)
+
+            return re.sub(r"\$\{(\w+):([-?+])([^}]*)\}", value, str(text)).replace("$$", "$")
 
         kind, *words = service["healthcheck"]["test"]
         volumes = [volume.split(":")[1] for volume in service.get("volumes", ())]

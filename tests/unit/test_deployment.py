@@ -50,18 +50,26 @@ EVERY_SERVICE = [
     for file, document in (("stack", COMPOSE), ("example", EXAMPLE))
     for name, service in document["services"].items()
 ]
-SECRET = re.compile(r"PASSWORD|SECRET|API_KEY|TOKENS|_URL$")
+SECRET = re.compile(r"PASSWORD|SECRET|API_KEY|TOKENS|HEADERS|_URL$")
 EXACT = re.compile(r"[\w./-]+:\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?")
 """An image by its exact version; a digest may follow."""
 
 NEEDS = {
-    "worker": {"FBS_REDIS_URL", "FBS_DATABASE_URL", "FBS_SECRET_KEYS", "ODOO_PASSWORD", "ODOO_API_KEY"},
+    "worker": {"FBS_REDIS_URL", "FBS_DATABASE_URL", "FBS_SECRET_KEYS", "ODOO_PASSWORD", "ODOO_API_KEY", "ODOO_HEADERS"},
     "beat": {"FBS_REDIS_URL", "FBS_DATABASE_URL"},
     "flower": {"FBS_REDIS_URL", "FBS_FLOWER_PASSWORD"},
     "api": {"FBS_REDIS_URL", "FBS_DATABASE_URL", "FBS_SECRET_KEYS", "FBS_API_TOKENS"},
     "metrics": {"FBS_REDIS_URL"},
 }
 """The secret settings that a program reads: it gets no others."""
+PROXIES = {"HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE"}
+"""What lies between this host and Odoo: a worker reads it, as other programs do."""
+
+
+def is_known(variable: str, program: str) -> bool:
+    """Whether a program reads a variable."""
+    of_odoo = variable in PROXIES and program == "worker"
+    return of_odoo or variable.removesuffix("_FILE").lower() in Settings.model_fields
 
 
 def commands_of(value: Any) -> Iterator[list[str]]:
@@ -155,11 +163,10 @@ def test_services_are_restricted(service: dict[str, Any], rule: str) -> None:
 def test_our_services_read_the_secrets_that_they_need(document: dict[str, Any]) -> None:
     ours = {name: service for name, service in document["services"].items() if service["image"] == "fbs-worker"}
     for name, service in ours.items():
-        for variable in service["environment"]:
-            assert variable.removesuffix("_FILE").lower() in Settings.model_fields, variable
+        assert all(is_known(variable, name) for variable in service["environment"])
         read = {variable.removesuffix("_FILE") for variable in service["environment"] if variable.endswith("_FILE")}
         assert read <= NEEDS[name]
-        assert NEEDS[name] - read <= {"ODOO_API_KEY"}
+        assert NEEDS[name] - read <= {"ODOO_API_KEY", "ODOO_HEADERS"}
 
 
 def test_networks_join_those_alone_that_talk() -> None:
@@ -202,11 +209,12 @@ def test_the_script_makes_every_secret_once(tmp_path: Path) -> None:
     first = made()
     assert first == made()
     assert set(first) == set(COMPOSE["secrets"])
-    assert {name for name, value in first.items() if not value} == {"odoo_password", "odoo_api_key", "fbs_api_tokens"}
+    yours = {"odoo_password", "odoo_api_key", "odoo_headers", "odoo_ca", "fbs_api_tokens"}
+    assert {name for name, value in first.items() if not value} == yours
     assert first["fbs_redis_url"] == "redis://:mine@redis:6379/0"
     assert first["postgres_password"] in first["fbs_database_url"]
     assert Vault.from_text(first["fbs_secret_keys"]).encrypt("a")
-    assert len({value for value in first.values() if value}) == len(first) - 3
+    assert len({value for value in first.values() if value}) == len(first) - len(yours)
     assert {file.stat().st_mode & 0o777 for file in (tmp_path / "secrets").iterdir()} == {0o644}
 
 
@@ -394,7 +402,7 @@ POD_RULES: dict[str, Callable[[dict[str, Any]], bool]] = {
     "exact image": lambda pod: EXACT.fullmatch(container_of(pod)["image"]) is not None,
     "mounts": lambda pod: {mount["name"] for mount in container_of(pod)["volumeMounts"]} == set(volumes_of(pod)),
     "known settings": lambda pod: all(
-        one["name"].removesuffix("_FILE").lower() in Settings.model_fields for one in container_of(pod)["env"]
+        is_known(one["name"], container_of(pod)["name"]) for one in container_of(pod)["env"]
     ),
     "its own secrets": lambda pod: (
         {one["value"] for one in container_of(pod)["env"] if one["name"].endswith("_FILE")}

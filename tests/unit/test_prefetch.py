@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from fbs_worker.connectors.prefetch import Prefetcher
+from fbs_worker.connectors.prefetch import Prefetcher, in_flight
 from fbs_worker.core.errors import JobCancelled, OdooUnreachable
+from tests.unit.test_reader import Endless
 
 
 def nothing() -> None:
@@ -15,6 +16,19 @@ def nothing() -> None:
 
 def test_items_come_in_order() -> None:
     assert list(Prefetcher(iter(range(100)), depth=2, waiting=nothing)) == list(range(100))
+
+
+def test_the_answers_of_processed_pages_are_no_longer_held() -> None:
+    transport, before = Endless([], step=1), 7
+
+    def pages() -> Iterator[int]:
+        for size in (10, 20, 30, 40, 50):
+            transport.held += size
+            yield size
+
+    transport.held = before
+    held = [transport.held - before for _ in in_flight(transport, pages(), depth=2)]
+    assert held == [10, 30, 60, 90, 120]
 
 
 def test_an_error_comes_where_the_item_would_have() -> None:

@@ -18,7 +18,7 @@ class Endless:
 
     server = ServerInfo(series="19.0", major=(19, 0), url="http://odoo", database="live")
     clock = waits = ""
-    calls = 0
+    calls = held = 0
 
     def __init__(self, page: Any, *, step: int) -> None:
         self._page = page
