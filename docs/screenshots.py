@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import os
 import pty
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,14 +19,12 @@ from typing import Final
 
 from rich.console import Console
 from rich.text import Text
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
-from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.by import By
 
 from fbs_worker.cli.demo import packaged_recording
 from fbs_worker.core.postgres import connect
 from fbs_worker.ops.local.state import StackInfo, find_stack
+from tests.support.browser import NO_BROWSER, chromium
 
 IMAGES: Final = Path(__file__).parent / "images"
 FBS: Final = Path(sys.executable).with_name("fbs")
@@ -41,17 +38,6 @@ ALTER TABLE rental_lease ALTER COLUMN lease_status SET DEFAULT 'draft';
 """
 """Rows that the plan has to archive, and a change by hand that it reports."""
 
-FLAGS: Final = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-)
 TERMINAL: Final = """\
 <!doctype html><meta charset="utf-8"><style>
 body {{ margin: 0; background: #0d1117 }}
@@ -62,6 +48,8 @@ pre, code {{ font: 13px/1.45 "DejaVu Sans Mono", monospace }}
 
 def main() -> None:
     """Take the screenshots."""
+    if NO_BROWSER:
+        raise SystemExit(NO_BROWSER)
     with tempfile.TemporaryDirectory(prefix="fbs-shots-") as folder, stack(Path(folder)) as info:
         database = info.database
         fbs("setup", "--solution-name", SOLUTION, "--domain", "rental", "--database-name", database.name,
@@ -71,7 +59,8 @@ def main() -> None:
         plan = Path(folder) / "plan.html"
         plan.write_text(TERMINAL.format(content=as_html(at_terminal(*PLAN, home=folder).rstrip())))
         api = info.service("api")
-        with browser(Path(folder)) as driver:
+        with chromium() as driver:
+            driver.set_window_size(1100, 1000)
             driver.get(f"{api.address if api else ''}{PAGE}")
             driver.save_screenshot(str(IMAGES / "web-ui.png"))
             driver.get(plan.as_uri())
@@ -122,23 +111,6 @@ def stack(home: Path) -> Iterator[StackInfo]:
         yield info
     finally:
         fbs("down", home=str(home))
-
-
-@contextmanager
-def browser(folder: Path) -> Iterator[WebDriver]:
-    """Chromium, light, with an empty profile."""
-    chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and chromedriver):
-        raise SystemExit("Chromium and chromedriver are needed: apt-get install chromium chromium-driver")
-    options = Options()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={folder / 'browser'}", "--window-size=1100,1000"):
-        options.add_argument(flag)
-    driver = WebDriver(options=options, service=Service(chromedriver))
-    try:
-        yield driver
-    finally:
-        driver.quit()
 
 
 def _read(terminal: int) -> bytes:

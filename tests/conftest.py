@@ -14,6 +14,7 @@ from typing import Any
 import hypothesis
 import psutil
 import pytest
+import redis
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
@@ -103,6 +104,13 @@ def redis_url(redis_server: EmbeddedRedis) -> Iterator[str]:
     """An empty Redis database for one test."""
     with redis_database(redis_server.url) as url:
         yield url
+
+
+@pytest.fixture
+def raw(redis_url: str) -> Iterator[redis.Redis]:
+    """A plain client of this test's Redis."""
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        yield client
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -34,12 +33,6 @@ def client(worker_settings: Settings) -> Iterator[Client]:
     """A client that takes jobs for lost when the workers do."""
     with Client(settings=worker_settings) as client:
         client._jobs = JobStore(worker_settings.fbs_redis_url, ttl=600, lost_after=LOST_AFTER)
-        yield client
-
-
-@pytest.fixture
-def raw(redis_url: str) -> Iterator[redis.Redis]:
-    with closing(redis.Redis.from_url(redis_url, decode_responses=True)) as client:
         yield client
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import redis
 from fastapi import FastAPI
 
 from fbs_worker.connectors.recording.transport import RecordingTransport
@@ -54,13 +53,6 @@ def filled(database: DatabaseConfig) -> DatabaseConfig:
     """A database with the tables that migrations by hand change."""
     run(database, *TABLES)
     return database
-
-
-@pytest.fixture
-def raw(redis_url: str) -> Iterator[redis.Redis]:
-    """A plain client of this test's Redis."""
-    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
-        yield client
 
 
 @pytest.fixture
