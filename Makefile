@@ -18,7 +18,7 @@ export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/pytest -q
 SOURCES := fbs_worker connectors tasks tests bench docs examples
 
-.PHONY: help install demo test test-faults soak test-lowest test-wheel test-live lint format bench docs screenshots clean
+.PHONY: help install demo test test-browser test-faults soak test-lowest test-wheel test-live lint format bench docs screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,11 +38,14 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## Read an Odoo into PostgreSQL, once, with everything it needs (DOMAIN=rental; ODOO_URL=… reads yours)
 	@$(BIN)/fbs demo $(if $(DOMAIN),--domain '$(DOMAIN)')
 
-test: $(READY) ## Run the tests: unit, integration, acceptance
-	@$(PYTEST) -n 4 -m 'not live and not faults'
+test: $(READY) ## Run the tests: unit, integration, acceptance (the targets below have further ones)
+	@$(PYTEST) -n 4 -m 'not (live or faults or documents or wheel or browser)'
+
+test-browser: $(READY) ## Look at the pages and the dashboard in Chromium
+	@$(PYTEST) -n 2 -m browser
 
 test-faults: $(READY) ## Break things: kill workers, restart servers, and see that nothing is lost
-	@$(PYTEST) -n 3 -m 'faults and not live'
+	@$(PYTEST) -n 4 -m faults
 
 soak: $(READY) ## 200 rounds of work with faults at random (about 15 minutes; ROUNDS=20, SEED=7)
 	@$(BIN)/python -m bench.soak --rounds $(or $(ROUNDS),200) $(if $(SEED),--seed $(SEED))
@@ -68,6 +71,7 @@ test-wheel: $(READY) ## Build the wheel, install it into an empty environment, a
 	@build/wheel/venv/bin/python -m pip --quiet --disable-pip-version-check --no-input install -c constraints.txt \
 		"$$(echo build/wheel/fbs_worker-*.whl)[embedded]"
 	@cd build/wheel/home && HOME="$$PWD" env -u PYTHONPATH ../venv/bin/fbs demo
+	@$(PYTEST) -n 2 -m wheel
 
 test-live: $(READY) ## Run the live tests against a real Odoo 19 (the first time it is downloaded, about 5 minutes)
 	@connection=$$(tests/live/live-odoo start) && status=0 || status=$$?; \
@@ -91,8 +95,9 @@ format: $(READY) ## Format the sources
 bench: $(READY) ## Measure against a real Odoo 19; figures and method are in bench/README.md
 	@$(BIN)/python -m bench
 
-docs: $(READY) ## Build the documentation into build/docs; any warning fails it
+docs: $(READY) ## Build the documentation into build/docs, and run its examples; any warning fails it
 	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env --doctree-dir build/doctrees docs build/docs
+	@$(PYTEST) -n 2 -m documents
 	@echo 'build/docs/index.html'
 
 screenshots: $(READY) ## Retake the screenshots of the documentation (needs Chromium)

@@ -23,6 +23,7 @@ from fbs_worker.core.settings import Settings, get_settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.programs import Program
 from fbs_worker.ops.local.state import database_url
+from tests.support import preloaded
 from tests.support.servers import describe, fresh_database, processes_about, redis_database, short_folder
 
 # these machines are shared: slow is not wrong; and what a failing example was is printed, no folder needs to remember it;
@@ -47,7 +48,10 @@ def run_folder() -> Iterator[Path]:
     """This test process's folder; once everything in it is stopped, nothing that was started may be left."""
     with short_folder() as folder:
         os.environ["TMPDIR"] = str(folder)  # workers that are killed leave temporary files
-        yield folder
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("fbs_worker.ops.local.programs.spawn", preloaded.spawn)
+            yield folder
+        preloaded.end_launcher()
         left = psutil.Process().children(recursive=True) + processes_about(folder)
         reported = describe(left)
         for process in left:

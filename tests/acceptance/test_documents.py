@@ -28,6 +28,8 @@ from fbs_worker.ops.local.state import StackInfo, find_stack
 from tests.acceptance.conftest import SCRIPT, CommandLine, command_line
 from tests.support.waiting import PATIENCE
 
+pytestmark = pytest.mark.documents
+
 ROOT: Final = Path(__file__).parents[2]
 EXAMPLES_FOLDER: Final = ROOT / "examples"
 """The reader works in a copy of it, as if in a folder of applications."""

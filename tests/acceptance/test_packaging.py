@@ -27,6 +27,8 @@ from tests.acceptance.conftest import SCRIPT, CommandLine, command_line
 from tests.conftest import MakeSettings
 from tests.support.waiting import PATIENCE
 
+pytestmark = pytest.mark.wheel
+
 ROOT: Final = Path(__file__).parents[2]
 
 TASKS: Final = """\

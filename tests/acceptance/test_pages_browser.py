@@ -25,7 +25,7 @@ from tests.support.job_worker import job_worker
 from tests.support.site import NAME, Site, make_site
 from tests.support.waiting import PATIENCE
 
-pytestmark = pytest.mark.skipif(bool(NO_BROWSER), reason=NO_BROWSER)
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(bool(NO_BROWSER), reason=NO_BROWSER)]
 
 BASE = f"/solutions/{NAME}/"
 PAGES = {

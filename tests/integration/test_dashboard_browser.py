@@ -19,6 +19,8 @@ from tests.support.dashboard import PASSWORD, USER, Dashboard, dashboard
 from tests.support.job_worker import job_worker
 from tests.support.waiting import PATIENCE
 
+pytestmark = pytest.mark.browser
+
 
 @pytest.fixture
 def browser() -> Iterator[WebDriver]:

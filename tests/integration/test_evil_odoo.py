@@ -15,6 +15,8 @@ import pytest
 
 from tests.support.evil_odoo import VIEWS, read_evil
 
+pytestmark = pytest.mark.faults
+
 PEAK_MB = 400
 SECONDS = 20
 """Of processor time: a plain read takes one or two."""

@@ -26,6 +26,8 @@ from tests.support.redis_faults import PASSWORD, OwnRedis, own_redis
 from tests.support.waiting import until
 from tests.unit.test_architecture import ROOT
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture(scope="module")
 def server(run_folder: Path) -> Iterator[OwnRedis]:

@@ -25,6 +25,8 @@ from fbs_worker.solutions.registry import Manifest
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import REFRESH, MadeSolutions, check_no_secret
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture
 def made(settings: MakeSettings, postgres: EmbeddedPostgres) -> Iterator[MadeSolutions]:

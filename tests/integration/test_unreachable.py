@@ -22,6 +22,8 @@ from fbs_worker.ops.local.programs import settings_environment
 from tests.support.job_tasks import SECRET
 from tests.support.processes import ROOT
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture
 def closed_port() -> Iterator[str]:

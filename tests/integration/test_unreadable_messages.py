@@ -21,6 +21,8 @@ from tests.support.job_worker import job_worker
 from tests.support.servers import redis_database
 from tests.support.waiting import PATIENCE, until
 
+pytestmark = pytest.mark.faults
+
 QUEUE = "fbs.discovery"
 
 

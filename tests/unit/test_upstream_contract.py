@@ -104,16 +104,39 @@ def resolve(symbol: str) -> Any:
     return value
 
 
-@cache
 def _instance_attributes(cls: Any) -> frozenset[str]:
     """The attributes that a class and its bases assign to their instances."""
-    names: set[str] = set()
-    for base in cls.__mro__:
-        try:
-            names.update(re.findall(r"\bself\.(\w+)(?:: [^=\n]+)? = ", inspect.getsource(base)))
-        except (OSError, TypeError):  # it is not written in Python
-            continue
-    return frozenset(names)
+    return frozenset().union(*map(_attributes_set_in, cls.__mro__))
+
+
+@cache
+def _attributes_set_in(cls: type) -> frozenset[str]:
+    try:
+        source = _class_sources(inspect.getsourcefile(cls) or "").get(cls.__qualname__, "")
+    except (OSError, TypeError):  # it is not written in Python
+        return frozenset()
+    return frozenset(re.findall(r"\bself\.(\w+)(?:: [^=\n]+)? = ", source))
+
+
+@cache
+def _class_sources(file: str) -> Mapping[str, str]:
+    """The text of each class of a file by its qualified name: `inspect.getsource` would parse the file for each class."""
+    text = Path(file).read_text()
+    lines = text.splitlines()
+    sources: dict[str, str] = {}
+
+    def collect(node: ast.AST, prefix: str) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.ClassDef):
+                sources[f"{prefix}{child.name}"] = "\n".join(lines[child.lineno - 1 : child.end_lineno])
+                collect(child, f"{prefix}{child.name}.")
+            elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                collect(child, f"{prefix}{child.name}.<locals>.")
+            else:
+                collect(child, prefix)
+
+    collect(ast.parse(text), "")
+    return sources
 
 
 def _assigned_by(symbol: str | None) -> frozenset[str]:
