@@ -9,16 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 import pytest
 
-from tests.support.preloaded import fork
+from tests.support import preloaded
 from tests.support.servers import describe, processes_about
 from tests.support.waiting import PATIENCE, until
 
@@ -41,18 +39,9 @@ class CommandLine:
         self, *arguments: str, code: int = 0, piped: str = "", **variables: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end and see that it ends with this exit code."""
-        with (
-            tempfile.TemporaryFile() as given,
-            tempfile.TemporaryFile() as told,
-            tempfile.TemporaryFile() as complained,
-        ):
-            given.write(piped.encode())
-            given.seek(0)
-            files = {0: given.fileno(), 1: told.fileno(), 2: complained.fileno()}
-            ended = fork(arguments, files, env=self.environment | variables, cwd=self.home).wait()
-            output, errors = (_content(each) for each in (told, complained))
-        assert ended == code, f"exit code {ended}\n{output}\n{errors}"
-        return subprocess.CompletedProcess(arguments, ended, output, errors)
+        ended = preloaded.run(arguments, env=self.environment | variables, cwd=self.home, piped=piped)
+        assert ended.returncode == code, f"exit code {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
+        return ended
 
     def at_terminal(self, *arguments: str, answer: str = "", code: int = 0, **variables: str) -> str:
         """Run a command at a terminal to its end; what it showed comes back.
@@ -106,11 +95,6 @@ class CommandLine:
     def left_running(self) -> str:
         """What runs that has to do with this home; empty when nothing does."""
         return describe(processes_about(self.home))
-
-
-def _content(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode()
 
 
 def _read(terminal: int) -> bytes:

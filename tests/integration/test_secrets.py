@@ -7,7 +7,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from fbs_worker.jobs.app import make_app, redacted_kwargs
 from fbs_worker.ops.local.embedded.wheels import postgres_binaries
 from fbs_worker.ops.local.programs import Program, settings_environment
 from tests.conftest import MakeSettings, StartWorker
+from tests.support import preloaded
 from tests.support.dashboard import dashboard
 from tests.support.processes import ROOT
 from tests.support.redis_contents import everything_in
@@ -72,16 +72,7 @@ def dump(database: DatabaseConfig) -> str:
 
 def fbs(settings: Settings, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ODOO_", "FBS_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "fbs_worker.cli", *arguments],
-        cwd=ROOT,
-        env={**inherited, **settings_environment(settings), **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE,
-    )
+    return preloaded.run(arguments, env={**inherited, **settings_environment(settings), **environment}, cwd=ROOT)
 
 
 def test_a_password_is_nowhere(

@@ -120,12 +120,14 @@ def recorded() -> Iterator[OdooServer]:
 def test_a_limit_of_one_request_a_second_is_waited_for_at_the_call(
     recorded: OdooServer, status: int, given: dict[str, str]
 ) -> None:
-    free_at = [0.0]
+    free_at, refused = 0.0, 0
 
     def gate(_path: str, _headers: Mapping[str, str]) -> Refusal:
-        if time.monotonic() < free_at[0]:
+        nonlocal free_at, refused
+        if time.monotonic() < free_at and refused < 3:
+            refused += 1
             return status, {"Retry-After": "1"}
-        free_at[0] = time.monotonic() + 0.5
+        free_at = time.monotonic() + 0.5
         return None
 
     recorded.gate = gate
@@ -134,6 +136,7 @@ def test_a_limit_of_one_request_a_second_is_waited_for_at_the_call(
         modules = OdooConnector(transport).read(load_domain("hr"), progress=progress)
         assert len([*modules]) > 10
         assert len(recorded.calls) == transport.calls, "a call was made twice"
+    assert refused == 3
     assert any(str(status) in message for message in progress.messages)
 
 

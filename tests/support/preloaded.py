@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -44,6 +45,10 @@ class Forked:
 
     pid: int
     _ended: socket.socket
+
+    def forget(self) -> None:
+        """Do not wait for it."""
+        self._ended.close()
 
     def wait(self, seconds: float = PATIENCE) -> int:
         """Its exit code, once it has ended; negative the signal that ended it."""
@@ -107,14 +112,40 @@ def fork(arguments: Sequence[str], files: Mapping[int, int], *, env: Mapping[str
     return launcher().fork(arguments, files, env=env, cwd=cwd)
 
 
+def run(
+    arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, piped: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run `fbs` to its end.
+
+    Args:
+        arguments: those of the command.
+        env: its whole environment.
+        cwd: its folder.
+        piped: what it reads.
+    """
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        given.write(piped.encode())
+        given.seek(0)
+        files = {0: given.fileno(), 1: output.fileno(), 2: errors.fileno()}
+        code = fork(arguments, files, env=env, cwd=cwd).wait()
+        return subprocess.CompletedProcess(arguments, code, _content(output), _content(errors))
+
+
+def _content(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()
+
+
 def spawn(
     arguments: Sequence[str], *, output: IO[bytes], env: Mapping[str, str], pass_fds: Sequence[int]
 ) -> SimpleNamespace:
     """As `fbs_worker.ops.local.processes.spawn`, for programs of ours."""
     assert list(arguments[:4]) == [sys.executable, "-P", "-m", "fbs_worker.cli"]
-    with open(os.devnull, "rb") as nothing:
+    with Path(os.devnull).open("rb") as nothing:
         files = {0: nothing.fileno(), 1: output.fileno(), 2: output.fileno(), **{number: number for number in pass_fds}}
-        return SimpleNamespace(pid=fork(arguments[4:], files, env=env, cwd=Path.cwd()).pid)
+        forked = fork(arguments[4:], files, env=env, cwd=Path.cwd())
+    forked.forget()
+    return SimpleNamespace(pid=forked.pid)
 
 
 def _serve(asked: socket.socket) -> None:

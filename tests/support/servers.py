@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import secrets
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,7 +20,7 @@ from fbs_worker.ops.local.embedded import EmbeddedPostgres
 REDIS_DATABASES = 64
 """How many the embedded Redis has; number 0 belongs to the session's worker."""
 
-_numbers = itertools.cycle(range(1, REDIS_DATABASES))
+_free = deque(range(1, REDIS_DATABASES))
 
 
 @contextmanager
@@ -62,12 +62,14 @@ def fresh_database(postgres: EmbeddedPostgres) -> Iterator[DatabaseConfig]:
 @contextmanager
 def redis_database(server_url: str) -> Iterator[str]:
     """The URL of a Redis database for one test; it alone is emptied afterwards."""
-    url = f"{server_url.rpartition('/')[0]}/{next(_numbers)}"
+    number = _free.popleft()  # the one that was free for the longest: what ends late meets no other test
+    url = f"{server_url.rpartition('/')[0]}/{number}"
     try:
         yield url
     finally:
         with redis.Redis.from_url(url) as client:
             client.flushdb()
+        _free.append(number)
 
 
 def processes_about(folder: Path) -> list[psutil.Process]:
