@@ -42,6 +42,7 @@ WHERE t.typname = ANY(%(names)s) AND n.nspname = current_schema() AND t.typtype 
 """CREATE TABLE creates a type of the table's name, so an existing type conflicts as well (documentation of CREATE
 TABLE); array types do not, PostgreSQL renames them."""
 
+_TABLE: Final = "a table"
 _KINDS: Final = {
     "v": "a view",
     "m": "a materialized view",
@@ -209,7 +210,7 @@ def relations(connection: Connection, names: Iterable[str]) -> dict[str, str]:
     with connection.cursor() as cursor:
         cursor.execute(_RELATIONS, {"names": list(map(str, names))})
         # a table and its type have one name: the first row is the table's
-        return {name: _KINDS.get(kind, "a table") for name, kind in reversed(cursor.fetchall())}
+        return {name: _KINDS.get(kind, _TABLE) for name, kind in reversed(cursor.fetchall())}
 
 
 def existing_tables(connection: Connection, names: Iterable[str]) -> list[str]:
@@ -262,7 +263,10 @@ def inspect_tables(connection: Connection, names: Iterable[str], *, keys: bool =
                 tables[row[0]].keys.append(build(tables[row[0]], row))
     tables_by_name = {table.name: table.build() for table in tables.values()}
     missing = [name for name in requested if name not in tables_by_name]
-    return InspectedSchema(tables=tables_by_name, others=relations(connection, missing) if missing else {})
+    found = relations(connection, missing) if missing else {}
+    # a table that another session committed after the first statement is no other relation: it will be found next time
+    others = {name: kind for name, kind in found.items() if kind != _TABLE}
+    return InspectedSchema(tables=tables_by_name, others=others)
 
 
 def populated_tables(connection: Connection, tables: Collection[str]) -> frozenset[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from contextlib import closing
+from typing import Any
 
+import psycopg2
 import pytest
 from psycopg2 import sql
 
@@ -14,6 +16,7 @@ from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.domains import Domain, load_domain
 from fbs_worker.schema import create
 from fbs_worker.schema.definition import define
+from fbs_worker.schema.system_tables import ensure_tables, missing_tables
 from tests.support.recorded_models import recorded_models
 from tests.support.rental_tables import RENTAL, SYSTEM, everything, rental, run
 from tests.support.together import Meet, together
@@ -88,6 +91,26 @@ def test_two_sessions_set_up_at_once(database: DatabaseConfig) -> None:
                 return len(create.create(connection, rental(prefix), owned=()).created)
 
     assert sorted(together(make, ("a_", "b_", "c_")), key=str) == [11, 5, 5]
+
+
+def test_tables_that_another_session_makes_meanwhile_are_no_conflict(
+    database: DatabaseConfig, connection: Connection
+) -> None:
+    """Between two statements of an inspection another session may commit what the first one did not find."""
+
+    class Overtaken(psycopg2.extensions.cursor):
+        def execute(self, *given: Any) -> None:
+            super().execute(*given)
+            if pending:
+                with closing(connect(pending.pop())) as other:
+                    ensure_tables(other, "fbs_")
+                    other.commit()
+
+    pending = [database]
+    connection.cursor_factory = Overtaken
+    assert missing_tables(connection, "fbs_")
+    assert not pending
+    assert not missing_tables(connection, "fbs_")
 
 
 def test_the_loser_of_a_race_for_the_same_tables_gets_an_error(
