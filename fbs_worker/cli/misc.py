@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from fbs_worker._version import __version__
 from fbs_worker.cli.options import Format
 from fbs_worker.cli.output import OutputFormat, Table, print_json, print_result, say
 
@@ -33,7 +34,7 @@ def new_key(output_format: Format = OutputFormat.TEXT) -> None:
 def version(output_format: Format = OutputFormat.TEXT) -> None:
     """Print the version."""
     if output_format is OutputFormat.JSON:
-        print_json({"version": _version()})
+        print_json({"version": __version__})
     else:
         print_version(requested=True)
 
@@ -41,11 +42,5 @@ def version(output_format: Format = OutputFormat.TEXT) -> None:
 def print_version(requested: bool) -> None:
     """Print the version and exit: the callback of `--version`."""
     if requested:
-        say(f"fbs-worker {_version()}")
+        say(f"fbs-worker {__version__}")
         raise typer.Exit
-
-
-def _version() -> str:
-    from importlib.metadata import version as of
-
-    return of("fbs-worker")

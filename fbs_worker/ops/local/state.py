@@ -8,14 +8,16 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
-from fbs_worker.core.database_config import DatabaseConfig, host_and_port
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.processes import ProcessRef
+
+if TYPE_CHECKING:
+    from fbs_worker.core.database_config import DatabaseConfig
 
 _STATE: Final = "stack.json"
 _SERVERS: Final = ("postgres", "redis")
@@ -76,6 +78,8 @@ class StackInfo:
     @property
     def database(self) -> DatabaseConfig:
         """The home database."""
+        from fbs_worker.core.database_config import DatabaseConfig
+
         return DatabaseConfig.from_url(self.database_url)
 
     def fill(self, settings: Settings) -> Settings:
@@ -135,6 +139,8 @@ def effective_settings(settings: Settings) -> Settings:
 
 def database_url(config: DatabaseConfig) -> str:
     """The URL of a database, with its password; inverse of `DatabaseConfig.from_url`."""
+    from fbs_worker.core.database_config import host_and_port
+
     user, password = quote(config.user, safe=""), quote(config.password.get_secret_value(), safe="")
     login = f"{user}:{password}@" if password else f"{user}@" if user else ""
     options = {"host": config.host, **config.options} if config.uses_socket else config.options
