@@ -59,6 +59,7 @@ def run_folder() -> Iterator[Path]:
         os.environ["TMPDIR"] = str(folder)  # workers that are killed leave temporary files
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("fbs_worker.ops.local.programs.spawn", preloaded.spawn)
+            patch.setattr("fbs_worker.connectors.recording.transport.read_database", preloaded.read_once)
             yield folder
         preloaded.end_launcher()
         left = psutil.Process().children(recursive=True) + processes_about(folder)

@@ -31,6 +31,18 @@ METHODS_SINCE: Final[Mapping[str, tuple[int, int]]] = {
 _Context = Mapping[str, Any] | None
 
 
+def read_database(path: Path) -> Database:
+    """The tables of a recording.
+
+    Args:
+        path: the file.
+
+    Raises:
+        RecordingError: the recording is missing or damaged.
+    """
+    return Database(read_recording(path))
+
+
 class RecordingTransport:
     """A `fbs_worker.connectors.base.Transport` that answers model calls from a recording.
 
@@ -51,7 +63,8 @@ class RecordingTransport:
     held = 0
 
     def __init__(self, path: Path) -> None:
-        recording = read_recording(path)
+        self._database = read_database(path)
+        recording = self._database.recording
         try:
             series, major = parse_series(recording.series)
         except ValueError:
@@ -59,7 +72,6 @@ class RecordingTransport:
         self.server = ServerInfo(series=series, major=major, url=f"recording:{path.name}", database=recording.database)
         self.calls = 0
         self._denied = recording.denied
-        self._database = Database(recording)
         self._describing: Mapping[str, Callable[..., Any]] = {
             "fields_get": self._fields_get,
             "get_available_models": self._get_available_models,
