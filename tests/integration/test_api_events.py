@@ -105,8 +105,10 @@ def _next_event(lines: Iterator[str]) -> dict[str, Any]:
 def test_silence_is_broken(asking: Asking, store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "KEEPALIVE_SECONDS", 1)
     store.create("job-1", action="discover")
-    threading.Timer(2.5, lambda: store.request_cancel("job-1")).start()
+    ending = threading.Timer(2.5, lambda: store.request_cancel("job-1"))
+    ending.start()
     text = asking.get(EVENTS).text
+    ending.join()
     assert ": keep-alive\n\n" in text
     assert [one["state"] for one in read(text)] == ["queued", "cancelled"]
 
