@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
 import pytest
 import redis
 from cryptography.fernet import Fernet
@@ -18,6 +20,7 @@ from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import FBSError
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.state import database_url
+from fbs_worker.scheduling.service import BEAT
 from tests.support.api_server import api_server
 from tests.support.beat_process import beat_process
 from tests.support.dashboard import dashboard
@@ -60,6 +63,22 @@ def disk_free(server: OwnRedis) -> None:
     server.admin("CONFIG", "SET", "save", "")
 
 
+def append_only_disk_full(server: OwnRedis) -> None:
+    """The append-only file cannot grow: the kernel refuses each write to it."""
+    server.admin("CONFIG", "SET", "appendonly", "yes")
+    until(lambda: not server.admin("INFO", "persistence")["aof_rewrite_in_progress"])
+    psutil.Process(server.pid).rlimit(psutil.RLIMIT_FSIZE, (1, psutil.RLIM_INFINITY))
+    with suppress(redis.ResponseError):
+        server.admin("SET", "other:one", "more")
+    until(lambda: server.admin("INFO", "persistence")["aof_last_write_status"] == "err")
+
+
+def append_only_disk_free(server: OwnRedis) -> None:
+    psutil.Process(server.pid).rlimit(psutil.RLIMIT_FSIZE, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))
+    until(lambda: server.admin("INFO", "persistence")["aof_last_write_status"] == "ok")
+    server.admin("CONFIG", "SET", "appendonly", "no")
+
+
 FAULTS: Final = {
     "a failover": Fault(
         strike=lambda server: server.admin("REPLICAOF", "127.0.0.1", "1"),
@@ -72,6 +91,9 @@ FAULTS: Final = {
         words="memory",
     ),
     "a full disk": Fault(strike=disk_full, mend=disk_free, words="disk"),
+    "a full disk under the append-only file": Fault(
+        strike=append_only_disk_full, mend=append_only_disk_free, words="disk"
+    ),
     "rights": Fault(
         strike=lambda server: server.admin("ACL", "SETUSER", "worker", "resetkeys", "~other:*"),
         mend=lambda server: server.admin("ACL", "SETUSER", "worker", "~*"),
@@ -172,6 +194,7 @@ def test_beat_api_and_dashboard_live_through_a_failover(
         dashboard(settings, log=tmp_path / "flower.log") as flower,
     ):
         assert api.ask("POST", "/api/v1/discoveries/hr/model/", json={}).status_code == 202
+        until(lambda: server.admin("EXISTS", BEAT), beat_log.read_text)
         fault.strike(server)
         answer = api.ask("POST", "/api/v1/discoveries/rental/model/", json={})
         assert (answer.status_code, "replica" in answer.text) == (503, True), answer.text

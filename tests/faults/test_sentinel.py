@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -24,7 +25,7 @@ NAME = "mine"
 
 
 @contextmanager
-def sentinel(folder: Path, master: OwnRedis) -> Iterator[redis.Redis]:
+def sentinel(folder: Path, master: OwnRedis) -> Iterator[Any]:
     """A client of a Sentinel that watches a master; it decides alone, half a second after the master is gone."""
     folder.mkdir()
     port = free_port()

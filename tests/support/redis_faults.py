@@ -25,10 +25,12 @@ class OwnRedis:
 
     Attributes:
         port: where it listens.
+        pid: its process.
         url: of its database 0.
     """
 
     port: int
+    pid: int
     url: str
 
     def admin(self, *command: Any) -> Any:
@@ -57,7 +59,7 @@ class OwnRedis:
 
 @contextmanager
 def own_redis(folder: Path, *lines: str, executable: Path | None = None, tls: bool = False) -> Iterator[OwnRedis]:
-    """A running Redis.
+    """A running Redis; where it may write no more to a file, it gets an error, as with a full disk, and no signal.
 
     Args:
         folder: for its files.
@@ -77,11 +79,16 @@ def own_redis(folder: Path, *lines: str, executable: Path | None = None, tls: bo
     ]
     (folder / "redis.conf").write_text("\n".join(given) + "\n")
     with (folder / "log").open("ab") as output:
-        child = spawn([str(executable or redis_executable()), str(folder / "redis.conf")], output=output, env={})
+        child = spawn(
+            [str(executable or redis_executable()), str(folder / "redis.conf")],
+            output=output,
+            env={},
+            restore_signals=False,
+        )
     process = ProcessRef.of(child.pid)
     assert process is not None
     try:
         until(lambda: "eady to accept connections" in (folder / "log").read_text(), (folder / "log").read_text)
-        yield OwnRedis(port=port, url=f"redis://:{PASSWORD}@127.0.0.1:{port}/0")
+        yield OwnRedis(port=port, pid=process.pid, url=f"redis://:{PASSWORD}@127.0.0.1:{port}/0")
     finally:
         process.stop([])
