@@ -2,7 +2,8 @@
 
 Every word of a text must begin a word of a hit: `sale ord` finds `sale.order`, `partner` finds `partner_id`. Fields
 match by name and label, and additionally by words of their model's name: `order partner` finds the partner fields of
-`sale.order`. Exact names come first, then other hits by name, then fields by model and name.
+`sale.order`. A name that is the text comes first, then names that begin with it (`sale ord`: `sale.order` before
+`sale.mass.cancel.orders`), then other hits, each by name; fields follow, by model and name.
 
 The index of `schema.search_index` finds the rows; a database without the index is searched more slowly.
 """
@@ -53,13 +54,15 @@ _MAX_MODELS: Final = 200
 """Maximum models whose fields are searched for one page: bounds the time of queries for frequent words."""
 
 _THINGS: Final = """
-SELECT name <> ALL (%(exactly)s) AS other, name, id,
-    json_build_object('kind', discovery_type, 'id', id, 'name', name, 'title', metadata ->> 'title', 'version', version)
-        ::text
-FROM {discoveries}
-WHERE {things} @@ {query} AND domain = %(domain)s AND is_active AND discovery_type = ANY(%(kinds)s)
-    AND (name <> ALL (%(exactly)s), name, id) > (%(other)s, %(name)s, %(id)s)
-ORDER BY 1, name, id LIMIT %(limit)s
+SELECT rank, name, id, hit::text FROM (
+    SELECT name, id, CASE WHEN named = %(phrase)s THEN 0 WHEN starts_with(named, %(phrase)s) THEN 1 ELSE 2 END AS rank,
+        json_build_object('kind', discovery_type, 'id', id, 'name', name, 'title', metadata ->> 'title',
+            'version', version) AS hit
+    FROM {discoveries} CROSS JOIN LATERAL (SELECT lower(translate(name, %(separators)s, %(blanks)s)) AS named) n
+    WHERE {things} @@ {query} AND domain = %(domain)s AND is_active AND discovery_type = ANY(%(kinds)s)
+) ranked
+WHERE (rank, name, id) > (%(rank)s, %(name)s, %(id)s)
+ORDER BY rank, name, id LIMIT %(limit)s
 """
 
 _FIELDS: Final = """
@@ -114,9 +117,13 @@ def words_of(text: str) -> Sequence[str]:
     Returns:
         At most `MAX_WORDS` words, in their order.
     """
+    return tuple(dict.fromkeys(_phrase_of(text).split()))[:MAX_WORDS]
+
+
+def _phrase_of(text: str) -> str:
+    """The words of a text in lower case, with blanks between them."""
     readable = "".join(char for char in text[:_MAX_TEXT] if not "\ud800" <= char <= "\udfff")
-    words = (word for word in _SEPARATORS_OF_TEXT.split(readable.lower()) if word)
-    return tuple(dict.fromkeys(words))[:MAX_WORDS]
+    return _SEPARATORS_OF_TEXT.sub(" ", readable.lower()).strip()
 
 
 def tsquery_of(text: str) -> str:
@@ -171,7 +178,7 @@ def search(
     parameters = {
         "domain": domain,
         "query": tsquery_of(text),
-        "exactly": [text.strip().replace("\0", ""), *(separator.join(words) for separator in "._")],
+        "phrase": _phrase_of(text),
         "separators": _SEPARATORS,
         "blanks": " " * len(_SEPARATORS),
         **{f"word{number}": f" {word}" for number, word in enumerate(words)},
@@ -199,14 +206,14 @@ class _Position:
 
     Attributes:
         fields: it is among the fields, which follow all other hits.
-        other: its name is not exactly the searched one.
+        rank: 0 where its name is the text, 1 where it begins with it, 2 otherwise.
         name: its name, or its model's.
         id: the id of its row.
         field: the field's name.
     """
 
     fields: bool = False
-    other: bool = False
+    rank: int = 0
     name: str = ""
     id: int = 0
     field: str = ""
@@ -216,14 +223,14 @@ class _Position:
         if not cursor:
             return cls()
         match decode_cursor(cursor):
-            case [bool(other), str(name), int(number)] if _is_possible(name, number):
-                return cls(other=other, name=name, id=number)
+            case [int(rank), str(name), int(number)] if 0 <= rank <= 2 and _is_possible(name, number):
+                return cls(rank=rank, name=name, id=number)
             case [str(name), int(number), str(field)] if _is_possible(name + field, number):
                 return cls(fields=True, name=name, id=number, field=field)
         raise bad_cursor()
 
     def cursor(self) -> str:
-        return encode_cursor([self.name, self.id, self.field] if self.fields else [self.other, self.name, self.id])
+        return encode_cursor([self.name, self.id, self.field] if self.fields else [self.rank, self.name, self.id])
 
 
 def _is_possible(text: str, number: int) -> bool:
@@ -233,9 +240,9 @@ def _is_possible(text: str, number: int) -> bool:
 def _search_rows(
     connection: Connection, prefix: str, parameters: Mapping[str, Any], position: _Position, limit: int
 ) -> Page:
-    after = {"other": position.other, "name": position.name, "id": position.id, "limit": limit + 1}
+    after = {"rank": position.rank, "name": position.name, "id": position.id, "limit": limit + 1}
     rows = fetch_rows(connection, prefix, _THINGS, {**parameters, **after}, things=search_index.THINGS, query=TSQUERY)
-    return cut(rows, limit, lambda row: _Position(other=row[0], name=row[1], id=row[2]).cursor())
+    return cut(rows, limit, lambda row: _Position(rank=row[0], name=row[1], id=row[2]).cursor())
 
 
 def _search_fields(

@@ -110,8 +110,28 @@ def test_hits(either: Connection, text: str, hits: list[str]) -> None:
         answer = things
     assert sorted(answer) == sorted(hits)
     assert answer == things + [hit for hit in answer if "/" in hit], "fields come last"
-    if len(things) == 3:
-        assert answer[-1] == "model sale.order.line", "what bears exactly that name comes first"
+
+
+RANKED = ("sale.mass.cancel.orders", "sale.order", "sale.order.line", "sale_order_x.y", "a.sale.order")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("sale ord", ["sale.order", "sale.order.line", "sale_order_x.y", "a.sale.order", "sale.mass.cancel.orders"]),
+        ("Sale.Order.L", ["sale.order.line"]),
+        ("order", ["a.sale.order", "sale.mass.cancel.orders", "sale.order", "sale.order.line", "sale_order_x.y"]),
+        ("sale_order x y", ["sale_order_x.y"]),
+        ("orders sale", ["sale.mass.cancel.orders"]),
+    ],
+)
+def test_a_name_that_begins_with_the_text_comes_before_others(
+    connection: Connection, text: str, names: list[str]
+) -> None:
+    Catalogue(connection).save(MadeSnapshot(*(described(name, "Order") for name in RANKED)))
+    assert found(connection, text) == [f"model {name}" for name in names]
+    (first,) = search(connection, "fbs_", domain="rental", text=text, limit=1).texts
+    assert names[0] in first
 
 
 def test_a_field_has_its_model(either: Connection) -> None:
