@@ -242,13 +242,22 @@ if lease == 'stop' and ARGV[4] == 'retrying' then return enter('cancelled', 'sto
 if ARGV[5] ~= '' then redis.call('HSET', job, ARGV[5], ARGV[6]) end
 if tonumber(ARGV[8]) > 0 then redis.call('HINCRBY', job, 'waits', ARGV[8]) end
 if tonumber(ARGV[9]) > 0 then count('rows|' .. (redis.call('HGET', job, 'action') or ''), ARGV[9]) end
+local solution = redis.call('HGET', job, 'solution') or ''
+if solution ~= '' and ARGV[10] ~= '' then
+  if ARGV[10] == 'dropped' then
+    redis.call('HDEL', metrics, 'checked|' .. solution, 'changed|' .. solution)
+  else
+    redis.call('HSET', metrics, 'checked|' .. solution, clock[1])
+    if ARGV[10] == 'changed' then redis.call('HSET', metrics, 'changed|' .. solution, clock[1]) end
+  end
+end
 return enter(ARGV[4], ARGV[7])
 """
 )
 """End an attempt in a new state.
 
 Arguments: state, field (result, error or none), its JSON, message, 1 for an attempt that only waited, number of rows
-written. Returns the state afterwards."""
+written, freshness of the solution (checked, changed, dropped or empty). Returns the state afterwards."""
 
 FAIL_ORPHANED: Final = (
     _PRELUDE

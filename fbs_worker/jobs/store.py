@@ -30,6 +30,7 @@ from fbs_worker.jobs import scripts
 from fbs_worker.jobs.model import (
     FINISHED,
     Claim,
+    Freshness,
     JobEvent,
     JobRecord,
     JobState,
@@ -471,7 +472,9 @@ class JobStore(JobReader):
         """
         return self._end(job_id, attempt, JobState.RETRYING, field="error", value=error, message=message, waits=waits)
 
-    def mark_succeeded(self, job_id: str, attempt: int, result: Mapping[str, Any], *, rows: int = 0) -> JobState:
+    def mark_succeeded(
+        self, job_id: str, attempt: int, result: Mapping[str, Any], *, rows: int = 0, fresh: Freshness = ""
+    ) -> JobState:
         """Record that a job succeeded.
 
         Args:
@@ -479,6 +482,7 @@ class JobStore(JobReader):
             attempt: the number of the attempt.
             result: JSON-ready.
             rows: the number of rows written, for the metrics.
+            fresh: what the job says about the freshness of its solution, for the metrics.
 
         Returns:
             The state afterwards: SUCCEEDED, unless another attempt has claimed the job.
@@ -486,7 +490,9 @@ class JobStore(JobReader):
         Raises:
             TypeError: the result is not JSON-ready.
         """
-        return self._end(job_id, attempt, JobState.SUCCEEDED, field="result", value=result, message="", rows=rows)
+        return self._end(
+            job_id, attempt, JobState.SUCCEEDED, field="result", value=result, message="", rows=rows, fresh=fresh
+        )
 
     def mark_failed(self, job_id: str, attempt: int | None, error: Mapping[str, Any]) -> JobState:
         """Record that a job failed and is not retried.
@@ -562,10 +568,11 @@ class JobStore(JobReader):
         value: Mapping[str, Any] | None = None,
         waits: bool = False,
         rows: int = 0,
+        fresh: Freshness = "",
     ) -> JobState:
         payload = orjson.dumps(value or {}).decode()
         state_now = self._run_script(
-            self._end_attempt, job_id, attempt, str(state), field, payload, message, int(waits), rows
+            self._end_attempt, job_id, attempt, str(state), field, payload, message, int(waits), rows, fresh
         )
         if state_now is None:
             raise _not_found(job_id)

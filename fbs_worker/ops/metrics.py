@@ -9,6 +9,8 @@ workers. Its fields, parts separated by `|`:
     losses|<action>                        times that a job lost its worker
     rows|<action>                          discovery rows added, changed or removed
     rejected                               messages that a worker could not read
+    checked|<solution>                     when a job last refreshed the solution, as seconds since 1970
+    changed|<solution>                     when such a job last found something
     calls|<server>, call_failures|<server> calls to an Odoo, and those of them that the server failed to answer
 
 Names follow https://prometheus.io/docs/practices/naming/.
@@ -48,6 +50,10 @@ _COUNTERS: Final = {
     "rejected": ("fbs_messages_rejected", "Messages that no worker could read.", ()),
     "calls": ("fbs_odoo_calls", "Calls to an Odoo.", ("server",)),
     "call_failures": ("fbs_odoo_call_failures", "Calls that an Odoo failed to answer.", ("server",)),
+}
+_TIMES: Final = {
+    "checked": ("fbs_solution_last_checked_timestamp_seconds", "When a job last refreshed the solution."),
+    "changed": ("fbs_solution_last_change_timestamp_seconds", "When such a job last found a change in Odoo."),
 }
 _HISTOGRAMS: Final = {
     "wait": ("fbs_job_queue_seconds", "From a job's creation to its first start."),
@@ -125,6 +131,8 @@ def families(snapshot: MetricsSnapshot) -> Iterator[Metric]:
         yield counter
     for kind, (name, text) in _HISTOGRAMS.items():
         yield _histogram(name, text, by_kind.get(kind, {}))
+    for kind, (name, text) in _TIMES.items():
+        yield _gauge(name, text, ("solution",), by_kind.get(kind, {}).items())
     yield from _gauges(snapshot)
 
 

@@ -57,6 +57,9 @@ _UNFINISHED: Final = (JobState.RUNNING, JobState.RETRYING, JobState.QUEUED, JobS
 _REPAIR: Final = "Run `fbs setup` again with the same configuration to repair it."
 
 
+_NOT_KNOWN: Final[dict[str, str | None]] = {"last_checked": None, "last_change": None}
+
+
 class OverallStatus(StrEnum):
     """The status of a solution."""
 
@@ -108,6 +111,13 @@ class Summary:
     def last_refresh(self) -> dict[str, Any] | None:
         """The last refresh according to the manifest; None if there was none."""
         return self.manifest.last_refresh if isinstance(self.manifest, SolutionRecord) else None
+
+    @property
+    def freshness(self) -> dict[str, str | None]:
+        """`last_checked` and `last_change`: when Odoo was last asked, and when that last found something."""
+        if not isinstance(self.manifest, SolutionRecord):
+            return _NOT_KNOWN
+        return {"last_checked": self.manifest.last_checked, "last_change": self.manifest.last_change}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,9 +213,10 @@ def solution_status(
     Returns:
         JSON-ready, without secrets: `solution` (its name), `overall_status`, `reason`, `hint`, `config` (the registry
         entry), `database` (`place`, `size` in bytes, `server_version`), `tables` (`table`, `kind`, `rows`, `bytes`),
-        `discoveries` (active ones per type), `sections_denied`, `last_refresh` (`at`, `report`, …; None if there was
-        none), `schedule` (when it is refreshed; see `schedule_status`), `pending` (how the tables differ
-        from the definition), `drift` (manual changes), `jobs` (the active ones) and `notes` (what could not be
+        `discoveries` (active ones per type), `sections_denied`, `last_refresh` (`at`, `report`, …: the last one that
+        read Odoo; None if there was none), `last_checked` (time of the last refresh), `last_change` (time of the last
+        one that found something), `schedule` (when it is refreshed; see `schedule_status`), `pending` (how the tables
+        differ from the definition), `drift` (manual changes), `jobs` (the active ones) and `notes` (what could not be
         inspected or cannot be done yet). If the database is unreachable, only the registry's values are filled.
 
     Raises:
@@ -236,6 +247,7 @@ def solution_status(
         "discoveries": {},
         "sections_denied": [],
         "last_refresh": None,
+        **_NOT_KNOWN,
         "schedule": schedule_status(scheduled_solution(entry), refresh_every(settings)),
         "pending": [],
         "drift": [],
@@ -254,6 +266,7 @@ def solution_status(
         "discoveries": facts["discoveries"],
         "sections_denied": list(detail.denied),
         "last_refresh": detail.summary.last_refresh,
+        **detail.summary.freshness,
         "pending": list(detail.pending),
         "drift": list(detail.drift),
         "notes": [*detail.notes, *notes],
@@ -273,7 +286,8 @@ def list_solutions(
     Returns:
         JSON-ready, without secrets: `home` (address of the registry's database), `solutions` (by name: `solution`,
         `domain`, `database`, `table_prefix`, `business_prefix`, `overall_status`, `reason`, `hint`, `discoveries`,
-        `last_refresh` (timestamp), `jobs` (number of active ones)), `counts` (solutions per status) and `notes`.
+        `last_refresh`, `last_checked`, `last_change` (timestamps), `jobs` (number of active ones)), `counts`
+        (solutions per status) and `notes`.
 
     Raises:
         SettingsError: no home database is set.
@@ -494,9 +508,9 @@ def _solution_row(
 ) -> dict[str, Any]:
     if isinstance(summary, Summary):
         assessment = assess(entry, summary, jobs=jobs)
-        counts, last = dict(summary.counts), summary.last_refresh or {}
+        counts, last, fresh = dict(summary.counts), summary.last_refresh or {}, summary.freshness
     else:
-        assessment, counts, last = Assessment.of_error(summary), {}, {}
+        assessment, counts, last, fresh = Assessment.of_error(summary), {}, {}, _NOT_KNOWN
     return {
         "solution": entry.solution_name,
         "domain": entry.domain,
@@ -506,6 +520,7 @@ def _solution_row(
         **assessment.to_dict(),
         "discoveries": counts,
         "last_refresh": last.get("at"),
+        **fresh,
         "jobs": len(jobs),
     }
 
@@ -521,6 +536,7 @@ def _damaged_row(entry: DamagedRow, jobs: Sequence[Mapping[str, Any]]) -> dict[s
         **assessment.to_dict(),
         "discoveries": {},
         "last_refresh": None,
+        **_NOT_KNOWN,
         "jobs": len(jobs),
     }
 

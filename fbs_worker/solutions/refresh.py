@@ -50,16 +50,22 @@ class RefreshResult:
         derived = (self.workflows, self.dashboards)
         return not self.report.nothing_changed or any(counts[kind] for counts in derived for kind in _WRITTEN)
 
-    @property
-    def should_record(self) -> bool:
-        """Whether the manifest should record this refresh: Odoo was read, or something was written."""
-        return self.report.read or self.changed
+    def last_refresh_payload(self, manifest: SolutionRecord | None) -> dict[str, Any]:
+        """Return `last_refresh` of the manifest, JSON-ready.
 
-    def last_refresh_payload(self) -> dict[str, Any]:
-        """Return `last_refresh` of the manifest, JSON-ready."""
+        Args:
+            manifest: the manifest before; its report is kept where this refresh neither read Odoo nor wrote anything.
+        """
+        now = datetime.now(tz=UTC).isoformat(timespec="seconds")
+        last = manifest.last_refresh if manifest else None
+        kept = last if last and not (self.report.read or self.changed) else self._report(now)
+        changed_at = now if self.changed else manifest and manifest.last_change
+        return {**kept, "checked_at": now, "changed_at": changed_at}
+
+    def _report(self, now: str) -> dict[str, Any]:
         report = self.report
         return {
-            "at": datetime.now(tz=UTC).isoformat(timespec="seconds"),
+            "at": now,
             "report": {
                 "added": len(report.added),
                 "removed": len(report.removed),
@@ -138,13 +144,12 @@ def refresh(request: RefreshRequest, *, settings: Settings, progress: Progress, 
             ensure_tables(connection, manifest.table_prefix, SYSTEM_TABLES)
 
         def write(_cursor: Cursor, refreshed: RefreshResult) -> None:
-            if refreshed.should_record:
-                definition = {
-                    **manifest.schema_definition,
-                    "source": refreshed.source,
-                    "last_refresh": refreshed.last_refresh_payload(),
-                }
-                Manifest.write(connection, replace(manifest, schema_definition=definition), vault)
+            definition = {
+                **manifest.schema_definition,
+                "source": refreshed.source,
+                "last_refresh": refreshed.last_refresh_payload(manifest),
+            }
+            Manifest.write(connection, replace(manifest, schema_definition=definition), vault)
 
         refreshed = read(
             settings.odoo(manifest.odoo),

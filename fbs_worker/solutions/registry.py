@@ -161,6 +161,20 @@ class SolutionRecord:
         return dict(report) if report else None
 
     @property
+    def last_checked(self) -> str | None:
+        """Time of the last refresh, also of one that found nothing new; None where `last_refresh` is None."""
+        last = self.last_refresh or {}
+        return last.get("checked_at") or last.get("at")
+
+    @property
+    def last_change(self) -> str | None:
+        """Time of the last refresh that found something; None if there was none, or an older version kept no time."""
+        last = self.last_refresh or {}
+        report = last.get("report") or {}
+        found = any(report.get(kind) for kind in ("added", "changed", "removed"))
+        return last.get("changed_at") or (last.get("at") if found else None)
+
+    @property
     def recorded_schema(self) -> dict[str, Any]:
         """Table schema that FBS last applied, as `migration.model.schema` encodes it; empty in a registry entry."""
         return dict(self.schema_definition.get(_RECORDED_SCHEMA) or {})

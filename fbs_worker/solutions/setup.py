@@ -228,8 +228,7 @@ class _SetUp:
         recorded: dict[str, Any] = {}
         if refreshed is not None:
             recorded["source"] = refreshed.source
-            if refreshed.should_record or manifest is None or manifest.last_refresh is None:
-                recorded["last_refresh"] = refreshed.last_refresh_payload()
+            recorded["last_refresh"] = refreshed.last_refresh_payload(manifest)
         recorded |= {"shape": self._recorded_schema} if self._recorded_schema else {}
         definition = {
             "version": DEFINITION_VERSION,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from threading import Thread
+from uuid import uuid4
 
 import pytest
 from prometheus_client import Metric
@@ -18,6 +20,7 @@ from fbs_worker.core.errors import FBSError, OdooTimeout, UsageError
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.app import make_app
 from fbs_worker.jobs.store import JobStore
+from fbs_worker.jobs.worker.task import freshness
 from fbs_worker.ops.metrics import metrics_text
 from fbs_worker.ops.metrics_server import MetricsServer
 from tests.conftest import MakeSettings
@@ -70,6 +73,30 @@ def test_jobs_are_counted(mine: Settings, jobs: JobStore) -> None:
         assert counted == counts
         assert all(sample.value < 10 for sample in family.samples if sample.name.endswith("_sum"))
     assert 0 <= values(found["fbs_job_oldest_wait_seconds"])[("discover",)] < 10
+
+
+NOTHING = {"added": 0, "changed": 0, "removed": 0}
+UNCHANGED = {"report": {"added": [], "changed": [], "removed": []}, "workflows": NOTHING, "dashboards": NOTHING}
+
+
+def test_the_freshness_of_solutions(mine: Settings, jobs: JobStore) -> None:
+    def ended(solution: str, result: dict[str, object]) -> tuple[dict[tuple[str, ...], float], ...]:
+        jobs.create(job_id := uuid4().hex, action="refresh", solution=solution)
+        attempt = jobs.start(job_id, action="refresh").attempt
+        jobs.mark_succeeded(job_id, attempt, result, fresh=freshness(result))
+        found = parse(metrics_text(mine))
+        return tuple(values(found[f"fbs_solution_last_{what}_timestamp_seconds"]) for what in ("checked", "change"))
+
+    checked, changed = ended("a", UNCHANGED)
+    assert (set(checked), changed) == ({("a",)}, {})
+    assert checked[("a",)] == pytest.approx(time.time(), abs=60)
+    _, changed = ended("b", {"refresh": UNCHANGED | {"dashboards": NOTHING | {"added": 1}}})
+    assert set(changed) == {("b",)}
+    _, changed = ended("a", UNCHANGED | {"report": {"added": [1]}})
+    assert set(changed) == {("a",), ("b",)}
+    assert ended("a", {"dropped": [], "dry_run": True})[1] == changed
+    assert [set(each) for each in ended("a", {"dropped": []})] == [{("b",)}] * 2
+    assert [set(each) for each in ended("c", {"refresh": None, "created": []})] == [{("b",)}] * 2
 
 
 def test_queued_messages_are_counted(mine: Settings) -> None:

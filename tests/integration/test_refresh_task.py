@@ -19,6 +19,7 @@ from fbs_worker.core.errors import (
     UsageError,
 )
 from fbs_worker.core.settings import OdooConnection, Settings
+from fbs_worker.ops.status import list_solutions, solution_status
 from tests.conftest import StartWorker
 from tests.support.solutions import (
     ODOO,
@@ -60,15 +61,54 @@ def make_it_look_changed(target: DatabaseConfig) -> None:
     )
 
 
-def test_nothing_new_writes_nothing(made: Settings, database: DatabaseConfig, target: DatabaseConfig) -> None:
+def freshness(settings: Settings) -> tuple[str | None, str | None]:
+    """When the solution was last checked and when that last found something, as `fbs status` and `fbs list` say."""
+    status, (listed,) = solution_status(settings, "shop"), list_solutions(settings)["solutions"]
+    told = [(each["last_checked"], each["last_change"]) for each in (status, listed)]
+    assert told[0] == told[1]
+    return told[0]
+
+
+def make_it_older(target: DatabaseConfig) -> None:
+    """Let the last refresh be of the year 2000."""
+    times = '"checked_at": "2000-01-01T00:00:00+00:00", "changed_at": "2000-01-01T00:00:00+00:00"'
+    run(
+        target,
+        "UPDATE fbs_solution_schemas SET schema_definition = jsonb_set(schema_definition, '{last_refresh}',"
+        f" schema_definition -> 'last_refresh' || '{{{times}}}')",
+    )
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_every_refresh_is_a_check_and_some_find_a_change(made: Settings, target: DatabaseConfig, full: bool) -> None:
+    set_up(target, made, refresh_discoveries=False)
+    assert freshness(made) == (None, None)
+    refresh(made)
+    checked, changed = freshness(made)
+    assert checked == changed != None  # noqa: E711 -- both are the same time
+    make_it_older(target)
+    refresh(made, full=full)
+    assert freshness(made)[0] >= checked  # type: ignore[operator]
+    assert freshness(made)[1] == "2000-01-01T00:00:00+00:00"
+    make_it_look_changed(target)
+    refresh(made, full=True)
+    assert freshness(made)[1] >= checked  # type: ignore[operator]
+
+
+def test_nothing_new_writes_only_when_it_was_checked(
+    made: Settings, database: DatabaseConfig, target: DatabaseConfig
+) -> None:
     set_up(target, made)
     before = writes(database), writes(target)
+    before[1].pop("fbs_solution_schemas")
     result = refresh(made)
     assert result["solution"] == "shop"
     assert not result["report"]["read"]
     assert result["report"]["unchanged"] > 0
     assert result["calls"] <= 4
-    assert (writes(database), writes(target)) == before
+    after = writes(database), writes(target)
+    after[1].pop("fbs_solution_schemas")
+    assert after == before
 
 
 def test_the_result_says_what_changed(made: Settings, database: DatabaseConfig, target: DatabaseConfig) -> None:

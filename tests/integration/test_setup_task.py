@@ -71,7 +71,9 @@ def test_a_second_run_changes_nothing_and_says_so(
     assert (again["changed"], again["created"]) == (False, [])
     assert sorted(again["existing"]) == sorted(first["created"])
     assert not again["refresh"]["report"]["read"]
-    assert (writes(database), writes(target)) == before
+    after = writes(database), writes(target)
+    assert after[0] == before[0]
+    assert {name for name in after[1] if after[1][name] != before[1][name]} <= {"fbs_solution_schemas"}
 
 
 def test_a_full_read_that_finds_nothing_is_no_change(made: Settings, target: DatabaseConfig) -> None:
@@ -160,7 +162,8 @@ def test_one_database_can_be_home_and_target(made: Settings, database: DatabaseC
     assert entries(database) == {"shop": True}
     before = writes(database)
     assert not set_up(config, made)["changed"]
-    assert writes(database) == before
+    after = writes(database)
+    assert {name for name in after if after[name] != before[name]} <= {"fbs_solution_schemas"}  # when it was checked
 
 
 def test_the_registry_is_repaired(made: Settings, database: DatabaseConfig, target: DatabaseConfig) -> None:

@@ -68,6 +68,8 @@ def test_every_metric_has_a_type_and_a_help_text() -> None:
         "fbs_odoo_call_failures": "counter",
         "fbs_job_queue_seconds": "histogram",
         "fbs_job_duration_seconds": "histogram",
+        "fbs_solution_last_checked_timestamp_seconds": "gauge",
+        "fbs_solution_last_change_timestamp_seconds": "gauge",
         "fbs_jobs_unfinished": "gauge",
         "fbs_job_oldest_wait_seconds": "gauge",
         "fbs_workers": "gauge",

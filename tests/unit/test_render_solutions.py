@@ -8,7 +8,7 @@ import pytest
 
 from fbs_worker.catalogue.model import ChangeReport
 from fbs_worker.cli.output import Block, plain_lines
-from fbs_worker.cli.render.formats import size
+from fbs_worker.cli.render.formats import local_time, size
 from fbs_worker.cli.render.results import result_blocks
 from fbs_worker.cli.render.solutions import drop_blocks, list_blocks, rotation_blocks, setup_blocks, status_blocks
 
@@ -52,6 +52,8 @@ STATUS: dict[str, Any] = {
         "at": "2026-01-02T03:04:05+00:00",
         "report": {"added": 3, "removed": 0, "changed": 1, "unchanged": 9, "skipped": 2},
     },
+    "last_checked": "2026-01-03T03:04:05+00:00",
+    "last_change": None,
     "pending": ["rental_lease.notes: the column is missing"],
     "jobs": [],
     "notes": ["Active jobs are not known: Redis does not answer."],
@@ -135,6 +137,8 @@ def test_a_status() -> None:
     ):
         assert line in output.splitlines()
     assert ": 3 added, 1 changed, 2 skipped" in output
+    assert f"last checked  {local_time(STATUS['last_checked'])}" in output
+    assert "last change" not in output
 
 
 def test_an_unreachable_status_has_reason_and_hint() -> None:
@@ -161,21 +165,23 @@ LISTED: dict[str, Any] = {
     "business_prefix": "",
     "overall_status": "active",
     "reason": "",
-    "last_refresh": None,
+    "last_checked": "2026-01-03T03:04:05+00:00",
+    "last_change": None,
 }
+CHECKED = local_time("2026-01-03T03:04:05+00:00")[:-3]
 
 
 def test_the_list() -> None:
     damaged = LISTED | {"solution": "bad", "overall_status": "drifted", "reason": "Its row is damaged."}
-    damaged |= {"domain": None, "database": None, "table_prefix": None, "business_prefix": None}
+    damaged |= {"last_checked": None, "domain": None, "database": None, "table_prefix": None, "business_prefix": None}
     local = LISTED | {"solution": "near", "database": PLACE | {"host": "/run/postgresql"}, "business_prefix": "n_"}
     output = text(list_blocks({"solutions": [damaged, LISTED, local], "notes": []})).splitlines()
     assert output == [
         "Solutions:",
-        "  solution  domain  status   database         prefixes  last refresh",
-        "  bad       -       drifted  -                          -",
-        "  demo      rental  active   db.example/shop  fbs_      -",
-        "  near      rental  active   shop             fbs_, n_  -",
+        "  solution  domain  status   database         prefixes  last checked      last change",
+        "  bad       -       drifted  -                          -                 -",
+        f"  demo      rental  active   db.example/shop  fbs_      {CHECKED}  -",
+        f"  near      rental  active   shop             fbs_, n_  {CHECKED}  -",
         "bad is drifted: Its row is damaged.",
     ]
     assert "There are no solutions." in text(list_blocks({"solutions": [], "notes": []}))

@@ -13,6 +13,7 @@ from fbs_worker.cli.render.migrations import drift_blocks
 from fbs_worker.cli.render.schedules import schedule_line
 
 _KINDS: Final = ("added", "changed", "removed")
+_FRESHNESS: Final = {"last_checked": "last checked", "last_change": "last change"}
 
 
 def setup_blocks(result: Mapping[str, Any]) -> list[Block]:
@@ -115,12 +116,12 @@ def list_blocks(listing: Mapping[str, Any]) -> list[Block]:
             str(solution["overall_status"]),
             _short_address(solution["database"]) if solution["database"] else "-",
             ", ".join(filter(None, (solution["table_prefix"], solution["business_prefix"]))),
-            local_time(solution["last_refresh"])[:-3] or "-",
+            *(local_time(solution.get(name))[:-3] or "-" for name in _FRESHNESS),
         )
         for solution in solutions
     ]
-    columns = ("solution", "domain", "status", "database", "prefixes", "last refresh")
-    blocks: list[Block] = [Table(title="Solutions", columns=columns, rows=rows, whole=("last refresh",))]
+    columns = ("solution", "domain", "status", "database", "prefixes", *_FRESHNESS.values())
+    blocks: list[Block] = [Table(title="Solutions", columns=columns, rows=rows, whole=tuple(_FRESHNESS.values()))]
     blocks += [
         f"{solution['solution']} is {solution['overall_status']}: {solution['reason']}"
         for solution in solutions
@@ -163,6 +164,7 @@ def _facts(status: Mapping[str, Any]) -> dict[str, str]:
         "prefixes": f"{config['table_prefix']} (system), {config['business_prefix'] or 'none'} (business)",
         "mirrored": ", ".join(config["mirrored"]),
         "odoo": config["odoo"] if config["odoo"] != "default" else "",
+        **{label: local_time(status.get(name)) for name, label in _FRESHNESS.items()},
         "last refresh": _last_refresh(status["last_refresh"], known=status["overall_status"] != "unreachable"),
         "schedule": schedule_line(status.get("schedule")),
         "jobs": "" if status["jobs"] else "no active jobs",

@@ -36,6 +36,7 @@ from fbs_worker.core.errors import (
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.app import FBSCelery
+from fbs_worker.jobs.model import Freshness
 from fbs_worker.jobs.store import Claim, JobState, JobStore
 from fbs_worker.jobs.worker.heartbeat import Heartbeat
 from fbs_worker.jobs.worker.logging import job_context
@@ -103,6 +104,19 @@ def rows_written(result: Mapping[str, Any]) -> int:
     report = refresh.get("report") if isinstance(refresh, Mapping) else None
     changes = [report.get(kind) for kind in ("added", "changed", "removed")] if isinstance(report, Mapping) else []
     return sum(len(each) for each in changes if isinstance(each, list))
+
+
+def freshness(result: Mapping[str, Any]) -> Freshness:
+    """Return what a job says about the freshness of its solution, for the metrics; as for `rows_written`."""
+    if result.get("dropped") is not None and not result.get("dry_run"):
+        return "dropped"
+    refresh = result.get("refresh") or result
+    derived = [refresh.get(name) for name in ("workflows", "dashboards")] if isinstance(refresh, Mapping) else []
+    counts = [each for each in derived if isinstance(each, Mapping)]
+    if not counts:
+        return ""
+    found = rows_written(result) or any(each.get(kind) for each in counts for kind in ("added", "changed", "removed"))
+    return "changed" if found else "checked"
 
 
 class JobTask(Task):  # type: ignore[misc]  # Celery has no types
@@ -192,7 +206,7 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
             with Heartbeat(jobs, job_id, claim.attempt):
                 result = self._run_checked(args, kwargs)
                 orjson.dumps(result)  # a result that is not JSON-ready fails the job
-                rows = rows_written(result)
+                rows, fresh = rows_written(result), freshness(result)
         except StaleAttempt as exc:
             _log.warning("job %s: %s", job_id, exc.message)
             self._end_stale(jobs, JobState.RUNNING)
@@ -206,7 +220,7 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
             frames = "".join(traceback.format_tb(exc.__traceback__))  # without the message, which may hold a secret
             _log.error("job %s: %s\n%s", job_id, type(exc).__name__, frames)
             self._fail(jobs, job_id, claim, internal_error(exc))
-        state = _call_or_requeue(lambda: jobs.mark_succeeded(job_id, claim.attempt, result, rows=rows))
+        state = _call_or_requeue(lambda: jobs.mark_succeeded(job_id, claim.attempt, result, rows=rows, fresh=fresh))
         if state is not JobState.SUCCEEDED:
             self._end_stale(jobs, state)
         return result

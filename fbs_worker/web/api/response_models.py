@@ -107,7 +107,9 @@ class SolutionSummary(BaseModel):
     reason: str = Field(description="the reason for the status; empty if active")
     hint: str = Field(description="how to fix it")
     discoveries: dict[str, int] = Field(description="active discoveries per type", examples=[{"model": 120}])
-    last_refresh: str | None = Field(description="time of the last refresh")
+    last_refresh: str | None = Field(description="time of the last refresh that read Odoo")
+    last_checked: str | None = Field(description="time of the last refresh, also of one that found nothing new")
+    last_change: str | None = Field(description="time of the last refresh that found something")
     jobs: int = Field(description="number of its queued and running jobs")
 
 
@@ -151,7 +153,9 @@ class StatusAnswer(BaseModel):
     tables: list[TableFacts] = Field(description="its tables")
     discoveries: dict[str, int] = Field(description="active discoveries per type", examples=[{"model": 120}])
     sections_denied: list[dict[str, Any]] = Field(description="parts of Odoo that could not be read, and why")
-    last_refresh: dict[str, Any] | None = Field(description="time and changes of the last refresh")
+    last_refresh: dict[str, Any] | None = Field(description="time and changes of the last refresh that read Odoo")
+    last_checked: str | None = Field(description="time of the last refresh, also of one that found nothing new")
+    last_change: str | None = Field(description="time of the last refresh that found something")
     schedule: dict[str, Any] | None = Field(description="the schedule of its refreshes")
     pending: list[str] = Field(description="differences from the desired schema, which a migration resolves")
     drift: list[str] = Field(description="changes made by hand")
