@@ -1,7 +1,8 @@
 """Change detection: a fingerprint of an Odoo server, compared by a refresh instead of a full read.
 
-A fingerprint holds the results of at most four cheap queries. A refresh repeats them; equal results mean no change. A
-failed query, or a fingerprint of another format version, counts as a change and leads to a full read.
+A fingerprint holds the results of at most four cheap queries; of five on Odoo 14 to 18 with automation rules, which one
+query cannot find together with scheduled actions. A refresh repeats them; equal results mean no change. A failed query,
+another language of labels, or a fingerprint of another format version, counts as a change and leads to a full read.
 
 Over RPC, Odoo's dates have a resolution of one second. A change within the second of the newest date would go
 undetected; so a fingerprint whose newest date is not older than the read is inconclusive and equals nothing: the next
@@ -25,7 +26,7 @@ from fbs_worker.connectors.reader import Reader, Row
 from fbs_worker.connectors.tables import COUNTED, MODELS, MODULES, SERVER_ACTIONS, TABLES, VIEWS
 from fbs_worker.core.errors import OdooError
 
-VERSION: Final = 2
+VERSION: Final = 3
 _FIELD_PATHS: Final = ("field_id.write_date", "field_id.selection_ids.write_date")
 _FORMAT: Final = "%Y-%m-%d %H:%M:%S"
 
@@ -61,21 +62,24 @@ class Fingerprint:
 
     Attributes:
         began: the server's time at its first response; empty where unknown.
+        lang: the language of labels.
         answers: the results of the queries on whole tables.
         structure: the newest date of the domain's models, fields and selection values.
         workflow: the newest date of automations, schedules and their actions.
         models: the domain's models.
         read_fields: whether fields and selection values were read, so that their dates count.
-        columns: the columns of `ir.actions.server`; empty where automations and schedules were not read.
+        watched: relations to follow, by table, to find changed automations, scheduled actions and their actions; empty
+            where they were not read.
     """
 
     began: str = ""
+    lang: str = ""
     answers: dict[str, Any] = field(default_factory=dict)
     structure: Newest = field(default_factory=Newest)
     workflow: Newest = field(default_factory=Newest)
     models: list[str] = field(default_factory=list)
     read_fields: bool = False
-    columns: frozenset[str] = frozenset()
+    watched: dict[str, list[str]] = field(default_factory=dict)
 
     def add_table(self, name: str, rows: Sequence[Row]) -> None:
         """Record a table (`MODULES`, `VIEWS`) from all of its rows."""
@@ -95,12 +99,13 @@ class Fingerprint:
         return {
             "version": VERSION,
             _CONCLUSIVE: not self.began or max(dates) < self.began,
+            "lang": self.lang,
             "answers": self.answers,
             "models": sorted(self.models),
             "structure_paths": ["write_date", *(_FIELD_PATHS if self.read_fields else ())],
             "structure_since": self.structure.next_second,
             "workflow_since": self.workflow.next_second,
-            "workflow_columns": sorted(self.columns & {"base_automation_id", "ir_cron_ids"}),
+            "workflow_tables": self.watched,
         }
 
 
@@ -117,7 +122,7 @@ def unchanged(reader: Reader, fingerprint: Mapping[str, Any]) -> bool:
     Raises:
         UnreachableError: the server does not answer.
     """
-    if fingerprint.get("version") != VERSION or not fingerprint[_CONCLUSIVE]:
+    if fingerprint.get("version") != VERSION or not fingerprint[_CONCLUSIVE] or fingerprint["lang"] != reader.lang:
         return False
     answers: Mapping[str, Any] = fingerprint["answers"]
     try:
@@ -127,10 +132,10 @@ def unchanged(reader: Reader, fingerprint: Mapping[str, Any]) -> bool:
             return False
         if VIEWS in answers and reader.aggregate(VIEWS, list(TABLES[VIEWS].domain)) != answers[VIEWS]:
             return False
-        domain = _workflow_domain(fingerprint)
-        if domain:
-            newer = reader.transport.call(SERVER_ACTIONS, "search_count", domain=domain, context={"active_test": False})
-            return not newer
+        for model, relations in fingerprint["workflow_tables"].items():
+            domain = _workflow_domain(model, relations, fingerprint["workflow_since"])
+            if reader.exists(model, domain):
+                return False
     except OdooError:
         return False
     return True
@@ -149,11 +154,11 @@ def _counts_domain(fingerprint: Mapping[str, Any]) -> list[Any]:
     return ["|", ("model", "in", list(COUNTED)), "&", ("model", "in", fingerprint["models"]), *newer]
 
 
-def _workflow_domain(fingerprint: Mapping[str, Any]) -> list[Any]:
-    """Server actions of automations and schedules that are newer, or have a newer automation or schedule."""
-    since = fingerprint["workflow_since"]
-    terms: list[list[Any]] = []
-    for column in fingerprint["workflow_columns"]:
-        terms.append([(f"{column}.write_date", ">=", since)])
-        terms.append(["&", (column, "!=", False), ("write_date", ">=", since)])
-    return ["|"] * (len(terms) - 1) + [part for term in terms for part in term] if terms else []
+def _workflow_domain(model: str, relations: Sequence[str], since: str) -> list[Any]:
+    """Rows that are newer, or refer to newer ones; of the server actions only those of automations and schedules."""
+    terms: list[list[Any]] = [[(f"{relation}.write_date", ">=", since)] for relation in relations]
+    if model == SERVER_ACTIONS:
+        terms += (["&", (relation, "!=", False), ("write_date", ">=", since)] for relation in relations)
+    else:
+        terms.append([("write_date", ">=", since)])
+    return ["|"] * (len(terms) - 1) + [part for term in terms for part in term]

@@ -169,8 +169,13 @@ class ModuleGraph:
         return frozenset(name for name, bit in self._bits.items() if closure & bit)
 
     def definer(self, names: Collection[str]) -> str:
-        """The module, among those that contribute to a model, that defines it: the one most others depend on."""
+        """The module, among those that contribute to a model, that defines it: the one most others depend on.
+
+        Empty where there are several and no dependency of any module is known.
+        """
         known = sorted(names)[:MAX_CONTRIBUTORS]
+        if len(known) > 1 and not any(module.depends for module in self.modules.values()):
+            return ""
         closures = {other: self._closure(other) for other in known}
         support = {
             name: sum(bool(closures[other] & self._bits.get(name, 0)) for other in known if other != name)

@@ -77,7 +77,7 @@ class Normaliser:
         facts = {
             "title": row.get("name"),
             "defined_by": defined_by,
-            "extended_by": [name for name in modules if name != defined_by],
+            "extended_by": [name for name in modules if name != defined_by] if defined_by else [],
             "transient": row.get("transient"),
             "abstract": row.get("abstract"),
             "manual": row.get("state") == "manual",

@@ -20,12 +20,13 @@ from fbs_worker.connectors.modules import ModuleGraph, split_names
 from fbs_worker.connectors.normalise import Normaliser, WorkflowFacts, workflow_definition
 from fbs_worker.connectors.prefetch import Prefetcher, in_flight
 from fbs_worker.connectors.reader import Reader, Row, grouped, related_id
-from fbs_worker.connectors.sections import ACCESS_RIGHTS, SectionReader, Sections, fields_of_description
+from fbs_worker.connectors.sections import ACCESS_RIGHTS, SETTINGS, SectionReader, Sections, fields_of_description
 from fbs_worker.connectors.tables import (
     AUTOMATIONS,
     DASHBOARDS,
     FIELDS,
     MODELS,
+    MODULES,
     SELECTIONS,
     SERVER_ACTIONS,
     TABLES,
@@ -61,7 +62,7 @@ class OdooConnector:
         return {"url": server.url, "database": server.database, "series": server.series}
 
     def unchanged(self, fingerprint: Mapping[str, Any]) -> bool:
-        """Whether the server is unchanged since a snapshot: at most four cheap calls.
+        """Whether the server is unchanged since a snapshot: at most five cheap calls.
 
         Args:
             fingerprint: the fingerprint of the snapshot.
@@ -128,6 +129,7 @@ class OdooSnapshot:
     _fingerprint: Fingerprint = field(default_factory=Fingerprint)
     _facts: WorkflowFacts | None = None
     _views: Views | None = None
+    _are_described: bool = False
     _done: bool = False
 
     @property
@@ -137,8 +139,9 @@ class OdooSnapshot:
 
     @property
     def fingerprint(self) -> Mapping[str, Any] | None:
-        """Input of a later refresh; None before the end, and for a user without access to `ir.model`."""
-        return self._fingerprint.to_dict() if self._done and "counts" in self._fingerprint.answers else None
+        """Input of a later refresh; None before the end, and for a user who may not read modules or `ir.model`."""
+        readable = {MODULES, "counts"} <= self._fingerprint.answers.keys()
+        return self._fingerprint.to_dict() if self._done and readable else None
 
     def __iter__(self) -> Iterator[Discovery]:
         for part in Prefetcher(self._parts(), depth=_PREFETCH, waiting=self._wait):
@@ -173,7 +176,7 @@ class OdooSnapshot:
         """The domain's models by name: defined or extended by an installed core module."""
         try:
             self._reader.probe(_PROBED)
-            rows = self._reader.table(MODELS)
+            rows = self._models_table(graph)
         except OdooAccessDenied:
             return self._readable_models()
         self._fingerprint.count(self._reader)
@@ -181,26 +184,43 @@ class OdooSnapshot:
         of_domain = {
             row["model"]: row
             for row in sorted(rows, key=lambda row: str(row["model"]))
-            if graph.core.intersection(split_names(row.get("modules"))) or (manual and row.get("state") == "manual")
+            if not graph.modules
+            or graph.core.intersection(split_names(row.get("modules")))
+            or (manual and row.get("state") == "manual")
         }
         self._fingerprint.structure.add(of_domain.values())
         self._fingerprint.models = list(of_domain)
-        self._sections.complete("models", len(rows))
+        if graph.modules:
+            self._sections.complete("models", len(rows))
+        else:
+            detail = "of any module: this user may not read the modules"
+            self._sections.partial("models", needs=SETTINGS, rows=len(rows), detail=detail)
         return of_domain
+
+    def _models_table(self, graph: ModuleGraph) -> list[Row]:
+        """The rows of `ir.model`; without their modules where those are denied (Odoo 14, 15), as for fields later."""
+        try:
+            return self._reader.table(MODELS)
+        except OdooAccessDenied:
+            if graph.modules:
+                raise
+            self._reader.left_out = frozenset({"modules"})
+            return self._reader.table(MODELS)
 
     def _readable_models(self) -> dict[str, Row]:
         """All models that a user without access rights may read; their modules are not readable."""
+        self._are_described = True
+        detail = "only the models that this user may read, of any module"
         try:
-            available = self._reader.available_models()
-        except OdooModelMissing as exc:  # Odoo 15 and earlier do not have the method
-            self._sections.denied("models", OdooAccessDenied(exc.message), needs=ACCESS_RIGHTS)
+            try:
+                available = self._reader.available_models()
+            except OdooModelMissing:  # Odoo 15 and earlier do not have the method
+                available = self._reader.reported_models()
+                detail = "only the models of printed reports, of any module: this Odoo lists no others to this user"
+        except OdooAccessDenied as exc:
+            self._sections.denied("models", exc, needs=ACCESS_RIGHTS)
             return {}
-        self._sections.partial(
-            "models",
-            needs=ACCESS_RIGHTS,
-            rows=len(available),
-            detail="only the models that this user may read, of any module",
-        )
+        self._sections.partial("models", needs=ACCESS_RIGHTS, rows=len(available), detail=detail)
         return {row["model"]: {"model": row["model"], "name": row["display_name"]} for row in available}
 
     def _context(self, sections: SectionReader, models: Mapping[str, Row]) -> Iterator[_Part]:
@@ -211,7 +231,7 @@ class OdooSnapshot:
             names = sections.action_names(view for view in rows if view.kind == "form" and view.model in models)
             automations, schedules = sections.automations(), sections.schedules()
             if not self._sections.incomplete(DiscoveryType.WORKFLOW):
-                self._fingerprint.columns = self._reader.columns(SERVER_ACTIONS)
+                sections.watch_workflow()
             readable = None if "views" in self._sections.incomplete(DiscoveryType.WORKFLOW) else views
             yield partial(self._keep_facts, readable, models, names, automations, schedules)
         if DiscoveryType.BI_FEATURE in self.types:
@@ -219,7 +239,7 @@ class OdooSnapshot:
             yield partial(self._bi_rows, views, models, reports, dashboards)
 
     def _fields(self, models: Mapping[str, Row]) -> Iterator[_Fields]:
-        if self._sections.incomplete(DiscoveryType.MODEL):
+        if self._are_described:
             yield from self._fields_from_descriptions(models)
             return
         self._fingerprint.read_fields = True
@@ -251,7 +271,7 @@ class OdooSnapshot:
         for model in models:
             try:
                 described = self._reader.described(model)
-            except OdooAccessDenied:
+            except (OdooAccessDenied, OdooModelMissing):
                 continue
             fields, selections = fields_of_description(model, described)
             self._sections.add_rows("fields", len(fields))

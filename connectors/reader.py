@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from fbs_worker.connectors.base import Transport
-from fbs_worker.connectors.tables import DESCRIBED, FIELDS, MODELS, TABLES, Table
+from fbs_worker.connectors.tables import DESCRIBED, FIELDS, MODELS, REPORTS, TABLES, Table
 from fbs_worker.core.errors import OdooBadAnswer, OdooModelMissing
 
 Row = dict[str, Any]
@@ -19,9 +19,11 @@ MAX_ROWS: Final = 500_000
 
 NESTED_READS_SINCE: Final = (17, 0)
 """First series whose `web_search_read` accepts a nested `specification`."""
-PLAIN_RELATIONS_SINCE: Final = (16, 0)
+PLAIN_RELATIONS_SINCE: Final = (15, 0)
 """First series whose `search_read` passes `load=''` to `read`: a many2one is then its id without the display name,
 whose computation takes most of the time (29 against 196 ms for 3,054 selection values)."""
+SOURCE_LANGUAGE: Final = "en_US"
+"""The language of untranslated names: every Odoo has it."""
 FORMATTED_GROUPS_SINCE: Final = (19, 0)
 """First series with `formatted_read_group` instead of `read_group`."""
 
@@ -33,12 +35,16 @@ class Reader:
         transport: the open transport; used by one thread at a time.
         page_size: maximum rows per call.
         lang: language of labels.
+
+    Attributes:
+        left_out: columns that this user may not read in any table.
     """
 
     def __init__(self, transport: Transport, *, page_size: int, lang: str) -> None:
         self.transport = transport
         self.page_size = page_size
         self.lang = lang
+        self.left_out: frozenset[str] = frozenset()
         self._columns: dict[str, frozenset[str]] = {}
 
     @property
@@ -86,8 +92,9 @@ class Reader:
         """
         table = TABLES[model]
         criteria = [*table.domain, *domain]
-        columns = [*table.columns, *self._optional(table)]
-        context = {"active_test": False} if table.archived else {}
+        columns = self._readable(table)
+        context: dict[str, Any] = {"active_test": False} if table.archived else {}
+        context |= {"lang": SOURCE_LANGUAGE} if table.untranslated else {}
         if table.relations and self.major >= NESTED_READS_SINCE:
             specification: dict[str, Any] = {column: {} for column in columns}
             for column, further in table.relations.items():
@@ -156,10 +163,10 @@ class Reader:
             models: names of models.
 
         Yields:
-            Pages: pairs of a model's name and the rows of its fields. Models without fields are left out.
+            Pages: pairs of a model's name and the rows of its fields. The last page has the models without fields:
+            Odoo 15 and later have no rows of the fields of some abstract models.
         """
-        table = TABLES[FIELDS]
-        columns = [*table.columns, *self._optional(table)]
+        columns = self._readable(TABLES[FIELDS])
         remaining = set(models)
         partial: str | None = None
         carried: list[Row] = []
@@ -179,6 +186,7 @@ class Reader:
             is_last = len(page) < self.page_size
             by_model = grouped(carried, "model")
             if is_last:
+                by_model |= {model: [] for model in sorted(remaining - by_model.keys())}
                 remaining.clear()
                 carried = []
             else:
@@ -192,6 +200,11 @@ class Reader:
         """The models that the user may read, each with `model` and `display_name`, sorted by model."""
         available = self.transport.call(MODELS, "get_available_models", **self._context(None))
         return sorted(available, key=lambda entry: str(entry["model"]))
+
+    def reported_models(self) -> list[dict[str, str]]:
+        """The models of printed reports, as `available_models`."""
+        models = {row["model"] for row in self.table(REPORTS) if row.get("model")}
+        return [{"model": model, "display_name": ""} for model in sorted(models)]
 
     def described(self, model: str) -> dict[str, dict[str, Any]]:
         """Describe a model by `fields_get`: attributes by field."""
@@ -221,6 +234,12 @@ class Reader:
             newest, last = row.get("write_date"), row.get("id")
         return {"count": row.get("__count", 0), "newest": newest or "", "last": last or 0}
 
+    def exists(self, model: str, domain: Sequence[Any]) -> bool:
+        """Whether a domain has a row, archived or not. (`search_count` names its domain otherwise up to Odoo 15.)"""
+        context = {"active_test": False}
+        ask: dict[str, Any] = {"domain": list(domain), "fields": ["write_date"], "limit": 1, "context": context}
+        return bool(self.transport.call(model, "search_read", **ask))
+
     def _check(self, model: str, page: Any, *, after: int = 0, before: int = 0) -> int:
         """Check that a page has rows, no more than were requested, that go on after the one before; the last id.
 
@@ -237,8 +256,9 @@ class Reader:
             )
         return last
 
-    def _optional(self, table: Table) -> list[str]:
-        return [column for column in table.optional if column in self.columns(table.model)] if table.optional else []
+    def _readable(self, table: Table) -> list[str]:
+        optional = [column for column in table.optional if column in self.columns(table.model)]
+        return [column for column in (*table.columns, *optional) if column not in self.left_out]
 
     def _plain(self) -> dict[str, Any]:
         return {"load": ""} if self.major >= PLAIN_RELATIONS_SINCE else {}

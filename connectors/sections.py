@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from fbs_worker.catalogue.model import SECTION_TYPES, DiscoveryType, Section, SectionStatus
 from fbs_worker.connectors.fingerprint import Fingerprint
 from fbs_worker.connectors.modules import Module, category_paths, modules_of_rows
 from fbs_worker.connectors.odoo_errors import one_line
-from fbs_worker.connectors.reader import NESTED_READS_SINCE, Reader, Row, related_id
+from fbs_worker.connectors.reader import NESTED_READS_SINCE, SOURCE_LANGUAGE, Reader, Row, related_id
 from fbs_worker.connectors.tables import (
     AUTOMATIONS,
     CATEGORIES,
@@ -20,6 +20,7 @@ from fbs_worker.connectors.tables import (
     MODULES,
     REPORTS,
     SCHEDULES,
+    SERVER_ACTIONS,
     TABLES,
     VIEWS,
     XML_IDS,
@@ -27,14 +28,13 @@ from fbs_worker.connectors.tables import (
 from fbs_worker.connectors.views import View
 from fbs_worker.core.errors import OdooAccessDenied, OdooModelMissing
 
-Answer = TypeVar("Answer")
-
 ACCESS_RIGHTS: Final = "Administration / Access Rights"
 MAX_NAMED: Final = 10
 """Maximum number of skipped rows that are named."""
 MAX_DIGITS: Final = 10
 """Maximum digits of an id of Odoo, an integer of PostgreSQL."""
 SETTINGS: Final = "Administration / Settings"
+DASHBOARD_ADMIN: Final = "Dashboard / Admin"
 
 
 @dataclass(slots=True)
@@ -112,29 +112,66 @@ class SectionReader:
     fingerprint: Fingerprint
 
     def modules(self) -> list[Module]:
-        """Read all modules of the server with category and dependencies: one call on Odoo 17 and later."""
-        if self.reader.major >= NESTED_READS_SINCE:
-            specification: dict[str, Any] = {column: {} for column in TABLES[MODULES].columns}
-            parent: dict[str, Any] = {"fields": {"name": {}, "parent_id": {"fields": {"name": {}}}}}
-            specification["category_id"] = {"fields": {"name": {}, "parent_id": parent}}
-            specification["dependencies_id"] = {"fields": {"name": {}}}
-            rows = self.reader.nested(MODULES, specification)
-            modules = modules_of_rows(rows)
-        else:
-            columns = [name for name in TABLES[MODULES].columns if name != "dependencies_id"]
-            rows = [row for page in self.reader.pages(MODULES, [], columns) for row in page]
-            depends: dict[int, set[str]] = {}
-            for row in self.reader.table(DEPENDENCIES):
-                depends.setdefault(related_id(row["module_id"]) or 0, set()).add(row["name"])
-            modules = modules_of_rows(rows, depends=depends, categories=category_paths(self.reader.table(CATEGORIES)))
-        self.sections.complete("modules", len(rows))
-        self.fingerprint.began = self.reader.transport.clock
-        self.fingerprint.add_table(MODULES, rows)
+        """Read all modules of the server with category and dependencies: one call on Odoo 17 and later.
+
+        Up to Odoo 18 an ordinary user may not read the dependencies, up to 15 not the modules either: what is readable
+        is read. Titles are in the language of labels; categories, which select modules, are not translated.
+        """
+        modules = self._modules_in_one_call()
+        if modules is None:
+            modules = self._modules_by_table()
+        self.fingerprint.began, self.fingerprint.lang = self.reader.transport.clock, self.reader.lang
         return modules
+
+    def _modules_in_one_call(self) -> list[Module] | None:
+        """All of it; None where the server cannot nest rows, or the user may not read all of the tables."""
+        if self.reader.major < NESTED_READS_SINCE:
+            return None
+        specification: dict[str, Any] = {column: {} for column in TABLES[MODULES].columns}
+        parent: dict[str, Any] = {"fields": {"name": {}, "parent_id": {"fields": {"name": {}}}}}
+        untranslated = {"lang": SOURCE_LANGUAGE}
+        specification["category_id"] = {"fields": {"name": {}, "parent_id": parent}, "context": untranslated}
+        specification["dependencies_id"] = {"fields": {"name": {}}}
+        try:
+            rows = self.reader.nested(MODULES, specification)
+        except OdooAccessDenied:
+            return None
+        self._record_modules(rows)
+        return modules_of_rows(rows)
+
+    def _modules_by_table(self) -> list[Module]:
+        columns = [name for name in TABLES[MODULES].columns if name != "dependencies_id"]
+        try:
+            rows = [row for page in self.reader.pages(MODULES, [], columns) for row in page]
+        except OdooAccessDenied as exc:
+            self.sections.denied("modules", exc, needs=SETTINGS)
+            return []
+        unreadable: dict[str, OdooAccessDenied] = {}
+        also: dict[str, list[Row]] = {}
+        for model, name in ((DEPENDENCIES, "dependencies"), (CATEGORIES, "categories")):
+            try:
+                also[model] = self.reader.table(model)
+            except OdooAccessDenied as exc:
+                unreadable[name] = exc
+        depends: dict[int, set[str]] = {}
+        for row in also.get(DEPENDENCIES, ()):
+            depends.setdefault(related_id(row["module_id"]) or 0, set()).add(row["name"])
+        self._record_modules(rows)
+        if unreadable:
+            groups = {group for exc in unreadable.values() for group in exc.context.get("groups") or ()}
+            detail = f"without their {' and '.join(unreadable)}, which this user may not read"
+            self.sections.partial(
+                "modules", needs=" or ".join(sorted(groups)) or SETTINGS, detail=detail, rows=len(rows)
+            )
+        return modules_of_rows(rows, depends=depends, categories=category_paths(also.get(CATEGORIES, ())))
+
+    def _record_modules(self, rows: Sequence[Row]) -> None:
+        self.sections.complete("modules", len(rows))
+        self.fingerprint.add_table(MODULES, rows)
 
     def views(self) -> list[View]:
         """Read all forms, graphs and pivots, each with its own arch."""
-        rows = self._read_section("views", SETTINGS, lambda: self.reader.table(VIEWS))
+        rows = self._read_section("views", VIEWS, needs=SETTINGS)
         self.fingerprint.add_table(VIEWS, rows)
         return [view_of_row(row) for row in rows]
 
@@ -155,7 +192,7 @@ class SectionReader:
         if not self.reader.columns(AUTOMATIONS):
             self.sections.complete("automations", 0)
             return []
-        rows = self._read_section("automations", SETTINGS, lambda: self.reader.table(AUTOMATIONS))
+        rows = self._read_section("automations", AUTOMATIONS, needs=SETTINGS)
         self.fingerprint.workflow.add(rows)
         actions = (action for row in rows for action in row.get("action_server_ids") or ())
         self.fingerprint.workflow.add(action for action in actions if isinstance(action, dict))
@@ -163,33 +200,58 @@ class SectionReader:
 
     def schedules(self) -> list[Row]:
         """Read all scheduled actions, including archived ones."""
-        rows = self._read_section("schedules", SETTINGS, lambda: self.reader.table(SCHEDULES))
+        rows = self._read_section("schedules", SCHEDULES, needs=SETTINGS)
         self.fingerprint.workflow.add(rows)
         self.fingerprint.workflow.add(
             row["ir_actions_server_id"] for row in rows if isinstance(row.get("ir_actions_server_id"), Mapping)
         )
         return rows
 
+    def watch_workflow(self) -> None:
+        """Record what a refresh asks to find changed automations and scheduled actions.
+
+        On Odoo 19 server actions refer to both; on 14 to 18 each table is asked by itself.
+        """
+        automations = self.reader.columns(AUTOMATIONS)
+        both = {"ir_cron_ids"} | ({"base_automation_id"} if automations else set())
+        if both <= self.reader.columns(SERVER_ACTIONS):
+            self.fingerprint.watched = {SERVER_ACTIONS: sorted(both)}
+            return
+        self.fingerprint.watched = {SCHEDULES: ["ir_actions_server_id"]}
+        if automations:
+            self.fingerprint.watched[AUTOMATIONS] = sorted(automations & {"action_server_id", "action_server_ids"})
+        if self.reader.major < NESTED_READS_SINCE:  # the dates of the actions were not read along
+            self.fingerprint.workflow.add([{"write_date": self.reader.aggregate(SERVER_ACTIONS, [])["newest"]}])
+
     def reports(self) -> list[Row]:
         """Read all printed reports."""
-        return self._read_section("reports", SETTINGS, lambda: self.reader.table(REPORTS))
+        return self._read_section("reports", REPORTS, needs=SETTINGS)
 
     def dashboards(self) -> list[Row]:
         """Read all spreadsheet dashboards; none where the module is not installed."""
         if not self.reader.columns(DASHBOARDS):
             self.sections.complete("dashboards", 0)
             return []
-        return self._read_section("dashboards", "Dashboard / Admin", lambda: self.reader.table(DASHBOARDS))
+        rows = self._read_section("dashboards", DASHBOARDS, needs=DASHBOARD_ADMIN)
+        if "counts" not in self.fingerprint.answers:
+            detail = "record rules may hide rows from this user: each sees the dashboards of the own groups"
+            self.sections.partial("dashboards", needs=DASHBOARD_ADMIN, detail=detail, rows=len(rows))
+        return rows
 
-    def _read_section(self, name: str, needs: str, read: Callable[[], list[Answer]]) -> list[Answer]:
+    def _read_section(self, name: str, model: str, *, needs: str) -> list[Row]:
         try:
-            rows = read()
+            rows = self.reader.table(model)
         except OdooAccessDenied as exc:
             self.sections.denied(name, exc, needs=needs)
             return []
         except OdooModelMissing:
             rows = []
         self.sections.complete(name, len(rows))
+        # Odoo counts the rows of a table (`ir.model.count`) without regard to record rules
+        total = self.fingerprint.answers.get("counts", {}).get(model, 0)
+        if not TABLES[model].domain and len(rows) < total:
+            detail = f"record rules hide {total - len(rows)} of {total} rows from this user"
+            self.sections.partial(name, needs=needs, detail=detail, rows=len(rows))
         return rows
 
 

@@ -38,6 +38,7 @@ class Table:
         optional: columns to read where the server has them.
         domain: filter of rows.
         archived: whether to include archived rows.
+        untranslated: read in English whatever the language of labels: what is selected by it must not depend on that.
         recorded: further columns of a recording, needed to replay domains that a server evaluates itself.
         relations: columns of related tables to nest, by relational column.
     """
@@ -47,6 +48,7 @@ class Table:
     optional: tuple[str, ...] = ()
     domain: tuple[Any, ...] = ()
     archived: bool = False
+    untranslated: bool = False
     recorded: tuple[str, ...] = ()
     relations: Mapping[str, tuple[str, ...]] | None = None
 
@@ -66,7 +68,7 @@ TABLES: Final[Mapping[str, Table]] = {
             ),
         ),
         Table(model=DEPENDENCIES, columns=("name", "module_id")),
-        Table(model=CATEGORIES, columns=("name", "parent_id")),
+        Table(model=CATEGORIES, columns=("name", "parent_id"), untranslated=True),
         Table(model=MODELS, columns=_names("model name modules transient state write_date"), optional=("abstract",)),
         Table(
             model=FIELDS,

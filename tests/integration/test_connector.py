@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fbs_worker.catalogue.model import Discovery, DiscoveryType, SectionStatus
+from fbs_worker.catalogue.model import Discovery, DiscoveryType, SectionStatus, incomplete_types
 from fbs_worker.connectors.base import ServerInfo, Transport
 from fbs_worker.connectors.fingerprint import Fingerprint
 from fbs_worker.connectors.odoo import OdooConnector
@@ -30,6 +30,7 @@ class Changed:
         *,
         series: str = "19.0",
         denied: tuple[str, ...] = (),
+        hidden: tuple[str, ...] = (),
         fail_at: int = 0,
         clock: str = "",
     ) -> None:
@@ -42,6 +43,7 @@ class Changed:
             series=series, major=(int(major), int(minor)), url=server.url, database=server.database
         )
         self._denied = denied
+        self._hidden = hidden
         self._fail_at = fail_at
         self.asked: list[tuple[str, str]] = []
 
@@ -55,7 +57,9 @@ class Changed:
             raise OdooUnreachable("The server went away.")
         if model in self._denied and method not in ("fields_get", "get_available_models"):
             raise OdooAccessDenied("No.", groups=["Some / Group"])
-        return self._inner.call(model, method, ids=ids, **arguments)
+        if model in self._hidden and method == "web_search_read":
+            return {"length": 0, "records": []}
+        return [] if model in self._hidden else self._inner.call(model, method, ids=ids, **arguments)
 
     def close(self) -> None:
         self._inner.close()
@@ -132,6 +136,47 @@ def test_an_older_odoo_is_read_with_its_own_methods_to_the_same_result(odoo: Rec
     assert ("ir.module.module", "read_group") in older.asked
 
 
+class French(Changed):
+    """The recorded Odoo as one that has French beside English."""
+
+    def call(self, model: str, method: str, *, ids: list[int] | None = None, **arguments: Any) -> Any:
+        answer = super().call(model, method, ids=ids, **arguments)
+        if (arguments.get("context") or {}).get("lang") != "fr_FR" or model not in (
+            "ir.module.module",
+            "ir.module.category",
+            "ir.model",
+        ):
+            return answer
+        specification = arguments.get("specification", {})
+        for row in answer["records"] if specification else answer:
+            label = "shortdesc" if model == "ir.module.module" else "name"
+            if label in row:
+                row[label] = f"fr {row[label]}"
+            category = row.get("category_id")
+            if isinstance(category, dict) and "context" not in specification["category_id"]:
+                category["name"] = f"fr {category['name']}"
+        return answer
+
+
+@pytest.mark.parametrize("series", ["16.0", "19.0"])
+def test_the_language_changes_nothing_but_labels(odoo: RecordingTransport, series: str) -> None:
+    french = French(odoo, series=series)
+    english, translated = rows(odoo, "hr"), rows(french, "hr", lang="fr_FR")
+    assert translated.keys() == english.keys()
+    for key, row in translated.items():
+        differing = {name for name, value in row.metadata.items() if value != english[key].metadata[name]}
+        assert differing <= {"title", "source"}
+        assert ("title" in differing) is (key[0] != "bi_feature")
+        assert row.schema_definition == english[key].schema_definition
+
+
+def test_another_language_is_a_change(odoo: RecordingTransport) -> None:
+    snapshot = OdooConnector(odoo).read(load_domain("hr"))
+    list(snapshot)
+    assert OdooConnector(odoo).unchanged(snapshot.fingerprint or {})
+    assert not OdooConnector(odoo, lang="fr_FR").unchanged(snapshot.fingerprint or {})
+
+
 @pytest.mark.parametrize(
     ("table", "section", "kinds"),
     [
@@ -151,6 +196,22 @@ def test_a_denied_section_is_named_and_marks_what_lacks_it(
     assert (denied.name, denied.status, denied.needs) == (section, SectionStatus.DENIED, "Some / Group")
     for row in found:
         assert row.metadata.get("incomplete", []) == ([section] if row.discovery_type in kinds else [])
+
+
+@pytest.mark.parametrize(
+    ("table", "section"),
+    [("spreadsheet.dashboard", "dashboards"), ("ir.cron", "schedules"), ("ir.actions.report", "reports")],
+)
+def test_rows_that_a_record_rule_hides_are_said_and_count_as_missing(
+    odoo: RecordingTransport, table: str, section: str
+) -> None:
+    snapshot = OdooConnector(Changed(odoo, hidden=(table,))).read(load_domain("rental"))
+    list(snapshot)
+    [partial] = [section for section in snapshot.sections if section.status is not SectionStatus.COMPLETE]
+    total = odoo.call(table, "search_count", domain=[], context={"active_test": False})
+    assert (partial.name, partial.status) == (section, SectionStatus.PARTIAL)
+    assert partial.detail == f"record rules hide {total} of {total} rows from this user"
+    assert incomplete_types(snapshot.sections), "so nothing of it is reported as removed"
 
 
 def test_a_user_without_access_rights_gets_models_and_fields_from_descriptions(odoo: RecordingTransport) -> None:

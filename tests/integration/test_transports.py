@@ -183,7 +183,7 @@ class TestChoice:
         with OdooServer(backend, users=USERS, series=series) as odoo:
             transport = open_transport(OdooConnection(url=odoo.url, db=odoo.database, user="admin", **given))
             assert type(transport) is expected
-            assert transport.call("ir.model", "search_count", domain=[]) == 5
+            assert len(transport.call("ir.model", "search_read", domain=[])) == 5
             assert bool(odoo.sessions) == (path == "web")
             assert transport.server.series == series.removeprefix("saas~")
             transport.close()
@@ -211,7 +211,7 @@ class TestOlderOdoo(RightsContract, LoginContract):
 
     def test_refuses_what_came_later(self, way: Way) -> None:
         transport = way.open()
-        raised(OdooModelMissing, way, lambda: transport.call("no.model", "search_count", domain=[]))
+        raised(OdooModelMissing, way, lambda: transport.call("no.model", "search_read", domain=[]))
         raised(OdooModelMissing, way, lambda: transport.call("ir.model", "get_available_models"))
         transport.close()
 

@@ -26,7 +26,11 @@ def test_a_plain_internal_user(live: LiveOdoo) -> None:
         "automations",
         "schedules",
     }
-    assert {name for name, section in status.items() if section.status is SectionStatus.PARTIAL} == {"models", "fields"}
+    assert {name for name, section in status.items() if section.status is SectionStatus.PARTIAL} == {
+        "models",
+        "fields",
+        "dashboards",
+    }
     for section in snapshot.sections:
         assert (section.needs == "") is (section.status is SectionStatus.COMPLETE), section
     assert "Administrator" in status["views"].needs

@@ -22,6 +22,7 @@ from tests.support.odoo_faults import (
     access_error_text,
     error_data,
 )
+from tests.support.odoo_versions import as_called, denied_column
 
 if TYPE_CHECKING:
     from tests.support.odoo_server import OdooServer, OdooUser
@@ -36,6 +37,9 @@ class _Reported(Exception):
         self.text = text
         self.status = status
         self.code = code
+
+
+_COMODELS = {"category_id": "ir.module.category", "dependencies_id": "ir.module.module.dependency"}
 
 
 class HandlerServer(socketserver.BaseServer):
@@ -202,18 +206,23 @@ class Handler(BaseHTTPRequestHandler):
         }
         if odoo.major < (19, 0):
             missing["web"] = ("builtins.KeyError", f"'{model}'")
-        denied = odoo.users[uid].denied.get(model)
+        denied = odoo.users[uid].denied
+        table = denied_column(denied, model, named.get("fields", ())) or model
         if method.startswith("_"):
             text = f"Private methods (such as '{model}.{method}') cannot be called remotely."
             raise _Reported("odoo.exceptions.AccessError", text, status=403)
-        if denied is not None and method not in ("fields_get", "get_available_models"):
-            raise _Reported("odoo.exceptions.AccessError", access_error_text(model, list(denied)), status=403)
+        for name in (table, *(_COMODELS[column] for column in named.get("specification", {}) if column in _COMODELS)):
+            if name in denied and method not in ("fields_get", "get_available_models"):
+                raise _Reported("odoo.exceptions.AccessError", access_error_text(name, [*denied[name]]), status=403)
         if METHODS_SINCE.get(method, (0, 0)) > odoo.major:
             raise self._no_method(model, method, way)
         try:
+            named = as_called(method, named, odoo.major)
             with odoo.lock:
                 odoo.calls.append((model, method))
                 return odoo.backend.call(model, method, ids=ids, **named)
+        except TypeError as exc:
+            raise _Reported("builtins.TypeError", str(exc), status=422) from exc
         except OdooModelMissing as exc:
             if exc.context.get("method"):
                 raise self._no_method(model, method, way) from exc
