@@ -20,6 +20,13 @@ from fbs_worker.connectors.modules import ModuleGraph, split_names
 from fbs_worker.connectors.normalise import Normaliser, WorkflowFacts, workflow_definition
 from fbs_worker.connectors.prefetch import Prefetcher, in_flight
 from fbs_worker.connectors.reader import Reader, Row, grouped, related_id
+from fbs_worker.connectors.related import (
+    RELATED_COLUMNS,
+    RELATED_DOMAIN,
+    SELECTION_TYPES,
+    RelatedSelections,
+    sources_of,
+)
 from fbs_worker.connectors.sections import ACCESS_RIGHTS, SETTINGS, SectionReader, Sections, fields_of_description
 from fbs_worker.connectors.tables import (
     AUTOMATIONS,
@@ -129,6 +136,7 @@ class OdooSnapshot:
     _fingerprint: Fingerprint = field(default_factory=Fingerprint)
     _facts: WorkflowFacts | None = None
     _views: Views | None = None
+    _related: RelatedSelections = field(default_factory=RelatedSelections)
     _are_described: bool = False
     _done: bool = False
 
@@ -175,7 +183,7 @@ class OdooSnapshot:
     def _models(self, graph: ModuleGraph) -> dict[str, Row]:
         """The domain's models by name: defined or extended by an installed core module."""
         try:
-            self._reader.probe(_PROBED)
+            self._probe()
             rows = self._models_table(graph)
         except OdooAccessDenied:
             return self._readable_models()
@@ -206,6 +214,13 @@ class OdooSnapshot:
                 raise
             self._reader.left_out = frozenset({"modules"})
             return self._reader.table(MODELS)
+
+    def _probe(self) -> None:
+        """Read the columns of tables, and in the same call the fields that related selections lead through and to."""
+        needed = bool(self.types & {DiscoveryType.MODEL, DiscoveryType.WORKFLOW})
+        also = {"columns": RELATED_COLUMNS, "also": RELATED_DOMAIN} if needed else {}
+        for page in self._reader.probe(_PROBED, **also):
+            self._related.add(page if needed else ())
 
     def _readable_models(self) -> dict[str, Row]:
         """All models that a user without access rights may read; their modules are not readable."""
@@ -252,17 +267,21 @@ class OdooSnapshot:
             yield page, self._selections(page)
 
     def _selections(self, page: Sequence[tuple[str, Sequence[Row]]]) -> dict[int, list[Row]]:
-        """The selection values of the fields of one page, by the field's id."""
-        names = [name for name, fields in page if any(row["ttype"] in {"selection", "reference"} for row in fields)]
-        columns = TABLES[SELECTIONS].columns
-        pages = self._reader.pages(SELECTIONS, [("field_id.model", "in", names)], columns) if names else ()
+        """The selection values of the fields of one page, by the field's id; of a related field those of its source."""
+        names = [name for name, fields in page if any(row["ttype"] in SELECTION_TYPES for row in fields)]
+        sources = sources_of(self._related, (row for _, fields in page for row in fields))
+        others = sorted({*sources.values()} - {row["id"] for _, fields in page for row in fields})
+        criteria: list[Any] = [("field_id.model", "in", names)]
+        criteria = ["|", *criteria, ("field_id", "in", others)] if others else criteria
+        pages = self._reader.pages(SELECTIONS, criteria, TABLES[SELECTIONS].columns) if names else ()
         rows = [row for page in pages for row in page]
         self._fingerprint.structure.add(rows)
         self._sections.add_rows("selections", len(rows))
         selections: dict[int, list[Row]] = {}
         for row in rows:
             selections.setdefault(related_id(row["field_id"]) or 0, []).append(row)
-        return selections
+        values = {number: selections[source] for number, source in sources.items() if source in selections}
+        return selections | values
 
     def _fields_from_descriptions(self, models: Mapping[str, Row]) -> Iterator[_Fields]:
         """Fields by `fields_get`, one call per model: the fallback for a user without access rights."""

@@ -52,19 +52,27 @@ class Reader:
         """The server's series as a comparable pair."""
         return self.transport.server.major
 
-    def probe(self, models: Collection[str]) -> None:
-        """Read in one call the columns of several tables, and which of the tables exist."""
-        rows = self.transport.call(
-            FIELDS,
-            "search_read",
-            domain=[("model", "in", sorted(models))],
-            fields=["model", "name"],
-            **self._plain(),
-        )
-        columns: dict[str, set[str]] = {model: set() for model in models}
-        for row in rows:
-            columns[row["model"]].add(row["name"])
-        self._columns.update({model: frozenset(names) for model, names in columns.items()})
+    def probe(
+        self, models: Collection[str], *, columns: Sequence[str] = ("model", "name"), also: Sequence[Any] = ()
+    ) -> Iterator[list[Row]]:
+        """Read together the columns of several tables, and which of the tables exist; and further fields.
+
+        Args:
+            models: the tables' models.
+            columns: columns of `ir.model.fields` to read.
+            also: a criterion for further fields.
+
+        Yields:
+            Pages of the rows of `ir.model.fields`; the columns of the tables are known after the last one.
+        """
+        named = ("model", "in", sorted(models))
+        known: dict[str, set[str]] = {model: set() for model in models}
+        for page in self.pages(FIELDS, ["|", named, *also] if also else [named], columns):
+            for row in page:
+                if row["model"] in known:
+                    known[row["model"]].add(row["name"])
+            yield page
+        self._columns.update({model: frozenset(names) for model, names in known.items()})
 
     def columns(self, model: str) -> frozenset[str]:
         """The columns of a table; empty where the server has no such table.

@@ -77,7 +77,7 @@ TABLES: Final[Mapping[str, Table]] = {
                 "on_delete translate modules write_date",
             ),
             optional=("currency_field", "company_dependent"),
-            recorded=("model_id",),
+            recorded=("model_id", "related"),
         ),
         Table(model=SELECTIONS, columns=_names("field_id value name sequence write_date")),
         Table(
@@ -94,7 +94,10 @@ TABLES: Final[Mapping[str, Table]] = {
         Table(
             model=AUTOMATIONS,
             columns=_names("name model_name trigger filter_domain filter_pre_domain active write_date"),
-            optional=("action_server_ids", "state"),
+            optional=_names(
+                "action_server_ids state trg_date_id trg_date_range trg_date_range_type trg_date_range_mode",
+                "trigger_field_ids on_change_field_ids",
+            ),
             archived=True,
             relations={"action_server_ids": ("name", "state", "write_date")},
         ),
@@ -105,7 +108,11 @@ TABLES: Final[Mapping[str, Table]] = {
             archived=True,
             relations={"ir_actions_server_id": ("write_date",)},
         ),
-        Table(model=DASHBOARDS, columns=("name", "write_date"), optional=("main_data_model_ids",)),
+        Table(
+            model=DASHBOARDS,
+            columns=("name", "write_date"),
+            optional=("main_data_model_ids", "dashboard_group_id"),
+        ),
     )
 }
 

@@ -78,7 +78,8 @@ def record(
 
 def _probe(reader: Reader) -> None:
     try:
-        reader.probe(list(TABLES))
+        for _ in reader.probe(list(TABLES)):
+            pass
     except OdooAccessDenied:
         return  # the columns of each table are read by a call of its own
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fbs_worker.connectors.recording.domain_filter import DomainError
 from fbs_worker.connectors.recording.file_format import RecordedTable, Recording
-from fbs_worker.connectors.tables import DESCRIBED, FIELDS, MODELS
+from fbs_worker.connectors.tables import DESCRIBED, FIELDS, MODELS, TABLES
 from fbs_worker.core.errors import RecordingError
 
 RELATIONAL: Final = frozenset({"many2one", "one2many", "many2many"})
@@ -181,6 +181,8 @@ class Record:
             return [*table.database.table(facts.get("relation", "")).referring(facts["relation_field"], self.id)]
         if field == "display_name":
             return self.name
+        if (known := TABLES.get(table.model)) and field in (*known.optional, *known.recorded) and facts:
+            return [] if facts.get("type") in {"one2many", "many2many"} else False  # recorded by an earlier version
         if (table.model, field) == (MODELS, "count"):
             return table.database.count(self.value("model"))
         if table.database.fields(table.model) and not facts:

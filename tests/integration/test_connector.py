@@ -112,6 +112,39 @@ def test_every_domain_is_read_whole_in_a_dozen_calls(domain: str) -> None:
     assert OdooConnector(transport).unchanged(snapshot.fingerprint)
 
 
+@pytest.mark.parametrize(("domain", "page_size"), [("rental", 20_000), ("generic", 1_000)])
+def test_related_selections_have_the_values_of_their_source(
+    odoo: RecordingTransport, domain: str, page_size: int
+) -> None:
+    known = {
+        (row["model"], row["name"]): row
+        for row in odoo.call(
+            "ir.model.fields", "search_read", domain=[], fields=["model", "name", "relation", "related"]
+        )
+    }
+    values: dict[int, list[list[str]]] = {}
+    for row in odoo.call("ir.model.fields.selection", "search_read", domain=[], fields=["field_id", "value", "name"]):
+        values.setdefault(row["field_id"][0], []).append([row["value"], row["name"]])
+    told = rows(odoo, domain, page_size=page_size)
+    checked = 0
+    for (kind, model), row in told.items():
+        for name, definition in (row.schema_definition or {}).get("fields", {}).items() if kind == "model" else ():
+            if definition["type"] == "selection" and known[model, name]["related"]:
+                at = (model, name)
+                while path := known[at]["related"]:
+                    where = at[0]
+                    for step in path.split(".")[:-1]:
+                        where = known[where, step]["relation"]
+                    at = (where, path.rpartition(".")[2])
+                expected = sorted(values.get(known[at]["id"], []))
+                assert sorted(definition.get("selection", [])) == expected, (model, name)
+                checked += bool(expected)
+    assert checked > 20
+    if domain == "generic":
+        states = (told["workflow", "stock.move.line"].schema_definition or {})["states"]
+        assert [state["value"] for state in states][:2] == ["draft", "waiting"]
+
+
 @pytest.mark.parametrize("page_size", [150, 1_000])
 def test_small_pages_give_the_same(odoo: RecordingTransport, page_size: int) -> None:
     assert rows(odoo, page_size=page_size) == rows(odoo)
