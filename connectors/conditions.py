@@ -3,37 +3,27 @@
 Odoo 17 and later write a condition as a Python expression (`invisible="state != 'draft' or locked"`), 16 and earlier
 as a list of states (`states="draft,sent"`) or a domain (`attrs="{'invisible': [('state', '!=', 'draft')]}"`). All
 three are parsed into one Python expression and evaluated in three-valued logic: the state field has a value, every
-other name is unknown, and the undecided part is returned as the residual condition.
+other name is unknown, and the undecided part is simplified and returned as the residual condition.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fbs_worker.connectors.arch import ArchError
+from fbs_worker.connectors.simplify import COMPARISONS, Known, Outcome, simplify, text
 
 MAX_CHARS: Final = 10_000
 """Maximum length of a condition."""
 MAX_DEPTH: Final = 100
 """Maximum depth of a condition: its evaluation recurses."""
+MAX_CHOICE: Final = 1_000
+"""Maximum size of `a if b else c` written with `and` and `or`, in nodes."""
 MAX_BITS: Final = 256
 """Maximum size of a number in a condition."""
 
-_COMPARISONS: Final[Mapping[type[ast.cmpop], Callable[[Any, Any], bool]]] = {
-    ast.Eq: lambda left, right: bool(left == right),
-    ast.NotEq: lambda left, right: bool(left != right),
-    ast.Lt: lambda left, right: bool(left < right),
-    ast.LtE: lambda left, right: bool(left <= right),
-    ast.Gt: lambda left, right: bool(left > right),
-    ast.GtE: lambda left, right: bool(left >= right),
-    ast.Is: lambda left, right: left is right,
-    ast.IsNot: lambda left, right: left is not right,
-    ast.In: lambda left, right: left in right,
-    ast.NotIn: lambda left, right: left not in right,
-}
 _DOMAIN_COMPARISONS: Final[Mapping[str, ast.cmpop]] = {
     "=": ast.Eq(),
     "==": ast.Eq(),
@@ -46,17 +36,6 @@ _DOMAIN_COMPARISONS: Final[Mapping[str, ast.cmpop]] = {
     "in": ast.In(),
     "not in": ast.NotIn(),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A decided value: it depends on no unknown name."""
-
-    value: Any
-
-
-Outcome = Known | ast.expr
-"""Result of an evaluation: a decided value, or the residual expression."""
 
 
 def from_expression(text: str | None) -> ast.expr | None:
@@ -74,26 +53,47 @@ def from_expression(text: str | None) -> ast.expr | None:
     return None if text is None or not text.strip() else _parsed(text)
 
 
-def from_states(text: str | None) -> ast.expr | None:
-    """Parse `states="draft,sent"` (Odoo 16 and earlier): hidden in every other value of `state`."""
-    states = [part.strip() for part in (text or "").split(",") if part.strip()]
-    if not states:
-        return None
-    listed = ast.List(elts=[ast.Constant(state) for state in states], ctx=ast.Load())
-    return ast.Compare(left=_name("state"), ops=[ast.NotIn()], comparators=[listed])
+def from_modifiers(invisible: str | None, states: str | None, attrs: str | None) -> ast.expr | None:
+    """Combine the three attributes that hide a node, as the server of Odoo 16 and earlier does.
+
+    `transfer_node_to_modifiers`: `states` is split at commas, without stripping, and is one more term of the domain in
+    `attrs`, so both must hold; it replaces a value there that is no domain. A true `invisible` hides in any case; a
+    false one counts only where there is no domain.
+
+    Args:
+        invisible: the attribute of that name; the only one of Odoo 17 and later.
+        states: e.g. `draft,sent`: hidden in every other value of `state`.
+        attrs: a dictionary, e.g. `{'invisible': [('state', '!=', 'draft')]}`.
+
+    Returns:
+        The condition; None without one.
+
+    Raises:
+        ArchError: a condition is too long or nested too deeply.
+    """
+    always = from_expression(invisible)
+    domain = _invisible_of_attrs(attrs)
+    dynamic = _from_domain(domain) if domain is not None else None
+    if states:
+        listed = ast.List(elts=[ast.Constant(state) for state in states.split(",")], ctx=ast.Load())
+        by_state = ast.Compare(left=_name("state"), ops=[ast.NotIn()], comparators=[listed])
+        # a list that is empty has no condition of its own, and any other value is replaced
+        combined = dynamic is not None and not isinstance(domain, ast.Constant | ast.Tuple)
+        dynamic = ast.BoolOp(op=ast.And(), values=[dynamic, by_state]) if combined and dynamic else by_state
+    elif always is not None and isinstance(domain, ast.Constant):
+        dynamic = None
+    return any_of([always, dynamic])
 
 
-def from_attrs(text: str | None) -> ast.expr | None:
-    """Parse the `invisible` domain of an `attrs` dictionary (Odoo 16 and earlier)."""
+def _invisible_of_attrs(text: str | None) -> ast.expr | None:
+    """The value of `invisible` in an `attrs` dictionary."""
     if not text or not text.strip():
         return None
     parsed = _parsed(text)
     if not isinstance(parsed, ast.Dict):
         return _opaque(text)
-    for key, value in zip(parsed.keys, parsed.values, strict=True):
-        if isinstance(key, ast.Constant) and key.value == "invisible":
-            return _from_domain(value)
-    return None
+    pairs = zip(parsed.keys, parsed.values, strict=True)
+    return next((value for key, value in pairs if isinstance(key, ast.Constant) and key.value == "invisible"), None)
 
 
 def any_of(conditions: Sequence[ast.expr | None]) -> ast.expr | None:
@@ -112,65 +112,55 @@ def evaluate(condition: ast.expr | None, known: Mapping[str, Any]) -> Outcome:
         known: values by name, e.g. `{"state": "draft"}`.
 
     Returns:
-        `Known(value)` where the condition is decided, else the residual expression.
+        `Known(value)` where the condition is decided, else the residual expression, simplified.
     """
-    return Known(False) if condition is None else _evaluate(condition, known)
+    if condition is None:
+        return Known(False)
+    outcome = _holds(condition, known)
+    return outcome if isinstance(outcome, Known) else simplify(outcome)
 
 
-def residual_text(outcomes: Sequence[ast.expr]) -> str:
-    """Combine the residual conditions of equivalent buttons with `and`: all must hold to hide the action."""
-    different = list({text(outcome): outcome for outcome in outcomes}.values())
-    return text(different[0] if len(different) == 1 else ast.BoolOp(op=ast.And(), values=different))
+def all_of(outcomes: Sequence[Outcome]) -> Outcome:
+    """Combine the outcomes of equivalent buttons with `and`: all must hold to hide the action."""
+    outcome = _joined(outcomes, decided_by=False)
+    return outcome if isinstance(outcome, Known) or len(outcomes) == 1 else simplify(outcome)
 
 
-def text(node: ast.expr) -> str:
-    """Render an expression identically on every Python version (`ast.unparse` differs in parentheses)."""
+_SPELLED: Final = {"true": True, "false": False}
+"""The JavaScript spelling, in some archs."""
+
+
+def _holds(node: ast.expr, known: Mapping[str, Any]) -> Outcome:
+    """Whether an expression counts as true."""
     match node:
         case ast.BoolOp(op=op, values=values):
-            word = " and " if isinstance(op, ast.And) else " or "
-            return word.join(f"({text(value)})" if isinstance(value, ast.BoolOp) else text(value) for value in values)
+            return _holds_joined(values, known, decided_by=isinstance(op, ast.Or))
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return f"not ({text(operand)})" if isinstance(operand, ast.BoolOp) else f"not {text(operand)}"
-        case _:
-            return ast.unparse(node)
-
-
-def _evaluate(node: ast.expr, known: Mapping[str, Any]) -> Outcome:
-    match node:
-        case ast.Constant(value=value):
-            return Known(value)
-        case ast.Name(id=name):
-            # some archs use the JavaScript spelling `true` and `false`
-            spelled = {"true": True, "false": False, "True": True, "False": False, "None": None}
-            if name in known:
-                return Known(known[name])
-            return Known(spelled[name]) if name in spelled else node
-        case ast.BoolOp(op=op, values=values):
-            return _evaluate_bool(values, known, decided_by=isinstance(op, ast.Or))
-        case ast.UnaryOp(op=ast.Not(), operand=operand):
-            inner = _evaluate(operand, known)
+            inner = _holds(operand, known)
             return Known(not inner.value) if isinstance(inner, Known) else ast.UnaryOp(op=ast.Not(), operand=inner)
-        case ast.Compare():
-            return _evaluate_compare(node, known)
-        case ast.List(elts=elements) | ast.Tuple(elts=elements) | ast.Set(elts=elements):
-            outcomes = [_evaluate(element, known) for element in elements]
-            if all(isinstance(outcome, Known) for outcome in outcomes):
-                return Known(tuple(outcome.value for outcome in outcomes if isinstance(outcome, Known)))
-            return node
         case ast.IfExp(test=test, body=body, orelse=orelse):
-            decided = _evaluate(test, known)
-            if isinstance(decided, Known):
-                return _evaluate(body if decided.value else orelse, known)
-            return node
-        case _:
-            return node
+            return _holds_choice(node, [_holds(part, known) for part in (test, body, orelse)])
+        case ast.Compare(left=left, ops=ops, comparators=rest) if len(ops) > 1:
+            pairs = zip(ops, [left, *rest], rest, strict=False)
+            chain = [ast.Compare(left=one, ops=[op], comparators=[other]) for op, one, other in pairs]
+            return _holds_joined(chain, known, decided_by=False)
+    outcome = _value(node, known)
+    return Known(bool(outcome.value)) if isinstance(outcome, Known) else outcome
 
 
-def _evaluate_bool(values: Sequence[ast.expr], known: Mapping[str, Any], *, decided_by: bool) -> Outcome:
+def _holds_joined(values: Sequence[ast.expr], known: Mapping[str, Any], *, decided_by: bool) -> Outcome:
+    outcomes = []
+    for value in values:
+        outcomes.append(_holds(value, known))
+        if outcomes[-1] == Known(decided_by):
+            return Known(decided_by)
+    return _joined(outcomes, decided_by=decided_by)
+
+
+def _joined(outcomes: Sequence[Outcome], *, decided_by: bool) -> Outcome:
     """One true operand decides `or`, one false operand decides `and`; other decided operands are dropped."""
     undecided: dict[str, ast.expr] = {}
-    for value in values:
-        outcome = _evaluate(value, known)
+    for outcome in outcomes:
         if not isinstance(outcome, Known):
             alike = isinstance(outcome, ast.BoolOp) and isinstance(outcome.op, ast.Or) is decided_by
             for part in outcome.values if isinstance(outcome, ast.BoolOp) and alike else (outcome,):
@@ -185,22 +175,60 @@ def _evaluate_bool(values: Sequence[ast.expr], known: Mapping[str, Any], *, deci
     return ast.BoolOp(op=ast.Or() if decided_by else ast.And(), values=remaining)
 
 
-def _evaluate_compare(node: ast.Compare, known: Mapping[str, Any]) -> Outcome:
-    if len(node.ops) != 1:
-        pairs: list[ast.expr] = []
-        left = node.left
-        for op, right in zip(node.ops, node.comparators, strict=True):
-            pairs.append(ast.Compare(left=left, ops=[op], comparators=[right]))
-            left = right
-        return _evaluate_bool(pairs, known, decided_by=False)
-    op, right_node = node.ops[0], node.comparators[0]
-    left_value, right_value = _evaluate(node.left, known), _evaluate(right_node, known)
+def _holds_choice(node: ast.IfExp, outcomes: Sequence[Outcome]) -> Outcome:
+    """`a if test else b` as `test and a or not test and b`; as it stands where that is too large."""
+    test, body, orelse = outcomes
+    if isinstance(test, Known):
+        return body if test.value else orelse
+    first = _joined([test, body], decided_by=False)
+    second = _joined([ast.UnaryOp(op=ast.Not(), operand=test), orelse], decided_by=False)
+    chosen = _joined([first, second], decided_by=True)
+    is_large = not isinstance(chosen, Known) and sum(1 for _ in ast.walk(chosen)) > MAX_CHOICE
+    return node if is_large else chosen
+
+
+def _value(node: ast.expr, known: Mapping[str, Any]) -> Outcome:  # noqa: PLR0912 -- a case for each kind of node
+    """The value of an expression, as Python has it: `state or 'draft'` is a text."""
+    match node:
+        case ast.Constant(value=value):
+            return Known(value)
+        case ast.Name(id=name) if name in known or name in _SPELLED:
+            return Known(known[name] if name in known else _SPELLED[name])
+        case ast.BoolOp(op=op, values=values):
+            for operand in values:
+                outcome = _value(operand, known)
+                if not isinstance(outcome, Known):
+                    return node
+                if bool(outcome.value) is isinstance(op, ast.Or):
+                    break
+            return outcome
+        case ast.Compare(ops=[_]):
+            return _compared(node, known)
+        case ast.Compare() | ast.UnaryOp(op=ast.Not()):
+            outcome = _holds(node, known)
+            return outcome if isinstance(outcome, Known) else node
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+            return Known(-number)
+        case ast.List(elts=elements) | ast.Tuple(elts=elements) | ast.Set(elts=elements):
+            outcomes = [_value(element, known) for element in elements]
+            if all(isinstance(outcome, Known) for outcome in outcomes):
+                return Known(tuple(outcome.value for outcome in outcomes if isinstance(outcome, Known)))
+        case ast.IfExp(test=test, body=body, orelse=orelse):
+            decided = _holds(test, known)
+            if isinstance(decided, Known):
+                return _value(body if decided.value else orelse, known)
+    return node
+
+
+def _compared(node: ast.Compare, known: Mapping[str, Any]) -> Outcome:
+    op, right = node.ops[0], node.comparators[0]
+    left_value, right_value = _value(node.left, known), _value(right, known)
     if isinstance(left_value, Known) and isinstance(right_value, Known):
         try:
-            return Known(_COMPARISONS[type(op)](left_value.value, right_value.value))
+            return Known(bool(COMPARISONS[type(op)](left_value.value, right_value.value)))
         except TypeError:
             return node
-    if isinstance(left_value, Known) and isinstance(op, (ast.In, ast.NotIn)) and _has(right_node, left_value, known):
+    if isinstance(left_value, Known) and isinstance(op, (ast.In, ast.NotIn)) and _has(right, left_value, known):
         return Known(isinstance(op, ast.In))
     return node
 
@@ -209,7 +237,7 @@ def _has(collection: ast.expr, item: Known, known: Mapping[str, Any]) -> bool:
     """Whether a collection with unknown elements certainly contains a value."""
     if not isinstance(collection, (ast.List, ast.Tuple, ast.Set)):
         return False
-    outcomes = [_evaluate(element, known) for element in collection.elts]
+    outcomes = [_value(element, known) for element in collection.elts]
     return any(isinstance(outcome, Known) and outcome.value == item.value for outcome in outcomes)
 
 
@@ -238,6 +266,8 @@ def _from_term(node: ast.expr) -> ast.expr:
     if not isinstance(node, (ast.Tuple, ast.List)) or len(node.elts) != 3:
         return node
     field, operator, value = node.elts
+    if isinstance(field, ast.Constant) and isinstance(field.value, int):  # (1, '=', 1) and (0, '=', 1)
+        return ast.Compare(left=field, ops=[ast.Eq()], comparators=[value])
     if not (isinstance(field, ast.Constant) and isinstance(field.value, str) and isinstance(operator, ast.Constant)):
         return _opaque(ast.unparse(node))
     name = _name(field.value)
@@ -246,6 +276,8 @@ def _from_term(node: ast.expr) -> ast.expr:
     comparison = _DOMAIN_COMPARISONS.get(str(operator.value))
     if comparison is None:
         return _opaque(ast.unparse(node))
+    if isinstance(comparison, ast.In | ast.NotIn) and isinstance(value, ast.Constant):
+        value = ast.List(elts=[value], ctx=ast.Load())  # never a part of a text
     return ast.Compare(left=name, ops=[comparison], comparators=[value])
 
 

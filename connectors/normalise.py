@@ -252,7 +252,7 @@ def _states_and_transitions(
         values = definition.get("selection", [])
     visible = frozenset(shown)
     states = [
-        compact({"value": value, "label": label, "shown": not shown or value in visible}) for value, label in values
+        {"value": value, **compact({"label": label, "shown": not shown or value in visible})} for value, label in values
     ]
     return {
         "state_field": state_field,

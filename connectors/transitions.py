@@ -8,15 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fbs_worker.connectors.arch import ArchError, Element
-from fbs_worker.connectors.conditions import (
-    Known,
-    any_of,
-    evaluate,
-    from_attrs,
-    from_expression,
-    from_states,
-    residual_text,
-)
+from fbs_worker.connectors.conditions import all_of, any_of, evaluate, from_modifiers
+from fbs_worker.connectors.simplify import Known, text
 from fbs_worker.connectors.views import STATUSBAR, Views, groups_of
 
 MAX_NODES: Final = 20_000
@@ -154,12 +147,11 @@ def _visible_in(group: Sequence[Button], state_field: str, states: Sequence[str]
     visible: dict[str, str] = {}
     for state in states or ("",):
         known = {state_field: state} if states else {}
-        outcomes = [evaluate(button.hidden, known) for button in group]
-        if all(isinstance(outcome, Known) and outcome.value for outcome in outcomes):
-            continue
-        undecided = [outcome for outcome in outcomes if not isinstance(outcome, Known)]
-        surely_visible = any(isinstance(outcome, Known) and not outcome.value for outcome in outcomes)
-        visible[state] = "" if surely_visible else residual_text(undecided)
+        hidden = all_of([evaluate(button.hidden, known) for button in group])
+        if not isinstance(hidden, Known):
+            visible[state] = text(hidden)
+        elif not hidden.value:
+            visible[state] = ""
     return visible or None
 
 
@@ -173,7 +165,7 @@ def _conditions(visible: Mapping[str, str]) -> dict[str, Any]:
 def _button(node: Element) -> Button:
     scopes = [node, *_ancestors(node)]
     groups = {name for scope in scopes for name in groups_of(scope)}
-    hidden = [condition for scope in scopes for condition in _hidden(scope)]
+    hidden = [from_modifiers(scope.get("invisible"), scope.get("states"), scope.get("attrs")) for scope in scopes]
     label = node.get("string") or node.get("title") or " ".join("".join(node.itertext()).split())
     return Button(
         name=node.get("name"),
@@ -182,14 +174,6 @@ def _button(node: Element) -> Button:
         hidden=any_of(hidden),
         groups=tuple(sorted(groups)),
     )
-
-
-def _hidden(node: Element) -> list[ast.expr | None]:
-    return [
-        from_expression(node.get("invisible")),
-        from_states(node.get("states")),
-        from_attrs(node.get("attrs")),
-    ]
 
 
 def _ancestors(node: Element) -> Iterator[Element]:

@@ -116,6 +116,13 @@ def test_a_workflow_by_state_keeps_odoos_order_of_states() -> None:
     assert found["transitions"] == [{"button": "go", "label": "Go", "kind": "object", "from": ["draft"]}]
 
 
+def test_an_empty_text_is_a_state() -> None:
+    values = {7: [{"id": 0, "sequence": 0, "value": "", "name": "None"}, *VALUES[7]]}
+    found = workflow_definition("m", [STATE], values, facts(forms={"m": form('<button name="go" invisible="state"/>')}))
+    assert {"value": "", "label": "None", "shown": True} in found["states"]
+    assert found["transitions"] == [{"button": "go", "kind": "object", "from": [""]}]
+
+
 def test_a_workflow_by_stage_has_no_states() -> None:
     header = '<button name="go" string="Go"/><field name="stage_id" widget="statusbar"/>'
     found = workflow_definition("m", [STAGE, STATE], VALUES, facts(forms={"m": form(header)}))
