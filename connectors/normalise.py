@@ -154,6 +154,7 @@ _FIELD_FACTS: Final = (
     ("stored", "store"),
     ("indexed", "index"),
     ("size", "size"),
+    ("digits", "digits"),
     ("relation", "relation"),
     ("relation_field", "relation_field"),
     ("on_delete", "on_delete"),

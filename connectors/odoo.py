@@ -47,6 +47,9 @@ from fbs_worker.domains import Domain
 _PROBED: Final = (MODELS, FIELDS, SERVER_ACTIONS, AUTOMATIONS, DASHBOARDS)
 _PREFETCH: Final = 2
 
+MIRRORED: Final = "mirrored"
+"""Key of fingerprints: the models whose digits were read."""
+
 
 class OdooConnector:
     """Reads one Odoo database through a transport.
@@ -87,6 +90,7 @@ class OdooConnector:
         domain: Domain,
         *,
         types: Collection[DiscoveryType] = tuple(DiscoveryType),
+        mirrored: Collection[str] = (),
         progress: Progress | None = None,
     ) -> Snapshot:
         """Read a domain lazily: the calls are made while the snapshot is iterated.
@@ -94,6 +98,7 @@ class OdooConnector:
         Args:
             domain: the business domain.
             types: the discovery types to read.
+            mirrored: models whose float fields are read with their digits, by one call each.
             progress: receives the sections as steps, and each model.
 
         Returns:
@@ -103,6 +108,7 @@ class OdooConnector:
             domain=domain.name,
             types=frozenset(types),
             source=self.source,
+            mirrored=frozenset(mirrored if DiscoveryType.MODEL in types else ()),
             _selector=domain,
             _normaliser=Normaliser(domain=domain.name, source=self.source),
             _reader=self._reader(),
@@ -128,6 +134,7 @@ class OdooSnapshot:
     domain: str
     types: frozenset[DiscoveryType]
     source: Mapping[str, str]
+    mirrored: frozenset[str]
     _selector: Domain
     _normaliser: Normaliser
     _reader: Reader
@@ -149,7 +156,9 @@ class OdooSnapshot:
     def fingerprint(self) -> Mapping[str, Any] | None:
         """Input of a later refresh; None before the end, and for a user who may not read modules or `ir.model`."""
         readable = {MODULES, "counts"} <= self._fingerprint.answers.keys()
-        return self._fingerprint.to_dict() if self._done and readable else None
+        if not self._done or not readable:
+            return None
+        return {**self._fingerprint.to_dict(), MIRRORED: sorted(self.mirrored)}
 
     def __iter__(self) -> Iterator[Discovery]:
         for part in Prefetcher(self._parts(), depth=_PREFETCH, waiting=self._wait):
@@ -261,10 +270,21 @@ class OdooSnapshot:
         self._sections.complete("fields", 0)
         self._sections.complete("selections", 0)
         for page in self._reader.fields_by_model(list(models)):
+            for model, fields in page:
+                self._add_digits(model, fields)
             rows = [row for _, fields in page for row in fields]
             self._fingerprint.structure.add(rows)
             self._sections.add_rows("fields", len(rows))
             yield page, self._selections(page)
+
+    def _add_digits(self, model: str, fields: Sequence[Row]) -> None:
+        if model in self.mirrored and any(row["ttype"] == "float" for row in fields):
+            try:
+                digits = self._reader.digits(model)
+            except (OdooAccessDenied, OdooModelMissing):
+                return
+            for row in fields:
+                row["digits"] = digits.get(row["name"])
 
     def _selections(self, page: Sequence[tuple[str, Sequence[Row]]]) -> dict[int, list[Row]]:
         """The selection values of the fields of one page, by the field's id; of a related field those of its source."""

@@ -222,6 +222,11 @@ class Reader:
         )
         return described
 
+    def digits(self, model: str) -> dict[str, Any]:
+        """Precision and scale of a model's float fields, by field; `ir.model.fields` does not have them."""
+        described = self.transport.call(model, "fields_get", attributes=["digits"], **self._context(None))
+        return {name: facts["digits"] for name, facts in described.items() if facts.get("digits")}
+
     def aggregate(self, model: str, domain: Sequence[Any]) -> dict[str, Any]:
         """Count the rows of a domain, with the newest write date and the highest id, in one call."""
         if self.major >= FORMATTED_GROUPS_SINCE:

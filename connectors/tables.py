@@ -133,7 +133,8 @@ COUNTED: Final = (
 DESCRIBED: Final[Mapping[str, str]] = {"ttype": "type", "field_description": "string"} | {
     name: name
     for name in _names(
-        "required readonly store size relation relation_field currency_field translate company_dependent"
+        "required readonly store size digits relation relation_field currency_field translate company_dependent"
     )
 }
-"""Columns of `ir.model.fields`, and the attributes of `fields_get` that say the same of the fields of one model."""
+"""Columns of `ir.model.fields`, and the attributes of `fields_get` that say the same of the fields of one model; only
+`fields_get` has `digits`."""

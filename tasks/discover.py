@@ -14,13 +14,14 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 from fbs_worker.catalogue.model import ChangeReport, DiscoveryType, SectionStatus, Snapshot
 from fbs_worker.catalogue.store import Catalogue, SnapshotRecord
 from fbs_worker.connectors.connect import limiter_for, open_transport
-from fbs_worker.connectors.odoo import OdooConnector
+from fbs_worker.connectors.odoo import MIRRORED, OdooConnector
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.domains import Domain, load_domain
 from fbs_worker.jobs.worker.task import JobTask
+from fbs_worker.solutions.registry import mirrored_models
 from fbs_worker.solutions.requests import DiscoverRequest, check_odoo
 
 
@@ -89,6 +90,7 @@ def read_and_save(
     full_after: int,
     odoo_moved: bool,
     progress: Progress,
+    mirror: Collection[str] = (),
     within: Callable[[Cursor, ChangeReport], None] | None = None,
 ) -> ChangeReport:
     """Read the discoveries of a domain and save them, unless Odoo's fingerprint says that nothing changed.
@@ -103,6 +105,7 @@ def read_and_save(
         full_after: seconds after which an equal fingerprint no longer replaces a full read.
         odoo_moved: the saved discoveries were read from this same Odoo under another address.
         progress: receives the steps.
+        mirror: models to mirror, in addition to those that the solutions of this domain and database mirror.
         within: called in the save's transaction after its writes; not called when nothing was read.
 
     Returns:
@@ -112,14 +115,16 @@ def read_and_save(
         FBSError: Odoo or PostgreSQL reported an error; nothing is saved.
     """
     catalogue = Catalogue(connection, table_prefix=table_prefix)
+    mirrored = {*mirror, *mirrored_models(connection, table_prefix, domain.name)}
     if not full:
         last = catalogue.last_snapshot(domain.name, types=types)
         now = datetime.now(tz=UTC)
         if last and comparable(last, source=connector.source, now=now, full_after=full_after):
             progress.step("compare fingerprint")
-            if connector.unchanged(last.fingerprint or {}):
+            fingerprint = last.fingerprint or {}
+            if mirrored <= {*fingerprint.get(MIRRORED, ())} and connector.unchanged(fingerprint):
                 return catalogue.unchanged_report(domain.name, sections=last.sections, types=types)
-    snapshot = connector.read(domain, types=types, progress=progress)
+    snapshot = connector.read(domain, types=types, mirrored=mirrored, progress=progress)
     return catalogue.save(snapshot, progress=progress, odoo_moved=odoo_moved, within=within)
 
 

@@ -84,6 +84,7 @@ def refresh_solution(
             odoo_moved=odoo_moved,
             full_after=settings.fbs_full_after,
             progress=progress,
+            mirror=record.mirrored,
             within=within,
         )
         if not results:  # nothing was read, but workflows and dashboards may be older than the catalogue

@@ -31,6 +31,9 @@ _DESCRIPTIVE: Final = frozenset({"modules"})
 _VERSION = re.compile(r"([0-9]+)\.([0-9]+)")
 _ABSENT: Final = object()
 
+_SCALAR_LISTS: Final = frozenset({"digits"})
+"""Lists that are one value; another one is not breaking."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
@@ -106,7 +109,7 @@ def _value(path: str, attribute: str, old: Any, new: Any) -> Iterator[tuple[str,
     """Compare one value; `attribute` is its name, empty for a member of a list."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         yield from _mapping(f"{path}.", old, new, top=False)
-    elif _each_is(list, old, new):
+    elif attribute not in _SCALAR_LISTS and _each_is(list, old, new):
         before, after = (_by_identity(attribute, _or_empty(side, [])) for side in (old, new))
         yield from _members(path, before, after, descriptive=attribute in _DESCRIPTIVE)
         if [key for key in before if key in after] != [key for key in after if key in before]:
@@ -132,7 +135,7 @@ def _breaks(attribute: str, old: Any, new: Any) -> bool:
         return attribute == "required" and bool(new)
     if attribute == "required":
         return bool(new) and not old
-    return attribute in _RETYPED or isinstance(old, Mapping | list)
+    return attribute in _RETYPED or (isinstance(old, Mapping | list) and attribute not in _SCALAR_LISTS)
 
 
 def _by_identity(attribute: str, elements: Sequence[Any]) -> dict[str, Any]:

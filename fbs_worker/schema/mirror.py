@@ -9,7 +9,8 @@ stored field with one below, `created_at` and `updated_at` (of the row; Odoo's o
     char                      VARCHAR(size) where Odoo limits it, else VARCHAR
     text, html                TEXT
     integer                   INTEGER
-    float, monetary           NUMERIC without precision: RPC does not expose a field's digits
+    float, monetary           NUMERIC without precision: a field's digits (in the definition, from `fields_get`) say how
+                              Odoo rounds, which a setting changes at any time; a value is kept as it is
     boolean                   BOOLEAN
     date                      DATE
     datetime                  TIMESTAMP, in UTC as Odoo has it

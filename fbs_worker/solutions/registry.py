@@ -461,6 +461,24 @@ def table_name(prefix: str) -> str:
     return f"{prefix}solution_schemas"
 
 
+def mirrored_models(connection: Connection, table_prefix: str, domain: str) -> set[str]:
+    """Return the models that the solutions of a domain mirror in a database, according to their manifests.
+
+    Args:
+        connection: to the database.
+        table_prefix: the prefix of the table.
+        domain: the domain.
+
+    Raises:
+        DatabaseError: a statement failed.
+        DatabaseUnreachable: the connection was lost.
+    """
+    with errors_translated(connection), connection, connection.cursor() as cursor:
+        rows = read_rows(cursor, table_name(table_prefix), manifest_only=True, brief=True)
+    solutions = (row for row in rows if isinstance(row, SolutionRecord) and row.domain == domain)
+    return {model for row in solutions for model in row.mirrored}
+
+
 def read_rows(
     cursor: Cursor,
     table: str,

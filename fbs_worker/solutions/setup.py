@@ -196,7 +196,7 @@ class _SetUp:
         return self.read(
             odoo,
             self.connection,
-            self._requested,
+            replace(self._requested, schema_definition={"mirrored": dict.fromkeys(self.request.mirror, "")}),
             full=False,
             odoo_moved=self.request.odoo_moved,
             settings=self.settings,

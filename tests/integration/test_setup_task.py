@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fbs_worker.connectors.reader import Reader
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import UsageError
 from fbs_worker.core.settings import Settings
@@ -115,6 +116,40 @@ def test_a_mirror_is_added_later_and_none_is_lost(made: Settings, target: Databa
     assert not third["changed"]
     ((mirrored,),) = rows(target, "SELECT schema_definition -> 'mirrored' FROM fbs_solution_schemas")
     assert sorted(mirrored) == ["hr.job", "res.users"]
+
+
+def test_the_definition_of_a_mirrored_model_has_its_digits(
+    made: Settings, target: DatabaseConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def digits(_reader: Reader, model: str) -> dict[str, list[int]]:
+        asked.append(model)
+        return {"number_of_days": [10, 7]}
+
+    def told() -> dict[str, Any]:
+        statement = (
+            "SELECT name, schema_definition -> 'fields' -> 'number_of_days' -> 'digits' FROM fbs_discoveries"
+            " WHERE is_active AND discovery_type = 'model' AND name LIKE 'hr.leave%%'"
+        )
+        return {name: found for name, found in rows(target, statement) if found}
+
+    monkeypatch.setattr(Reader, "digits", digits)
+    config = config_of(target, refresh_discoveries=True)
+    set_up(config, made)
+    assert (told(), asked) == ({}, [])
+    again = set_up(config, made, mirror=["hr.leave"])
+    assert [change["fields"] for change in again["refresh"]["report"]["changed"]] == [["fields.number_of_days.digits"]]
+    assert told() == {"hr.leave": [10, 7]}
+    place = config_of(target)["database_config"]
+    for task, request in (
+        ("refresh", {"solution_name": "shop", "full": True}),
+        ("discover", {"domain": "hr", "database_config": place, "full": True}),
+    ):
+        report = inline(task, request, made)["report"]
+        assert (report["read"], report["changed"]) == (True, [])
+    assert asked == ["hr.leave"] * 3
+    assert not set_up(config, made)["refresh"]["report"]["read"]
 
 
 def test_what_is_not_discovered_cannot_be_mirrored(

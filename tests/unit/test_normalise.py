@@ -97,6 +97,7 @@ def test_every_fact_of_a_field_is_kept() -> None:
         ("stored", "store", True),
         ("indexed", "index", True),
         ("size", "size", 64),
+        ("digits", "digits", [10, 7]),
         ("relation", "relation", "res.partner"),
         ("relation_field", "relation_field", "y"),
         ("on_delete", "on_delete", "cascade"),
