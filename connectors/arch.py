@@ -14,6 +14,7 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from copy import deepcopy
+from itertools import product
 from typing import Any, Final
 
 from lxml import etree
@@ -25,7 +26,10 @@ _PARSER: Final = etree.XMLParser(
     remove_comments=True, remove_pis=True, remove_blank_text=True, resolve_entities=False, no_network=True
 )
 _EXPRESSION_ATTRIBUTES: Final = frozenset({"invisible", "column_invisible", "readonly", "required", "t-if", "t-elif"})
-_SPEC_ATTRIBUTES: Final = frozenset({"position", "mode", "version", "meta-validate"})
+LIMITED: Final = "fbs-groups"
+"""Attribute of nodes that a view limited to groups adds or changes: lists of names, of each of which one is needed."""
+_LIMITED_OWN: Final = f"{LIMITED}-own"
+_SPEC_ATTRIBUTES: Final = frozenset({"position", "mode", "version", "meta-validate", LIMITED, _LIMITED_OWN})
 
 
 def _has_class(context: Any, *names: str) -> bool:
@@ -59,9 +63,14 @@ class ArchError(ValueError):
 
 
 class Effort:
-    """The bounded work on the views of a server: in all, and on the view at hand."""
+    """The bounded work on the views of a server: in all, and on the view at hand.
+
+    Attributes:
+        is_broken: an XPath expression of an extension was none, or found nothing.
+    """
 
     def __init__(self) -> None:
+        self.is_broken = False
         self._total = 0
         self.begin()
 
@@ -182,6 +191,32 @@ def extend(tree: Element, extension: Element, effort: Effort | None = None) -> E
     return tree
 
 
+def limit(extension: Element, groups: list[list[str]]) -> None:
+    """Prepare an extension that counts for some groups only: all other users keep what it replaces or changes.
+
+    Args:
+        extension: the extension's arch; changed in place.
+        groups: lists of groups, of each of which one is needed.
+    """
+    own = ";".join(",".join(names) for names in groups)
+    others = ";".join(",".join(f"!{name}" for name in names) for names in product(*groups))
+    for spec in extension if extension.tag == "data" else (extension,):
+        if spec.tag == "data":
+            limit(spec, groups)
+            continue
+        for child in spec:
+            if child.get("position") is None:
+                _limit(child, own)
+        if spec.get("position") in {"replace", "attributes"} and not spec.xpath(".//*[text()='$0']"):
+            spec.set(LIMITED, others)
+            spec.set(_LIMITED_OWN, own)
+
+
+def _limit(node: Element, clauses: str) -> None:
+    before = node.get(LIMITED)
+    node.set(LIMITED, f"{before};{clauses}" if before else clauses)
+
+
 def locate(tree: Element, spec: Element, effort: Effort) -> Element | None:
     """Find the target node of a spec; None where the tree has none."""
     effort.walk()
@@ -191,6 +226,7 @@ def locate(tree: Element, spec: Element, effort: Effort) -> Element | None:
         try:
             nodes = tree.xpath(expression)
         except etree.XPathError:
+            effort.is_broken = True
             return None
         return nodes[0] if isinstance(nodes, list) and nodes and etree.iselement(nodes[0]) else None
     if spec.tag == "field":
@@ -205,6 +241,8 @@ def locate(tree: Element, spec: Element, effort: Effort) -> Element | None:
 
 def _apply(tree: Element, target: Element, spec: Element, effort: Effort) -> Element:
     position = spec.get("position", "inside")
+    if others := spec.get(LIMITED):
+        position = _keep_for_others(target, spec, position, others, effort)
     if position == "attributes":
         for change in spec.iter("attribute"):
             _change_attribute(target, change)
@@ -217,6 +255,20 @@ def _apply(tree: Element, target: Element, spec: Element, effort: Effort) -> Ele
     elif position == "replace":
         return _replace(tree, target, spec, effort)
     return tree
+
+
+def _keep_for_others(target: Element, spec: Element, position: str, others: str, effort: Effort) -> str:
+    """Keep for all other users what a limited extension replaces, or the button that it changes; the position left."""
+    if position == "replace" and spec.get("mode") != "inner" and target.getparent() is not None:
+        _limit(target, others)
+        return "before"
+    if position == "attributes" and target.tag == "button" and target.getparent() is not None:
+        effort.add(len(etree.tostring(target)))
+        kept = deepcopy(target)
+        _limit(kept, others)
+        _limit(target, spec.get(_LIMITED_OWN) or "")
+        target.addnext(kept)
+    return position
 
 
 def _check_depth(parent: Element | None, node: Element) -> None:

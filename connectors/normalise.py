@@ -96,16 +96,17 @@ class Normaliser:
             return None
         return self._row(DiscoveryType.WORKFLOW, model, {"title": title}, compacted, incomplete)
 
-    def charts(self, views: Views, models: Iterable[str], incomplete: Sequence[str]) -> Iterable[Discovery]:
-        """Convert the graphs and pivots of models."""
-        for model in models:
-            for kind in ("graph", "pivot"):
-                for view in views.primaries(model, kind):
-                    tree = views.combined(view)
-                    if tree is not None:
-                        facts = {"title": tree.get("string") or view.name, "view": view.name}
-                        definition = {"kind": kind, "model": model, **chart(tree)}
-                        yield self._row(DiscoveryType.BI_FEATURE, _view_name(view), facts, definition, incomplete)
+    def charts(self, views: Views, model: str, fields: Iterable[Row], incomplete: Sequence[str]) -> Iterable[Discovery]:
+        """Convert the graphs and pivots of a model."""
+        types = {field["name"]: field["ttype"] for field in fields}
+        for kind in ("graph", "pivot"):
+            for view in views.primaries(model, kind):
+                tree = views.combined(view)
+                if tree is not None:
+                    facts = {"title": tree.get("string") or view.name, "view": view.name}
+                    definition = {"kind": kind, "model": model, **chart(tree, types)}
+                    lacks = lacking(views, view, incomplete)
+                    yield self._row(DiscoveryType.BI_FEATURE, _view_name(view), facts, definition, lacks)
 
     def report(self, row: Row, incomplete: Sequence[str]) -> Discovery:
         """Convert a printed report."""
@@ -204,8 +205,9 @@ def workflow_definition(
     """Derive the states, transitions, automations and schedules of a model.
 
     The state field is the first status bar of the model's default form; without one, a selection named `state` if the
-    form's header has buttons. A selection provides the states; a relation to stages does not, since stages are data.
-    Where views are not readable, a selection named `state` provides the states only. A schedule alone is no workflow.
+    form's header has buttons, or its body some that depend on it. A selection provides the states; a relation to stages
+    does not, since stages are data. Where views are not readable, a selection named `state` provides the states only. A
+    schedule alone is no workflow.
 
     Args:
         model: technical name of the model.
@@ -247,6 +249,7 @@ def _states_and_transitions(
         state_field = "state"
     if not state_field:
         return {}
+    in_body_only = not bars and facts.forms is not None and all(button.place for button in form.buttons)
     values: list[list[str]] = []
     if by_name[state_field]["ttype"] == "selection":
         definition = field_definition(by_name[state_field], selections.get(by_name[state_field]["id"], ()))
@@ -255,16 +258,10 @@ def _states_and_transitions(
     states = [
         {"value": value, **compact({"label": label, "shown": not shown or value in visible})} for value, label in values
     ]
-    return {
-        "state_field": state_field,
-        "states": states,
-        "transitions": transitions(
-            form.buttons,
-            state_field=state_field,
-            states=[value for value, _ in values],
-            names=facts.action_names,
-        ),
-    }
+    found = transitions(
+        form.buttons, state_field=state_field, states=[value for value, _ in values], names=facts.action_names
+    )
+    return {"state_field": state_field, "states": states, "transitions": found} if found or not in_body_only else {}
 
 
 def _automation(row: Row) -> dict[str, Any]:
@@ -290,6 +287,14 @@ def _schedule(row: Row) -> dict[str, Any]:
             "active": row.get("active"),
         }
     )
+
+
+def lacking(views: Views | None, view: View | None, incomplete: Sequence[str]) -> list[str]:
+    """The sections that a row lacks: where only single views are broken, `views` for the rows of these views alone."""
+    if views is None:
+        return list(incomplete)
+    is_whole = view is None or view.id not in views.lacking
+    return [name for name in incomplete if name != "views"] + ([] if is_whole else ["views"])
 
 
 def _view_name(view: View) -> str:

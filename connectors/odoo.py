@@ -17,7 +17,7 @@ from fbs_worker.connectors.arch import ArchError
 from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.fingerprint import Fingerprint, unchanged
 from fbs_worker.connectors.modules import ModuleGraph, split_names
-from fbs_worker.connectors.normalise import Normaliser, WorkflowFacts, workflow_definition
+from fbs_worker.connectors.normalise import Normaliser, WorkflowFacts, lacking, workflow_definition
 from fbs_worker.connectors.prefetch import Prefetcher, in_flight
 from fbs_worker.connectors.reader import Reader, Row, grouped, related_id
 from fbs_worker.connectors.related import (
@@ -37,6 +37,7 @@ from fbs_worker.connectors.tables import (
     SELECTIONS,
     SERVER_ACTIONS,
     TABLES,
+    VIEWS,
 )
 from fbs_worker.connectors.transitions import default_form
 from fbs_worker.connectors.views import Views
@@ -44,7 +45,7 @@ from fbs_worker.core.errors import OdooAccessDenied, OdooModelMissing
 from fbs_worker.core.progress import NullProgress, Progress
 from fbs_worker.domains import Domain
 
-_PROBED: Final = (MODELS, FIELDS, SERVER_ACTIONS, AUTOMATIONS, DASHBOARDS)
+_PROBED: Final = (MODELS, FIELDS, VIEWS, SERVER_ACTIONS, AUTOMATIONS, DASHBOARDS)
 _PREFETCH: Final = 2
 
 MIRRORED: Final = "mirrored"
@@ -143,6 +144,7 @@ class OdooSnapshot:
     _fingerprint: Fingerprint = field(default_factory=Fingerprint)
     _facts: WorkflowFacts | None = None
     _views: Views | None = None
+    _charts: Views | None = None
     _related: RelatedSelections = field(default_factory=RelatedSelections)
     _are_described: bool = False
     _done: bool = False
@@ -184,7 +186,7 @@ class OdooSnapshot:
         if self.types & {DiscoveryType.WORKFLOW, DiscoveryType.BI_FEATURE}:
             yield partial(self._step, "views")
             yield from self._context(sections, models)
-        if self.types & {DiscoveryType.MODEL, DiscoveryType.WORKFLOW}:
+        if self.types & {DiscoveryType.MODEL, DiscoveryType.WORKFLOW} or self._charts is not None:
             yield partial(self._step, "fields", total=len(models))
             for fields in in_flight(self._reader.transport, self._fields(models), depth=_PREFETCH):
                 yield partial(self._model_rows, graph, models, fields)
@@ -250,9 +252,9 @@ class OdooSnapshot:
     def _context(self, sections: SectionReader, models: Mapping[str, Row]) -> Iterator[_Part]:
         """What workflows and BI features are derived from, besides the fields."""
         rows = sections.views()
-        views = Views(rows)
+        names, group_names = sections.names(rows, models if DiscoveryType.WORKFLOW in self.types else ())
+        views = Views(rows, group_names)
         if DiscoveryType.WORKFLOW in self.types:
-            names = sections.action_names(view for view in rows if view.kind == "form" and view.model in models)
             automations, schedules = sections.automations(), sections.schedules()
             if not self._sections.incomplete(DiscoveryType.WORKFLOW):
                 sections.watch_workflow()
@@ -260,7 +262,8 @@ class OdooSnapshot:
             yield partial(self._keep_facts, readable, models, names, automations, schedules)
         if DiscoveryType.BI_FEATURE in self.types:
             reports, dashboards = sections.reports(), sections.dashboards()
-            yield partial(self._bi_rows, views, models, reports, dashboards)
+            self._charts = views if any(view.kind != "form" and view.model in models for view in rows) else None
+            yield partial(self._bi_rows, models, reports, dashboards)
 
     def _fields(self, models: Mapping[str, Row]) -> Iterator[_Fields]:
         if self._are_described:
@@ -288,6 +291,8 @@ class OdooSnapshot:
 
     def _selections(self, page: Sequence[tuple[str, Sequence[Row]]]) -> dict[int, list[Row]]:
         """The selection values of the fields of one page, by the field's id; of a related field those of its source."""
+        if not self.types & {DiscoveryType.MODEL, DiscoveryType.WORKFLOW}:
+            return {}
         names = [name for name, fields in page if any(row["ttype"] in SELECTION_TYPES for row in fields)]
         sources = sources_of(self._related, (row for _, fields in page for row in fields))
         others = sorted({*sources.values()} - {row["id"] for _, fields in page for row in fields})
@@ -348,14 +353,11 @@ class OdooSnapshot:
 
     def _bi_rows(
         self,
-        views: Views,
         models: Mapping[str, Row],
         reports: Sequence[Row],
         dashboards: Sequence[Row],
     ) -> Iterator[Discovery]:
         incomplete = self._sections.incomplete(DiscoveryType.BI_FEATURE)
-        yield from self._normaliser.charts(views, models, incomplete)
-        self._sections.skipped("views", views.skipped())
         for row in reports:
             if row.get("model") in models:
                 yield self._normaliser.report(row, incomplete)
@@ -382,10 +384,15 @@ class OdooSnapshot:
             if self._facts is not None:
                 definition = self._workflow_definition(self._facts, model, fields, selections)
                 title = row.get("name") or ""
-                lacking = self._sections.incomplete(DiscoveryType.WORKFLOW)
-                workflow = self._normaliser.workflow(model, title, definition, lacking)
+                form = next(iter(self._views.primaries(model, "form")), None) if self._views else None
+                lacks = lacking(self._views, form, self._sections.incomplete(DiscoveryType.WORKFLOW))
+                workflow = self._normaliser.workflow(model, title, definition, lacks)
                 if workflow is not None:
                     yield workflow
+            if self._charts is not None:
+                of_charts = self._sections.incomplete(DiscoveryType.BI_FEATURE)
+                yield from self._normaliser.charts(self._charts, model, fields, of_charts)
+                self._sections.skipped("views", self._charts.skipped())
             self._progress.advance(1, message=model)
 
     def _workflow_definition(
@@ -396,7 +403,8 @@ class OdooSnapshot:
             return workflow_definition(model, fields, selections, facts)
         except ArchError:
             if self._views is not None:
-                self._views.broken.add(self._views.primaries(model, "form")[0].id)
+                view = self._views.primaries(model, "form")[0]
+                self._views.damage(view, view)
                 self._sections.skipped("views", self._views.skipped())
             forms = {name: form for name, form in (facts.forms or {}).items() if name != model}
             return workflow_definition(model, fields, selections, replace(facts, forms=forms))

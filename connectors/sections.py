@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,7 +18,9 @@ from fbs_worker.connectors.tables import (
     DASHBOARDS,
     DEPENDENCIES,
     DESCRIBED,
+    GROUPS,
     MODULES,
+    NOT_ACTIONS,
     REPORTS,
     SCHEDULES,
     SERVER_ACTIONS,
@@ -31,8 +34,8 @@ from fbs_worker.core.errors import OdooAccessDenied, OdooModelMissing
 ACCESS_RIGHTS: Final = "Administration / Access Rights"
 MAX_NAMED: Final = 10
 """Maximum number of skipped rows that are named."""
-MAX_DIGITS: Final = 10
-"""Maximum digits of an id of Odoo, an integer of PostgreSQL."""
+_ACTION_IDS: Final = re.compile(r"""\bname=["'](?:name["'][^<>]*>\s*)?([0-9]{1,10})\s*["'<]""")
+"""The name of a button or of an attribute: at most ten digits, an integer of PostgreSQL."""
 SETTINGS: Final = "Administration / Settings"
 DASHBOARD_ADMIN: Final = "Dashboard / Admin"
 
@@ -175,17 +178,34 @@ class SectionReader:
         self.fingerprint.add_table(VIEWS, rows)
         return [view_of_row(row) for row in rows]
 
-    def action_names(self, views: Iterable[View]) -> dict[str, str]:
-        """Read the external names of the actions that buttons open, by the id in the button's `name`.
+    def names(self, views: Iterable[View], forms_of: Collection[str]) -> tuple[dict[str, str], dict[int, str]]:
+        """Read the external names of the actions that buttons open and of the groups that views are limited to.
 
         Odoo stores the target of such a button as an id, which differs between servers. (The `xml_id` of
         `ir.actions.actions` is empty: external names belong to its subtypes.)
+
+        Args:
+            views: all views.
+            forms_of: the models whose forms' actions are needed.
+
+        Returns:
+            Names of actions by the id in the button's `name`, and of groups by id.
         """
-        numbers = {number for view in views for number in action_ids(view.arch)}
-        if not numbers:
-            return {}
-        rows = self.reader.table(XML_IDS, domain=[("res_id", "in", sorted(numbers))])
-        return {str(row["res_id"]): f"{row['module']}.{row['name']}" for row in rows}
+        views = list(views)
+        forms = (view for view in views if view.kind == "form" and view.model in forms_of)
+        actions = sorted({number for view in forms for number in action_ids(view.arch)})
+        groups = sorted({number for view in views for number in view.groups})
+        if not actions and not groups:
+            return {}, {}
+        of_actions = ["&", ("model", "not in", list(NOT_ACTIONS)), ("res_id", "in", actions)]
+        of_groups = ["&", ("model", "=", GROUPS), ("res_id", "in", groups)]
+        # the first of several names, as Odoo's own `get_external_id`
+        rows = self.reader.table(XML_IDS, domain=["|", *of_actions, *of_groups] if groups else of_actions)
+        names = [(row, f"{row['module']}.{row['name']}") for row in reversed(rows)]
+        return (
+            {str(row["res_id"]): name for row, name in names if row["model"] != GROUPS},
+            {row["res_id"]: name for row, name in names if row["model"] == GROUPS},
+        )
 
     def automations(self) -> list[Row]:
         """Read all automation rules, including archived ones; none where the module is not installed."""
@@ -267,16 +287,14 @@ def view_of_row(row: Row) -> View:
         primary=row.get("mode") != "extension",
         priority=row.get("priority") or 0,
         xml_id=row.get("xml_id") or "",
+        groups=tuple(row.get("groups_id") or ()),
     )
 
 
 def action_ids(arch: str) -> set[int]:
-    """The ids of the actions that the buttons of an arch open."""
-    if 'type="action"' not in arch:
-        return set()
+    """The ids of the actions that the buttons of an arch may open, or that an extension gives to one."""
     # a text search is sufficient here and much cheaper than parsing each arch twice
-    names = (piece.split('"', 1)[0] for piece in arch.split('name="')[1:])
-    return {int(name) for name in names if name.isdecimal() and len(name) <= MAX_DIGITS}
+    return {int(number) for number in _ACTION_IDS.findall(arch)}
 
 
 def fields_of_description(

@@ -25,6 +25,10 @@ AUTOMATIONS: Final = "base.automation"
 SCHEDULES: Final = "ir.cron"
 DASHBOARDS: Final = "spreadsheet.dashboard"
 
+GROUPS: Final = "res.groups"
+NOT_ACTIONS: Final = (GROUPS, "ir.actions.act_window.view", "ir.actions.todo", "ir.actions.server.history")
+"""Models that are no actions, with ids of their own: all others share the ids of `ir.actions.actions`."""
+
 VIEW_TYPES: Final = ("form", "graph", "pivot")
 
 
@@ -83,13 +87,14 @@ TABLES: Final[Mapping[str, Table]] = {
         Table(
             model=VIEWS,
             columns=_names("name model type arch_db inherit_id mode priority xml_id write_date"),
+            optional=("groups_id",),
             domain=(("type", "in", list(VIEW_TYPES)),),
         ),
         Table(model=REPORTS, columns=_names("name model report_type report_name xml_id write_date")),
         Table(
             model=XML_IDS,
             columns=_names("model module name res_id"),
-            domain=(("model", "=like", "ir.actions.%"),),
+            domain=("|", ("model", "=", GROUPS), ("model", "=like", "ir.actions.%")),
         ),
         Table(
             model=AUTOMATIONS,

@@ -1,8 +1,9 @@
-"""Workflow transitions of a form: its header buttons, with the states in which each is visible. Pure."""
+"""Workflow transitions of a form: its buttons, with the states in which each is visible. Pure."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,7 +11,7 @@ from typing import Any, Final
 from fbs_worker.connectors.arch import ArchError, Element
 from fbs_worker.connectors.conditions import all_of, any_of, evaluate, from_modifiers
 from fbs_worker.connectors.simplify import Known, text
-from fbs_worker.connectors.views import STATUSBAR, Views, groups_of
+from fbs_worker.connectors.views import STATUSBAR, Groups, Views, all_groups, any_groups, groups_json, groups_of
 
 MAX_NODES: Final = 20_000
 """Maximum number of nodes in the conditions of one form's buttons."""
@@ -20,21 +21,23 @@ MAX_EVALUATIONS: Final = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Button:
-    """A button of a form's header.
+    """A button of a form.
 
     Attributes:
         name: the called method, or the id of the opened action.
         kind: `object` or `action`.
         label: the displayed text.
         hidden: the condition that hides it; None where it is always visible.
-        groups: the groups that see it, sorted; empty for all users.
+        groups: the groups that see it; empty for all users.
+        place: `body` outside of the header.
     """
 
     name: str
     kind: str
     label: str
     hidden: ast.expr | None
-    groups: tuple[str, ...]
+    groups: Groups
+    place: str = ""
 
     @property
     def nodes(self) -> int:
@@ -48,7 +51,7 @@ class Form:
 
     Attributes:
         statusbars: fields shown as status bar, each with the values of `statusbar_visible`, in order.
-        buttons: the buttons of its header.
+        buttons: the buttons of its header, and those of its body that a condition may hide.
     """
 
     statusbars: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -56,36 +59,45 @@ class Form:
 
 
 def default_form(views: Views, model: str) -> Form | None:
-    """The default form of a model; None without one that has a header or a status bar, and where it is skipped."""
+    """The default form of a model; None without one that may be of a workflow, and where it is skipped."""
     view = next(iter(views.primaries(model, "form")), None)
-    if view is None or not views.mentions(view, "<header", STATUSBAR):
+    if view is None or not (
+        views.mentions(view, "<header", STATUSBAR)
+        or (views.mentions(view, "<button") and views.mentions(view, "state"))
+    ):
         return None
     tree = views.combined(view)
     if tree is None:
         return None
     try:
-        return Form(statusbars=tuple(statusbar_fields(tree)), buttons=tuple(header_buttons(tree)))
+        return Form(statusbars=tuple(statusbar_fields(tree)), buttons=tuple(form_buttons(tree)))
     except ArchError:
-        views.broken.add(view.id)
+        views.damage(view, view)
         return None
 
 
-def header_buttons(form: Element) -> list[Button]:
-    """The buttons of the header of a combined form.
+def form_buttons(form: Element) -> list[Button]:
+    """The buttons of the header of a combined form, then those of its body that a condition may hide.
 
     Raises:
         ArchError: their conditions are too large.
     """
     buttons: list[Button] = []
     nodes = 0
-    for header in form.iter("header"):
-        for node in header.iter("button") if _is_top_level(header) else ():
-            if node.get("name") and _is_top_level(node):
-                buttons.append(_button(node))
-                nodes += buttons[-1].nodes
+    for node in form.iter("button"):
+        if node.get("name") and _is_top_level(node):
+            button = _button(node)
+            if not button.place or button.hidden is not None:
+                buttons.append(button)
+                nodes += button.nodes
                 if nodes > MAX_NODES:
                     raise ArchError("the conditions of its buttons are too large")
-    return buttons
+    return sorted(buttons, key=lambda button: button.place)
+
+
+def header_buttons(form: Element) -> list[Button]:
+    """The buttons of the header of a combined form; raises ArchError as `form_buttons`."""
+    return [button for button in form_buttons(form) if not button.place]
 
 
 def statusbar_fields(form: Element) -> list[tuple[str, tuple[str, ...]]]:
@@ -102,44 +114,75 @@ def statusbar_fields(form: Element) -> list[tuple[str, tuple[str, ...]]]:
 def transitions(
     buttons: Sequence[Button], *, state_field: str, states: Sequence[str], names: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    """Derive the transitions of a form's header.
+    """Derive the transitions of a form.
 
-    Buttons with the same action are one transition, available in a state where any of them is visible. A state counts
-    unless all of them are certainly hidden in it. The residual condition (which hides the button) is kept as
-    `condition`, or as `conditions` by state where it differs. A button hidden in every state is no transition.
+    Buttons with the same action, label and place are one transition, available in a state where any of them is visible;
+    those for other groups only where they are visible alike. A state counts unless all of them are certainly hidden in
+    it. The residual condition (which hides the button) is kept as `condition`, or as `conditions` by state where it
+    differs. A button hidden in every state is no transition, nor one of the body whose visibility does not depend on
+    the state.
 
     Args:
-        buttons: the header's buttons.
+        buttons: the form's buttons.
         state_field: the field with the states; empty where the form has none.
         states: its values, in order; empty where unknown (stages).
         names: external names of actions, by the id in the button's `name`.
 
     Returns:
-        Transitions with `button`, `label`, `kind` and, where not empty, `from`, `condition` or `conditions`, `groups`.
+        Transitions with `button`, `label`, `kind` and, where not empty, `place`, `from`, `condition` or `conditions`,
+        `groups` (names, of which one is needed; or several such lists, of each of which one is needed).
 
     Raises:
         ArchError: there are too many buttons and states.
     """
     if len(states) * sum(button.nodes for button in buttons) > MAX_EVALUATIONS:
         raise ArchError("too many buttons and states")
-    alike: dict[tuple[str, str], list[Button]] = {}
+    # a button without a label is the first of its name
+    labels: dict[tuple[str, str, str], str] = {}
+    for button in buttons:
+        if button.label:
+            labels.setdefault((button.name, button.kind, button.place), button.label)
+    alike: dict[tuple[str, str, str, str], dict[Groups, list[Button]]] = {}
     for button in buttons:
         name = names.get(button.name, button.name) if button.kind == "action" else button.name
-        alike.setdefault((name, button.kind), []).append(button)
+        label = button.label or labels.get((button.name, button.kind, button.place), "")
+        by_groups = alike.setdefault((name, button.kind, button.place, label), {})
+        by_groups.setdefault(button.groups, []).append(button)
     result = []
-    for (name, kind), group in sorted(alike.items()):
-        visible = _visible_in(group, state_field, states)
+    for (name, kind, place, label), by_groups in sorted(alike.items(), key=lambda item: item[0][:2]):
+        for visible, groups in _variants(by_groups, state_field, states):
+            if place and not _depends(visible, state_field, states):
+                continue
+            transition: dict[str, Any] = {"button": name, "label": label, "kind": kind, "place": place}
+            if states:
+                transition["from"] = sorted(visible)
+            transition |= _conditions(visible) | {"groups": groups_json(groups)}
+            result.append({key: value for key, value in transition.items() if value})
+    return result
+
+
+def _variants(
+    by_groups: Mapping[Groups, Sequence[Button]], state_field: str, states: Sequence[str]
+) -> list[tuple[dict[str, str], Groups]]:
+    """In which states equivalent buttons are visible, and for which groups."""
+    variants: list[tuple[dict[str, str], Groups]] = []
+    for groups, buttons in by_groups.items():
+        visible = _visible_in(buttons, state_field, states)
         if visible is None:
             continue
-        transition: dict[str, Any] = {"button": name, "label": group[0].label, "kind": kind}
-        if states:
-            transition["from"] = sorted(visible)
-        transition.update(_conditions(visible))
-        groups = {grouped.groups for grouped in group}
-        if () not in groups:
-            transition["groups"] = sorted({name for several in groups for name in several})
-        result.append({key: value for key, value in transition.items() if value})
-    return result
+        same = next((number for number, variant in enumerate(variants) if variant[0] == visible), None)
+        if same is None:
+            variants.append((visible, groups))
+        else:
+            variants[same] = (visible, any_groups(variants[same][1], groups))
+    return variants
+
+
+def _depends(visible: Mapping[str, str], state_field: str, states: Sequence[str]) -> bool:
+    """Whether it depends on the state where a button is visible."""
+    if states:
+        return len(visible) < len(states) or len(set(visible.values())) > 1
+    return any(re.search(rf"\b{re.escape(state_field)}\b", condition) for condition in visible.values())
 
 
 def _visible_in(group: Sequence[Button], state_field: str, states: Sequence[str]) -> dict[str, str] | None:
@@ -164,7 +207,7 @@ def _conditions(visible: Mapping[str, str]) -> dict[str, Any]:
 
 def _button(node: Element) -> Button:
     scopes = [node, *_ancestors(node)]
-    groups = {name for scope in scopes for name in groups_of(scope)}
+    groups = all_groups(groups_of(scope) for scope in scopes)
     hidden = [from_modifiers(scope.get("invisible"), scope.get("states"), scope.get("attrs")) for scope in scopes]
     label = node.get("string") or node.get("title") or " ".join("".join(node.itertext()).split())
     return Button(
@@ -172,7 +215,8 @@ def _button(node: Element) -> Button:
         kind=node.get("type") or "object",
         label=label,
         hidden=any_of(hidden),
-        groups=tuple(sorted(groups)),
+        groups=groups,
+        place="" if any(scope.tag == "header" for scope in scopes) else "body",
     )
 
 

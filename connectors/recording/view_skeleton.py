@@ -1,4 +1,4 @@
-"""Reduce views to the parts that a read uses: header buttons with their conditions, status bar, fields of graphs. Pure.
+"""Reduce views to the parts that a read uses: buttons with their conditions, status bar, fields of graphs. Pure.
 
 A recording contains each primary view combined with its extensions: the layout nodes that extensions attach to are not
 part of a skeleton. The only texts are the labels of buttons.
@@ -18,11 +18,12 @@ from fbs_worker.connectors.views import STATUSBAR, Views
 
 _ATTRIBUTES: Final = {
     "button": ("name", "type", "string", "invisible", "groups", "states", "attrs"),
-    "field": ("name", "type", "interval", "invisible", "groups", "widget", "statusbar_visible"),
+    "field": ("name", "type", "operator", "interval", "invisible", "groups", "widget", "statusbar_visible"),
     "graph": ("type", "string"),
     "pivot": ("string",),
 }
-_OTHER_ATTRIBUTES: Final = ("invisible", "groups", "states", "attrs")
+_CONDITIONS: Final = ("invisible", "states", "attrs")
+_OTHER_ATTRIBUTES: Final = (*_CONDITIONS, "groups")
 
 
 def skeleton(tree: Element) -> str:
@@ -36,7 +37,7 @@ def skeleton(tree: Element) -> str:
     """
     root = _shell(tree)
     if tree.tag == "form":
-        root.extend(_of_form(tree, in_header=False))
+        root.extend(_of_form(tree, kept=False))
     else:
         root.extend(_shell(node) for node in tree.iter("field") if node.get("name"))
     return str(etree.tostring(root, encoding="unicode"))
@@ -61,17 +62,19 @@ def skeletons(rows: Iterable[Row]) -> Iterator[Row]:
             yield {**row, "inherit_id": False, "arch_db": skeleton(tree)}
 
 
-def _of_form(node: Element, *, in_header: bool) -> Iterator[Element]:
+def _of_form(node: Element, *, kept: bool) -> Iterator[Element]:
+    """The nodes of a workflow; `kept` in a header or under a condition, where buttons are."""
     for child in node:
+        keep = kept or child.tag == "header" or any(child.get(name) for name in _CONDITIONS)
         if child.tag == "field":
             if STATUSBAR in (child.get("widget") or ""):
                 yield _shell(child)
             continue
         if child.tag == "button":
-            if in_header and child.get("name"):
+            if keep and child.get("name"):
                 yield _button(child)
             continue
-        children = list(_of_form(child, in_header=in_header or child.tag == "header"))
+        children = list(_of_form(child, kept=keep))
         if children:
             shell = _shell(child)
             shell.extend(children)

@@ -63,8 +63,8 @@ _WORKFLOWS: Final = _Projection(
             'schedules', d.schema_definition -> 'schedules')) AS second,
         jsonb_strip_nulls(jsonb_build_object('groups', roles.groups, 'transitions', roles.transitions)) AS third
     FROM {discoveries} d CROSS JOIN LATERAL (SELECT
-        (SELECT jsonb_agg(DISTINCT item) FROM jsonb_path_query(d.schema_definition, '$.transitions[*].groups[*]') item)
-            AS groups,
+        (SELECT jsonb_agg(DISTINCT item) FROM jsonb_path_query(d.schema_definition,
+            '$.transitions[*].groups[*][*] ? (!(@ starts with "!"))') item) AS groups,
         (SELECT jsonb_agg(jsonb_build_object('button', item -> 'button', 'label', item -> 'label',
                 'groups', item -> 'groups') ORDER BY ordinal)
             FROM jsonb_path_query(d.schema_definition, '$.transitions[*] ? (exists(@.groups[*]))')

@@ -6,7 +6,7 @@ import pytest
 
 from fbs_worker.connectors.arch import parse
 from fbs_worker.connectors.recording.view_skeleton import skeleton
-from fbs_worker.connectors.transitions import default_form, header_buttons, statusbar_fields, transitions
+from fbs_worker.connectors.transitions import default_form, form_buttons, header_buttons, statusbar_fields, transitions
 from fbs_worker.connectors.views import View, Views, chart
 from tests.support.worked_example import SALE_ORDER
 
@@ -54,7 +54,7 @@ def test_the_worked_example_of_sale_order() -> None:
                     "label": "A",
                     "kind": "object",
                     "from": sorted(STATES),
-                    "groups": ["g.one", "g.three", "g.two"],
+                    "groups": [["g.one"], ["g.three", "g.two"]],
                 }
             ],
         ),
@@ -74,10 +74,106 @@ def test_the_worked_example_of_sale_order() -> None:
             '<field name="lines"><form><header><button name="inner"/></header></form></field><button name="a" string="A" states="draft"/>',
             [{"button": "a", "label": "A", "kind": "object", "from": ["draft"]}],
         ),
+        (
+            '<button name="a" string="Reset" states="cancel"/><button name="a" string="Stop" states="sale"/>',
+            [
+                {"button": "a", "label": "Reset", "kind": "object", "from": ["cancel"]},
+                {"button": "a", "label": "Stop", "kind": "object", "from": ["sale"]},
+            ],
+        ),
+        (
+            """<button name="a" string="A" groups="g.one" states="draft"/><button name="a" groups="g.two" states="sale"/>
+            <button name="a" string="A" groups="g.three,!g.four" states="sale"/>""",
+            [
+                {"button": "a", "label": "A", "kind": "object", "from": ["draft"], "groups": ["g.one"]},
+                {
+                    "button": "a",
+                    "label": "A",
+                    "kind": "object",
+                    "from": ["sale"],
+                    "groups": [["!g.four", "g.two"], ["g.three", "g.two"]],
+                },
+            ],
+        ),
+        (
+            """<button name="a" string="A" invisible="locked"/><button name="a" string="A" invisible="not locked"/>
+            <button name="b" invisible="state != 'draft' or not x or x"/>""",
+            [{"button": "a", "label": "A", "kind": "object", "from": sorted(STATES)}],
+        ),
     ],
 )
 def test_buttons_become_transitions(header: str, expected: list[dict[str, Any]]) -> None:
     assert found(header, names={"12": "mod.action"}) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "states", "expected"),
+    [
+        (
+            """<sheet><div invisible="state != 'sale'"><button name="a" string="A"/></div></sheet>""",
+            STATES,
+            [{"button": "a", "label": "A", "kind": "object", "place": "body", "from": ["sale"]}],
+        ),
+        (
+            """<button name="a" string="A" invisible="locked and state == 'sale'"/>""",
+            ["draft", "sale"],
+            [
+                {"button": "a", "label": "A", "kind": "object", "place": "body", "from": ["draft", "sale"]}
+                | {"conditions": {"sale": "locked"}}
+            ],
+        ),
+        ('<button name="a" invisible="locked"/><button name="b"/>', STATES, []),
+        ("""<field name="l"><form><button name="a" invisible="state != 'x'"/></form></field>""", STATES, []),
+        (
+            '<button name="a" string="A" invisible="not state"/><button name="b" invisible="state_x"/>',
+            [],
+            [{"button": "a", "label": "A", "kind": "object", "place": "body", "condition": "not state"}],
+        ),
+    ],
+)
+def test_buttons_of_the_body_count_where_the_state_shows_or_hides_them(
+    body: str, states: list[str], expected: list[dict[str, Any]]
+) -> None:
+    tree = parse(f"<form>{body}</form>")
+    for form in (tree, parse(skeleton(tree))):
+        assert transitions(form_buttons(form), state_field="state", states=states, names={}) == expected
+
+
+NAMES = {1: "g.manager", 2: "g.user", 3: "g.other"}
+
+
+@pytest.mark.parametrize(
+    ("extension", "expected"),
+    [
+        ('<header position="inside"><button name="b"/></header>', {"a": None, "b": ["g.manager", "g.user"]}),
+        (
+            '<data><xpath expr="//button" position="after"><div groups="g.x"><button name="b" groups="g.y,g.z"/></div></xpath></data>',
+            {"a": None, "b": [["g.manager", "g.user"], ["g.x"], ["g.y", "g.z"]]},
+        ),
+        (
+            '<button name="a" position="replace"><button name="b"/></button>',
+            {"a": [["!g.manager"], ["!g.user"]], "b": ["g.manager", "g.user"]},
+        ),
+        ('<button name="a" position="replace"/>', {"a": [["!g.manager"], ["!g.user"]]}),
+        (
+            '<button name="a" position="attributes"><attribute name="invisible">1</attribute></button>',
+            {"a": [["!g.manager"], ["!g.user"]]},
+        ),
+        ('<button name="a" position="attributes"><attribute name="class">x</attribute></button>', {"a": None}),
+    ],
+)
+def test_the_groups_of_an_extending_view_count(extension: str, expected: dict[str, Any]) -> None:
+    base = view(1, '<form><header><button name="a"/></header></form>')
+    limited = view(2, extension, parent=1, primary=False, groups=(1, 2))
+    nested = view(3, '<header position="inside"><button name="n"/></header>', parent=2, primary=False, groups=(3,))
+    for views, more in (
+        (Views([base, limited], NAMES), {}),
+        (Views([base, limited, nested], NAMES), {"n": [["g.manager", "g.user"], ["g.other"]]}),
+    ):
+        tree = views.combined(base)
+        assert tree is not None
+        buttons = transitions(header_buttons(tree), state_field="state", states=STATES, names={})
+        assert {button["button"]: button.get("groups") for button in buttons} == expected | more
 
 
 def test_without_known_states_a_transition_has_no_from() -> None:
@@ -115,12 +211,14 @@ def test_a_primary_view_starts_from_its_parent_with_the_parents_extensions() -> 
     assert views.primaries("other", "form") == [child]
 
 
-def test_a_broken_extension_is_passed_over_and_noted() -> None:
+@pytest.mark.parametrize("arch", ["<header position='inside'>", '<xpath expr="//header', '<xpath expr="//header["/>'])
+def test_a_broken_extension_is_passed_over_and_noted(arch: str) -> None:
     base = view(1, '<form><header><button name="a"/></header></form>')
-    broken = view(2, "<header position='inside'>", parent=1, primary=False)
-    views = Views([base, broken])
+    whole = view(3, "<form/>")
+    views = Views([base, view(2, arch, parent=1, primary=False), whole])
     assert names_in_header(views, base) == ["a"]
-    assert views.broken == {2}
+    assert names_in_header(views, whole) == []
+    assert (views.broken, views.lacking) == ({2}, {1})
 
 
 def test_views_that_start_from_one_another_end() -> None:
@@ -156,7 +254,7 @@ def test_status_bars_of_embedded_forms_do_not_count() -> None:
     [
         (
             '<graph type="line"><field name="date" interval="month"/><field name="total" type="measure"/></graph>',
-            {"chart": "line", "dimensions": [{"name": "date", "interval": "month"}], "measures": ["total"]},
+            {"chart": "line", "dimensions": [{"name": "date", "interval": "month"}], "measures": ["total"], "default_measure": "total"},
         ),
         (
             '<pivot><field name="date" interval="week" type="col"/><field name="user" type="row"/><field name="n" type="measure"/><field name="other"/></pivot>',
@@ -169,12 +267,18 @@ def test_status_bars_of_embedded_forms_do_not_count() -> None:
             },
         ),
         ('<graph><field name="date:year"/><field name="x" invisible="1"/></graph>', {"chart": "bar", "dimensions": [{"name": "date", "interval": "year"}]}),
+        (
+            '<graph type="odd"><field name="id"/><field name="partner_id"/><field name="hours"/><field name="amount" type="measure"/><field name="total" type="measure"/></graph>',
+            {"chart": "bar", "dimensions": [{"name": "partner_id"}], "measures": ["amount", "total"], "default_measure": "total"},
+        ),
+        ('<pivot><field name="b" operator="avg"/><field name="a" type="measure"/></pivot>', {"measures": ["b", "a"], "operators": {"b": "avg"}}),
+        ('<graph><field name="b" type="measure" operator="sum"/><field name="z"/><field name="a"/></graph>', {"chart": "bar", "dimensions": [{"name": "z"}, {"name": "a"}], "measures": ["b"], "operators": {"b": "sum"}, "default_measure": "b"}),
     ],
 )  # fmt: skip
 def test_a_chart_measures_by_its_dimensions(arch: str, expected: dict[str, Any]) -> None:
     tree = parse(arch)
-    assert chart(tree) == expected
-    assert chart(parse(skeleton(tree))) == expected
+    assert chart(tree, {"hours": "float"}) == expected
+    assert chart(parse(skeleton(tree)), {"hours": "float"}) == expected
 
 
 def test_a_skeleton_reads_like_the_view() -> None:
@@ -187,7 +291,7 @@ def test_a_skeleton_reads_like_the_view() -> None:
     )
     small = parse(skeleton(tree))
     assert [(button.name, button.label, button.groups) for button in header_buttons(small)] == [
-        ("a", "Go on", ("g.one",))
+        ("a", "Go on", (("g.one",),))
     ]
     assert transitions(header_buttons(small), state_field="state", states=["draft", "sale"], names={}) == transitions(
         header_buttons(tree), state_field="state", states=["draft", "sale"], names={}

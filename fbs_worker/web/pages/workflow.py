@@ -58,6 +58,7 @@ class Transition:
         target: value of the target state, derived from its name; empty if unknown.
         conditions: further conditions that hide it, each with a state's value; an empty value means all states.
         groups: the groups that may use it; empty means all users.
+        place: `body` if it is not in the header of the form.
     """
 
     button: str
@@ -68,6 +69,7 @@ class Transition:
     target: str = ""
     conditions: tuple[tuple[str, str], ...] = ()
     groups: tuple[str, ...] = ()
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +130,14 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(str(one) for one in value) if isinstance(value, list | tuple) else ()
 
 
+def _groups(value: object) -> tuple[str, ...]:
+    """Names of which one is needed; one text where several such lists are."""
+    if not (isinstance(value, list) and any(isinstance(one, list) for one in value)):
+        return _texts(value)
+    lists = [_texts(one) for one in value]
+    return (" and ".join(f"({' or '.join(names)})" if len(names) > 1 else "".join(names) for names in lists),)
+
+
 def _transition(transition: Mapping[str, Any], labels: Mapping[str, str], common: frozenset[str]) -> Transition:
     button = str(transition.get("button") or "")
     label = str(transition.get("label") or button)
@@ -145,7 +155,8 @@ def _transition(transition: Mapping[str, Any], labels: Mapping[str, str], common
         in_all_states=len(sources) == len(labels) and not target,
         target=target,
         conditions=tuple(_conditions(transition)),
-        groups=_texts(transition.get("groups")),
+        groups=_groups(transition.get("groups")),
+        place=str(transition.get("place") or ""),
     )
 
 
