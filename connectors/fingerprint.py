@@ -61,6 +61,7 @@ class Fingerprint:
     """Collects the facts of a fingerprint during a read.
 
     Attributes:
+        selection: the domain's criteria for modules.
         began: the server's time at its first response; empty where unknown.
         lang: the language of labels.
         answers: the results of the queries on whole tables.
@@ -72,6 +73,7 @@ class Fingerprint:
             where they were not read.
     """
 
+    selection: Mapping[str, Any] = field(default_factory=dict)
     began: str = ""
     lang: str = ""
     answers: dict[str, Any] = field(default_factory=dict)
@@ -99,6 +101,7 @@ class Fingerprint:
         return {
             "version": VERSION,
             _CONCLUSIVE: not self.began or max(dates) < self.began,
+            "selection": self.selection,
             "lang": self.lang,
             "answers": self.answers,
             "models": sorted(self.models),

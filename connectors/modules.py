@@ -35,6 +35,7 @@ class Module:
         category: path of its category, parts joined by ` / `.
         depends: its direct dependencies, sorted.
         application: whether Odoo lists it as an application.
+        menu: whether it is installed and has a main menu of its own; that of `base` is Odoo's.
         author: its author.
         license: its licence.
         website: its web page.
@@ -47,6 +48,7 @@ class Module:
     category: str
     depends: tuple[str, ...]
     application: bool = False
+    menu: bool = False
     author: str = ""
     license: str = ""
     website: str = ""
@@ -86,12 +88,18 @@ def modules_of_rows(
                 category=_category(row.get("category_id"), categories or {}),
                 depends=tuple(sorted(names)),
                 application=bool(row.get("application")),
+                menu=row["name"] != "base" and _has_main_menu(row.get("menus_by_module") or ""),
                 author=row.get("author") or "",
                 license=row.get("license") or "",
                 website=row.get("website") or "",
             )
         )
     return sorted(modules, key=lambda module: module.name)
+
+
+def _has_main_menu(menus: str) -> bool:
+    """Whether one of the paths of menus, a line each, has one part only."""
+    return any(path and "/" not in path for path in menus.splitlines())
 
 
 def category_paths(rows: Iterable[Row]) -> dict[int, str]:
@@ -127,11 +135,13 @@ class ModuleGraph:
     Attributes:
         modules: all modules by name.
         roles: `core` or `dependency` of each module of the domain.
+        reasons: why each core module is one.
         core: the installed core modules; models that they define or extend belong to the domain.
     """
 
     modules: Mapping[str, Module]
     roles: Mapping[str, str]
+    reasons: Mapping[str, str]
     core: frozenset[str]
     _bits: Mapping[str, int]
     _closures: dict[str, int]
@@ -149,17 +159,19 @@ class ModuleGraph:
                 hint="Check that ODOO_URL is your Odoo.",
             )
         by_name = {module.name: module for module in modules}
-        matched = {
-            module.name
+        reasons = {
+            module.name: domain.modules.why(
+                module.name, category=module.category, application=module.application, menu=module.menu
+            )
             for module in modules
-            if domain.modules.matches(module.name, category=module.category, application=module.application)
         }
+        matched = {name: reason for name, reason in reasons.items() if reason}
         core = frozenset(name for name in matched if by_name[name].installed)
         names = {name for module in modules for name in (module.name, *module.depends)}
-        graph = cls(by_name, {}, core, {name: 1 << number for number, name in enumerate(sorted(names))}, {})
-        required = {name for name in graph.dependencies(*core) - matched if name in by_name}
+        graph = cls(by_name, {}, matched, core, {name: 1 << number for number, name in enumerate(sorted(names))}, {})
+        required = {name for name in graph.dependencies(*core) - matched.keys() if name in by_name}
         roles = dict.fromkeys(matched, CORE) | dict.fromkeys(required, DEPENDENCY)
-        return cls(by_name, dict(sorted(roles.items())), core, graph._bits, graph._closures)
+        return cls(by_name, dict(sorted(roles.items())), matched, core, graph._bits, graph._closures)
 
     def dependencies(self, *names: str) -> frozenset[str]:
         """The direct and indirect dependencies of modules."""

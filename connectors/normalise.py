@@ -37,12 +37,13 @@ class Normaliser:
     domain: str
     source: Mapping[str, str]
 
-    def module(self, module: Module, role: str, incomplete: Sequence[str]) -> Discovery:
-        """Convert a module, installed or not."""
+    def module(self, module: Module, role: str, incomplete: Sequence[str], *, why: str = "") -> Discovery:
+        """Convert a module, installed or not, with its role in the domain and why it is a core module."""
         facts = {
             "title": module.title,
             "state": module.state,
             "role": role,
+            "selected_by": why,
             "category": module.category,
             "application": module.application,
             "depends": list(module.depends),

@@ -72,11 +72,12 @@ class OdooConnector:
         server = self._transport.server
         return {"url": server.url, "database": server.database, "series": server.series}
 
-    def unchanged(self, fingerprint: Mapping[str, Any]) -> bool:
+    def unchanged(self, fingerprint: Mapping[str, Any], domain: Domain | None = None) -> bool:
         """Whether the server is unchanged since a snapshot: at most five cheap calls.
 
         Args:
             fingerprint: the fingerprint of the snapshot.
+            domain: the domain to read; another selection of modules than the snapshot's is a change.
 
         Returns:
             False also where the comparison is not conclusive.
@@ -84,6 +85,8 @@ class OdooConnector:
         Raises:
             UnreachableError: the server does not answer.
         """
+        if domain is not None and fingerprint.get("selection") != domain.modules.to_dict():
+            return False
         return unchanged(self._reader(), fingerprint)
 
     def read(
@@ -111,6 +114,7 @@ class OdooConnector:
             source=self.source,
             mirrored=frozenset(mirrored if DiscoveryType.MODEL in types else ()),
             _selector=domain,
+            _fingerprint=Fingerprint(selection=domain.modules.to_dict()),
             _normaliser=Normaliser(domain=domain.name, source=self.source),
             _reader=self._reader(),
             _progress=progress or NullProgress(),
@@ -328,7 +332,10 @@ class OdooSnapshot:
         return ()
 
     def _module_rows(self, graph: ModuleGraph, incomplete: Sequence[str]) -> Iterable[Discovery]:
-        return (self._normaliser.module(graph.modules[name], role, incomplete) for name, role in graph.roles.items())
+        return (
+            self._normaliser.module(graph.modules[name], role, incomplete, why=graph.reasons.get(name, ""))
+            for name, role in graph.roles.items()
+        )
 
     def _keep_facts(
         self,

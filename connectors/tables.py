@@ -68,7 +68,7 @@ TABLES: Final[Mapping[str, Table]] = {
             model=MODULES,
             columns=_names(
                 "name shortdesc state installed_version latest_version application author license website write_date",
-                "category_id dependencies_id",
+                "category_id dependencies_id menus_by_module",
             ),
         ),
         Table(model=DEPENDENCIES, columns=("name", "module_id")),

@@ -14,6 +14,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 from fbs_worker.catalogue.model import ChangeReport, DiscoveryType, SectionStatus, Snapshot
 from fbs_worker.catalogue.store import Catalogue, SnapshotRecord
 from fbs_worker.connectors.connect import limiter_for, open_transport
+from fbs_worker.connectors.modules import INSTALLED
 from fbs_worker.connectors.odoo import MIRRORED, OdooConnector
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.core.progress import Progress
@@ -52,7 +53,8 @@ def discover(request: DiscoverRequest, *, settings: Settings, progress: Progress
     vault = Vault.from_text(settings.fbs_secret_keys.get_secret_value())
     # a plain password comes from the settings or from a caller in this process: the task rejects one in a message
     database = None if request.database_config is None else request.database_config.resolved(vault, allow_plain=True)
-    domain, connection = load_domain(request.domain), settings.odoo(request.odoo)
+    domain = load_domain(request.domain).selecting(include=request.include_modules, exclude=request.exclude_modules)
+    connection = settings.odoo(request.odoo)
     check_odoo(connection, request.odoo_expected)
     progress.step("connect")
     limiter = limiter_for(connection, settings=settings, progress=progress)
@@ -122,7 +124,7 @@ def read_and_save(
         if last and comparable(last, source=connector.source, now=now, full_after=full_after):
             progress.step("compare fingerprint")
             fingerprint = last.fingerprint or {}
-            if mirrored <= {*fingerprint.get(MIRRORED, ())} and connector.unchanged(fingerprint):
+            if mirrored <= {*fingerprint.get(MIRRORED, ())} and connector.unchanged(fingerprint, domain):
                 return catalogue.unchanged_report(domain.name, sections=last.sections, types=types)
     snapshot = connector.read(domain, types=types, mirrored=mirrored, progress=progress)
     return catalogue.save(snapshot, progress=progress, odoo_moved=odoo_moved, within=within)
@@ -147,11 +149,19 @@ def comparable(last: SnapshotRecord, *, source: Mapping[str, str], now: datetime
 
 def _summary(snapshot: Snapshot) -> dict[str, Any]:
     found: dict[str, list[dict[str, str]]] = {str(kind): [] for kind in DiscoveryType if kind in snapshot.types}
+    needed_by: dict[str, str] = {}
     for discovery in snapshot:
         entry = {"name": discovery.name, "title": str(discovery.metadata.get("title") or discovery.name)}
         if discovery.version is not None:
             entry["version"] = discovery.version
+        if discovery.discovery_type is DiscoveryType.MODULE:
+            facts = discovery.metadata
+            entry |= {"state": facts.get("state", ""), "why": facts.get("selected_by", "")}
+            if facts.get("state") in INSTALLED:
+                needed_by |= {name: discovery.name for name in facts.get("depends", ()) if name not in needed_by}
         found[discovery.discovery_type].append(entry)
+    for entry in found.get(DiscoveryType.MODULE, ()):
+        entry["why"] = entry["why"] or f"dependency of {needed_by.get(entry['name'], 'a core module')}"
     for entries in found.values():
         entries.sort(key=lambda entry: entry["name"])
     return {

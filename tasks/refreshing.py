@@ -55,7 +55,7 @@ def refresh_solution(
         FBSError: Odoo or PostgreSQL reported an error; nothing is saved.
     """
     began = time.monotonic()
-    domain = load_domain(record.domain)
+    domain = load_domain(record.domain).selecting(**record.module_patterns)
     results: list[RefreshResult] = []
     limiter = limiter_for(odoo, settings=settings, progress=progress)
     transport = open_transport(odoo, limiter=limiter, max_answer=settings.fbs_odoo_max_answer, progress=progress)

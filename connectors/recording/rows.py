@@ -181,7 +181,7 @@ class Record:
             return [*table.database.table(facts.get("relation", "")).referring(facts["relation_field"], self.id)]
         if field == "display_name":
             return self.name
-        if (known := TABLES.get(table.model)) and field in (*known.optional, *known.recorded) and facts:
+        if (known := TABLES.get(table.model)) and field in (*known.columns, *known.optional, *known.recorded) and facts:
             return [] if facts.get("type") in {"one2many", "many2many"} else False  # recorded by an earlier version
         if (table.model, field) == (MODELS, "count"):
             return table.database.count(self.value("model"))

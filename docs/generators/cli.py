@@ -40,12 +40,12 @@ def _command(command: Any, name: str) -> Iterator[str]:
     for paragraph in textwrap.dedent(command.help or "").strip().split("\n\n"):
         yield markdown.text(paragraph) + "\n"
     children = getattr(command, "commands", None)
+    if not children or command.invoke_without_command:
+        yield markdown.block("text", _usage(command, name))
+        yield from _parameters(command, name)
     if children:
         for child in sorted(children):
             yield from _command(children[child], f"{name} {child}")
-        return
-    yield markdown.block("text", _usage(command, name))
-    yield from _parameters(command, name)
 
 
 def _usage(command: Any, name: str) -> str:

@@ -18,6 +18,7 @@ def page() -> str:
         if selector.categories:
             parts.append(f"Modules by category: {', '.join(map(markdown.code, selector.categories))}.\n")
         if selector.applications:
-            parts.append("Every module that is an application, and every model that was created by hand.\n")
+            parts.append("Every module that is an application, or is installed and has a main menu of its own (except")
+            parts.append("`base`, whose menus are Odoo's own); and every model that was created by hand.\n")
         parts.append(tables.business(name))
     return "\n".join(parts)

@@ -88,7 +88,7 @@ app.command("api")(api.api)
 app.command("new-token")(token.new_token)
 app.command("health")(health.health)
 app.command("metrics")(metrics.metrics)
-app.command("domains")(misc.domains)
+app.add_typer(misc.domains_app, name="domains")
 app.command("new-key")(misc.new_key)
 app.command("version")(misc.version)
 

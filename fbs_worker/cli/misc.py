@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from fbs_worker._version import __version__
-from fbs_worker.cli.options import Format
-from fbs_worker.cli.output import OutputFormat, Table, print_json, print_result, say
+from fbs_worker.cli.options import Format, current_settings
+from fbs_worker.cli.output import Block, OutputFormat, Table, print_json, print_result, say
+
+domains_app = typer.Typer(help="List the business domains; show the modules of one.", invoke_without_command=True)
 
 
-def domains(output_format: Format = OutputFormat.TEXT) -> None:
-    """List the business domains."""
+@domains_app.callback()
+def domains(context: typer.Context, output_format: Format = OutputFormat.TEXT) -> None:
+    """List the business domains; show the modules of one."""
+    if context.invoked_subcommand is not None:
+        return
     from fbs_worker.domains import domain_names, load_domain
 
     loaded = [load_domain(name) for name in domain_names()]
@@ -19,6 +26,51 @@ def domains(output_format: Format = OutputFormat.TEXT) -> None:
         lambda: [Table(title="Domains", columns=("name", "title"), rows=[(d.name, d.title) for d in loaded])],
         output_format,
     )
+
+
+@domains_app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The domain.")],
+    include_module: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", envvar="FBS_INCLUDE_MODULE", help="As for `fbs setup`. Repeatable."),
+    ] = None,
+    exclude_module: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", envvar="FBS_EXCLUDE_MODULE", help="As for `fbs setup`. Repeatable."),
+    ] = None,
+    odoo: Annotated[
+        str, typer.Option(envvar="FBS_ODOO_CONNECTION", help="The Odoo connection: `default` is ODOO_URL.")
+    ] = "default",
+    output_format: Format = OutputFormat.TEXT,
+) -> None:
+    """Show how a domain selects modules and, where an Odoo is configured, which of its modules and why."""
+    from fbs_worker.client.in_process import run_in_process
+    from fbs_worker.core.settings import DEFAULT_CONNECTION
+    from fbs_worker.domains import load_domain
+
+    settings = current_settings()
+    include, exclude = include_module or [], exclude_module or []
+    domain = load_domain(name).selecting(include=include, exclude=exclude)
+    selector = domain.modules.to_dict()
+    modules: list[dict[str, str]] | None = None
+    if settings.odoo_url or odoo != DEFAULT_CONNECTION:
+        request = {"domain": name, "discovery_types": ["module"], "odoo": odoo}
+        request |= {"include_modules": include, "exclude_modules": exclude}
+        modules = run_in_process("fbs.discover", request, settings=settings)["found"]["module"]
+
+    def blocks() -> list[Block]:
+        criteria = [
+            (key, ", ".join(value) if isinstance(value, list) else "yes") for key, value in selector.items() if value
+        ]
+        shown: list[Block] = [Table(title=domain.title, columns=("criterion", "values"), rows=criteria)]
+        if modules is None:
+            return [*shown, "Set ODOO_URL to list the modules of an Odoo, each with the reason."]
+        columns = ("name", "state", "why")
+        rows = [[module[column] for column in columns] for module in modules]
+        return [*shown, Table(title="Modules", columns=columns, rows=rows, whole=columns)]
+
+    print_result({"name": name, "title": domain.title, "selector": selector, "modules": modules}, blocks, output_format)
 
 
 def new_key(output_format: Format = OutputFormat.TEXT) -> None:

@@ -34,6 +34,8 @@ class DiscoverFields(TypedDict, total=False):
     database_config: Mapping[str, Any] | None
     table_prefix: str | None
     discovery_types: Sequence[str] | None
+    include_modules: Sequence[str]
+    exclude_modules: Sequence[str]
     full: bool
     odoo: str
     odoo_moved: bool

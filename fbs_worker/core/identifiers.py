@@ -150,6 +150,11 @@ ModelName = Annotated[
     ),
 ]
 ModelNames = Annotated[tuple[ModelName, ...], AfterValidator(lambda names: tuple(sorted(set(names))))]
+ModulePattern = Annotated[
+    str,
+    *_text(r"[A-Za-z0-9_*?\[\]!-]+", 100, "use names of modules, with * for any characters, e.g. x_*", "x_*"),
+]
+ModulePatterns = Annotated[tuple[ModulePattern, ...], AfterValidator(lambda names: tuple(sorted(set(names))))]
 Fingerprint = Annotated[str, *_text("[0-9a-f]{16}", 16, "it has 16 hexadecimal digits", "0123456789abcdef")]
 Rename = Annotated[
     str,

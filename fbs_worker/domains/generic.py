@@ -1,4 +1,4 @@
-"""Generic: all applications, and models created in the user interface."""
+"""Generic: all applications, modules with a main menu of their own, and models created in the user interface."""
 
 from __future__ import annotations
 

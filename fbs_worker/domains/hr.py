@@ -41,6 +41,9 @@ def tables() -> MetaData:
 DOMAIN = Domain(
     name="hr",
     title="Human resources",
-    modules=ModuleSelector(names=("hr", "hr_*", "resource*"), categories=("Human Resources*",)),
+    modules=ModuleSelector(
+        names=("hr", "hr_*", "resource*", "payroll", "payroll_*", "*_payroll", "*_payroll_*"),
+        categories=("Human Resources*",),
+    ),
     tables=tables,
 )

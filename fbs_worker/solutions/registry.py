@@ -104,8 +104,8 @@ class SolutionRecord:
         table_prefix: prefix of the system tables.
         business_prefix: prefix of the business tables.
         is_active: True after a completed set-up; False while a set-up or a drop runs or after one was interrupted.
-        schema_definition: what FBS owns: `version`, `tables`, `mirrored`, `odoo`, `schedule`, and in a manifest also
-            `last_refresh` and `shape`. `schedule` changes only through `put_schedule`.
+        schema_definition: what FBS owns: `version`, `tables`, `mirrored`, `modules`, `odoo`, `schedule`, and in a
+            manifest also `last_refresh` and `shape`. `schedule` changes only through `put_schedule`.
         created_at: when the row was inserted, UTC; None for a record that is not stored yet.
         updated_at: when the row was last written, UTC; None for a record that is not stored yet.
     """
@@ -155,6 +155,12 @@ class SolutionRecord:
         return str(self.schema_definition.get("odoo") or DEFAULT_CONNECTION)
 
     @property
+    def module_patterns(self) -> dict[str, tuple[str, ...]]:
+        """Names of modules that the domain takes as well (`include`), and leaves out (`exclude`)."""
+        patterns = self.schema_definition.get("modules") or {}
+        return {key: tuple(patterns.get(key) or ()) for key in ("include", "exclude")}
+
+    @property
     def last_refresh(self) -> dict[str, Any] | None:
         """Report of the last refresh; None before the first one, and always None in a registry entry."""
         report = self.schema_definition.get(_LAST_REFRESH)
@@ -192,6 +198,8 @@ class SolutionRecord:
             table_prefix=self.table_prefix,
             business_prefix=self.business_prefix,
             mirror=tuple(self.mirrored),
+            include_modules=self.module_patterns["include"],
+            exclude_modules=self.module_patterns["exclude"],
             odoo=self.odoo,
         )
 
@@ -206,6 +214,7 @@ class SolutionRecord:
             "is_active": self.is_active,
             "tables": sorted(self.owned),
             "mirrored": dict(sorted(self.mirrored.items())),
+            "modules": {key: list(patterns) for key, patterns in self.module_patterns.items()},
             "odoo": self.odoo,
             "created_at": self.created_at.isoformat() if self.created_at else None,
             "updated_at": self.updated_at.isoformat() if self.updated_at else None,

@@ -22,6 +22,7 @@ from fbs_worker.core.identifiers import (
     DomainName,
     Fingerprint,
     ModelNames,
+    ModulePatterns,
     OdooName,
     Prefix,
     Rename,
@@ -31,7 +32,7 @@ from fbs_worker.core.settings import DEFAULT_CONNECTION, OdooConnection, Setting
 from fbs_worker.core.vault import ENCRYPTED, Vault
 from fbs_worker.domains import load_domain
 from fbs_worker.migration.model.plan import MUST_BE_ALLOWED, Hazard
-from fbs_worker.solutions.config import DOMAIN, MIRROR, ODOO, SOLUTION, TABLE_PREFIX, SolutionConfig
+from fbs_worker.solutions.config import DOMAIN, EXCLUDE, INCLUDE, MIRROR, ODOO, SOLUTION, TABLE_PREFIX, SolutionConfig
 
 _FULL: Final = "read everything, even if the fingerprint is unchanged"
 _MOVED: Final = "confirm that the saved discoveries are of this same Odoo, at another address"
@@ -181,6 +182,12 @@ class DiscoverRequest(Request):
     )
     discovery_types: Annotated[tuple[DiscoveryType, ...], Option(name="discovery_type")] = Field(
         default=tuple(DiscoveryType), description="only these discovery types"
+    )
+    include_modules: Annotated[ModulePatterns, Option(name="include_module", metavar="PATTERN", limit=100)] = Field(
+        default=(), description=INCLUDE
+    )
+    exclude_modules: Annotated[ModulePatterns, Option(name="exclude_module", metavar="PATTERN", limit=100)] = Field(
+        default=(), description=EXCLUDE
     )
     full: StrictBool = Field(default=False, description=_FULL)
     odoo: Annotated[OdooName, Option(envvar="FBS_ODOO_CONNECTION")] = Field(

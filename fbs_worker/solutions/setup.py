@@ -193,10 +193,11 @@ class _SetUp:
                 self._create_tables(cursor)
                 self._write_manifest(cursor, None)
             return None
+        mirrored = {"mirrored": dict.fromkeys(self.request.mirror, "")}
         return self.read(
             odoo,
             self.connection,
-            replace(self._requested, schema_definition={"mirrored": dict.fromkeys(self.request.mirror, "")}),
+            replace(self._requested, schema_definition={**mirrored, **self._modules}),
             full=False,
             odoo_moved=self.request.odoo_moved,
             settings=self.settings,
@@ -209,6 +210,14 @@ class _SetUp:
     def _odoo(self) -> str:
         """Name of the Odoo connection: the requested one, else that of the manifest."""
         return self.request.odoo or (self.manifest.odoo if self.manifest else DEFAULT_CONNECTION)
+
+    @property
+    def _modules(self) -> dict[str, Any]:
+        """`modules` of the manifest: the requested patterns, else those of the manifest; empty without any."""
+        before = self.manifest.module_patterns if self.manifest else {}
+        given = {"include": self.request.include_modules, "exclude": self.request.exclude_modules}
+        patterns = {key: list(value or before.get(key, ())) for key, value in given.items()}
+        return {"modules": patterns} if any(patterns.values()) else {}
 
     def _create_tables(self, cursor: Cursor) -> None:
         self.progress.step("tables")
@@ -235,6 +244,7 @@ class _SetUp:
             "tables": self._tables,
             "mirrored": self._mirrored,
             "odoo": self._odoo,
+            **self._modules,
             **recorded,
         }
         record = replace(self._requested, schema_definition=definition)

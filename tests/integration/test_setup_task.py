@@ -152,6 +152,28 @@ def test_the_definition_of_a_mirrored_model_has_its_digits(
     assert not set_up(config, made)["refresh"]["report"]["read"]
 
 
+def test_modules_that_a_user_takes_and_leaves_out_are_kept(made: Settings, target: DatabaseConfig) -> None:
+    def models() -> set[str]:
+        found = rows(target, "SELECT name FROM fbs_discoveries WHERE is_active AND discovery_type = 'model'")
+        return {name for (name,) in found}
+
+    config = config_of(target, refresh_discoveries=True)
+    set_up(config, made)
+    assert "crm.lead" not in models()
+    assert "hr.leave" in models()
+    changed = set_up(config, made, include_modules=["crm*"], exclude_modules="hr_holidays*")
+    assert changed["refresh"]["report"]["read"], "the fingerprint knows which modules were meant"
+    assert "crm.lead" in models()
+    assert "hr.leave" not in models()
+    kept = set_up(config, made)
+    assert not kept["changed"]
+    assert not inline("refresh", {"solution_name": "shop"}, made)["report"]["read"]
+    refreshed = inline("refresh", {"solution_name": "shop", "full": True}, made)["report"]
+    assert refreshed["added"] == refreshed["removed"] == []
+    ((patterns,),) = rows(target, "SELECT schema_definition -> 'modules' FROM fbs_solution_schemas")
+    assert patterns == {"include": ["crm*"], "exclude": ["hr_holidays*"]}
+
+
 def test_what_is_not_discovered_cannot_be_mirrored(
     made: Settings, database: DatabaseConfig, target: DatabaseConfig
 ) -> None:

@@ -24,7 +24,7 @@ def check_command(words: Sequence[str]) -> None:
     command: Any = get_command(app)
     rest = list(words)
     assert rest.pop(0) == "fbs"
-    while hasattr(command, "commands"):
+    while hasattr(command, "commands") and (rest or not command.invoke_without_command):
         name = rest.pop(0)
         assert name in command.commands, f"there is no command {name}"
         command = command.commands[name]

@@ -30,6 +30,7 @@ from fbs_worker.core.errors import (
 )
 from fbs_worker.core.settings import Settings
 from fbs_worker.solutions.requests import SetupRequest
+from tests.support.solutions import RECORDING
 
 
 @pytest.fixture(autouse=True)
@@ -310,3 +311,17 @@ def test_the_demo_has_servers_and_a_folder_of_its_own(tmp_path: Path) -> None:
     assert own.fbs_redis_url == own.fbs_database_url == own.odoo_db == ""
     assert own.odoo_url.startswith("recording:/")
     assert demo_settings(Settings(odoo_url="http://h:8069", odoo_db="mine")).odoo_db == "mine"
+
+
+def test_a_domain_shows_its_modules_and_why_each_is_in(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(["domains", "show", "hr"]) == 0
+    assert "Set ODOO_URL" in capsys.readouterr().out
+    monkeypatch.setenv("ODOO_URL", f"recording:{RECORDING}")
+    assert run(["domains", "show", "hr", "--include-module", "crm", "--output-format", "json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["selector"]["names"][-1] == "crm"
+    why = {module["name"]: module["why"] for module in shown["modules"]}
+    assert (why["crm"], why["hr_fleet"], why["fleet"]) == ("name crm", "name hr_*", "category Human Resources*")
+    assert why["web"].startswith("dependency of ")

@@ -1,5 +1,7 @@
 """Which modules make up a domain, and which of them a model is from."""
 
+from typing import Any
+
 import pytest
 
 from fbs_worker.connectors.modules import Module, ModuleGraph, category_paths, modules_of_rows, split_names
@@ -7,10 +9,8 @@ from fbs_worker.core.errors import UsageError
 from fbs_worker.domains import Domain, ModuleSelector, domain_names, load_domain
 
 
-def module(name: str, *depends: str, state: str = "installed", category: str = "", application: bool = False) -> Module:
-    return Module(
-        name=name, title=name, state=state, version="1", category=category, depends=depends, application=application
-    )
+def module(name: str, *depends: str, state: str = "installed", category: str = "", **facts: Any) -> Module:
+    return Module(name=name, title=name, state=state, version="1", category=category, depends=depends, **facts)
 
 
 MODULES = [
@@ -46,9 +46,53 @@ def test_a_category_selects_by_its_path() -> None:
     assert ModuleGraph.for_domain(MODULES, domain).core == {"hr", "hr_skills", "payroll"}
 
 
-def test_generic_is_every_application() -> None:
-    graph = ModuleGraph.for_domain(MODULES, load_domain("generic"))
-    assert graph.core == {"crm", "hr"}
+def test_generic_is_every_application_and_what_has_a_main_menu() -> None:
+    graph = ModuleGraph.for_domain([*MODULES, module("fleet_log", "web", menu=True)], load_domain("generic"))
+    assert graph.core == {"crm", "hr", "fleet_log"}
+    assert graph.reasons == {"crm": "application", "hr": "application", "fleet_log": "own main menu"}
+
+
+@pytest.mark.parametrize(
+    ("name", "menus", "menu"),
+    [
+        ("fleet_log", "Fleet log\nFleet log/Entries", True),
+        ("fleet_log", "Fleet/Log", False),
+        ("fleet_log", False, False),
+        ("base", "Settings\nSettings/Technical", False),
+    ],
+)
+def test_a_main_menu_is_a_path_of_one_part(name: str, menus: object, menu: bool) -> None:
+    [found] = modules_of_rows([{"id": 1, "name": name, "state": "installed", "menus_by_module": menus}])
+    assert found.menu is menu
+
+
+@pytest.mark.parametrize(
+    ("domain", "names"),
+    [
+        (
+            "rental",
+            "contract contract_sale subscription_oca agreement agreement_rental pms pms_account hotel property_base",
+        ),
+        (
+            "rental",
+            "product_contract sale_subscription agreement_legal hotel_reservation real_estate account_agreement",
+        ),
+        ("hr", "payroll payroll_account hr_payroll l10n_be_hr_payroll hr"),
+    ],
+)
+def test_the_families_of_a_domain(domain: str, names: str) -> None:
+    selector = load_domain(domain).modules
+    assert [name for name in names.split() if not selector.matches(name)] == []
+    assert not any(selector.matches(name) for name in ("hr_contract" if domain == "rental" else "contract", "website"))
+
+
+def test_a_user_takes_further_modules_and_leaves_others_out() -> None:
+    domain = load_domain("hr").selecting(include=["cr*", "sal?"], exclude=["hr_skills", "sale_*"])
+    graph = ModuleGraph.for_domain(MODULES, domain)
+    assert graph.core == {"crm", "hr", "payroll", "sale"}
+    assert (graph.reasons["crm"], graph.reasons["payroll"]) == ("name cr*", "name payroll")
+    assert "hr_skills" not in graph.roles
+    assert load_domain("hr").modules.matches("hr_skills"), "the domain itself is as before"
 
 
 def test_the_module_that_the_others_stand_on_defines_a_model() -> None:

@@ -163,12 +163,18 @@ def _facts(status: Mapping[str, Any]) -> dict[str, str]:
         "database": database["place"] + (f" ({', '.join(version_and_size)})" if version_and_size else ""),
         "prefixes": f"{config['table_prefix']} (system), {config['business_prefix'] or 'none'} (business)",
         "mirrored": ", ".join(config["mirrored"]),
+        "modules": _module_patterns(config.get("modules") or {}),
         "odoo": config["odoo"] if config["odoo"] != "default" else "",
         **{label: local_time(status.get(name)) for name, label in _FRESHNESS.items()},
         "last refresh": _last_refresh(status["last_refresh"], known=status["overall_status"] != "unreachable"),
         "schedule": schedule_line(status.get("schedule")),
         "jobs": "" if status["jobs"] else "no active jobs",
     }
+
+
+def _module_patterns(patterns: Mapping[str, Sequence[str]]) -> str:
+    words = {"include": "with", "exclude": "without"}
+    return "; ".join(f"{words[key]} {', '.join(names)}" for key, names in patterns.items() if names)
 
 
 def _last_refresh(last: Mapping[str, Any] | None, *, known: bool) -> str:
