@@ -316,8 +316,6 @@ def test_the_demo_has_servers_and_a_folder_of_its_own(tmp_path: Path) -> None:
 def test_a_domain_shows_its_modules_and_why_each_is_in(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run(["domains", "show", "hr"]) == 0
-    assert "Set ODOO_URL" in capsys.readouterr().out
     monkeypatch.setenv("ODOO_URL", f"recording:{RECORDING}")
     assert run(["domains", "show", "hr", "--include-module", "crm", "--output-format", "json"]) == 0
     shown = json.loads(capsys.readouterr().out)
@@ -325,3 +323,10 @@ def test_a_domain_shows_its_modules_and_why_each_is_in(
     why = {module["name"]: module["why"] for module in shown["modules"]}
     assert (why["crm"], why["hr_fleet"], why["fleet"]) == ("name crm", "name hr_*", "category Human Resources*")
     assert why["web"].startswith("dependency of ")
+
+
+def test_a_domain_without_an_odoo_shows_its_criteria(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["domains", "show", "hr"]) == 0
+    shown = capsys.readouterr().out
+    assert "Human Resources*" in shown
+    assert "Set ODOO_URL" in shown
