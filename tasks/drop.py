@@ -15,4 +15,4 @@ from fbs_worker.solutions.requests import DropRequest
 def drop_task(self: JobTask, **message: Any) -> dict[str, Any]:
     """Run `drop`; the arguments are the fields of `DropRequest`."""
     request = DropRequest.from_message(message, settings=self.settings)
-    return drop(request, settings=self.settings, progress=self.progress)
+    return drop(request, settings=self.settings, progress=self.progress, earlier_step=self.earlier_step)

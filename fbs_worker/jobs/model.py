@@ -279,12 +279,14 @@ class Claim:
         attempt: the number of this attempt, from 1; the fencing token of its later calls.
         waits: the number of earlier attempts that only waited for a server to recover.
         held_elsewhere: another attempt holds a valid lease.
+        earlier_step: the last step that an earlier attempt reported, empty if none; None for the first attempt.
     """
 
     state: JobState
     attempt: int
     waits: int = 0
     held_elsewhere: bool = False
+    earlier_step: str | None = None
 
     @property
     def granted(self) -> bool:

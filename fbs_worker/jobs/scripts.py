@@ -162,7 +162,8 @@ START: Final = (
     + """
 local worker, process, token, lost = ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[11])
 if redis.call('EXISTS', job) == 0 then create(ARGV[4], ARGV[5], ARGV[6], ARGV[7]) end
-local fields = redis.call('HMGET', job, 'state', 'attempts', 'waits', 'stop', 'heartbeat_at', 'token', 'action')
+local fields = redis.call('HMGET', job, 'state', 'attempts', 'waits', 'stop', 'heartbeat_at', 'token', 'action',
+                          'step', 'reached')
 local attempts, waits = tonumber(fields[2]), tonumber(fields[3] or 0)
 if finished[fields[1]] then return {fields[1], attempts, waits, 0} end
 if fields[1] == 'running' then
@@ -184,17 +185,19 @@ if redis.call('HSETNX', job, 'started_at', now) == 1 then
 end
 redis.call('HSETNX', job, 'sent_at', now)
 redis.call('HDEL', job, 'error')
+local reached = fields[8] or ''
+if reached == '' then reached = fields[9] or '' end
 redis.call('HSET', job, 'heartbeat_at', now, 'worker', worker, 'process', process, 'token', token,
-           'step', '', 'current', 0, 'total', '')
+           'step', '', 'current', 0, 'total', '', 'reached', reached)
 attempts = redis.call('HINCRBY', job, 'attempts', 1)
-return {enter('running', ''), attempts, waits, 0}
+return {enter('running', ''), attempts, waits, 0, reached}
 """
 )
 """Claim a job for a new attempt.
 
 Arguments: action, solution, domain, queue, worker, process, token of this claim, milliseconds after which a running job
 is lost, maximum number of losses, error and message if that is reached. Returns the state, the attempts, how many of
-them only waited, and 1 if another attempt holds a valid lease."""
+them only waited, 1 if another attempt holds a valid lease, and to a new attempt the last step of an earlier one."""
 
 PROGRESS: Final = (
     _PRELUDE

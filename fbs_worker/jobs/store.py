@@ -400,7 +400,7 @@ class JobStore(JobReader):
             f"The job lost its worker {MAX_LOSSES} times and is not started again.",
             hint="Check the worker's log for what killed it (often: too little memory).",
         )
-        state, attempt, waits, held_elsewhere = self._run_script(
+        state, attempt, waits, held_elsewhere, *earlier_step = self._run_script(
             self._start,
             job_id,
             None,
@@ -409,7 +409,13 @@ class JobStore(JobReader):
             *(int(self._lost_after * 1000), MAX_LOSSES),
             *(orjson.dumps(error.to_dict()).decode(), error.message),
         )
-        return Claim(state=JobState(state), attempt=attempt, waits=waits, held_elsewhere=bool(held_elsewhere))
+        return Claim(
+            state=JobState(state),
+            attempt=attempt,
+            waits=waits,
+            held_elsewhere=bool(held_elsewhere),
+            earlier_step=earlier_step[0] if earlier_step and attempt > 1 else None,
+        )
 
     def progress(
         self,

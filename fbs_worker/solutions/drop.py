@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.core.advisory_locks import lock_tables, transaction, transaction_lock
-from fbs_worker.core.errors import DatabaseMissing, TablesNotEmpty
+from fbs_worker.core.errors import DatabaseMissing, SolutionNotFound, TablesNotEmpty
 from fbs_worker.core.postgres import Connection
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings
@@ -30,8 +30,13 @@ from fbs_worker.solutions.workspace import (
     vault_of,
 )
 
+_FOUND: Final = ("wait", "drop")
+"""The steps of an attempt that has found the solution."""
 
-def drop(request: DropRequest, *, settings: Settings, progress: Progress) -> dict[str, Any]:
+
+def drop(
+    request: DropRequest, *, settings: Settings, progress: Progress, earlier_step: str | None = None
+) -> dict[str, Any]:
     """Drop a solution's tables, and delete its rows from the system tables and its entry from the registry.
 
     The discoveries of its domain are kept if another solution of the same table prefix has that domain. The system
@@ -42,6 +47,8 @@ def drop(request: DropRequest, *, settings: Settings, progress: Progress) -> dic
         request: the validated parameters.
         settings: the home database and the keys.
         progress: receives the steps.
+        earlier_step: the last step of an earlier attempt of this job, which may have dropped the solution before it was
+            cut off; None in the first attempt.
 
     Returns:
         `solution`, `dropped` and `kept` (tables), `rows` (number of rows of each business table) and `dry_run`.
@@ -56,7 +63,12 @@ def drop(request: DropRequest, *, settings: Settings, progress: Progress) -> dic
     name = request.solution_name
     with closing(Home(settings, vault)) as home:
         progress.step("connect")
-        registered = find_solution(home, name)
+        try:
+            registered = find_solution(home, name)
+        except SolutionNotFound:
+            if earlier_step not in _FOUND:
+                raise
+            return _result(request, _Plan())
         try:
             with locked_connection(
                 registered.database.resolved(vault), name, action="drop", progress=progress
@@ -66,13 +78,11 @@ def drop(request: DropRequest, *, settings: Settings, progress: Progress) -> dic
             plan = _Plan()
             if not request.dry_run:
                 Entry(home, registered).remove(name)
-    return {
-        "solution": name,
-        "dropped": list(plan.dropped),
-        "kept": list(plan.kept),
-        "rows": plan.rows,
-        "dry_run": request.dry_run,
-    }
+        except SolutionNotFound:  # it was there before this attempt waited for the lock
+            if earlier_step is None:
+                raise
+            plan = _Plan()
+    return _result(request, plan)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +106,16 @@ class _Plan:
     @property
     def dropped(self) -> tuple[str, ...]:
         return (*self.business, *self.system)
+
+
+def _result(request: DropRequest, plan: _Plan) -> dict[str, Any]:
+    return {
+        "solution": request.solution_name,
+        "dropped": list(plan.dropped),
+        "kept": list(plan.kept),
+        "rows": plan.rows,
+        "dry_run": request.dry_run,
+    }
 
 
 def _drop(

@@ -155,3 +155,19 @@ def test_a_worker_that_dies_before_it_acknowledges_has_its_job_done_once(stage: 
     worker.kill_main()
     stage.some_worker()
     stage.assert_done_once("refresh", job, attempts=1)
+
+
+def test_a_drop_that_a_frozen_worker_completes_is_done(stage: Stage) -> None:
+    """Another attempt waits for the lock meanwhile; it finds the solution gone."""
+    stage.expected("drop")
+    frozen = stage.some_worker()
+    with held(stage, next(scene for scene in SCENES if scene.action == "drop" and scene.then_registry)) as job:
+        frozen.freeze()
+        until(lambda: job.status().state is JobState.LOST, job.status)
+    other = stage.worker()
+    try:
+        until(lambda: (job.status().attempts, job.status().step) == (2, "wait"), job.status)
+    finally:
+        frozen.thaw()
+    stage.assert_done_once("drop", job, attempts=2)
+    other.stop()

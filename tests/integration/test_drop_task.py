@@ -20,9 +20,12 @@ from fbs_worker.core.errors import (
     UsageError,
 )
 from fbs_worker.core.postgres import connect
+from fbs_worker.core.progress import NullProgress
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.schema.inspector import LOCK_TABLES
+from fbs_worker.solutions.drop import drop as drop_solution
+from fbs_worker.solutions.requests import DropRequest
 from tests.support.servers import fresh_database
 from tests.support.solutions import (
     Steps,
@@ -74,6 +77,18 @@ def test_everything_goes_and_nothing_of_others(
     assert entries(database) == {}
     with pytest.raises(SolutionNotFound):
         drop(made)
+
+
+@pytest.mark.parametrize(("earlier_step", "done"), [(None, False), ("", False), ("connect", False), ("drop", True)])
+def test_an_earlier_attempt_has_dropped_it(made: Settings, earlier_step: str | None, done: bool) -> None:
+    """A job that runs again is done if its earlier attempt had found the solution that is gone now."""
+    request = DropRequest(solution_name="shop")
+    given: dict[str, Any] = {"settings": made, "progress": NullProgress(), "earlier_step": earlier_step}
+    if done:
+        assert drop_solution(request, **given)["dropped"] == []
+    else:
+        with pytest.raises(SolutionNotFound):
+            drop_solution(request, **given)
 
 
 def test_a_dry_run_lists_the_same_and_changes_nothing(

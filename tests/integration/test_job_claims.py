@@ -179,6 +179,17 @@ def test_a_wait_falls_into_its_bucket(store: JobStore, raw: redis.Redis, seconds
     assert raw.hget("fbs:metrics", f"wait|refresh|{place}") == "1"
 
 
+def test_an_attempt_is_told_how_far_the_job_has_come(store: JobStore) -> None:
+    claims = []
+    for step in ("connect", "drop", ""):
+        claims.append(store.start("one", action="drop"))
+        if step:
+            store.progress("one", claims[-1].attempt, kind="step", step=step, total=None)
+        store.mark_retrying("one", claims[-1].attempt, error=ERROR, message="")
+    claims.append(store.start("one", action="drop"))
+    assert [claim.earlier_step for claim in claims] == [None, "connect", "drop", "drop"]
+
+
 def test_an_attempt_that_only_waited_is_counted_separately(store: JobStore) -> None:
     store.create("one", action="refresh")
     claims = []

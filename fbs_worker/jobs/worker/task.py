@@ -144,6 +144,11 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
         return cast("Progress", self.request.fbs_progress)
 
     @property
+    def earlier_step(self) -> str | None:
+        """The last step that an earlier attempt of this job reported, empty if none; None in its first attempt."""
+        return cast("str | None", getattr(self.request, "fbs_earlier_step", None))
+
+    @property
     def in_process(self) -> bool:
         """Whether the task is applied in the caller's process, with arguments that were not sent through a queue."""
         return self._fbs.in_process is not None
@@ -201,6 +206,7 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
             self._end_stale(jobs, claim.state)
         if not claim.granted:
             return self._finished_result(jobs, job_id, claim)
+        self.request.fbs_earlier_step = claim.earlier_step
         self.request.fbs_progress = JobProgress(jobs, job_id, claim.attempt, publish=CeleryReporter(self).progress)
         try:
             with Heartbeat(jobs, job_id, claim.attempt):
