@@ -38,9 +38,9 @@ def follow(job: AsyncResult) -> None:
     """Print the steps of a job until it has ended."""
     step = None
     while not job.ready():
-        info = job.info
-        if job.state == "PROGRESS" and info["step"] != step:
-            step = info["step"]
+        progress = job.info  # asked once: the next answer may be the result
+        if isinstance(progress, dict) and progress.get("step", step) != step:
+            step = progress["step"]
             print(f"{step} …")
         time.sleep(0.1)
 

@@ -169,7 +169,10 @@ def reader(run_folder: Path, recording: str) -> Iterator[CommandLine]:
     """The command line of a reader whose servers and worker run, and who has set up the solution of the documents."""
     with command_line(run_folder) as command:
         command.variables.update(
-            FBS_SECRET_REFERENCES="env:RENTAL_*", RENTAL_PASSWORD=PASSWORD, PATH=f"{SCRIPT.parent}:{os.defpath}"
+            FBS_API_PORT="0",
+            FBS_SECRET_REFERENCES="env:RENTAL_*",
+            RENTAL_PASSWORD=PASSWORD,
+            PATH=f"{SCRIPT.parent}:{os.defpath}",
         )
         command("up", "--no-beat", "--no-flower", ODOO_URL=recording)
         make_rental_database(stack_of(command).database)
