@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from fbs_worker.catalogue.model import Discovery, DiscoveryType
 from fbs_worker.connectors.modules import Module, ModuleGraph, split_names
-from fbs_worker.connectors.reader import Row
+from fbs_worker.connectors.reader import Row, related_id
 from fbs_worker.connectors.transitions import Form, transitions
 from fbs_worker.connectors.views import View, Views, chart
 
@@ -207,8 +207,7 @@ def workflow_definition(
 
     The state field is the first status bar of the model's default form; without one, a selection named `state` if the
     form's header has buttons, or its body some that depend on it. A selection provides the states; a relation to stages
-    does not, since stages are data. Where views are not readable, a selection named `state` provides the states only. A
-    schedule alone is no workflow.
+    does not, since stages are data. Where views are not readable, a selection named `state` provides the states only.
 
     Args:
         model: technical name of the model.
@@ -227,11 +226,11 @@ def workflow_definition(
     form = Form() if facts.forms is None else facts.forms.get(model)
     if form is not None:
         definition.update(_states_and_transitions(form, by_name, selections, facts))
-    automations = [_automation(row) for row in facts.automations.get(model, ())]
+    names = {field["id"]: field["name"] for field in by_name.values()}
+    automations = [_automation(row, names) for row in facts.automations.get(model, ())]
     definition["automations"] = sorted(automations, key=lambda automation: sorted(map(str, automation.items())))
-    if compact(definition):
-        schedules = [_schedule(row) for row in facts.schedules.get(model, ())]
-        definition["schedules"] = sorted(schedules, key=lambda schedule: schedule["name"])
+    schedules = [_schedule(row) for row in facts.schedules.get(model, ())]
+    definition["schedules"] = sorted(schedules, key=lambda schedule: schedule["name"])
     return definition
 
 
@@ -265,12 +264,26 @@ def _states_and_transitions(
     return {"state_field": state_field, "states": states, "transitions": found} if found or not in_body_only else {}
 
 
-def _automation(row: Row) -> dict[str, Any]:
+def _automation(row: Row, names: Mapping[int, str]) -> dict[str, Any]:
+    """Convert an automation rule; `names` has the model's fields by id.
+
+    A rule by time has its date field and delay: negative, or in Odoo 19 of mode `before`, where it runs earlier.
+    """
+    timed = str(row.get("trigger") or "").startswith("on_time")
+    watched = "on_change_field_ids" if row.get("trigger") == "on_change" else "trigger_field_ids"
+    delay = {
+        "date_field": names.get(related_id(row.get("trg_date_id")) or 0),
+        "delay": row.get("trg_date_range"),
+        "delay_unit": row.get("trg_date_range") and row.get("trg_date_range_type"),
+        "delay_mode": row.get("trg_date_range") and row.get("trg_date_range_mode"),
+    }
     actions = [item["name"] for item in row.get("action_server_ids") or () if isinstance(item, Mapping)]
     return compact(
         {
             "name": row.get("name"),
             "trigger": row.get("trigger"),
+            **(delay if timed else {}),
+            "trigger_fields": sorted(names[number] for number in row.get(watched) or () if number in names),
             "filter": row.get("filter_domain"),
             "filter_before": row.get("filter_pre_domain"),
             "action": sorted(actions) or row.get("state"),

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from fbs_worker.catalogue.model import DiscoveryType
 from fbs_worker.connectors.arch import parse
 from fbs_worker.connectors.modules import Module, ModuleGraph
@@ -174,7 +176,33 @@ def test_automations_alone_make_a_workflow_and_bring_the_schedules_along() -> No
         ],
         "schedules": [{"name": "Nightly", "every": 1, "unit": "days"}],
     }
-    assert NORMALISER.workflow("other", "O", workflow_definition("other", [], {}, given), ()) is None
+    alone = NORMALISER.workflow("other", "O", workflow_definition("other", [], {}, given), ())
+    assert alone is not None
+    assert alone.schema_definition == {"schedules": row.schema_definition["schedules"]}
+    assert NORMALISER.workflow("none", "N", workflow_definition("none", [], {}, given), ()) is None
+
+
+TIMED = {"trg_date_id": 5, "trg_date_range": -2, "trg_date_range_type": "day", "trg_date_range_mode": "before"}
+
+
+@pytest.mark.parametrize(
+    ("automation", "told"),
+    [
+        (
+            {"trigger": "on_time", **TIMED},
+            {"date_field": "date_end", "delay": -2, "delay_unit": "day", "delay_mode": "before"},
+        ),
+        ({"trigger": "on_time", "trg_date_id": [5, "End"], "trg_date_range_type": "hour"}, {"date_field": "date_end"}),
+        ({"trigger": "on_time_created", "trg_date_id": 99, "trg_date_range": 0}, {}),
+        ({"trigger": "on_write", **TIMED, "trigger_field_ids": [7, 5, 99]}, {"trigger_fields": ["date_end", "state"]}),
+        ({"trigger": "on_change", "on_change_field_ids": [7], "trigger_field_ids": [5]}, {"trigger_fields": ["state"]}),
+    ],
+)
+def test_an_automation_has_its_date_or_its_trigger_fields(automation: dict[str, Any], told: dict[str, Any]) -> None:
+    fields = [STATE, {"id": 5, "name": "date_end", "ttype": "date"}]
+    given = facts(automations={"m": [{"name": "A", **automation}]})
+    (found,) = workflow_definition("m", fields, {}, given)["automations"]
+    assert found == {"name": "A", "trigger": automation["trigger"], **told}
 
 
 def test_a_report_is_named_by_its_external_name() -> None:
