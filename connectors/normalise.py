@@ -124,8 +124,8 @@ class Normaliser:
 
     def dashboard(self, row: Row, models: Sequence[str], incomplete: Sequence[str]) -> Discovery:
         """Convert a spreadsheet dashboard."""
-        definition = compact({"kind": "dashboard", "models": sorted(models)})
-        name = f"spreadsheet.dashboard.{row['id']}"
+        definition = compact({"kind": "dashboard", "models": sorted(models), "group": row.get("group_xml_id")})
+        name = row.get("xml_id") or f"spreadsheet.dashboard.{row['id']}"
         return self._row(DiscoveryType.BI_FEATURE, name, {"title": row.get("name")}, definition, incomplete)
 
     def _row(

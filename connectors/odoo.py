@@ -189,7 +189,7 @@ class OdooSnapshot:
         models = self._models(graph)
         if self.types & {DiscoveryType.WORKFLOW, DiscoveryType.BI_FEATURE}:
             yield partial(self._step, "views")
-            yield from self._context(sections, models)
+            yield from self._context(sections, graph, models)
         if self.types & {DiscoveryType.MODEL, DiscoveryType.WORKFLOW} or self._charts is not None:
             yield partial(self._step, "fields", total=len(models))
             for fields in in_flight(self._reader.transport, self._fields(models), depth=_PREFETCH):
@@ -253,10 +253,12 @@ class OdooSnapshot:
         self._sections.partial("models", needs=ACCESS_RIGHTS, rows=len(available), detail=detail)
         return {row["model"]: {"model": row["model"], "name": row["display_name"]} for row in available}
 
-    def _context(self, sections: SectionReader, models: Mapping[str, Row]) -> Iterator[_Part]:
+    def _context(self, sections: SectionReader, graph: ModuleGraph, models: Mapping[str, Row]) -> Iterator[_Part]:
         """What workflows and BI features are derived from, besides the fields."""
         rows = sections.views()
-        names, group_names = sections.names(rows, models if DiscoveryType.WORKFLOW in self.types else ())
+        dashboards = sections.dashboards() if DiscoveryType.BI_FEATURE in self.types else []
+        forms_of = models if DiscoveryType.WORKFLOW in self.types else ()
+        names, group_names = sections.names(rows, forms_of, dashboards)
         views = Views(rows, group_names)
         if DiscoveryType.WORKFLOW in self.types:
             automations, schedules = sections.automations(), sections.schedules()
@@ -265,9 +267,9 @@ class OdooSnapshot:
             readable = None if "views" in self._sections.incomplete(DiscoveryType.WORKFLOW) else views
             yield partial(self._keep_facts, readable, models, names, automations, schedules)
         if DiscoveryType.BI_FEATURE in self.types:
-            reports, dashboards = sections.reports(), sections.dashboards()
             self._charts = views if any(view.kind != "form" and view.model in models for view in rows) else None
-            yield partial(self._bi_rows, models, reports, dashboards)
+            told = {row["id"] for row in dashboards if is_told_in(graph, row)}
+            yield partial(self._bi_rows, models, sections.reports(), dashboards, told)
 
     def _fields(self, models: Mapping[str, Row]) -> Iterator[_Fields]:
         if self._are_described:
@@ -363,6 +365,7 @@ class OdooSnapshot:
         models: Mapping[str, Row],
         reports: Sequence[Row],
         dashboards: Sequence[Row],
+        told: Collection[int],
     ) -> Iterator[Discovery]:
         incomplete = self._sections.incomplete(DiscoveryType.BI_FEATURE)
         for row in reports:
@@ -372,8 +375,7 @@ class OdooSnapshot:
         for row in dashboards:
             shown = row.get("main_data_model_ids") or ()
             of_domain = [by_id[number] for number in shown if number in by_id]
-            # a dashboard without models could belong to any domain, so each domain has it
-            if of_domain or not shown:
+            if of_domain or row["id"] in told:
                 yield self._normaliser.dashboard(row, of_domain, incomplete)
 
     def _model_rows(
@@ -415,3 +417,21 @@ class OdooSnapshot:
                 self._sections.skipped("views", self._views.skipped())
             forms = {name: form for name, form in (facts.forms or {}).items() if name != model}
             return workflow_definition(model, fields, selections, replace(facts, forms=forms))
+
+
+def is_told_in(graph: ModuleGraph, dashboard: Row) -> bool:
+    """Whether a dashboard belongs to a domain by its module or its group.
+
+    Odoo has a module of dashboards per module that they show (`spreadsheet_dashboard_sale` depends on `sale`), and
+    some groups named after modules (`spreadsheet_dashboard_group_hr`). One that neither module nor group nor model
+    assigns could belong to any domain, so each has it.
+    """
+    module, _, _ = str(dashboard.get("xml_id") or "").partition(".")
+    group_module, _, group = str(dashboard.get("group_xml_id") or "").partition(".")
+    known = graph.modules.get(module)
+    modules = {module, group_module, *(known.depends if known else ())}
+    modules |= {module.removeprefix("spreadsheet_dashboard_"), group.removeprefix("spreadsheet_dashboard_group_")}
+    assigned = (modules & graph.modules.keys()) - {"spreadsheet", "spreadsheet_dashboard"}
+    if not graph.modules or not (assigned or dashboard.get("main_data_model_ids")):
+        return True
+    return not graph.core.isdisjoint(assigned)

@@ -15,6 +15,7 @@ from fbs_worker.connectors.reader import NESTED_READS_SINCE, SOURCE_LANGUAGE, Re
 from fbs_worker.connectors.tables import (
     AUTOMATIONS,
     CATEGORIES,
+    DASHBOARD_GROUPS,
     DASHBOARDS,
     DEPENDENCIES,
     DESCRIBED,
@@ -178,7 +179,9 @@ class SectionReader:
         self.fingerprint.add_table(VIEWS, rows)
         return [view_of_row(row) for row in rows]
 
-    def names(self, views: Iterable[View], forms_of: Collection[str]) -> tuple[dict[str, str], dict[int, str]]:
+    def names(
+        self, views: Iterable[View], forms_of: Collection[str], dashboards: Sequence[Row] = ()
+    ) -> tuple[dict[str, str], dict[int, str]]:
         """Read the external names of the actions that buttons open and of the groups that views are limited to.
 
         Odoo stores the target of such a button as an id, which differs between servers. (The `xml_id` of
@@ -187,24 +190,40 @@ class SectionReader:
         Args:
             views: all views.
             forms_of: the models whose forms' actions are needed.
+            dashboards: rows of dashboards, which get their external name and that of their group: `xml_id` and
+                `group_xml_id`.
 
         Returns:
             Names of actions by the id in the button's `name`, and of groups by id.
         """
         views = list(views)
         forms = (view for view in views if view.kind == "form" and view.model in forms_of)
-        actions = sorted({number for view in forms for number in action_ids(view.arch)})
-        groups = sorted({number for view in views for number in view.groups})
-        if not actions and not groups:
+        actions = {number for view in forms for number in action_ids(view.arch)}
+        groups_of = {row["id"]: related_id(row.get("dashboard_group_id")) or 0 for row in dashboards}
+        wanted = (
+            (["model", "not in", list(NOT_ACTIONS)], actions),
+            (["model", "=", GROUPS], {number for view in views for number in view.groups}),
+            (["model", "=", DASHBOARDS], {*groups_of}),
+            (["model", "=", DASHBOARD_GROUPS], {*groups_of.values()}),
+        )
+        terms = [["&", tuple(model), ("res_id", "in", sorted(ids))] for model, ids in wanted if ids]
+        if not terms:
             return {}, {}
-        of_actions = ["&", ("model", "not in", list(NOT_ACTIONS)), ("res_id", "in", actions)]
-        of_groups = ["&", ("model", "=", GROUPS), ("res_id", "in", groups)]
+        domain = ["|"] * (len(terms) - 1) + [part for term in terms for part in term]
+        try:
+            rows = self.reader.table(XML_IDS, domain=domain)
+        except OdooAccessDenied:
+            if views:
+                raise
+            return {}, {}  # any user may read dashboards, not their external names
         # the first of several names, as Odoo's own `get_external_id`
-        rows = self.reader.table(XML_IDS, domain=["|", *of_actions, *of_groups] if groups else of_actions)
-        names = [(row, f"{row['module']}.{row['name']}") for row in reversed(rows)]
+        names = {(row["model"], row["res_id"]): f"{row['module']}.{row['name']}" for row in reversed(rows)}
+        for row in dashboards:
+            row["xml_id"] = names.get((DASHBOARDS, row["id"]))
+            row["group_xml_id"] = names.get((DASHBOARD_GROUPS, groups_of[row["id"]]))
         return (
-            {str(row["res_id"]): name for row, name in names if row["model"] != GROUPS},
-            {row["res_id"]: name for row, name in names if row["model"] == GROUPS},
+            {str(number): name for (model, number), name in names.items() if model not in NOT_ACTIONS},
+            {number: name for (model, number), name in names.items() if model == GROUPS},
         )
 
     def automations(self) -> list[Row]:

@@ -24,9 +24,17 @@ SERVER_ACTIONS: Final = "ir.actions.server"
 AUTOMATIONS: Final = "base.automation"
 SCHEDULES: Final = "ir.cron"
 DASHBOARDS: Final = "spreadsheet.dashboard"
+DASHBOARD_GROUPS: Final = "spreadsheet.dashboard.group"
 
 GROUPS: Final = "res.groups"
-NOT_ACTIONS: Final = (GROUPS, "ir.actions.act_window.view", "ir.actions.todo", "ir.actions.server.history")
+NOT_ACTIONS: Final = (
+    GROUPS,
+    DASHBOARDS,
+    DASHBOARD_GROUPS,
+    "ir.actions.act_window.view",
+    "ir.actions.todo",
+    "ir.actions.server.history",
+)
 """Models that are no actions, with ids of their own: all others share the ids of `ir.actions.actions`."""
 
 VIEW_TYPES: Final = ("form", "graph", "pivot")
@@ -94,7 +102,7 @@ TABLES: Final[Mapping[str, Table]] = {
         Table(
             model=XML_IDS,
             columns=_names("model module name res_id"),
-            domain=("|", ("model", "=", GROUPS), ("model", "=like", "ir.actions.%")),
+            domain=("|", ("model", "=like", "ir.actions.%"), ("model", "in", [GROUPS, DASHBOARDS, DASHBOARD_GROUPS])),
         ),
         Table(
             model=AUTOMATIONS,

@@ -12,7 +12,8 @@ import pytest
 from fbs_worker.catalogue.model import Discovery, DiscoveryType, SectionStatus, incomplete_types
 from fbs_worker.connectors.base import ServerInfo, Transport
 from fbs_worker.connectors.fingerprint import Fingerprint
-from fbs_worker.connectors.odoo import OdooConnector
+from fbs_worker.connectors.modules import Module, ModuleGraph
+from fbs_worker.connectors.odoo import OdooConnector, is_told_in
 from fbs_worker.connectors.recording.recorder import record
 from fbs_worker.connectors.recording.transport import RecordingTransport
 from fbs_worker.core.errors import JobCancelled, OdooAccessDenied, OdooUnreachable
@@ -143,6 +144,48 @@ def test_related_selections_have_the_values_of_their_source(
     if domain == "generic":
         states = (told["workflow", "stock.move.line"].schema_definition or {})["states"]
         assert [state["value"] for state in states][:2] == ["draft", "waiting"]
+
+
+SALES = "spreadsheet_dashboard_sale.spreadsheet_dashboard_sales"
+EXPENSES = "spreadsheet_dashboard_hr_expense.spreadsheet_dashboard_expense"
+
+
+@pytest.mark.parametrize(("domain", "told", "not_told"), [("rental", SALES, EXPENSES), ("hr", EXPENSES, SALES)])
+def test_dashboards_have_their_external_names(odoo: RecordingTransport, domain: str, told: str, not_told: str) -> None:
+    found = rows(odoo, domain)
+    group = (found["bi_feature", told].schema_definition or {})["group"]
+    assert group.startswith("spreadsheet_dashboard.spreadsheet_dashboard_group_")
+    assert ("bi_feature", not_told) not in found
+    assert not any(name.startswith("spreadsheet.dashboard.") for _, name in found)
+
+
+def made(name: str, *depends: str) -> Module:
+    return Module(name=name, title=name, state="installed", version="1", category="", depends=depends)
+
+
+DASHBOARD_MODULES = [
+    made("spreadsheet_dashboard", "spreadsheet"),
+    made("spreadsheet_dashboard_sale", "spreadsheet_dashboard", "sale"),
+    made("spreadsheet_dashboard_hr_expense", "spreadsheet_dashboard", "sale_expense"),
+    *(made(name) for name in ("sale", "sale_expense", "hr", "hr_expense", "mine")),
+]
+
+
+@pytest.mark.parametrize(
+    ("dashboard", "domains"),
+    [
+        ({"xml_id": "spreadsheet_dashboard_sale.a"}, {"rental"}),
+        ({"xml_id": "spreadsheet_dashboard_hr_expense.a"}, {"hr"}),
+        ({"group_xml_id": "spreadsheet_dashboard.spreadsheet_dashboard_group_hr"}, {"hr"}),
+        ({"group_xml_id": "spreadsheet_dashboard.spreadsheet_dashboard_group_finance"}, {"hr", "rental"}),
+        ({"xml_id": "mine.a"}, set()),
+        ({}, {"hr", "rental"}),
+        ({"main_data_model_ids": [1]}, set()),
+    ],
+)
+def test_a_dashboard_is_told_in_the_domain_of_its_module_or_group(dashboard: dict[str, Any], domains: set[str]) -> None:
+    graphs = {name: ModuleGraph.for_domain(DASHBOARD_MODULES, load_domain(name)) for name in ("hr", "rental")}
+    assert {name for name, graph in graphs.items() if is_told_in(graph, {"id": 1, **dashboard})} == domains
 
 
 @pytest.mark.parametrize("page_size", [150, 1_000])
