@@ -268,8 +268,8 @@ class OdooSnapshot:
             yield partial(self._keep_facts, readable, models, names, automations, schedules)
         if DiscoveryType.BI_FEATURE in self.types:
             self._charts = views if any(view.kind != "form" and view.model in models for view in rows) else None
-            told = {row["id"] for row in dashboards if is_told_in(graph, row)}
-            yield partial(self._bi_rows, models, sections.reports(), dashboards, told)
+            assigned = {row["id"] for row in dashboards if is_assigned_to(graph, row)}
+            yield partial(self._bi_rows, models, sections.reports(), dashboards, assigned)
 
     def _fields(self, models: Mapping[str, Row]) -> Iterator[_Fields]:
         if self._are_described:
@@ -365,7 +365,7 @@ class OdooSnapshot:
         models: Mapping[str, Row],
         reports: Sequence[Row],
         dashboards: Sequence[Row],
-        told: Collection[int],
+        assigned: Collection[int],
     ) -> Iterator[Discovery]:
         incomplete = self._sections.incomplete(DiscoveryType.BI_FEATURE)
         for row in reports:
@@ -375,7 +375,7 @@ class OdooSnapshot:
         for row in dashboards:
             shown = row.get("main_data_model_ids") or ()
             of_domain = [by_id[number] for number in shown if number in by_id]
-            if of_domain or row["id"] in told:
+            if of_domain or row["id"] in assigned:
                 yield self._normaliser.dashboard(row, of_domain, incomplete)
 
     def _model_rows(
@@ -419,7 +419,7 @@ class OdooSnapshot:
             return workflow_definition(model, fields, selections, replace(facts, forms=forms))
 
 
-def is_told_in(graph: ModuleGraph, dashboard: Row) -> bool:
+def is_assigned_to(graph: ModuleGraph, dashboard: Row) -> bool:
     """Whether a dashboard belongs to a domain by its module or its group.
 
     Odoo has a module of dashboards per module that they show (`spreadsheet_dashboard_sale` depends on `sale`), and

@@ -200,13 +200,13 @@ class SectionReader:
         forms = (view for view in views if view.kind == "form" and view.model in forms_of)
         actions = {number for view in forms for number in action_ids(view.arch)}
         groups_of = {row["id"]: related_id(row.get("dashboard_group_id")) or 0 for row in dashboards}
-        wanted = (
+        needed = (
             (["model", "not in", list(NOT_ACTIONS)], actions),
             (["model", "=", GROUPS], {number for view in views for number in view.groups}),
             (["model", "=", DASHBOARDS], {*groups_of}),
             (["model", "=", DASHBOARD_GROUPS], {*groups_of.values()}),
         )
-        terms = [["&", tuple(model), ("res_id", "in", sorted(ids))] for model, ids in wanted if ids]
+        terms = [["&", tuple(model), ("res_id", "in", sorted(ids))] for model, ids in needed if ids]
         if not terms:
             return {}, {}
         domain = ["|"] * (len(terms) - 1) + [part for term in terms for part in term]

@@ -13,7 +13,7 @@ from fbs_worker.catalogue.model import Discovery, DiscoveryType, SectionStatus, 
 from fbs_worker.connectors.base import ServerInfo, Transport
 from fbs_worker.connectors.fingerprint import Fingerprint
 from fbs_worker.connectors.modules import Module, ModuleGraph
-from fbs_worker.connectors.odoo import OdooConnector, is_told_in
+from fbs_worker.connectors.odoo import OdooConnector, is_assigned_to
 from fbs_worker.connectors.recording.recorder import record
 from fbs_worker.connectors.recording.transport import RecordingTransport
 from fbs_worker.core.errors import JobCancelled, OdooAccessDenied, OdooUnreachable
@@ -183,9 +183,11 @@ DASHBOARD_MODULES = [
         ({"main_data_model_ids": [1]}, set()),
     ],
 )
-def test_a_dashboard_is_told_in_the_domain_of_its_module_or_group(dashboard: dict[str, Any], domains: set[str]) -> None:
+def test_a_dashboard_is_assigned_to_the_domain_of_its_module_or_group(
+    dashboard: dict[str, Any], domains: set[str]
+) -> None:
     graphs = {name: ModuleGraph.for_domain(DASHBOARD_MODULES, load_domain(name)) for name in ("hr", "rental")}
-    assert {name for name, graph in graphs.items() if is_told_in(graph, {"id": 1, **dashboard})} == domains
+    assert {name for name, graph in graphs.items() if is_assigned_to(graph, {"id": 1, **dashboard})} == domains
 
 
 @pytest.mark.parametrize("page_size", [150, 1_000])
