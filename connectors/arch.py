@@ -66,7 +66,7 @@ class Effort:
     """The bounded work on the views of a server: in all, and on the view at hand.
 
     Attributes:
-        is_broken: an XPath expression of an extension was none, or found nothing.
+        is_broken: a spec of an extension found no target.
     """
 
     def __init__(self) -> None:
@@ -218,25 +218,28 @@ def _limit(node: Element, clauses: str) -> None:
 
 
 def locate(tree: Element, spec: Element, effort: Effort) -> Element | None:
-    """Find the target node of a spec; None where the tree has none."""
+    """Find the target node of a spec; None where the tree has none, which `effort` notes: Odoo refuses such a view."""
     effort.walk()
+    found = _located(tree, spec, effort)
+    effort.is_broken |= found is None
+    return found
+
+
+def _located(tree: Element, spec: Element, effort: Effort) -> Element | None:
     if spec.tag == "xpath":
         expression = spec.get("expr") or ""
         effort.search(expression, tree)
         try:
             nodes = tree.xpath(expression)
         except etree.XPathError:
-            effort.is_broken = True
             return None
         return nodes[0] if isinstance(nodes, list) and nodes and etree.iselement(nodes[0]) else None
     if spec.tag == "field":
         name = spec.get("name")
         return next((node for node in tree.iter("field") if node.get("name") == name), None)
     attributes = {key: value for key, value in spec.attrib.items() if key not in _SPEC_ATTRIBUTES}
-    for node in tree.iter(spec.tag):
-        if all(node.get(key) == value for key, value in attributes.items()):
-            return node
-    return None
+    matching = (node for node in tree.iter(spec.tag) if all(node.get(key) == attributes[key] for key in attributes))
+    return next(matching, None)
 
 
 def _apply(tree: Element, target: Element, spec: Element, effort: Effort) -> Element:

@@ -256,6 +256,7 @@ class OdooSnapshot:
     def _context(self, sections: SectionReader, graph: ModuleGraph, models: Mapping[str, Row]) -> Iterator[_Part]:
         """What workflows and BI features are derived from, besides the fields."""
         rows = sections.views()
+        is_readable = "views" not in self._sections.incomplete(DiscoveryType.BI_FEATURE)
         dashboards = sections.dashboards() if DiscoveryType.BI_FEATURE in self.types else []
         forms_of = models if DiscoveryType.WORKFLOW in self.types else ()
         names, group_names = sections.names(rows, forms_of, dashboards)
@@ -264,12 +265,12 @@ class OdooSnapshot:
             automations, schedules = sections.automations(), sections.schedules()
             if not self._sections.incomplete(DiscoveryType.WORKFLOW):
                 sections.watch_workflow()
-            readable = None if "views" in self._sections.incomplete(DiscoveryType.WORKFLOW) else views
-            yield partial(self._keep_facts, readable, models, names, automations, schedules)
+            yield partial(self._keep_facts, views if is_readable else None, models, names, automations, schedules)
         if DiscoveryType.BI_FEATURE in self.types:
             self._charts = views if any(view.kind != "form" and view.model in models for view in rows) else None
             assigned = {row["id"] for row in dashboards if is_assigned_to(graph, row)}
-            yield partial(self._bi_rows, models, sections.reports(), dashboards, assigned)
+            readable = views if is_readable else None
+            yield partial(self._bi_rows, readable, models, sections.reports(), dashboards, assigned)
 
     def _fields(self, models: Mapping[str, Row]) -> Iterator[_Fields]:
         if self._are_described:
@@ -362,12 +363,13 @@ class OdooSnapshot:
 
     def _bi_rows(
         self,
+        views: Views | None,
         models: Mapping[str, Row],
         reports: Sequence[Row],
         dashboards: Sequence[Row],
         assigned: Collection[int],
     ) -> Iterator[Discovery]:
-        incomplete = self._sections.incomplete(DiscoveryType.BI_FEATURE)
+        incomplete = lacking(views, None, self._sections.incomplete(DiscoveryType.BI_FEATURE))
         for row in reports:
             if row.get("model") in models:
                 yield self._normaliser.report(row, incomplete)

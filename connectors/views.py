@@ -65,8 +65,8 @@ class Views:
         group_names: external names of groups by their ids.
 
     Attributes:
-        broken: ids of views that were skipped, or of which a part was: not well-formed, with an XPath that is none, or
-            beyond the bounds of `Effort`.
+        broken: ids of views that were skipped, or of which a part was: not well-formed, extending a node that is not
+            there, or beyond the bounds of `Effort`.
         lacking: ids of the combined views that lack what such a view has.
     """
 
@@ -120,7 +120,7 @@ class Views:
                         limit(source, groups)
                     tree = source if tree is None else extend(tree, source, self._effort)
                     if self._effort.is_broken:
-                        raise ArchError("an XPath expression is none")
+                        raise ArchError("an extension finds no target")
                 except ArchError:
                     self.damage(view, part)
                     self._effort.is_broken = False

@@ -66,6 +66,19 @@ class Changed:
         self._inner.close()
 
 
+class More(Changed):
+    """The recorded Odoo with further rows of some tables."""
+
+    more: dict[str, list[dict[str, Any]]]
+
+    def call(self, model: str, method: str, *, ids: list[int] | None = None, **arguments: Any) -> Any:
+        answer = super().call(model, method, ids=ids, **arguments)
+        if method != "search_read":
+            return answer
+        excluded = next((term[2] for term in arguments["domain"] if term[:2] == ("model", "not in")), ())
+        return [*answer, *(row for row in self.more.get(model, ()) if row["model"] not in excluded)]
+
+
 @pytest.fixture(scope="module")
 def odoo() -> Iterator[RecordingTransport]:
     opened = RecordingTransport(RECORDING)
@@ -290,6 +303,50 @@ def test_rows_that_a_record_rule_hides_are_said_and_count_as_missing(
     assert (partial.name, partial.status) == (section, SectionStatus.PARTIAL)
     assert partial.detail == f"record rules hide {total} of {total} rows from this user"
     assert incomplete_types(snapshot.sections), "so nothing of it is reported as removed"
+
+
+def view_of(odoo: RecordingTransport, model: str, kind: str) -> dict[str, Any]:
+    criteria = [("model", "=", model), ("type", "=", kind), ("mode", "=", "primary")]
+    found: list[dict[str, Any]] = odoo.call("ir.ui.view", "search_read", domain=criteria, fields=["priority", "name"])
+    return min(found, key=lambda view: (view["priority"], view["name"], view["id"]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "arch", "key"),
+    [
+        ("form", '<xpath expr="//header', "workflow"),
+        ("form", '<xpath expr="//header[" position="inside"/>', "workflow"),
+        ("form", '<field name="gone" position="after"><button name="more"/></field>', "workflow"),
+        ("graph", "<graph><field", "bi_feature"),
+    ],
+)
+def test_a_broken_view_is_said_and_marks_what_it_may_take_away(
+    odoo: RecordingTransport, kind: str, arch: str, key: str
+) -> None:
+    base = view_of(odoo, "sale.order" if kind == "form" else "sale.report", kind)
+    transport = More(odoo)
+    common = {"type": kind, "model": base.get("model"), "inherit_id": base["id"], "mode": "extension", "priority": 16}
+    transport.more = {"ir.ui.view": [{**common, "id": 900_000, "name": "bad", "arch_db": arch, "xml_id": "mod.bad"}]}
+    snapshot = OdooConnector(transport).read(load_domain("rental"))
+    found = list(snapshot)
+    [views] = [section for section in snapshot.sections if section.status is not SectionStatus.COMPLETE]
+    assert (views.name, views.status) == ("views", SectionStatus.PARTIAL)
+    assert "mod.bad" in views.detail
+    assert {DiscoveryType.WORKFLOW, DiscoveryType.BI_FEATURE} == incomplete_types(snapshot.sections)
+    [marked] = [row for row in found if "incomplete" in row.metadata]
+    assert (marked.discovery_type, marked.metadata["incomplete"]) == (key, ["views"])
+
+
+def test_the_first_name_of_an_action_counts_and_none_of_what_is_no_action(odoo: RecordingTransport) -> None:
+    actions = odoo.call("ir.model.data", "search_read", domain=[("model", "=like", "ir.actions.%")], fields=["res_id"])
+    named: list[dict[str, Any]] = [
+        {"id": 900_000 + row["res_id"], "module": "b", "name": "y", "res_id": row["res_id"], "model": model}
+        for row in actions
+        for model in ("ir.actions.act_window.view", "ir.actions.todo", "ir.actions.act_window")
+    ]
+    transport = More(odoo)
+    transport.more = {"ir.model.data": named}
+    assert apart_from_source(rows(transport)) == apart_from_source(rows(odoo))
 
 
 def test_a_user_without_access_rights_gets_models_and_fields_from_descriptions(odoo: RecordingTransport) -> None:

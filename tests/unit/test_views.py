@@ -211,7 +211,9 @@ def test_a_primary_view_starts_from_its_parent_with_the_parents_extensions() -> 
     assert views.primaries("other", "form") == [child]
 
 
-@pytest.mark.parametrize("arch", ["<header position='inside'>", '<xpath expr="//header', '<xpath expr="//header["/>'])
+@pytest.mark.parametrize(
+    "arch", ["<header position='inside'>", '<xpath expr="//header', '<xpath expr="//header["/>', '<field name="gone"/>']
+)
 def test_a_broken_extension_is_passed_over_and_noted(arch: str) -> None:
     base = view(1, '<form><header><button name="a"/></header></form>')
     whole = view(3, "<form/>")
