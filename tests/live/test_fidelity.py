@@ -44,14 +44,17 @@ def core_modules(sql: Sql, domain: str) -> set[str]:
             UNION ALL
             SELECT c.id, path.text || ' / ' || (c.name->>'en_US') FROM ir_module_category c JOIN path ON c.parent_id = path.id
         )
-        SELECT m.name, coalesce(path.text, ''), m.application FROM ir_module_module m LEFT JOIN path ON path.id = m.category_id
-        WHERE m.state = 'installed'
+        SELECT m.name, coalesce(path.text, ''), m.application OR m.name <> 'base' AND EXISTS (
+            SELECT FROM ir_ui_menu u JOIN ir_model_data d ON d.model = 'ir.ui.menu' AND d.res_id = u.id
+            WHERE u.parent_id IS NULL AND d.module = m.name
+        )
+        FROM ir_module_module m LEFT JOIN path ON path.id = m.category_id WHERE m.state = 'installed'
         """
     )
     return {
         name
-        for name, category, application in rows
-        if (selector.applications and application)
+        for name, category, has_menu in rows
+        if (selector.applications and has_menu)
         or any(fnmatchcase(name, glob) for glob in selector.names)
         or any(fnmatchcase(category, glob) for glob in selector.categories)
     }
