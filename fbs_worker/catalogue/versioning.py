@@ -144,7 +144,9 @@ def _by_identity(attribute: str, elements: Sequence[Any]) -> dict[str, Any]:
     for element in elements:
         if isinstance(element, Mapping):
             name, value = element.get(_IDENTITY.get(attribute, "name"), ""), element
-        elif isinstance(element, list) and len(element) == 2 and attribute != "groups":  # a selection's value and label
+        elif isinstance(element, list) and attribute == "groups":  # of which one is needed
+            name, value = " or ".join(map(str, element)), element
+        elif isinstance(element, list) and len(element) == 2:  # a selection's value and label
             name, value = element
         else:
             name, value = element, element

@@ -29,7 +29,7 @@ CANCEL = {
     "groups": ["z.admin", "a.b"],
 }
 CONFIRM = {"button": "action_confirm", "label": "Confirm", "kind": "object", "from": ["draft"]}
-UNLOCK = {"button": "action_unlock", "label": "Unlock", "kind": "object", "groups": ["a.b"]}
+UNLOCK = {"button": "action_unlock", "label": "Unlock", "kind": "object", "groups": [["!c.d"], ["a.b"]]}
 ORDER: dict[str, Any] = {
     "state_field": "state",
     "states": STATES,
@@ -138,7 +138,7 @@ def test_a_workflow_becomes_steps_triggers_and_roles(connection: Connection) -> 
                 "groups": ["a.b", "z.admin"],
                 "transitions": [
                     {"button": "action_cancel", "label": "Cancel", "groups": ["z.admin", "a.b"]},
-                    {"button": "action_unlock", "label": "Unlock", "groups": ["a.b"]},
+                    {"button": "action_unlock", "label": "Unlock", "groups": [["!c.d"], ["a.b"]]},
                 ],
             },
             True,

@@ -132,3 +132,9 @@ def test_malformed_definitions_are_skipped(definition: dict[str, Any]) -> None:
     workflow = read_workflow(definition)
     assert all(state.label for state in workflow.states)
     assert workflow.label("unknown") == "unknown"
+
+
+def test_groups_that_are_needed_together_are_one_text() -> None:
+    button = {"button": "go", "groups": [["a.x"], ["b.y", "b.z"]], "place": "body"}
+    [transition] = read_workflow({"transitions": [button]}).transitions
+    assert (transition.groups, transition.place) == (("a.x and (b.y or b.z)",), "body")

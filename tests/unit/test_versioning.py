@@ -99,6 +99,7 @@ CASES: list[tuple[str, dict[str, Any], Any, list[str], bool]] = [
     ("a from-state less", WORKFLOW, put(f"{FLOW}/transitions/0/from/1", ...), ["transitions.action_cancel.from.sale"], True),
     ("a from-state more", WORKFLOW, put(f"{FLOW}/transitions/1/from/1", "sale"), ["transitions.action_confirm.from.sale"], False),
     ("a condition more", WORKFLOW, put(f"{FLOW}/transitions/1/condition", "not id"), ["transitions.action_confirm.condition"], False),
+    ("two lists of groups instead of one", WORKFLOW, put(f"{FLOW}/transitions/1/groups", [["a.x"], ["b.y", "b.z"]]), ["transitions.action_confirm.groups.a.x", "transitions.action_confirm.groups.b.y or b.z"], False),
     ("another kind of button", WORKFLOW, put(f"{FLOW}/transitions/1/kind", "action"), ["transitions.action_confirm.kind"], True),
     ("the first automations", {"schema_definition": {}}, put(f"{FLOW}/automations", [{"name": "A"}]), ["automations.A"], False),
     ("another trigger", WORKFLOW, put(f"{FLOW}/automations/0/trigger", "on_create"), ["automations.Remind.trigger"], False),
