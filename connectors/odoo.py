@@ -2,7 +2,7 @@
 
 The number of calls does not depend on the number of models: modules, columns, models, views, the actions of their
 buttons, automations, schedules, reports, dashboards, row counts, fields and selection values are one call each, more
-only where a table has more rows than a page.
+only where a table has more rows than a page; and one for each mirrored model with float fields.
 """
 
 from __future__ import annotations
