@@ -70,12 +70,12 @@ class Effort:
     """
 
     def __init__(self) -> None:
-        self.is_broken = False
         self._total = 0
         self.begin()
 
     def begin(self) -> None:
         """Begin with the next view."""
+        self.is_broken = False
         self._work = 0
         self._chars = 0
 

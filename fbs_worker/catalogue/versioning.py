@@ -141,6 +141,8 @@ def _breaks(attribute: str, old: Any, new: Any) -> bool:
 def _by_identity(attribute: str, elements: Sequence[Any]) -> dict[str, Any]:
     """Map the elements of a list by identity, in order; a second element of the same name gets `#2`."""
     elements_by_key: dict[str, Any] = {}
+    name: Any
+    value: Any
     for element in elements:
         if isinstance(element, Mapping):
             name, value = element.get(_IDENTITY.get(attribute, "name"), ""), element
