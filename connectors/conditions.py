@@ -9,7 +9,7 @@ other name is unknown, and the undecided part is simplified and returned as the 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Final
 
 from fbs_worker.connectors.arch import ArchError
@@ -104,12 +104,13 @@ def any_of(conditions: Sequence[ast.expr | None]) -> ast.expr | None:
     return present[0] if len(present) == 1 else ast.BoolOp(op=ast.Or(), values=present)
 
 
-def evaluate(condition: ast.expr | None, known: Mapping[str, Any]) -> Outcome:
+def evaluate(condition: ast.expr | None, known: Mapping[str, Any], booleans: Set[str] = frozenset()) -> Outcome:
     """Evaluate a condition when only some names are known.
 
     Args:
         condition: the condition; None counts as false (never hidden).
         known: values by name, e.g. `{"state": "draft"}`.
+        booleans: other names that are true or false and nothing else.
 
     Returns:
         `Known(value)` where the condition is decided, else the residual expression, simplified.
@@ -117,13 +118,13 @@ def evaluate(condition: ast.expr | None, known: Mapping[str, Any]) -> Outcome:
     if condition is None:
         return Known(False)
     outcome = _holds(condition, known)
-    return outcome if isinstance(outcome, Known) else simplify(outcome)
+    return outcome if isinstance(outcome, Known) else simplify(outcome, booleans)
 
 
-def all_of(outcomes: Sequence[Outcome]) -> Outcome:
+def all_of(outcomes: Sequence[Outcome], booleans: Set[str] = frozenset()) -> Outcome:
     """Combine the outcomes of equivalent buttons with `and`: all must hold to hide the action."""
     outcome = _joined(outcomes, decided_by=False)
-    return outcome if isinstance(outcome, Known) or len(outcomes) == 1 else simplify(outcome)
+    return outcome if isinstance(outcome, Known) or len(outcomes) == 1 else simplify(outcome, booleans)
 
 
 _SPELLED: Final = {"true": True, "false": False}

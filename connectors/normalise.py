@@ -259,7 +259,11 @@ def _states_and_transitions(
         {"value": value, **compact({"label": label, "shown": not shown or value in visible})} for value, label in values
     ]
     found = transitions(
-        form.buttons, state_field=state_field, states=[value for value, _ in values], names=facts.action_names
+        form.buttons,
+        state_field=state_field,
+        states=[value for value, _ in values],
+        names=facts.action_names,
+        booleans={name for name, field in by_name.items() if field["ttype"] == "boolean"},
     )
     return {"state_field": state_field, "states": states, "transitions": found} if found or not in_body_only else {}
 

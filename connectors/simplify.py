@@ -14,7 +14,7 @@ not count.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -92,41 +92,43 @@ def constant(node: ast.expr) -> Any:
     raise ValueError
 
 
-def simplify(condition: ast.expr) -> Outcome:
+def simplify(condition: ast.expr, booleans: Set[str] = frozenset()) -> Outcome:
     """Simplify a condition without changing when it holds.
 
     Args:
         condition: the condition; `and`, `or`, `not` and their leaves.
+        booleans: names that are true or false and nothing else.
 
     Returns:
         `Known(True)` or `Known(False)` where it always or never holds, else the condition without idle operands.
     """
-    return _simplified(text(condition))
+    names = {node.id for node in ast.walk(condition) if isinstance(node, ast.Name)} if booleans else ()
+    return _simplified(text(condition), frozenset(booleans & names) if names else frozenset())
 
 
 @lru_cache(maxsize=4_096)
-def _simplified(source: str) -> Outcome:
+def _simplified(source: str, booleans: frozenset[str]) -> Outcome:
     try:
         condition = ast.parse(source, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # only as deep as its own rendering
         return ast.Call(func=ast.Name(id="unknown", ctx=ast.Load()), args=[ast.Constant(source)], keywords=[])
     if sum(1 for _ in _leaves(condition)) > MAX_LEAVES:
         return condition
-    return _simplify(condition)
+    return _simplify(condition, booleans)
 
 
-def _simplify(node: ast.expr) -> Outcome:
+def _simplify(node: ast.expr, booleans: frozenset[str]) -> Outcome:
     """Simplify operands that share no name apart from one another: each has a small table."""
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        return _negation(_simplify(node.operand))
+        return _negation(_simplify(node.operand, booleans))
     if not isinstance(node, ast.BoolOp):
-        return _Table([node]).simplified(node)
+        return _Table([node], booleans).simplified(node)
     decisive = isinstance(node.op, ast.Or)
     parts: list[ast.expr] = []
     for group in _sharing_names(node.values):
         # an operand alone is simplified within; several that share names are one table
         joined = ast.BoolOp(op=node.op, values=group)
-        outcome = _simplify(group[0]) if len(group) == 1 else _Table(group).simplified(joined)
+        outcome = _simplify(group[0], booleans) if len(group) == 1 else _Table(group, booleans).simplified(joined)
         if not isinstance(outcome, Known):
             parts += outcome.values if isinstance(outcome, ast.BoolOp) and _alike(outcome, node) else [outcome]
         elif outcome.value is decisive:
@@ -223,10 +225,12 @@ class _Leaf:
             return None
 
 
-def _classes(leaves: Sequence[_Leaf]) -> set[tuple[bool | None, ...]]:
+def _classes(leaves: Sequence[_Leaf], *, is_boolean: bool) -> set[tuple[bool | None, ...]]:
     """The different answers that the leaves of one name can give together."""
     if not leaves[0].name:
         return {tuple(bool(leaf.value) for leaf in leaves)}
+    if is_boolean:
+        return {tuple(leaf.holds(value) for leaf in leaves) for value in (False, True)}
     values: list[Any] = list(_ANY_VALUES)
     for leaf in leaves:
         values += leaf.value if isinstance(leaf.value, tuple) else [leaf.value]
@@ -242,13 +246,13 @@ def _classes(leaves: Sequence[_Leaf]) -> set[tuple[bool | None, ...]]:
 class _Table:
     """All combinations of the classes of the names in some conditions, as bits of numbers."""
 
-    def __init__(self, nodes: Sequence[ast.expr]) -> None:
+    def __init__(self, nodes: Sequence[ast.expr], booleans: frozenset[str]) -> None:
         by_name: dict[str, dict[str, _Leaf]] = {}
         for node in nodes:
             for leaf in _leaves(node):
                 found = _Leaf.of(leaf)
                 by_name.setdefault(found.name, {})[text(leaf)] = found
-        classes = [_classes(list(leaves.values())) for leaves in by_name.values()]
+        classes = [_classes([*leaves.values()], is_boolean=name in booleans) for name, leaves in by_name.items()]
         rows = prod(map(len, classes))
         self._is_small = rows <= MAX_ROWS
         if not self._is_small:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -112,7 +112,12 @@ def statusbar_fields(form: Element) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def transitions(
-    buttons: Sequence[Button], *, state_field: str, states: Sequence[str], names: Mapping[str, str]
+    buttons: Sequence[Button],
+    *,
+    state_field: str,
+    states: Sequence[str],
+    names: Mapping[str, str],
+    booleans: Set[str] = frozenset(),
 ) -> list[dict[str, Any]]:
     """Derive the transitions of a form.
 
@@ -127,6 +132,7 @@ def transitions(
         state_field: the field with the states; empty where the form has none.
         states: its values, in order; empty where unknown (stages).
         names: external names of actions, by the id in the button's `name`.
+        booleans: the model's boolean fields.
 
     Returns:
         Transitions with `button`, `label`, `kind` and, where not empty, `place`, `from`, `condition` or `conditions`,
@@ -150,7 +156,7 @@ def transitions(
         by_groups.setdefault(button.groups, []).append(button)
     result = []
     for (name, kind, place, label), by_groups in sorted(alike.items(), key=lambda item: item[0][:2]):
-        for visible, groups in _variants(by_groups, state_field, states):
+        for visible, groups in _variants(by_groups, state_field, states, booleans):
             if place and not _depends(visible, state_field, states):
                 continue
             transition: dict[str, Any] = {"button": name, "label": label, "kind": kind, "place": place}
@@ -162,12 +168,12 @@ def transitions(
 
 
 def _variants(
-    by_groups: Mapping[Groups, Sequence[Button]], state_field: str, states: Sequence[str]
+    by_groups: Mapping[Groups, Sequence[Button]], state_field: str, states: Sequence[str], booleans: Set[str]
 ) -> list[tuple[dict[str, str], Groups]]:
     """In which states equivalent buttons are visible, and for which groups."""
     variants: list[tuple[dict[str, str], Groups]] = []
     for groups, buttons in by_groups.items():
-        visible = _visible_in(buttons, state_field, states)
+        visible = _visible_in(buttons, state_field, states, booleans)
         if visible is None:
             continue
         same = next((number for number, variant in enumerate(variants) if variant[0] == visible), None)
@@ -185,12 +191,14 @@ def _depends(visible: Mapping[str, str], state_field: str, states: Sequence[str]
     return any(re.search(rf"\b{re.escape(state_field)}\b", condition) for condition in visible.values())
 
 
-def _visible_in(group: Sequence[Button], state_field: str, states: Sequence[str]) -> dict[str, str] | None:
+def _visible_in(
+    group: Sequence[Button], state_field: str, states: Sequence[str], booleans: Set[str]
+) -> dict[str, str] | None:
     """The states in which a button may be visible, each with its residual condition; None if always hidden."""
     visible: dict[str, str] = {}
     for state in states or ("",):
         known = {state_field: state} if states else {}
-        hidden = all_of([evaluate(button.hidden, known) for button in group])
+        hidden = all_of([evaluate(button.hidden, known, booleans) for button in group], booleans)
         if not isinstance(hidden, Known):
             visible[state] = text(hidden)
         elif not hidden.value:

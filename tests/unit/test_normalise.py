@@ -126,6 +126,15 @@ def test_an_empty_text_is_a_state() -> None:
     assert found["transitions"] == [{"button": "go", "kind": "object", "from": [""]}]
 
 
+def test_a_boolean_field_is_true_or_false() -> None:
+    header = """<button name="go" attrs="{'invisible': ['|', ('rescue', '=', False), ('rescue', '=', True)]}"/>
+    <button name="on" invisible="state == 'done' or other == True or not other"/>"""
+    fields = [STATE, {"id": 9, "name": "rescue", "ttype": "boolean"}, {"id": 10, "name": "other", "ttype": "char"}]
+    found = workflow_definition("m", fields, VALUES, facts(forms={"m": form(header)}))
+    condition = "other == True or not other"
+    assert found["transitions"] == [{"button": "on", "kind": "object", "from": ["draft"], "condition": condition}]
+
+
 def test_a_workflow_by_stage_has_no_states() -> None:
     header = '<button name="go" string="Go"/><field name="stage_id" widget="statusbar"/>'
     found = workflow_definition("m", [STAGE, STATE], VALUES, facts(forms={"m": form(header)}))
