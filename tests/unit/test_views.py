@@ -6,6 +6,7 @@ import pytest
 
 from fbs_worker.connectors.arch import parse
 from fbs_worker.connectors.recording.view_skeleton import skeleton
+from fbs_worker.connectors.sections import action_ids
 from fbs_worker.connectors.transitions import default_form, form_buttons, header_buttons, statusbar_fields, transitions
 from fbs_worker.connectors.views import View, Views, chart
 from tests.support.worked_example import SALE_ORDER
@@ -137,6 +138,19 @@ def test_buttons_of_the_body_count_where_the_state_shows_or_hides_them(
     tree = parse(f"<form>{body}</form>")
     for form in (tree, parse(skeleton(tree))):
         assert transitions(form_buttons(form), state_field="state", states=states, names={}) == expected
+
+
+@pytest.mark.parametrize(
+    ("arch", "found"),
+    [
+        ('<button type="action" name="310"/>', {310}),
+        ("<button type='action' name='310'/>", {310}),
+        ('<button name="a" position="attributes"><attribute name="name">311</attribute></button>', {311}),
+        ('<button name="action_x"/><page name="12345678901"/>', set()),
+    ],
+)
+def test_the_actions_that_buttons_open_are_found_in_the_text(arch: str, found: set[int]) -> None:
+    assert action_ids(arch) == found
 
 
 NAMES = {1: "g.manager", 2: "g.user", 3: "g.other"}
