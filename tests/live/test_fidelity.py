@@ -93,12 +93,23 @@ def test_fields_equal_sql(transport: Transport, sql: Sql, domain: str) -> None:
     models = discovered(transport, domain, DiscoveryType.MODEL)
     rows = sql(
         """
+        WITH RECURSIVE walk(id, model, path) AS (
+            SELECT id, model, string_to_array(related, '.') FROM ir_model_fields WHERE related IS NOT NULL
+            UNION ALL
+            SELECT w.id, CASE WHEN cardinality(w.path) > 1 THEN n.relation ELSE w.model END,
+                CASE WHEN cardinality(w.path) > 1 THEN w.path[2:] ELSE string_to_array(n.related, '.') END
+            FROM walk w JOIN ir_model_fields n ON n.model = w.model AND n.name = w.path[1]
+            WHERE cardinality(w.path) > 1 OR n.related IS NOT NULL
+        ), source AS (
+            SELECT w.id, n.id AS values_of FROM walk w JOIN ir_model_fields n ON n.model = w.model AND n.name = w.path[1]
+            WHERE cardinality(w.path) = 1 AND n.related IS NULL
+        )
         SELECT f.model, f.name, f.ttype, f.field_description->>'en_US', f.required, f.readonly, f.store, f.index, f.size,
             f.relation, f.relation_field, f.on_delete, f.translate, f.company_dependent, f.currency_field,
             (SELECT array_agg(DISTINCT d.module::text) FROM ir_model_data d WHERE d.model = 'ir.model.fields' AND d.res_id = f.id),
             (SELECT json_agg(json_build_array(s.value, s.name->>'en_US') ORDER BY s.sequence, s.id)
-             FROM ir_model_fields_selection s WHERE s.field_id = f.id)
-        FROM ir_model_fields f WHERE f.model = ANY(%s)
+             FROM ir_model_fields_selection s WHERE s.field_id = coalesce(source.values_of, f.id))
+        FROM ir_model_fields f LEFT JOIN source ON source.id = f.id WHERE f.model = ANY(%s)
         """,
         sorted(models),
     )
