@@ -101,9 +101,20 @@ def record_as(series: str, path: Path, *, edits: Mapping[str, Edit] | None = Non
     return path
 
 
+_KEPT: Final = ("hr.", "ir.", "base.", "res.lang", "spreadsheet.")
+
+
 @cache
 def _recording() -> Recording:
-    return read_recording(RECORDING)
+    """The packaged recording with the fields of some models alone: each version is written and read many times."""
+    recording = read_recording(RECORDING)
+    tables = {model: _rows(table) for model, table in recording.tables.items()}
+    for model in ("ir.model", "ir.model.fields"):
+        tables[model] = [row for row in tables[model] if row["model"].startswith(_KEPT)]
+    fields = {row["id"] for row in tables["ir.model.fields"]}
+    selection = "ir.model.fields.selection"
+    tables[selection] = [row for row in tables[selection] if row["field_id"] in fields]
+    return replace(recording, tables={model: _table(rows) for model, rows in tables.items()})
 
 
 def _rows(table: RecordedTable) -> list[dict[str, Any]]:
