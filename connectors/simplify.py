@@ -141,7 +141,10 @@ def _alike(one: ast.BoolOp, other: ast.BoolOp) -> bool:
 
 
 def _sharing_names(nodes: Sequence[ast.expr]) -> list[list[ast.expr]]:
-    """Group nodes that share a name, directly or through others; in the order of their first nodes."""
+    """Group nodes that share a name, directly or through others; in the order of their first nodes.
+
+    A comparison that Python may refuse does not come before a node that may have spared it: that joins the group.
+    """
     groups: list[tuple[set[str], list[ast.expr]]] = []
     for node in nodes:
         names = {_Leaf.of(leaf).name for leaf in _leaves(node)}
@@ -150,6 +153,9 @@ def _sharing_names(nodes: Sequence[ast.expr]) -> list[list[ast.expr]]:
             groups.append((names, [node]))
             continue
         first = touching[0]
+        moved = [node, *(one for group in touching[1:] for one in group[1])]
+        if any(_Leaf.of(leaf).compare in _ORDER for one in moved for leaf in _leaves(one)):
+            touching = groups[groups.index(first) :]
         for other in touching[1:]:
             first[0].update(other[0])
             first[1].extend(other[1])

@@ -4,7 +4,7 @@ import ast
 from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fbs_worker.connectors.conditions import MAX_CHARS, any_of, evaluate, from_expression, from_modifiers
@@ -221,7 +221,8 @@ conditions = st.recursive(
 
 
 @given(conditions)
-@settings(max_examples=400)
+@example("((flag or flag or date < '2024') and (kind and date < '2024'))")
+@settings(max_examples=200)
 def test_a_simplified_condition_holds_for_the_same_values(source: str) -> None:
     found = evaluate(from_expression(source), {})
     simplified = compile(repr(found.value) if isinstance(found, Known) else text(found), "simplified", "eval")
