@@ -89,14 +89,14 @@ class Sections:
         )
 
     def all(self) -> tuple[Section, ...]:
-        """The outcomes so far, in the order of reading."""
+        """The outcomes so far, in the order of reading; copied at once, because the prefetching thread adds to them."""
         return tuple(self._outcomes.values())
 
     def incomplete(self, kind: DiscoveryType) -> tuple[str, ...]:
         """The incomplete sections that a discovery type is derived from."""
         return tuple(
             section.name
-            for section in self._outcomes.values()
+            for section in self.all()
             if section.status is not SectionStatus.COMPLETE and kind in SECTION_TYPES.get(section.name, ())
         )
 
