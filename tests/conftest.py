@@ -5,7 +5,6 @@ With pytest-xdist each of its processes has servers of its own: nothing is share
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ import redis
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
+from fbs_worker.core.collector import collect_no_more, collect_rarely
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.settings import Settings, get_settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
@@ -35,7 +35,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("fbs")
 
 # most of what a test process makes stays: searching it for garbage took a quarter of its time
-gc.set_threshold(100_000)
+collect_rarely()
 
 # A process started in the background (`make test &`, many CI systems) inherits an ignored SIGINT and hands it on.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -49,7 +49,7 @@ StartWorker = Callable[[Settings], Program]
 
 def pytest_collection_finish() -> None:
     """What was imported and collected is never searched for garbage."""
-    gc.freeze()
+    collect_no_more()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,8 +7,6 @@ tried by the tests that start one.
 
 from __future__ import annotations
 
-import atexit
-import gc
 import json
 import os
 import signal
@@ -29,6 +27,7 @@ from typing import IO, Any
 from fbs_worker.connectors.recording import transport
 from fbs_worker.connectors.recording.rows import Database
 from fbs_worker.connectors.recording.transport import read_database
+from fbs_worker.core.collector import collect_no_more, collect_rarely
 from tests.support.solutions import RECORDING
 from tests.support.waiting import PATIENCE
 
@@ -88,6 +87,14 @@ class _Launcher:
             )
 
     def fork(self, arguments: Sequence[str], files: Mapping[int, int], *, env: Mapping[str, str], cwd: Path) -> Forked:
+        """Run `fbs`.
+
+        Args:
+            arguments: those of the command.
+            files: the numbers of its open files, and which file of this process each is.
+            env: its whole environment.
+            cwd: its folder.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with self._one, theirs:
             asked = {"arguments": arguments, "files": list(files), "env": dict(env), "cwd": str(cwd)}
@@ -101,10 +108,8 @@ class _Launcher:
 
 @cache
 def launcher() -> _Launcher:
-    """The launcher of this test process."""
-    made = _Launcher()
-    atexit.register(made.end)
-    return made
+    """The launcher of this test process; it also ends when this process does, which closes its socket."""
+    return _Launcher()
 
 
 def end_launcher() -> None:
@@ -112,18 +117,6 @@ def end_launcher() -> None:
     if launcher.cache_info().currsize:
         launcher().end()
         launcher.cache_clear()
-
-
-def fork(arguments: Sequence[str], files: Mapping[int, int], *, env: Mapping[str, str], cwd: Path) -> Forked:
-    """Run `fbs`.
-
-    Args:
-        arguments: those of the command.
-        files: the numbers of its open files, and which file of this process each is.
-        env: its whole environment.
-        cwd: its folder.
-    """
-    return launcher().fork(arguments, files, env=env, cwd=cwd)
 
 
 def run(
@@ -141,7 +134,7 @@ def run(
         given.write(piped.encode())
         given.seek(0)
         files = {0: given.fileno(), 1: output.fileno(), 2: errors.fileno()}
-        code = fork(arguments, files, env=env, cwd=cwd).wait()
+        code = launcher().fork(arguments, files, env=env, cwd=cwd).wait()
         return subprocess.CompletedProcess(arguments, code, _content(output), _content(errors))
 
 
@@ -157,7 +150,7 @@ def spawn(
     assert list(arguments[:4]) == [sys.executable, "-P", "-m", "fbs_worker.cli"]
     with Path(os.devnull).open("rb") as nothing:
         files = {0: nothing.fileno(), 1: output.fileno(), 2: output.fileno(), **{number: number for number in pass_fds}}
-        forked = fork(arguments[4:], files, env=env, cwd=Path.cwd())
+        forked = launcher().fork(arguments[4:], files, env=env, cwd=Path.cwd())
     forked.forget()
     return SimpleNamespace(pid=forked.pid)
 
@@ -174,11 +167,11 @@ def _serve(asked: socket.socket) -> None:
                 return
             if not pid:
                 return
-            with running.pop(pid) as told:
+            with running.pop(pid) as waiting:
                 try:
-                    told.send(json.dumps(os.waitstatus_to_exitcode(status)).encode())
+                    waiting.send(json.dumps(os.waitstatus_to_exitcode(status)).encode())
                 except BrokenPipeError:
-                    continue  # nobody waits for it
+                    continue  # it was forgotten
 
     signal.signal(signal.SIGCHLD, reap)
     while True:
@@ -215,7 +208,6 @@ def _become(asked: Mapping[str, Any], files: Sequence[int]) -> None:
     time.tzset()
     os.chdir(asked["cwd"])
     sys.argv = ["fbs", *asked["arguments"]]
-    gc.enable()
     from fbs_worker.cli import main
 
     main()
@@ -224,12 +216,12 @@ def _become(asked: Mapping[str, Any], files: Sequence[int]) -> None:
 if __name__ == "__main__":
     from importlib import import_module
 
-    gc.disable()
+    collect_rarely()
     for name in PRELOADED:
         import_module(name)
     transport.read_database = read_once
     read_once(RECORDING).fields("res.partner")
-    gc.freeze()
+    collect_no_more()
     sys.path.remove(os.environ["PYTHONPATH"])  # a folder `tasks` or `connectors` is not to be found there
     with socket.socket(fileno=int(sys.argv[1])) as theirs:
         _serve(theirs)
