@@ -24,8 +24,16 @@ DOMAIN: Final = "the business domain, e.g. rental; `fbs domains` lists them"
 TABLE_PREFIX: Final = "prefix of the system tables"
 MIRROR: Final = "Odoo models that get a business table, e.g. sale.order"
 _KEPT: Final = "a set-up without it keeps those of an earlier one"
-INCLUDE: Final = f"names of modules to take as well, with * for any characters, e.g. x_*; {_KEPT}"
-EXCLUDE: Final = f"names of modules to leave out, with * for any characters, whatever else selects them; {_KEPT}"
+IncludeModules = Annotated[
+    ModulePatterns,
+    Option(name="include_module", metavar="PATTERN", limit=100),
+    Field(description=f"names of modules to take as well, with * for any characters, e.g. x_*; {_KEPT}"),
+]
+ExcludeModules = Annotated[
+    ModulePatterns,
+    Option(name="exclude_module", metavar="PATTERN", limit=100),
+    Field(description=f"names of modules to leave out, with * for any characters, whatever else selects them; {_KEPT}"),
+]
 ODOO: Final = (
     "the Odoo connection in the worker's settings: `default` is ODOO_URL, others are FBS_ODOO__<NAME>__URL; a set-up "
     "without it keeps that of an earlier one"
@@ -50,12 +58,8 @@ class SolutionConfig(ValidatedConfig):
     )
     refresh_discoveries: StrictBool = Field(default=True, description="discover Odoo as well")
     mirror: Annotated[ModelNames, Option(metavar="MODEL", limit=500)] = Field(default=(), description=MIRROR)
-    include_modules: Annotated[ModulePatterns, Option(name="include_module", metavar="PATTERN", limit=100)] = Field(
-        default=(), description=INCLUDE
-    )
-    exclude_modules: Annotated[ModulePatterns, Option(name="exclude_module", metavar="PATTERN", limit=100)] = Field(
-        default=(), description=EXCLUDE
-    )
+    include_modules: IncludeModules = ()
+    exclude_modules: ExcludeModules = ()
     odoo: Annotated[OdooName | None, Option(envvar="FBS_ODOO_CONNECTION")] = Field(
         default=None,
         description=ODOO,

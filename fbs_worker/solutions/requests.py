@@ -22,7 +22,6 @@ from fbs_worker.core.identifiers import (
     DomainName,
     Fingerprint,
     ModelNames,
-    ModulePatterns,
     OdooName,
     Prefix,
     Rename,
@@ -32,7 +31,16 @@ from fbs_worker.core.settings import DEFAULT_CONNECTION, OdooConnection, Setting
 from fbs_worker.core.vault import ENCRYPTED, Vault
 from fbs_worker.domains import load_domain
 from fbs_worker.migration.model.plan import MUST_BE_ALLOWED, Hazard
-from fbs_worker.solutions.config import DOMAIN, EXCLUDE, INCLUDE, MIRROR, ODOO, SOLUTION, TABLE_PREFIX, SolutionConfig
+from fbs_worker.solutions.config import (
+    DOMAIN,
+    MIRROR,
+    ODOO,
+    SOLUTION,
+    TABLE_PREFIX,
+    ExcludeModules,
+    IncludeModules,
+    SolutionConfig,
+)
 
 _FULL: Final = "read everything, even if the fingerprint is unchanged"
 _MOVED: Final = "confirm that the saved discoveries are of this same Odoo, at another address"
@@ -183,12 +191,8 @@ class DiscoverRequest(Request):
     discovery_types: Annotated[tuple[DiscoveryType, ...], Option(name="discovery_type")] = Field(
         default=tuple(DiscoveryType), description="only these discovery types"
     )
-    include_modules: Annotated[ModulePatterns, Option(name="include_module", metavar="PATTERN", limit=100)] = Field(
-        default=(), description=INCLUDE
-    )
-    exclude_modules: Annotated[ModulePatterns, Option(name="exclude_module", metavar="PATTERN", limit=100)] = Field(
-        default=(), description=EXCLUDE
-    )
+    include_modules: IncludeModules = ()
+    exclude_modules: ExcludeModules = ()
     full: StrictBool = Field(default=False, description=_FULL)
     odoo: Annotated[OdooName, Option(envvar="FBS_ODOO_CONNECTION")] = Field(
         default=DEFAULT_CONNECTION, description=ODOO
