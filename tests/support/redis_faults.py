@@ -27,11 +27,13 @@ class OwnRedis:
         port: where it listens.
         pid: its process.
         url: of its database 0.
+        folder: for its files.
     """
 
     port: int
     pid: int
     url: str
+    folder: Path
 
     def admin(self, *command: Any) -> Any:
         """Run a command as its administrator."""
@@ -89,6 +91,6 @@ def own_redis(folder: Path, *lines: str, executable: Path | None = None, tls: bo
     assert process is not None
     try:
         until(lambda: "eady to accept connections" in (folder / "log").read_text(), (folder / "log").read_text)
-        yield OwnRedis(port=port, pid=process.pid, url=f"redis://:{PASSWORD}@127.0.0.1:{port}/0")
+        yield OwnRedis(port=port, pid=process.pid, url=f"redis://:{PASSWORD}@127.0.0.1:{port}/0", folder=folder)
     finally:
         process.stop([])
