@@ -18,7 +18,7 @@ export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/pytest -q
 SOURCES := fbs_worker connectors tasks tests bench docs examples
 
-.PHONY: help install demo test test-browser test-faults soak test-lowest test-wheel test-live lint format bench docs screenshots clean
+.PHONY: help install demo test test-browser test-faults soak test-lowest test-wheel test-live fidelity lint format bench docs screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +82,14 @@ test-live: $(READY) ## Run the live tests against a real Odoo 19 (the first time
 		*) exit $$status ;; \
 	esac; \
 	$(PYTEST) -m live tests/live
+
+fidelity: $(READY) ## Compare what is discovered of an Odoo with its database: that of ODOO_URL, else a live one (ODOO=others)
+	@if [ -z "$$ODOO_URL$$FBS_LIVE_URL" ]; then \
+		trap 'tests/live/live-odoo stop' EXIT; \
+		connection=$$(tests/live/live-odoo $(or $(ODOO),start)) || exit; \
+		export $$connection; \
+	fi; \
+	$(BIN)/python -m tests.fidelity
 
 lint: $(READY) ## Check style and types
 	@$(BIN)/ruff check --quiet $(SOURCES)

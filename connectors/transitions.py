@@ -217,7 +217,7 @@ def _button(node: Element) -> Button:
     scopes = [node, *_ancestors(node)]
     groups = all_groups(groups_of(scope) for scope in scopes)
     hidden = [from_modifiers(scope.get("invisible"), scope.get("states"), scope.get("attrs")) for scope in scopes]
-    label = node.get("string") or node.get("title") or " ".join("".join(node.itertext()).split())
+    label = node.get("string") or node.get("title") or " ".join(" ".join(node.itertext()).split())
     return Button(
         name=node.get("name"),
         kind=node.get("type") or "object",

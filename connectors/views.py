@@ -248,7 +248,7 @@ def chart(tree: Element, types: Mapping[str, str] | None = None) -> dict[str, An
             dimension = {
                 "name": base,
                 "interval": node.get("interval") or after_colon,
-                "axis": _AXES.get(kind, ""),
+                "axis": _AXES.get(kind, "") if pivot else "",
                 "groups": groups_json(all_groups(groups_of(scope) for scope in (node, *node.iterancestors()))),
             }
             compacted = {key: value for key, value in dimension.items() if value}

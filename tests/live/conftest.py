@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg2
 import pytest
 
+from bench.live import CANNOT_DOWNLOAD, SCRIPT
 from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.connect import open_transport
 from fbs_worker.core.database_config import DatabaseConfig
@@ -32,6 +34,11 @@ class LiveOdoo:
     api_key: str
     sql_host: str
 
+    @property
+    def dsn(self) -> str:
+        """How psycopg2 reaches its database."""
+        return f"host={self.sql_host} user=odoo dbname={self.db}"
+
     def connection(self, **changes: Any) -> OdooConnection:
         """Return the administrator's settings, by password if not given otherwise."""
         return OdooConnection(
@@ -44,7 +51,21 @@ def live() -> LiveOdoo:
     """The live Odoo; without one, the tests that need it are skipped, and say so."""
     if "FBS_LIVE_URL" not in os.environ:
         pytest.skip("NO LIVE ODOO: FBS_LIVE_URL is not set; `make test-live` starts one and sets it")
-    return LiveOdoo(**{name: os.environ[f"FBS_LIVE_{name.upper()}"] for name in LiveOdoo.__dataclass_fields__})
+    return _live_odoo(os.environ)
+
+
+def _live_odoo(values: Mapping[str, str]) -> LiveOdoo:
+    return LiveOdoo(**{name: values[f"FBS_LIVE_{name.upper()}"] for name in LiveOdoo.__dataclass_fields__})
+
+
+@pytest.fixture(scope="session")
+def others(live: LiveOdoo) -> LiveOdoo:
+    """A second Odoo beside the live one, with modules of other authors; `live-odoo stop` ends both."""
+    started = subprocess.run([str(SCRIPT), "others"], stdout=subprocess.PIPE, text=True, check=False)
+    if started.returncode == CANNOT_DOWNLOAD:
+        pytest.skip("NO MODULES OF OTHER AUTHORS: the packages of tests/live/others.txt cannot be downloaded here")
+    started.check_returncode()
+    return _live_odoo(dict(line.split("=", 1) for line in started.stdout.splitlines()))
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +100,7 @@ def settings_live(live: LiveOdoo, settings: MakeSettings) -> Settings:
 @pytest.fixture(scope="session")
 def sql(live: LiveOdoo) -> Iterator[Sql]:
     """Asks Odoo's own database."""
-    connection = psycopg2.connect(host=live.sql_host, user="odoo", dbname=live.db)
+    connection = psycopg2.connect(live.dsn)
     connection.autocommit = True
 
     def ask(statement: str, *values: Any) -> list[tuple[Any, ...]]:

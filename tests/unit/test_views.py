@@ -282,6 +282,7 @@ def test_status_bars_of_embedded_forms_do_not_count() -> None:
                 "measures": ["n"],
             },
         ),
+        ('<graph><field name="date" type="row"/></graph>', {"chart": "bar", "dimensions": [{"name": "date"}]}),
         ('<graph><field name="date:year"/><field name="x" invisible="1"/></graph>', {"chart": "bar", "dimensions": [{"name": "date", "interval": "year"}]}),
         (
             '<graph type="odd"><field name="id"/><field name="partner_id"/><field name="hours"/><field name="amount" type="measure"/><field name="total" type="measure"/></graph>',
@@ -295,6 +296,12 @@ def test_a_chart_measures_by_its_dimensions(arch: str, expected: dict[str, Any])
     tree = parse(arch)
     assert chart(tree, {"hours": "float"}) == expected
     assert chart(parse(skeleton(tree)), {"hours": "float"}) == expected
+
+
+def test_the_label_of_a_button_is_the_text_within_it() -> None:
+    source = '<form><button name="x"><span>% On Time</span>\n<span>No\n data</span></button></form>'
+    [button] = form_buttons(parse(source.replace("<button", '<button invisible="state"')))
+    assert button.label == "% On Time No data"
 
 
 def test_a_skeleton_reads_like_the_view() -> None:
