@@ -213,15 +213,19 @@ def _conditions(visible: Mapping[str, str]) -> dict[str, Any]:
     return {"conditions": {state: text for state, text in sorted(visible.items()) if text}}
 
 
+def button_label(node: Element) -> str:
+    """What a button shows: its `string`, its tooltip, or the texts within it, with a space between them."""
+    return node.get("string") or node.get("title") or " ".join(" ".join(node.itertext()).split())
+
+
 def _button(node: Element) -> Button:
     scopes = [node, *_ancestors(node)]
     groups = all_groups(groups_of(scope) for scope in scopes)
     hidden = [from_modifiers(scope.get("invisible"), scope.get("states"), scope.get("attrs")) for scope in scopes]
-    label = node.get("string") or node.get("title") or " ".join(" ".join(node.itertext()).split())
     return Button(
         name=node.get("name"),
         kind=node.get("type") or "object",
-        label=label,
+        label=button_label(node),
         hidden=any_of(hidden),
         groups=groups,
         place="" if any(scope.tag == "header" for scope in scopes) else "body",

@@ -14,6 +14,7 @@ from lxml import etree
 from fbs_worker.connectors.arch import Element
 from fbs_worker.connectors.reader import Row
 from fbs_worker.connectors.sections import view_of_row
+from fbs_worker.connectors.transitions import button_label
 from fbs_worker.connectors.views import STATUSBAR, Views
 
 _ATTRIBUTES: Final = {
@@ -75,22 +76,22 @@ def _of_form(node: Element, *, kept: bool) -> Iterator[Element]:
                 yield _button(child)
             continue
         children = list(_of_form(child, kept=keep))
-        if children:
-            shell = _shell(child)
+        shell = _shell(child, tag=child.tag if child.tag == "header" else "div")
+        if children and (shell.attrib or shell.tag == "header"):
             shell.extend(children)
-            yield shell
+            children = [shell]
+        yield from children
 
 
 def _button(node: Element) -> Element:
     shell = _shell(node)
-    label = node.get("string") or node.get("title") or " ".join("".join(node.itertext()).split())
-    if label:
+    if label := button_label(node):
         shell.set("string", label)
     return shell
 
 
-def _shell(node: Element) -> Element:
-    shell = etree.Element(node.tag)
+def _shell(node: Element, *, tag: str = "") -> Element:
+    shell = etree.Element(tag or node.tag)
     for name in _ATTRIBUTES.get(node.tag, _OTHER_ATTRIBUTES):
         value = node.get(name)
         if value:
