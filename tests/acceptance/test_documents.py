@@ -50,6 +50,7 @@ NOT_RUN: Final = {
     "$ make demo": "output of `make demo`; tests/acceptance/test_demo.py runs it",
     'pip install "fbs-worker': "it needs a package index",
     "python -m venv": "it needs a package index",
+    "export ODOO_URL=https://odoo.example.com ODOO_DB=production": "it compares an Odoo with its database; tests/live does",
     "make ": "targets of the Makefile; tests/unit/test_reference.py checks their names",
     "curl -sS -H 'Authorization": "it needs a proxy; tests/integration/test_api_access.py tries tokens",
     "FBS_FLOWER_PASSWORD=": "it runs until it is stopped; tests/integration/test_dashboard.py runs it",
