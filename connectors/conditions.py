@@ -57,8 +57,8 @@ def from_modifiers(invisible: str | None, states: str | None, attrs: str | None)
     """Combine the three attributes that hide a node, as the server of Odoo 16 and earlier does.
 
     `transfer_node_to_modifiers`: `states` is split at commas, without stripping, and is one more term of the domain in
-    `attrs`, so both must hold; it replaces a value there that is no domain. A true `invisible` hides in any case; a
-    false one counts only where there is no domain.
+    `attrs`, so both must hold, unless that domain lacks an operand; it replaces a value there that is no domain. A true
+    `invisible` hides in any case; a false one counts only where there is no domain.
 
     Args:
         invisible: the attribute of that name; the only one of Odoo 17 and later.
@@ -73,16 +73,16 @@ def from_modifiers(invisible: str | None, states: str | None, attrs: str | None)
     """
     always = from_expression(invisible)
     domain = _invisible_of_attrs(attrs)
-    dynamic = _from_domain(domain) if domain is not None else None
     if states:
         listed = ast.List(elts=[ast.Constant(state) for state in states.split(",")], ctx=ast.Load())
-        by_state = ast.Compare(left=_name("state"), ops=[ast.NotIn()], comparators=[listed])
-        # a list that is empty has no condition of its own, and any other value is replaced
-        combined = dynamic is not None and not isinstance(domain, ast.Constant | ast.Tuple)
-        dynamic = ast.BoolOp(op=ast.And(), values=[dynamic, by_state]) if combined and dynamic else by_state
+        term = ast.Tuple(elts=[ast.Constant("state"), ast.Constant("not in"), listed], ctx=ast.Load())
+        before: list[ast.expr] = []  # a literal that is no list is replaced
+        if domain is not None and not isinstance(domain, ast.Constant | ast.Tuple):
+            before = domain.elts if isinstance(domain, ast.List) else [domain]
+        domain = ast.List(elts=[*before, term], ctx=ast.Load())
     elif always is not None and isinstance(domain, ast.Constant):
-        dynamic = None
-    return any_of([always, dynamic])
+        domain = None
+    return any_of([always, None if domain is None else _from_domain(domain)])
 
 
 def _invisible_of_attrs(text: str | None) -> ast.expr | None:

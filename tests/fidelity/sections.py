@@ -117,8 +117,8 @@ class Comparison:
                 continue
             outcome = outcomes[name] = Outcome(section=name)
             section = self._status.get(needs)
-            if section is not None and section.status is SectionStatus.DENIED:
-                outcome.denied = section.needs
+            if section is None or section.status is SectionStatus.DENIED:
+                outcome.denied = section.needs if section else f"what {needs} are read by"
             else:
                 compare(self, outcome)
         return outcomes
@@ -149,8 +149,8 @@ class Comparison:
         partial_read = self._is_partial("models")
         expected, found = {}, {}
         for name in self._read if partial_read else self._models:
-            facts = dict(self._database.models[name])
-            first, *others = facts.pop("modules") or [""]
+            facts = dict(self._database.models.get(name, {}))
+            first, *others = facts.pop("modules", ()) or [""]
             expected[name] = filled({**facts, "defined_by": first, "extended_by": sorted(others)})
         for name, row in self._read.items():
             found[name] = filled({**row.metadata, "source": None, "incomplete": None})

@@ -101,6 +101,12 @@ ORIGIN = "{'invisible': [('origin', '=', False)]}"
             "{'invisible': ['|', ('a', '=', 1), ('b', '=', 1)]}",
             {"draft": SHOWN, "x": "a == 1 or b == 1"},
         ),
+        (
+            None,
+            "draft",
+            "{'invisible': ['|', ('a', '=', 1)]}",
+            {"draft": "a == 1", "x": HIDDEN},
+        ),  # as website_sale 14 has it
         (None, "draft", "{'invisible': []}", {"draft": SHOWN, "done": HIDDEN}),
         (None, "draft", "{'invisible': True}", {"draft": SHOWN, "done": HIDDEN}),
         (None, "draft", "{'invisible': (('a', '=', 1),)}", {"draft": SHOWN, "done": HIDDEN}),
