@@ -32,7 +32,7 @@ from tests.support.held_odoo import HeldOdoo
 from tests.support.leftovers import left_in_redis, sessions
 from tests.support.odoo_faults import Misbehaviour
 from tests.support.restarts import restart_postgres, start_redis, stop_redis
-from tests.support.solutions import ODOO, RECORDING, inline, run
+from tests.support.solutions import RECORDING, inline, run
 
 WORKERS: Final = 2
 AT_ONCE: Final = 6.0
@@ -264,7 +264,7 @@ class Shadow:
         for name in (HOME, TARGET):
             self._postgres.create_database(name)
         settings = fleet.settings.model_copy(
-            update={"odoo_url": ODOO, "fbs_database_url": database_url(self._postgres.config(HOME))}
+            update={"odoo_url": f"recording:{RECORDING}", "fbs_database_url": database_url(self._postgres.config(HOME))}
         )
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bench.soak_shadow"],

@@ -25,7 +25,7 @@ from tests.support.migrating import TABLES
 from tests.support.odoo_server import OdooServer
 from tests.support.servers import create_database, fresh_database
 from tests.support.small_odoo import write_small_recording
-from tests.support.solutions import ODOO, run
+from tests.support.solutions import few_models, run
 
 if TYPE_CHECKING:
     from tests.support.api_stage import ApiStage
@@ -101,7 +101,7 @@ def api_stage(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, run_folde
 @pytest.fixture
 def made(settings: MakeSettings) -> Settings:
     """Settings with the recorded Odoo, this test's home database, and `hr_` before business tables."""
-    return settings(odoo_url=ODOO, fbs_business_prefix="hr_")
+    return settings(odoo_url=f"recording:{few_models()}", fbs_business_prefix="hr_")
 
 
 @pytest.fixture

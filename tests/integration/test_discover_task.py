@@ -40,7 +40,7 @@ from tests.support.odoo_faults import Misbehaviour
 from tests.support.odoo_server import OdooServer
 from tests.support.redis_contents import everything_in
 from tests.support.servers import redis_database
-from tests.support.solutions import RECORDING
+from tests.support.solutions import few_models
 from tests.support.waiting import PATIENCE, until
 
 PASSWORD = "a-password-of-its-own"
@@ -61,13 +61,13 @@ def rows(database: DatabaseConfig, statement: str) -> list[tuple[Any, ...]]:
 
 
 def inline(progress: Progress | None = None, *, settings: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
-    made = Settings(**{"odoo_url": f"recording:{RECORDING}", **(settings or {})})
+    made = Settings(**{"odoo_url": f"recording:{few_models()}", **(settings or {})})
     return run_in_process("fbs.discover", {"domain": "hr", **kwargs}, settings=made, progress=progress)
 
 
 def test_without_a_database_the_discoveries_are_returned() -> None:
     result = inline()
-    assert result["source"] == {"url": "recording:odoo19.json.xz", "database": "live", "series": "19.0"}
+    assert result["source"] == {"url": "recording:odoo19.json", "database": "live", "series": "19.0"}
     assert set(result["found"]) == set(DiscoveryType)
     assert result["counts"] == {kind: len(found) for kind, found in result["found"].items()}
     assert all(result["counts"].values())
@@ -156,7 +156,7 @@ def test_an_unknown_task_is_rejected() -> None:
 
 def test_a_recording_is_written_inline(tmp_path: Path) -> None:
     target = tmp_path / "again.json.xz"
-    settings = Settings(odoo_url=f"recording:{RECORDING}")
+    settings = Settings(odoo_url=f"recording:{few_models()}")
     result = run_in_process("fbs.record", {"path": str(target)}, settings=settings)
     assert result["bytes"] == target.stat().st_size
     with closing(RecordingTransport(target)) as transport:
@@ -195,7 +195,7 @@ def test_when_a_fingerprint_can_stand_for_a_read(changed: dict[str, Any], source
 
 @pytest.fixture(scope="module")
 def odoo() -> Iterator[OdooServer]:
-    with OdooServer(RecordingTransport(RECORDING)) as server:
+    with OdooServer(RecordingTransport(few_models())) as server:
         yield server
 
 

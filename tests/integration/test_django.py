@@ -35,7 +35,7 @@ from fbs_worker.ops.local.programs import Program
 from fbs_worker.ops.local.state import database_url
 from tests.support.django_project import Manage, config_for, django_here
 from tests.support.servers import fresh_database, redis_database
-from tests.support.solutions import ODOO, PASSWORD, config_of, run, tables_of
+from tests.support.solutions import PASSWORD, config_of, few_models, run, tables_of
 
 NOWHERE = "postgresql://me:a-secret-of-the-address@127.0.0.1:1/nowhere"
 
@@ -45,7 +45,7 @@ def place(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, run_folder: P
     """Settings whose worker runs and reads the recorded Odoo."""
     with redis_database(redis_server.url) as url, fresh_database(postgres) as home:
         settings = Settings(
-            odoo_url=ODOO,
+            odoo_url=f"recording:{few_models()}",
             fbs_redis_url=url,
             fbs_database_url=database_url(home),
             fbs_secret_keys=SecretStr(Fernet.generate_key().decode()),

@@ -18,7 +18,7 @@ from fbs_worker.core.errors import JobFailed
 from fbs_worker.ops.local.programs import Program
 from tests.conftest import MakeSettings
 from tests.support.processes import environment
-from tests.support.solutions import ODOO
+from tests.support.solutions import few_models
 from tests.support.waiting import PATIENCE, until
 
 SECRET = "vErY-secret-9"
@@ -29,7 +29,7 @@ def lines(log: Path) -> list[dict[str, Any]]:
 
 
 def test_a_worker_logs_json_and_no_secret(settings: MakeSettings, tmp_path: Path) -> None:
-    mine = settings(odoo_url=ODOO, odoo_password=SECRET, fbs_log_format="json")
+    mine = settings(odoo_url=f"recording:{few_models()}", odoo_password=SECRET, fbs_log_format="json")
     log = tmp_path / "worker.log"
     plain = {"name": "nowhere", "user": "x", "password": SECRET}
     with (

@@ -33,7 +33,7 @@ from tests.support.odoo_caller import start_caller
 from tests.support.odoo_faults import Misbehaviour
 from tests.support.odoo_server import OdooServer
 from tests.support.restarts import start_redis
-from tests.support.solutions import RECORDING
+from tests.support.solutions import few_models
 from tests.support.waiting import PATIENCE, until
 
 # calls at once
@@ -194,7 +194,7 @@ def discover(odoo: OdooServer, progress: NullProgress | None = None, **settings:
 
 @pytest.fixture(scope="module")
 def full_odoo() -> Iterator[OdooServer]:
-    with OdooServer(RecordingTransport(RECORDING)) as server:
+    with OdooServer(RecordingTransport(few_models())) as server:
         yield server
 
 
@@ -262,4 +262,4 @@ def test_there_is_a_limiter_for_a_server_and_a_redis(redis_url: str) -> None:
     assert server("https://odoo.example", fbs_redis_url=redis_url) == "https://odoo.example:443"
     assert server("http://[::1]:8069", fbs_redis_url=redis_url) == "http://[::1]:8069"
     assert server("http://odoo.example") is None
-    assert server(f"recording:{RECORDING}", fbs_redis_url=redis_url) is None
+    assert server(f"recording:{few_models()}", fbs_redis_url=redis_url) is None

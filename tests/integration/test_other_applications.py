@@ -29,7 +29,7 @@ from fbs_worker.ops.local.programs import Program
 from fbs_worker.ops.local.state import database_url
 from tests.support.held_odoo import HeldOdoo, begins, reads
 from tests.support.servers import fresh_database, redis_database
-from tests.support.solutions import RECORDING, config_of
+from tests.support.solutions import config_of, few_models
 from tests.support.waiting import PATIENCE, until
 
 NAME = "fbs.refresh"
@@ -49,7 +49,7 @@ class Stage:
 def stage(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, run_folder: Path) -> Iterator[Stage]:
     """What the other applications find."""
     with (
-        HeldOdoo(RecordingTransport(RECORDING)) as odoo,
+        HeldOdoo(RecordingTransport(few_models())) as odoo,
         redis_database(redis_server.url) as redis_url,
         fresh_database(postgres) as home,
         fresh_database(postgres) as target,

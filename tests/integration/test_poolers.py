@@ -22,7 +22,7 @@ from fbs_worker.web.api.pool import ConnectionPools
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import MadeSolutions, run
 from tests.support.pgbouncer import PROGRAM, pgbouncer
-from tests.support.solutions import ODOO, config_of, entries, inline, rows, tables_of
+from tests.support.solutions import config_of, entries, few_models, inline, rows, tables_of
 from tests.support.together import Meet, together
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is not installed")
@@ -95,7 +95,7 @@ def test_a_pool_of_sessions_serves(database: DatabaseConfig) -> None:
 def test_two_refreshes_at_once_are_refused_and_leave_no_lock(
     settings: MakeSettings, database: DatabaseConfig, pooled: DatabaseConfig
 ) -> None:
-    own = settings(fbs_database_url=database_url(database), odoo_url=ODOO)
+    own = settings(fbs_database_url=database_url(database), odoo_url=f"recording:{few_models()}")
     inline("setup", config_of(database), own)
 
     def move(place: DatabaseConfig) -> None:
@@ -117,7 +117,7 @@ def test_two_refreshes_at_once_are_refused_and_leave_no_lock(
 def test_a_home_database_may_be_behind_a_pool_of_transactions_a_solution_may_not(
     settings: MakeSettings, database: DatabaseConfig, pooled: DatabaseConfig
 ) -> None:
-    behind = settings(fbs_database_url=database_url(pooled), odoo_url=ODOO)
+    behind = settings(fbs_database_url=database_url(pooled), odoo_url=f"recording:{few_models()}")
     with pytest.raises(DatabaseError, match="gives each transaction"):
         inline("setup", config_of(pooled, password=""), behind)
     assert tables_of(database) == []

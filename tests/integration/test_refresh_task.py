@@ -22,11 +22,11 @@ from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.ops.status import list_solutions, solution_status
 from tests.conftest import StartWorker
 from tests.support.solutions import (
-    ODOO,
     Steps,
     config_of,
     contents,
     die,
+    few_models,
     inline,
     killed,
     rows,
@@ -172,18 +172,28 @@ def test_invalid_parameters_are_rejected(made: Settings) -> None:
 
 
 def test_the_solution_s_own_odoo_is_read(made: Settings, target: DatabaseConfig) -> None:
-    named = made.model_copy(update={"odoo_url": "http://127.0.0.1:1", "fbs_odoo": {"branch": OdooConnection(url=ODOO)}})
+    named = made.model_copy(
+        update={
+            "odoo_url": "http://127.0.0.1:1",
+            "fbs_odoo": {"branch": OdooConnection(url=f"recording:{few_models()}")},
+        }
+    )
     set_up(target, named, odoo="branch")
-    assert refresh(named)["source"]["url"] == "recording:odoo19.json.xz"
+    assert refresh(named)["source"]["url"] == "recording:odoo19.json"
     with pytest.raises(SettingsError, match="'branch'"):
         refresh(made)
 
 
 def test_setting_up_again_keeps_the_odoo_that_a_solution_has(made: Settings, target: DatabaseConfig) -> None:
-    named = made.model_copy(update={"odoo_url": "http://127.0.0.1:1", "fbs_odoo": {"branch": OdooConnection(url=ODOO)}})
+    named = made.model_copy(
+        update={
+            "odoo_url": "http://127.0.0.1:1",
+            "fbs_odoo": {"branch": OdooConnection(url=f"recording:{few_models()}")},
+        }
+    )
     set_up(target, named, odoo="branch")
     again = inline("setup", {**config_of(target), "odoo_expected": {"url": "http://127.0.0.1:1"}}, named)
-    assert again["refresh"]["source"]["url"] == "recording:odoo19.json.xz"
+    assert again["refresh"]["source"]["url"] == "recording:odoo19.json"
     stored = rows(target, "SELECT schema_definition ->> 'odoo' FROM fbs_solution_schemas")
     assert stored == [("branch",)]
     with pytest.raises(SettingsError, match="No Odoo database"):

@@ -21,7 +21,7 @@ from fbs_worker.scheduling.service import BEAT, list_schedules, set_schedule
 from fbs_worker.scheduling.store import ScheduledSolution, ScheduleStore
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import MadeSolutions, check_no_secret, run
-from tests.support.solutions import ODOO, Steps, config_of, die, inline, killed, rows
+from tests.support.solutions import Steps, config_of, die, few_models, inline, killed, rows
 from tests.support.together import Meet, together
 
 SIX_HOURS = Schedule.parse(every="6h")
@@ -37,7 +37,7 @@ def made(settings: MakeSettings, postgres: EmbeddedPostgres) -> Iterator[MadeSol
 @pytest.fixture
 def recorded(settings: MakeSettings) -> Settings:
     """Settings with a recorded Odoo."""
-    return settings(odoo_url=ODOO, fbs_business_prefix="hr_")
+    return settings(odoo_url=f"recording:{few_models()}", fbs_business_prefix="hr_")
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from tests.support import preloaded
 from tests.support.dashboard import dashboard
 from tests.support.processes import ROOT
 from tests.support.redis_contents import everything_in
-from tests.support.solutions import ODOO, PASSWORD, config_of, rows
+from tests.support.solutions import PASSWORD, config_of, few_models, rows
 from tests.support.waiting import PATIENCE, until
 
 IN_BASE_64 = [base64.b64encode(b"x" * place + PASSWORD.encode()).decode()[4:-4] for place in range(3)]
@@ -37,7 +37,7 @@ IN_BASE_64 = [base64.b64encode(b"x" * place + PASSWORD.encode()).decode()[4:-4] 
 
 @pytest.fixture
 def made(settings: MakeSettings) -> Settings:
-    return settings(odoo_url=ODOO, fbs_max_retries=1)
+    return settings(odoo_url=f"recording:{few_models()}", fbs_max_retries=1)
 
 
 @pytest.fixture

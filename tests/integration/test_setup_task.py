@@ -90,7 +90,7 @@ def test_with_refresh_the_catalogue_is_filled_in_the_same_job(made: Settings, ta
     result = set_up(config_of(target, refresh_discoveries=True, mirror=["hr.job", "hr.department"]), made, steps)
     refresh = result["refresh"]
     assert refresh["solution"] == "shop"
-    assert refresh["source"] == {"url": "recording:odoo19.json.xz", "database": "live", "series": "19.0"}
+    assert refresh["source"] == {"url": "recording:odoo19.json", "database": "live", "series": "19.0"}
     assert refresh["calls"] > 0
     counts = refresh["report"]["counts"]
     assert sum(counts.values()) == rows(target, "SELECT count(*) FROM fbs_discoveries WHERE is_active")[0][0]

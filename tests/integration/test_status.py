@@ -17,7 +17,7 @@ from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.status import list_solutions, solution_status
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import REFRESH, MadeSolutions, check_no_secret, run
-from tests.support.solutions import ODOO, PASSWORD, config_of
+from tests.support.solutions import PASSWORD, config_of, few_models
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_an_active_solution(made: MadeSolutions) -> None:
 
 def test_after_a_setup_job(made: MadeSolutions, settings: MakeSettings, database: DatabaseConfig) -> None:
     """Run the real job on a recorded Odoo, then inspect its tables."""
-    given, place = settings(odoo_url=ODOO), made.database()
+    given, place = settings(odoo_url=f"recording:{few_models()}"), made.database()
     for name, where in (("home_shop", database), ("shop", place)):
         config = config_of(where, name, domain="ecommerce", mirror=["sale.order"], business_prefix="shop_")
         run_in_process("fbs.setup", config, settings=given)

@@ -26,7 +26,7 @@ from fbs_worker.core.settings import OdooConnection, load_settings
 from fbs_worker.domains import load_domain
 from tests.support.certificate import self_signed
 from tests.support.odoo_server import OdooServer
-from tests.support.solutions import RECORDING
+from tests.support.solutions import few_models
 
 KEY = "a" * 40
 PASSWORD = "admin-password"
@@ -112,7 +112,7 @@ class Messages(NullProgress):
 
 @pytest.fixture
 def recorded() -> Iterator[OdooServer]:
-    with OdooServer(RecordingTransport(RECORDING)) as server:
+    with OdooServer(RecordingTransport(few_models())) as server:
         yield server
 
 

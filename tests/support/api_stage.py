@@ -21,7 +21,7 @@ from fbs_worker.ops.local.state import database_url
 from fbs_worker.web.app import create_app
 from tests.support.asgi import Asking
 from tests.support.servers import fresh_database, redis_database
-from tests.support.solutions import ODOO, config_of
+from tests.support.solutions import config_of, few_models
 
 SHOP: Final = "shop"
 """A solution of the domain hr, with what the recorded Odoo has."""
@@ -59,7 +59,7 @@ def open_stage(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, folder: 
         fresh_database(postgres) as target,
     ):
         settings = Settings(
-            odoo_url=ODOO,
+            odoo_url=f"recording:{few_models()}",
             fbs_redis_url=redis_url,
             fbs_database_url=database_url(home),
             fbs_secret_keys=SecretStr(Fernet.generate_key().decode()),

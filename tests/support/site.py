@@ -28,7 +28,7 @@ from tests.integration.test_refresh_task import make_it_look_changed
 from tests.support.api_server import READER, TOKENS, WRITER
 from tests.support.asgi import BASE, Asking
 from tests.support.servers import fresh_database, redis_database
-from tests.support.solutions import ODOO, config_of, inline
+from tests.support.solutions import RECORDING, config_of, inline
 
 NAME = "shop"
 
@@ -71,7 +71,7 @@ def make_site(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, folder: P
             "fbs_business_prefix": "hr_",
             "fbs_api_tokens": TOKENS,
             "fbs_api_rate": 0,
-            "odoo_url": ODOO,
+            "odoo_url": f"recording:{RECORDING}",
         }
         settings = Settings(**{**values, **given})
         inline("setup", config_of(target, NAME, mirror=["hr.job"]), settings)

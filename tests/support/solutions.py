@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from fbs_worker import connectors
 from fbs_worker.client.in_process import run_in_process
+from fbs_worker.connectors.recording.file_format import read_recording, write_recording
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.progress import NullProgress, Progress
@@ -19,8 +22,13 @@ from fbs_worker.core.settings import Settings
 from fbs_worker.solutions import workspace
 
 RECORDING = Path(connectors.__file__).parent / "recordings" / "odoo19.json.xz"
-ODOO = f"recording:{RECORDING}"
 PASSWORD = "a-password-of-its-own"
+
+_FEW = {
+    *("crm.lead", "hr.applicant", "hr.department", "hr.employee", "hr.expense", "hr.job", "hr.leave"),
+    *("product.product", "product.template", "res.company", "res.country", "res.partner", "res.users"),
+    *("sale.order", "sale.order.line", "sale.report"),
+}
 
 _TABLES = """
 SELECT c.relname, c.relkind::text, jsonb_agg(jsonb_build_array(
@@ -32,6 +40,25 @@ WHERE c.relnamespace = 'public'::regnamespace GROUP BY c.oid ORDER BY c.relname
 """
 
 _VOLATILE = ("id", "created_at", "updated_at", "discovered_at", "taken_at", "executed_at", "database_password")
+
+
+@cache
+def few_models() -> Path:
+    """The packaged recording with a few of its models: reading all 691 costs more than most tests."""
+    whole = read_recording(RECORDING)
+    tables = dict(whole.tables)
+
+    def keep(name: str, column: str, kept: Collection[Any]) -> None:
+        place = tables[name].columns.index(column)
+        tables[name] = replace(tables[name], rows=[row for row in tables[name].rows if row[place] in kept])
+
+    for name in ("ir.model", "ir.model.fields", "ir.ui.view", "ir.actions.report"):
+        keep(name, "model", _FEW | tables.keys())  # the fields of the tables themselves are asked for
+    fields = tables["ir.model.fields"]
+    keep("ir.model.fields.selection", "field_id", {row[fields.columns.index("id")] for row in fields.rows})
+    path = Path(os.environ["TMPDIR"]) / "odoo19.json"
+    write_recording(path, replace(whole, tables=tables, available=()))
+    return path
 
 
 def rows(database: DatabaseConfig, statement: str, *values: Any) -> list[tuple[Any, ...]]:
