@@ -61,8 +61,7 @@ def run_folder() -> Iterator[Path]:
             patch.setattr("fbs_worker.ops.local.programs.spawn", preloaded.spawn)
             patch.setattr("fbs_worker.connectors.recording.transport.read_database", preloaded.read_once)
             yield folder
-        preloaded.end_launcher()
-        left = psutil.Process().children(recursive=True) + processes_about(folder)
+        left = preloaded.end_launcher() + psutil.Process().children(recursive=True) + processes_about(folder)
         reported = describe(left)
         for process in left:
             process.kill()

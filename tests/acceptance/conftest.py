@@ -25,10 +25,17 @@ SCRIPT = Path(sys.executable).with_name("fbs")
 
 @dataclass(frozen=True, kw_only=True)
 class CommandLine:
-    """The console script with an environment of its own."""
+    """The console script with an environment of its own.
+
+    Attributes:
+        home: where it keeps its files, and runs.
+        variables: of its environment.
+        in_full: the programs that it starts are not forked from one that has imported all: they have their own words.
+    """
 
     home: Path
     variables: dict[str, str] = field(default_factory=dict)
+    in_full: bool = False
 
     @property
     def environment(self) -> dict[str, str]:
@@ -39,7 +46,9 @@ class CommandLine:
         self, *arguments: str, code: int = 0, piped: str = "", **variables: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end and see that it ends with this exit code."""
-        ended = preloaded.run(arguments, env=self.environment | variables, cwd=self.home, piped=piped)
+        ended = preloaded.run(
+            arguments, env=self.environment | variables, cwd=self.home, piped=piped, in_full=self.in_full
+        )
         assert ended.returncode == code, f"exit code {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
         return ended
 

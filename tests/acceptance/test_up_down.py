@@ -9,6 +9,7 @@ import signal
 import urllib.error
 import urllib.request
 from base64 import b64encode
+from dataclasses import replace
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.support.waiting import until
 
 
 def test_a_round_trip(fbs: CommandLine, recording: str) -> None:
+    fbs = replace(fbs, in_full=True)
     started = fbs("up", ODOO_URL=recording)
     assert started.stdout.count("started") == 6
     password = (fbs.home / "flower.password").read_text().strip()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import datetime
@@ -27,13 +26,14 @@ from tests.conftest import MakeSettings
 from tests.integration.test_schedules import move_back
 from tests.support.beat_process import beat_process
 from tests.support.made_solutions import MadeSolutions, run
+from tests.support.preloaded import Forked
 from tests.support.restarts import start_redis, stop_redis
 from tests.support.servers import short_folder
 from tests.support.waiting import until
 
 DAILY = Schedule.parse(every="1d")
 
-StartBeat = Callable[[Settings], "subprocess.Popen[bytes]"]
+StartBeat = Callable[[Settings], Forked]
 
 
 @pytest.fixture

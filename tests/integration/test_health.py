@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -25,6 +24,7 @@ from fbs_worker.ops.local.embedded import EmbeddedRedis
 from fbs_worker.ops.local.programs import Program, settings_environment
 from tests.conftest import MakeSettings
 from tests.support.job_worker import job_worker
+from tests.support.preloaded import Forked
 from tests.support.servers import redis_database
 from tests.support.waiting import PATIENCE, until
 
@@ -55,7 +55,7 @@ def heartbeat_of(settings: Settings, name: str) -> WorkerHeartbeat | None:
 
 
 @pytest.fixture(scope="module")
-def running(redis_server: EmbeddedRedis, run_folder: Path) -> Iterator[tuple[Settings, subprocess.Popen[bytes]]]:
+def running(redis_server: EmbeddedRedis, run_folder: Path) -> Iterator[tuple[Settings, Forked]]:
     """A worker with two slots that knows the tests' own tasks."""
     with redis_database(redis_server.url) as url:
         settings = Settings(fbs_redis_url=url)
@@ -65,12 +65,12 @@ def running(redis_server: EmbeddedRedis, run_folder: Path) -> Iterator[tuple[Set
             yield settings, worker
 
 
-def name_of(worker: subprocess.Popen[bytes]) -> str:
+def name_of(worker: Forked) -> str:
     return worker_name(f"fbs-{worker.pid}")
 
 
 @contextmanager
-def stopped(worker: subprocess.Popen[bytes]) -> Iterator[None]:
+def stopped(worker: Forked) -> Iterator[None]:
     """The worker's main process stands still; its connections stay."""
     os.kill(worker.pid, signal.SIGSTOP)
     try:
@@ -79,7 +79,7 @@ def stopped(worker: subprocess.Popen[bytes]) -> Iterator[None]:
         os.kill(worker.pid, signal.SIGCONT)
 
 
-def test_everything_is_fine(running: tuple[Settings, subprocess.Popen[bytes]]) -> None:
+def test_everything_is_fine(running: tuple[Settings, Forked]) -> None:
     settings, worker = running
     before = keys(settings)
     report = checked(settings, seconds=10)
@@ -92,7 +92,7 @@ def test_everything_is_fine(running: tuple[Settings, subprocess.Popen[bytes]]) -
     until(lambda: keys(settings) == before)  # a probe leaves no record, no result, no answer
 
 
-def test_one_worker_is_checked_by_its_name(running: tuple[Settings, subprocess.Popen[bytes]]) -> None:
+def test_one_worker_is_checked_by_its_name(running: tuple[Settings, Forked]) -> None:
     settings, worker = running
     for name in (name_of(worker), name_of(worker).partition("@")[0]):
         report = checked(settings, worker=name, seconds=10)
@@ -104,9 +104,7 @@ def test_one_worker_is_checked_by_its_name(running: tuple[Settings, subprocess.P
     assert not [key for key in keys(settings) if "another" in key]
 
 
-def test_a_busy_worker_is_not_reported_as_hanging(
-    running: tuple[Settings, subprocess.Popen[bytes]], tmp_path: Path
-) -> None:
+def test_a_busy_worker_is_not_reported_as_hanging(running: tuple[Settings, Forked], tmp_path: Path) -> None:
     settings, worker = running
     with Client(settings=settings) as client:
         gates = [tmp_path / name for name in ("one", "two", "three")]
@@ -128,7 +126,7 @@ def test_a_busy_worker_is_not_reported_as_hanging(
 
 
 def test_a_stopped_worker_is_reported(
-    running: tuple[Settings, subprocess.Popen[bytes]],
+    running: tuple[Settings, Forked],
 ) -> None:
     settings, worker = running
     until(lambda: (beat := heartbeat_of(settings, name_of(worker))) is not None and beat.running == 0)
@@ -144,7 +142,7 @@ def test_a_stopped_worker_is_reported(
     until(lambda: checked(settings).health is Health.FINE)
 
 
-def test_a_worker_that_lost_its_queue_is_reported(running: tuple[Settings, subprocess.Popen[bytes]]) -> None:
+def test_a_worker_that_lost_its_queue_is_reported(running: tuple[Settings, Forked]) -> None:
     """Seen in Celery after a loss of Redis: connected, its main loop running, consuming no queue."""
     settings, worker = running
     until(lambda: checked(settings).health is Health.FINE)  # the jobs of the test before have ended
@@ -170,8 +168,11 @@ def test_a_worker_of_one_queue_answers_for_that_queue_alone(settings: MakeSettin
         settings=made,
         log=tmp_path / "worker.log",
     ):
-        report = checked(made)
-        checks = by_name(report)
+        reports = [checked(made)]
+        while by_name(reports[-1])["fbs.discovery"].health is not Health.FINE:  # a busy machine may be late
+            assert len(reports) < PATIENCE
+            reports.append(checked(made))
+        checks = by_name(reports[-1])
         assert list(checks) == ["redis", "fbs.discovery", "fbs.schema", "home database"]
         assert [check.health for check in checks.values()] == ["fine", "fine", "failed", "fine"]
         other = f"only other queues are consumed ({worker_name('reader')} consumes fbs.discovery)"
@@ -184,7 +185,8 @@ def test_a_worker_of_one_queue_answers_for_that_queue_alone(settings: MakeSettin
     assert not [key for key in keys(made) if "reader" in key or key == "fbs:workers"]
     checks = by_name(checked(made))
     assert "no worker is running" in checks["fbs.discovery"].detail
-    assert not {key for key in keys(made) if not key.startswith("_kombu.")}
+    with closing(redis.Redis.from_url(made.fbs_redis_url)) as client:
+        assert not {key for key in keys(made) if not key.startswith("_kombu.") and client.ttl(key) < 0}
 
 
 @pytest.mark.faults
@@ -247,9 +249,7 @@ def test_a_broker_of_its_own_is_away(scheme: str, closed: int, redis_url: str) -
 
 
 @pytest.mark.parametrize("kind", ["closed", "silent"])
-def test_the_home_database_is_away(
-    kind: str, request: pytest.FixtureRequest, running: tuple[Settings, subprocess.Popen[bytes]]
-) -> None:
+def test_the_home_database_is_away(kind: str, request: pytest.FixtureRequest, running: tuple[Settings, Forked]) -> None:
     port = request.getfixturevalue(kind)
     url = f"postgresql://me:{SECRET}@127.0.0.1:{port}/fbs"
     report = checked(running[0].model_copy(update={"fbs_database_url": url}))
@@ -261,7 +261,7 @@ def test_the_home_database_is_away(
 
 
 def test_the_command_prints_a_table(
-    running: tuple[Settings, subprocess.Popen[bytes]],
+    running: tuple[Settings, Forked],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import socket
 import threading
 import time
@@ -49,10 +48,10 @@ def test_never_more_calls_at_once_than_allowed_over_processes_and_threads(
     given = {"redis": redis_url, "odoo": odoo.url, "threads": 4, "calls": 8, "max_calls": max_calls, "timeout": 0.5}
     callers = [start_caller(**given) for _ in range(3)]
     ended: Counter[str] = Counter()
-    for caller in callers:
-        reported, _ = caller.communicate(timeout=PATIENCE)
-        assert caller.returncode == 0
-        ended += Counter(json.loads(reported))
+    for caller, output in callers:
+        with output:
+            ended += Counter(json.load(output))
+        assert caller.wait() == 0
     assert odoo.most_in_flight == max_calls, "as many as allowed, and never one more"
     failures = {kind: times for kind, times in ended.items() if kind != "answered"}
     assert failures, "it did not misbehave"
@@ -104,13 +103,14 @@ def test_the_lease_of_a_killed_process_expires(odoo: OdooServer, redis_url: str,
     lease = 1.0
     odoo.misbehave(Misbehaviour.HANG)
     given = {"redis": redis_url, "odoo": odoo.url, "threads": 1, "calls": 1, "max_calls": 1, "lease": lease}
-    caller = start_caller(**given)
+    caller, output = start_caller(**given)
     until(lambda: odoo.requests == 1)
-    caller.send_signal(signal.SIGKILL)
+    caller.kill()
     killed = time.monotonic()
     with make_limiter(odoo.url, lease_seconds=lease).slot():
         assert time.monotonic() - killed < lease + 4
-    caller.communicate()
+    output.close()
+    caller.wait()
 
 
 def test_two_servers_have_two_limiters(make_limiter: MakeLimiter) -> None:

@@ -24,7 +24,8 @@ from fbs_worker.jobs.worker.task import freshness
 from fbs_worker.ops.metrics import metrics_text
 from fbs_worker.ops.metrics_server import MetricsServer
 from tests.conftest import MakeSettings
-from tests.support.processes import environment
+from tests.support import preloaded
+from tests.support.processes import ROOT, environment
 
 
 def parse(text: bytes) -> dict[str, Metric]:
@@ -161,17 +162,23 @@ def test_a_port_in_use_is_an_error(mine: Settings) -> None:
             MetricsServer(mine, address="127.0.0.1", port=server.server_port, on_error=lambda _: None)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_the_command_prints_or_serves(mine: Settings, number: signal.Signals) -> None:
-    command = [sys.executable, "-m", "fbs_worker.cli", "metrics"]
-    printed = subprocess.run(command, env=environment(mine), capture_output=True, check=True, timeout=30)
+def test_the_command_prints(mine: Settings) -> None:
+    printed = subprocess.run(
+        [sys.executable, "-m", "fbs_worker.cli", "metrics"],
+        env=environment(mine),
+        capture_output=True,
+        check=True,
+        timeout=30,
+    )
     assert "fbs_jobs" in parse(printed.stdout)
     assert printed.stderr == b""
-    with subprocess.Popen(
-        [*command, "--serve", "--port", "0"], env=environment(mine), stderr=subprocess.PIPE, text=True
-    ) as server:
-        assert server.stderr is not None
-        line = server.stderr.readline()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_command_serves_until_a_signal(mine: Settings, number: signal.Signals) -> None:
+    server, errors = preloaded.start("metrics", "--serve", "--port=0", env=environment(mine), cwd=ROOT, output=2)
+    with errors:
+        line = errors.readline()
         assert line.startswith("Metrics are at http://127.0.0.1:")
         connection = HTTPConnection(line.split("/")[2], timeout=20)
         connection.request("GET", "/metrics")
@@ -179,4 +186,4 @@ def test_the_command_prints_or_serves(mine: Settings, number: signal.Signals) ->
         connection.close()
         server.send_signal(number)
         assert server.wait(20) == 0
-        assert server.stderr.read() == ""
+        assert errors.read() == ""

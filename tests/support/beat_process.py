@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +12,14 @@ from typing import Final
 
 from fbs_worker.core.settings import Settings, load_settings
 from fbs_worker.scheduling.beat import BeatTimes, run_beat
+from tests.support.preloaded import Forked
 from tests.support.processes import end, exit_with, start_module
 
 QUICK: Final = BeatTimes(look=0.1, alive=3.0)
 
 
 @contextmanager
-def beat_process(settings: Settings, *, log: Path, times: BeatTimes = QUICK) -> Iterator[subprocess.Popen[bytes]]:
+def beat_process(settings: Settings, *, log: Path, times: BeatTimes = QUICK) -> Iterator[Forked]:
     """A running beat; it is stopped at the end."""
     beat = start_module("beat_process", json.dumps(asdict(times)), settings=settings, log=log)
     try:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from fbs_worker.core.settings import Settings, load_settings
 from fbs_worker.jobs.worker.run import run_worker
+from tests.support.preloaded import Forked
 from tests.support.processes import end, exit_with, start_module
 
 
 @contextmanager
-def job_worker(settings: Settings, *, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def job_worker(settings: Settings, *, log: Path) -> Iterator[Forked]:
     """A running worker; it is stopped at the end, warmly if that goes quickly."""
     worker = start_module("job_worker", settings=settings, log=log)
     try:

@@ -8,13 +8,12 @@ It prints how the calls ended: `{"answered": 40, "odoo_server_error": 3}`.
 from __future__ import annotations
 
 import json
-import subprocess
+import os
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pydantic import SecretStr
 
@@ -22,14 +21,13 @@ from fbs_worker.connectors.connect import open_transport
 from fbs_worker.connectors.limiter import LEASE_SECONDS, OdooLimiter
 from fbs_worker.core.errors import FBSError
 from fbs_worker.core.settings import OdooConnection
+from tests.support.preloaded import Forked, start
+from tests.support.processes import ROOT
 
-ROOT = Path(__file__).parents[2]
 
-
-def start_caller(**given: Any) -> subprocess.Popen[str]:
-    """Start the process; `communicate()` with it ends it."""
-    command = [sys.executable, "-m", "tests.support.odoo_caller", json.dumps(given)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+def start_caller(**given: Any) -> tuple[Forked, IO[str]]:
+    """Start the process; what it prints can be read."""
+    return start(json.dumps(given), env=os.environ, cwd=ROOT, module="tests.support.odoo_caller")
 
 
 def call(

@@ -1,4 +1,4 @@
-"""Runs `fbs` in processes forked from one that has imported it already: importing costs more than most commands do.
+"""Runs `fbs`, and the programs that it starts, in processes forked from one that has imported it: importing costs most.
 
 Such a process is as real as another one: it has an id, a session, an environment, a folder and files of its own. What
 a process is like from its very first instruction (the console script itself, `-m`, the encoding of a terminal) is
@@ -9,32 +9,39 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
+import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
-from typing import IO, Any
+from typing import IO, Any, Final
+
+import psutil
 
 from fbs_worker.connectors.recording import transport
 from fbs_worker.connectors.recording.rows import Database
 from fbs_worker.connectors.recording.transport import read_database
 from fbs_worker.core.collector import collect_no_more, collect_rarely
+from fbs_worker.ops.local import programs
+from fbs_worker.ops.local.processes import ProcessRef
 from tests.support.solutions import RECORDING
 from tests.support.waiting import PATIENCE
 
+FBS: Final = "fbs_worker.cli"
 PRELOADED = (
     *("fbs_worker.cli.app", "fbs_worker.jobs.app", "fbs_worker.jobs.worker.run", "fbs_worker.tasks"),
     *("fbs_worker.client.client", "fbs_worker.connectors", "fbs_worker.ops.health", "fbs_worker.web.app"),
     *("celery.apps.worker", "celery.concurrency.prefork", "celery.worker.consumer", "fbs_worker.web.server"),
+    *("fbs_worker.scheduling.beat", "tests.support.processes"),
 )
 _KEPT = 3  # standard input, output and error output
 
@@ -48,62 +55,84 @@ def read_once(path: Path) -> Database:
     return _read(path, _state_of(path.stat()) if path.exists() else None)
 
 
-@dataclass(frozen=True, slots=True)
 class Forked:
-    """A process that runs `fbs`.
+    """A process that runs `fbs` or a module; it is no child of this process, but waited for and signalled like one.
 
     Attributes:
-        pid: its id; it is no child of this process.
+        pid: its id.
+        returncode: its exit code, or negative the signal that ended it; None while it runs.
     """
 
-    pid: int
-    _ended: socket.socket
+    def __init__(self, pid: int, ended: socket.socket) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._ended = ended
 
     def forget(self) -> None:
         """Do not wait for it."""
         self._ended.close()
 
-    def wait(self, seconds: float = PATIENCE) -> int:
-        """Its exit code, once it has ended; negative the signal that ended it."""
-        with self._ended:
-            self._ended.settimeout(seconds)
-            return json.loads(self._ended.recv(100))  # type: ignore[no-any-return]
+    def poll(self) -> int | None:
+        """Its exit code, if it has ended."""
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float = PATIENCE) -> int:
+        """Its exit code, once it has ended."""
+        if self.returncode is None:
+            self._ended.settimeout(timeout)
+            try:
+                self.returncode = json.loads(self._ended.recv(100))
+            except (BlockingIOError, TimeoutError):
+                raise subprocess.TimeoutExpired(str(self.pid), timeout) from None
+            self._ended.close()
+        assert self.returncode is not None
+        return self.returncode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.send_signal(signal.SIGKILL)
 
 
 class _Launcher:
-    """The process that forks, started once and ended with this one."""
+    """The process that forks, started once and ended with this one.
+
+    Attributes:
+        address: where it is asked.
+        process: the process.
+    """
 
     def __init__(self) -> None:
-        self._asking, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._one = threading.Lock()
-        with theirs:
+        self._alive, theirs = socket.socketpair()
+        with theirs, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+            listening.bind("")  # Linux takes a name that is free
+            listening.listen(100)
+            self.address: bytes = listening.getsockname()
             self.process = subprocess.Popen(
-                [sys.executable, "-P", __file__, str(theirs.fileno())],
+                [sys.executable, "-P", __file__, str(listening.fileno()), str(theirs.fileno())],
                 env={"PATH": os.defpath, "PYTHONPATH": str(Path(__file__).parents[2])},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[listening.fileno(), theirs.fileno()],
                 start_new_session=True,
             )
 
-    def fork(self, arguments: Sequence[str], files: Mapping[int, int], *, env: Mapping[str, str], cwd: Path) -> Forked:
-        """Run `fbs`.
-
-        Args:
-            arguments: those of the command.
-            files: the numbers of its open files, and which file of this process each is.
-            env: its whole environment.
-            cwd: its folder.
-        """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with self._one, theirs:
-            asked = {"arguments": arguments, "files": list(files), "env": dict(env), "cwd": str(cwd)}
-            socket.send_fds(self._asking, [json.dumps(asked).encode()], [theirs.fileno(), *files.values()])
-            return Forked(int(self._asking.recv(100)), ours)
-
-    def end(self) -> None:
-        self._asking.close()
+    def end(self) -> list[psutil.Process]:
+        """End it; what it forked and still runs comes back."""
+        left = [one for one in psutil.Process(self.process.pid).children(recursive=True) if ProcessRef.of(one.pid)]
+        self._alive.close()
         self.process.wait()
+        return left
 
 
 @cache
@@ -112,15 +141,48 @@ def launcher() -> _Launcher:
     return _Launcher()
 
 
-def end_launcher() -> None:
-    """End the launcher, if it was started."""
-    if launcher.cache_info().currsize:
-        launcher().end()
-        launcher.cache_clear()
+def end_launcher() -> list[psutil.Process]:
+    """End the launcher, if it was started; what it forked and still runs comes back."""
+    if not launcher.cache_info().currsize:
+        return []
+    left = launcher().end()
+    launcher.cache_clear()
+    return left
+
+
+_address = b""
+"""Where the launcher is asked, in the processes that it forks."""
+
+
+def fork(
+    arguments: Sequence[str],
+    files: Mapping[int, int],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    module: str = FBS,
+    in_full: bool = False,
+) -> Forked:
+    """Start `fbs`, or another module, in a process of its own.
+
+    Args:
+        arguments: those of the command.
+        files: the numbers of its open files, and which file of this process each is.
+        env: its whole environment.
+        cwd: its folder.
+        module: what is run, as by `python -m`.
+        in_full: the programs that it starts are not forked.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    asked = {"module": module, "arguments": arguments, "files": list(files), "env": dict(env), "cwd": str(cwd)}
+    with theirs, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
+        asking.connect(_address or launcher().address)
+        socket.send_fds(asking, [json.dumps(asked | {"in_full": in_full}).encode()], [theirs.fileno(), *files.values()])
+    return Forked(int(ours.recv(100)), ours)
 
 
 def run(
-    arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, piped: str = ""
+    arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, piped: str = "", in_full: bool = False
 ) -> subprocess.CompletedProcess[str]:
     """Run `fbs` to its end.
 
@@ -129,13 +191,32 @@ def run(
         env: its whole environment.
         cwd: its folder.
         piped: what it reads.
+        in_full: the programs that it starts are not forked.
     """
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         given.write(piped.encode())
         given.seek(0)
         files = {0: given.fileno(), 1: output.fileno(), 2: errors.fileno()}
-        code = launcher().fork(arguments, files, env=env, cwd=cwd).wait()
+        code = fork(arguments, files, env=env, cwd=cwd, in_full=in_full).wait()
         return subprocess.CompletedProcess(arguments, code, _content(output), _content(errors))
+
+
+def start(
+    *arguments: str, env: Mapping[str, str], cwd: Path, module: str = FBS, output: int = 1
+) -> tuple[Forked, IO[str]]:
+    """Start `fbs`, or another module, and read what it writes meanwhile.
+
+    Args:
+        *arguments: those of the command.
+        env: its whole environment.
+        cwd: its folder.
+        module: what is run.
+        output: the number of the file that is read.
+    """
+    read, written = os.pipe()
+    with os.fdopen(written, "wb"), Path(os.devnull).open("r+b") as nothing:
+        files = {number: nothing.fileno() for number in range(_KEPT)} | {output: written}
+        return fork(arguments, files, env=env, cwd=cwd, module=module), os.fdopen(read)
 
 
 def _content(file: IO[bytes]) -> str:
@@ -147,16 +228,16 @@ def spawn(
     arguments: Sequence[str], *, output: IO[bytes], env: Mapping[str, str], pass_fds: Sequence[int]
 ) -> SimpleNamespace:
     """As `fbs_worker.ops.local.processes.spawn`, for programs of ours."""
-    assert list(arguments[:4]) == [sys.executable, "-P", "-m", "fbs_worker.cli"]
+    assert list(arguments[:4]) == [sys.executable, "-P", "-m", FBS]
     with Path(os.devnull).open("rb") as nothing:
         files = {0: nothing.fileno(), 1: output.fileno(), 2: output.fileno(), **{number: number for number in pass_fds}}
-        forked = launcher().fork(arguments[4:], files, env=env, cwd=Path.cwd())
+        forked = fork(arguments[4:], files, env=env, cwd=Path.cwd())
     forked.forget()
     return SimpleNamespace(pid=forked.pid)
 
 
-def _serve(asked: socket.socket) -> None:
-    """Fork a process for each request, and say how each has ended."""
+def _serve(listening: socket.socket, alive: socket.socket) -> None:
+    """Fork a process for each request, and say how each has ended; until the process that is served ends."""
     running: dict[int, socket.socket] = {}
 
     def reap(*_: Any) -> None:
@@ -174,25 +255,28 @@ def _serve(asked: socket.socket) -> None:
                     continue  # it was forgotten
 
     signal.signal(signal.SIGCHLD, reap)
-    while True:
-        message, files, _flags, _address = socket.recv_fds(asked, 1_000_000, 20)
+    while select.select([listening, alive], [], [])[0] == [listening]:
+        asking, _ = listening.accept()
+        with asking:
+            message, files, _flags, _sender = socket.recv_fds(asking, 1_000_000, 20)
         if not message:
-            return
+            continue  # who asks was killed
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
         pid = os.fork()
         if not pid:
-            for kept in (asked, *running.values()):
+            for kept in (listening, alive, *running.values()):
                 kept.detach()  # the number may be another file's from now on
             _become(json.loads(message), files)
         for number in files[1:]:
             os.close(number)
         running[pid] = socket.socket(fileno=files[0])
+        with suppress(BrokenPipeError):
+            running[pid].send(str(pid).encode())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
-        asked.send(str(pid).encode())
 
 
 def _become(asked: Mapping[str, Any], files: Sequence[int]) -> None:
-    """Be a process that runs `fbs` with these arguments; it does not return."""
+    """Be a process that runs a module with these arguments; it does not return."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
     os.setsid()
@@ -207,10 +291,17 @@ def _become(asked: Mapping[str, Any], files: Sequence[int]) -> None:
     os.environ.update(asked["env"])
     time.tzset()
     os.chdir(asked["cwd"])
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 -- a pipe may be where a file was
+    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
+    if not asked["in_full"]:
+        programs.__dict__["spawn"] = spawn
     sys.argv = ["fbs", *asked["arguments"]]
-    from fbs_worker.cli import main
+    if asked["module"] == FBS:
+        from fbs_worker.cli import main
 
-    main()
+        main()
+    runpy.run_module(asked["module"], run_name="__main__", alter_sys=True)
+    sys.exit()
 
 
 if __name__ == "__main__":
@@ -223,5 +314,6 @@ if __name__ == "__main__":
     read_once(RECORDING).fields("res.partner")
     collect_no_more()
     sys.path.remove(os.environ["PYTHONPATH"])  # a folder `tasks` or `connectors` is not to be found there
-    with socket.socket(fileno=int(sys.argv[1])) as theirs:
-        _serve(theirs)
+    with socket.socket(fileno=int(sys.argv[1])) as asked, socket.socket(fileno=int(sys.argv[2])) as served:
+        _address = asked.getsockname()
+        _serve(asked, served)

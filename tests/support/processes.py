@@ -9,12 +9,13 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fbs_worker.core.errors import FBSError
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.store import JobStore
 from fbs_worker.ops.local.programs import settings_environment
+from tests.support.preloaded import Forked, fork
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -25,21 +26,14 @@ def environment(settings: Settings) -> dict[str, str]:
     return inherited | settings_environment(settings)
 
 
-def start_module(name: str, *arguments: str, settings: Settings, log: Path) -> subprocess.Popen[bytes]:
+def start_module(name: str, *arguments: str, settings: Settings, log: Path) -> Forked:
     """Start a module of this package as a process group of its own; its output is added to the log."""
-    with log.open("ab") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", f"tests.support.{name}", *arguments],
-            cwd=ROOT,
-            env=environment(settings),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    with log.open("ab") as output, Path(os.devnull).open("rb") as nothing:
+        files = {0: nothing.fileno(), 1: output.fileno(), 2: output.fileno()}
+        return fork(arguments, files, env=environment(settings), cwd=ROOT, module=f"tests.support.{name}")
 
 
-def end(process: subprocess.Popen[bytes], *, seconds: float = 10) -> None:
+def end(process: Forked | subprocess.Popen[Any], *, seconds: float = 10) -> None:
     """End such a process politely, or with its children at once if that takes long."""
     process.terminate()
     try:

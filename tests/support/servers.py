@@ -73,7 +73,7 @@ def redis_database(server_url: str) -> Iterator[str]:
 
 
 def processes_about(folder: Path) -> list[psutil.Process]:
-    """Processes that have to do with this folder, whatever their parent is: by command line, or by FBS_HOME."""
+    """Processes that have to do with this folder, whatever their parent is: by command line, FBS_HOME, or where they run."""
     return [process for process in psutil.process_iter() if _is_about(process, str(folder))]
 
 
@@ -81,7 +81,8 @@ def _is_about(process: psutil.Process, folder: str) -> bool:
     try:
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
-        return folder in process.environ().get("FBS_HOME", "") or any(folder in part for part in process.cmdline())
+        told = (*process.cmdline(), process.environ().get("FBS_HOME", ""), process.cwd())
+        return any(folder in part for part in told)
     except psutil.Error:  # ended meanwhile, or owned by another user
         return False
 
