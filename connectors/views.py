@@ -176,7 +176,12 @@ class Views:
         return [names for names in groups if names]
 
     def _next_parts(self, view: View, lineage: set[int]) -> list[View]:
-        children = [child for child in self._children.get(view.id, ()) if not child.primary or child.id in lineage]
+        """Its extensions of the same model (Odoo ignores others), and the next view of the lineage."""
+        children = [
+            child
+            for child in self._children.get(view.id, ())
+            if (child.id in lineage if child.primary else child.model == view.model)
+        ]
         return sorted(children, key=lambda child: (child.primary, child.priority, child.id))
 
 

@@ -237,6 +237,15 @@ def test_a_broken_extension_is_passed_over_and_noted(arch: str) -> None:
     assert (views.broken, views.lacking) == ({2}, {1})
 
 
+def test_an_extension_of_another_model_does_not_count() -> None:
+    base = view(1, '<form><header><button name="a"/></header></form>')
+    other = view(2, '<header position="inside"><button name="b"/></header>', parent=1, primary=False, model="n")
+    derived = view(3, '<header position="inside"><button name="c"/></header>', parent=1, model="n")
+    its_own = view(4, '<header position="inside"><button name="d"/></header>', parent=3, primary=False, model="n")
+    views = Views([base, other, derived, its_own])
+    assert (names_in_header(views, base), names_in_header(views, derived)) == (["a"], ["a", "c", "d"])
+
+
 def test_views_that_start_from_one_another_end() -> None:
     one, two = view(1, "<form/>", parent=2), view(2, "<form/>", parent=1)
     views = Views([one, two])
