@@ -278,6 +278,9 @@ class OdooSnapshot:
             return
         self._fingerprint.read_fields = True
         self._sections.complete("fields", 0)
+        if self._reader.left_out:
+            detail = "without their modules, which this user may not read"
+            self._sections.partial("fields", needs=SETTINGS, detail=detail)
         self._sections.complete("selections", 0)
         for page in self._reader.fields_by_model(list(models)):
             for model, fields in page:

@@ -1,6 +1,6 @@
 """`python -m tests.fidelity`: compare what is discovered of an Odoo with what its database and its server say.
 
-Exit status: 0 without differences, 1 with some.
+Exit status: 0 without differences, 1 with some, 2 where they cannot be compared.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ import argparse
 import json
 import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
+import psycopg2
 from pydantic import SecretStr
 
 from fbs_worker.connectors.connect import open_transport
 from fbs_worker.connectors.odoo import OdooConnector
+from fbs_worker.core.errors import FBSError
 from fbs_worker.core.settings import OdooConnection
 from fbs_worker.domains import domain_names, load_domain
 from tests.fidelity.database import opened
@@ -94,12 +96,23 @@ def report(outcomes: dict[str, Outcome]) -> str:
     return "\n".join(lines)
 
 
+def fail(message: str) -> NoReturn:
+    """End, since nothing can be compared."""
+    print(message.strip(), file=sys.stderr)
+    sys.exit(2)
+
+
 def main() -> None:
     """Run the command."""
     options = arguments()
     if not (options.url and (options.sql or os.environ.keys() & {"PGDATABASE", "PGSERVICE"})):
-        sys.exit("Name an Odoo (ODOO_URL, ODOO_DB, ODOO_USER, ODOO_PASSWORD) and its database (PGHOST, PGDATABASE, …).")
-    outcomes = compare(options)
+        fail("Name an Odoo (ODOO_URL, ODOO_DB, ODOO_USER, ODOO_PASSWORD) and its database (PGHOST, PGDATABASE, …).")
+    try:
+        outcomes = compare(options)
+    except FBSError as error:
+        fail(f"{error} {error.hint}")
+    except psycopg2.OperationalError as error:
+        fail(f"Odoo's own database cannot be read: {error}")
     if options.json:
         print(json.dumps({name: outcome.to_dict() for name, outcome in outcomes.items()}, indent=2))
     else:

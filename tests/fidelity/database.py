@@ -53,9 +53,14 @@ class Database:
         return (table, column) in self.columns
 
     def text(self, table: str, column: str, alias: str) -> str:
-        """SQL for a translated column in English: a text before Odoo 16, then JSON."""
-        is_json = self.columns.get((table, column)) == "jsonb"
-        return f"{alias}.{column}" + (f"->>'{LANGUAGE}'" if is_json else "")
+        """SQL for a translated column in English: JSON since Odoo 16, before it a text that a translation may replace."""
+        if self.columns.get((table, column)) == "jsonb":
+            return f"{alias}.{column}->>'{LANGUAGE}'"
+        if not self.has("ir_translation"):
+            return f"{alias}.{column}"
+        model = table.replace("ir_act_server", "ir_actions_server").replace("ir_act_report_xml", "ir_actions_report")
+        return f"""coalesce((SELECT nullif(t.value, '') FROM ir_translation t WHERE t.type = 'model' AND t.lang = '{LANGUAGE}'
+            AND t.name = '{model.replace("_", ".")},{column}' AND t.res_id = {alias}.id), {alias}.{column})"""
 
     def optional(self, table: str, column: str, alias: str) -> str:
         """SQL for a column that not every version has."""

@@ -178,7 +178,7 @@ class Comparison:
             )
 
     def _readable(self, outcome: Outcome, name: str, expected: Facts, found: Facts, computed: str) -> Facts:
-        """What the table has of the facts that `fields_get` told; it fills in one that the table leaves empty."""
+        """What the table has of the facts that were readable; `fields_get` fills in one that the table leaves empty."""
         facts = {key: expected.get(key) for key in found}
         if computed in found and computed not in expected:
             outcome.excuse(f"no table has it, `fields_get` computes it: {computed}", name)
@@ -286,7 +286,7 @@ class Comparison:
         there = {(node.get("name"), node.get("type")) for node in views.named_buttons(self._server.combined(view))}
         shown = self._server.shown(model)
         if shown is None:
-            outcome.excuse("Odoo shows this user no such form: buttons that Python code adds are not known", model)
+            outcome.excuse("Odoo sends this user no such form: buttons that Python code adds are not known", model)
             return
         number, form = shown
         if number != view:

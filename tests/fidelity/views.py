@@ -10,7 +10,7 @@ from typing import Any, Final
 from lxml import etree
 
 from fbs_worker.connectors.base import Transport
-from fbs_worker.core.errors import FBSError, OdooAccessDenied
+from fbs_worker.core.errors import FBSError
 from tests.fidelity.conditions import Condition, Names, Values, assignments, members, modifiers
 from tests.fidelity.database import LANGUAGE, filled
 
@@ -47,13 +47,13 @@ class Server:
             return None
 
     def _shown(self, model: str) -> tuple[int, Node] | None:
-        """The id of a model's form, and the form as it is sent to this user; None where this user may not open it.
+        """The id of a model's form, and the form as it is sent to this user; None where the server refuses it.
 
         That is what Python code makes of the form, without what groups hide.
         """
         try:
             return self._sent(model)
-        except OdooAccessDenied:
+        except FBSError:
             return None
 
     def _sent(self, model: str) -> tuple[int, Node]:
