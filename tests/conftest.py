@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from fbs_worker.core.collector import collect_no_more, collect_rarely
 from fbs_worker.core.database_config import DatabaseConfig
+from fbs_worker.core.postgres import connect
 from fbs_worker.core.settings import Settings, get_settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.programs import Program
@@ -95,6 +96,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def postgres(run_folder: Path, servers: None) -> Iterator[EmbeddedPostgres]:
     """A real PostgreSQL: the wheel's 18, or the one of FBS_TEST_POSTGRES."""
     with EmbeddedPostgres.start(run_folder / "postgres", durable=False) as server:
+        connect(server.config("template1")).close()  # makes the cache of its catalogue, which copies begin with
         yield server
 
 
