@@ -27,8 +27,13 @@ LOCK_TIMEOUT: Final = 60.0
 
 TRANSACTION_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 
-TRANSACTION_SETTINGS: Final = "SELECT set_config('lock_timeout', %s, TRUE), set_config('TimeZone', 'UTC', TRUE)"
-"""For the transaction: lock_timeout, and UTC so that NOW() does not depend on the client."""
+ALL_ROWS: Final = "set_config('row_security', 'off', TRUE)"
+"""For the transaction: a query whose rows row-level security would hide is an error (documentation of row_security)."""
+
+TRANSACTION_SETTINGS: Final = (
+    f"SELECT set_config('lock_timeout', %s, TRUE), set_config('TimeZone', 'UTC', TRUE), {ALL_ROWS}"
+)
+"""For the transaction: lock_timeout, UTC so that NOW() does not depend on the client, and no hidden rows."""
 
 _TRY: Final = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
 _UNLOCK: Final = "SELECT pg_advisory_unlock(hashtextextended(%s, 0))"

@@ -264,6 +264,11 @@ def _hint(kind: type[FBSError], sqlstate: str | None, config: DatabaseConfig | N
         return "Wait until connections are free, or raise max_connections there."
     if kind is DatabaseRightsMissing and (schema := re.search(r"for schema (\S+)", reason)):
         return f"As its owner: GRANT USAGE, CREATE ON SCHEMA {_quoted(schema[1])} TO {user};"
+    if hiding := re.search(r"row-level security policy for table (.+)", reason):
+        return (
+            "Nothing is done where rows are hidden. As a superuser: ALTER ROLE"
+            f" {user} BYPASSRLS; or as the owner: ALTER TABLE {hiding[1]} NO FORCE ROW LEVEL SECURITY;"
+        )
     if kind is DatabaseRightsMissing and re.search(r"for (table|relation|sequence)|must be owner", reason):
         return "Connect as the owner of the tables, or use another --table-prefix."
     if sqlstate == "57014" and "user request" not in reason:

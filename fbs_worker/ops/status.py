@@ -23,7 +23,7 @@ from fbs_worker.catalogue.model import SectionStatus
 from fbs_worker.catalogue.store import Catalogue
 from fbs_worker.catalogue.writer import active_counts
 from fbs_worker.core.database_config import DatabaseConfig
-from fbs_worker.core.errors import DatabaseBusy, FBSError
+from fbs_worker.core.errors import DatabaseBusy, DatabaseRightsMissing, FBSError
 from fbs_worker.core.fanout import database_timeout, fan_out
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
@@ -455,6 +455,8 @@ def _inspect(connection: Connection, entry: SolutionRecord) -> Detail:
     except DatabaseBusy as exc:
         _raise_if_closed(connection, exc)
         notes.append(f"Rows and sizes are not known: counting took too long ({exc.message})")
+    except DatabaseRightsMissing as exc:  # row-level security
+        notes.append(f"Rows and sizes are not known: {exc.message}")
     return Detail(
         summary=summary,
         tables=tables,

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from psycopg2 import sql
 
+from fbs_worker.core.advisory_locks import ALL_ROWS
 from fbs_worker.core.errors import DatabaseRightsMissing
 from fbs_worker.core.postgres import Connection
 from fbs_worker.schema.model import (
@@ -284,6 +285,7 @@ def populated_tables(connection: Connection, tables: Collection[str]) -> frozens
     one = sql.SQL("SELECT {literal} WHERE EXISTS (SELECT FROM {table})")
     queries = [one.format(literal=sql.Literal(name), table=sql.Identifier(name)) for name in sorted(tables)]
     with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {ALL_ROWS}")
         cursor.execute(sql.SQL(" UNION ALL ").join(queries))
         return frozenset(name for (name,) in cursor.fetchall())
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from psycopg2 import sql
 
+from fbs_worker.core.advisory_locks import ALL_ROWS
 from fbs_worker.core.errors import RefusedError
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.schema.inspector import LOCK_TABLES, existing_tables
@@ -77,6 +78,7 @@ def table_sizes(connection: Connection, tables: Iterable[str]) -> list[dict[str,
             )
             for number, name in enumerate(existing)
         ]
+        cursor.execute(f"SELECT {ALL_ROWS}")
         cursor.execute(sql.SQL(" UNION ALL ").join(queries))
         rows = sorted(cursor.fetchall())
     return [{"table": existing[number], "rows": count, "bytes": size} for number, count, size in rows]
