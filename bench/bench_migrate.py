@@ -100,7 +100,7 @@ class _Bench:
         with connection, connection.cursor() as cursor:
             cursor.execute("ANALYZE")
         self._connection = connection
-        self._made, self._owned = applied_schema(first), first.table_names
+        self._made, self._owned = applied_schema(connection, first), first.table_names
         self._engine = sqlalchemy.create_engine("postgresql+psycopg2://", creator=lambda: connect(database))
 
     def close(self) -> None:

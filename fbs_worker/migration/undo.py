@@ -25,7 +25,7 @@ from fbs_worker.migration.apply.journal import EXECUTED, JournalRow, Reversal, h
 from fbs_worker.migration.model.archive import Archive, archive_names, join_condition, list_archives, rename_statement
 from fbs_worker.migration.model.plan import ArchiveTarget, Hazard, Lock, Mode, Plan, Step
 from fbs_worker.migration.model.type_conversion import conversion
-from fbs_worker.migration.plan.context import quoted
+from fbs_worker.schema.ddl import quoted
 from fbs_worker.schema.inspector import InspectedSchema, InspectedTable, KeyDefinition, inspect_tables, populated_tables
 from fbs_worker.schema.model import CHECK, FOREIGN, PRIMARY, SERIAL, UNIQUE
 from fbs_worker.schema.naming import derived_name

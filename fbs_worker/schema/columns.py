@@ -46,8 +46,14 @@ def time_column(name: str) -> Column[object]:
 
 
 def type_of(source: Column[object]) -> str:
-    """Return a column's type as written by PostgreSQL's format_type(), e.g. `numeric(10,2)`."""
-    written = source.type.compile(dialect=DIALECT).lower().replace(", ", ",")
+    """Return a column's type as written by PostgreSQL's format_type(), e.g. `numeric(10,2)`.
+
+    One that PostgreSQL has to be asked for (a collation, a type of the database's own) is returned as it is declared.
+    """
+    declared = str(source.type.compile(dialect=DIALECT))
+    if '"' in declared:
+        return declared
+    written = declared.lower().replace(", ", ",")
     written = re.sub(r"^float\((\d+)\)", lambda found: "real" if int(found[1]) <= _REAL_BITS else "float", written)
     written = re.sub(r"^(numeric|decimal)\((\d+)\)", r"\1(\2,0)", written)
     return re.sub(r"^[a-z]+(?! precision)\b", lambda found: _TYPE_WORDS.get(found[0], found[0]), written)

@@ -16,7 +16,7 @@ from fbs_worker.schema.definition import Definition
 from fbs_worker.schema.differ import compare
 from fbs_worker.schema.inspector import LOCK_TABLES, InspectedSchema, check_may_create, inspect_tables
 from fbs_worker.schema.model import schema_of
-from fbs_worker.schema.normaliser import normalise
+from fbs_worker.schema.read_back import read_back
 from fbs_worker.schema.system_tables import foreign_error, system_conflict, system_statements
 
 
@@ -80,18 +80,17 @@ def plan(connection: Connection, definition: Definition, *, owned: Collection[st
         DatabaseError: PostgreSQL rejected a statement.
         DatabaseUnreachable: the connection was lost.
     """
-    desired = schema_of(definition.tables)
-    names = [*(str(table.name) for table in definition.system), *desired]
+    written = schema_of(definition.tables)
+    names = [*(str(table.name) for table in definition.system), *written]
     with errors_translated(connection):
         actual = inspect_tables(connection, {*names, *owned})
         _check_conflicts(definition, actual, owned)
-        actual = normalise(connection, actual, [desired])
-    present = {name: table for name, table in desired.items() if name in actual.tables}
-    difference = compare(present, {}, actual, owned={*owned, *desired})
+        present = read_back(connection, {name: table for name, table in written.items() if name in actual.tables})
+    difference = compare(present, {}, actual, owned={*owned, *written})
     return SetupReport(
         created=tuple(name for name in names if name not in actual.tables),
         existing=tuple(name for name in names if name in actual.tables),
-        pending=tuple(difference.describe(desired)),
+        pending=tuple(difference.describe(present)),
     )
 
 

@@ -1,14 +1,17 @@
-"""Render DDL: tables in dependency order, foreign keys of cycles at the end. Pure."""
+"""Render DDL: tables in dependency order, foreign keys of cycles at the end; temporary ones of a schema. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final
 
 from sqlalchemy import Index, Table
 from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable, sort_tables_and_constraints
 
 from fbs_worker.schema.columns import DIALECT
+from fbs_worker.schema.model import FOREIGN, INDEX, PRIMARY, SERIAL, ColumnSchema, KeySchema, TableSchema
+
+_SERIALS: Final = {"smallint": "SMALLSERIAL", "bigint": "BIGSERIAL"}
 
 
 def creation_order(tables: Iterable[Table]) -> list[Table]:
@@ -35,7 +38,33 @@ def render(tables: Iterable[Table], *, only: Collection[str] | None = None) -> l
             statements.append(str(statement.compile(dialect=DIALECT)).strip())
             indexes = sorted(table.indexes, key=lambda index: (str(index.name), list(map(str, index.columns))))
             statements.extend(map(_index, indexes))
+            statements.extend(comment_statements(table.name, _comments(table)))
     return statements
+
+
+def comment_statements(table: str, comments: Mapping[str, str]) -> list[str]:
+    """Render COMMENT statements.
+
+    Args:
+        table: the table's name.
+        comments: column → comment, empty to remove it; the key of the table's own is empty.
+    """
+    return [
+        f"COMMENT ON {f'COLUMN {quoted(table)}.{quoted(name)}' if name else f'TABLE {quoted(table)}'}"
+        f" IS {_literal(comment) if comment else 'NULL'}"
+        for name, comment in comments.items()
+    ]
+
+
+def _literal(text: str) -> str:
+    """A literal; escape syntax reads the same whatever standard_conforming_strings is."""
+    doubled = text.replace("'", "''")
+    return f"E'{doubled.replace(chr(92), chr(92) * 2)}'" if "\\" in text else f"'{doubled}'"
+
+
+def _comments(table: Table) -> dict[str, str]:
+    columns = {str(column.name): column.comment for column in table.columns}
+    return {name: comment for name, comment in {"": table.comment, **columns}.items() if comment}
 
 
 def _index(index: Index) -> str:
@@ -50,3 +79,58 @@ def _index(index: Index) -> str:
 def _sorted(tables: Iterable[Table]) -> list[tuple[Any, Any]]:
     """Return each table with its inline foreign keys; last, None with those that close a cycle."""
     return list(sort_tables_and_constraints(list(tables)))  # type: ignore[no-untyped-call]
+
+
+def quoted(name: str) -> str:
+    """Quote an identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quoted_list(names: Iterable[str]) -> str:
+    """Quote identifiers, as a list in parentheses."""
+    return f"({', '.join(map(quoted, names))})"
+
+
+def declaration(column: ColumnSchema) -> str:
+    """Type, default and NOT NULL of a column, as SQL."""
+    if column.default == SERIAL:
+        return f"{_SERIALS.get(column.type, 'SERIAL')} NOT NULL"
+    default = column.default or ""
+    if default and not default.startswith("GENERATED"):
+        default = f"DEFAULT {default}"
+    return " ".join(filter(None, (column.full_type, default, "NOT NULL" if column.not_null else "")))
+
+
+def definition(key: KeySchema) -> str:
+    """What follows a constraint's name: of a primary key, unique key, check, exclusion or foreign key."""
+    match key.kind:
+        case "p" | "u" if not key.detail:
+            return f"{'PRIMARY KEY' if key.kind == PRIMARY else 'UNIQUE'} {quoted_list(key.columns)}"
+        case "c":
+            return f"CHECK ({key.detail})"
+        case "f" if key.target is not None:
+            table, columns = key.target
+            words = f"FOREIGN KEY {quoted_list(key.columns)} REFERENCES {quoted(table)} {quoted_list(columns)}"
+            return f"{words} {key.detail}".rstrip()
+    return key.detail
+
+
+def create_statements(name: str, table: TableSchema, *, number: int) -> list[str]:
+    """Render a temporary table with all of a schema but its foreign keys.
+
+    Args:
+        name: the table's name.
+        table: its schema.
+        number: of the table; a key's name is `fbs_key_<number>_<its place in the schema>`.
+    """
+    inside = [f"{quoted(column)} {declaration(facts)}" for column, facts in table.columns.items()]
+    indexes = []
+    for place, key in enumerate(table.keys):
+        own = quoted(f"fbs_key_{number}_{place}")
+        if key.kind == INDEX:
+            tail = key.detail.removeprefix("UNIQUE ") or quoted_list(key.columns)
+            indexes.append(f"CREATE {'UNIQUE ' if key.is_unique else ''}INDEX {own} ON {quoted(name)} {tail}")
+        elif key.kind != FOREIGN:
+            inside.append(f"CONSTRAINT {own} {definition(key)}")
+    columns = ",\n\t".join(inside)
+    return [f"CREATE TEMPORARY TABLE {quoted(name)} (\n\t{columns}\n)", *indexes]

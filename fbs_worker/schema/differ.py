@@ -40,6 +40,7 @@ class ChangeKind(StrEnum):
     SET_NOT_NULL = "set_not_null"
     DROP_NOT_NULL = "drop_not_null"
     DEFAULT = "default"
+    COMMENT = "comment"
     DROP_COLUMN = "drop_column"
     ADD_KEY = "add_key"
     VALIDATE_KEY = "validate_key"
@@ -62,6 +63,7 @@ class Change:
         key: the desired key.
         actual: the inspected key.
         drifted: whether it overwrites a manual change.
+        comments: of a COMMENT change: column → desired comment; the key of the table's own is empty.
     """
 
     kind: ChangeKind
@@ -72,6 +74,7 @@ class Change:
     key: KeySchema | None = None
     actual: InspectedKey | None = None
     drifted: bool = False
+    comments: Mapping[str, str] = field(default_factory=dict)
 
     def describe(self) -> str:
         """Describe the difference in one line."""
@@ -91,18 +94,27 @@ class Change:
             case ChangeKind.DROP_COLUMN:
                 return f"{column} is no longer part of the definition"
             case ChangeKind.RETYPE if before and after:
-                return f"{column} is {before.type}, not {after.type}"
+                return f"{column} is {before.full_type}, not {after.full_type}"
             case ChangeKind.SET_NOT_NULL:
                 return f"{column} is NULL allowed, not NOT NULL"
             case ChangeKind.DROP_NOT_NULL:
                 return f"{column} is NOT NULL, not NULL allowed"
             case ChangeKind.DEFAULT if before and after:
                 return f"{column} has the default {before.default or 'NULL'}, not {after.default or 'NULL'}"
+            case ChangeKind.COMMENT:
+                return f"{self._columns_with_comment()} another comment"
             case ChangeKind.ADD_KEY if self.key:
                 return f"the {self.key.label()} is missing"
             case ChangeKind.VALIDATE_KEY if self.key:
                 return f"the {self.key.label()} has not been validated"
         return f"the {self.actual.schema.label() if self.actual else 'key'} is no longer part of the definition"
+
+    def _columns_with_comment(self) -> str:
+        columns = [name for name in self.comments if name]
+        named = ["the table"] if len(columns) < len(self.comments) else []
+        if columns:
+            named.append(f"the column {columns[0]}" if len(columns) == 1 else f"{len(columns)} columns")
+        return f"{' and '.join(named)} {'has' if len(self.comments) == 1 else 'have'}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +161,7 @@ def baseline(desired: TableSchema, actual: InspectedTable) -> TableSchema:
         matching = _matching_key(key, actual.keys) or _replaced_key(key, actual.keys)
         if matching is not None:
             keys.append(matching.schema if key.kind == FOREIGN else key)
-    columns = {name: actual.columns[name] for name in desired.columns if name in actual.columns}
+    columns = {name: replace(actual.columns[name], comment="") for name in desired.columns if name in actual.columns}
     return TableSchema(columns=columns, keys=tuple(keys))
 
 
@@ -167,7 +179,7 @@ def compare(
     Args:
         desired: the desired schema.
         applied: the last applied schema as far as recorded; `baseline` is assumed for other tables.
-        actual: the inspected database, normalised against the other two (`normaliser.normalise`).
+        actual: the inspected database; the other two are in its notation (`read_back`).
         owned: tables recorded as the solution's, and the system tables.
         system: the system tables among the desired ones: changes of these are additive only.
         restore: revert drift.
@@ -183,6 +195,8 @@ def compare(
             changes.append(Change(kind=ChangeKind.CREATE_TABLE, table=name))
             foreign = [key for key in table.keys if key.kind == FOREIGN]
             changes += [Change(kind=ChangeKind.ADD_KEY, table=name, key=key) for key in foreign]
+            if table.comments:
+                changes.append(Change(kind=ChangeKind.COMMENT, table=name, comments=table.comments))
             continue
         before = applied.get(name) or baseline(table, existing)
         if name in system:
@@ -231,9 +245,40 @@ def _compare_table(
     dropped = {column for column in applied.columns if column in actual.columns and column not in desired.columns}
     for column in sorted(dropped):
         before = actual.columns[column]
-        only_drift = before.type != applied.columns[column].type
-        yield Change(kind=ChangeKind.DROP_COLUMN, table=name, column=column, before=before, drifted=only_drift), False
+        changed = before.full_type != applied.columns[column].full_type
+        yield Change(kind=ChangeKind.DROP_COLUMN, table=name, column=column, before=before, drifted=changed), False
     yield from _compare_keys(name, desired, applied, actual, dropped)
+    yield from _compare_comments(name, desired, applied, actual)
+
+
+def _compare_comments(
+    name: str, desired: TableSchema, applied: TableSchema, actual: InspectedTable
+) -> Iterator[tuple[Change, bool]]:
+    """Comments that are desired; one that somebody else wrote stays, and is drift where FBS had written another."""
+    coming: dict[str, str] = {}
+    drifted: dict[str, str] = {}
+    for column, (after, was, now) in _comments(desired, applied, actual).items():
+        if after == now or (not after and now != was):
+            continue
+        if now in {"", was} and after != was:
+            coming[column] = after
+        elif was:
+            drifted[column] = after
+    if coming:
+        yield Change(kind=ChangeKind.COMMENT, table=name, comments=coming), False
+    if drifted:
+        yield Change(kind=ChangeKind.COMMENT, table=name, comments=drifted), True
+
+
+def _comments(desired: TableSchema, applied: TableSchema, actual: InspectedTable) -> dict[str, tuple[str, str, str]]:
+    """Desired, applied and actual comment of the table and of each column that is not dropped or backfilled."""
+    written = {"": desired.comment, **{name: column.comment for name, column in desired.columns.items()}}
+    gone = (applied.columns.keys() - actual.columns.keys()) | actual.backfilling
+    return {
+        name: (comment, applied.comments.get(name, ""), actual.schema.comments.get(name, ""))
+        for name, comment in written.items()
+        if name not in gone
+    }
 
 
 def _compare_column(
@@ -254,17 +299,17 @@ def _compare_column(
     backfilling = column in actual.backfilling
     if backfilling:
         yield Change(kind=ChangeKind.FILL_COLUMN, table=table, column=column, before=before, after=desired), False
-    if before.type != desired.type:
-        kinds = (before.type == applied.type, applied.type == desired.type) if applied else (False, False)
+    if before.full_type != desired.full_type:
+        known = applied.full_type if applied else ""
+        kinds = (before.full_type == known, known == desired.full_type)
         change, only_drift = make(ChangeKind.RETYPE, actual_as_applied=kinds[0], applied_as_desired=kinds[1])
         # a column of that name which FBS did not create, with another type
         yield (replace(change, drifted=change.drifted or (applied is None and not backfilling)), only_drift)
-    if not before.has_same_default(desired):
-        same = applied is not None and before.has_same_default(applied)
+    if before.default != desired.default:
         change, only_drift = make(
             ChangeKind.DEFAULT,
-            actual_as_applied=same,
-            applied_as_desired=applied is not None and applied.has_same_default(desired),
+            actual_as_applied=applied is not None and before.default == applied.default,
+            applied_as_desired=applied is not None and applied.default == desired.default,
         )
         yield change, only_drift or _is_serial(change)
     if before.not_null != desired.not_null:
@@ -337,10 +382,7 @@ def _matches(key: InspectedKey, desired: KeySchema) -> bool:
         return False
     if not desired.detail:
         return key.plain and schema.columns[: len(desired.columns)] == desired.columns
-    same_name = (
-        schema.name == desired.name and schema.columns == desired.columns and schema.is_unique == desired.is_unique
-    )
-    return schema.identity == desired.identity or same_name
+    return schema.identity == desired.identity
 
 
 def _replaced_key(desired: KeySchema, keys: Iterable[InspectedKey]) -> InspectedKey | None:

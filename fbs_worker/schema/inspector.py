@@ -16,13 +16,16 @@ from fbs_worker.core.errors import DatabaseRightsMissing
 from fbs_worker.core.postgres import Connection
 from fbs_worker.schema.model import (
     CHECK,
+    EXCLUDE,
     FOREIGN,
     INDEX,
     PRIMARY,
     SERIAL,
     UNIQUE,
     ColumnSchema,
+    IndexParts,
     KeySchema,
+    TableSchema,
     actions,
     renamed_key,
 )
@@ -56,13 +59,21 @@ _KINDS: Final = {
 }
 
 _COLUMNS: Final = """
-SELECT c.oid, c.relname, c.relkind::text, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
-    CASE WHEN a.attidentity <> '' THEN 'GENERATED AS IDENTITY'
-        WHEN a.attgenerated <> '' THEN 'GENERATED ALWAYS AS ' || pg_get_expr(d.adbin, d.adrelid)
+SELECT c.oid, c.relname, c.relkind::text, obj_description(c.oid, 'pg_class'), a.attnum, a.attname,
+    format_type(a.atttypid, a.atttypmod), a.attnotnull,
+    CASE WHEN a.attidentity <> '' THEN
+            'GENERATED ' || CASE a.attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END || ' AS IDENTITY'
+        WHEN a.attgenerated <> '' THEN 'GENERATED ALWAYS AS (' || pg_get_expr(d.adbin, d.adrelid) || ') '
+            || CASE a.attgenerated WHEN 'v' THEN 'VIRTUAL' ELSE 'STORED' END
+        WHEN EXISTS (SELECT FROM pg_depend s WHERE s.classid = 'pg_class'::regclass AND s.deptype = 'a'
+            AND s.refclassid = 'pg_class'::regclass AND s.refobjid = c.oid AND s.refobjsubid = a.attnum)
+            AND pg_get_expr(d.adbin, d.adrelid) LIKE 'nextval(%%' THEN %(serial)s
         ELSE pg_get_expr(d.adbin, d.adrelid) END,
-    a.attnum IS NOT NULL AND col_description(c.oid, a.attnum) = %(filling)s
+    CASE WHEN a.attcollation <> t.typcollation THEN a.attcollation::regcollation::text ELSE '' END,
+    col_description(c.oid, a.attnum)
 FROM pg_class c
 LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum AND a.atthasdef
 WHERE c.relname = ANY(%(names)s) AND c.relkind IN ('r', 'p') AND pg_table_is_visible(c.oid)
 ORDER BY c.oid, a.attnum
@@ -75,17 +86,29 @@ SELECT k.conrelid, k.oid, k.contype::text, k.conname, k.conkey, k.convalidated, 
         SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS part(number, place)
         JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = part.number ORDER BY place
     ) END,
-    CASE k.contype WHEN 'c' THEN pg_get_expr(k.conbin, k.conrelid) END, pg_get_constraintdef(k.oid)
+    CASE k.contype WHEN 'c' THEN pg_get_expr(k.conbin, k.conrelid) END, pg_get_constraintdef(k.oid),
+    k.condeferrable OR i.indnatts > i.indnkeyatts OR to_jsonb(i) -> 'indnullsnotdistinct' = 'true'
+        OR to_jsonb(k) -> 'conperiod' = 'true'
 FROM pg_constraint k LEFT JOIN pg_class t ON t.oid = k.confrelid AND pg_table_is_visible(t.oid)
-WHERE k.conrelid = ANY(%(oids)s::oid[]) AND k.contype IN ('p', 'u', 'f', 'c')
+LEFT JOIN pg_index i ON i.indexrelid = k.conindid AND k.contype IN ('p', 'u')
+WHERE k.conrelid = ANY(%(oids)s::oid[]) AND k.contype IN ('p', 'u', 'f', 'c', 'x')
 ORDER BY k.conrelid, k.oid
 """
+"""`indnullsnotdistinct` came with PostgreSQL 15, `conperiod` with 18."""
 
 _INDEXES: Final = """
 SELECT i.indrelid, i.indexrelid, c.relname, i.indkey::int2[], i.indnkeyatts, i.indisunique, i.indisvalid,
     am.amname = 'btree' AND i.indpred IS NULL AND i.indexprs IS NULL,
     i.indisunique OR am.amname <> 'btree' OR i.indpred IS NOT NULL OR i.indexprs IS NOT NULL
-        OR i.indnatts > i.indnkeyatts OR 0 <> ANY (i.indoption::int2[]), pg_get_indexdef(i.indexrelid),
+        OR i.indnatts > i.indnkeyatts OR 0 <> ANY (i.indoption::int2[])
+        OR EXISTS (SELECT FROM unnest(i.indclass::oid[]) used(class) JOIN pg_opclass o ON o.oid = class
+            WHERE NOT o.opcdefault) OR c.reloptions IS NOT NULL
+        OR EXISTS (SELECT FROM unnest(i.indcollation::oid[], i.indkey::int2[]) used(collation_, number)
+            JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = number WHERE collation_ <> a.attcollation
+                AND collation_ <> 0),
+    pg_get_indexdef(i.indexrelid),
+    ARRAY(SELECT pg_get_indexdef(i.indexrelid, part, FALSE) FROM generate_series(1, i.indnkeyatts) part),
+    coalesce(pg_get_expr(i.indpred, i.indrelid), ''), coalesce(to_jsonb(i) -> 'indnullsnotdistinct' = 'true', FALSE),
     EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am am ON am.oid = c.relam
 WHERE i.indrelid = ANY(%(oids)s::oid[])
@@ -146,12 +169,20 @@ class InspectedTable:
         keys: keys, indexes and checks, as far as inspected.
         backfilling: columns whose backfill was interrupted.
         partitioned: whether it is a partitioned table.
+        comment: empty without one.
     """
 
     columns: Mapping[str, ColumnSchema]
     keys: tuple[InspectedKey, ...] = ()
     backfilling: frozenset[str] = frozenset()
     partitioned: bool = False
+    comment: str = ""
+
+    @property
+    def schema(self) -> TableSchema:
+        """What it is, as far as it can be desired; an index of a key is no index of its own."""
+        own = tuple(key.schema for key in self.keys if not key.backing)
+        return TableSchema(columns=self.columns, keys=own, comment=self.comment)
 
     @property
     def primary_key(self) -> tuple[str, ...]:
@@ -256,7 +287,7 @@ def inspect_tables(connection: Connection, names: Iterable[str], *, keys: bool =
     """
     requested = list(map(str, names))
     with connection.cursor() as cursor:
-        cursor.execute(_COLUMNS, {"names": requested, "filling": BACKFILL_COMMENT})
+        cursor.execute(_COLUMNS, {"names": requested, "serial": SERIAL})
         tables = _tables(cursor.fetchall())
         for query, build in ((_CONSTRAINTS, _constraint), (_INDEXES, _index)) if keys and tables else ():
             cursor.execute(query, {"oids": list(tables)})
@@ -351,6 +382,7 @@ class _Table:
 
     name: str
     partitioned: bool
+    comment: str
     names: dict[int, str] = field(default_factory=dict)
     columns: dict[str, ColumnSchema] = field(default_factory=dict)
     backfilling: set[str] = field(default_factory=set)
@@ -361,57 +393,72 @@ class _Table:
         return tuple(self.names[number] for number in numbers if number in self.names)
 
     def build(self) -> InspectedTable:
+        indexes = {key.schema.name: key.schema.index for key in self.keys if key.backing}
         return InspectedTable(
             columns=self.columns,
-            keys=tuple(self.keys),
+            keys=tuple(
+                replace(key, schema=replace(key.schema, index=indexes.get(key.schema.name)))
+                if key.schema.kind in {PRIMARY, UNIQUE}
+                else key
+                for key in self.keys
+            ),
             backfilling=frozenset(self.backfilling),
             partitioned=self.partitioned,
+            comment=self.comment,
         )
 
 
 def _tables(rows: Iterable[tuple[Any, ...]]) -> dict[int, _Table]:
     tables: dict[int, _Table] = {}
-    for oid, name, kind, number, column, written, not_null, default, backfilling in rows:
+    for oid, name, kind, of_table, number, column, written, not_null, default, collation, comment in rows:
         table = tables.get(oid)
         if table is None:
-            table = tables[oid] = _Table(name=name, partitioned=kind == "p")
+            table = tables[oid] = _Table(name=name, partitioned=kind == "p", comment=of_table or "")
         if column is None:
             continue
-        if default is not None and default.startswith("nextval("):
-            default = SERIAL  # noqa: PLW2901
         table.names[number] = column
-        table.columns[column] = ColumnSchema(type=written, not_null=not_null, default=default)
-        if backfilling:
+        if comment == BACKFILL_COMMENT:
             table.backfilling.add(column)
+        table.columns[column] = ColumnSchema(
+            type=written, not_null=not_null, default=default, collation=collation, comment=comment or ""
+        )
     return tables
 
 
 def _constraint(table: _Table, row: tuple[Any, ...]) -> InspectedKey:
-    _, oid, kind, name, numbers, valid, deferrable, deferred, on_delete, on_update, target, referred, check, whole = row
+    _, oid, kind, name, numbers, valid, deferrable, deferred, on_delete, on_update, target, *rest = row
+    referred, check, whole, special = rest
     uses = columns = table.columns_at(numbers or ())
-    detail = ""
+    detail = whole if special else ""
     if kind == FOREIGN:
         deletes, updates = _ACTIONS.get(on_delete, ""), _ACTIONS.get(on_update, "")
         detail = actions(deletes, updates, deferrable=deferrable, deferred=deferred)
     elif kind == CHECK:
         columns, detail = (), check
+    elif kind == EXCLUDE:
+        columns, detail = (), whole
     schema = KeySchema(
         kind=kind,
         columns=columns,
         target=(target or _HIDDEN, tuple(referred)) if kind == FOREIGN else None,
         detail=detail,
         name=name,
+        deferral=actions("", "", deferrable=deferrable, deferred=deferred) if kind in {PRIMARY, UNIQUE} else "",
     )
     return InspectedKey(schema=schema, oid=oid, definition=whole, uses=frozenset(uses), valid=valid)
 
 
 def _index(table: _Table, row: tuple[Any, ...]) -> InspectedKey:
-    _, oid, name, numbers, parts, unique, valid, plain, special, definition, backing = row
-    detail = ""
-    if special:
-        detail = "USING" + definition.partition(" USING")[2]
-        detail = f"UNIQUE {detail}" if unique else detail
-    schema = KeySchema(kind=INDEX, columns=table.columns_at(numbers[:parts]), detail=detail, name=name)
+    _, oid, name, numbers, count, unique, valid, plain, special, definition, parts, predicate, equal, backing = row
+    written = "USING" + definition.partition(" USING")[2]
+    written = f"UNIQUE {written}" if unique else written
+    schema = KeySchema(
+        kind=INDEX,
+        columns=table.columns_at(numbers[:count]),
+        detail=written if special else "",
+        name=name,
+        index=IndexParts(detail=written, parts=tuple(parts), predicate=predicate, equal_nulls=equal),
+    )
     uses = frozenset(table.columns_at(numbers))
     return InspectedKey(
         schema=schema, oid=oid, definition=definition, uses=uses, valid=valid, plain=plain, backing=backing

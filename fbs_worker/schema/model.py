@@ -1,9 +1,8 @@
-"""Table schemas: columns with type, NOT NULL and default, keys, indexes and checks. Pure.
+"""Table schemas: columns with type, collation, NOT NULL, default and comment, keys, indexes and checks. Pure.
 
 One notation for the desired schema (SQLAlchemy tables), the last applied one (JSON in the solution's manifest) and the
-inspected one (PostgreSQL's catalogue). Types are written as by PostgreSQL's format_type(). Expressions are compared in
-a canonical form, because PostgreSQL rewrites them: `NOW()` becomes `now()`, `'{}'` becomes `'{}'::jsonb`, `a > 0`
-becomes `(a > (0)::numeric)`.
+inspected one (PostgreSQL's catalogue): PostgreSQL's own, by format_type(), pg_get_expr(), pg_get_constraintdef() and
+pg_get_indexdef(). What a table is written in where it is desired may differ from it; `read_back` asks PostgreSQL.
 """
 
 from __future__ import annotations
@@ -11,20 +10,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, Final
 
 from sqlalchemy import (
     CheckConstraint,
     Column,
+    Constraint,
     DefaultClause,
     ForeignKeyConstraint,
     Index,
+    PrimaryKeyConstraint,
     String,
     Table,
     UniqueConstraint,
 )
 from sqlalchemy import literal as literal_value
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.schema import CreateIndex
 from sqlalchemy.sql.elements import ClauseElement
 
@@ -39,19 +41,17 @@ UNIQUE: Final = "u"
 FOREIGN: Final = "f"
 INDEX: Final = "i"
 CHECK: Final = "c"
-KINDS: Final = (PRIMARY, UNIQUE, FOREIGN, INDEX, CHECK)
+EXCLUDE: Final = "x"
+KINDS: Final = (PRIMARY, UNIQUE, EXCLUDE, FOREIGN, INDEX, CHECK)
 
-_CAST: Final = re.compile(
-    r"""::\s*("[^"]+"|[a-z_][\w.]*)(\s+(varying|precision|with(out)?\s+time\s+zone))*(\s*\([\d,\s]+\))?(\[\])*""",
-    re.IGNORECASE,
+_EXACT_TYPE: Final = re.compile(
+    r"(smallint|integer|bigint|real|double precision|numeric(\(\d+,\d+\))?|boolean|text|character varying(\(\d+\))?"
+    r"|character\(\d+\)|date|interval|(time|timestamp)(\(\d\))? with(out)? time zone|bytea|jsonb?|uuid)(\[\])?"
 )
-_PARTS: Final = re.compile(r"(E?'(?:[^']|'')*')")
-_LITERAL: Final = re.compile(r"'((?:[^']|'')*)'")
-_CONSTANT: Final = re.compile(
-    r"[-+\s(]*(E?'(?:[^']|'')*'|[\d.]+(?:e[-+]?\d+)?|true|false|null|now\(\)|(?:current|local)_\w+|localtime(?:stamp)?)[\s)]*",
-    re.IGNORECASE,
+_EXACT_DEFAULT: Final = re.compile(
+    r"SERIAL|now\(\)|true|false|0|[1-9]\d{0,8}|'(?:[^'\\]|'')*'::(text|character varying)|'(\{\}|\[\])'::jsonb"
 )
-_NOISE: Final = re.compile(r'[\s()"]+')
+"""Types and defaults that PostgreSQL prints as they are written here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,25 +61,50 @@ class ColumnSchema:
     Attributes:
         type: as written by format_type(), e.g. `character varying(50)`.
         not_null: whether it is NOT NULL.
-        default: the default as SQL; SERIAL for a column with a sequence of its own; None without a default.
+        default: the default as SQL; SERIAL for a column with a sequence of its own; `GENERATED …` for an identity or
+            a generated column; None without a default.
+        collation: quoted; empty for that of the type.
+        comment: empty without one.
     """
 
     type: str
     not_null: bool = False
     default: str | None = None
+    collation: str = ""
+    comment: str = ""
+
+    @property
+    def full_type(self) -> str:
+        """The type with the collation, as SQL."""
+        return f"{self.type} COLLATE {self.collation}" if self.collation else self.type
 
     @property
     def expression(self) -> str | None:
         """The default as an SQL expression; None for a column with a sequence or a generated one."""
         return None if self.default == SERIAL or (self.default or "").startswith("GENERATED") else self.default
 
-    def has_same_default(self, other: ColumnSchema) -> bool:
-        """Compare the canonical forms of both defaults."""
-        return canonical(self.default) == canonical(other.default)
+    @property
+    def is_exact(self) -> bool:
+        """Whether PostgreSQL is known to print type and default as they are written."""
+        default = self.default is None or _EXACT_DEFAULT.fullmatch(self.default) is not None
+        return default and not self.collation and _EXACT_TYPE.fullmatch(self.type) is not None
 
-    def equals(self, other: ColumnSchema) -> bool:
-        """Compare type, NOT NULL and default."""
-        return self.type == other.type and self.not_null == other.not_null and self.has_same_default(other)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexParts:
+    """What an index is made of, in PostgreSQL's notation.
+
+    Attributes:
+        detail: as that of an index's `KeySchema`.
+        parts: columns and expressions of its key.
+        predicate: of a partial index; empty for one of all rows.
+        equal_nulls: NULLS NOT DISTINCT.
+    """
+
+    detail: str
+    parts: tuple[str, ...]
+    predicate: str = ""
+    equal_nulls: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +112,15 @@ class KeySchema:
     """A key, an index or a check of a table.
 
     Attributes:
-        kind: `p` primary key, `u` unique, `f` foreign key, `i` index, `c` check.
-        columns: in key order; empty for a check.
+        kind: `p` primary key, `u` unique, `f` foreign key, `i` index, `c` check, `x` exclusion.
+        columns: in key order; empty for a check and an exclusion.
         target: of a foreign key: the referenced table and its columns.
-        detail: further SQL: the actions of a foreign key (`ON DELETE CASCADE`), the expression of a check; for an
-            index that is more than a list of columns, everything after the table's name, prefixed with `UNIQUE`.
+        detail: further SQL: the actions of a foreign key (`ON DELETE CASCADE`), the expression of a check; for a key
+            or an index that is more than a list of columns, its whole definition: what follows the name of a
+            constraint, or the table of an index, prefixed with `UNIQUE`.
         name: actual or desired name; empty for a name chosen by PostgreSQL. Not part of the identity.
+        index: of an inspected index, primary or unique key: what it is made of. Not part of the identity.
+        deferral: of an inspected primary or unique key: `DEFERRABLE …`. Not part of the identity.
     """
 
     kind: str
@@ -100,11 +128,18 @@ class KeySchema:
     target: tuple[str, tuple[str, ...]] | None = None
     detail: str = ""
     name: str = field(default="", compare=False)
+    index: IndexParts | None = field(default=None, compare=False, repr=False)
+    deferral: str = field(default="", compare=False)
 
     @property
     def identity(self) -> tuple[object, ...]:
         """Identity within the table, independent of name and notation."""
-        return (self.kind, self.columns, self.target, canonical(self.detail))
+        return (self.kind, self.columns, self.target, self.detail)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether PostgreSQL is known to print it as it is written."""
+        return self.kind == FOREIGN or not self.detail
 
     @property
     def is_unique(self) -> bool:
@@ -115,7 +150,9 @@ class KeySchema:
         """Return a readable label, e.g. `foreign key (tenant_id) to r_tenant`."""
         words = {PRIMARY: "primary key", UNIQUE: "unique key", FOREIGN: "foreign key", INDEX: "index on"}
         if self.kind == CHECK:
-            return f"check ({self.detail})"
+            return f"check {self.detail if self.detail.startswith('(') else f'({self.detail})'}"
+        if self.kind == EXCLUDE:
+            return f"exclusion {self.detail.removeprefix('EXCLUDE ')}"
         if self.kind == INDEX and not self.columns:
             return f"index {self.name or self.detail}"  # on expressions
         text = f"{words[self.kind]} ({', '.join(self.columns)})"
@@ -131,10 +168,23 @@ class TableSchema:
     Attributes:
         columns: by name, in creation order.
         keys: keys, indexes and checks.
+        comment: empty without one.
     """
 
     columns: Mapping[str, ColumnSchema]
     keys: tuple[KeySchema, ...] = ()
+    comment: str = ""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether PostgreSQL is known to print all of it as it is written."""
+        return all(column.is_exact for column in self.columns.values()) and all(key.is_exact for key in self.keys)
+
+    @property
+    def comments(self) -> dict[str, str]:
+        """Column → comment, where there is one; the key of the table's own is empty."""
+        columns = {name: column.comment for name, column in self.columns.items()}
+        return {name: comment for name, comment in {"": self.comment, **columns}.items() if comment}
 
     @cached_property
     def identities(self) -> frozenset[tuple[object, ...]]:
@@ -164,8 +214,8 @@ def to_json(schema: Schema) -> dict[str, Any]:
     """Return the JSON-ready form.
 
     Returns:
-        Table → `columns` (name → `[type, not_null, default]`) and `keys` (each `[kind, columns, target]`, and `detail`
-        where not empty).
+        Table → `columns` (name → `[type, not_null, default]`, and an object with `collation` and `comment` as far as
+        there is one), `keys` (each `[kind, columns, target]`, and `detail` where not empty), and a `comment`.
     """
     return {name: _table_json(table) for name, table in sorted(schema.items())}
 
@@ -183,30 +233,6 @@ def from_json(data: Mapping[str, Any]) -> dict[str, TableSchema]:
             "The solution's manifest is damaged: `shape` in its schema_definition is not a table schema.",
             hint="Remove `shape` from schema_definition in that row: the next plan takes the tables as they are.",
         ) from exc
-
-
-@lru_cache(maxsize=4096)
-def canonical(expression: str | None) -> str | None:
-    """Return a form of an expression that is equal for most notations of it; for comparison only."""
-    if expression is None or expression == SERIAL:
-        return expression and "nextval()"  # unambiguous: brackets are removed from all others
-    # outside of literals: no casts, blanks, brackets and quotes, lower case; a literal is replaced by its contents
-    parts = [
-        literal[1]
-        if (literal := _LITERAL.fullmatch(part.removeprefix("E")))
-        else _NOISE.sub("", _CAST.sub("", part)).lower()
-        for part in _PARTS.split(expression)
-    ]
-    return "".join(parts).replace("usingbtree", "")
-
-
-@lru_cache(maxsize=1024)
-def is_volatile(default: str) -> bool:
-    """Return whether a default may differ from row to row: true unless it is known to be constant in a statement.
-
-    A column with a constant default is added without a rewrite (PostgreSQL's documentation of ALTER TABLE, notes).
-    """
-    return default == SERIAL or _CONSTANT.fullmatch(_CAST.sub("", default)) is None
 
 
 def renamed(schema: Schema, renames: Mapping[tuple[str, str], str]) -> dict[str, TableSchema]:
@@ -232,43 +258,64 @@ def renamed_key(table: str, key: KeySchema, renames: Mapping[tuple[str, str], st
 
 def _renamed(name: str, table: TableSchema, renames: Mapping[tuple[str, str], str]) -> TableSchema:
     columns = {renames.get((name, column), column): facts for column, facts in table.columns.items()}
-    return TableSchema(columns=columns, keys=tuple(renamed_key(name, key, renames) for key in table.keys))
+    return replace(table, columns=columns, keys=tuple(renamed_key(name, key, renames) for key in table.keys))
 
 
 def _table(table: Table) -> TableSchema:
     columns = {str(column.name): _column(table, column) for column in table.columns}
-    keys: list[KeySchema] = []
-    if table.primary_key:
-        named = tuple(str(column.name) for column in table.primary_key)
-        keys.append(KeySchema(kind=PRIMARY, columns=named, name=str(table.primary_key.name or "")))
+    keys = [_index(table, index) for index in table.indexes]
     for constraint in table.constraints:
+        name = _name(constraint)
         match constraint:
             case ForeignKeyConstraint():
                 keys.append(_foreign(constraint))
-            case UniqueConstraint():
+            case PrimaryKeyConstraint() | UniqueConstraint() if constraint.columns:
+                kind = PRIMARY if isinstance(constraint, PrimaryKeyConstraint) else UNIQUE
                 named = tuple(str(column.name) for column in constraint.columns)
-                keys.append(KeySchema(kind=UNIQUE, columns=named, name=str(constraint.name or "")))
+                keys.append(KeySchema(kind=kind, columns=named, detail=_options(constraint), name=name))
+            case ExcludeConstraint():
+                keys.append(KeySchema(kind=EXCLUDE, detail=_definition(constraint), name=name))
             case CheckConstraint():
-                keys.append(
-                    KeySchema(kind=CHECK, detail=_expression(constraint.sqltext), name=str(constraint.name or ""))
-                )
-    keys += [_index(table, index) for index in table.indexes]
-    return TableSchema(columns=columns, keys=tuple(sorted(keys, key=_order)))
+                keys.append(KeySchema(kind=CHECK, detail=_expression(constraint.sqltext), name=name))
+    return TableSchema(columns=columns, keys=tuple(sorted(keys, key=_order)), comment=table.comment or "")
 
 
 def _column(table: Table, column: Column[Any]) -> ColumnSchema:
+    comment, written = column.comment or "", type_of(column)
     if column is table.autoincrement_column and column.server_default is None:
-        return ColumnSchema(type=type_of(column), not_null=True, default=SERIAL)
+        return ColumnSchema(type=written, not_null=True, default=SERIAL, comment=comment)
     default = None
     if isinstance(column.server_default, DefaultClause):
         value = column.server_default.arg
-        default = _expression(literal_value(value, String()) if isinstance(value, str) else value)
-    return ColumnSchema(type=type_of(column), not_null=not column.nullable, default=default)
+        default = _printed(_expression(literal_value(value, String()) if isinstance(value, str) else value), written)
+    return ColumnSchema(type=written, not_null=not column.nullable, default=default, comment=comment)
+
+
+def _printed(default: str, type_: str) -> str:
+    """The commonest defaults as PostgreSQL prints them; others as they are written."""
+    if default.lower() in {"now()", "true", "false"}:
+        return default.lower()
+    printed = f"{default}::{type_.partition('(')[0]}"
+    return printed if _EXACT_DEFAULT.fullmatch(printed) else default
 
 
 def _expression(clause: ClauseElement) -> str:
     """An expression as SQL, with literal values and bare names of columns."""
     return str(clause.compile(dialect=DIALECT, compile_kwargs={"include_table": False, "literal_binds": True}))
+
+
+def _options(constraint: PrimaryKeyConstraint | UniqueConstraint) -> str:
+    """The whole definition of a key with options; empty for one without."""
+    given = [value for known in constraint.dialect_options.values() for value in dict(known).values()]
+    return _definition(constraint) if any(given) or constraint.deferrable or constraint.initially else ""
+
+
+def _definition(constraint: Constraint) -> str:
+    """What follows the name of a constraint, as SQL."""
+    compiler = DIALECT.ddl_compiler(DIALECT, None)  # type: ignore[arg-type]
+    written = str(compiler.process(constraint))
+    name = DIALECT.identifier_preparer.format_constraint(constraint) if _name(constraint) else ""
+    return written.removeprefix(f"CONSTRAINT {name} ").strip()
 
 
 def _foreign(constraint: ForeignKeyConstraint) -> KeySchema:
@@ -284,7 +331,7 @@ def _foreign(constraint: ForeignKeyConstraint) -> KeySchema:
             deferrable=bool(constraint.deferrable),
             deferred=(constraint.initially or "").upper() == "DEFERRED",
         ),
-        name=str(constraint.name or ""),
+        name=_name(constraint),
     )
 
 
@@ -311,6 +358,7 @@ def _index(table: Table, index: Index) -> KeySchema:
     columns = tuple(str(column.name) for column in index.columns)
     options = [value for known in index.dialect_options.values() for value in dict(known).values()]
     special = any(isinstance(value, ClauseElement) or value for value in options)  # a clause is neither true nor false
+    special |= not all(isinstance(expression, Column) for expression in index.expressions)
     detail = ""
     if special:
         written = str(CreateIndex(index).compile(dialect=DIALECT))
@@ -318,7 +366,12 @@ def _index(table: Table, index: Index) -> KeySchema:
     elif index.unique:
         detail = f"({', '.join(map(DIALECT.identifier_preparer.quote, columns))})"
     detail = f"UNIQUE {detail}" if index.unique else detail
-    return KeySchema(kind=INDEX, columns=columns, detail=detail, name=str(index.name or ""))
+    return KeySchema(kind=INDEX, columns=columns, detail=detail, name=_name(index))
+
+
+def _name(named: Constraint | Index) -> str:
+    """Its own name; empty where PostgreSQL chooses one."""
+    return str(named.name) if isinstance(named.name, str) else ""
 
 
 def _order(key: KeySchema) -> tuple[int, tuple[str, ...], str]:
@@ -327,9 +380,16 @@ def _order(key: KeySchema) -> tuple[int, tuple[str, ...], str]:
 
 def _table_json(table: TableSchema) -> dict[str, Any]:
     return {
-        "columns": {name: [column.type, column.not_null, column.default] for name, column in table.columns.items()},
+        "columns": {name: _column_json(column) for name, column in table.columns.items()},
         "keys": [_key_json(key) for key in table.keys],
+        **({"comment": table.comment} if table.comment else {}),
     }
+
+
+def _column_json(column: ColumnSchema) -> list[Any]:
+    more = {"collation": column.collation, "comment": column.comment}
+    given = {key: value for key, value in more.items() if value}
+    return [column.type, column.not_null, column.default, *([given] if given else [])]
 
 
 def _key_json(key: KeySchema) -> list[Any]:
@@ -339,11 +399,18 @@ def _key_json(key: KeySchema) -> list[Any]:
 
 
 def _table_from_json(data: Mapping[str, Any]) -> TableSchema:
-    columns = {
-        str(name): ColumnSchema(type=_text(kind), not_null=bool(not_null), default=default and _text(default))
-        for name, (kind, not_null, default) in data["columns"].items()
-    }
-    return TableSchema(columns=columns, keys=tuple(map(_key_from_json, data["keys"])))
+    columns = {str(name): _column_from_json(*column) for name, column in data["columns"].items()}
+    keys = tuple(map(_key_from_json, data["keys"]))
+    return TableSchema(columns=columns, keys=keys, comment=_text(data.get("comment", "")))
+
+
+def _column_from_json(type_: Any, not_null: Any, default: Any, more: Mapping[str, Any] | None = None) -> ColumnSchema:
+    return ColumnSchema(
+        type=_text(type_),
+        not_null=bool(not_null),
+        default=None if default is None else _text(default),
+        **{key: _text(value) for key, value in (more or {}).items()},
+    )
 
 
 def _key_from_json(data: Sequence[Any]) -> KeySchema:

@@ -229,7 +229,7 @@ class _SetUp:
         self.report = create.create(self.connection, definition, owned=self._owned(definition))
         self._recorded_schema = {
             **(self.manifest.recorded_schema if self.manifest else {}),
-            **applied_schema(definition, self.report.created),
+            **applied_schema(self.connection, definition, self.report.created),
         }
 
     def _write_manifest(self, _cursor: Cursor, refreshed: RefreshResult | None) -> None:

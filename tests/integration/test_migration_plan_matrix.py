@@ -33,7 +33,7 @@ from sqlalchemy.types import TypeEngine
 
 from fbs_worker.core.postgres import Connection
 from fbs_worker.schema.definition import Definition
-from tests.support.planned import Tables, defined, fresh_picture, hazards, picture, plain, swept, table
+from tests.support.planned import Tables, defined, fresh_picture, hazards, picture, swept, table
 
 # each type with values as SQL, and with defaults
 DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
@@ -181,7 +181,7 @@ def from_one_to_another(connection: Connection, before: Schema, after: Schema, d
         assert tables.plan(second).steps == ()
         assert {name: rows_of(tables, name, columns) for name, columns in staying.items()} == were
     assert tables.plan(second).drift == ()
-    assert plain(picture(connection)) == plain(fresh_picture(connection, second))
+    assert picture(connection) == fresh_picture(connection, second)
 
 
 @given(before=SCHEMAS, after=SCHEMAS, data=st.data())

@@ -271,7 +271,7 @@ def test_differences_are_reported_and_left_alone(connection: Connection) -> None
         "r_tenant: the unique key (email) is missing",
         "r_lease: the foreign key (tenant_id) to r_tenant is missing",
         "r_lease: the index on (property_id) is missing",
-        "r_maintenance: the column status has the default 'x'::character varying, not 'open'",
+        "r_maintenance: the column status has the default 'x'::character varying, not 'open'::character varying",
         "r_payment: the primary key (id) is missing",
         "r_former: the table is no longer part of the definition",
     )

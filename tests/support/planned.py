@@ -17,10 +17,11 @@ from fbs_worker.migration.plan.planner import applied_schema, make_plan
 from fbs_worker.schema import create
 from fbs_worker.schema.ddl import render
 from fbs_worker.schema.definition import Definition, define
-from fbs_worker.schema.model import canonical
 
 _STRENGTH = ["AccessShareLock", "RowShareLock", "RowExclusiveLock", "ShareUpdateExclusiveLock", "ShareLock"]
 _STRENGTH += ["ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock"]
+
+_RELATIONS = "SELECT oid, relname FROM pg_class ORDER BY oid"
 
 _LOCKS = """
 SELECT l.mode FROM pg_locks l WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.granted
@@ -64,7 +65,7 @@ class Tables:
             with connection:
                 create.create(connection, definition, owned=())
             self.owned = definition.table_names
-            self.last_applied = applied_schema(definition) if recorded else None
+            self.last_applied = applied_schema(connection, definition) if recorded else None
 
     def run(self, *statements: str) -> list[tuple[Any, ...]]:
         """Statements in a transaction; the rows of the last one."""
@@ -74,11 +75,10 @@ class Tables:
             return cursor.fetchall() if cursor.description else []
 
     def plan(self, definition: Definition, *renames: str, restore: bool = False) -> Plan:
-        """Plan, in a transaction that may only read."""
-        self.run("SELECT 1")
-        with self.connection, self.connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION READ ONLY")
-            return make_plan(
+        """Plan, and see that nothing is changed."""
+        before = self.run(_RELATIONS)
+        with self.connection:
+            plan = make_plan(
                 self.connection,
                 solution="testing",
                 definition=definition,
@@ -87,6 +87,8 @@ class Tables:
                 renames=renames,
                 restore=restore,
             )
+        assert self.run(_RELATIONS) == before
+        return plan
 
     def offending(self, plan: Plan) -> dict[str, int]:
         """Number of conflicting rows of each statement."""
@@ -215,14 +217,6 @@ def fresh_picture(connection: Connection, definition: Definition) -> dict[str, A
     finally:
         with connection, connection.cursor() as cursor:
             cursor.execute("DROP SCHEMA fresh CASCADE; RESET search_path")
-
-
-def plain(found: dict[str, Any]) -> dict[str, Any]:
-    """A picture without the casts that PostgreSQL writes into a check when a column's type changes, and leaves there."""
-    return {
-        name: (columns, sorted(str(canonical(key)) if key.startswith("CHECK") else key for key in keys or ()))
-        for name, (columns, keys) in found.items()
-    }
 
 
 def swept(connection: Connection) -> Connection:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fbs_worker.migration.plan.planner import detach_keys
+from fbs_worker.migration.plan.rehearsal import Rehearsal
 from fbs_worker.migration.plan.renames import likely_renames, requested_renames
 from fbs_worker.schema.differ import Change, ChangeKind, Difference, compare, not_null_check
 from fbs_worker.schema.inspector import InspectedKey, InspectedSchema, InspectedTable
@@ -174,7 +175,9 @@ def test_foreign_keys_are_detached_during_a_type_change() -> None:
             "t": InspectedTable(columns=applied["t"].columns, keys=(there(refers),)),
         }
     )
-    changes = tuple(detach_keys(compare(desired, applied, actual, owned=("o", "t")).changes, desired, actual))
+    rewritten = Rehearsal(rewrites=frozenset({("o", "k"), ("t", "a")}))
+    difference = compare(desired, applied, actual, owned=("o", "t"))
+    changes = tuple(detach_keys(difference.changes, desired, actual, rewritten))
     assert kinds_of(changes) == ["retype", "retype", "drop_key", "add_key"]
 
 

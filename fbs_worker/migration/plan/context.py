@@ -15,18 +15,19 @@ from functools import cached_property
 from fbs_worker.migration.model.plan import ArchiveTarget, Hazard, Lock, Mode, Step
 from fbs_worker.migration.model.type_conversion import INPUT_CHECK_SINCE, Conversion, conversion
 from fbs_worker.migration.plan.explain import Reasons
+from fbs_worker.migration.plan.rehearsal import Rehearsal
+from fbs_worker.schema.ddl import quoted
 from fbs_worker.schema.differ import Change, ChangeKind
 from fbs_worker.schema.inspector import InspectedSchema
 from fbs_worker.schema.model import (
     CHECK,
+    EXCLUDE,
     INDEX,
     PRIMARY,
-    SERIAL,
     UNIQUE,
+    IndexParts,
     KeySchema,
     Schema,
-    canonical,
-    is_volatile,
 )
 from fbs_worker.schema.naming import derived_name
 
@@ -53,26 +54,16 @@ class Phase(IntEnum):
 Phased = Iterator[tuple[Phase, Step]]
 
 
-def quoted(name: str) -> str:
-    """Quote an identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def quoted_list(names: Iterable[str]) -> str:
-    """Quote identifiers, as a list in parentheses."""
-    return f"({', '.join(map(quoted, names))})"
-
-
 def default_name(table: str, key: KeySchema) -> str:
     """Return a key's own name, or one in the style of PostgreSQL."""
     if key.name:
         return key.name
     if key.kind == CHECK:
-        digest = hashlib.sha256(str(canonical(key.detail)).encode()).hexdigest()[:8]
+        digest = hashlib.sha256(key.detail.encode()).hexdigest()[:8]
         return str(derived_name(f"{table}_{digest}", "_check"))
     if key.kind == PRIMARY:
         return str(derived_name(table, "_pkey"))
-    ends = {UNIQUE: "_key", INDEX: "_idx"}
+    ends = {UNIQUE: "_key", INDEX: "_idx", EXCLUDE: "_excl"}
     return str(derived_name("_".join((table, *key.columns)), ends.get(key.kind, "_fkey")))
 
 
@@ -92,6 +83,7 @@ class PlanningContext:
         server_version: as reported by libpq.
         possible_renames: table and dropped column → similar added column.
         dependents: foreign objects that depend on dropped or retyped columns: table, column, description.
+        rehearsal: what the changes of columns did to copies of their tables.
     """
 
     desired: Schema
@@ -105,6 +97,11 @@ class PlanningContext:
     server_version: int = INPUT_CHECK_SINCE
     possible_renames: Mapping[tuple[str, str], str] = field(default_factory=dict)
     dependents: Sequence[tuple[str, str, str]] = ()
+    rehearsal: Rehearsal = field(default_factory=Rehearsal)
+
+    def rewrites(self, change: Change) -> bool:
+        """Return whether a change of a column writes its table anew."""
+        return (change.table, change.column) in self.rehearsal.rewrites
 
     def online(self, table: str) -> bool:
         """Return whether a table is changed by online steps; PostgreSQL has none for partitioned tables."""
@@ -207,16 +204,21 @@ class PlanningContext:
         """Return a column's current name."""
         return self._old_names.get((table, column), column)
 
-    def count_duplicates(self, table: str, columns: Sequence[str]) -> str | None:
+    def count_duplicates(self, table: str, key: KeySchema) -> str | None:
         """Return a query that counts rows with duplicate values; None if impossible or not computable beforehand."""
-        values = self._values(table, columns)
-        if values is None or not self.has_values(table, columns):
+        index = key.index or IndexParts(detail="", parts=tuple(map(quoted, key.columns)))
+        if key.columns and not index.equal_nulls and not self.has_values(table, key.columns):
             return None
-        names = [f"c{number}" for number in range(len(columns))]
-        not_null = " AND ".join(f"{name} IS NOT NULL" for name in names)
+        rows = self._future_rows(table, " ".join((*index.parts, *map(quoted, key.columns), index.predicate)))
+        if rows is None:
+            return None
+        conditions = [] if index.equal_nulls else [f"({part}) IS NOT NULL" for part in index.parts]
+        conditions += [index.predicate] if index.predicate else []
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        parts = ", ".join(f"({part})" for part in index.parts)
         return (
-            f"SELECT coalesce(sum(n), 0) FROM (SELECT count(*) AS n FROM ({values}) r WHERE {not_null}"  # noqa: S608
-            f" GROUP BY {', '.join(names)} HAVING count(*) > 1) d"
+            f"SELECT coalesce(sum(n), 0) FROM (SELECT count(*) AS n FROM {rows}{where}"  # noqa: S608 -- PostgreSQL's own
+            f" GROUP BY {parts} HAVING count(*) > 1) d"
         )
 
     def count_orphans(self, table: str, key: KeySchema) -> str | None:
@@ -237,15 +239,19 @@ class PlanningContext:
 
     def count_violations(self, table: str, expression: str) -> str | None:
         """Return a query that counts rows that violate a check; None if not computable beforehand."""
-        mentioned = [column for column in self.desired[table].columns if column in expression]
+        rows = self._future_rows(table, expression)
+        return None if rows is None else f"SELECT count(*) FROM {rows} WHERE NOT ({expression})"  # noqa: S608
+
+    def _future_rows(self, table: str, expressions: str) -> str | None:
+        """Return what to select from, with future values of the columns that are mentioned; None if not computable."""
+        mentioned = [column for column in self.desired[table].columns if column in expressions]
         values = {column: self._value(table, column) for column in mentioned}
         if None in values.values():
             return None
         if all(value == quoted(column) for column, value in values.items()):
-            return self.count(table, f"NOT ({expression})")
+            return quoted(table)
         selected = ", ".join(f"{value} AS {quoted(column)}" for column, value in values.items())
-        rows = f"SELECT {selected} FROM {quoted(table)}"  # noqa: S608 -- they are quoted
-        return f"SELECT count(*) FROM ({rows}) r WHERE NOT ({expression})"  # noqa: S608 -- the domain's own
+        return f"(SELECT {selected} FROM {quoted(table)}) r"  # noqa: S608 -- they are quoted
 
     @cached_property
     def _old_names(self) -> dict[tuple[str, str], str]:
@@ -291,8 +297,7 @@ class PlanningContext:
                 after = change.after
                 if after.default is None:
                     return f"NULL::{after.type}"
-                known = after.default != SERIAL and not is_volatile(after.default)
-                return f"({after.default})::{after.type}" if known else None
+                return None if self.rewrites(change) else f"({after.default})::{after.type}"
         return quoted(self.old_name(table, column))
 
 

@@ -31,26 +31,29 @@ from sqlalchemy import Table
 from sqlalchemy.schema import CreateTable
 
 from fbs_worker.migration.model.plan import ArchiveTarget, Hazard, Lock, Mode, Step
-from fbs_worker.migration.plan.context import Phase, Phased, PlanningContext, is_prebuilt_index, quoted, quoted_list
+from fbs_worker.migration.plan.context import Phase, Phased, PlanningContext, is_prebuilt_index
+from fbs_worker.migration.plan.rehearsal import Alteration
 from fbs_worker.schema.columns import DIALECT
+from fbs_worker.schema.ddl import comment_statements, declaration, definition, quoted, quoted_list
 from fbs_worker.schema.differ import Change, ChangeKind, not_null_check
 from fbs_worker.schema.inspector import BACKFILL_COMMENT, InspectedKey
 from fbs_worker.schema.model import (
     CHECK,
+    EXCLUDE,
     FOREIGN,
     INDEX,
     PRIMARY,
     SERIAL,
     ColumnSchema,
     KeySchema,
-    is_volatile,
 )
 
 BATCH: Final = 5_000
 """Rows per UPDATE of a backfill."""
 
-_SERIALS: Final = {"smallint": "SMALLSERIAL", "bigint": "BIGSERIAL"}
-_KINDS = {"p": "primary_key", "u": "unique_key", "f": "foreign_key", "i": "index", "c": "check"}
+_KINDS: Final = {
+    "p": "primary_key", "u": "unique_key", "f": "foreign_key", "i": "index", "c": "check", "x": "exclusion",
+}  # fmt: skip
 
 _KEYS: Final = frozenset((ChangeKind.ADD_KEY, ChangeKind.VALIDATE_KEY, ChangeKind.DROP_KEY))
 
@@ -70,6 +73,8 @@ def plan_steps(context: PlanningContext, tables: Mapping[str, Table]) -> tuple[S
             result += _drop_table(change, context)
         elif change.kind in _KEYS:
             result += _key_steps(change, context)
+        elif change.kind is ChangeKind.COMMENT:
+            result += _comment(change, context)
         else:
             result += _column_steps(change, context)
     # foreign keys are dropped before the keys that they reference; the sort is stable for all others of a phase
@@ -116,10 +121,25 @@ def _drop_table(change: Change, context: PlanningContext) -> Phased:
     )
 
 
+def _comment(change: Change, context: PlanningContext) -> Phased:
+    """Write all comments of a table in one step."""
+    actual = context.actual.tables.get(change.table)
+    before = actual.schema.comments if actual else {}
+    former = {name: before.get(name, "") for name in change.comments if not name or (actual and name in actual.columns)}
+    yield context.step(
+        Phase.FINISH_COLUMNS,
+        change,
+        "comment",
+        ";\n".join(comment_statements(change.table, change.comments)),
+        lock=Lock.SHARE_UPDATE_EXCLUSIVE,
+        undo=";\n".join(comment_statements(change.table, former)) if actual else None,
+    )
+
+
 def _recreate_statements(name: str, context: PlanningContext) -> str:
     """Return the DDL that recreates an empty table in its current form."""
     table = context.actual.tables[name]
-    columns = [f"{quoted(column)} {_declaration(actual)}" for column, actual in table.columns.items()]
+    columns = [f"{quoted(column)} {declaration(actual)}" for column, actual in table.columns.items()]
     own = [key for key in table.keys if not key.backing and not _is_dropped_earlier(key, context)]
     constraints = [
         f"CONSTRAINT {quoted(key.schema.name)} {key.definition}"
@@ -133,14 +153,6 @@ def _recreate_statements(name: str, context: PlanningContext) -> str:
 
 def _is_dropped_earlier(key: InspectedKey, context: PlanningContext) -> bool:
     return any(change.actual == key for change in context.changes if change.kind is ChangeKind.DROP_KEY)
-
-
-def _declaration(column: ColumnSchema) -> str:
-    """Type, default and NOT NULL as SQL."""
-    if column.default == SERIAL:
-        return f"{_SERIALS.get(column.type, 'SERIAL')} NOT NULL"
-    default = f" DEFAULT {column.default}" if column.default is not None else ""
-    return f"{column.type}{default}{' NOT NULL' if column.not_null else ''}"
 
 
 def _default_action(column: ColumnSchema) -> str:
@@ -176,8 +188,11 @@ def _column_steps(change: Change, context: PlanningContext) -> Phased:
 
 
 def _alter(change: Change, *actions: str) -> str:
-    clauses = ", ".join(f"ALTER COLUMN {quoted(change.column)} {action}" for action in actions)
-    return f"ALTER TABLE {quoted(change.table)} {clauses}"
+    return f"ALTER TABLE {quoted(change.table)} {_clauses(change, *actions)}"
+
+
+def _clauses(change: Change, *actions: str) -> str:
+    return ", ".join(f"ALTER COLUMN {quoted(change.column)} {action}" for action in actions)
 
 
 def _add_column(change: Change, context: PlanningContext) -> Phased:
@@ -187,16 +202,17 @@ def _add_column(change: Change, context: PlanningContext) -> Phased:
     table, column = quoted(change.table), quoted(change.column)
     undo = f"ALTER TABLE {table} DROP COLUMN {column}"
     has_rows = change.table in context.populated
-    apart = has_rows and after.default is not None and after.default != SERIAL and is_volatile(after.default)
-    statement = f"ALTER TABLE {table} ADD COLUMN {column} {_declaration(after)}"
+    rewrites = has_rows and context.rewrites(change)
+    apart = rewrites and after.expression is not None
+    statement = f"ALTER TABLE {table} ADD COLUMN {column} {declaration(after)}"
     if apart:
         statement = (
-            f"ALTER TABLE {table} ADD COLUMN {column} {after.type}, ALTER COLUMN {column} {_default_action(after)}"
+            f"ALTER TABLE {table} ADD COLUMN {column} {after.full_type}, ALTER COLUMN {column} {_default_action(after)}"
         )
     elif stays_nullable(change, context):
-        statement = f"ALTER TABLE {table} ADD COLUMN {column} {after.type}"
-    rewrites = {Hazard.REWRITES_TABLE, Hazard.LONG_LOCK} if has_rows and after.default == SERIAL else ()
-    yield context.step(Phase.COLUMNS, change, "add_column", statement, undo=undo, hazards=rewrites)
+        statement = f"ALTER TABLE {table} ADD COLUMN {column} {after.full_type}"
+    hazards = {Hazard.REWRITES_TABLE, Hazard.LONG_LOCK} if rewrites and not apart else ()
+    yield context.step(Phase.COLUMNS, change, "add_column", statement, undo=undo, hazards=hazards)
     if apart:
         yield context.step(
             Phase.COLUMNS,
@@ -232,62 +248,75 @@ def _backfill(change: Change, context: PlanningContext) -> Phased:
         Phase.FINISH_COLUMNS,
         change,
         "unmark_column",
-        f"COMMENT ON COLUMN {table}.{column} IS NULL",
+        *comment_statements(change.table, {change.column: after.comment if after else ""}),
         lock=Lock.SHARE_UPDATE_EXCLUSIVE,
     )
+
+
+def alterations(context: PlanningContext) -> list[Alteration]:
+    """Return the changes of columns that may write a table anew, or that PostgreSQL may refuse, to rehearse them."""
+    found = []
+    for change in context.changes:
+        after = change.after
+        if change.kind is ChangeKind.RETYPE:
+            actions = _clauses(change, *_retyping(change, context))
+        elif change.kind is ChangeKind.ADD_COLUMN and after is not None and change.table in context.actual.tables:
+            if after.is_exact and after.default != SERIAL:
+                continue  # known to be no rewrite: without a default, or with a constant one
+            actions = f"ADD COLUMN {quoted(change.column)} {declaration(after)}"
+        else:
+            continue
+        found.append(Alteration(table=change.table, column=change.column, actions=actions))
+    return found
 
 
 def _retype(change: Change, context: PlanningContext) -> Phased:
     before, after = change.before, change.after
     if before is None or after is None:
         return
-    conversion = context.conversion(change)
+    conversion, rewrites = context.conversion(change), context.rewrites(change)
     has_rows = change.table in context.populated
     old = context.conversion(change, context.old_name(change.table, change.column))
     hazards: set[Hazard] = set()
     if has_rows:
-        hazards |= {Hazard.REWRITES_TABLE, Hazard.LONG_LOCK} if conversion.rewrites else set()
+        hazards |= {Hazard.REWRITES_TABLE, Hazard.LONG_LOCK} if rewrites else set()
         hazards |= {Hazard.MIGHT_FAIL_ON_DATA} if conversion.may_fail else set()
         hazards |= {Hazard.DELETES_DATA} if conversion.lossy else set()
-    action = f"TYPE {after.type}" + ("" if conversion.implicit else f" USING {conversion.value}")
     yield context.step(
         Phase.COLUMNS,
         change,
         "retype_column",
-        _alter(change, *_with_default(action, before, after, rewrites=conversion.rewrites)),
+        _alter(change, *_retyping(change, context)),
         hazards=hazards,
         archive=_archive_target(change, context) if has_rows and conversion.lossy else None,
         check=context.count(change.table, old.fails_where) if has_rows and old.fails_where else None,
-        undo=_undo_retype(change, before, after, reverse=conversion.reverse, rewrites=conversion.rewrites),
+        undo=_undo_retype(change, before, after, reverse=conversion.reverse),
     )
 
 
-def _type_name(type_: str) -> str:
-    """A type without its length."""
-    return type_.partition("(")[0].strip().upper()
+def _retyping(change: Change, context: PlanningContext) -> list[str]:
+    """The actions of a type change: PostgreSQL keeps a default's cast to the former type, or refuses it."""
+    before, after = change.before, change.after
+    assert before is not None and after is not None  # noqa: S101, PT018 -- what a RETYPE is
+    conversion = context.conversion(change)
+    action = f"TYPE {after.full_type}" + ("" if conversion.implicit else f" USING {conversion.value}")
+    return _with_default(action, before, after)
 
 
-def _with_default(action: str, before: ColumnSchema, after: ColumnSchema, *, rewrites: bool) -> list[str]:
-    """Drop a default of the former type before the conversion, and set the new one afterwards."""
-    if SERIAL in {before.default, after.default}:
+def _with_default(action: str, before: ColumnSchema, after: ColumnSchema) -> list[str]:
+    if before.expression is None and before.default is not None:  # a sequence or an expression
         return [action]
-    if (
-        not rewrites
-    ):  # the default keeps its cast to the former type, e.g. 'x'::character varying of a column of type text
-        cast = after.default is not None and _type_name(before.type) != _type_name(after.type)
-        return [action, _default_action(after)] if cast else [action]
     first = ["DROP DEFAULT"] if before.default is not None else []
-    return [*first, action, *([_default_action(after)] if after.default is not None else [])]
+    return [*first, action, *([_default_action(after)] if after.expression is not None else [])]
 
 
-def _undo_retype(
-    change: Change, before: ColumnSchema, after: ColumnSchema, *, reverse: str | None, rewrites: bool
-) -> str | None:
+def _undo_retype(change: Change, before: ColumnSchema, after: ColumnSchema, *, reverse: str | None) -> str | None:
     if reverse is None:
         return None
     # an implicit cast needs no USING
-    action = f"TYPE {before.type}" if reverse == quoted(change.column) else f"TYPE {before.type} USING {reverse}"
-    return _alter(change, *_with_default(action, after, before, rewrites=rewrites))
+    action = f"TYPE {before.full_type}"
+    action += "" if reverse == quoted(change.column) else f" USING {reverse}"
+    return _alter(change, *_with_default(action, after, before))
 
 
 def _set_not_null(change: Change, context: PlanningContext) -> Phased:
@@ -317,9 +346,7 @@ def _set_not_null(change: Change, context: PlanningContext) -> Phased:
 def _set_default(change: Change, context: PlanningContext) -> Phased:
     before, after = change.before, change.after
     retyped = any(
-        other.kind is ChangeKind.RETYPE
-        and (other.table, other.column) == (change.table, change.column)
-        and context.conversion(other).rewrites
+        other.kind is ChangeKind.RETYPE and (other.table, other.column) == (change.table, change.column)
         for other in context.changes
     )
     if before is None or after is None or retyped:  # the type change sets the default
@@ -345,7 +372,7 @@ def _drop_column(change: Change, context: PlanningContext) -> Phased:
         f"ALTER TABLE {table} DROP COLUMN {column}",
         hazards=hazards | ({Hazard.POSSIBLE_RENAME} if has_rows and new else set()),
         archive=_archive_target(change, context) if has_rows else None,
-        undo=None if has_rows or before is None else f"ALTER TABLE {table} ADD COLUMN {column} {_declaration(before)}",
+        undo=None if has_rows or before is None else f"ALTER TABLE {table} ADD COLUMN {column} {declaration(before)}",
     )
 
 
@@ -365,6 +392,8 @@ def _key_steps(change: Change, context: PlanningContext) -> Phased:
             yield from _create_index(change, context, key, context.free_name(change.table, key))
         case ChangeKind.ADD_KEY if key and key.kind in {FOREIGN, CHECK}:
             yield from _add_constraint(change, context, key)
+        case ChangeKind.ADD_KEY if key and key.kind == EXCLUDE:
+            yield _add_at_once(change, context, key, context.free_name(change.table, key))
         case ChangeKind.ADD_KEY if key:
             yield from _add_unique_key(change, context, key)
 
@@ -374,8 +403,6 @@ def _create_index(change: Change, context: PlanningContext, key: KeySchema, name
     tail = key.detail.removeprefix("UNIQUE ") or quoted_list(key.columns)
     what, on = "UNIQUE INDEX" if key.is_unique else "INDEX", f"{quoted(name)} ON {table} {tail}"
     has_rows, online = change.table in context.populated, context.online(change.table)
-    whole_columns = tail == quoted_list(key.columns)  # neither partial nor on expressions
-    countable = has_rows and key.is_unique and whole_columns
     yield context.step(
         Phase.BUILD if online else Phase.KEYS,
         change,
@@ -385,7 +412,7 @@ def _create_index(change: Change, context: PlanningContext, key: KeySchema, name
         lock=Lock.SHARE_UPDATE_EXCLUSIVE if online else Lock.SHARE_ROW_EXCLUSIVE,
         mode=Mode.ALONE if online else Mode.TRANSACTION,
         hazards=_build_hazards(change, context) | (_might_fail(change, context, key) if key.is_unique else set()),
-        check=context.count_duplicates(change.table, key.columns) if countable else None,
+        check=context.count_duplicates(change.table, key) if has_rows and key.is_unique else None,
         undo=undo,
         cleanup=f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(name)}" if online else None,
     )
@@ -404,46 +431,55 @@ def _might_fail(change: Change, context: PlanningContext, key: KeySchema) -> set
 
 def _add_unique_key(change: Change, context: PlanningContext, key: KeySchema) -> Phased:
     name = context.free_name(change.table, key)
-    primary = key.kind == PRIMARY
-    words = "PRIMARY KEY" if primary else "UNIQUE"
-    add = f"ALTER TABLE {quoted(change.table)} ADD CONSTRAINT {quoted(name)} {words}"
-    undo = f"ALTER TABLE {quoted(change.table)} DROP CONSTRAINT {quoted(name)}"
     actual = context.actual.tables[change.table]
     built = any(
         is_prebuilt_index(existing.schema, key, name) and existing.valid and existing.plain and not existing.backing
         for existing in actual.keys
     )
-    has_rows = change.table in context.populated
     if not built and not context.online(change.table):
-        yield context.step(
-            Phase.KEYS,
-            change,
-            f"add_{_KINDS[key.kind]}",
-            f"{add} {quoted_list(key.columns)}",
-            hazards=_build_hazards(change, context) | _might_fail(change, context, key),
-            check=context.count_duplicates(change.table, key.columns) if has_rows else None,
-            undo=undo,
-        )
+        yield _add_at_once(change, context, key, name)
         return
     if not built:
-        index = KeySchema(kind=INDEX, columns=key.columns, detail=f"UNIQUE {quoted_list(key.columns)}")
+        detail = key.index.detail if key.index else f"UNIQUE {quoted_list(key.columns)}"
+        index = KeySchema(kind=INDEX, columns=key.columns, detail=detail, index=key.index)
         yield from _create_index(change, context, index, name)
-    # after SET NOT NULL of its columns, or PostgreSQL scans all rows
-    phase = Phase.ADD_PRIMARY_KEYS if primary else Phase.ATTACH
-    yield context.step(phase, change, f"add_{_KINDS[key.kind]}", f"{add} USING INDEX {quoted(name)}", undo=undo)
+    kind = "PRIMARY KEY" if key.kind == PRIMARY else "UNIQUE"
+    words = f"{kind} USING INDEX {quoted(name)} {key.deferral}".rstrip()
+    yield context.step(
+        # after SET NOT NULL of its columns, or PostgreSQL scans all rows
+        Phase.ADD_PRIMARY_KEYS if key.kind == PRIMARY else Phase.ATTACH,
+        change,
+        f"add_{_KINDS[key.kind]}",
+        f"ALTER TABLE {quoted(change.table)} ADD CONSTRAINT {quoted(name)} {words}",
+        undo=_drop_constraint(change.table, name),
+    )
+
+
+def _add_at_once(change: Change, context: PlanningContext, key: KeySchema, name: str) -> tuple[Phase, Step]:
+    """Add a key with its index in one statement: on an empty table; an exclusion cannot be added otherwise."""
+    has_rows = change.table in context.populated
+    hazards = {Hazard.INDEX_BUILD, Hazard.LONG_LOCK} if has_rows else set()
+    fails = _might_fail(change, context, key) if key.kind != EXCLUDE or has_rows else set()
+    return context.step(
+        Phase.KEYS,
+        change,
+        f"add_{_KINDS[key.kind]}",
+        f"ALTER TABLE {quoted(change.table)} ADD CONSTRAINT {quoted(name)} {definition(key)}",
+        hazards=hazards | fails,
+        check=context.count_duplicates(change.table, key) if has_rows and key.kind != EXCLUDE else None,
+        undo=_drop_constraint(change.table, name),
+    )
+
+
+def _drop_constraint(table: str, name: str) -> str:
+    return f"ALTER TABLE {quoted(table)} DROP CONSTRAINT {quoted(name)}"
 
 
 def _add_constraint(change: Change, context: PlanningContext, key: KeySchema) -> Phased:
     name, table = context.free_name(change.table, key), quoted(change.table)
     foreign = key.kind == FOREIGN
-    if foreign and key.target is not None:
-        words = (
-            f"FOREIGN KEY {quoted_list(key.columns)} REFERENCES {quoted(key.target[0])} {quoted_list(key.target[1])}"
-        )
-        words = f"{words} {key.detail}".rstrip()
-        late = context.key_is_built_online(*key.target)
-    else:
-        words, late = f"CHECK ({key.detail})", False
+    words = definition(key)
+    late = foreign and key.target is not None and context.key_is_built_online(*key.target)
     has_rows, online = change.table in context.populated, context.online(change.table)
     at_once = has_rows and not online
     yield context.step(
@@ -454,7 +490,7 @@ def _add_constraint(change: Change, context: PlanningContext, key: KeySchema) ->
         lock=Lock.SHARE_ROW_EXCLUSIVE if foreign else Lock.ACCESS_EXCLUSIVE,
         hazards={Hazard.LONG_LOCK} | _might_fail(change, context, key) if at_once else (),
         check=_count_violations(change, context, key) if at_once else None,
-        undo=f"ALTER TABLE {table} DROP CONSTRAINT {quoted(name)}",
+        undo=_drop_constraint(change.table, name),
     )
     if online:
         yield _validate_constraint(change, context, key, name)

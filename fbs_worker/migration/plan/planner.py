@@ -10,10 +10,10 @@ from sqlalchemy import Table
 
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.migration.model.plan import Plan
-from fbs_worker.migration.model.type_conversion import conversion
 from fbs_worker.migration.plan.context import PlanningContext
 from fbs_worker.migration.plan.explain import Reasons
-from fbs_worker.migration.plan.operations import plan_steps, stays_nullable
+from fbs_worker.migration.plan.operations import alterations, plan_steps, stays_nullable
+from fbs_worker.migration.plan.rehearsal import Rehearsal, rehearse
 from fbs_worker.migration.plan.renames import likely_renames, requested_renames
 from fbs_worker.schema.definition import Definition
 from fbs_worker.schema.differ import Change, ChangeKind, Difference, compare
@@ -34,21 +34,29 @@ from fbs_worker.schema.model import (
     schema_of,
     to_json,
 )
-from fbs_worker.schema.normaliser import normalise
+from fbs_worker.schema.read_back import read_back
 
 _NO_COLUMN: Final = ColumnSchema(type="")
 _BLOCKED_BY_DEPENDENTS: Final = frozenset((ChangeKind.RETYPE, ChangeKind.DROP_COLUMN, ChangeKind.DROP_TABLE))
 
 
-def applied_schema(definition: Definition, tables: Collection[str] | None = None) -> dict[str, Any]:
+def applied_schema(
+    connection: Connection, definition: Definition, tables: Collection[str] | None = None
+) -> dict[str, Any]:
     """Return the schema of created tables as JSON for `shape` of the solution's manifest.
 
     Args:
+        connection: connection whose transaction reads.
         definition: the tables.
         tables: names of the created business tables; None for all of them.
+
+    Raises:
+        DatabaseError: PostgreSQL rejected a statement.
+        DatabaseUnreachable: the connection was lost.
     """
     created = (table for table in definition.tables if tables is None or table.name in tables)
-    return to_json(schema_of(created))
+    with errors_translated(connection):
+        return to_json(read_back(connection, schema_of(created)))
 
 
 def make_plan(
@@ -62,7 +70,9 @@ def make_plan(
     restore: bool = False,
     mirrored: Mapping[str, str] | None = None,
 ) -> Plan:
-    """Plan the changes that make a solution's tables match their definition. Read-only; few queries for all tables.
+    """Plan the changes that make a solution's tables match their definition; few queries for all tables.
+
+    Changes nothing: what it makes to ask PostgreSQL is temporary, and rolled back to a savepoint.
 
     Args:
         connection: connection whose transaction reads.
@@ -82,11 +92,11 @@ def make_plan(
     """
     tables = {str(table.name): table for table in (*definition.system, *definition.tables)}
     system = frozenset(str(table.name) for table in definition.system)
-    desired = schema_of(tables.values())
-    recorded = from_json(last_applied or {})
+    written = schema_of(tables.values())
     with errors_translated(connection):
+        desired = read_back(connection, written)
+        recorded = recorded_schema(connection, last_applied, desired)
         actual = inspect_tables(connection, {*desired, *owned})
-        actual = normalise(connection, actual, (desired, recorded))
         own_tables = system | set(owned)
         answered = requested_renames(renames, {name: desired[name] for name in desired if name in owned}, actual)
         actual, recorded = actual.renamed(answered), renamed(recorded, answered)
@@ -98,7 +108,6 @@ def make_plan(
             system=system,
             restore=restore,
         )
-        difference = replace(difference, changes=tuple(detach_keys(difference.changes, desired, actual)))
         context = PlanningContext(
             desired=desired,
             actual=actual,
@@ -108,42 +117,62 @@ def make_plan(
             table_prefix=definition.table_prefix,
             server_version=connection.info.server_version,
         )
+        rehearsal = rehearse(connection, alterations(context), answered)
+        changes = tuple(detach_keys(difference.changes, desired, actual, rehearsal))
+        difference = replace(difference, changes=changes)
+        context = replace(context, changes=changes, rehearsal=rehearsal)
         context = _add_facts(connection, context, difference, own_tables)
     return _build_plan(solution, context, difference, tables, owned=frozenset(owned), system=system)
 
 
-def detach_keys(changes: Iterable[Change], desired: Schema, actual: InspectedSchema) -> Iterator[Change]:
-    """Drop and recreate foreign keys around a type change of one of their columns.
+def recorded_schema(
+    connection: Connection, last_applied: Mapping[str, Any] | None, desired: Schema
+) -> dict[str, TableSchema]:
+    """Return the last applied schema in the server's notation; earlier versions and servers wrote another.
+
+    Args:
+        connection: connection whose transaction is used, as by `read_back`.
+        last_applied: `shape` of the manifest.
+        desired: the desired schema in the server's notation.
+
+    Raises:
+        DatabaseError: the manifest's `shape` is damaged.
+        psycopg2.Error: PostgreSQL rejected a statement; the caller translates it.
+    """
+    recorded = from_json(last_applied or {})
+    same = {name: table for name, table in recorded.items() if desired.get(name) == table}
+    other = {name: table for name, table in recorded.items() if name not in same}
+    return {**same, **read_back(connection, other)}
+
+
+def detach_keys(
+    changes: Iterable[Change], desired: Schema, actual: InspectedSchema, rehearsal: Rehearsal
+) -> Iterator[Change]:
+    """Drop and recreate what a type change would leave as another definition, and foreign keys of rewritten columns.
 
     Args:
         changes: the changes.
         desired: the desired schema.
         actual: the inspected database.
+        rehearsal: of these changes.
     """
     known = list(changes)
-    ends = {
-        (change.table, change.column)
-        for change in known
-        if change.kind is ChangeKind.RETYPE
-        and change.before
-        and change.after
-        and conversion(change.before.type, change.after.type, "").rewrites
-    }
+    retyped = {(change.table, change.column) for change in known if change.kind is ChangeKind.RETYPE}
+    ends = retyped & rehearsal.rewrites
     going = {change.actual.oid for change in known if change.kind is ChangeKind.DROP_KEY and change.actual}
     yield from known
-    if not ends:
-        return
-    for name, table in actual.tables.items():
+    for name, table in actual.tables.items() if retyped else ():
         if name not in desired:
             continue
+        after = rehearsal.after.get(name)
         for key in table.keys:
             target = key.schema.target
-            if target is None or key.oid in going:
+            if key.oid in going or key.backing or key.schema.identity not in desired[name].identities:
                 continue
-            ends_of_key = {(name, column) for column in key.schema.columns} | {
-                (target[0], column) for column in target[1]
-            }
-            if ends_of_key & ends and key.schema.identity in desired[name].identities:
+            columns = {(name, column) for column in key.schema.columns}
+            columns |= {(target[0], column) for column in target[1]} if target is not None else set()
+            differs = target is None and after is not None and key.schema.identity not in after.identities
+            if differs or (target is not None and columns & ends):
                 yield Change(kind=ChangeKind.DROP_KEY, table=name, actual=key)
                 yield Change(kind=ChangeKind.ADD_KEY, table=name, key=key.schema)
 

@@ -7,10 +7,11 @@ from typing import Final
 
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
+from fbs_worker.migration.plan.planner import recorded_schema
 from fbs_worker.schema.differ import compare
 from fbs_worker.schema.inspector import inspect_tables
-from fbs_worker.schema.model import from_json, schema_of
-from fbs_worker.schema.normaliser import normalise
+from fbs_worker.schema.model import schema_of
+from fbs_worker.schema.read_back import read_back
 from fbs_worker.solutions.databases import Databases
 from fbs_worker.solutions.diagram.model import Diagram, build_diagram
 from fbs_worker.solutions.registry import Manifest, SolutionRecord
@@ -48,9 +49,9 @@ def solution_diagram(settings: Settings, name: str, *, databases: Databases | No
 def _inspect(connection: Connection, manifest: SolutionRecord) -> Diagram:
     with errors_translated(connection), connection, connection.cursor() as cursor:
         desired = desired_tables(cursor, manifest)
-        schema, last_applied = schema_of(desired.definition.tables), from_json(manifest.recorded_schema)
-        inspected = inspect_tables(connection, {*schema, *manifest.owned})
-        actual = normalise(connection, inspected, (schema, last_applied))
+        schema = read_back(connection, schema_of(desired.definition.tables))
+        last_applied = recorded_schema(connection, manifest.recorded_schema, schema)
+        actual = inspect_tables(connection, {*schema, *manifest.owned})
     difference = compare(schema, last_applied, actual, owned=manifest.owned)
     owned = {name: table for name, table in actual.tables.items() if name in manifest.owned}
     return build_diagram(

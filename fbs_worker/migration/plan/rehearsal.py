@@ -1,0 +1,97 @@
+"""Rehearse changes of columns on empty copies of their tables: what is rewritten, and what PostgreSQL refuses.
+
+Whether ALTER TABLE writes a table anew depends on types, casts, functions and the server's version; the copy's
+`pg_relation_filenode` before and after tells it (PostgreSQL's documentation of ALTER TABLE, notes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import psycopg2
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
+
+from fbs_worker.core.postgres import Connection
+from fbs_worker.schema.ddl import quoted
+from fbs_worker.schema.inspector import inspect_tables
+from fbs_worker.schema.model import TableSchema
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alteration:
+    """A change of a column to rehearse.
+
+    Attributes:
+        table: the table.
+        column: the column, by its new name.
+        actions: what follows ALTER TABLE and the table's name.
+    """
+
+    table: str
+    column: str
+    actions: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """What the copies showed.
+
+    Attributes:
+        rewrites: table and column of each alteration that writes the table anew.
+        refused: table and column → PostgreSQL's message, of those that it rejects whatever the rows are.
+        after: table → what it is after all of its alterations.
+    """
+
+    rewrites: frozenset[tuple[str, str]] = frozenset()
+    refused: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    after: Mapping[str, TableSchema] = field(default_factory=dict)
+
+
+def rehearse(
+    connection: Connection, alterations: Sequence[Alteration], renames: Mapping[tuple[str, str], str]
+) -> Rehearsal:
+    """Run alterations on empty copies, and roll back.
+
+    Args:
+        connection: connection whose transaction is used; what is made in it is rolled back to a savepoint.
+        alterations: in the order in which they are to run.
+        renames: table and old column name → new name; applied before.
+
+    Raises:
+        psycopg2.Error: a copy cannot be made; the caller translates it.
+    """
+    if not alterations:
+        return Rehearsal()
+    copies = {table: f"fbs_copy_{number}" for number, table in enumerate(sorted({one.table for one in alterations}))}
+    rewrites: set[tuple[str, str]] = set()
+    refused: dict[tuple[str, str], str] = {}
+    with connection.cursor() as cursor:
+        cursor.execute("SAVEPOINT fbs_rehearsal")
+        for table, copy in copies.items():
+            cursor.execute(f"CREATE TEMPORARY TABLE {quoted(copy)} (LIKE {quoted(table)} INCLUDING ALL)")
+            for (of, old), new in renames.items():
+                if of == table:
+                    cursor.execute(f"ALTER TABLE {quoted(copy)} RENAME COLUMN {quoted(old)} TO {quoted(new)}")
+        for one in alterations:
+            copy = copies[one.table]
+            before = _filenode(cursor, copy)
+            try:
+                cursor.execute(f"SAVEPOINT fbs_alteration; ALTER TABLE {quoted(copy)} {one.actions}")
+            except psycopg2.Error as exc:
+                if connection.closed:
+                    raise
+                cursor.execute("ROLLBACK TO SAVEPOINT fbs_alteration")
+                refused[one.table, one.column] = str(exc.diag.message_primary or exc).strip()
+            if _filenode(cursor, copy) != before:
+                rewrites.add((one.table, one.column))
+        inspected = inspect_tables(connection, copies.values()).tables
+        cursor.execute("ROLLBACK TO SAVEPOINT fbs_rehearsal; RELEASE SAVEPOINT fbs_rehearsal")
+    after = {table: inspected[copy].schema for table, copy in copies.items()}
+    return Rehearsal(rewrites=frozenset(rewrites), refused=refused, after=after)
+
+
+def _filenode(cursor: Cursor, table: str) -> int:
+    cursor.execute("SELECT pg_relation_filenode(to_regclass(%s))", (quoted(table),))
+    row = cursor.fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,87 @@
+"""Schemas in PostgreSQL's own notation: made as temporary tables, inspected, and rolled back.
+
+PostgreSQL rewrites what it is given: `b > 0` becomes `(b > 0)`, `IN (…)` becomes `= ANY (ARRAY[…])`, `COLLATE "C"` is
+a property of the column. Only PostgreSQL knows all of it, so a definition is compared with a table by what the same
+server makes of both. Tables known to be printed as they are written (`TableSchema.is_exact`) are not asked for.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from threading import Lock
+from typing import Final
+
+from fbs_worker.core.postgres import Connection
+from fbs_worker.schema.ddl import create_statements
+from fbs_worker.schema.inspector import InspectedTable, inspect_tables
+from fbs_worker.schema.model import FOREIGN, Schema, TableSchema
+
+_REMEMBERED: Final = 5_000
+"""Tables whose notation a process keeps."""
+
+_Key = tuple[str, int, str]
+
+_known: OrderedDict[_Key, TableSchema] = OrderedDict()
+_lock = Lock()
+
+
+def read_back(connection: Connection, schema: Schema) -> dict[str, TableSchema]:
+    """Return a schema in PostgreSQL's notation. Foreign keys have but one notation and stay as they are.
+
+    Args:
+        connection: connection whose transaction is used; what is made in it is rolled back to a savepoint.
+        schema: the tables.
+
+    Raises:
+        psycopg2.Error: PostgreSQL rejects a table, or the user may not make temporary ones; the caller translates it.
+    """
+    server = f"{connection.info.host}:{connection.info.port}/{connection.info.dbname}/{connection.info.user}"
+    asked = {name: table for name, table in schema.items() if not table.is_exact}
+    statements = {
+        name: create_statements(f"fbs_read_back_{number}", table, number=number)
+        for number, (name, table) in enumerate(asked.items())
+    }
+    keys = {name: (server, connection.info.server_version, repr(asked[name])) for name in asked}
+    found = dict(_remembered(keys))
+    missing = {name: statements[name] for name in asked if name not in found}
+    if missing:
+        with connection.cursor() as cursor:
+            cursor.execute("SAVEPOINT fbs_read_back")
+            cursor.execute(";\n".join(statement for written in missing.values() for statement in written))
+            numbers = {name: f"fbs_read_back_{list(asked).index(name)}" for name in missing}
+            inspected = inspect_tables(connection, numbers.values())
+            cursor.execute("ROLLBACK TO SAVEPOINT fbs_read_back; RELEASE SAVEPOINT fbs_read_back")
+        for name, temporary in numbers.items():
+            found[name] = _in_notation(asked[name], inspected.tables[temporary])
+            _remember(keys[name], found[name])
+    return {name: found.get(name, table) for name, table in schema.items()}
+
+
+def _in_notation(written: TableSchema, inspected: InspectedTable) -> TableSchema:
+    """The inspected columns and keys, with the written names and foreign keys."""
+    read = {key.schema.name.rpartition("_")[2]: key.schema for key in inspected.keys if not key.backing}
+    keys = [
+        key if key.kind == FOREIGN else replace(read[str(number)], name=key.name)
+        for number, key in enumerate(written.keys)
+    ]
+    columns = {
+        name: replace(inspected.columns[name], comment=column.comment) for name, column in written.columns.items()
+    }
+    return replace(written, columns=columns, keys=tuple(keys))
+
+
+def _remembered(keys: Mapping[str, _Key]) -> Iterator[tuple[str, TableSchema]]:
+    with _lock:
+        for name, key in keys.items():
+            if key in _known:
+                _known.move_to_end(key)
+                yield name, _known[key]
+
+
+def _remember(key: _Key, table: TableSchema) -> None:
+    with _lock:
+        _known[key] = table
+        while len(_known) > _REMEMBERED:
+            _known.popitem(last=False)
