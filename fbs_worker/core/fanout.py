@@ -117,7 +117,7 @@ def limit_transactions(connection: Connection, seconds: float, *, read_only: boo
         read_only: the transactions are read-only.
     """
     limit = max(1, round(seconds * 900))
-    lock = limit // 3 if read_only else limit  # leave time for other queries after two lock time-outs
+    lock = limit // 3  # leave time for other queries after two lock time-outs
     mode = {"transaction_read_only": "on"} if read_only else {}
     set_for_transactions(connection, statement_timeout=f"{limit}ms", lock_timeout=f"{max(1, lock)}ms", **mode)
 

@@ -337,7 +337,7 @@ def _server(database: DatabaseConfig) -> Hashable:
 
 def _detail(databases: Databases, entry: SolutionRecord) -> Detail | FBSError:
     try:
-        with databases.connection(entry.database, seconds=_DETAIL_SECONDS) as connection:
+        with databases.connection(entry.database, seconds=_DETAIL_SECONDS, read_only=False) as connection:
             return _inspect(connection, entry)
     except FBSError as exc:
         return exc

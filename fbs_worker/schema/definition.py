@@ -25,15 +25,17 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     UniqueConstraint,
+    text,
 )
+from sqlalchemy.dialects.postgresql import DOMAIN, ExcludeConstraint
 from sqlalchemy.exc import NoReferencedColumnError, NoReferencedTableError
 from sqlalchemy.schema import ColumnCollectionConstraint
-from sqlalchemy.sql.elements import quoted_name
+from sqlalchemy.sql.elements import TextClause, quoted_name
 
 from fbs_worker.core.errors import SettingsError, UsageError
 from fbs_worker.core.identifiers import check_prefix
 from fbs_worker.domains import Domain
-from fbs_worker.schema.columns import column, id_column, time_column
+from fbs_worker.schema.columns import DIALECT, column, id_column, time_column
 from fbs_worker.schema.ddl import creation_order
 from fbs_worker.schema.mirror import add_tables, connect_tables, link_names
 from fbs_worker.schema.naming import checked_name, derived_name
@@ -171,21 +173,53 @@ def _add_entity(source: Table, name: quoted_name, metadata: MetaData, *, domain:
     if any(key.name not in _EVERY_TABLE for key in source.primary_key):
         _reject(domain, source, "has a primary key of its own: remove it, `id` is added to each table")
     columns = [_copy_column(original, domain) for original in source.columns if original.name not in _EVERY_TABLE]
-    table = Table(name, metadata, id_column(), *columns, time_column("created_at"), time_column("updated_at"))
+    if source.dialect_kwargs or source._prefixes:  # noqa: SLF001 -- SQLAlchemy has no public name for them
+        _reject(domain, source, "has options (partitions, inheritance, storage), which are not supported")
+    more = [time_column("created_at"), time_column("updated_at")]
+    table = Table(name, metadata, id_column(), *columns, *more, comment=source.comment)
     for constraint in sorted(source.constraints, key=lambda original: (str(original.name), _column_names(original))):
+        own = checked_name(f"{prefix}{constraint.name}", "constraint") if isinstance(constraint.name, str) else None
+        options = {"deferrable": constraint.deferrable, "initially": constraint.initially, **constraint.dialect_kwargs}
         match constraint:
             case UniqueConstraint():
-                own = constraint.name and checked_name(f"{prefix}{constraint.name}", "constraint")
-                table.append_constraint(UniqueConstraint(*_column_names(constraint), name=own))
-            case CheckConstraint():
-                own = constraint.name and checked_name(str(constraint.name), "constraint")
+                table.append_constraint(UniqueConstraint(*_column_names(constraint), name=own, **options))
+            case ExcludeConstraint():
+                table.append_constraint(_copy_exclusion(constraint, table, own))
+            case CheckConstraint() if not constraint._type_bound:  # noqa: SLF001 -- the copied type makes those
+                own = own and checked_name(str(constraint.name), "constraint")
                 table.append_constraint(CheckConstraint(constraint.sqltext, name=own))
     for index in source.indexes:
-        if not all(isinstance(expression, Column) for expression in index.expressions):
-            _reject(domain, source, f"has an index on an expression ({index.name}), which is not supported")
-        own = checked_name(f"{prefix}{index.name}", "index")
-        on = [table.c[original.name] for original in index.columns]
-        Index(own, *on, unique=index.unique, **index.dialect_kwargs)
+        on = [_on(table, expression) for expression in index.expressions]
+        Index(
+            checked_name(f"{prefix}{index.name}", "index"),
+            *on,
+            unique=index.unique,
+            _table=table,
+            **index.dialect_kwargs,
+        )
+
+
+def _copy_exclusion(source: ExcludeConstraint, table: Table, name: str | None) -> ExcludeConstraint:
+    # SQLAlchemy has no public name for them
+    elements = [(_on(table, one), operator) for one, _, operator in source._render_exprs]  # noqa: SLF001
+    return ExcludeConstraint(
+        *elements,
+        name=name,
+        using=source.using,
+        where=source.where,
+        ops=source.ops,
+        deferrable=source.deferrable,
+        initially=source.initially,
+    )
+
+
+def _on(table: Table, expression: Any) -> Column[Any] | TextClause:
+    """What an index is on: a column of the new table, or an expression as SQL without the name of its table."""
+    if isinstance(expression, Column):
+        return table.c[str(expression.name)]
+    how = {"include_table": False, "literal_binds": True}
+    written = str(expression.self_group().compile(dialect=DIALECT, compile_kwargs=how))
+    return text(written.replace(":", r"\:"))
 
 
 def _connect_entity(source: Table, table: Table, entities: Mapping[str, quoted_name], *, domain: Domain) -> None:
@@ -193,7 +227,10 @@ def _connect_entity(source: Table, table: Table, entities: Mapping[str, quoted_n
         original for original in table.constraints if isinstance(original, UniqueConstraint | PrimaryKeyConstraint)
     ]
     indexed = [_column_names(original) for original in (*table.indexes, *with_index)]
-    for constraint in sorted(source.foreign_key_constraints, key=_column_names):
+    taken: set[str] = set()
+    for constraint in sorted(source.foreign_key_constraints, key=lambda one: (_column_names(one), *_targets(one))):
+        if constraint.match:
+            _reject(domain, source, f"has a foreign key with MATCH {constraint.match}, which is not supported")
         targets = []
         for element in constraint.elements:
             entity, target = _target(element)
@@ -201,11 +238,15 @@ def _connect_entity(source: Table, table: Table, entities: Mapping[str, quoted_n
                 _reject(domain, source, f"refers to {entity}.{target}, which is not in the domain")
             targets.append(columns[target])
         names = _column_names(constraint)
+        base, number = f"{table.name}_{'_'.join(names)}", 1
+        while (own := str(derived_name(base, f"_fkey{number if number > 1 else ''}"))) in taken:
+            number += 1
+        taken.add(own)
         table.append_constraint(
             ForeignKeyConstraint(
                 names,
                 targets,
-                name=derived_name(f"{table.name}_{'_'.join(names)}", "_fkey"),
+                name=own,
                 ondelete=constraint.ondelete,
                 onupdate=constraint.onupdate,
                 deferrable=constraint.deferrable,
@@ -214,6 +255,10 @@ def _connect_entity(source: Table, table: Table, entities: Mapping[str, quoted_n
         )
         if not any(known[: len(names)] == names for known in indexed):
             Index(None, *(table.c[name] for name in names))
+
+
+def _targets(constraint: ForeignKeyConstraint) -> list[str]:
+    return [".".join(_target(element)) for element in constraint.elements]
 
 
 def _target(element: ForeignKey) -> tuple[str, str]:
@@ -228,12 +273,13 @@ def _target(element: ForeignKey) -> tuple[str, str]:
 
 def _copy_column(original: Column[Any], domain: Domain) -> Column[Any]:
     default = original.server_default
-    if isinstance(original.type, Enum) and original.type.native_enum:
+    if (isinstance(original.type, Enum) and original.type.native_enum) or isinstance(original.type, DOMAIN):
         _reject(domain, original.table, f"has a column of its own type ({original.name}), which is not supported")
     if default is not None and not isinstance(default, DefaultClause):
         _reject(domain, original.table, f"has a calculated column ({original.name}), which is not supported")
     value = None if default is None else default.arg
-    return column(original.name, original.type, nullable=original.nullable, server_default=value)
+    options = {"nullable": original.nullable, "comment": original.comment}
+    return column(original.name, original.type, server_default=value, **options)
 
 
 def _column_names(original: Constraint | Index) -> list[str]:

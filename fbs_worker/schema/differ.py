@@ -254,7 +254,7 @@ def _compare_table(
 def _compare_comments(
     name: str, desired: TableSchema, applied: TableSchema, actual: InspectedTable
 ) -> Iterator[tuple[Change, bool]]:
-    """Comments that are desired; one that somebody else wrote stays, and is drift where FBS had written another."""
+    """Comments that are desired; one that a user wrote stays, and is drift where FBS had written another."""
     coming: dict[str, str] = {}
     drifted: dict[str, str] = {}
     for column, (after, was, now) in _comments(desired, applied, actual).items():

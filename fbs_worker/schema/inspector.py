@@ -316,8 +316,7 @@ def populated_tables(connection: Connection, tables: Collection[str]) -> frozens
     one = sql.SQL("SELECT {literal} WHERE EXISTS (SELECT FROM {table})")
     queries = [one.format(literal=sql.Literal(name), table=sql.Identifier(name)) for name in sorted(tables)]
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {ALL_ROWS}")
-        cursor.execute(sql.SQL(" UNION ALL ").join(queries))
+        cursor.execute(sql.SQL(f"SELECT {ALL_ROWS}; ") + sql.SQL(" UNION ALL ").join(queries))  # also in autocommit
         return frozenset(name for (name,) in cursor.fetchall())
 
 

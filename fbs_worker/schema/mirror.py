@@ -27,6 +27,7 @@ stored field with one below, `created_at` and `updated_at` (of the row; Odoo's o
     serialized
     any other type            JSONB: any value of the RPC response
 
+- A column's comment is the field's label.
 - A required field is NOT NULL, unless it is company-dependent.
 - A translated or company-dependent field has one value: that of the RPC session's language and company.
 - A link table is named `<table>__<field>`. Its primary key is `from_id` (the record with the field) and `to_id` (the
@@ -215,7 +216,8 @@ def _column_name(name: str, fields: Mapping[str, Any]) -> str:
 
 def _column(name: str, field: Mapping[str, Any]) -> Column[object]:
     kind = _TYPES.get(field["type"], _json)(field)
-    return column(name, kind, nullable=not field.get("required") or bool(field.get("company_dependent")))
+    nullable = not field.get("required") or bool(field.get("company_dependent"))
+    return column(name, kind, nullable=nullable, comment=str(field.get("label") or "") or None)
 
 
 def _refer(source: Column[Any], target: Column[Any], on_delete: str | None) -> None:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from threading import Lock
 from typing import Final
+
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.core.postgres import Connection
 from fbs_worker.schema.ddl import create_statements
@@ -47,16 +50,38 @@ def read_back(connection: Connection, schema: Schema) -> dict[str, TableSchema]:
     found = dict(_remembered(keys))
     missing = {name: statements[name] for name in asked if name not in found}
     if missing:
-        with connection.cursor() as cursor:
-            cursor.execute("SAVEPOINT fbs_read_back")
+        numbers = {name: f"fbs_read_back_{list(asked).index(name)}" for name in missing}
+        with rolled_back(connection) as cursor:
             cursor.execute(";\n".join(statement for written in missing.values() for statement in written))
-            numbers = {name: f"fbs_read_back_{list(asked).index(name)}" for name in missing}
             inspected = inspect_tables(connection, numbers.values())
-            cursor.execute("ROLLBACK TO SAVEPOINT fbs_read_back; RELEASE SAVEPOINT fbs_read_back")
         for name, temporary in numbers.items():
             found[name] = _in_notation(asked[name], inspected.tables[temporary])
             _remember(keys[name], found[name])
     return {name: found.get(name, table) for name, table in schema.items()}
+
+
+@contextmanager
+def rolled_back(connection: Connection) -> Iterator[Cursor]:
+    """Give a cursor for what is not to stay: in the caller's transaction, or in one of its own in autocommit.
+
+    Args:
+        connection: a connection whose transactions may write.
+
+    Raises:
+        psycopg2.Error: a statement failed; the caller translates it, and rolls its transaction back.
+    """
+    with connection.cursor() as cursor:
+        if not connection.autocommit:
+            cursor.execute("SAVEPOINT fbs_rolled_back")
+            yield cursor
+            cursor.execute("ROLLBACK TO SAVEPOINT fbs_rolled_back; RELEASE SAVEPOINT fbs_rolled_back")
+            return
+        cursor.execute("BEGIN")
+        try:
+            yield cursor
+        finally:
+            if not connection.closed:
+                cursor.execute("ROLLBACK")
 
 
 def _in_notation(written: TableSchema, inspected: InspectedTable) -> TableSchema:

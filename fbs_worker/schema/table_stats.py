@@ -78,8 +78,7 @@ def table_sizes(connection: Connection, tables: Iterable[str]) -> list[dict[str,
             )
             for number, name in enumerate(existing)
         ]
-        cursor.execute(f"SELECT {ALL_ROWS}")
-        cursor.execute(sql.SQL(" UNION ALL ").join(queries))
+        cursor.execute(sql.SQL(f"SELECT {ALL_ROWS}; ") + sql.SQL(" UNION ALL ").join(queries))  # also in autocommit
         rows = sorted(cursor.fetchall())
     return [{"table": existing[number], "rows": count, "bytes": size} for number, count, size in rows]
 

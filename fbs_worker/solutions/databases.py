@@ -64,12 +64,15 @@ class Databases:
             yield Registry(connection, table_prefix=self.settings.fbs_table_prefix, vault=self.vault)
 
     @contextmanager
-    def connection(self, database: DatabaseConfig, *, seconds: float = ANSWER_SECONDS) -> Iterator[Connection]:
+    def connection(
+        self, database: DatabaseConfig, *, seconds: float = ANSWER_SECONDS, read_only: bool = True
+    ) -> Iterator[Connection]:
         """Connect to a database for reading.
 
         Args:
             database: the database, with its password as the registry stores it; or `home`.
             seconds: how long everything after connecting may take.
+            read_only: the transactions are read-only; a comparison with a definition makes temporary tables.
 
         Raises:
             SettingsError: a key of FBS_SECRET_KEYS is not valid.
@@ -78,7 +81,7 @@ class Databases:
             DatabaseUnreachable: the database does not respond in time.
         """
         with bounded_connection(
-            self.resolved(database), connect_seconds=CONNECT_SECONDS, seconds=seconds
+            self.resolved(database), connect_seconds=CONNECT_SECONDS, seconds=seconds, read_only=read_only
         ) as connection:
             yield connection
 

@@ -40,15 +40,16 @@ class Phase(IntEnum):
     CREATE = 2
     COLUMNS = 3
     KEYS = 4
-    FILL = 5
-    BUILD = 6
-    ATTACH = 7
-    ADD_NOT_VALID = 8
-    VALIDATE = 9
-    FINISH_COLUMNS = 10
-    ADD_PRIMARY_KEYS = 11
-    DROP_COLUMNS = 12
-    DROP_TABLES = 13
+    REFERENCES = 5
+    FILL = 6
+    BUILD = 7
+    ATTACH = 8
+    ADD_NOT_VALID = 9
+    VALIDATE = 10
+    FINISH_COLUMNS = 11
+    ADD_PRIMARY_KEYS = 12
+    DROP_COLUMNS = 13
+    DROP_TABLES = 14
 
 
 Phased = Iterator[tuple[Phase, Step]]
@@ -161,7 +162,7 @@ class PlanningContext:
         """Return an unused name for a key; the name of an invalid index of the same key is reused."""
         usual = default_name(table, key)
         actual = self.actual.tables.get(table)
-        others = [existing for existing in actual.keys if existing.oid not in self._dropped_oids] if actual else []
+        others = [existing for existing in actual.keys if existing.oid not in self.dropped_oids] if actual else []
         # the index prebuilt for this key keeps its name; an invalid one is dropped before the new build
         reusable = {existing.schema.name for existing in others if is_prebuilt_index(existing.schema, key, usual)}
         if self.online(table):
@@ -258,7 +259,8 @@ class PlanningContext:
         return {(table, new): old for (table, old), new in self.renames.items()}
 
     @cached_property
-    def _dropped_oids(self) -> frozenset[int]:
+    def dropped_oids(self) -> frozenset[int]:
+        """OIDs of the keys and indexes that are dropped."""
         return frozenset(
             change.actual.oid for change in self.changes if change.kind is ChangeKind.DROP_KEY and change.actual
         )

@@ -435,6 +435,7 @@ def _add_unique_key(change: Change, context: PlanningContext, key: KeySchema) ->
     built = any(
         is_prebuilt_index(existing.schema, key, name) and existing.valid and existing.plain and not existing.backing
         for existing in actual.keys
+        if existing.oid not in context.dropped_oids
     )
     if not built and not context.online(change.table):
         yield _add_at_once(change, context, key, name)
@@ -483,7 +484,7 @@ def _add_constraint(change: Change, context: PlanningContext, key: KeySchema) ->
     has_rows, online = change.table in context.populated, context.online(change.table)
     at_once = has_rows and not online
     yield context.step(
-        Phase.ADD_NOT_VALID if late or online else Phase.KEYS,
+        Phase.ADD_NOT_VALID if late or online else Phase.REFERENCES if foreign else Phase.KEYS,
         change,
         f"add_{_KINDS[key.kind]}",
         f"ALTER TABLE {table} ADD CONSTRAINT {quoted(name)} {words}{' NOT VALID' if online else ''}",

@@ -1,7 +1,7 @@
 """Rehearse changes of columns on empty copies of their tables: what is rewritten, and what PostgreSQL refuses.
 
 Whether ALTER TABLE writes a table anew depends on types, casts, functions and the server's version; the copy's
-`pg_relation_filenode` before and after tells it (PostgreSQL's documentation of ALTER TABLE, notes).
+`pg_relation_filenode` before and after shows it (PostgreSQL's documentation of ALTER TABLE, notes).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from fbs_worker.core.postgres import Connection
 from fbs_worker.schema.ddl import quoted
 from fbs_worker.schema.inspector import inspect_tables
 from fbs_worker.schema.model import TableSchema
+from fbs_worker.schema.read_back import rolled_back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +67,7 @@ def rehearse(
     copies = {table: f"fbs_copy_{number}" for number, table in enumerate(sorted({one.table for one in alterations}))}
     rewrites: set[tuple[str, str]] = set()
     refused: dict[tuple[str, str], str] = {}
-    with connection.cursor() as cursor:
-        cursor.execute("SAVEPOINT fbs_rehearsal")
+    with rolled_back(connection) as cursor:
         for table, copy in copies.items():
             cursor.execute(f"CREATE TEMPORARY TABLE {quoted(copy)} (LIKE {quoted(table)} INCLUDING ALL)")
             for (of, old), new in renames.items():
@@ -86,7 +86,6 @@ def rehearse(
             if _filenode(cursor, copy) != before:
                 rewrites.add((one.table, one.column))
         inspected = inspect_tables(connection, copies.values()).tables
-        cursor.execute("ROLLBACK TO SAVEPOINT fbs_rehearsal; RELEASE SAVEPOINT fbs_rehearsal")
     after = {table: inspected[copy].schema for table, copy in copies.items()}
     return Rehearsal(rewrites=frozenset(rewrites), refused=refused, after=after)
 

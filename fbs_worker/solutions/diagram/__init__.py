@@ -41,7 +41,7 @@ def solution_diagram(settings: Settings, name: str, *, databases: Databases | No
     """
     databases = databases or Databases(settings)
     entry = databases.solution(name)
-    with databases.connection(entry.database, seconds=_SECONDS) as connection:
+    with databases.connection(entry.database, seconds=_SECONDS, read_only=False) as connection:
         manifest = Manifest.read(connection, entry.table_prefix, name) or entry
         return _inspect(connection, manifest)
 

@@ -48,13 +48,15 @@ class DatabaseResolver(Databases):
         return solution_status(self.settings, name, databases=self, jobs=self.jobs)
 
     @contextmanager
-    def connection(self, database: DatabaseConfig, *, seconds: float | None = None) -> Iterator[Connection]:
+    def connection(
+        self, database: DatabaseConfig, *, seconds: float | None = None, read_only: bool = True
+    ) -> Iterator[Connection]:
         """Borrow a pooled connection in autocommit; arguments and errors as for `Databases.connection`.
 
         Raises:
             DatabaseBusy: no connection became available in time.
         """
-        with self._pools.use(self.resolved(database), seconds=seconds) as connection:
+        with self._pools.use(self.resolved(database), seconds=seconds, read_only=read_only) as connection:
             yield connection
 
     def close(self) -> None:

@@ -42,25 +42,25 @@ class _PooledConnection:
         connection: the connection.
         handle: a duplicate of its socket, which another thread can shut down.
         since: when it was last borrowed or returned (monotonic seconds).
-        seconds: the deadline of its queries.
+        limits: the deadline of its queries, and whether they only read.
         aborted: it exceeded the deadline and was shut down.
     """
 
     connection: Connection
     handle: socket.socket
     since: float
-    seconds: float = 0.0
+    limits: tuple[float, bool] = (0.0, True)
     aborted: bool = False
 
     def close(self) -> None:
         self.handle.close()
         self.connection.close()
 
-    def limit(self, seconds: float) -> None:
-        """Set the deadline of the queries that follow."""
-        if seconds != self.seconds:
-            limit_transactions(self.connection, seconds)
-            self.seconds = seconds
+    def limit(self, seconds: float, *, read_only: bool) -> None:
+        """Set the deadline of the queries that follow, and whether they only read."""
+        if (seconds, read_only) != self.limits:
+            limit_transactions(self.connection, seconds, read_only=read_only)
+            self.limits = seconds, read_only
 
     def is_alive(self) -> bool:
         """An idle connection is readable only if the server has closed it."""
@@ -116,12 +116,15 @@ class ConnectionPools:
         self._watchdog: threading.Thread | None = None
 
     @contextmanager
-    def use(self, database: DatabaseConfig, *, seconds: float | None = None) -> Iterator[Connection]:
+    def use(
+        self, database: DatabaseConfig, *, seconds: float | None = None, read_only: bool = True
+    ) -> Iterator[Connection]:
         """Borrow a connection for a few queries, in autocommit: each statement sees the data as of its start.
 
         Args:
             database: the database, with its password decrypted.
             seconds: deadline of the queries; default: that of the pools.
+            read_only: the queries only read.
 
         Raises:
             DatabaseBusy: no connection became free before the deadline.
@@ -137,7 +140,7 @@ class ConnectionPools:
         try:
             pooled = self._borrow(pool) or self._connect(pool, database)
             try:
-                pooled.limit(seconds)
+                pooled.limit(seconds, read_only=read_only)
                 yield pooled.connection
             except DatabaseUnreachable as exc:
                 if pooled.aborted:
@@ -218,7 +221,7 @@ class ConnectionPools:
             with self._lock:
                 for pool in self._pools.values():
                     for pooled in pool.busy:
-                        if now - pooled.since > (pooled.seconds or self._seconds):
+                        if now - pooled.since > (pooled.limits[0] or self._seconds):
                             pooled.abort()
                     expired = [pooled for pooled in pool.idle if now - pooled.since > self._idle_seconds]
                     pool.idle = [pooled for pooled in pool.idle if pooled not in expired]
