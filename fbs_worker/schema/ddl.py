@@ -95,7 +95,7 @@ def declaration(column: ColumnSchema) -> str:
     """Type, default and NOT NULL of a column, as SQL."""
     if column.default == SERIAL:
         return f"{_SERIALS.get(column.type, 'SERIAL')} NOT NULL"
-    default = column.default or ""
+    default = column.source or ""
     if default and not default.startswith("GENERATED"):
         default = f"DEFAULT {default}"
     return " ".join(filter(None, (column.full_type, default, "NOT NULL" if column.not_null else "")))
@@ -107,12 +107,12 @@ def definition(key: KeySchema) -> str:
         case "p" | "u" if not key.detail:
             return f"{'PRIMARY KEY' if key.kind == PRIMARY else 'UNIQUE'} {quoted_list(key.columns)}"
         case "c":
-            return f"CHECK ({key.detail})"
+            return f"CHECK ({key.source})"
         case "f" if key.target is not None:
             table, columns = key.target
             words = f"FOREIGN KEY {quoted_list(key.columns)} REFERENCES {quoted(table)} {quoted_list(columns)}"
             return f"{words} {key.detail}".rstrip()
-    return key.detail
+    return key.source
 
 
 def create_statements(name: str, table: TableSchema, *, number: int) -> list[str]:
@@ -128,7 +128,7 @@ def create_statements(name: str, table: TableSchema, *, number: int) -> list[str
     for place, key in enumerate(table.keys):
         own = quoted(f"fbs_key_{number}_{place}")
         if key.kind == INDEX:
-            tail = key.detail.removeprefix("UNIQUE ") or quoted_list(key.columns)
+            tail = key.source.removeprefix("UNIQUE ") or quoted_list(key.columns)
             indexes.append(f"CREATE {'UNIQUE ' if key.is_unique else ''}INDEX {own} ON {quoted(name)} {tail}")
         elif key.kind != FOREIGN:
             inside.append(f"CONSTRAINT {own} {definition(key)}")

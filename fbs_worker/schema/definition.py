@@ -254,7 +254,7 @@ def _connect_entity(source: Table, table: Table, entities: Mapping[str, quoted_n
             )
         )
         if not any(known[: len(names)] == names for known in indexed):
-            Index(None, *(table.c[name] for name in names))
+            indexed.append([str(column.name) for column in Index(None, *(table.c[name] for name in names)).columns])
 
 
 def _targets(constraint: ForeignKeyConstraint) -> list[str]:

@@ -65,6 +65,8 @@ class ColumnSchema:
             a generated column; None without a default.
         collation: quoted; empty for that of the type.
         comment: empty without one.
+        written: the default as its author wrote it, where PostgreSQL prints it otherwise; empty else. Not compared:
+            what PostgreSQL prints is not always what it would print again of that.
     """
 
     type: str
@@ -72,11 +74,17 @@ class ColumnSchema:
     default: str | None = None
     collation: str = ""
     comment: str = ""
+    written: str = field(default="", compare=False)
 
     @property
     def full_type(self) -> str:
         """The type with the collation, as SQL."""
         return f"{self.type} COLLATE {self.collation}" if self.collation else self.type
+
+    @property
+    def source(self) -> str | None:
+        """The default as SQL to run."""
+        return self.written or self.default
 
     @property
     def expression(self) -> str | None:
@@ -119,6 +127,7 @@ class KeySchema:
             or an index that is more than a list of columns, its whole definition: what follows the name of a
             constraint, or the table of an index, prefixed with `UNIQUE`.
         name: actual or desired name; empty for a name chosen by PostgreSQL. Not part of the identity.
+        written: `detail` as its author wrote it, where PostgreSQL prints it otherwise. Not part of the identity.
         index: of an inspected index, primary or unique key: what it is made of. Not part of the identity.
         deferral: of an inspected primary or unique key: `DEFERRABLE …`. Not part of the identity.
     """
@@ -128,6 +137,7 @@ class KeySchema:
     target: tuple[str, tuple[str, ...]] | None = None
     detail: str = ""
     name: str = field(default="", compare=False)
+    written: str = field(default="", compare=False)
     index: IndexParts | None = field(default=None, compare=False, repr=False)
     deferral: str = field(default="", compare=False)
 
@@ -135,6 +145,11 @@ class KeySchema:
     def identity(self) -> tuple[object, ...]:
         """Identity within the table, independent of name and notation."""
         return (self.kind, self.columns, self.target, self.detail)
+
+    @property
+    def source(self) -> str:
+        """The detail as SQL to run."""
+        return self.written or self.detail
 
     @property
     def is_exact(self) -> bool:
@@ -214,8 +229,9 @@ def to_json(schema: Schema) -> dict[str, Any]:
     """Return the JSON-ready form.
 
     Returns:
-        Table → `columns` (name → `[type, not_null, default]`, and an object with `collation` and `comment` as far as
-        there is one), `keys` (each `[kind, columns, target]`, and `detail` where not empty), and a `comment`.
+        Table → `columns` (name → `[type, not_null, default]`, and an object with `collation`, `comment` and `written`
+        as far as there is one), `keys` (each `[kind, columns, target]`, and `detail` and `written` where not empty),
+        and a `comment`.
     """
     return {name: _table_json(table) for name, table in sorted(schema.items())}
 
@@ -387,7 +403,7 @@ def _table_json(table: TableSchema) -> dict[str, Any]:
 
 
 def _column_json(column: ColumnSchema) -> list[Any]:
-    more = {"collation": column.collation, "comment": column.comment}
+    more = {"collation": column.collation, "comment": column.comment, "written": column.written}
     given = {key: value for key, value in more.items() if value}
     return [column.type, column.not_null, column.default, *([given] if given else [])]
 
@@ -395,7 +411,7 @@ def _column_json(column: ColumnSchema) -> list[Any]:
 def _key_json(key: KeySchema) -> list[Any]:
     target = None if key.target is None else [key.target[0], list(key.target[1])]
     data: list[Any] = [key.kind, list(key.columns), target]
-    return [*data, key.detail] if key.detail else data
+    return [*data, *filter(None, (key.detail, key.written))]
 
 
 def _table_from_json(data: Mapping[str, Any]) -> TableSchema:
@@ -422,6 +438,7 @@ def _key_from_json(data: Sequence[Any]) -> KeySchema:
         columns=tuple(map(_text, columns)),
         target=None if target is None else (_text(target[0]), tuple(map(_text, target[1]))),
         detail=_text(rest[0]) if rest else "",
+        written=_text(rest[1]) if len(rest) > 1 else "",
     )
 
 

@@ -19,7 +19,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 from fbs_worker.core.postgres import Connection
 from fbs_worker.schema.ddl import create_statements
 from fbs_worker.schema.inspector import InspectedTable, inspect_tables
-from fbs_worker.schema.model import FOREIGN, Schema, TableSchema
+from fbs_worker.schema.model import FOREIGN, ColumnSchema, Schema, TableSchema
 
 _REMEMBERED: Final = 5_000
 """Tables whose notation a process keeps."""
@@ -85,16 +85,24 @@ def rolled_back(connection: Connection) -> Iterator[Cursor]:
 
 
 def _in_notation(written: TableSchema, inspected: InspectedTable) -> TableSchema:
-    """The inspected columns and keys, with the written names and foreign keys."""
+    """The inspected columns and keys, with the names, foreign keys, comments and SQL of the written ones."""
     read = {key.schema.name.rpartition("_")[2]: key.schema for key in inspected.keys if not key.backing}
     keys = [
-        key if key.kind == FOREIGN else replace(read[str(number)], name=key.name)
-        for number, key in enumerate(written.keys)
+        key
+        if key.kind == FOREIGN
+        else replace(found, name=key.name, written=key.source if key.source != found.detail else "")
+        for key, found in ((key, read.get(str(number), key)) for number, key in enumerate(written.keys))
     ]
     columns = {
-        name: replace(inspected.columns[name], comment=column.comment) for name, column in written.columns.items()
+        name: replace(found, comment=column.comment, written=_source(column, found))
+        for name, column in written.columns.items()
+        for found in (inspected.columns[name],)
     }
     return replace(written, columns=columns, keys=tuple(keys))
+
+
+def _source(written: ColumnSchema, found: ColumnSchema) -> str:
+    return written.source or "" if found.default and written.source != found.default else ""
 
 
 def _remembered(keys: Mapping[str, _Key]) -> Iterator[tuple[str, TableSchema]]:

@@ -1,6 +1,6 @@
 """The matrix of changes: each kind, on an empty and on a filled table of a real PostgreSQL.
 
-Each cell is planned in a transaction that may only read, then run; each step is seen to take the lock that it names,
+Each cell is planned, which changes nothing, then run; each step is seen to take the lock that it names,
 and to rewrite the table only where it says so. Afterwards the tables equal those that are made anew, and a second plan
 is empty.
 """
@@ -19,6 +19,7 @@ from sqlalchemy import (
     Column,
     Date,
     DateTime,
+    Enum,
     ForeignKey,
     Index,
     Integer,
@@ -31,7 +32,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, ExcludeConstraint
 
 from fbs_worker.core.postgres import Connection
 from fbs_worker.migration.model.plan import Mode
@@ -103,6 +104,7 @@ def retyped(before: Any, after: Any, values: str, filled: Any, *result: Any, off
 
 
 NOT_NULL = {FAILS}
+BOOLEANS = (col("draft", Boolean), col("void", Boolean), col("total", Integer))
 CASES = {
     # columns come
     "column": case(A, (A, col("b", Text)), result=("b", [None] * 3)),
@@ -207,6 +209,47 @@ CASES = {
     "foreign key deletes along": case(col("a", Integer, to("o.id")), col("a", Integer, to("o.id", ondelete="CASCADE")), "(a) VALUES (1), (1), (1)", {FAILS}),
     "index on two becomes one on one": case((A, col("b", Integer), lambda: Index("ab", "a", "b")), (col("a", Integer, index=True), col("b", Integer)), filled={BUILD}),
     "index becomes unique": case(col("a", Integer, index=True), col("a", Integer, unique=True), filled={BUILD, FAILS}),
+    "unique index becomes a unique key of its name": case((A, lambda: Index("x", "a", unique=True)), (A, lambda: UniqueConstraint("a", name="x")), filled={BUILD, FAILS}),
+    # what only PostgreSQL can compare
+    "check, other brackets": case((*BOOLEANS, lambda: CheckConstraint("(draft OR void) AND total >= 0")), (*BOOLEANS, lambda: CheckConstraint("draft OR (void AND total >= 0)")), "(draft, total) VALUES (TRUE, 1), (TRUE, 2), (TRUE, 3)", {FAILS}),
+    "check, other order of subtraction": case((A, col("b", Integer), col("c", Integer), lambda: CheckConstraint("a - (b - c) > 0")), (A, col("b", Integer), col("c", Integer), lambda: CheckConstraint("(a - b) - c > 0")), filled={FAILS}),
+    "check, a text becomes a column": case((col("s", Text), col("s2", Text), lambda: CheckConstraint("s = 's2'")), (col("s", Text), col("s2", Text), lambda: CheckConstraint("s = s2")), "(s, s2) VALUES ('s2', 's2'), ('s2', NULL), (NULL, 'x')", {FAILS}),
+    "partial unique index, other brackets": case((*BOOLEANS, lambda: Index("one", "total", unique=True, postgresql_where=text("NOT (draft OR void)"))), (*BOOLEANS, lambda: Index("one", "total", unique=True, postgresql_where=text("NOT draft OR void"))), "(draft, total) VALUES (FALSE, 1), (FALSE, 2), (TRUE, 2)", {BUILD, FAILS}),
+    "default, other brackets": case(col("a", Integer, server_default=text("(1+2)*3")), col("a", Integer, server_default=text("1+2*3"))),
+    "default, a text becomes a time": case((A, col("b", Text, server_default="now")), (A, col("b", Text, server_default=text("now()")))),
+    "default, NULL as a text": case((A, col("b", Text)), (A, col("b", Text, server_default="NULL"))),
+    "default of a shared sequence": case(A, col("a", Integer, server_default=text("nextval('r_o_id_seq')"))),
+    "collation": case((A, col("b", String(9))), (A, col("b", String(9, collation="C"))), "(b) VALUES ('a'), ('B'), (NULL)"),
+    "collation of an indexed column": case((A, col("b", Text, index=True)), (A, col("b", Text(collation="C"), index=True)), "(b) VALUES ('a'), ('B'), (NULL)"),
+    "collation goes": case((A, col("b", Text(collation="C"))), (A, col("b", Text)), "(b) VALUES ('a'), ('B'), (NULL)"),
+    "values of an enumeration": case((A, col("b", String(9))), (A, col("b", Enum("x", "yy", native_enum=False, create_constraint=True, length=9))), "(b) VALUES ('x'), ('yy'), (NULL)", {FAILS}),
+    "more values of an enumeration": case((A, col("b", Enum("x", native_enum=False, create_constraint=True, length=9, name="of_b"))), (A, col("b", Enum("x", "yy", native_enum=False, create_constraint=True, length=9, name="of_b"))), "(b) VALUES ('x'), (NULL), (NULL)", {FAILS}),
+    "type of a checked column": case((A, col("b", String(9)), lambda: CheckConstraint("b IN ('x', 'y')")), (A, col("b", Text), lambda: CheckConstraint("b IN ('x', 'y')")), "(b) VALUES ('x'), ('y'), (NULL)", {FAILS}),
+    "type of a column of a partial index": case((A, col("b", String(9)), lambda: Index("some", "a", postgresql_where=text("b = 'x'"))), (A, col("b", Text), lambda: Index("some", "a", postgresql_where=text("b = 'x'"))), "(a, b) VALUES (1, 'x'), (2, 'y'), (3, NULL)", {BUILD}),
+    "array of longer texts": case((A, col("b", ARRAY(String(5)))), (A, col("b", ARRAY(String(9)))), "(b) VALUES ('{x}'), ('{}'), (NULL)", REWRITE, result=("b", [["x"], [], None])),
+    # defaults that are the same for all rows, though they are calculated
+    "column with a time of UTC": case(A, (A, col("b", DateTime, server_default=text("timezone('utc', now())"))), result=("b IS NULL", [False] * 3)),
+    "column with an empty array": case(A, (A, col("b", ARRAY(Text), server_default=text("ARRAY[]::text[]"))), result=("b", [[]] * 3)),
+    "column with a calculated text": case(A, (A, col("b", Text, server_default=text("UPPER('a')"))), result=("b", ["A"] * 3)),
+    "column with a sum": case(A, (A, col("b", Integer, server_default=text("1 + 1"))), result=("b", [2] * 3)),
+    # options of keys and indexes
+    "unique, equal NULLs": case(A, (A, lambda: UniqueConstraint("a", postgresql_nulls_not_distinct=True)), filled={BUILD, FAILS}),
+    "unique, equal NULLs, not so": case(A, (A, lambda: UniqueConstraint("a", postgresql_nulls_not_distinct=True)), "(a) VALUES (1), (NULL), (NULL)", offending=2),
+    "unique with more": case((A, col("b", Integer)), (A, col("b", Integer), lambda: UniqueConstraint("a", postgresql_include=["b"])), filled={BUILD, FAILS}),
+    "unique, checked at the end": case(A, (A, lambda: UniqueConstraint("a", deferrable=True, initially="DEFERRED")), filled={BUILD, FAILS}),
+    "unique, checked at the end from now on": case(col("a", Integer, unique=True), (A, lambda: UniqueConstraint("a", deferrable=True, initially="DEFERRED")), filled={BUILD, FAILS}),
+    "foreign key, checked at the end": case(col("a", Integer, to("o.id")), col("a", Integer, to("o.id", deferrable=True, initially="DEFERRED")), "(a) VALUES (1), (1), (1)", {FAILS}),
+    "exclusion": case((A, col("b", Integer)), (A, col("b", Integer), lambda: ExcludeConstraint(("a", "="), using="btree", where=text("b > 1"))), filled={BUILD, LONG, FAILS}),
+    "exclusion goes": case((A, lambda: ExcludeConstraint(("a", "="), using="btree")), A),
+    "partial unique index, not so": case((A, col("b", Integer)), (A, col("b", Integer), lambda: Index("one", "a", unique=True, postgresql_where=text("b > 0"))), "(a, b) VALUES (1, 1), (1, 2), (1, 0)", offending=2),
+    "unique index on an expression": case((A, col("b", Text)), (A, col("b", Text), lambda: Index("one", text("lower(b)"), unique=True)), "(b) VALUES ('x'), ('y'), (NULL)", {BUILD, FAILS}),
+    "unique index on an expression, not so": case((A, col("b", Text)), (A, col("b", Text), lambda: Index("one", text("lower(b)"), unique=True)), "(b) VALUES ('x'), ('X'), (NULL)", offending=2),
+    "descending index": case(A, (A, lambda: Index("down", text("a DESC NULLS LAST"))), filled={BUILD}),
+    # comments
+    "comments": case(A, col("a", Integer, comment="It's the 50% \\ first")),
+    "other comments": case(col("a", Integer, comment="one"), (col("a", Integer, comment="two"), col("b", Text, comment="new"))),
+    "no comments": case(col("a", Integer, comment="one"), A),
+    "two foreign keys of one column": case(A, col("a", Integer, to("o.id"), to("t.id")), filled={BUILD, FAILS}, values="(a) VALUES (1), (1), (1)"),
     "partial index changes": case((A, lambda: Index("some", "a", postgresql_where=text("a > 1"))), (A, lambda: Index("some", "a", postgresql_where=text("a > 2"))), filled={BUILD}),
 }  # fmt: skip
 OTHER = table("o", col("name", Text))

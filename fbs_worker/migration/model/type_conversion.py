@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
@@ -110,12 +110,27 @@ def conversion(before: str, after: str, column: str, *, server_version: int = IN
         column: quoted column name, or an expression.
         server_version: as reported by libpq, e.g. 180004; decides whether pg_input_is_valid() can be used.
     """
+    if before.endswith("[]") and after.endswith("[]") and (found := _array(before, after, column)):
+        return found
     source, target = parse_type(before), parse_type(after)
     for rule in _RULES:
         result = rule(source, target, column, after)
         if result is not None:
             return result
     return _by_text(source, before, column, after, can_validate=server_version >= INPUT_CHECK_SINCE)
+
+
+def _array(before: str, after: str, column: str) -> Conversion | None:
+    """Arrays whose elements have an assignment cast have one, too."""
+    one = conversion(before.removesuffix("[]"), after.removesuffix("[]"), "element")
+    if not one.implicit:
+        return None
+    return replace(
+        one,
+        value=f"{column}::{after}",
+        fails_where=one.fails_where and f"EXISTS (SELECT FROM unnest({column}) AS element WHERE {one.fails_where})",
+        reverse=column if one.reverse == "element" else None,
+    )
 
 
 def _text_to_text(source: Type, target: Type, column: str, after: str) -> Conversion | None:

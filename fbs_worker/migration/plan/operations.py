@@ -157,7 +157,7 @@ def _is_dropped_earlier(key: InspectedKey, context: PlanningContext) -> bool:
 
 def _default_action(column: ColumnSchema) -> str:
     """The ALTER COLUMN action that sets or drops the default."""
-    return "DROP DEFAULT" if column.default is None else f"SET DEFAULT {column.default}"
+    return "DROP DEFAULT" if column.default is None else f"SET DEFAULT {column.source}"
 
 
 def stays_nullable(change: Change, context: PlanningContext) -> bool:
@@ -165,7 +165,7 @@ def stays_nullable(change: Change, context: PlanningContext) -> bool:
     after = change.after
     if change.kind is not ChangeKind.ADD_COLUMN or after is None or change.table not in context.populated:
         return False
-    return after.not_null and (after.default is None or after.default.strip().upper() == "NULL")
+    return after.not_null and (after.default is None or after.default.partition("::")[0].upper() == "NULL")
 
 
 def _column_steps(change: Change, context: PlanningContext) -> Phased:
@@ -400,7 +400,7 @@ def _key_steps(change: Change, context: PlanningContext) -> Phased:
 
 def _create_index(change: Change, context: PlanningContext, key: KeySchema, name: str) -> Phased:
     table, undo = quoted(change.table), f"DROP INDEX {quoted(name)}"
-    tail = key.detail.removeprefix("UNIQUE ") or quoted_list(key.columns)
+    tail = key.source.removeprefix("UNIQUE ") or quoted_list(key.columns)
     what, on = "UNIQUE INDEX" if key.is_unique else "INDEX", f"{quoted(name)} ON {table} {tail}"
     has_rows, online = change.table in context.populated, context.online(change.table)
     yield context.step(

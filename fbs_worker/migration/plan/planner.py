@@ -167,14 +167,15 @@ def detach_keys(
         after = rehearsal.after.get(name)
         for key in table.keys:
             target = key.schema.target
-            if key.oid in going or key.backing or key.schema.identity not in desired[name].identities:
+            wanted = next((one for one in desired[name].keys if one.identity == key.schema.identity), None)
+            if key.oid in going or key.backing or wanted is None:
                 continue
             columns = {(name, column) for column in key.schema.columns}
             columns |= {(target[0], column) for column in target[1]} if target is not None else set()
             differs = target is None and after is not None and key.schema.identity not in after.identities
             if differs or (target is not None and columns & ends):
                 yield Change(kind=ChangeKind.DROP_KEY, table=name, actual=key)
-                yield Change(kind=ChangeKind.ADD_KEY, table=name, key=key.schema)
+                yield Change(kind=ChangeKind.ADD_KEY, table=name, key=replace(wanted, name=key.schema.name))
 
 
 def _recognise_own(
