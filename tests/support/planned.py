@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from itertools import groupby
 from typing import Any
 
 from psycopg2 import sql
@@ -12,7 +11,7 @@ from sqlalchemy import MetaData, Table
 
 from fbs_worker.core.postgres import Connection
 from fbs_worker.domains import Domain
-from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Plan, Step
+from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Plan, Step, transactions
 from fbs_worker.migration.plan.planner import applied_schema, make_plan
 from fbs_worker.schema import create
 from fbs_worker.schema.ddl import render
@@ -107,15 +106,15 @@ class Tables:
 
     def apply_some(self, steps: Iterable[Step]) -> None:
         """Run some steps; what is recorded stays, but that tables which are made are owned."""
-        for mode, neighbours in groupby(steps, key=lambda step: step.mode):
-            together = list(neighbours)
-            if mode is Mode.TRANSACTION:
+        planned = list(steps)
+        for group in transactions(planned):
+            together = [planned[position] for position in group]
+            if together[0].mode is Mode.TRANSACTION:
                 with self.connection, self.connection.cursor() as cursor:
                     for step in together:
                         _observed(cursor, step)
             else:
-                for step in together:
-                    self._alone(step)
+                self._alone(together[0])
             last_applied = {step.table for step in together if step.kind == "create_table"}
             self.owned = tuple(sorted({*self.owned, *last_applied}))
 

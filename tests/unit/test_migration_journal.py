@@ -6,16 +6,18 @@ import pytest
 
 from fbs_worker.core.errors import DatabaseBusy, DatabaseError, FBSError, RefusedError
 from fbs_worker.migration.apply import journal
-from fbs_worker.migration.apply.executor import _groups, observed_changes
+from fbs_worker.migration.apply.executor import observed_changes
 from fbs_worker.migration.apply.lock_retry import strongest
 from fbs_worker.migration.apply.preflight import statement_error
-from fbs_worker.migration.model.plan import Lock, Mode, Step
+from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Step, transactions
 from fbs_worker.schema.inspector import InspectedTable
 from fbs_worker.schema.model import ColumnSchema
 
 
-def step(mode: Mode = Mode.TRANSACTION) -> Step:
-    return Step(sql="SELECT 1", kind="add_column", table="r_tenant", reason="a test", mode=mode)
+def step(mode: Mode = Mode.TRANSACTION, *hazards: Hazard) -> Step:
+    return Step(
+        sql="SELECT 1", kind="add_column", table="r_tenant", reason="a test", mode=mode, hazards=frozenset(hazards)
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,8 +71,13 @@ def test_interrupted_migrations_are_detected(rows: list[journal.JournalRow], exp
 
 def test_adjacent_transactional_steps_are_grouped() -> None:
     modes = [Mode.TRANSACTION, Mode.TRANSACTION, Mode.ALONE, Mode.ALONE, Mode.BATCHES, Mode.TRANSACTION]
-    assert _groups([step(mode) for mode in modes]) == [[0, 1], [2], [3], [4], [5]]
-    assert _groups([]) == []
+    assert transactions([step(mode) for mode in modes]) == [[0, 1], [2], [3], [4], [5]]
+    assert transactions([]) == []
+
+
+def test_what_takes_long_has_a_transaction_of_its_own() -> None:
+    quick, long = step(), step(Mode.TRANSACTION, Hazard.REWRITES_TABLE)
+    assert transactions([quick, quick, long, long, quick, quick]) == [[0, 1], [2], [3], [4, 5]]
 
 
 def test_the_strongest_lock() -> None:

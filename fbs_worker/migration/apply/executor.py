@@ -1,7 +1,8 @@
 """Apply a plan: journalled, archived, restartable, with short lock waits.
 
 Adjacent transactional steps share a transaction, which acquires its locks with a lock budget, or rolls back and is
-retried. An interrupted migration is finished by planning again from the current database and applying that plan.
+retried; a step that holds its lock for long has one of its own. An interrupted migration is finished by planning again
+from the current database and applying that plan.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any, Final, NoReturn, Protocol
 
 from psycopg2 import sql
@@ -36,13 +36,11 @@ from fbs_worker.migration.apply.lock_retry import (
 )
 from fbs_worker.migration.apply.preflight import check_not_stale, check_plan, check_still_empty, statement_error
 from fbs_worker.migration.model.archive import Archive
-from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Plan, Step
+from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Plan, Step, transactions
 from fbs_worker.schema.inspector import LOCK_TABLES, InspectedTable, existing_tables, inspect_tables
 from fbs_worker.schema.model import SERIAL
 
 _log = logging.getLogger(__name__)
-
-_TAKES_LONG: Final = frozenset({Hazard.REWRITES_TABLE, Hazard.LONG_LOCK})
 
 _INVALID: Final = """
 SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
@@ -211,7 +209,7 @@ class _Run:
         self.progress.step("migrate", total=len(self.steps))
         reported = 0
         try:
-            for group in _groups(self.steps):
+            for group in transactions(self.steps):
                 self.current = group[0]
                 # before each step, not after the last: a finished migration must not end as cancelled
                 self.progress.advance(self.current - reported, message=self.steps[self.current].reason)
@@ -329,7 +327,7 @@ class _Run:
                     archive = archiver.archive_column(
                         cursor, step.archive, self.plan.solution, self.precopies.get(position)
                     )
-            budget.execute(step.sql, takes_long=bool(step.hazards & _TAKES_LONG))
+            budget.execute(step.sql, takes_long=step.takes_long)
             if archive is not None:
                 with budget.long_running():
                     archive = archiver.record_converted_values(cursor, archive)
@@ -422,12 +420,3 @@ def observed_changes(before: InspectedTable | None, after: InspectedTable | None
 def _lock(step: Step) -> Lock:
     """No writes are allowed between the archiving of values and their removal."""
     return Lock.ACCESS_EXCLUSIVE if step.archive is not None else step.lock
-
-
-def _groups(steps: Sequence[Step]) -> list[list[int]]:
-    """Group positions: adjacent transactional steps together, all others alone."""
-    groups: list[list[int]] = []
-    for mode, neighbours in groupby(range(len(steps)), key=lambda position: steps[position].mode):
-        positions = list(neighbours)
-        groups += [positions] if mode is Mode.TRANSACTION else [[position] for position in positions]
-    return groups

@@ -24,6 +24,7 @@ class Hazard(StrEnum):
     MIGHT_FAIL_ON_DATA = "MIGHT_FAIL_ON_DATA"
     POSSIBLE_RENAME = "POSSIBLE_RENAME"
     INDEX_BUILD = "INDEX_BUILD"
+    INDEX_DROPPED = "INDEX_DROPPED"
     DRIFT = "DRIFT"
 
 
@@ -32,6 +33,10 @@ MUST_BE_ALLOWED: Final = frozenset(
 )
 """Hazards that have to be allowed by name. For the others the plan contains the safe variant already; a step that might
 fail on data has a preflight check, which rejects the plan while offending rows exist."""
+
+
+TAKES_LONG: Final = frozenset({Hazard.REWRITES_TABLE, Hazard.LONG_LOCK})
+"""Hazards of a step that has a transaction of its own: no other table waits for it."""
 
 
 class Lock(StrEnum):
@@ -48,7 +53,7 @@ class Mode(StrEnum):
     """Execution mode of a step."""
 
     TRANSACTION = "transaction"
-    """In one transaction with adjacent steps of this mode."""
+    """In one transaction with adjacent steps of this mode, unless it takes long."""
     ALONE = "alone"
     """In autocommit mode: CONCURRENTLY, or VALIDATE, which must not extend the locks of adjacent steps."""
     BATCHES = "batches"
@@ -102,6 +107,11 @@ class Step:
     undo: str | None = None
     check: str | None = None
     cleanup: str | None = None
+
+    @property
+    def takes_long(self) -> bool:
+        """Whether it holds a lock for long."""
+        return bool(self.hazards & TAKES_LONG)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON-ready form."""
@@ -174,6 +184,20 @@ class Plan:
             "notes": list(self.notes),
             "needs": sorted(map(str, self.unallowed_hazards(()))),
         }
+
+
+def transactions(steps: Sequence[Step]) -> list[list[int]]:
+    """Group the positions of steps that run in one transaction; a step that takes long has one of its own."""
+    groups: list[list[int]] = []
+    open_ = False
+    for position, step in enumerate(steps):
+        shares = step.mode is Mode.TRANSACTION and not step.takes_long
+        if shares and open_:
+            groups[-1].append(position)
+        else:
+            groups.append([position])
+        open_ = shares
+    return groups
 
 
 def apply_command(result: Mapping[str, Any], *, options: Sequence[str] = ()) -> str:

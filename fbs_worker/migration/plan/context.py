@@ -23,6 +23,7 @@ from fbs_worker.schema.model import (
     CHECK,
     EXCLUDE,
     INDEX,
+    KINDS,
     PRIMARY,
     UNIQUE,
     IndexParts,
@@ -48,8 +49,9 @@ class Phase(IntEnum):
     VALIDATE = 10
     FINISH_COLUMNS = 11
     ADD_PRIMARY_KEYS = 12
-    DROP_COLUMNS = 13
-    DROP_TABLES = 14
+    DROP_INDEXES = 13
+    DROP_COLUMNS = 14
+    DROP_TABLES = 15
 
 
 Phased = Iterator[tuple[Phase, Step]]
@@ -141,6 +143,41 @@ class PlanningContext:
         )
         return phase, step
 
+    def is_dropped_late(self, change: Change) -> bool:
+        """Return whether a dropped index or key is used until what replaces it is built."""
+        if change.actual is None or not self.online(change.table):
+            return False
+        going = change.actual.schema
+        if going.kind == INDEX:
+            return not any(
+                other.column in change.actual.uses or other.column in going.detail
+                for other in self.changes
+                if other.kind is ChangeKind.RETYPE and other.table == change.table
+            )
+        return going.kind in {PRIMARY, UNIQUE} and any(
+            other.key is not None and other.key.kind == going.kind and set(other.key.columns) == set(going.columns)
+            for other in self.changes
+            if other.kind is ChangeKind.ADD_KEY and other.table == change.table
+        )
+
+    def is_freed_late(self, table: str, name: str, kinds: Collection[str] = KINDS) -> bool:
+        """Return whether a name is that of an index or key which is dropped after its successor is built.
+
+        Args:
+            table: the table.
+            name: the name.
+            kinds: of what is dropped.
+        """
+        return any(
+            change.kind is ChangeKind.DROP_KEY
+            and change.table == table
+            and change.actual is not None
+            and change.actual.schema.name == name
+            and change.actual.schema.kind in kinds
+            and self.is_dropped_late(change)
+            for change in self.changes
+        )
+
     def conversion(self, change: Change, column: str | None = None) -> Conversion:
         """Return the conversion of a type change.
 
@@ -162,11 +199,12 @@ class PlanningContext:
         """Return an unused name for a key; the name of an invalid index of the same key is reused."""
         usual = default_name(table, key)
         actual = self.actual.tables.get(table)
-        others = [existing for existing in actual.keys if existing.oid not in self.dropped_oids] if actual else []
+        others = [one for one in actual.keys if one.schema.name not in self._freed_names] if actual else []
         # the index prebuilt for this key keeps its name; an invalid one is dropped before the new build
-        reusable = {existing.schema.name for existing in others if is_prebuilt_index(existing.schema, key, usual)}
+        own = [one for one in others if not one.backing and one.oid not in self.dropped_oids]
+        reusable = {existing.schema.name for existing in own if is_prebuilt_index(existing.schema, key, usual)}
         if self.online(table):
-            invalid = [existing.schema for existing in others if existing.schema.kind == INDEX and not existing.valid]
+            invalid = [existing.schema for existing in own if existing.schema.kind == INDEX and not existing.valid]
             reusable |= {index.name for index in invalid if index.columns == key.columns}
         names = {existing.schema.name for existing in others}
         if key.kind in {PRIMARY, UNIQUE, INDEX}:
@@ -268,7 +306,11 @@ class PlanningContext:
     @cached_property
     def _freed_names(self) -> frozenset[str]:
         """Names of keys and indexes that are dropped in an earlier phase."""
-        going = [change.actual for change in self.changes if change.kind is ChangeKind.DROP_KEY and change.actual]
+        going = [
+            change.actual
+            for change in self.changes
+            if change.kind is ChangeKind.DROP_KEY and change.actual and not self.is_dropped_late(change)
+        ]
         return frozenset(key.schema.name for key in going)
 
     def _values(self, table: str, columns: Sequence[str]) -> str | None:

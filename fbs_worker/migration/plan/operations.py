@@ -31,7 +31,7 @@ from sqlalchemy import Table
 from sqlalchemy.schema import CreateTable
 
 from fbs_worker.migration.model.plan import ArchiveTarget, Hazard, Lock, Mode, Step
-from fbs_worker.migration.plan.context import Phase, Phased, PlanningContext, is_prebuilt_index
+from fbs_worker.migration.plan.context import Phase, Phased, PlanningContext, default_name, is_prebuilt_index
 from fbs_worker.migration.plan.rehearsal import Alteration
 from fbs_worker.schema.columns import DIALECT
 from fbs_worker.schema.ddl import comment_statements, declaration, definition, quoted, quoted_list
@@ -44,6 +44,7 @@ from fbs_worker.schema.model import (
     INDEX,
     PRIMARY,
     SERIAL,
+    UNIQUE,
     ColumnSchema,
     KeySchema,
 )
@@ -77,9 +78,15 @@ def plan_steps(context: PlanningContext, tables: Mapping[str, Table]) -> tuple[S
             result += _comment(change, context)
         else:
             result += _column_steps(change, context)
-    # foreign keys are dropped before the keys that they reference; the sort is stable for all others of a phase
-    result.sort(key=lambda one: (one[0], one[1].kind != "drop_foreign_key"))
+    result.sort(key=_order)
     return tuple(step for _, step in result)
+
+
+def _order(one: tuple[Phase, Step]) -> tuple[Phase, int, bool]:
+    """Drops first in a phase, foreign keys before the keys that they reference, and what takes long last."""
+    phase, step = one
+    drops = ("drop_foreign_key", "drop_unique_key", "drop_primary_key")
+    return phase, drops.index(step.kind) if step.kind in drops else len(drops), step.takes_long
 
 
 def _rename_columns(context: PlanningContext) -> Phased:
@@ -416,6 +423,21 @@ def _create_index(change: Change, context: PlanningContext, key: KeySchema, name
         undo=undo,
         cleanup=f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(name)}" if online else None,
     )
+    if online and key.name != name and context.is_freed_late(change.table, key.name):
+        yield _rename(change, context, "ALTER INDEX {}", name, key.name)
+
+
+def _rename(change: Change, context: PlanningContext, what: str, name: str, wanted: str) -> tuple[Phase, Step]:
+    """Give a built index or key its name once the former owner of the name is dropped."""
+    renaming = f"{what} RENAME TO {{}}"
+    return context.step(
+        Phase.DROP_INDEXES,
+        change,
+        "rename_key",
+        renaming.format(quoted(name), quoted(wanted)),
+        lock=Lock.SHARE_UPDATE_EXCLUSIVE if what.startswith("ALTER INDEX") else Lock.ACCESS_EXCLUSIVE,
+        undo=renaming.format(quoted(wanted), quoted(name)),
+    )
 
 
 def _build_hazards(change: Change, context: PlanningContext) -> set[Hazard]:
@@ -442,10 +464,13 @@ def _add_unique_key(change: Change, context: PlanningContext, key: KeySchema) ->
         return
     if not built:
         detail = key.index.detail if key.index else f"UNIQUE {quoted_list(key.columns)}"
-        index = KeySchema(kind=INDEX, columns=key.columns, detail=detail, index=key.index)
+        index = KeySchema(kind=INDEX, columns=key.columns, detail=detail, index=key.index, name=name)
         yield from _create_index(change, context, index, name)
     kind = "PRIMARY KEY" if key.kind == PRIMARY else "UNIQUE"
     words = f"{kind} USING INDEX {quoted(name)} {key.deferral}".rstrip()
+    usual = default_name(change.table, key)
+    if context.is_freed_late(change.table, usual, kinds={PRIMARY, UNIQUE}):  # PostgreSQL renames the index
+        name = usual
     yield context.step(
         # after SET NOT NULL of its columns, or PostgreSQL scans all rows
         Phase.ADD_PRIMARY_KEYS if key.kind == PRIMARY else Phase.ATTACH,
@@ -454,6 +479,8 @@ def _add_unique_key(change: Change, context: PlanningContext, key: KeySchema) ->
         f"ALTER TABLE {quoted(change.table)} ADD CONSTRAINT {quoted(name)} {words}",
         undo=_drop_constraint(change.table, name),
     )
+    if name != usual and context.is_freed_late(change.table, usual):
+        yield _rename(change, context, "ALTER INDEX {}", name, usual)  # the constraint is renamed with its index
 
 
 def _add_at_once(change: Change, context: PlanningContext, key: KeySchema, name: str) -> tuple[Phase, Step]:
@@ -530,8 +557,24 @@ def _drop_key(change: Change, context: PlanningContext) -> Phased:
     if actual is None:
         return
     table, name = quoted(change.table), quoted(actual.schema.name)
-    sql, undo = f"DROP INDEX {name}", actual.definition
-    if actual.schema.kind != INDEX:
-        sql = f"ALTER TABLE {table} DROP CONSTRAINT {name}"
-        undo = f"ALTER TABLE {table} ADD CONSTRAINT {name} {actual.definition}"
-    yield context.step(Phase.DROP_KEYS, change, f"drop_{_KINDS[actual.schema.kind]}", sql, undo=undo)
+    late = context.is_dropped_late(change)
+    if actual.schema.kind == INDEX:
+        yield context.step(
+            Phase.DROP_INDEXES if late else Phase.DROP_KEYS,
+            change,
+            "drop_index",
+            f"DROP INDEX {'CONCURRENTLY ' if late else ''}{name}",
+            lock=Lock.SHARE_UPDATE_EXCLUSIVE if late else Lock.ACCESS_EXCLUSIVE,
+            mode=Mode.ALONE if late else Mode.TRANSACTION,
+            hazards={Hazard.INDEX_DROPPED} if late else (),
+            undo=actual.definition,
+        )
+        return
+    phase = Phase.ADD_PRIMARY_KEYS if actual.schema.kind == PRIMARY else Phase.ATTACH
+    yield context.step(
+        phase if late else Phase.DROP_KEYS,
+        change,
+        f"drop_{_KINDS[actual.schema.kind]}",
+        f"ALTER TABLE {table} DROP CONSTRAINT {name}",
+        undo=f"ALTER TABLE {table} ADD CONSTRAINT {name} {actual.definition}",
+    )

@@ -148,7 +148,7 @@ def recorded_schema(
 def detach_keys(
     changes: Iterable[Change], desired: Schema, actual: InspectedSchema, rehearsal: Rehearsal
 ) -> Iterator[Change]:
-    """Drop and recreate what a type change would leave as another definition, and foreign keys of rewritten columns.
+    """Drop and recreate foreign keys of rewritten columns and dropped keys, and what a type change leaves otherwise.
 
     Args:
         changes: the changes.
@@ -159,9 +159,13 @@ def detach_keys(
     known = list(changes)
     retyped = {(change.table, change.column) for change in known if change.kind is ChangeKind.RETYPE}
     ends = retyped & rehearsal.rewrites
-    going = {change.actual.oid for change in known if change.kind is ChangeKind.DROP_KEY and change.actual}
+    dropped = [
+        (change.table, change.actual) for change in known if change.kind is ChangeKind.DROP_KEY and change.actual
+    ]
+    going = {key.oid for _, key in dropped}
+    targets = {(table, key.schema.columns) for table, key in dropped if key.schema.is_unique}
     yield from known
-    for name, table in actual.tables.items() if retyped else ():
+    for name, table in actual.tables.items() if retyped or targets else ():
         if name not in desired:
             continue
         after = rehearsal.after.get(name)
@@ -173,7 +177,7 @@ def detach_keys(
             columns = {(name, column) for column in key.schema.columns}
             columns |= {(target[0], column) for column in target[1]} if target is not None else set()
             differs = target is None and after is not None and key.schema.identity not in after.identities
-            if differs or (target is not None and columns & ends):
+            if differs or (target is not None and (columns & ends or target in targets)):
                 yield Change(kind=ChangeKind.DROP_KEY, table=name, actual=key)
                 yield Change(kind=ChangeKind.ADD_KEY, table=name, key=replace(wanted, name=key.schema.name))
 
