@@ -387,3 +387,35 @@ def test_signs_of_percent_and_odd_names(filled: DatabaseConfig) -> None:
     )
     migrate(filled, plan_of(drop))
     assert rows(filled, 'SELECT * FROM "fbs_retired_100%"') == [(1, "x%")]
+
+
+@pytest.mark.parametrize("key", ["id", "tenant_id, id", "code"], ids=["number", "two columns", "text"])
+def test_batches_go_by_ranges_of_the_primary_key(filled: DatabaseConfig, key: str) -> None:
+    run(
+        filled,
+        "CREATE TABLE r_big (id INTEGER, tenant_id INTEGER, code TEXT, filled TEXT)",
+        "INSERT INTO r_big SELECT n, n % 7, 'it''s 5% ' || n, CASE WHEN n % 100 = 0 THEN 'own' END FROM generate_series(1, 12345) n",
+        f"ALTER TABLE r_big ADD PRIMARY KEY ({key})",
+    )
+    fill = step(
+        """UPDATE "r_big" SET "filled" = 'new' WHERE "filled" IS NULL""",
+        "r_big",
+        lock=Lock.ROW_EXCLUSIVE,
+        mode=Mode.BATCHES,
+        batch_key=tuple(key.split(", ")),
+    )
+    progress = Messages()
+    migrate(filled, plan_of(fill), progress=progress)
+    assert rows(filled, "SELECT filled, count(*) FROM r_big GROUP BY 1 ORDER BY 1") == [("new", 12222), ("own", 123)]
+    assert rows(filled, "SELECT count(DISTINCT xmin::text) FROM r_big WHERE filled = 'new'") == [(3,)]
+    assert progress.messages[-1] == "r_big: 12222 rows"
+
+
+class Messages(NullProgress):
+    """The messages of a migration."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def advance(self, count: int = 1, *, message: str = "") -> None:
+        self.messages += [message] if message else []

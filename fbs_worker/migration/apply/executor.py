@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, NoReturn, Protocol
 
 from psycopg2 import sql
@@ -36,7 +37,7 @@ from fbs_worker.migration.apply.lock_retry import (
 )
 from fbs_worker.migration.apply.preflight import check_not_stale, check_plan, check_still_empty, statement_error
 from fbs_worker.migration.model.archive import Archive
-from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Plan, Step, transactions
+from fbs_worker.migration.model.plan import BATCH, Hazard, Lock, Mode, Plan, Step, transactions
 from fbs_worker.schema.inspector import LOCK_TABLES, InspectedTable, existing_tables, inspect_tables
 from fbs_worker.schema.model import SERIAL
 
@@ -372,24 +373,43 @@ class _Run:
 
     def _run_batches(self) -> None:
         """Run a statement in batches, with a cool-down after each."""
-        step, rows = self.steps[self.current], 0
-        while True:
+        step, rows, more = self.steps[self.current], 0, True
+        last: tuple[Any, ...] | None = None
+        while more:
             began = time.monotonic()
-            touched = self.retry(self._run_batch, tables={step.table})
-            if not touched:
-                break
+            touched, last = self.retry(partial(self._run_batch, last), tables={step.table})
             rows += touched
+            more = last is not None if step.batch_key else touched > 0
             self.progress.advance(0, message=f"{step.table}: {rows} rows")
-            cool_down((time.monotonic() - began) * self.policy.cooldown, self.progress)
+            if more:
+                cool_down((time.monotonic() - began) * self.policy.cooldown, self.progress)
         with self.transaction() as cursor:
             self.journal.mark_executed(cursor, self.rows[self.current])
 
-    def _run_batch(self) -> int:
+    def _run_batch(self, after: tuple[Any, ...] | None) -> tuple[int, tuple[Any, ...] | None]:
+        """Run the statement for the keys behind `after`; a row that comes behind has the value already.
+
+        Returns:
+            The number of rows that changed, and the last key; None after the last range, and without a key.
+        """
+        step, last = self.steps[self.current], None
         with bounded_transaction(
             self.connection, lock=self.policy.lock, statement=self.policy.long_statement
         ) as cursor:
-            cursor.execute(self.steps[self.current].sql)
-            return max(cursor.rowcount, 0)
+            key = sql.SQL(", ").join(map(sql.Identifier, step.batch_key))
+            if step.batch_key:
+                start = sql.SQL("" if after is None else "WHERE ({}) > {}").format(key, sql.Literal(after))
+                find = sql.SQL("SELECT {} FROM {} {} ORDER BY {} OFFSET {} LIMIT 1")
+                place = sql.Literal(BATCH - 1)
+                cursor.execute(find.format(key, sql.Identifier(step.table), start, key, place))
+                last = cursor.fetchone()
+            ranges = [
+                sql.SQL(f"({{}}) {operator} {{}}").format(key, sql.Literal(bound))
+                for operator, bound in ((">", after), ("<=", last))
+                if bound is not None
+            ]
+            cursor.execute(sql.SQL(" AND ").join([sql.SQL(step.sql), *ranges]))
+            return max(cursor.rowcount, 0), last
 
 
 def observed_changes(before: InspectedTable | None, after: InspectedTable | None) -> dict[str, Any]:

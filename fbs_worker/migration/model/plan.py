@@ -39,6 +39,10 @@ TAKES_LONG: Final = frozenset({Hazard.REWRITES_TABLE, Hazard.LONG_LOCK})
 """Hazards of a step that has a transaction of its own: no other table waits for it."""
 
 
+BATCH: Final = 5_000
+"""Rows per UPDATE of a backfill."""
+
+
 class Lock(StrEnum):
     """The strongest table-level lock of a statement (PostgreSQL's documentation, section 13.3.1)."""
 
@@ -57,7 +61,7 @@ class Mode(StrEnum):
     ALONE = "alone"
     """In autocommit mode: CONCURRENTLY, or VALIDATE, which must not extend the locks of adjacent steps."""
     BATCHES = "batches"
-    """Repeated, one transaction each, until it updates no row: an UPDATE with a LIMIT."""
+    """In small transactions: for one range of `Step.batch_key` after the other, else repeated until no row changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +92,7 @@ class Step:
         hazards: its risks.
         has_rows: whether the table contains rows.
         mode: its execution mode.
+        batch_key: of BATCHES: columns of the primary key; the ranges are appended to the statement's condition.
         archive: values to archive before it runs.
         undo: the statement that reverts it without loss of data; None if there is none.
         check: preflight query that returns the number of rows on which it would fail; None if it cannot fail on data.
@@ -103,6 +108,7 @@ class Step:
     hazards: frozenset[Hazard] = frozenset()
     has_rows: bool = False
     mode: Mode = Mode.TRANSACTION
+    batch_key: tuple[str, ...] = ()
     archive: ArchiveTarget | None = None
     undo: str | None = None
     check: str | None = None

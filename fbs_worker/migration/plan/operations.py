@@ -30,7 +30,7 @@ from typing import Final
 from sqlalchemy import Table
 from sqlalchemy.schema import CreateTable
 
-from fbs_worker.migration.model.plan import ArchiveTarget, Hazard, Lock, Mode, Step
+from fbs_worker.migration.model.plan import BATCH, ArchiveTarget, Hazard, Lock, Mode, Step
 from fbs_worker.migration.plan.context import Phase, Phased, PlanningContext, default_name, is_prebuilt_index
 from fbs_worker.migration.plan.rehearsal import Alteration
 from fbs_worker.schema.columns import DIALECT
@@ -48,9 +48,6 @@ from fbs_worker.schema.model import (
     ColumnSchema,
     KeySchema,
 )
-
-BATCH: Final = 5_000
-"""Rows per UPDATE of a backfill."""
 
 _KINDS: Final = {
     "p": "primary_key", "u": "unique_key", "f": "foreign_key", "i": "index", "c": "check", "x": "exclusion",
@@ -237,19 +234,18 @@ def _backfill(change: Change, context: PlanningContext) -> Phased:
     """Backfill NULLs with the default in batches: restartable at any point."""
     table, column, after = quoted(change.table), quoted(change.column), change.after
     if change.table in context.populated and after is not None and after.default is not None:
-        actual = context.actual.tables[change.table]
-        primary = actual.primary_key
-        key = ", ".join(map(quoted, primary)) or "ctid"
-        some = f"SELECT {key} FROM {table} WHERE {column} IS NULL LIMIT {BATCH}"  # noqa: S608 -- names are quoted
-        # for an array PostgreSQL estimates few values and chooses an index scan
-        these = f"({key}) IN ({some})" if len(primary) > 1 else f"{key} = ANY(ARRAY({some}))"
+        primary = context.actual.tables[change.table].primary_key
+        where = f"{column} IS NULL"
+        if not primary:  # for an array PostgreSQL estimates few values and chooses an index scan
+            where = f"ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE {where} LIMIT {BATCH})) AND {where}"  # noqa: S608
         yield context.step(
             Phase.FILL,
             change,
             "fill_column",
-            f"UPDATE {table} SET {column} = DEFAULT WHERE {these} AND {column} IS NULL",  # noqa: S608 -- see above
+            f"UPDATE {table} SET {column} = DEFAULT WHERE {where}",  # noqa: S608 -- names are quoted
             lock=Lock.ROW_EXCLUSIVE,
             mode=Mode.BATCHES,
+            batch_key=primary,
         )
     yield context.step(
         Phase.FINISH_COLUMNS,
