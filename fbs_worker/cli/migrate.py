@@ -59,7 +59,7 @@ def _confirm(runner: Runner, request: MigrateRequest, options: Sequence[str]) ->
     """
     plan = runner.run_now(request, title=f"Planning a migration of {request.solution_name}")
     forbidden = set(plan["needs"]) - set(request.allow)
-    if forbidden or not plan["enabled"] or (request.undo and not plan["steps"]):
+    if forbidden or plan["blockers"] or not plan["enabled"] or (request.undo and not plan["steps"]):
         print_result(plan, lambda: plan_blocks(plan, options=options), runner.output_format)
         if plan["steps"]:
             note("Nothing was changed.")

@@ -107,6 +107,8 @@ SELECT i.indrelid, i.indexrelid, c.relname, i.indkey::int2[], i.indnkeyatts, i.i
             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = number WHERE collation_ <> a.attcollation
                 AND collation_ <> 0),
     pg_get_indexdef(i.indexrelid),
+    ARRAY(SELECT DISTINCT refobjsubid::int2 FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = i.indexrelid
+        AND refclassid = 'pg_class'::regclass AND refobjid = i.indrelid AND refobjsubid > 0),
     ARRAY(SELECT pg_get_indexdef(i.indexrelid, part, FALSE) FROM generate_series(1, i.indnkeyatts) part),
     coalesce(pg_get_expr(i.indpred, i.indrelid), ''), coalesce(to_jsonb(i) -> 'indnullsnotdistinct' = 'true', FALSE),
     EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))
@@ -114,19 +116,6 @@ FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am am ON am.oid 
 WHERE i.indrelid = ANY(%(oids)s::oid[])
 ORDER BY i.indrelid, i.indexrelid
 """
-
-_DEPENDENTS: Final = """
-SELECT DISTINCT c.relname, coalesce(a.attname, ''), pg_describe_object(d.classid, d.objid, d.objsubid)
-FROM pg_class c JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.deptype = 'n'
-LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid AND a.attnum > 0
-LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
-LEFT JOIN pg_class other ON other.oid = k.conrelid
-WHERE c.relname = ANY(%(names)s) AND pg_table_is_visible(c.oid)
-    AND d.classid::regclass::text IN ('pg_rewrite', 'pg_policy', 'pg_trigger', 'pg_proc', 'pg_constraint')
-    AND (other.oid IS NULL OR other.relname <> ALL(%(ours)s))
-ORDER BY 1, 2, 3
-"""
-"""Dependent views, rules, policies, functions and foreign keys (PostgreSQL's documentation, pg_depend)."""
 
 KeyDefinition = tuple[str, str, str]
 """Kind (`p`, `u`, `f`, `c`, `i`), name and definition of a key; the definition of a unique key is its index's."""
@@ -145,7 +134,7 @@ class InspectedKey:
         schema: its definition and name.
         oid: OID of the constraint or index.
         definition: SQL that recreates it: of a constraint what follows its name, of an index CREATE INDEX.
-        uses: all columns that it depends on, those of a check and of INCLUDE too, of expressions not.
+        uses: all columns that it depends on, those of a check, of INCLUDE, of expressions and predicates too.
         valid: False for a NOT VALID constraint and for an index whose build was interrupted.
         plain: a B-tree index without expressions or predicate, usable for its leading columns.
         backing: the index of a primary key, a unique key or an exclusion constraint.
@@ -334,26 +323,6 @@ def used_names(connection: Connection) -> frozenset[str]:
         return frozenset(name for (name,) in cursor.fetchall())
 
 
-def dependent_objects(
-    connection: Connection, tables: Collection[str], *, own_tables: Collection[str]
-) -> list[tuple[str, str, str]]:
-    """Return foreign objects that depend on tables or columns: table, column (empty for the table), description.
-
-    Args:
-        connection: connection whose transaction reads.
-        tables: unquoted names.
-        own_tables: tables whose foreign keys are not reported.
-
-    Raises:
-        psycopg2.Error: a statement failed; the caller translates it.
-    """
-    if not tables:
-        return []
-    with connection.cursor() as cursor:
-        cursor.execute(_DEPENDENTS, {"names": list(tables), "ours": list(own_tables)})
-        return cursor.fetchall()
-
-
 def check_may_create(connection: Connection) -> None:
     """Check the privilege to create tables in the first schema of the search path.
 
@@ -392,15 +361,10 @@ class _Table:
         return tuple(self.names[number] for number in numbers if number in self.names)
 
     def build(self) -> InspectedTable:
-        indexes = {key.schema.name: key.schema.index for key in self.keys if key.backing}
+        indexes = {key.schema.name: key for key in self.keys if key.backing}
         return InspectedTable(
             columns=self.columns,
-            keys=tuple(
-                replace(key, schema=replace(key.schema, index=indexes.get(key.schema.name)))
-                if key.schema.kind in {PRIMARY, UNIQUE}
-                else key
-                for key in self.keys
-            ),
+            keys=tuple(_with_index(key, indexes) for key in self.keys),
             backfilling=frozenset(self.backfilling),
             partitioned=self.partitioned,
             comment=self.comment,
@@ -448,7 +412,8 @@ def _constraint(table: _Table, row: tuple[Any, ...]) -> InspectedKey:
 
 
 def _index(table: _Table, row: tuple[Any, ...]) -> InspectedKey:
-    _, oid, name, numbers, count, unique, valid, plain, special, definition, parts, predicate, equal, backing = row
+    _, oid, name, numbers, count, unique, valid, plain, special, definition, *rest = row
+    used, parts, predicate, equal, backing = rest
     written = "USING" + definition.partition(" USING")[2]
     written = f"UNIQUE {written}" if unique else written
     schema = KeySchema(
@@ -458,10 +423,18 @@ def _index(table: _Table, row: tuple[Any, ...]) -> InspectedKey:
         name=name,
         index=IndexParts(detail=written, parts=tuple(parts), predicate=predicate, equal_nulls=equal),
     )
-    uses = frozenset(table.columns_at(numbers))
+    uses = frozenset(table.columns_at((*numbers, *used)))
     return InspectedKey(
         schema=schema, oid=oid, definition=definition, uses=uses, valid=valid, plain=plain, backing=backing
     )
+
+
+def _with_index(key: InspectedKey, indexes: Mapping[str, InspectedKey]) -> InspectedKey:
+    """A constraint with the facts of its index."""
+    index = indexes.get(key.schema.name)
+    if index is None or key.schema.kind not in {PRIMARY, UNIQUE, EXCLUDE}:
+        return key
+    return replace(key, schema=replace(key.schema, index=index.schema.index), uses=key.uses | index.uses)
 
 
 def _rename_columns(name: str, table: InspectedTable, renames: Mapping[tuple[str, str], str]) -> InspectedTable:

@@ -48,6 +48,8 @@ def plan_blocks(result: Mapping[str, Any], *, options: Sequence[str] = ()) -> li
     blocks += _remarks(result)
     if not result["enabled"]:
         return [*blocks, "Migrations are switched off where this was planned (FBS_ENABLE_MIGRATIONS)."]
+    if result.get("blockers"):
+        return [*blocks, "It cannot be applied: PostgreSQL would refuse it. Drop first what stands in the way."]
     if result["needs"]:
         blocks.append(f"It has hazards that must be allowed by name: {', '.join(result['needs'])}.")
     return [*blocks, f"Apply it: {apply_command(result, options=options)}"]
@@ -74,6 +76,7 @@ def _step(number: int, step: Mapping[str, Any]) -> str:
 
 def _remarks(result: Mapping[str, Any]) -> list[Block]:
     return [
+        *_listed("In the way", result.get("blockers", ())),
         *_listed("Not undone", result["cannot"]),
         *drift_blocks(result["drift"]),
         *_listed("Questions", result["questions"]),

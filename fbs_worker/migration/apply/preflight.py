@@ -15,7 +15,7 @@ _SHOWN: Final = 5
 
 
 def check_plan(cursor: Cursor, plan: Plan, allowed: Collection[Hazard]) -> None:
-    """Check hazards and existing rows.
+    """Check what PostgreSQL refuses, hazards and existing rows.
 
     Args:
         cursor: cursor of a transaction with a long statement timeout: rows are counted.
@@ -23,9 +23,16 @@ def check_plan(cursor: Cursor, plan: Plan, allowed: Collection[Hazard]) -> None:
         allowed: hazards allowed by name.
 
     Raises:
-        RefusedError: a hazard is not allowed, or existing rows conflict with a step.
+        RefusedError: PostgreSQL would refuse a step, a hazard is not allowed, or existing rows conflict with a step.
         psycopg2.Error: a statement failed; the caller translates it.
     """
+    if plan.blockers:
+        more = f"; and {len(plan.blockers) - _SHOWN} more" if len(plan.blockers) > _SHOWN else ""
+        raise RefusedError(
+            f"PostgreSQL would refuse this plan; nothing was changed. {'; '.join(plan.blockers[:_SHOWN])}{more}.",
+            hint="Drop or change what stands in the way, apply the plan, and create it again where it is needed.",
+            blockers=list(plan.blockers),
+        )
     _check_hazards(plan, allowed)
     _check_rows(cursor, plan)
 

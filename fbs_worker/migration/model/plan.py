@@ -145,6 +145,7 @@ class Plan:
         drift: manual changes relative to the last applied schema, one line each.
         questions: possible renames, one line each, with the `--rename` option that confirms it.
         notes: changes that are not possible yet and their reason, one line each.
+        blockers: why PostgreSQL would refuse a step, one line each; such a plan cannot be applied.
         changes: differences from the desired schema that the plan resolves, one line each.
         tables: tables owned by the solution after the migration.
         schema: schema applied by FBS after the migration: table → columns and keys; stored in the manifest.
@@ -155,6 +156,7 @@ class Plan:
     drift: tuple[str, ...] = ()
     questions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    blockers: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     schema: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -188,6 +190,7 @@ class Plan:
             "drift": list(self.drift),
             "questions": list(self.questions),
             "notes": list(self.notes),
+            "blockers": list(self.blockers),
             "needs": sorted(map(str, self.unallowed_hazards(()))),
         }
 

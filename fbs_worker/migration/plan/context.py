@@ -17,6 +17,7 @@ from fbs_worker.migration.model.type_conversion import INPUT_CHECK_SINCE, Conver
 from fbs_worker.migration.plan.explain import Reasons
 from fbs_worker.migration.plan.rehearsal import Rehearsal
 from fbs_worker.schema.ddl import quoted
+from fbs_worker.schema.dependents import Dependent
 from fbs_worker.schema.differ import Change, ChangeKind
 from fbs_worker.schema.inspector import InspectedSchema
 from fbs_worker.schema.model import (
@@ -76,6 +77,7 @@ class PlanningContext:
 
     Attributes:
         desired: the desired schema.
+        recorded: the last applied schema.
         actual: the inspected database, with columns by their new names.
         changes: the changes.
         reasons: readable reasons of changes.
@@ -85,11 +87,13 @@ class PlanningContext:
         used_names: names of existing relations.
         server_version: as reported by libpq.
         possible_renames: table and dropped column → similar added column.
-        dependents: foreign objects that depend on dropped or retyped columns: table, column, description.
+        dependents: objects for which PostgreSQL refuses a drop or a type change.
+        attached: what goes with dropped columns: table, column, and what it is.
         rehearsal: what the changes of columns did to copies of their tables.
     """
 
     desired: Schema
+    recorded: Schema
     actual: InspectedSchema
     changes: Sequence[Change]
     reasons: Reasons
@@ -99,7 +103,8 @@ class PlanningContext:
     used_names: frozenset[str] = frozenset()
     server_version: int = INPUT_CHECK_SINCE
     possible_renames: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    dependents: Sequence[tuple[str, str, str]] = ()
+    dependents: Sequence[Dependent] = ()
+    attached: Sequence[tuple[str, str, str]] = ()
     rehearsal: Rehearsal = field(default_factory=Rehearsal)
 
     def rewrites(self, change: Change) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from fbs_worker._version import __version__
 from fbs_worker.schema.definition import Definition
+from fbs_worker.schema.dependents import Dependent
 from fbs_worker.schema.differ import Change, ChangeKind
 from fbs_worker.schema.mirror import RESERVED_COLUMNS
 
@@ -52,12 +53,19 @@ class Reasons:
             " no default: the next migration sets NOT NULL once all rows have values"
         )
 
-    def of_dependent(self, table: str, column: str, dependent: str) -> str:
-        """Return the note about a dependent object of a table or column that is dropped or retyped."""
-        return (
-            f"{table}{'.' if column else ''}{column}: {dependent} depends on it; drop that first, or PostgreSQL rejects"
-            " the statement"
-        )
+    def of_dependent(self, dependent: Dependent) -> str:
+        """Return why a table or column is neither dropped nor retyped."""
+        what = f"{dependent.table}{'.' if dependent.column else ''}{dependent.column}"
+        definition = f": {dependent.definition}" if dependent.definition else ""
+        return f"{what}: {dependent.name} depends on it; drop that first{definition}"
+
+    def of_refusal(self, table: str, column: str, message: str) -> str:
+        """Return why a change of a column is not possible, whatever the rows are."""
+        return f"{table}.{column}: PostgreSQL refuses the change: {message}"
+
+    def of_attached(self, table: str, column: str, what: str) -> str:
+        """Return the note about a user's object that is dropped with a column."""
+        return f"{table}.{column}: with the column goes {what}; an undo brings it back"
 
     def of_archived(self, table: str, column: str, archive: str) -> str:
         """Return the note about archived values of a recreated table or column."""

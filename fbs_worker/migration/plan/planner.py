@@ -16,10 +16,10 @@ from fbs_worker.migration.plan.operations import alterations, plan_steps, stays_
 from fbs_worker.migration.plan.rehearsal import Rehearsal, rehearse
 from fbs_worker.migration.plan.renames import likely_renames, requested_renames
 from fbs_worker.schema.definition import Definition
+from fbs_worker.schema.dependents import attached, dependent_objects
 from fbs_worker.schema.differ import Change, ChangeKind, Difference, compare
 from fbs_worker.schema.inspector import (
     InspectedSchema,
-    dependent_objects,
     inspect_tables,
     populated_tables,
     used_names,
@@ -37,7 +37,7 @@ from fbs_worker.schema.model import (
 from fbs_worker.schema.read_back import read_back
 
 _NO_COLUMN: Final = ColumnSchema(type="")
-_BLOCKED_BY_DEPENDENTS: Final = frozenset((ChangeKind.RETYPE, ChangeKind.DROP_COLUMN, ChangeKind.DROP_TABLE))
+_DROPS: Final = frozenset((ChangeKind.DROP_COLUMN, ChangeKind.DROP_TABLE))
 
 
 def applied_schema(
@@ -110,6 +110,7 @@ def make_plan(
         )
         context = PlanningContext(
             desired=desired,
+            recorded=recorded,
             actual=actual,
             changes=difference.changes,
             renames=answered,
@@ -203,15 +204,42 @@ def _add_facts(
     touched = {change.table for change in difference.changes} | {table for table, _ in context.renames}
     touched |= {change.key.target[0] for change in difference.changes if change.key and change.key.target}
     populated = populated_tables(connection, touched & context.actual.tables.keys())
-    moving = {(change.table, change.column) for change in difference.changes if change.kind in _BLOCKED_BY_DEPENDENTS}
+    dropped = {(one.table, one.column) for one in difference.changes if one.kind in _DROPS}
+    moving = dropped | {(one.table, one.column) for one in difference.changes if one.kind is ChangeKind.RETYPE}
     dependents = dependent_objects(connection, {table for table, _ in moving}, own_tables=own_tables)
     return replace(
         context,
-        dependents=[one for one in dependents if one[:2] in moving or (one[0], "") in moving],
+        dependents=[
+            one
+            for one in dependents
+            if (one.table, "") in dropped
+            or (one.table, one.column) in dropped
+            or (one.blocks_retype and (one.table, one.column) in moving)
+        ],
+        attached=list(_attached(connection, context, {one for one in dropped if one[1]})),
         populated=populated,
         used_names=used_names(connection) if difference.changes else frozenset(),
         possible_renames=likely_renames(difference, populated),
     )
+
+
+def _attached(
+    connection: Connection, context: PlanningContext, dropped: Collection[tuple[str, str]]
+) -> Iterator[tuple[str, str, str]]:
+    """Objects of users that go with dropped columns: table, column, definition."""
+    if not dropped:
+        return
+    others = attached(connection, {table for table, _ in dropped})
+    for table, column in sorted(dropped):
+        known = [schema[table] for schema in (context.desired, context.recorded) if table in schema]
+        ours = frozenset().union(*(one.identities for one in known))
+        for key in context.actual.tables[table].keys:
+            if column in key.uses and not key.backing and key.schema.identity not in ours:
+                yield table, column, f"{key.schema.label()} {key.schema.name} ({key.definition})"
+        recorded = context.recorded[table].columns.get(column) if table in context.recorded else None
+        for statement in others.get((table, column), ()):
+            if not (statement.startswith("COMMENT") and recorded is not None and recorded.comment):
+                yield table, column, statement
 
 
 def _build_plan(
@@ -237,8 +265,12 @@ def _build_plan(
         ),
         notes=(
             *(reasons.of_nullable(change.table, change.column) for change in nullable),
-            *(reasons.of_dependent(*one) for one in context.dependents),
+            *(reasons.of_attached(*one) for one in context.attached),
             *_archived_values(context),
+        ),
+        blockers=(
+            *(reasons.of_dependent(one) for one in context.dependents),
+            *(reasons.of_refusal(*place, message) for place, message in sorted(context.rehearsal.refused.items())),
         ),
         changes=tuple(difference.describe(context.desired)),
         tables=tuple(sorted({*business, *(owned & difference.blocked.keys())})),

@@ -103,7 +103,8 @@ def _plan(record: JobRecord) -> dict[str, Any] | None:
 
 def _command(record: JobRecord) -> str:
     plan = _plan(record)
-    return apply_command(plan) if plan and plan["steps"] and plan["enabled"] else ""
+    possible = plan and plan["steps"] and plan["enabled"] and not plan.get("blockers")
+    return apply_command(plan) if plan and possible else ""
 
 
 def _report(record: JobRecord) -> dict[str, Any] | None:
