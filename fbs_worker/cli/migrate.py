@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fbs_worker.cli.output import note, plain_lines, print_result
+from fbs_worker.cli.output import PlanFormat, note, plain_lines, print_result
 from fbs_worker.cli.render.migrations import migrate_blocks, plan_blocks
 from fbs_worker.cli.run import Runner
-from fbs_worker.core.errors import EXIT_REFUSED, RefusedError
+from fbs_worker.core.errors import EXIT_REFUSED, RefusedError, UsageError
 from fbs_worker.migration.model.plan import apply_command
 
 if TYPE_CHECKING:
@@ -20,7 +20,19 @@ if TYPE_CHECKING:
     from fbs_worker.solutions.requests import MigrateRequest
 
 
-def migrate(runner: Runner, given: dict[str, Any]) -> None:
+def migrate(
+    runner: Runner,
+    given: dict[str, Any],
+    *,
+    output_format: Annotated[
+        PlanFormat,
+        typer.Option(
+            "--output-format",
+            envvar="FBS_OUTPUT_FORMAT",
+            help="The format of stdout; with json it is pure JSON, with sql the plan as a script for psql (--plan).",
+        ),
+    ] = PlanFormat.TEXT,
+) -> None:
     """Make a solution's tables match their definition.
 
     It shows the plan and asks for confirmation. Hazards (deleted data, long locks, possible renames) must be allowed by
@@ -29,6 +41,9 @@ def migrate(runner: Runner, given: dict[str, Any]) -> None:
     from fbs_worker.solutions.requests import MigrateRequest
 
     solution = given["solution_name"]
+    as_script = output_format is PlanFormat.SQL
+    if as_script and (not given.get("plan_only") or runner.no_wait):
+        raise UsageError("--output-format sql is for plans.", hint="Add --plan, and leave --no-wait out.")
     decided = given.get("plan_only") or given.get("fingerprint")
     if not (decided or sys.stdin.isatty()):
         raise RefusedError(
@@ -43,7 +58,11 @@ def migrate(runner: Runner, given: dict[str, Any]) -> None:
             return
         request = request.model_copy(update={"plan_only": False, "fingerprint": fingerprint})
     result = runner.run(request, title=f"{'Planning a migration of' if request.plan_only else 'Migrating'} {solution}")
-    if result is not None:
+    if result is not None and as_script:
+        from fbs_worker.migration.plan.script import script
+
+        sys.stdout.write(script(result))
+    elif result is not None:
         blocks = partial(plan_blocks, options=options) if request.plan_only else migrate_blocks
         print_result(result, partial(blocks, result), runner.output_format)
 

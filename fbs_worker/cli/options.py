@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from typer.core import TyperCommand
 
-from fbs_worker.cli.output import OutputFormat
+from fbs_worker.cli.output import OutputFormat, PlanFormat
 from fbs_worker.cli.run import Runner
 from fbs_worker.core.errors import UsageError
 
@@ -41,6 +41,10 @@ Format = Annotated[
         "--output-format", envvar="FBS_OUTPUT_FORMAT", help="The format of stdout; with json it is pure JSON."
     ),
 ]
+
+
+FORMAT: Final = inspect.Parameter("output_format", _KEYWORD, default=OutputFormat.TEXT, annotation=Format)
+"""That option of a command which has no other of that name."""
 
 
 def current_settings() -> Settings:
@@ -131,11 +135,13 @@ def _job_command(task: str, function: Callable[..., None], *, by_name: bool) -> 
 
     request = next(each for each in REQUESTS if each.task == task)
 
-    def run(*, inline: bool, no_wait: bool, output_format: OutputFormat, **options: Any) -> None:
-        runner = Runner(settings=current_settings(), output_format=output_format, inline=inline, no_wait=no_wait)
+    def run(*, inline: bool, no_wait: bool, output_format: OutputFormat | PlanFormat, **options: Any) -> None:
+        shown = OutputFormat.JSON if output_format == OutputFormat.JSON else OutputFormat.TEXT
+        runner = Runner(settings=current_settings(), output_format=shown, inline=inline, no_wait=no_wait)
         if by_name:
             options["solution_name"] = one_solution(options.pop("name"), options["solution_name"])
-        function(runner, request_values(request, options), **{name: options[name] for name in own})
+        given = {**options, "output_format": output_format}
+        function(runner, request_values(request, options), **{name: given[name] for name in own})
 
     own = dict(list(inspect.signature(function, eval_str=True).parameters.items())[2:])
     declared = [
@@ -144,7 +150,7 @@ def _job_command(task: str, function: Callable[..., None], *, by_name: bool) -> 
         *own.values(),
         inspect.Parameter("inline", _KEYWORD, default=False, annotation=Inline),
         inspect.Parameter("no_wait", _KEYWORD, default=False, annotation=NoWait),
-        inspect.Parameter("output_format", _KEYWORD, default=OutputFormat.TEXT, annotation=Format),
+        *([] if "output_format" in own else [FORMAT]),
     ]
     run.__annotations__ = {each.name: each.annotation for each in declared}
     run.__signature__ = inspect.Signature(declared)  # type: ignore[attr-defined]

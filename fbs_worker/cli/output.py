@@ -37,6 +37,15 @@ class OutputFormat(StrEnum):
     JSON = "json"
 
 
+class PlanFormat(StrEnum):
+    """The format of stdout of `fbs migrate`."""
+
+    TEXT = "text"
+    JSON = "json"
+    SQL = "sql"
+    """A planned migration as a script for psql."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """A table.

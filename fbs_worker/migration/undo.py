@@ -452,6 +452,9 @@ class _ColumnRestore:
         if archive.not_null:
             yield from self._not_null(default)
         yield from self._recreate_dropped_keys()
+        for statement in archive.attached:
+            if not (statement.startswith("CREATE STATISTICS") and self._begun):
+                yield replace(self._step("attached", ""), sql=statement, lock=Lock.SHARE_UPDATE_EXCLUSIVE)
         if archive.key:
             yield self._drop_empty_archive()
 
@@ -584,6 +587,7 @@ def _restore_table(database: _Database, archive: Archive, reason: str) -> _Rever
         rename_statement("r", archive.name, archive.table),
         sql.SQL("COMMENT ON TABLE {} IS NULL").format(sql.Identifier(archive.table)),
         *(rename_statement(kind, now, before) for kind, now, before in archive.renamed),
+        *map(sql.SQL, archive.attached),
     ]
     template = Step(sql="", kind="undo_drop_table", table=archive.table, reason=reason, has_rows=True)
     steps = [replace(template, sql=statement.as_string(database.cursor)) for statement in statements]
@@ -655,6 +659,11 @@ def _recreate_keys(template: Step, keys: Iterable[KeyDefinition], *, existing: C
                 words = "PRIMARY KEY" if kind == PRIMARY else "UNIQUE"
                 statement = f"{add} {quoted(name)} {words} USING INDEX {quoted(name)}"
                 yield replace(template, sql=statement, kind="undo_drop_key")
+            case "x":
+                if name not in existing:
+                    hazards = frozenset({Hazard.INDEX_BUILD, Hazard.LONG_LOCK}) if template.has_rows else frozenset()
+                    statement = f"{add} {quoted(name)} {definition}"
+                    yield replace(template, sql=statement, kind="undo_drop_key", hazards=hazards)
             case _:
                 if name not in existing:
                     yield _not_valid_step(template, name, definition)

@@ -126,11 +126,24 @@ def create_statements(name: str, table: TableSchema, *, number: int) -> list[str
     inside = [f"{quoted(column)} {declaration(facts)}" for column, facts in table.columns.items()]
     indexes = []
     for place, key in enumerate(table.keys):
-        own = quoted(f"fbs_key_{number}_{place}")
+        own = f"fbs_key_{number}_{place}"
         if key.kind == INDEX:
-            tail = key.source.removeprefix("UNIQUE ") or quoted_list(key.columns)
-            indexes.append(f"CREATE {'UNIQUE ' if key.is_unique else ''}INDEX {own} ON {quoted(name)} {tail}")
+            indexes.append(key_statement(name, key, own))
         elif key.kind != FOREIGN:
-            inside.append(f"CONSTRAINT {own} {definition(key)}")
+            inside.append(f"CONSTRAINT {quoted(own)} {definition(key)}")
     columns = ",\n\t".join(inside)
     return [f"CREATE TEMPORARY TABLE {quoted(name)} (\n\t{columns}\n)", *indexes]
+
+
+def key_statement(table: str, key: KeySchema, name: str) -> str:
+    """Render the statement that adds a key, an index or a check to a table, at once.
+
+    Args:
+        table: the table's name.
+        key: the key.
+        name: its name.
+    """
+    if key.kind != INDEX:
+        return f"ALTER TABLE {quoted(table)} ADD CONSTRAINT {quoted(name)} {definition(key)}"
+    tail = key.source.removeprefix("UNIQUE ") or quoted_list(key.columns)
+    return f"CREATE {'UNIQUE ' if key.is_unique else ''}INDEX {quoted(name)} ON {quoted(table)} {tail}"

@@ -25,7 +25,14 @@ SELECT DISTINCT c.relname::text, coalesce(a.attname::text, ''), CASE
         WHEN 'pg_constraint' THEN pg_get_constraintdef(d.objid)
         WHEN 'pg_attrdef' THEN (SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE oid = d.objid)
         END, '')), '\\s+', ' ', 'g'),
-    d.classid::regclass::text IN ('pg_rewrite', 'pg_policy', 'pg_trigger', 'pg_proc', 'pg_attrdef')
+    d.classid::regclass::text NOT IN ('pg_constraint', 'pg_class'),
+    c.oid = CASE d.classid::regclass::text
+        WHEN 'pg_rewrite' THEN v.oid
+        WHEN 'pg_policy' THEN (SELECT polrelid FROM pg_policy WHERE oid = d.objid)
+        WHEN 'pg_trigger' THEN (SELECT tgrelid FROM pg_trigger WHERE oid = d.objid)
+        WHEN 'pg_attrdef' THEN g.adrelid
+        WHEN 'pg_publication_rel' THEN (SELECT prrelid FROM pg_publication_rel WHERE oid = d.objid)
+        END IS TRUE
 FROM pg_class c JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
 LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid AND a.attnum > 0
 LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
@@ -46,8 +53,9 @@ _ATTACHED: Final = """
 SELECT c.relname::text, a.attname::text, more.statement
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 CROSS JOIN LATERAL (
-    SELECT 1, format('GRANT %%s (%%I) ON %%I TO %%s%%s', string_agg(g.privilege_type, ', ' ORDER BY g.privilege_type),
-        a.attname, c.relname, CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END,
+    SELECT 1, format('GRANT %%s ON %%I TO %%s%%s',
+        string_agg(format('%%s (%%I)', g.privilege_type, a.attname), ', ' ORDER BY g.privilege_type), c.relname,
+        CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END,
         CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
     FROM aclexplode(a.attacl) g GROUP BY g.grantee, g.is_grantable
     UNION ALL
@@ -65,7 +73,7 @@ ORDER BY 1, 2, more.place, 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dependent:
-    """An object for which PostgreSQL refuses to drop a table or column.
+    """An object for which PostgreSQL refuses to drop a column, and the table unless it is the table's own.
 
     Attributes:
         table: the table.
@@ -73,6 +81,7 @@ class Dependent:
         name: kind and name, e.g. `view open_orders`.
         definition: in one line; empty where it has none.
         blocks_retype: whether PostgreSQL also refuses to change the column's type.
+        own: whether it is part of the table, and goes with it.
     """
 
     table: str
@@ -80,6 +89,7 @@ class Dependent:
     name: str
     definition: str
     blocks_retype: bool
+    own: bool
 
 
 def dependent_objects(
@@ -100,8 +110,8 @@ def dependent_objects(
     with connection.cursor() as cursor:
         cursor.execute(_BLOCKING, {"names": list(tables), "ours": list(own_tables)})
         return [
-            Dependent(table=table, column=column, name=name, definition=definition, blocks_retype=blocks)
-            for table, column, name, definition, blocks in cursor.fetchall()
+            Dependent(table=table, column=column, name=name, definition=definition, blocks_retype=blocks, own=own)
+            for table, column, name, definition, blocks, own in cursor.fetchall()
         ]
 
 

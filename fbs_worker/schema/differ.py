@@ -61,7 +61,7 @@ class Change:
         before: the inspected column.
         after: the desired column.
         key: the desired key.
-        actual: the inspected key.
+        actual: the inspected key; of ADD_KEY the one that it replaces.
         drifted: whether it overwrites a manual change.
         comments: of a COMMENT change: column → desired comment; the key of the table's own is empty.
     """
@@ -79,6 +79,34 @@ class Change:
     def describe(self) -> str:
         """Describe the difference in one line."""
         return f"{self.table}: {self._difference()}"
+
+    def summary(self) -> str:
+        """Return what happens, in a few words without the table: `+ note text`, `a: integer → bigint`."""
+        before, after = self.before, self.after
+        match self.kind:
+            case ChangeKind.CREATE_TABLE:
+                return "+ table"
+            case ChangeKind.DROP_TABLE:
+                return "- table"
+            case ChangeKind.ADD_COLUMN if after:
+                return f"+ {self.column} {after.full_type}"
+            case ChangeKind.DROP_COLUMN:
+                return f"- {self.column}"
+            case ChangeKind.RETYPE if before and after:
+                return f"{self.column}: {before.full_type} → {after.full_type}"
+            case ChangeKind.SET_NOT_NULL:
+                return f"{self.column}: NOT NULL"
+            case ChangeKind.DROP_NOT_NULL:
+                return f"{self.column}: NULL allowed"
+            case ChangeKind.DEFAULT if before and after:
+                return f"{self.column}: default {before.default or 'none'} → {after.default or 'none'}"
+            case ChangeKind.ADD_KEY if self.key and self.actual:
+                return f"{self.key.label()}: {self.key.difference(self.actual.schema)}"
+            case ChangeKind.ADD_KEY if self.key:
+                return f"+ {self.key.label()}"
+            case ChangeKind.DROP_KEY if self.actual:
+                return f"- {self.actual.schema.label()}"
+        return self._difference()
 
     def _difference(self) -> str:
         before, after, column = self.before, self.after, f"the column {self.column}"
@@ -104,7 +132,8 @@ class Change:
             case ChangeKind.COMMENT:
                 return f"{self._columns_with_comment()} another comment"
             case ChangeKind.ADD_KEY if self.key:
-                return f"the {self.key.label()} is missing"
+                replaced = self.actual and f"differs: {self.key.difference(self.actual.schema)}"
+                return f"the {self.key.label()} {replaced or 'is missing'}"
             case ChangeKind.VALIDATE_KEY if self.key:
                 return f"the {self.key.label()} has not been validated"
         return f"the {self.actual.schema.label() if self.actual else 'key'} is no longer part of the definition"
@@ -137,13 +166,18 @@ class Difference:
         Args:
             desired: the desired schema.
         """
+        return (change.describe() for change in self.described(desired))
+
+    def described(self, desired: Schema) -> Iterator[Change]:
+        """Return the changes without those implied by others; arguments as for `describe`."""
         whole = {change.table for change in self.changes if change.kind in _WHOLE_TABLE}
+        replaced = {change.actual for change in self.changes if change.kind is ChangeKind.ADD_KEY and change.actual}
         for change in self.changes:
             table = desired.get(change.table)
-            going = change.actual.schema if change.actual and change.kind is ChangeKind.DROP_KEY else None
-            recreated = going is not None and table is not None and going.identity in table.identities
-            if change.kind in _WHOLE_TABLE or not (change.table in whole or recreated):
-                yield change.describe()
+            going = change.actual if change.kind is ChangeKind.DROP_KEY else None
+            recreated = going is not None and table is not None and going.schema.identity in table.identities
+            if change.kind in _WHOLE_TABLE or not (change.table in whole or recreated or going in replaced):
+                yield change
 
 
 def not_null_check(table: str, column: str) -> str:
@@ -348,7 +382,7 @@ def _compare_keys(
                 Change(kind=ChangeKind.DROP_KEY, table=table, actual=replaced, drifted=not applied_as_desired),
                 applied_as_desired,
             )
-        yield Change(kind=ChangeKind.ADD_KEY, table=table, key=key), applied_as_desired
+        yield Change(kind=ChangeKind.ADD_KEY, table=table, key=key, actual=replaced), applied_as_desired
 
 
 def _without(keys: Iterable[InspectedKey], going: InspectedKey) -> list[InspectedKey]:

@@ -309,6 +309,28 @@ def populated_tables(connection: Connection, tables: Collection[str]) -> frozens
         return frozenset(name for (name,) in cursor.fetchall())
 
 
+def estimated_sizes(connection: Connection, tables: Collection[str]) -> dict[str, tuple[int | None, int]]:
+    """Return the estimated number of rows and the size in bytes, with indexes, of existing tables.
+
+    Args:
+        connection: connection whose transaction reads.
+        tables: unquoted names.
+
+    Returns:
+        Table → rows as of the last VACUUM or ANALYZE (None before the first one), and bytes.
+
+    Raises:
+        psycopg2.Error: a statement failed; the caller translates it.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname, nullif(reltuples, -1)::bigint, pg_total_relation_size(oid) FROM pg_class"
+            " WHERE relname = ANY(%s::name[]) AND relkind IN ('r', 'p') AND pg_table_is_visible(oid)",
+            (list(tables),),
+        )
+        return {name: (rows, size) for name, rows, size in cursor.fetchall()}
+
+
 def used_names(connection: Connection) -> frozenset[str]:
     """Return the names of all relations (tables, indexes, sequences, …) in the schemas of the search path.
 

@@ -161,6 +161,13 @@ class KeySchema:
         """Whether it forbids duplicate values."""
         return self.kind in {PRIMARY, UNIQUE} or (self.kind == INDEX and self.detail.startswith("UNIQUE"))
 
+    def difference(self, before: KeySchema) -> str:
+        """Return how a key differs from the one that it replaces, e.g. `ON DELETE NO ACTION → CASCADE`."""
+        if self.kind != FOREIGN or (self.columns, self.target) != (before.columns, before.target):
+            return f"{before.label()} → {self.label()}"
+        was, now = (_actions(key.detail) for key in (before, self))
+        return ", ".join(f"{part} {was[part]} → {now[part]}".strip() for part in now if was[part] != now[part])
+
     def label(self) -> str:
         """Return a readable label, e.g. `foreign key (tenant_id) to r_tenant`."""
         words = {PRIMARY: "primary key", UNIQUE: "unique key", FOREIGN: "foreign key", INDEX: "index on"}
@@ -206,6 +213,9 @@ class TableSchema:
         """Identities of its keys."""
         return frozenset(key.identity for key in self.keys)
 
+
+_ACTIONS: Final = ("CASCADE", "RESTRICT", "SET NULL", "SET DEFAULT")
+_DEFERRALS: Final = ("DEFERRABLE INITIALLY DEFERRED", "DEFERRABLE")
 
 _SCHEMA: Final = "fbs-worker schema"
 """Key of a table's `TableSchema` in its `info`."""
@@ -368,6 +378,16 @@ def actions(on_delete: str, on_update: str, *, deferrable: bool, deferred: bool)
     if deferrable or deferred:
         parts.append("DEFERRABLE INITIALLY DEFERRED" if deferred else "DEFERRABLE")
     return " ".join(parts)
+
+
+def _actions(detail: str) -> dict[str, str]:
+    """The parts of the actions of a foreign key, defaults included; the reverse of `actions`."""
+    rest, found = detail, {}
+    for part in ("ON DELETE", "ON UPDATE"):
+        action = next((one for one in _ACTIONS if f"{part} {one}" in rest), "NO ACTION")
+        found[part] = action
+    found[""] = next((words for words in _DEFERRALS if rest.endswith(words)), "NOT DEFERRABLE")
+    return found
 
 
 def _index(table: Table, index: Index) -> KeySchema:

@@ -50,8 +50,8 @@ def migrate(request: MigrateRequest, *, settings: Settings, progress: Progress) 
         progress: receives the steps; may cancel between two statements.
 
     Returns:
-        `solution`, the plan (`fingerprint`, `steps`, `changes`, `drift`, `questions`, `notes`, `needs`), `enabled`
-        (whether the settings allow applying it), `applied` (None for a plan; else `run`, `executed`, `kept` and
+        `solution`, the plan (`fingerprint`, `summary`, `steps`, `changes`, `drift`, `questions`, `notes`, `blockers`,
+        `needs`), `enabled` (whether the settings allow applying it), `applied` (None for a plan; else `run`, `executed`, `kept` and
         `seconds`), `undoes` (of an undo: the reverted migration), `cannot` (what the undo does not revert) and
         `seconds`.
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any
 
+import psycopg2
 import pytest
 from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Integer, String, Text, Uuid, text
 
-from fbs_worker.core.errors import DatabaseError, UsageError
+from fbs_worker.core.errors import DatabaseError, RefusedError, UsageError
 from fbs_worker.core.postgres import Connection
+from fbs_worker.migration.apply.executor import apply
 from fbs_worker.migration.model.plan import Hazard, Mode
+from fbs_worker.migration.plan.script import script
+from fbs_worker.migration.undo import plan_undo
+from fbs_worker.ops.local.embedded.wheels import postgres_binaries
 from tests.support.planned import Tables, defined, fresh_picture, hazards, needed, picture, swept, table
 
 
@@ -214,23 +221,100 @@ def test_a_partitioned_table_has_no_other_way(connection: Connection) -> None:
 # dependent objects, archived values
 
 
-def test_dependent_objects_are_reported(connection: Connection) -> None:
-    before = defined(table("o", lambda: Column("k", Integer, unique=True)), table("t", *_columns("a", "b", "c", "d")))
-    after = defined(table("t", lambda: Column("a", String(9)), *_columns("b", "c")))
-    tables = Tables(connection, before)
-    tables.run(
-        "CREATE VIEW one AS SELECT a, b FROM r_t; CREATE TABLE others (k INT REFERENCES r_o (k), t INT REFERENCES r_t)",
-        "CREATE POLICY theirs ON r_t USING (d <> 'x'); INSERT INTO r_t (a) VALUES ('x')",
-    )
+BEFORE_DEPENDENTS = (
+    table("o", lambda: Column("k", Integer, unique=True)),
+    table("t", lambda: Column("a", Text), lambda: Column("b", Text)),
+)
+
+FOR_DEPENDENTS = {
+    "drop a": lambda: defined(BEFORE_DEPENDENTS[0], table("t", lambda: Column("b", Text))),
+    "retype a": lambda: defined(
+        BEFORE_DEPENDENTS[0], table("t", lambda: Column("a", Integer), lambda: Column("b", Text))
+    ),
+    "drop t": lambda: defined(BEFORE_DEPENDENTS[0]),
+    "drop o": lambda: defined(BEFORE_DEPENDENTS[1]),
+}
+
+BLOCKING = {
+    # statement: what it is called, with the beginning of its definition, and what it blocks
+    "CREATE VIEW mine AS SELECT a, b FROM r_t": ("view mine depends on it; drop that first: SELECT a, b FROM r_t;", {"drop a", "retype a", "drop t"}),
+    "CREATE VIEW mine AS SELECT b FROM r_t": ("view mine depends on it; drop that first: SELECT b FROM r_t;", {"drop t"}),
+    "CREATE MATERIALIZED VIEW mine AS SELECT a FROM r_t": ("materialized view mine depends on it; drop that first: SELECT a FROM r_t;", {"drop a", "retype a", "drop t"}),
+    "CREATE TABLE mine (x TEXT); CREATE RULE r AS ON INSERT TO mine DO ALSO DELETE FROM r_t WHERE a = new.x": ("rule r on table mine depends on it; drop that first: CREATE RULE r AS", {"drop a", "retype a", "drop t"}),
+    "CREATE POLICY p ON r_t USING (a <> 'x')": ("policy p on table r_t depends on it; drop that first: USING ((a <> 'x'::text))", {"drop a", "retype a"}),
+    "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END'; CREATE TRIGGER g BEFORE UPDATE OF a ON r_t FOR EACH ROW EXECUTE FUNCTION f()": ("trigger g on table r_t depends on it; drop that first: CREATE TRIGGER g BEFORE UPDATE OF a ON", {"drop a", "retype a"}),
+    "CREATE FUNCTION f() RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT a FROM r_t; END": ("function f() depends on it; drop that first", {"drop a", "retype a", "drop t"}),
+    "ALTER TABLE r_t ADD COLUMN g TEXT GENERATED ALWAYS AS (upper(a)) STORED": ("depends on it; drop that first: upper(a)", {"drop a", "retype a"}),
+    "CREATE PUBLICATION p FOR TABLE r_t (id, a)": ("publication of table r_t in publication p depends on it; drop that first", {"drop a", "retype a"}),
+    "CREATE TABLE mine (k INT REFERENCES r_o (k))": ("constraint mine_k_fkey on table mine depends on it; drop that first: FOREIGN KEY (k) REFERENCES r_o(k)", {"drop o"}),
+    "CREATE TABLE mine () INHERITS (r_t)": ("table mine depends on it; drop that first", {"drop t"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", FOR_DEPENDENTS)
+@pytest.mark.parametrize("statement", BLOCKING)
+def test_what_postgresql_would_refuse_is_told_before(connection: Connection, statement: str, change: str) -> None:
+    tables = Tables(connection, defined(*BEFORE_DEPENDENTS))
+    tables.run("INSERT INTO r_t (a) VALUES ('1')", statement)
     try:
-        plan = tables.plan(after)
-        assert plan.notes == (
-            "r_o.k: constraint others_k_fkey on table others depends on it; drop that first, or PostgreSQL rejects the statement",
-            "r_t.a: rule _RETURN on view one depends on it; drop that first, or PostgreSQL rejects the statement",
-            "r_t.d: policy theirs on table r_t depends on it; drop that first, or PostgreSQL rejects the statement",
-        )
+        name, blocks = BLOCKING[statement]
+        plan = tables.plan(FOR_DEPENDENTS[change]())
+        assert bool(plan.blockers) == (change in blocks)
+        assert all(name in blocker for blocker in plan.blockers[:1]), plan.blockers
+        with connection.cursor() as cursor, pytest.raises(psycopg2.Error) if plan.blockers else nullcontext():
+            for step in plan.steps:
+                cursor.execute(step.sql)
+        connection.rollback()
+        if plan.blockers:
+            with pytest.raises(RefusedError, match="PostgreSQL would refuse this plan"):
+                apply(connection, plan, table_prefix="fbs_", allowed=frozenset(Hazard))
     finally:
-        tables.run("DROP VIEW one; DROP TABLE others")
+        connection.rollback()
+        tables.run("DROP TABLE IF EXISTS r_t, r_o CASCADE", "DROP PUBLICATION IF EXISTS p")
+        tables.run("DROP TABLE IF EXISTS mine; DROP FUNCTION IF EXISTS f CASCADE")
+
+
+def test_what_goes_with_a_column_is_told_and_comes_back(connection: Connection) -> None:
+    mine = (
+        "CREATE INDEX two ON r_t (b, a)",
+        "CREATE INDEX upper_a ON r_t (upper(a))",
+        "CREATE UNIQUE INDEX part ON r_t (b) WHERE a = 'x'",
+        "ALTER TABLE r_t ADD CONSTRAINT apart EXCLUDE USING btree (a WITH =)",
+        "ALTER TABLE r_t ADD CONSTRAINT short CHECK (length(a) < 9)",
+        "CREATE STATISTICS both_of_t ON a, b FROM r_t",
+        "GRANT SELECT (a), UPDATE (a) ON r_t TO PUBLIC",
+        "COMMENT ON COLUMN r_t.a IS 'it''s mine'",
+    )
+    tables = Tables(connection, defined(*BEFORE_DEPENDENTS))
+    tables.run("INSERT INTO r_t (a, b) VALUES ('x', 'y')", *mine)
+    before = picture(connection), tables.run(ATTACHED)
+    plan = tables.plan(FOR_DEPENDENTS["drop a"]())
+    told = "\n".join(plan.notes)
+    assert plan.blockers == ()
+    for word in (
+        "two",
+        "upper_a",
+        "part",
+        "apart",
+        "short",
+        "CREATE STATISTICS",
+        "GRANT SELECT (a), UPDATE (a) ON r_t TO PUBLIC",
+        "it''s mine",
+    ):
+        assert word in told
+    apply(connection, plan, table_prefix="fbs_", allowed=frozenset(Hazard))
+    assert (picture(connection), tables.run(ATTACHED)) != before
+    undo = plan_undo(connection, solution="testing", table_prefix="fbs_")
+    assert undo.not_reverted == ()
+    apply(connection, undo.plan, table_prefix="fbs_", allowed=frozenset(Hazard), reversals=undo.reversals)
+    assert (picture(connection), tables.run(ATTACHED)) == before
+    assert tables.run("SELECT a, b FROM r_t") == [("x", "y")]
+
+
+ATTACHED = """
+SELECT attacl::text FROM pg_attribute WHERE attrelid = 'r_t'::regclass AND attname = 'a'
+UNION ALL SELECT count(*)::text FROM pg_statistic_ext WHERE stxrelid = 'r_t'::regclass
+"""
 
 
 def _columns(*names: str) -> list[Any]:
@@ -369,3 +453,31 @@ def test_a_damaged_manifest_is_rejected(connection: Connection, damaged: dict[st
     tables.last_applied = damaged
     with pytest.raises(DatabaseError, match="is damaged"):
         tables.plan(FIRST)
+
+
+def test_a_plan_is_a_script_for_psql(connection: Connection) -> None:
+    before = defined(table("o", *_columns("a")), table("t", *_columns("a", "gone"), lambda: Column("n", Integer)))
+    after = defined(
+        table(
+            "t",
+            lambda: Column("a", String(9), index=True),
+            lambda: Column("n", BigInteger, nullable=False, server_default=text("7")),
+            lambda: Column("u", Uuid, nullable=False, server_default=text("gen_random_uuid()")),
+        )
+    )
+    tables = Tables(connection, before)
+    tables.run(
+        "INSERT INTO r_t (a, gone, n) SELECT 'a', 'x', i FROM generate_series(1, 12345) i",
+        "INSERT INTO r_o (a) VALUES ('b')",
+    )
+    plan = tables.plan(after)
+    written = script(plan.to_dict())
+    assert "-- Transaction 1" in written
+    info = connection.info
+    place = ["-h", info.host, "-p", str(info.port), "-U", info.user, "-d", info.dbname]
+    subprocess.run([postgres_binaries() / "psql", "-qX", *place], input=written, text=True, check=True)
+    assert picture(connection) == fresh_picture(connection, after)
+    assert tables.plan(after).empty
+    assert tables.run("SELECT count(DISTINCT u), count(*) FROM r_t") == [(12345, 12345)]
+    assert tables.run("SELECT count(*) FROM fbs_retired_r_t__gone") == [(12345,)]
+    assert tables.run("SELECT a FROM fbs_retired_r_o") == [("b",)]

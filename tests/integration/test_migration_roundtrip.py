@@ -33,6 +33,12 @@ SOLUTION = "testing"
 SOME = ("column goes", "fewer decimals", "foreign key to a new unique key", "required, each its own default")
 """The others are for those who have more time."""
 
+KNOWN = {
+    "type of a checked column": [
+        pytest.mark.xfail(strict=True, reason="the undo writes the check as PostgreSQL prints it")
+    ]
+}
+
 NO_WAY_BACK = {"json to text"}
 """The text form of JSON is ambiguous."""
 
@@ -62,7 +68,7 @@ def contents(tables: Tables) -> Any:
 
 @pytest.mark.parametrize("rows", [False, True], ids=["empty", "filled"])
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n in SOME else pytest.mark.faults) for n in sorted(CASES)]
+    "name", [pytest.param(n, marks=() if n in SOME else (pytest.mark.faults, *KNOWN.get(n, ()))) for n in sorted(CASES)]
 )
 def test_matrix(connection: Connection, name: str, *, rows: bool) -> None:
     given = CASES[name]

@@ -7,7 +7,7 @@ from typing import Any
 from fbs_worker.cli.output import plain_lines
 from fbs_worker.cli.render.migrations import migrate_blocks, plan_blocks
 from fbs_worker.cli.render.results import result_blocks
-from fbs_worker.migration.model.plan import ArchiveTarget, Hazard, Lock, Mode, Plan, Step, apply_command
+from fbs_worker.migration.model.plan import ArchiveTarget, Hazard, Lock, Mode, Plan, Step, TableSummary, apply_command
 
 STEPS = (
     Step(
@@ -37,7 +37,15 @@ APPLIED = {"run": "abc", "executed": 3, "kept": ["fbs_retired_r_lease__old"], "s
 
 
 def result(*steps: Step, **more: Any) -> dict[str, Any]:
-    plan = Plan(solution="shop", steps=steps, drift=("r_lease: by hand",), questions=("renamed?",), notes=("later",))
+    plan = Plan(
+        solution="shop",
+        steps=steps,
+        drift=("r_lease: by hand",),
+        questions=("renamed?",),
+        notes=("later",),
+        blockers=more.pop("blockers", ()),
+        summary=(TableSummary(table="r_lease", rows=6_000_000, bytes=432_000_000, changes=("+ note text", "- old")),),
+    )
     rest = {"changes": [], "enabled": True, "applied": None, "undoes": None, "cannot": [], "seconds": 0.1}
     return {**plan.to_dict(), **rest, **more}
 
@@ -49,16 +57,30 @@ def text(*blocks: Any) -> str:
 def test_a_plan_shows_its_statements_and_how_to_apply_it() -> None:
     planned = result(*STEPS)
     output = text(*plan_blocks(planned, options=["--rename", "r_lease.a=b c"]))
-    assert output.splitlines()[0] == f"Plan {planned['fingerprint']} for shop (3 statements):"
+    assert output.splitlines()[0] == f"Plan {planned['fingerprint']} for shop (3 statements in 2 transactions):"
     assert '  2. ALTER TABLE "r_lease" DROP COLUMN "old"' in output
-    assert "DELETES_DATA (archived in fbs_retired_r_lease__old)" in output
-    assert "locks it: SHARE UPDATE EXCLUSIVE; outside of a transaction" in output
+    assert "to allow: DELETES_DATA (archived in fbs_retired_r_lease__old)" in output
+    assert "said only: INDEX_BUILD" in output
+    assert "r_lease  ~6,000,000  412 MB  + note text" in output
+    assert "Transaction 1: ACCESS EXCLUSIVE on r_lease: readers and writers wait\n" in output
+    assert (
+        "Transaction 2: SHARE UPDATE EXCLUSIVE on r_lease: no reader or writer waits, as long as 412 MB is read twice"
+        " for an index\n" in output
+    )
+    assert "an index; outside of a transaction" in output
     for words in ("Changed by hand (1)", "Questions (1)", "Notes (1)", "sale.order.old is gone"):
         assert words in output
     assert output.splitlines()[-1] == (
         f"Apply it: fbs migrate --solution-name shop --apply {planned['fingerprint']} --rename 'r_lease.a=b c'"
         " --allow DELETES_DATA"
     )
+
+
+def test_a_plan_that_postgresql_would_refuse_is_not_offered() -> None:
+    output = text(*plan_blocks(result(*STEPS, blockers=("r_lease.old: view mine depends on it",))))
+    assert "view mine depends on it" in output
+    assert output.splitlines()[-1].startswith("It cannot be applied")
+    assert "--apply" not in output
 
 
 def test_a_plan_without_a_statement() -> None:

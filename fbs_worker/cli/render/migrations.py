@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from itertools import groupby
+from typing import Any, Final
 
 from fbs_worker.cli.output import Block, Table
-from fbs_worker.cli.render.formats import MAX_ROWS, more_rows
+from fbs_worker.cli.render.formats import MAX_ROWS, more_rows, size
 from fbs_worker.migration.model.plan import apply_command
 
 
@@ -43,8 +44,14 @@ def plan_blocks(result: Mapping[str, Any], *, options: Sequence[str] = ()) -> li
         nothing = f"There is nothing to change in the tables of {name}."
         return [f"Nothing of migration {undoes} can be undone." if undoes else nothing, *_remarks(result)]
     purpose = f"undoes migration {undoes} of" if undoes else "for"
-    blocks: list[Block] = [f"Plan {result['fingerprint']} {purpose} {name} ({_statements(len(steps))}):"]
-    blocks += [_step(number, step) for number, step in enumerate(steps, 1)]
+    groups = [list(group) for _, group in groupby(steps, key=lambda step: step["transaction"])]
+    count = _statements(len(steps)) + (f" in {len(groups)} transactions" if len(groups) > 1 else "")
+    blocks: list[Block] = [f"Plan {result['fingerprint']} {purpose} {name} ({count}):", *_summary(result["summary"])]
+    sizes = {table["table"]: table for table in result["summary"]}
+    for number, group in enumerate(groups, 1):
+        first = sum(map(len, groups[: number - 1])) + 1
+        blocks.append(f"Transaction {number}: {_waiting(group, sizes)}")
+        blocks += [_step(place, step) for place, step in enumerate(group, first)]
     blocks += _remarks(result)
     if not result["enabled"]:
         return [*blocks, "Migrations are switched off where this was planned (FBS_ENABLE_MIGRATIONS)."]
@@ -60,17 +67,79 @@ def drift_blocks(drift: Collection[str]) -> list[Block]:
     return _listed("Changed by hand", drift)
 
 
+def _summary(tables: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """What happens to each table."""
+    rows = []
+    for table in tables:
+        known = "" if not table["bytes"] else "?" if table["rows"] is None else f"~{table['rows']:,}"
+        large = size(table["bytes"]) if table["bytes"] else "new"
+        first, *others = table["changes"] or ("",)
+        rows += [(table["table"], known, large, first), *(("", "", "", change) for change in others)]
+    if not rows:
+        return []
+    title = f"Tables ({len(tables):,})"
+    return [
+        Table(title=title, columns=("table", "rows", "size", "changes"), rows=rows[:MAX_ROWS], footnote=more_rows(rows))
+    ]
+
+
+_WAITS: Final = {
+    "ACCESS EXCLUSIVE": "readers and writers wait",
+    "SHARE ROW EXCLUSIVE": "writers wait, readers do not",
+    "SHARE UPDATE EXCLUSIVE": "no reader or writer waits",
+    "ROW EXCLUSIVE": "a writer waits for a row of its batch at most",
+    "none": "no reader or writer waits",
+}
+"""Who waits for a lock, the strongest one first (PostgreSQL's documentation, section 13.3.1)."""
+
+
+def _waiting(group: Sequence[Mapping[str, Any]], sizes: Mapping[str, Mapping[str, Any]]) -> str:
+    """The locks of a transaction, for whom they are in the way, and for how long."""
+    by_lock: dict[str, list[str]] = {}
+    strongest = {
+        table: min((s["lock"] for s in group if s["table"] == table), key=list(_WAITS).index)
+        for table in dict.fromkeys(step["table"] for step in group)
+    }
+    for table, lock in strongest.items():
+        by_lock.setdefault(lock, []).append(table)
+    parts = []
+    for lock in sorted(by_lock, key=list(_WAITS).index):
+        tables = by_lock[lock]
+        named = ", ".join(tables[:_NAMED]) + (f" and {len(tables) - _NAMED} more" if len(tables) > _NAMED else "")
+        parts.append(f"{'no lock' if lock == 'none' else lock} on {named}: {_WAITS[lock]}")
+    return f"{'; '.join(parts)}{_how_long(group, sizes)}"
+
+
+def _how_long(group: Sequence[Mapping[str, Any]], sizes: Mapping[str, Mapping[str, Any]]) -> str:
+    table = sizes.get(group[0]["table"], {})
+    large = size(table["bytes"]) if table.get("bytes") else "the table"
+    work = next((words for hazard, words in _WORK.items() if hazard in group[0]["hazards"]), "")
+    return f", as long as {large} {work}" if work else ""
+
+
+_NAMED: Final = 4
+"""Tables that a heading names."""
+
+_WORK: Final = {
+    "REWRITES_TABLE": "is written anew",
+    "LONG_LOCK": "is read",
+    "INDEX_BUILD": "is read twice for an index",
+}
+
+
 def _step(number: int, step: Mapping[str, Any]) -> str:
-    """A statement, and below it its reason, its lock and its hazards."""
-    rows = "rows" if step["has_rows"] else "no rows"
-    about = [f"{step['table']} has {rows}"]
-    about += [f"locks it: {step['lock']}"] if step["lock"] != "none" else []
+    """A statement, and below it its reason and its hazards: those to allow, then those that are only said."""
+    about = [step["reason"]]
     about += ["outside of a transaction"] if step["mode"] == "alone" else []
     about += ["in small batches"] if step["mode"] == "batches" else []
-    lines = [f"{number:>3}. {' '.join(step['sql'].split())}", f"     {step['reason']}", f"     {'; '.join(about)}"]
-    if step["hazards"]:
-        archive = f" (archived in {step['keeps']})" if step["keeps"] else ""
-        lines.append(f"     {', '.join(step['hazards'])}{archive}")
+    about += [] if step["has_rows"] else ["no rows"]
+    lines = [f"{number:>3}. {' '.join(step['sql'].split())}", f"     {'; '.join(about)}"]
+    said = [hazard for hazard in step["hazards"] if hazard not in step["must_allow"]]
+    archive = f" (archived in {step['keeps']})" if step["keeps"] else ""
+    if step["must_allow"]:
+        lines.append(f"     to allow: {', '.join(step['must_allow'])}{archive}")
+    if said:
+        lines.append(f"     said only: {', '.join(said)}{'' if step['must_allow'] else archive}")
     return "\n".join(lines)
 
 

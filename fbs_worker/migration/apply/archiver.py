@@ -26,6 +26,8 @@ from fbs_worker.migration.model.archive import (
     write_comment,
 )
 from fbs_worker.migration.model.plan import ArchiveTarget
+from fbs_worker.schema.ddl import comment_statements
+from fbs_worker.schema.dependents import attached
 from fbs_worker.schema.inspector import inspect_tables, table_exists
 from fbs_worker.schema.model import FOREIGN
 from fbs_worker.schema.naming import derived_name
@@ -199,8 +201,9 @@ def archive_whole_table(cursor: Cursor, target: ArchiveTarget, solution: str, dr
     cursor.execute("SAVEPOINT fbs_drop")
     cursor.execute(drop)
     cursor.execute("ROLLBACK TO SAVEPOINT fbs_drop")
-    keys = inspect_tables(cursor.connection, [target.table]).tables[target.table].key_definitions()
-    lost = tuple(key for key in keys if key[0] == FOREIGN)
+    inspected = inspect_tables(cursor.connection, [target.table]).tables[target.table]
+    lost = tuple(key for key in inspected.key_definitions() if key[0] == FOREIGN)
+    comment = comment_statements(target.table, {"": inspected.comment}) if inspected.comment else ()
     cursor.execute(_NAMED_WITH_TABLE, {"table": sql.Identifier(target.table).as_string(cursor)})
     named = cursor.fetchall()
     name = _free_name(cursor, target.archive_table)
@@ -220,7 +223,15 @@ def archive_whole_table(cursor: Cursor, target: ArchiveTarget, solution: str, dr
     written = [statement.as_string(cursor) for statement in statements]
     for statement in written:
         cursor.execute(statement)
-    archive = Archive(name=name, solution=solution, table=target.table, column=None, lost=lost, renamed=renamed)
+    archive = Archive(
+        name=name,
+        solution=solution,
+        table=target.table,
+        column=None,
+        lost=lost,
+        attached=tuple(comment),
+        renamed=renamed,
+    )
     write_comment(cursor, archive)
     return archive, written
 
@@ -240,6 +251,7 @@ def _describe(cursor: Cursor, target: ArchiveTarget, solution: str) -> Archive:
         not_null=column.not_null,
         default=column.expression,
         lost=table.key_definitions(target.column),
+        attached=attached(cursor.connection, [target.table]).get((target.table, str(target.column)), ()),
     )
 
 

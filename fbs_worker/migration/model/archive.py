@@ -34,8 +34,9 @@ class Archive:
         not_null: of a column: whether it was NOT NULL.
         default: of a column: default expression; None without one.
         became: of a narrowed column: the column of this table that holds the converted values.
-        lost: dependent keys to recreate: kind (`p`, `u`, `f`, `c`, `i`), name and definition of each; the definition
-            of a unique key is that of its index.
+        lost: dependent keys to recreate: kind (`p`, `u`, `x`, `f`, `c`, `i`), name and definition of each; the
+            definition of a unique key is that of its index.
+        attached: what else went with the column, or the comment of the table: statements that bring it back.
         renamed: of a table: kind (`i`, `S`), archived name and original name of its indexes and sequences.
         complete: False for a copy made ahead of a migration that was not applied.
     """
@@ -50,6 +51,7 @@ class Archive:
     default: str | None = None
     became: str | None = None
     lost: tuple[tuple[str, str, str], ...] = ()
+    attached: tuple[str, ...] = ()
     renamed: tuple[tuple[str, str, str], ...] = ()
     complete: bool = True
 
@@ -110,6 +112,7 @@ def _read(name: str, comment: str) -> Archive | None:
         facts = json.loads(comment)
         del facts["fbs"]
         lists = {key: tuple(map(tuple, facts[key])) for key in ("lost", "renamed")}
-        return Archive(**{**facts, **lists, "name": name, "key": tuple(facts["key"])})
+        texts = {key: tuple(facts.get(key, ())) for key in ("key", "attached")}
+        return Archive(**{**facts, **lists, **texts, "name": name})
     except (ValueError, TypeError, KeyError):
         return None

@@ -72,11 +72,13 @@ class ArchiveTarget:
         table: the table of the column, or the table that is dropped.
         column: the column that is dropped or narrowed; None for the whole table.
         archive_table: name of the archive table, `<table_prefix>retired_…`.
+        key: columns of the table's primary key; empty without one.
     """
 
     table: str
     column: str | None
     archive_table: str
+    key: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,9 +132,33 @@ class Step:
             "hazards": sorted(map(str, self.hazards)),
             "has_rows": self.has_rows,
             "mode": str(self.mode),
+            "must_allow": sorted(map(str, self.hazards & MUST_BE_ALLOWED)),
             "keeps": self.archive.archive_table if self.archive else None,
-            "reversible": self.undo is not None,
+            "column": self.archive.column if self.archive else None,
+            "key": list(self.batch_key or (self.archive.key if self.archive else ())),
+            "reversible": self.undo is not None or self.archive is not None,
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSummary:
+    """What a plan does to a table.
+
+    Attributes:
+        table: the table.
+        rows: estimated number of rows; None if it is not known.
+        bytes: size with indexes; 0 for a table that does not exist.
+        changes: what changes, in a few words each.
+    """
+
+    table: str
+    rows: int | None
+    bytes: int
+    changes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON-ready form."""
+        return {"table": self.table, "rows": self.rows, "bytes": self.bytes, "changes": list(self.changes)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +173,7 @@ class Plan:
         notes: changes that are not possible yet and their reason, one line each.
         blockers: why PostgreSQL would refuse a step, one line each; such a plan cannot be applied.
         changes: differences from the desired schema that the plan resolves, one line each.
+        summary: what it does to each table that it changes.
         tables: tables owned by the solution after the migration.
         schema: schema applied by FBS after the migration: table → columns and keys; stored in the manifest.
     """
@@ -158,6 +185,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     blockers: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
+    summary: tuple[TableSummary, ...] = ()
     tables: tuple[str, ...] = ()
     schema: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -186,7 +214,12 @@ class Plan:
         return {
             "solution": self.solution,
             "fingerprint": self.fingerprint,
-            "steps": [step.to_dict() for step in self.steps],
+            "summary": [table.to_dict() for table in self.summary],
+            "steps": [
+                {**self.steps[position].to_dict(), "transaction": number}
+                for number, group in enumerate(transactions(self.steps), 1)
+                for position in group
+            ],
             "drift": list(self.drift),
             "questions": list(self.questions),
             "notes": list(self.notes),

@@ -23,6 +23,7 @@ from fbs_worker.schema.inspector import InspectedSchema
 from fbs_worker.schema.model import (
     CHECK,
     EXCLUDE,
+    FOREIGN,
     INDEX,
     KINDS,
     PRIMARY,
@@ -84,6 +85,7 @@ class PlanningContext:
         table_prefix: prefix of the system tables.
         renames: table and old column name → new name.
         populated: tables that contain rows.
+        sizes: table → estimated number of rows (None if unknown), and size in bytes.
         used_names: names of existing relations.
         server_version: as reported by libpq.
         possible_renames: table and dropped column → similar added column.
@@ -100,6 +102,7 @@ class PlanningContext:
     table_prefix: str
     renames: Mapping[tuple[str, str], str] = field(default_factory=dict)
     populated: frozenset[str] = frozenset()
+    sizes: Mapping[str, tuple[int | None, int]] = field(default_factory=dict)
     used_names: frozenset[str] = frozenset()
     server_version: int = INPUT_CHECK_SINCE
     possible_renames: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -149,6 +152,14 @@ class PlanningContext:
             cleanup=cleanup,
         )
         return phase, step
+
+    def staying_keys(self, table: str) -> tuple[KeySchema, ...]:
+        """Return the keys of a table, foreign keys excepted, that are there when its columns change."""
+        return tuple(
+            key.schema
+            for key in self.actual.tables[table].keys
+            if not key.backing and key.schema.kind != FOREIGN and key.oid not in self.dropped_oids
+        )
 
     def is_dropped_late(self, change: Change) -> bool:
         """Return whether a dropped index or key is used until what replaces it is built."""

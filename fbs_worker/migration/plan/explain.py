@@ -59,9 +59,9 @@ class Reasons:
         definition = f": {dependent.definition}" if dependent.definition else ""
         return f"{what}: {dependent.name} depends on it; drop that first{definition}"
 
-    def of_refusal(self, table: str, column: str, message: str) -> str:
+    def of_rejection(self, table: str, column: str, message: str) -> str:
         """Return why a change of a column is not possible, whatever the rows are."""
-        return f"{table}.{column}: PostgreSQL refuses the change: {message}"
+        return f"{table}.{column}: PostgreSQL rejects the change: {message}"
 
     def of_attached(self, table: str, column: str, what: str) -> str:
         """Return the note about a user's object that is dropped with a column."""

@@ -381,7 +381,8 @@ def _drop_column(change: Change, context: PlanningContext) -> Phased:
 
 def _archive_target(change: Change, context: PlanningContext) -> ArchiveTarget:
     archive_table = context.archive_name(change.table, change.column)
-    return ArchiveTarget(table=change.table, column=change.column, archive_table=archive_table)
+    key = context.actual.tables[change.table].primary_key
+    return ArchiveTarget(table=change.table, column=change.column, archive_table=archive_table, key=key)
 
 
 def _key_steps(change: Change, context: PlanningContext) -> Phased:
@@ -423,16 +424,16 @@ def _create_index(change: Change, context: PlanningContext, key: KeySchema, name
         yield _rename(change, context, "ALTER INDEX {}", name, key.name)
 
 
-def _rename(change: Change, context: PlanningContext, what: str, name: str, wanted: str) -> tuple[Phase, Step]:
+def _rename(change: Change, context: PlanningContext, what: str, name: str, usual: str) -> tuple[Phase, Step]:
     """Give a built index or key its name once the former owner of the name is dropped."""
     renaming = f"{what} RENAME TO {{}}"
     return context.step(
         Phase.DROP_INDEXES,
         change,
         "rename_key",
-        renaming.format(quoted(name), quoted(wanted)),
+        renaming.format(quoted(name), quoted(usual)),
         lock=Lock.SHARE_UPDATE_EXCLUSIVE if what.startswith("ALTER INDEX") else Lock.ACCESS_EXCLUSIVE,
-        undo=renaming.format(quoted(wanted), quoted(name)),
+        undo=renaming.format(quoted(usual), quoted(name)),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Table
 
 from fbs_worker.core.postgres import Connection, errors_translated
-from fbs_worker.migration.model.plan import Plan
+from fbs_worker.migration.model.plan import Plan, TableSummary
 from fbs_worker.migration.plan.context import PlanningContext
 from fbs_worker.migration.plan.explain import Reasons
 from fbs_worker.migration.plan.operations import alterations, plan_steps, stays_nullable
@@ -20,6 +20,7 @@ from fbs_worker.schema.dependents import attached, dependent_objects
 from fbs_worker.schema.differ import Change, ChangeKind, Difference, compare
 from fbs_worker.schema.inspector import (
     InspectedSchema,
+    estimated_sizes,
     inspect_tables,
     populated_tables,
     used_names,
@@ -118,7 +119,8 @@ def make_plan(
             table_prefix=definition.table_prefix,
             server_version=connection.info.server_version,
         )
-        rehearsal = rehearse(connection, alterations(context), answered)
+        keys = {name: context.staying_keys(name) for name in actual.tables}
+        rehearsal = rehearse(connection, alterations(context), keys=keys, renames=answered)
         changes = tuple(detach_keys(difference.changes, desired, actual, rehearsal))
         difference = replace(difference, changes=changes)
         context = replace(context, changes=changes, rehearsal=rehearsal)
@@ -172,15 +174,15 @@ def detach_keys(
         after = rehearsal.after.get(name)
         for key in table.keys:
             target = key.schema.target
-            wanted = next((one for one in desired[name].keys if one.identity == key.schema.identity), None)
-            if key.oid in going or key.backing or wanted is None:
+            own = next((one for one in desired[name].keys if one.identity == key.schema.identity), None)
+            if key.oid in going or key.backing or own is None:
                 continue
             columns = {(name, column) for column in key.schema.columns}
             columns |= {(target[0], column) for column in target[1]} if target is not None else set()
             differs = target is None and after is not None and key.schema.identity not in after.identities
             if differs or (target is not None and (columns & ends or target in targets)):
                 yield Change(kind=ChangeKind.DROP_KEY, table=name, actual=key)
-                yield Change(kind=ChangeKind.ADD_KEY, table=name, key=replace(wanted, name=key.schema.name))
+                yield Change(kind=ChangeKind.ADD_KEY, table=name, key=replace(own, name=key.schema.name))
 
 
 def _recognise_own(
@@ -212,12 +214,13 @@ def _add_facts(
         dependents=[
             one
             for one in dependents
-            if (one.table, "") in dropped
+            if ((one.table, "") in dropped and not one.own)
             or (one.table, one.column) in dropped
             or (one.blocks_retype and (one.table, one.column) in moving)
         ],
         attached=list(_attached(connection, context, {one for one in dropped if one[1]})),
         populated=populated,
+        sizes=estimated_sizes(connection, touched & context.actual.tables.keys()),
         used_names=used_names(connection) if difference.changes else frozenset(),
         possible_renames=likely_renames(difference, populated),
     )
@@ -270,12 +273,25 @@ def _build_plan(
         ),
         blockers=(
             *(reasons.of_dependent(one) for one in context.dependents),
-            *(reasons.of_refusal(*place, message) for place, message in sorted(context.rehearsal.refused.items())),
+            *(reasons.of_rejection(*place, message) for place, message in sorted(context.rehearsal.refused.items())),
         ),
         changes=tuple(difference.describe(context.desired)),
+        summary=tuple(_summary(context, difference)),
         tables=tuple(sorted({*business, *(owned & difference.blocked.keys())})),
         schema=to_json(schema),
     )
+
+
+def _summary(context: PlanningContext, difference: Difference) -> Iterator[TableSummary]:
+    """What happens to each table, in the order of their names."""
+    changes = [
+        *((table, f"{old} is renamed to {new}") for (table, old), new in sorted(context.renames.items())),
+        *((change.table, change.summary()) for change in difference.described(context.desired)),
+    ]
+    for table in sorted({table for table, _ in changes}):
+        rows, size = context.sizes.get(table, (0, 0))
+        lines = tuple(dict.fromkeys(text for name, text in changes if name == table))
+        yield TableSummary(table=table, rows=rows, bytes=size, changes=lines)
 
 
 def _archived_values(context: PlanningContext) -> Iterator[str]:

@@ -13,9 +13,9 @@ import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.core.postgres import Connection
-from fbs_worker.schema.ddl import quoted
+from fbs_worker.schema.ddl import key_statement, quoted
 from fbs_worker.schema.inspector import inspect_tables
-from fbs_worker.schema.model import TableSchema
+from fbs_worker.schema.model import CHECK, EXCLUDE, INDEX, KeySchema, TableSchema
 from fbs_worker.schema.read_back import rolled_back
 
 
@@ -50,13 +50,18 @@ class Rehearsal:
 
 
 def rehearse(
-    connection: Connection, alterations: Sequence[Alteration], renames: Mapping[tuple[str, str], str]
+    connection: Connection,
+    alterations: Sequence[Alteration],
+    *,
+    keys: Mapping[str, Sequence[KeySchema]],
+    renames: Mapping[tuple[str, str], str],
 ) -> Rehearsal:
     """Run alterations on empty copies, and roll back.
 
     Args:
         connection: connection whose transaction is used; what is made in it is rolled back to a savepoint.
         alterations: in the order in which they are to run.
+        keys: table → keys, indexes and checks that it has then, with the new names of columns.
         renames: table and old column name → new name; applied before.
 
     Raises:
@@ -69,25 +74,59 @@ def rehearse(
     refused: dict[tuple[str, str], str] = {}
     with rolled_back(connection) as cursor:
         for table, copy in copies.items():
-            cursor.execute(f"CREATE TEMPORARY TABLE {quoted(copy)} (LIKE {quoted(table)} INCLUDING ALL)")
-            for (of, old), new in renames.items():
-                if of == table:
-                    cursor.execute(f"ALTER TABLE {quoted(copy)} RENAME COLUMN {quoted(old)} TO {quoted(new)}")
+            _copy(cursor, table, copy, keys.get(table, ()), renames)
         for one in alterations:
             copy = copies[one.table]
             before = _filenode(cursor, copy)
-            try:
-                cursor.execute(f"SAVEPOINT fbs_alteration; ALTER TABLE {quoted(copy)} {one.actions}")
-            except psycopg2.Error as exc:
-                if connection.closed:
-                    raise
-                cursor.execute("ROLLBACK TO SAVEPOINT fbs_alteration")
-                refused[one.table, one.column] = str(exc.diag.message_primary or exc).strip()
+            failure = _try(cursor, copy, one.actions)
+            if failure:  # what would be made anew for the new type is dropped before
+                _drop_expressions(cursor, copy, keys.get(one.table, ()))
+                failure = _try(cursor, copy, one.actions)
+            if failure:
+                refused[one.table, one.column] = failure
             if _filenode(cursor, copy) != before:
                 rewrites.add((one.table, one.column))
         inspected = inspect_tables(connection, copies.values()).tables
     after = {table: inspected[copy].schema for table, copy in copies.items()}
     return Rehearsal(rewrites=frozenset(rewrites), refused=refused, after=after)
+
+
+def _copy(
+    cursor: Cursor, table: str, copy: str, keys: Sequence[KeySchema], renames: Mapping[tuple[str, str], str]
+) -> None:
+    what = "INCLUDING ALL EXCLUDING INDEXES EXCLUDING CONSTRAINTS"
+    cursor.execute(f"CREATE TEMPORARY TABLE {quoted(copy)} (LIKE {quoted(table)} {what})")
+    for (of, old), new in renames.items():
+        if of == table:
+            cursor.execute(f"ALTER TABLE {quoted(copy)} RENAME COLUMN {quoted(old)} TO {quoted(new)}")
+    for place, key in enumerate(keys):
+        cursor.execute(key_statement(copy, key, _key_name(copy, place)))
+
+
+def _try(cursor: Cursor, copy: str, actions: str) -> str:
+    """Alter a copy; return PostgreSQL's message if it refuses."""
+    cursor.execute("SAVEPOINT fbs_alteration")
+    try:
+        cursor.execute(f"ALTER TABLE {quoted(copy)} {actions}")
+    except psycopg2.Error as exc:
+        if cursor.connection.closed:
+            raise
+        cursor.execute("ROLLBACK TO SAVEPOINT fbs_alteration")
+        return str(exc.diag.message_primary or exc).strip()
+    return ""
+
+
+def _drop_expressions(cursor: Cursor, copy: str, keys: Sequence[KeySchema]) -> None:
+    for place, key in enumerate(keys):
+        name = quoted(_key_name(copy, place))
+        if key.kind == INDEX and key.detail:
+            cursor.execute(f"DROP INDEX IF EXISTS pg_temp.{name}")
+        elif key.kind in {CHECK, EXCLUDE}:
+            cursor.execute(f"ALTER TABLE {quoted(copy)} DROP CONSTRAINT IF EXISTS {name}")
+
+
+def _key_name(copy: str, place: int) -> str:
+    return f"{copy}_key_{place}"
 
 
 def _filenode(cursor: Cursor, table: str) -> int:
