@@ -74,7 +74,9 @@ def servers() -> Iterator[None]:
     """Other servers than the wheels': FBS_TEST_POSTGRES is a folder of PostgreSQL's programs, FBS_TEST_REDIS a server."""
     with pytest.MonkeyPatch.context() as patch:
         if postgres_folder := OTHER_SERVERS["FBS_TEST_POSTGRES"]:
-            patch.setattr("fbs_worker.ops.local.embedded.postgres.postgres_binaries", lambda: Path(postgres_folder))
+            embedded = "fbs_worker.ops.local.embedded.postgres"
+            patch.setattr(f"{embedded}.postgres_binaries", lambda: Path(postgres_folder))
+            patch.setattr(f"{embedded}.INITDB_LOCALE", ("--locale=C",))  # one that each version knows
         if redis_program := OTHER_SERVERS["FBS_TEST_REDIS"]:
             patch.setattr("fbs_worker.ops.local.embedded.redis.redis_executable", lambda: Path(redis_program))
         yield

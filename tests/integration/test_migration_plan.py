@@ -36,6 +36,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, ExcludeConstraint
 
 from fbs_worker.core.postgres import Connection
 from fbs_worker.migration.model.plan import Mode
+from fbs_worker.migration.model.type_conversion import INPUT_CHECK_SINCE
 from tests.support.planned import Tables, defined, fresh_picture, hazards, picture, swept, table
 
 Part = Callable[[], Any]
@@ -259,6 +260,8 @@ OTHER = table("o", col("name", Text))
 @pytest.mark.parametrize("name", CASES)
 def test_matrix(connection: Connection, name: str, *, rows: bool) -> None:
     given = CASES[name]
+    if "equal NULLs" in name and connection.info.server_version < 150_000:
+        pytest.skip("PostgreSQL 15 was the first with NULLS NOT DISTINCT")
     before, after = defined(OTHER, table("t", *given.before)), defined(OTHER, table("t", *given.after))
     reference = fresh_picture(connection, after)
     tables = Tables(connection, before)
@@ -275,7 +278,9 @@ def test_matrix(connection: Connection, name: str, *, rows: bool) -> None:
         assert {step.mode for step in plan.steps} == {Mode.TRANSACTION}
         assert tables.offending(plan) == {}
     elif given.offending:
-        assert sum(tables.offending(plan).values()) == given.offending
+        found = sum(tables.offending(plan).values())
+        # earlier versions cannot be asked whether a text is a value of a type
+        assert found == given.offending or (found == 0 and connection.info.server_version < INPUT_CHECK_SINCE)
         assert FAILS in hazards(plan)
         return
     else:

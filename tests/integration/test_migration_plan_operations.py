@@ -260,7 +260,8 @@ def test_what_postgresql_would_refuse_is_told_before(connection: Connection, sta
         name, blocks = BLOCKING[statement]
         plan = tables.plan(FOR_DEPENDENTS[change]())
         assert bool(plan.blockers) == (change in blocks)
-        assert all(name in blocker for blocker in plan.blockers[:1]), plan.blockers
+        # before PostgreSQL 16 the columns of a view are written with their table
+        assert all(name in blocker.replace(" r_t.", " ") for blocker in plan.blockers[:1]), plan.blockers
         with connection.cursor() as cursor, pytest.raises(psycopg2.Error) if plan.blockers else nullcontext():
             for step in plan.steps:
                 cursor.execute(step.sql)

@@ -40,6 +40,11 @@ from fbs_worker.ops.local.processes import (
 POSTGRES_PORT: Final = 5432
 """Part of the socket's file name: the server listens on no network address."""
 
+INITDB_LOCALE: Final = (
+    *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--set", "timezone=UTC"),
+)
+"""Sorts and compares alike on each machine; PostgreSQL 17 and later."""
+
 _MAX_SOCKET_PATH_BYTES: Final = 100
 """The path of a Unix socket is limited to 104 bytes on macOS and 108 on Linux."""
 
@@ -310,7 +315,7 @@ def _init_database(folder: Path, binaries: Path, account: _Account, *, durable: 
         [
             *(str(binaries / "initdb"), "-D", str(fresh)),
             *("--username=postgres", "--encoding=UTF8", "--no-instructions"),
-            *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--set", "timezone=UTC"),
+            *INITDB_LOCALE,
             *("--auth-local=peer", "--auth-host=scram-sha-256", *(() if durable else ("--no-sync",))),
         ]
     )
