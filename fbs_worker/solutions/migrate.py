@@ -51,9 +51,9 @@ def migrate(request: MigrateRequest, *, settings: Settings, progress: Progress) 
 
     Returns:
         `solution`, the plan (`fingerprint`, `summary`, `steps`, `changes`, `drift`, `questions`, `notes`, `blockers`,
-        `needs`), `enabled` (whether the settings allow applying it), `applied` (None for a plan; else `run`, `executed`, `kept` and
-        `seconds`), `undoes` (of an undo: the reverted migration), `cannot` (what the undo does not revert) and
-        `seconds`.
+        `needs`), `enabled` (whether the settings allow applying it), `applied` (None for a plan; else `run`,
+        `executed`, `kept` and `seconds`), `undoes` (of an undo: the reverted migration), `cannot` (what the undo does
+        not revert) and `seconds`.
 
     Raises:
         SolutionNotFound: the registry has no such solution, or its set-up was never completed.
