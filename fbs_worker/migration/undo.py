@@ -24,7 +24,7 @@ from fbs_worker.core.postgres import Connection
 from fbs_worker.migration.apply.journal import EXECUTED, JournalRow, Reversal, history, is_unfinished
 from fbs_worker.migration.model.archive import Archive, archive_names, join_condition, list_archives, rename_statement
 from fbs_worker.migration.model.plan import ArchiveTarget, Hazard, Lock, Mode, Plan, Step
-from fbs_worker.migration.model.type_conversion import conversion
+from fbs_worker.migration.model.type_conversion import Conversion, conversion
 from fbs_worker.schema.ddl import quoted
 from fbs_worker.schema.inspector import InspectedSchema, InspectedTable, KeyDefinition, inspect_tables, populated_tables
 from fbs_worker.schema.model import CHECK, FOREIGN, PRIMARY, SERIAL, UNIQUE
@@ -468,7 +468,8 @@ class _ColumnRestore:
         became, column = quoted(str(archive.became)), quoted(str(archive.column))
         conversion_ = conversion(narrow, archive.type, column)
         sides = [(archive.name, became), *([(archive.table, column)] if self._type == narrow else [])]
-        if not all(self._database.can_evaluate(*self._converted(*side, narrow)) for side in sides):
+        evaluable = all(self._database.can_evaluate(*self._converted(*side, narrow)) for side in sides)
+        if not evaluable or (self._type == narrow and self._would_cut(conversion_)):
             self._not_reverted.append(
                 f"{archive.label}: not every value fits {archive.type}; the former ones stay in {archive.name}."
             )
@@ -476,7 +477,9 @@ class _ColumnRestore:
         if self._type == narrow:
             hazards = {Hazard.REWRITES_TABLE, Hazard.LONG_LOCK} if conversion_.rewrites and self._has_rows else set()
             # PostgreSQL does not convert every default
-            actions = ["DROP DEFAULT", "TYPE {type}" + ("" if conversion_.implicit else " USING {value}")]
+            # what the cast cuts off is restored below
+            cast = " USING ({value})::{type}" if conversion_.fails_where or not conversion_.implicit else ""
+            actions = ["DROP DEFAULT", "TYPE {type}" + cast]
             actions += ["SET DEFAULT {default}"] if archive.default is not None else []
             statement = "ALTER TABLE {table} " + ", ".join(f"ALTER COLUMN {{column}} {action}" for action in actions)
             yield self._step("retype_column", statement, frozenset(hazards), value=sql.SQL(conversion_.value))
@@ -486,6 +489,18 @@ class _ColumnRestore:
             value=sql.SQL(conversion(narrow, archive.type, f"k.{became}").value),
         )
         yield self._drop_empty_archive()
+
+    def _would_cut(self, back: Conversion) -> bool:
+        """Return whether a row that was written since has a value that does not fit the former type."""
+        if not back.fails_where:
+            return False
+        names = {**self._names, "became": sql.Identifier(str(self._archive.became))}
+        statement = sql.SQL(
+            "SELECT EXISTS (SELECT FROM {table} t WHERE {fails} AND NOT EXISTS (SELECT FROM {keep} k WHERE {same}"
+            " AND k.{became} IS NOT DISTINCT FROM t.{column}))"
+        )
+        fails = sql.SQL(back.fails_where)
+        return bool(self._database.scalar(statement.format(fails=fails, same=join_condition(self._archive), **names)))
 
     def _converted(self, table: str, column: str, narrow: str) -> tuple[str, str]:
         return table, f"({conversion(narrow, self._archive.type, column).value})::{self._archive.type}"

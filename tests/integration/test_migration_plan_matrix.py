@@ -5,7 +5,7 @@ Where rows do not fit, the plan says so before; where it does not say so, it run
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -19,12 +19,14 @@ from sqlalchemy import (
     Date,
     DateTime,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     Numeric,
     SmallInteger,
     String,
     Text,
+    UniqueConstraint,
     text,
 )
 from sqlalchemy.dialects import postgresql
@@ -69,12 +71,15 @@ class Col:
     default: int | None
     key: str
     refers: str | None
+    more: str = ""
 
     def column(self, name: str) -> Column[Any]:
         kind, _, defaults = TYPES[self.kind]
         default = None if self.default is None else text(defaults[self.default % len(defaults)])
         refers = [] if self.refers is None else [ForeignKey(f"{self.refers}.id", ondelete="CASCADE")]
         kind = Integer() if refers else kind
+        if self.more == "collated" and isinstance(kind, String):
+            kind = type(kind)(kind.length, collation="C")
         return Column(
             name,
             kind,
@@ -83,8 +88,26 @@ class Col:
             server_default=None if refers else default,
             unique=self.key == "unique" and not isinstance(kind, Boolean),
             index=self.key == "index",
+            comment=f"It's {name}" if self.more == "commented" else None,
         )
 
+    def with_options(self, name: str) -> Any:
+        """A key or an index with options."""
+        match self.key:
+            case "equal nulls":
+                return UniqueConstraint(name, postgresql_nulls_not_distinct=True)
+            case "deferrable":
+                return UniqueConstraint(name, deferrable=True)
+            case "with more":
+                return UniqueConstraint(name, postgresql_include=["created_at"])
+            case "partial":
+                return Index(f"part_{name}", name, unique=True, postgresql_where=text("id > 1"))
+            case "descending":
+                return Index(f"down_{name}", text(f'"{name}" DESC NULLS LAST'))
+        return Index(f"some_{name}", text(f'coalesce("{name}", "{name}")'))
+
+
+OPTIONS = ("equal nulls", "deferrable", "with more", "partial", "descending", "expression")
 
 Schema = dict[str, dict[str, Col]]
 
@@ -93,7 +116,8 @@ COLS = st.builds(
     kind=st.integers(0, len(TYPES) - 1),
     required=st.booleans(),
     default=st.none() | st.integers(0, 1),
-    key=st.sampled_from(["", "", "", "unique", "index"]),
+    key=st.sampled_from([*[""] * 8, *["unique", "index"] * 2, *OPTIONS]),
+    more=st.sampled_from(["", "", "", "collated", "commented"]),
     refers=st.sampled_from([None, None, None, *TABLES]),
 )
 SCHEMAS: st.SearchStrategy[Schema] = st.dictionaries(
@@ -104,10 +128,12 @@ SCHEMAS: st.SearchStrategy[Schema] = st.dictionaries(
 def definition_of(schema: Schema) -> Definition:
     def parts(columns: dict[str, Col]) -> list[Any]:
         known = {
-            name: col if col.refers in {None, *schema} else Col(col.kind, col.required, col.default, col.key, None)
-            for name, col in columns.items()
+            name: col if col.refers in {None, *schema} else replace(col, refers=None) for name, col in columns.items()
         }
         created: list[Any] = [lambda name=name, col=col: col.column(name) for name, col in known.items()]
+        created += [
+            lambda name=name, col=col: col.with_options(name) for name, col in known.items() if col.key in OPTIONS
+        ]
         if "amount" in known and known["amount"].refers is None and known["amount"].kind < 6:
             created.append(lambda: CheckConstraint("amount > -100"))
         return created

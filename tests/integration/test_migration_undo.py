@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -162,6 +163,7 @@ def test_a_narrowed_column_gets_its_values_back_but_for_those_written_since(fill
         ("amount", "numeric(10,4)", "numeric(10,2)", "1.23456 * i", ""),
         ("amount", "double precision", "integer", "i + 0.4", ""),
         ("said", "text", "integer", "'007'", 'USING "said"::integer'),
+        ("said", "character varying(4)", "numeric(8,4)", "'1234'", 'USING "said"::numeric(8,4)'),
         ("said", "jsonb", "text", """'{"a": 1}'::jsonb""", """USING "said"->>'a'"""),
         ("at", "timestamp without time zone", "date", "'2024-02-29 12:34:56.789'::timestamp", ""),
     ],
@@ -185,6 +187,22 @@ def test_types_that_lose_something(
     assert undo(filled).not_reverted == ()
     assert rows(filled, "SELECT * FROM r_wide ORDER BY id") == before
     assert retired(filled) == []
+
+
+def test_what_does_not_fit_the_former_type_is_not_cut(filled: DatabaseConfig) -> None:
+    run(
+        filled,
+        "CREATE TABLE r_wide (id SERIAL PRIMARY KEY, said VARCHAR(4)); INSERT INTO r_wide (said) VALUES ('1234')",
+    )
+    retype = step(
+        'ALTER TABLE "r_wide" ALTER COLUMN "said" TYPE numeric(12,4) USING "said"::numeric(12,4)',
+        "r_wide",
+        archive=ArchiveTarget(table="r_wide", column="said", archive_table="fbs_retired_r_wide"),
+    )
+    migrate(filled, plan_of(retype))
+    run(filled, "INSERT INTO r_wide (said) VALUES (12345678)")
+    assert "not every value fits character varying(4)" in undo(filled).not_reverted[0]
+    assert rows(filled, "SELECT said FROM r_wide ORDER BY id") == [(Decimal("1234"),), (Decimal("12345678"),)]
 
 
 def test_keys_come_back(filled: DatabaseConfig) -> None:
