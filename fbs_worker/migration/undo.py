@@ -484,8 +484,7 @@ class _ColumnRestore:
             statement = "ALTER TABLE {table} " + ", ".join(f"ALTER COLUMN {{column}} {action}" for action in actions)
             yield self._step("retype_column", statement, frozenset(hazards), value=sql.SQL(conversion_.value))
         yield self._move_values(
-            "t.{column}::text IS NOT DISTINCT FROM ({value})::{type}::text"
-            " AND t.{column}::text IS DISTINCT FROM k.{column}::text",
+            "t.{column}::text IS NOT DISTINCT FROM ({value})::{type}::text",
             value=sql.SQL(conversion(narrow, archive.type, f"k.{became}").value),
         )
         yield self._drop_empty_archive()
