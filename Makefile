@@ -18,7 +18,7 @@ export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/pytest -q
 SOURCES := fbs_worker connectors tasks tests bench docs examples
 
-.PHONY: help install demo test test-browser test-faults soak test-lowest test-wheel test-live fidelity lint format bench docs screenshots clean
+.PHONY: help install demo test test-browser test-faults test-postgres soak test-lowest test-wheel test-live fidelity lint format bench docs screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,16 @@ test-browser: $(READY) ## Look at the pages and the dashboard in Chromium
 
 test-faults: $(READY) ## Break things: kill workers, restart servers, and see that nothing is lost
 	@$(PYTEST) -n 4 -m faults
+
+test-postgres: $(READY) ## Plan and apply migrations on each version of PostgreSQL that Debian has installed here
+	@found=; for folder in /usr/lib/postgresql/*/bin; do \
+		[ -x "$$folder/postgres" ] || continue; found=yes; "$$folder/postgres" --version; \
+		FBS_TEST_POSTGRES=$$folder $(PYTEST) -n 4 -m 'not faults' $(MIGRATIONS) || exit 1; \
+	done; [ -n "$$found" ] || echo 'NO OTHER POSTGRESQL is installed here: migrations are tried on the wheel’s alone.' >&2
+
+MIGRATIONS := tests/integration/test_migration_plan.py tests/integration/test_migration_plan_operations.py \
+	tests/integration/test_migration_plan_drift.py tests/integration/test_migration_plan_matrix.py \
+	tests/integration/test_migration_undo.py tests/integration/test_row_level_security.py
 
 soak: $(READY) ## 200 rounds of work with faults at random (about 15 minutes; ROUNDS=20, SEED=7)
 	@$(BIN)/python -m bench.soak --rounds $(or $(ROUNDS),200) $(if $(SEED),--seed $(SEED))

@@ -220,11 +220,12 @@ def fresh_picture(connection: Connection, definition: Definition) -> dict[str, A
 
 
 def swept(connection: Connection) -> Connection:
-    """A connection to a database with no more than the system tables."""
+    """A connection to a database with no more than the system tables, and no migrations."""
     connection.rollback()
     with connection, connection.cursor() as cursor:
         cursor.execute(
-            "SELECT format('%I', relname) FROM pg_class WHERE relkind IN ('r', 'p') AND starts_with(relname, 'r_')"
+            "SELECT format('%I', relname) FROM pg_class WHERE relkind IN ('r', 'p') AND (starts_with(relname, 'r_')"
+            " OR starts_with(relname, 'fbs_retired_') OR relname = 'fbs_schema_migrations') AND pg_table_is_visible(oid)"
         )
         names = [name for (name,) in cursor.fetchall()]
         if names:
