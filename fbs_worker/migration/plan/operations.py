@@ -152,7 +152,8 @@ def _recreate_statements(name: str, context: PlanningContext) -> str:
     ]
     indexes = [key.definition for key in own if key.schema.kind == INDEX]
     inside = ",\n\t".join([*columns, *constraints])
-    return ";\n".join([f"CREATE TABLE {quoted(name)} (\n\t{inside}\n)", *indexes])
+    comments = comment_statements(name, table.schema.comments)
+    return ";\n".join([f"CREATE TABLE {quoted(name)} (\n\t{inside}\n)", *indexes, *comments])
 
 
 def _is_dropped_earlier(key: InspectedKey, context: PlanningContext) -> bool:
@@ -375,8 +376,13 @@ def _drop_column(change: Change, context: PlanningContext) -> Phased:
         f"ALTER TABLE {table} DROP COLUMN {column}",
         hazards=hazards | ({Hazard.POSSIBLE_RENAME} if has_rows and new else set()),
         archive=_archive_target(change, context) if has_rows else None,
-        undo=None if has_rows or before is None else f"ALTER TABLE {table} ADD COLUMN {column} {declaration(before)}",
+        undo=None if has_rows or before is None else ";\n".join(_readding(change, before)),
     )
+
+
+def _readding(change: Change, before: ColumnSchema) -> list[str]:
+    add = f"ALTER TABLE {quoted(change.table)} ADD COLUMN {quoted(change.column)} {declaration(before)}"
+    return [add, *(comment_statements(change.table, {change.column: before.comment}) if before.comment else ())]
 
 
 def _archive_target(change: Change, context: PlanningContext) -> ArchiveTarget:
@@ -445,7 +451,8 @@ def _build_hazards(change: Change, context: PlanningContext) -> set[Hazard]:
 
 
 def _might_fail(change: Change, context: PlanningContext, key: KeySchema) -> set[Hazard]:
-    return {Hazard.MIGHT_FAIL_ON_DATA} if context.has_values(change.table, key.columns) else set()
+    equal_nulls = key.index is not None and key.index.equal_nulls and change.table in context.populated
+    return {Hazard.MIGHT_FAIL_ON_DATA} if equal_nulls or context.has_values(change.table, key.columns) else set()
 
 
 def _add_unique_key(change: Change, context: PlanningContext, key: KeySchema) -> Phased:
