@@ -439,7 +439,7 @@ class _ColumnRestore:
             )
             return
         if self._type is None:
-            yield self._step("add_column", "ALTER TABLE {table} ADD COLUMN {column} {type}")
+            yield self._step("add_column", "ALTER TABLE {table} ADD COLUMN {column} {type}{collate}")
         default = None if (archive.default or "").startswith("nextval(") else archive.default
         if default is not None:
             yield self._step("set_default", "ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {default}")
@@ -479,7 +479,7 @@ class _ColumnRestore:
             # PostgreSQL does not convert every default
             # what the cast cuts off is restored below
             cast = " USING ({value})::{type}" if conversion_.fails_where or not conversion_.implicit else ""
-            actions = ["DROP DEFAULT", "TYPE {type}" + cast]
+            actions = ["DROP DEFAULT", "TYPE {type}{collate}" + cast]
             actions += ["SET DEFAULT {default}"] if archive.default is not None else []
             statement = "ALTER TABLE {table} " + ", ".join(f"ALTER COLUMN {{column}} {action}" for action in actions)
             yield self._step("retype_column", statement, frozenset(hazards), value=sql.SQL(conversion_.value))
@@ -587,6 +587,7 @@ class _ColumnRestore:
     def _render(self, statement: str, **parts: sql.Composable) -> str:
         known = {
             "type": sql.SQL(self._archive.type),
+            "collate": sql.SQL(f" COLLATE {self._archive.collation}" if self._archive.collation else ""),
             "default": sql.SQL(self._archive.default or "NULL"),
             **self._names,
         }

@@ -91,7 +91,7 @@ class Col:
             comment=f"It's {name}" if self.more == "commented" else None,
         )
 
-    def with_options(self, name: str) -> Any:
+    def with_options(self, of: str, name: str) -> Any:
         """A key or an index with options."""
         match self.key:
             case "equal nulls":
@@ -101,10 +101,10 @@ class Col:
             case "with more":
                 return UniqueConstraint(name, postgresql_include=["created_at"])
             case "partial":
-                return Index(f"part_{name}", name, unique=True, postgresql_where=text("id > 1"))
+                return Index(f"part_{of}_{name}", name, unique=True, postgresql_where=text("id > 1"))
             case "descending":
-                return Index(f"down_{name}", text(f'"{name}" DESC NULLS LAST'))
-        return Index(f"some_{name}", text(f'coalesce("{name}", "{name}")'))
+                return Index(f"down_{of}_{name}", text(f'"{name}" DESC NULLS LAST'))
+        return Index(f"some_{of}_{name}", text(f'coalesce("{name}", "{name}")'))
 
 
 OPTIONS = ("equal nulls", "deferrable", "with more", "partial", "descending", "expression")
@@ -126,19 +126,19 @@ SCHEMAS: st.SearchStrategy[Schema] = st.dictionaries(
 
 
 def definition_of(schema: Schema) -> Definition:
-    def parts(columns: dict[str, Col]) -> list[Any]:
+    def parts(of: str, columns: dict[str, Col]) -> list[Any]:
         known = {
             name: col if col.refers in {None, *schema} else replace(col, refers=None) for name, col in columns.items()
         }
         created: list[Any] = [lambda name=name, col=col: col.column(name) for name, col in known.items()]
         created += [
-            lambda name=name, col=col: col.with_options(name) for name, col in known.items() if col.key in OPTIONS
+            lambda name=name, col=col: col.with_options(of, name) for name, col in known.items() if col.key in OPTIONS
         ]
         if "amount" in known and known["amount"].refers is None and known["amount"].kind < 6:
             created.append(lambda: CheckConstraint("amount > -100"))
         return created
 
-    return defined(*(table(name, *parts(columns)) for name, columns in schema.items()))
+    return defined(*(table(name, *parts(name, columns)) for name, columns in schema.items()))
 
 
 def fill(tables: Tables, schema: Schema, choose: st.DataObject) -> None:

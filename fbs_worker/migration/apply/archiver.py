@@ -248,6 +248,7 @@ def _describe(cursor: Cursor, target: ArchiveTarget, solution: str) -> Archive:
         column=target.column,
         key=table.primary_key if target.column not in table.primary_key else (),
         type=column.type,
+        collation=column.collation,
         not_null=column.not_null,
         default=column.expression,
         lost=table.key_definitions(target.column),

@@ -31,6 +31,7 @@ class Archive:
         column: the archived column; None for a whole table.
         key: primary key columns that identify its rows; empty without a primary key: whole rows are archived then.
         type: of a column: type as written by format_type().
+        collation: of a column: quoted; empty for that of the type.
         not_null: of a column: whether it was NOT NULL.
         default: of a column: default expression; None without one.
         became: of a narrowed column: the column of this table that holds the converted values.
@@ -47,6 +48,7 @@ class Archive:
     column: str | None
     key: tuple[str, ...] = ()
     type: str = ""
+    collation: str = ""
     not_null: bool = False
     default: str | None = None
     became: str | None = None
