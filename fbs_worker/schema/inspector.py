@@ -193,7 +193,10 @@ class InspectedTable:
         own = [key for key in self.keys if not key.backing and (column is None or column in key.uses)]
         return tuple(
             sorted(
-                (key.schema.kind, name, indexes[name] if key.schema.kind == UNIQUE else key.definition)
+                # a deferrable key is made at once, as an exclusion is
+                (EXCLUDE, name, key.definition)
+                if key.schema.deferral
+                else (key.schema.kind, name, indexes[name] if key.schema.kind == UNIQUE else key.definition)
                 for key in own
                 for name in [key.schema.name]
             )
