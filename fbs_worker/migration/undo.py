@@ -287,7 +287,8 @@ class _RowUndo:
     def _reverse_retype(self, retyped: Mapping[str, Sequence[str | None]]) -> tuple[Step, ...]:
         """Restore the former types, if every value survives the round trip."""
         table, steps = self._row.table, []
-        for column, (was, default) in retyped.items():
+        for column, (was, default, *rest) in retyped.items():
+            collate = f" COLLATE {rest[0]}" if rest and rest[0] else ""
             now, name = self._database.type_of(table, column), quoted(column)
             if now is None or was is None:
                 return ()
@@ -300,7 +301,7 @@ class _RowUndo:
                 )
                 if "json" in was or not same:
                     return ()
-            actions = [f"TYPE {was} USING {conversion_.value}"]
+            actions = [f"TYPE {was}{collate} USING {conversion_.value}"]
             if default != SERIAL:
                 actions = ["DROP DEFAULT", *actions, *([f"SET DEFAULT {default}"] if default is not None else [])]
             clauses = ", ".join(f"ALTER COLUMN {name} {action}" for action in actions)

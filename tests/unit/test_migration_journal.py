@@ -96,7 +96,7 @@ INTEGER, TEXT = ColumnSchema(type="integer"), ColumnSchema(type="text", default=
         (None, None, {"made": {}}),
         ({"a": TEXT}, {"a": TEXT}, {"made": {}}),
         ({"a": TEXT}, {"a": TEXT, "b": TEXT, "c": TEXT}, {"made": {"columns": ["b", "c"]}}),
-        ({"a": TEXT}, {"a": INTEGER}, {"made": {"retyped": {"a": ["text", "'x'"]}}}),
+        ({"a": TEXT}, {"a": INTEGER}, {"made": {"retyped": {"a": ["text", "'x'", ""]}}}),
         ({"a": TEXT}, {"b": TEXT}, {"lost": []}),
         ({"a": TEXT, "b": TEXT}, {"a": TEXT}, {"lost": []}),
     ],

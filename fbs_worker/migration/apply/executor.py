@@ -420,8 +420,8 @@ def observed_changes(before: InspectedTable | None, after: InspectedTable | None
         after: its table after the statement.
 
     Returns:
-        `made`: `table` (the table was created), `columns` (added), `retyped` (column → former type and default), and
-        `lost`: keys dropped with a column.
+        `made`: `table` (the table was created), `columns` (added), `retyped` (column → former type, default and
+        collation), and `lost`: keys dropped with a column.
     """
     if before is None:
         return {"made": {"table": True} if after else {}}
@@ -430,9 +430,9 @@ def observed_changes(before: InspectedTable | None, after: InspectedTable | None
         return {"lost": [list(key) for key in before.key_definitions() if key not in left]}
     added = sorted(after.columns.keys() - before.columns.keys())
     retyped = {
-        name: [was.type, SERIAL if was.default == SERIAL else was.expression]
+        name: [was.type, SERIAL if was.default == SERIAL else was.expression, was.collation]
         for name, was in before.columns.items()
-        if was.type != after.columns[name].type
+        if was.full_type != after.columns[name].full_type
     }
     return {"made": {key: value for key, value in (("columns", added), ("retyped", retyped)) if value}}
 
