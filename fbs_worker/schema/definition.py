@@ -13,6 +13,7 @@ from functools import cached_property, lru_cache
 from typing import Any, Final, NoReturn
 
 from sqlalchemy import (
+    Boolean,
     CheckConstraint,
     Column,
     Constraint,
@@ -29,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import DOMAIN, ExcludeConstraint
 from sqlalchemy.exc import NoReferencedColumnError, NoReferencedTableError
-from sqlalchemy.schema import ColumnCollectionConstraint
+from sqlalchemy.schema import ColumnCollectionConstraint, CreateTable
 from sqlalchemy.sql.elements import TextClause, quoted_name
 
 from fbs_worker.core.errors import SettingsError, UsageError
@@ -173,10 +174,13 @@ def _add_entity(source: Table, name: quoted_name, metadata: MetaData, *, domain:
     if any(key.name not in _EVERY_TABLE for key in source.primary_key):
         _reject(domain, source, "has a primary key of its own: remove it, `id` is added to each table")
     columns = [_copy_column(original, domain) for original in source.columns if original.name not in _EVERY_TABLE]
-    if source.dialect_kwargs or source._prefixes:  # noqa: SLF001 -- SQLAlchemy has no public name for them
+    created = str(CreateTable(source, include_foreign_key_constraints=[]).compile(dialect=DIALECT)).strip()
+    if source.dialect_kwargs or not created.startswith("CREATE TABLE "):
         _reject(domain, source, "has options (partitions, inheritance, storage), which are not supported")
     more = [time_column("created_at"), time_column("updated_at")]
     table = Table(name, metadata, id_column(), *columns, *more, comment=source.comment)
+    # the copied types have made these already
+    made = {_unquoted(one.sqltext) for one in table.constraints if isinstance(one, CheckConstraint)}
     for constraint in sorted(source.constraints, key=lambda original: (str(original.name), _column_names(original))):
         own = checked_name(f"{prefix}{constraint.name}", "constraint") if isinstance(constraint.name, str) else None
         options = {"deferrable": constraint.deferrable, "initially": constraint.initially, **constraint.dialect_kwargs}
@@ -184,8 +188,8 @@ def _add_entity(source: Table, name: quoted_name, metadata: MetaData, *, domain:
             case UniqueConstraint():
                 table.append_constraint(UniqueConstraint(*_column_names(constraint), name=own, **options))
             case ExcludeConstraint():
-                table.append_constraint(_copy_exclusion(constraint, table, own))
-            case CheckConstraint() if not constraint._type_bound:  # noqa: SLF001 -- the copied type makes those
+                table.append_constraint(_copy_exclusion(constraint, table, own, domain))
+            case CheckConstraint() if _unquoted(constraint.sqltext) not in made:
                 own = own and checked_name(str(constraint.name), "constraint")
                 table.append_constraint(CheckConstraint(constraint.sqltext, name=own))
     for index in source.indexes:
@@ -199,11 +203,14 @@ def _add_entity(source: Table, name: quoted_name, metadata: MetaData, *, domain:
         )
 
 
-def _copy_exclusion(source: ExcludeConstraint, table: Table, name: str | None) -> ExcludeConstraint:
-    # SQLAlchemy has no public name for them
-    elements = [(_on(table, one), operator) for one, _, operator in source._render_exprs]  # noqa: SLF001
+def _copy_exclusion(source: ExcludeConstraint, table: Table, name: str | None, domain: Domain) -> ExcludeConstraint:
+    compiler = DIALECT.ddl_compiler(DIALECT, None)  # type: ignore[arg-type]
+    elements = [(str(column.name), source.operators[column.name]) for column in source.columns]
+    plain = ", ".join(f"{column} WITH {operator}" for column, operator in elements)
+    if f"({plain})" not in str(compiler.process(source)).replace('"', ""):
+        _reject(domain, source.table, "has an exclusion constraint on an expression, which is not supported")
     return ExcludeConstraint(
-        *elements,
+        *((table.c[column], operator) for column, operator in elements),
         name=name,
         using=source.using,
         where=source.where,
@@ -217,9 +224,18 @@ def _on(table: Table, expression: Any) -> Column[Any] | TextClause:
     """What an index is on: a column of the new table, or an expression as SQL without the name of its table."""
     if isinstance(expression, Column):
         return table.c[str(expression.name)]
+    return text(_written(expression.self_group()).replace(":", r"\:"))
+
+
+def _unquoted(expression: Any) -> str:
+    """An expression for comparison: names of copied columns are quoted."""
+    return _written(expression).replace('"', "")
+
+
+def _written(expression: Any) -> str:
+    """An expression as SQL, with literal values and without the name of its table."""
     how = {"include_table": False, "literal_binds": True}
-    written = str(expression.self_group().compile(dialect=DIALECT, compile_kwargs=how))
-    return text(written.replace(":", r"\:"))
+    return str(expression.compile(dialect=DIALECT, compile_kwargs=how))
 
 
 def _connect_entity(source: Table, table: Table, entities: Mapping[str, quoted_name], *, domain: Domain) -> None:
@@ -239,7 +255,7 @@ def _connect_entity(source: Table, table: Table, entities: Mapping[str, quoted_n
             targets.append(columns[target])
         names = _column_names(constraint)
         base, number = f"{table.name}_{'_'.join(names)}", 1
-        while (own := str(derived_name(base, f"_fkey{number if number > 1 else ''}"))) in taken:
+        while (own := derived_name(base, f"_fkey{number if number > 1 else ''}")) in taken:
             number += 1
         taken.add(own)
         table.append_constraint(
@@ -275,6 +291,8 @@ def _copy_column(original: Column[Any], domain: Domain) -> Column[Any]:
     default = original.server_default
     if (isinstance(original.type, Enum) and original.type.native_enum) or isinstance(original.type, DOMAIN):
         _reject(domain, original.table, f"has a column of its own type ({original.name}), which is not supported")
+    if isinstance(original.type, Boolean) and original.type.create_constraint:
+        _reject(domain, original.table, f"has a check of a boolean ({original.name}), which PostgreSQL does not need")
     if default is not None and not isinstance(default, DefaultClause):
         _reject(domain, original.table, f"has a calculated column ({original.name}), which is not supported")
     value = None if default is None else default.arg

@@ -323,9 +323,10 @@ def view_of(odoo: RecordingTransport, model: str, kind: str) -> dict[str, Any]:
 def test_a_broken_view_is_said_and_marks_what_it_may_take_away(
     odoo: RecordingTransport, kind: str, arch: str, key: str
 ) -> None:
-    base = view_of(odoo, "sale.order" if kind == "form" else "sale.report", kind)
+    model = "sale.order" if kind == "form" else "sale.report"
+    base = view_of(odoo, model, kind)
     transport = More(odoo)
-    common = {"type": kind, "model": base.get("model"), "inherit_id": base["id"], "mode": "extension", "priority": 16}
+    common = {"type": kind, "model": model, "inherit_id": base["id"], "mode": "extension", "priority": 16}
     transport.more = {"ir.ui.view": [{**common, "id": 900_000, "name": "bad", "arch_db": arch, "xml_id": "mod.bad"}]}
     snapshot = OdooConnector(transport).read(load_domain("rental"))
     found = list(snapshot)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import time
@@ -155,9 +156,9 @@ def test_a_worker_that_lost_its_queue_is_reported(running: tuple[Settings, Forke
     checks = by_name(report)
     assert checks["fbs.discovery"].health is Health.FINE
     assert checks["fbs.schema"].health is Health.FAILED
-    assert (
-        f"{name_of(worker)} is running with 2 of 2 slots free, but consumes no messages" in checks["fbs.schema"].detail
-    )
+    # on a busy machine the first question is still being answered
+    consumes = rf"{name_of(worker)} is running with [12] of 2 slots free, but consumes no messages"
+    assert re.search(consumes, checks["fbs.schema"].detail)
     until(lambda: checked(settings).health is Health.FINE)
 
 

@@ -26,6 +26,7 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.dialects.postgresql import DOMAIN, ExcludeConstraint
 from sqlalchemy.schema import SchemaItem
 
 from fbs_worker.core.errors import FBSError, SettingsError, UsageError
@@ -155,7 +156,13 @@ def test_a_foreign_key_with_an_index_of_its_own_gets_no_second_one() -> None:
         ([Column("kind", Enum("a", "b", name="kinds"))], "type"),
         ([Column("a", Integer), Column("b", Integer, Computed("a + 1"))], "calculated"),
         ([Column("a", Integer, Identity())], "calculated"),
-        ([Column("a", String), Index("lower_a", func.lower(text("a")))], "expression"),
+        (
+            [Column("a", String), ExcludeConstraint((func.lower(text("a")), "="))],
+            "exclusion constraint on an expression",
+        ),
+        ([Column("a", Boolean(create_constraint=True))], "check of a boolean"),
+        ([Column("a", Integer, ForeignKey("thing.id", match="FULL"))], "MATCH FULL"),
+        ([Column("a", DOMAIN("short", String(3)))], "own type"),
     ],
 )
 def test_unsupported_features_are_rejected(parts: list[SchemaItem], says: str) -> None:

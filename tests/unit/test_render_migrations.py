@@ -62,7 +62,7 @@ def test_a_plan_shows_its_statements_and_how_to_apply_it() -> None:
     assert "to allow: DELETES_DATA (archived in fbs_retired_r_lease__old)" in output
     assert "said only: INDEX_BUILD" in output
     assert "r_lease  ~6,000,000  412 MB  + note text" in output
-    assert "Transaction 1: ACCESS EXCLUSIVE on r_lease: readers and writers wait, for a moment\n" in output
+    assert "Transaction 1: ACCESS EXCLUSIVE on r_lease: readers and writers wait, briefly\n" in output
     assert (
         "Transaction 2: SHARE UPDATE EXCLUSIVE on r_lease: no reader or writer waits, as long as 412 MB is read twice"
         " for an index\n" in output

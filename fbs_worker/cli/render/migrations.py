@@ -114,7 +114,7 @@ def _how_long(group: Sequence[Mapping[str, Any]], sizes: Mapping[str, Mapping[st
     table = sizes.get(group[0]["table"], {})
     large = size(table["bytes"]) if table.get("bytes") else "the table"
     work = next((words for hazard, words in _WORK.items() if hazard in group[0]["hazards"]), "")
-    return f", as long as {large} {work}" if work else ", for a moment" if group[0]["mode"] == "transaction" else ""
+    return f", as long as {large} {work}" if work else ", briefly" if group[0]["mode"] == "transaction" else ""
 
 
 _NAMED: Final = 4
