@@ -8,6 +8,7 @@ foreign key.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, Final, NoReturn
@@ -174,8 +175,10 @@ def _add_entity(source: Table, name: quoted_name, metadata: MetaData, *, domain:
     if any(key.name not in _EVERY_TABLE for key in source.primary_key):
         _reject(domain, source, "has a primary key of its own: remove it, `id` is added to each table")
     columns = [_copy_column(original, domain) for original in source.columns if original.name not in _EVERY_TABLE]
-    created = str(CreateTable(source, include_foreign_key_constraints=[]).compile(dialect=DIALECT)).strip()
-    if source.dialect_kwargs or not created.startswith("CREATE TABLE "):
+    statement = "CREATE TABLE "
+    with suppress(KeyError):  # a key may include a column of those that are added
+        statement = str(CreateTable(source, include_foreign_key_constraints=[]).compile(dialect=DIALECT)).strip()
+    if source.dialect_kwargs or not statement.startswith("CREATE TABLE "):
         _reject(domain, source, "has options (partitions, inheritance, storage), which are not supported")
     more = [time_column("created_at"), time_column("updated_at")]
     table = Table(name, metadata, id_column(), *columns, *more, comment=source.comment)

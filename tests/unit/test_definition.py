@@ -172,6 +172,17 @@ def test_unsupported_features_are_rejected(parts: list[SchemaItem], says: str) -
     assert "'made'" in caught.value.message
 
 
+@pytest.mark.parametrize("options", [{"prefixes": ["UNLOGGED"]}, {"postgresql_partition_by": "RANGE (a)"}])
+def test_options_of_tables_are_rejected(options: dict[str, Any]) -> None:
+    def tables() -> MetaData:
+        metadata = MetaData()
+        Table("thing", metadata, Column("a", Integer), **options)
+        return metadata
+
+    with pytest.raises(SettingsError, match="'thing' of the domain 'made' has options"):
+        make(Domain(name="made", title="Made", tables=tables))
+
+
 CLASHES: dict[str, Callable[[], Definition]] = {
     "two models": lambda: make(one(), **{"sale.order_line": FIELDS, "sale.order.line": FIELDS}),
     "model and entity": lambda: make(one(), thing=FIELDS),
