@@ -155,3 +155,24 @@ def test_the_test_server_takes_the_arguments_of_its_version(recordings: dict[str
                 "ir.cron", "search_read", domain=[], fields=["ir_actions_server_id"], limit=1, load=""
             )
             assert isinstance(row["ir_actions_server_id"], int)
+
+
+@pytest.mark.parametrize("series", SERIES)
+def test_the_test_server_compares_times_as_its_version(recordings: dict[str, Path], series: str) -> None:
+    """With the time that RPC gives for a row, only `>=` and `<` find the same everywhere (measured, 14 to 19)."""
+    argument = "args" if series in ("14.0", "15.0") else "domain"
+
+    def found(operator: str, value: str) -> bool:
+        asked: dict[str, Any] = {argument: [("id", "=", row["id"]), ("write_date", operator, value)]}
+        return bool(transport.call("ir.cron", "search_count", **asked))
+
+    with opened(recordings[series]) as transport:
+        [row] = transport.call("ir.cron", "search_read", domain=[], fields=["write_date"], limit=1)
+        known = {operator: found(operator, row["write_date"]) for operator in ("=", ">", ">=", "<=", "<")}
+        newest = series == "19.0"
+        assert known == {"=": newest, ">": not newest, ">=": True, "<=": newest, "<": False}
+        if newest:
+            with pytest.raises(OdooCallFailed, match="unconverted"):
+                found(">=", f"{row['write_date']}Z")
+        else:
+            assert found(">=", f"{row['write_date']}+02:00"), "the offset is ignored"

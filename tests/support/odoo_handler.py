@@ -221,8 +221,8 @@ class Handler(BaseHTTPRequestHandler):
             with odoo.lock:
                 odoo.calls.append((model, method))
                 return odoo.backend.call(model, method, ids=ids, **named)
-        except TypeError as exc:
-            raise _Reported("builtins.TypeError", str(exc), status=422) from exc
+        except (TypeError, ValueError) as exc:
+            raise _Reported(f"builtins.{type(exc).__name__}", str(exc), status=422) from exc
         except OdooModelMissing as exc:
             if exc.context.get("method"):
                 raise self._no_method(model, method, way) from exc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -64,8 +65,33 @@ def as_called(method: str, named: Mapping[str, Any], major: tuple[int, int]) -> 
     if unknown:
         raise TypeError(f"{method}() got an unexpected keyword argument '{min(unknown)}'")
     if own_name in given:
-        given["domain"] = given.pop(own_name)
+        given["domain"] = [_compared(term, major) for term in given.pop(own_name)]
     return given
+
+
+_OFFSET: Final = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
+
+_HIDDEN_PART: Final = {"=": ("id", "=", 0), ">": ">=", "<=": "<"}
+"""Before 19 the microseconds that RPC cuts off count: the row is later than the time that it shows."""
+
+
+def _compared(term: Any, major: tuple[int, int]) -> Any:
+    """A term of a domain as that version compares the time of the last change.
+
+    Raises:
+        ValueError: the version takes no time with an offset.
+    """
+    if not isinstance(term, list | tuple) or term[0] != "write_date" or not isinstance(term[2], str):
+        return term
+    name, operator, value = term
+    if _OFFSET.search(value):
+        if major >= (19, 0):
+            raise ValueError(f"unconverted data remains: {_OFFSET.findall(value)[0]}")
+        value = _OFFSET.sub("", value)  # ignored
+    if major >= (19, 0) or operator not in _HIDDEN_PART:
+        return [name, operator, value]
+    other = _HIDDEN_PART[operator]
+    return [name, other, value] if isinstance(other, str) else list(other)
 
 
 Edit = Callable[[dict[str, Any]], None]
