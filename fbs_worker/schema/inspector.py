@@ -98,7 +98,7 @@ ORDER BY k.conrelid, k.oid
 
 _INDEXES: Final = """
 SELECT i.indrelid, i.indexrelid, c.relname, i.indkey::int2[], i.indnkeyatts, i.indisunique, i.indisvalid,
-    am.amname = 'btree' AND i.indpred IS NULL AND i.indexprs IS NULL,
+    am.amname = 'btree' AND i.indpred IS NULL AND i.indexprs IS NULL AND 0 = ALL (i.indoption::int2[]),
     i.indisunique OR am.amname <> 'btree' OR i.indpred IS NOT NULL OR i.indexprs IS NOT NULL
         OR i.indnatts > i.indnkeyatts OR 0 <> ANY (i.indoption::int2[])
         OR EXISTS (SELECT FROM unnest(i.indclass::oid[]) used(class) JOIN pg_opclass o ON o.oid = class
@@ -136,7 +136,7 @@ class InspectedKey:
         definition: SQL that recreates it: of a constraint what follows its name, of an index CREATE INDEX.
         uses: all columns that it depends on, those of a check, of INCLUDE, of expressions and predicates too.
         valid: False for a NOT VALID constraint and for an index whose build was interrupted.
-        plain: a B-tree index without expressions or predicate, usable for its leading columns.
+        plain: a B-tree index without expressions, predicate and DESC, usable for its leading columns.
         backing: the index of a primary key, a unique key or an exclusion constraint.
     """
 
