@@ -98,7 +98,7 @@ def test_a_field_comes_is_retyped_and_goes(settings_live: Settings, target: Data
     field("char")
     assert refresh(settings_live)["report"]["changed"]
     report = plan(settings_live)
-    assert [step["kind"] for step in report["steps"]] == ["add_column"]
+    assert [step["kind"] for step in report["steps"]] == ["add_column", "comment"]
     assert f"hr.job.{FIELD} of Odoo" in report["steps"][0]["reason"]
     migrate(settings_live, fingerprint=report["fingerprint"])
     assert column(target) == "character varying"

@@ -7,6 +7,7 @@ name, a retyped one is converted, an added one is replaced by its default.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -301,7 +302,11 @@ class PlanningContext:
 
     def _future_rows(self, table: str, expressions: str) -> str | None:
         """Return what to select from, with future values of the columns that are mentioned; None if not computable."""
-        mentioned = [column for column in self.desired[table].columns if column in expressions]
+        mentioned = [
+            column
+            for column in self.desired[table].columns
+            if re.search(rf"(?<!\w){re.escape(column)}(?!\w)", expressions)
+        ]
         values = {column: self._value(table, column) for column in mentioned}
         if None in values.values():
             return None
