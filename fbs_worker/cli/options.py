@@ -43,10 +43,6 @@ Format = Annotated[
 ]
 
 
-FORMAT: Final = inspect.Parameter("output_format", _KEYWORD, default=OutputFormat.TEXT, annotation=Format)
-"""That option of a command which has no other of that name."""
-
-
 def current_settings() -> Settings:
     """The settings, with unset ones taken from a running local stack (`fbs up`).
 
@@ -143,6 +139,7 @@ def _job_command(task: str, function: Callable[..., None], *, by_name: bool) -> 
         given = {**options, "output_format": output_format}
         function(runner, request_values(request, options), **{name: given[name] for name in own})
 
+    default_format = inspect.Parameter("output_format", _KEYWORD, default=OutputFormat.TEXT, annotation=Format)
     own = dict(list(inspect.signature(function, eval_str=True).parameters.items())[2:])
     declared = [
         *([inspect.Parameter("name", _KEYWORD, default=None, annotation=Named)] if by_name else []),
@@ -150,7 +147,7 @@ def _job_command(task: str, function: Callable[..., None], *, by_name: bool) -> 
         *own.values(),
         inspect.Parameter("inline", _KEYWORD, default=False, annotation=Inline),
         inspect.Parameter("no_wait", _KEYWORD, default=False, annotation=NoWait),
-        *([] if "output_format" in own else [FORMAT]),
+        *([] if "output_format" in own else [default_format]),
     ]
     run.__annotations__ = {each.name: each.annotation for each in declared}
     run.__signature__ = inspect.Signature(declared)  # type: ignore[attr-defined]

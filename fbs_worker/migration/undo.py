@@ -477,9 +477,9 @@ class _ColumnRestore:
             return
         if self._type == narrow:
             hazards = {Hazard.REWRITES_TABLE, Hazard.LONG_LOCK} if conversion_.rewrites and self._has_rows else set()
-            # PostgreSQL does not convert every default
             # what the cast cuts off is restored below
             cast = " USING ({value})::{type}" if conversion_.fails_where or not conversion_.implicit else ""
+            # PostgreSQL does not convert every default
             actions = ["DROP DEFAULT", "TYPE {type}{collate}" + cast]
             actions += ["SET DEFAULT {default}"] if archive.default is not None else []
             statement = "ALTER TABLE {table} " + ", ".join(f"ALTER COLUMN {{column}} {action}" for action in actions)

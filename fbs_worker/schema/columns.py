@@ -7,6 +7,7 @@ from typing import Final
 
 from sqlalchemy import Column, DateTime, Integer, text
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.sql.elements import ClauseElement
 
 from fbs_worker.schema.naming import checked_name
 
@@ -57,3 +58,8 @@ def type_of(source: Column[object]) -> str:
     written = re.sub(r"^float\((\d+)\)", lambda found: "real" if int(found[1]) <= _REAL_BITS else "float", written)
     written = re.sub(r"^(numeric|decimal)\((\d+)\)", r"\1(\2,0)", written)
     return re.sub(r"^[a-z]+(?! precision)\b", lambda found: _TYPE_WORDS.get(found[0], found[0]), written)
+
+
+def expression_of(clause: ClauseElement) -> str:
+    """Return an expression as SQL, with literal values and without the name of its table."""
+    return str(clause.compile(dialect=DIALECT, compile_kwargs={"include_table": False, "literal_binds": True}))

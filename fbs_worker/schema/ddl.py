@@ -135,15 +135,17 @@ def create_statements(name: str, table: TableSchema, *, number: int) -> list[str
     return [f"CREATE TEMPORARY TABLE {quoted(name)} (\n\t{columns}\n)", *indexes]
 
 
-def key_statement(table: str, key: KeySchema, name: str) -> str:
+def key_statement(table: str, key: KeySchema, name: str, *, concurrently: bool = False) -> str:
     """Render the statement that adds a key, an index or a check to a table, at once.
 
     Args:
         table: the table's name.
         key: the key.
         name: its name.
+        concurrently: of an index: build it so.
     """
     if key.kind != INDEX:
         return f"ALTER TABLE {quoted(table)} ADD CONSTRAINT {quoted(name)} {definition(key)}"
     tail = key.source.removeprefix("UNIQUE ") or quoted_list(key.columns)
-    return f"CREATE {'UNIQUE ' if key.is_unique else ''}INDEX {quoted(name)} ON {quoted(table)} {tail}"
+    what = f"{'UNIQUE ' if key.is_unique else ''}INDEX {'CONCURRENTLY ' if concurrently else ''}"
+    return f"CREATE {what}{quoted(name)} ON {quoted(table)} {tail}"

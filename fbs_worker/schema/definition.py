@@ -37,7 +37,7 @@ from sqlalchemy.sql.elements import TextClause, quoted_name
 from fbs_worker.core.errors import SettingsError, UsageError
 from fbs_worker.core.identifiers import check_prefix
 from fbs_worker.domains import Domain
-from fbs_worker.schema.columns import DIALECT, column, id_column, time_column
+from fbs_worker.schema.columns import DIALECT, column, expression_of, id_column, time_column
 from fbs_worker.schema.ddl import creation_order
 from fbs_worker.schema.mirror import add_tables, connect_tables, link_names
 from fbs_worker.schema.naming import checked_name, derived_name
@@ -227,18 +227,12 @@ def _on(table: Table, expression: Any) -> Column[Any] | TextClause:
     """What an index is on: a column of the new table, or an expression as SQL without the name of its table."""
     if isinstance(expression, Column):
         return table.c[str(expression.name)]
-    return text(_written(expression.self_group()).replace(":", r"\:"))
+    return text(expression_of(expression.self_group()).replace(":", r"\:"))
 
 
 def _unquoted(expression: Any) -> str:
     """An expression for comparison: names of copied columns are quoted."""
-    return _written(expression).replace('"', "")
-
-
-def _written(expression: Any) -> str:
-    """An expression as SQL, with literal values and without the name of its table."""
-    how = {"include_table": False, "literal_binds": True}
-    return str(expression.compile(dialect=DIALECT, compile_kwargs=how))
+    return expression_of(expression).replace('"', "")
 
 
 def _connect_entity(source: Table, table: Table, entities: Mapping[str, quoted_name], *, domain: Domain) -> None:

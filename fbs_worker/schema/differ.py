@@ -308,8 +308,9 @@ def _comments(desired: TableSchema, applied: TableSchema, actual: InspectedTable
     """Desired, applied and actual comment of the table and of each column that is not dropped or backfilled."""
     written = {"": desired.comment, **{name: column.comment for name, column in desired.columns.items()}}
     gone = (applied.columns.keys() - actual.columns.keys()) | actual.backfilling
+    before, now = applied.comments, actual.schema.comments
     return {
-        name: (comment, applied.comments.get(name, ""), actual.schema.comments.get(name, ""))
+        name: (comment, before.get(name, ""), now.get(name, ""))
         for name, comment in written.items()
         if name not in gone
     }

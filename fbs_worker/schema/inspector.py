@@ -325,6 +325,8 @@ def estimated_sizes(connection: Connection, tables: Collection[str]) -> dict[str
     Raises:
         psycopg2.Error: a statement failed; the caller translates it.
     """
+    if not tables:
+        return {}
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT relname, nullif(reltuples, -1)::bigint, pg_total_relation_size(oid) FROM pg_class"

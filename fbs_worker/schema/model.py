@@ -31,7 +31,7 @@ from sqlalchemy.schema import CreateIndex
 from sqlalchemy.sql.elements import ClauseElement
 
 from fbs_worker.core.errors import DatabaseError
-from fbs_worker.schema.columns import DIALECT, type_of
+from fbs_worker.schema.columns import DIALECT, expression_of, type_of
 
 SERIAL: Final = "SERIAL"
 """The default of a column with a sequence of its own."""
@@ -302,7 +302,7 @@ def _table(table: Table) -> TableSchema:
             case ExcludeConstraint():
                 keys.append(KeySchema(kind=EXCLUDE, detail=_definition(constraint), name=name))
             case CheckConstraint():
-                keys.append(KeySchema(kind=CHECK, detail=_expression(constraint.sqltext), name=name))
+                keys.append(KeySchema(kind=CHECK, detail=expression_of(constraint.sqltext), name=name))
     return TableSchema(columns=columns, keys=tuple(sorted(keys, key=_order)), comment=table.comment or "")
 
 
@@ -313,7 +313,7 @@ def _column(table: Table, column: Column[Any]) -> ColumnSchema:
     default = None
     if isinstance(column.server_default, DefaultClause):
         value = column.server_default.arg
-        default = _printed(_expression(literal_value(value, String()) if isinstance(value, str) else value), written)
+        default = _printed(expression_of(literal_value(value, String()) if isinstance(value, str) else value), written)
     return ColumnSchema(type=written, not_null=not column.nullable, default=default, comment=comment)
 
 
@@ -323,11 +323,6 @@ def _printed(default: str, type_: str) -> str:
         return default.lower()
     printed = f"{default}::{type_.partition('(')[0]}"
     return printed if _EXACT_DEFAULT.fullmatch(printed) else default
-
-
-def _expression(clause: ClauseElement) -> str:
-    """An expression as SQL, with literal values and bare names of columns."""
-    return str(clause.compile(dialect=DIALECT, compile_kwargs={"include_table": False, "literal_binds": True}))
 
 
 def _options(constraint: PrimaryKeyConstraint | UniqueConstraint) -> str:

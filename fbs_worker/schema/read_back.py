@@ -42,19 +42,19 @@ def read_back(connection: Connection, schema: Schema) -> dict[str, TableSchema]:
     """
     server = f"{connection.info.host}:{connection.info.port}/{connection.info.dbname}/{connection.info.user}"
     asked = {name: table for name, table in schema.items() if not table.is_exact}
-    statements = {
-        name: create_statements(f"fbs_read_back_{number}", table, number=number)
-        for number, (name, table) in enumerate(asked.items())
-    }
-    keys = {name: (server, connection.info.server_version, repr(asked[name])) for name in asked}
+    keys = {name: (server, connection.info.server_version, repr(table)) for name, table in asked.items()}
     found = dict(_remembered(keys))
-    missing = {name: statements[name] for name in asked if name not in found}
+    missing = {name: f"fbs_read_back_{place}" for place, name in enumerate(asked) if name not in found}
     if missing:
-        numbers = {name: f"fbs_read_back_{list(asked).index(name)}" for name in missing}
+        statements = [
+            statement
+            for number, (name, temporary) in enumerate(missing.items())
+            for statement in create_statements(temporary, asked[name], number=number)
+        ]
         with rolled_back(connection) as cursor:
-            cursor.execute(";\n".join(statement for written in missing.values() for statement in written))
-            inspected = inspect_tables(connection, numbers.values())
-        for name, temporary in numbers.items():
+            cursor.execute(";\n".join(statements))
+            inspected = inspect_tables(connection, missing.values())
+        for name, temporary in missing.items():
             found[name] = _in_notation(asked[name], inspected.tables[temporary])
             _remember(keys[name], found[name])
     return {name: found.get(name, table) for name, table in schema.items()}

@@ -253,7 +253,7 @@ BLOCKING = {
 
 @pytest.mark.parametrize("change", FOR_DEPENDENTS)
 @pytest.mark.parametrize("statement", BLOCKING)
-def test_what_postgresql_would_refuse_is_told_before(connection: Connection, statement: str, change: str) -> None:
+def test_what_postgresql_would_refuse_is_reported_before(connection: Connection, statement: str, change: str) -> None:
     tables = Tables(connection, defined(*BEFORE_DEPENDENTS))
     tables.run("INSERT INTO r_t (a) VALUES ('1')", statement)
     try:
@@ -275,7 +275,7 @@ def test_what_postgresql_would_refuse_is_told_before(connection: Connection, sta
         tables.run("DROP TABLE IF EXISTS mine; DROP FUNCTION IF EXISTS f CASCADE")
 
 
-def test_what_goes_with_a_column_is_told_and_comes_back(connection: Connection) -> None:
+def test_what_goes_with_a_column_is_reported_and_comes_back(connection: Connection) -> None:
     mine = (
         "CREATE INDEX two ON r_t (b, a)",
         "CREATE INDEX upper_a ON r_t (upper(a))",
@@ -290,7 +290,7 @@ def test_what_goes_with_a_column_is_told_and_comes_back(connection: Connection) 
     tables.run("INSERT INTO r_t (a, b) VALUES ('x', 'y')", *mine)
     before = picture(connection), tables.run(ATTACHED)
     plan = tables.plan(FOR_DEPENDENTS["drop a"]())
-    told = "\n".join(plan.notes)
+    notes = "\n".join(plan.notes)
     assert plan.blockers == ()
     for word in (
         "two",
@@ -302,7 +302,7 @@ def test_what_goes_with_a_column_is_told_and_comes_back(connection: Connection) 
         "GRANT SELECT (a), UPDATE (a) ON r_t TO PUBLIC",
         "it''s mine",
     ):
-        assert word in told
+        assert word in notes
     apply(connection, plan, table_prefix="fbs_", allowed=frozenset(Hazard))
     assert (picture(connection), tables.run(ATTACHED)) != before
     undo = plan_undo(connection, solution="testing", table_prefix="fbs_")

@@ -34,7 +34,7 @@ from fbs_worker.migration.model.plan import BATCH, ArchiveTarget, Hazard, Lock, 
 from fbs_worker.migration.plan.context import Phase, Phased, PlanningContext, default_name, is_prebuilt_index
 from fbs_worker.migration.plan.rehearsal import Alteration
 from fbs_worker.schema.columns import DIALECT
-from fbs_worker.schema.ddl import comment_statements, declaration, definition, quoted, quoted_list
+from fbs_worker.schema.ddl import comment_statements, declaration, definition, key_statement, quoted, quoted_list
 from fbs_worker.schema.differ import Change, ChangeKind, not_null_check
 from fbs_worker.schema.inspector import BACKFILL_COMMENT, InspectedKey
 from fbs_worker.schema.model import (
@@ -409,37 +409,33 @@ def _key_steps(change: Change, context: PlanningContext) -> Phased:
 
 
 def _create_index(change: Change, context: PlanningContext, key: KeySchema, name: str) -> Phased:
-    table, undo = quoted(change.table), f"DROP INDEX {quoted(name)}"
-    tail = key.source.removeprefix("UNIQUE ") or quoted_list(key.columns)
-    what, on = "UNIQUE INDEX" if key.is_unique else "INDEX", f"{quoted(name)} ON {table} {tail}"
     has_rows, online = change.table in context.populated, context.online(change.table)
     yield context.step(
         Phase.BUILD if online else Phase.KEYS,
         change,
         "create_index",
-        f"CREATE {what} {'CONCURRENTLY ' if online else ''}{on}",
+        key_statement(change.table, key, name, concurrently=online),
         # otherwise SHARE suffices; both block writers
         lock=Lock.SHARE_UPDATE_EXCLUSIVE if online else Lock.SHARE_ROW_EXCLUSIVE,
         mode=Mode.ALONE if online else Mode.TRANSACTION,
         hazards=_build_hazards(change, context) | (_might_fail(change, context, key) if key.is_unique else set()),
         check=context.count_duplicates(change.table, key) if has_rows and key.is_unique else None,
-        undo=undo,
+        undo=f"DROP INDEX {quoted(name)}",
         cleanup=f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(name)}" if online else None,
     )
     if online and key.name != name and context.is_freed_late(change.table, key.name):
-        yield _rename(change, context, "ALTER INDEX {}", name, key.name)
+        yield _rename_index(change, context, name, key.name)
 
 
-def _rename(change: Change, context: PlanningContext, what: str, name: str, usual: str) -> tuple[Phase, Step]:
-    """Give a built index or key its name once the former owner of the name is dropped."""
-    renaming = f"{what} RENAME TO {{}}"
+def _rename_index(change: Change, context: PlanningContext, name: str, usual: str) -> tuple[Phase, Step]:
+    """Give a built index its name once the former owner of the name is dropped."""
     return context.step(
         Phase.DROP_INDEXES,
         change,
         "rename_key",
-        renaming.format(quoted(name), quoted(usual)),
-        lock=Lock.SHARE_UPDATE_EXCLUSIVE if what.startswith("ALTER INDEX") else Lock.ACCESS_EXCLUSIVE,
-        undo=renaming.format(quoted(usual), quoted(name)),
+        f"ALTER INDEX {quoted(name)} RENAME TO {quoted(usual)}",
+        lock=Lock.SHARE_UPDATE_EXCLUSIVE,
+        undo=f"ALTER INDEX {quoted(usual)} RENAME TO {quoted(name)}",
     )
 
 
@@ -484,7 +480,7 @@ def _add_unique_key(change: Change, context: PlanningContext, key: KeySchema) ->
         undo=_drop_constraint(change.table, name),
     )
     if name != usual and context.is_freed_late(change.table, usual):
-        yield _rename(change, context, "ALTER INDEX {}", name, usual)  # the constraint is renamed with its index
+        yield _rename_index(change, context, name, usual)  # the constraint is renamed with its index
 
 
 def _add_at_once(change: Change, context: PlanningContext, key: KeySchema, name: str) -> tuple[Phase, Step]:
@@ -496,7 +492,7 @@ def _add_at_once(change: Change, context: PlanningContext, key: KeySchema, name:
         Phase.KEYS,
         change,
         f"add_{_KINDS[key.kind]}",
-        f"ALTER TABLE {quoted(change.table)} ADD CONSTRAINT {quoted(name)} {definition(key)}",
+        key_statement(change.table, key, name),
         hazards=hazards | fails,
         check=context.count_duplicates(change.table, key) if has_rows and key.kind != EXCLUDE else None,
         undo=_drop_constraint(change.table, name),
@@ -560,7 +556,7 @@ def _drop_key(change: Change, context: PlanningContext) -> Phased:
     actual = change.actual
     if actual is None:
         return
-    table, name = quoted(change.table), quoted(actual.schema.name)
+    name = quoted(actual.schema.name)
     late = context.is_dropped_late(change)
     if actual.schema.kind == INDEX:
         yield context.step(
@@ -579,6 +575,6 @@ def _drop_key(change: Change, context: PlanningContext) -> Phased:
         phase if late else Phase.DROP_KEYS,
         change,
         f"drop_{_KINDS[actual.schema.kind]}",
-        f"ALTER TABLE {table} DROP CONSTRAINT {name}",
-        undo=f"ALTER TABLE {table} ADD CONSTRAINT {name} {actual.definition}",
+        _drop_constraint(change.table, actual.schema.name),
+        undo=f"ALTER TABLE {quoted(change.table)} ADD CONSTRAINT {name} {actual.definition}",
     )

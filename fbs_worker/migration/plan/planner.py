@@ -119,8 +119,9 @@ def make_plan(
             table_prefix=definition.table_prefix,
             server_version=connection.info.server_version,
         )
-        keys = {name: context.staying_keys(name) for name in actual.tables}
-        rehearsal = rehearse(connection, alterations(context), keys=keys, renames=answered)
+        altered = alterations(context)
+        keys = {table: context.staying_keys(table) for table in {one.table for one in altered}}
+        rehearsal = rehearse(connection, altered, keys=keys, renames=answered)
         changes = tuple(detach_keys(difference.changes, desired, actual, rehearsal))
         difference = replace(difference, changes=changes)
         context = replace(context, changes=changes, rehearsal=rehearsal)
