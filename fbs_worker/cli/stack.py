@@ -1,7 +1,8 @@
-"""`fbs up`, `fbs down` and `fbs worker`: the local stack."""
+"""`fbs up`, `fbs down`, `fbs env` and `fbs worker`: the local stack."""
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -94,6 +95,48 @@ def down(output_format: Format = OutputFormat.TEXT) -> None:
         print_json({"home": str(home), "stopped": stopped})
     elif not stopped:
         say(f"Nothing is running in {home}.")
+
+
+def env(output_format: Format = OutputFormat.TEXT) -> None:
+    """Print how other programs reach what `fbs up` started.
+
+    Variables for a shell, with passwords: eval "$(fbs env)". Comments have the same as URLs and lines to paste.
+    """
+    from fbs_worker.core.errors import QueueUnreachable
+    from fbs_worker.core.settings import get_settings
+    from fbs_worker.ops.local.state import find_stack
+
+    home = get_settings().home()
+    info = find_stack(home)
+    if info is None:
+        raise QueueUnreachable(f"Nothing is running in {home}.", hint="Start it: fbs up")
+    url, redis = info.address_url or info.database_url, info.redis_url
+    database = info.database if not info.address_url else type(info.database).from_url(info.address_url)
+    variables = {
+        "FBS_REDIS_URL": redis,
+        "FBS_DATABASE_URL": url,
+        "FBS_SECRET_KEYS": info.secret_keys,
+        "PGHOST": database.host,
+        "PGPORT": str(database.port),
+        "PGUSER": database.user,
+        "PGPASSWORD": database.password.get_secret_value(),
+        "PGDATABASE": database.name,
+    }
+    variables = {name: value for name, value in variables.items() if value}
+    lines = {
+        "psql": f"psql {shlex.quote(url)}",
+        "redis-cli": f"redis-cli -u {shlex.quote(redis)}",
+        "SQLAlchemy": f"create_engine({url.replace('postgresql://', 'postgresql+psycopg2://', 1)!r})",
+        "Celery": f"Celery(broker={redis!r}, backend={redis!r})",
+    }
+    pages = {service.name: service.address for service in info.services if service.name in {"flower", "api"}}
+    if output_format is OutputFormat.JSON:
+        print_json({"home": str(home), "variables": variables, "paste": lines, "pages": pages})
+        return
+    for name, value in variables.items():
+        say(f"export {name}={shlex.quote(value)}")
+    for name, line in {**lines, **pages}.items():
+        say(f"# {name}: {line}")
 
 
 def worker(
@@ -190,4 +233,5 @@ def _print_stack(info: StackInfo, settings: Settings, output_format: OutputForma
     if info.service("api") and not settings.fbs_api_tokens.get_secret_value():
         say("The API and the web UI accept every user of this machine; set FBS_API_TOKENS to require a token.")
     say(f"Odoo of the worker: {info.odoo or 'none; set ODOO_URL, then `fbs down` and `fbs up`'}")
+    say("Other programs find the servers: fbs env")
     say(f"Try: fbs setup --solution-name demo --domain rental --database-name {info.database.name}")

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from fbs_worker.core.database_config import DEFAULT_PORT, DatabaseConfig, host_and_port
 from fbs_worker.core.errors import HostRefused, SettingsError, UsageError
 from fbs_worker.core.settings import Settings
+from fbs_worker.core.sockets import LOOPBACK, is_loopback
 from fbs_worker.core.vault import ENV, FILE, Vault, unresolved
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -42,6 +43,7 @@ BLOCKED_NETWORKS: Final[tuple[Network, ...]] = tuple(
 )
 """Blocked regardless of FBS_ALLOWED_HOSTS."""
 
+_LOOPBACKS: Final = (ipaddress.ip_network("127.0.0.1"), ipaddress.ip_network("::1"))
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 """RFC 6052: the last four bytes are an IPv4 address."""
 
@@ -69,7 +71,8 @@ class HostAllowlist:
         """Parse FBS_ALLOWED_HOSTS; if it is empty, allow the hosts of the other settings.
 
         An entry without a port means 5432 and FBS_DEFAULT_DATABASE_PORT. The default database host is always allowed,
-        with its port.
+        with its port. If that is a socket, and the API listens on loopback alone, `localhost` is this machine to all
+        callers: it is allowed, too, and by name with the port of the PostgreSQL of `fbs up`.
 
         Raises:
             SettingsError: FBS_ALLOWED_HOSTS is not valid.
@@ -77,6 +80,9 @@ class HostAllowlist:
         default_port = settings.fbs_default_database_port
         entries = [part.strip() for part in settings.fbs_allowed_hosts.replace("\n", ",").split(",")]
         names, networks = {(_normalise(settings.fbs_default_database_host), default_port)}, []
+        if not any(entries) and _is_local(settings):
+            names |= {(host, settings.fbs_postgres_port) for host in ("localhost", "127.0.0.1")}
+            networks += [(network, DEFAULT_PORT) for network in _LOOPBACKS]
         for entry in [part for part in entries if part] or list(_configured_hosts(settings)):
             host, ports = _split(entry, (DEFAULT_PORT, default_port))
             if "/" in host and not host.startswith("/"):
@@ -207,6 +213,15 @@ def _configured_hosts(settings: Settings) -> Iterable[str]:
             name = urlsplit(url).hostname if "://" in url else None
             if name:
                 yield name
+
+
+def _is_local(settings: Settings) -> bool:
+    """Whether the default database and all clients of the API are on this machine."""
+    return (
+        settings.fbs_default_database_host.startswith("/")
+        and is_loopback(settings.fbs_api_address or LOOPBACK)
+        and not settings.fbs_api_proxies.strip()
+    )
 
 
 def _normalise(host: str) -> str:

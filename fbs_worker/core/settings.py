@@ -105,6 +105,15 @@ class Settings(BaseSettings):
     fbs_home: Path = Field(
         default=Path("~/.local/share/fbs-worker"), description="folder of `fbs up`: data, keys and process ids"
     )
+    fbs_postgres_port: int = Field(
+        default=5432,
+        ge=0,
+        le=65535,
+        description="port of the PostgreSQL of `fbs up`; unset: that of its last start, or the first free one; 0: any",
+    )
+    fbs_redis_port: int = Field(
+        default=6379, ge=0, le=65535, description="port of the Redis of `fbs up`; unset and 0: as for FBS_POSTGRES_PORT"
+    )
 
     fbs_table_prefix: str = Field(default="fbs_", description="prefix of the system tables")
     fbs_business_prefix: str = Field(default="", description="prefix of the business tables")

@@ -30,17 +30,19 @@ class CommandLine:
     Attributes:
         home: where it keeps its files, and runs.
         variables: of its environment.
+        ports: variables, too: any free ports for the servers, because tests run side by side.
         in_full: the programs that it starts are not forked from one that has imported all: they have their own words.
     """
 
     home: Path
     variables: dict[str, str] = field(default_factory=dict)
+    ports: dict[str, str] = field(default_factory=lambda: {"FBS_POSTGRES_PORT": "0", "FBS_REDIS_PORT": "0"})
     in_full: bool = False
 
     @property
     def environment(self) -> dict[str, str]:
         """As little as `env -i` leaves, and what the test wants."""
-        return {"PATH": os.defpath, "HOME": str(self.home), "FBS_HOME": str(self.home), **self.variables}
+        return {"PATH": os.defpath, "HOME": str(self.home), "FBS_HOME": str(self.home), **self.ports, **self.variables}
 
     def __call__(
         self, *arguments: str, code: int = 0, piped: str = "", **variables: str

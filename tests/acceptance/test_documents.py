@@ -6,6 +6,7 @@ unless `NOT_RUN` gives the reason.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -25,6 +26,7 @@ from psycopg2 import sql
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import connect
 from fbs_worker.ops.local.state import StackInfo, find_stack
+from fbs_worker.web.api.request_models import SetupBody
 from tests.acceptance.conftest import SCRIPT, CommandLine, command_line
 from tests.support.waiting import PATIENCE
 
@@ -149,11 +151,10 @@ def addresses(odoo: str, stack: StackInfo | None, api: str | None = None) -> Map
     """Each address in the documents, and the address in the test that takes its place."""
     replaced = {"https://odoo.example.com": odoo}
     if stack is not None:
-        database, service = stack.database, stack.service("api")
+        service = stack.service("api")
         replaced |= {
             "redis://localhost:6379/0": stack.redis_url,
-            '"host": "localhost"': f'"host": "{database.host}"',
-            '"port": "5432"': f'"port": "{database.port}"',
+            '"port": "5432"': f'"port": "{DatabaseConfig.from_url(stack.address_url).port}"',
         }
         api = service.address if service else api
     return replaced | ({"http://127.0.0.1:8000": api} if api else {})
@@ -224,6 +225,7 @@ def run(command: CommandLine, *words: str, text: str, **variables: str) -> subpr
 def run_shell(command: CommandLine, text: str, **variables: str) -> None:
     """Run commands; they print something, unless they write it into a file, or only set variables."""
     ended = run(command, shutil.which("bash") or "bash", "-euo", "pipefail", "-c", text=text, **variables)
+    assert "urn:fbs-worker:error" not in ended.stdout
     assert ended.stdout or all(line.startswith("export ") or " > " in line for line in text.splitlines())
 
 
@@ -236,7 +238,8 @@ def test_nothing_is_excused_that_is_not_there() -> None:
     texts = [block.text for page in PAGES for block in _blocks(page)]
     assert [beginning for beginning in NOT_RUN if not any(text.startswith(beginning) for text in texts)] == []
     whole = "\n".join(example.text for example in of("bash") + of("python"))
-    stack = StackInfo(home=ROOT, redis_url="x", database_url="postgresql://h/d", secret_keys="", services=())
+    url = "postgresql://h/d"
+    stack = StackInfo(home=ROOT, redis_url="x", database_url=url, address_url=url, secret_keys="", services=())
     assert [theirs for theirs in addresses("x", stack, "x") if theirs not in whole] == []
 
 
@@ -259,15 +262,27 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
+def test_the_request_in_the_reference_of_the_api(reader: CommandLine) -> None:
+    replaced = addresses("", stack_of(reader))
+    example = adapted(json.dumps(SetupBody.model_json_schema()["examples"][0]), replaced)
+    example = example.replace("fayvad_rentals", "from_reference").replace('"rental_"', '"reference_"')
+    run_shell(
+        reader,
+        f"""curl -sS -X POST '{replaced["http://127.0.0.1:8000"]}/api/v1/solutions/setup/?wait=60' \\
+        -H 'Content-Type: application/json' -d '{example}'""",
+    )
+
+
 @pytest.mark.parametrize("example", of("python"), ids=str)
 def test_programs(example: Example, reader: CommandLine, recording: str) -> None:
     stack = stack_of(reader)
     text = adapted(example.text, addresses(recording, stack))
+    by_address = DatabaseConfig.from_url(stack.address_url)
     ended = run(
         *(reader, sys.executable, "-W", "error", "-c"),
         text=text,
-        FBS_DEFAULT_DATABASE_HOST=stack.database.host,  # where an example relies on localhost:5432
-        FBS_DEFAULT_DATABASE_PORT=str(stack.database.port),
+        FBS_DEFAULT_DATABASE_HOST=by_address.host,  # where an example relies on localhost:5432
+        FBS_DEFAULT_DATABASE_PORT=str(by_address.port),
     )
     assert bool(ended.stdout) == ("print(" in text)
     assert ended.stderr == ""

@@ -6,16 +6,23 @@ import json
 import os
 import re
 import signal
+import subprocess
 import urllib.error
 import urllib.request
 from base64 import b64encode
+from contextlib import closing
 from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
 
+import psycopg2
 import pytest
+import redis
 
+from fbs_worker.core.sockets import LOOPBACK, free_port, listening
 from fbs_worker.ops.local.processes import ProcessRef
 from fbs_worker.ops.local.state import find_stack, read_stack
-from tests.acceptance.conftest import CommandLine
+from tests.acceptance.conftest import SCRIPT, CommandLine
 from tests.support.waiting import until
 
 
@@ -77,16 +84,70 @@ def test_a_round_trip(fbs: CommandLine, recording: str) -> None:
     assert fbs.left_running() == ""
 
 
+def test_other_programs_find_the_servers_again(fbs: CommandLine) -> None:
+    fbs = replace(fbs, ports={})
+    arguments = ("up", "--no-beat", "--no-flower", "--no-api")
+    ports: dict[str, Any]
+    error, hint = fbs("env", code=3).stderr.splitlines()
+    assert error == f"error: Nothing is running in {fbs.home}."
+    assert hint == "hint: Start it: fbs up"
+    ports = {"FBS_POSTGRES_PORT": str(free_port()), "FBS_REDIS_PORT": str(free_port())}
+    fbs(*arguments, **ports)
+    found = json.loads(fbs("env", "--output-format", "json").stdout)
+    variables = found["variables"]
+    assert [urlsplit(variables[f"FBS_{name}_URL"]).port for name in ("DATABASE", "REDIS")] == [
+        *map(int, ports.values())
+    ]
+    see_servers(variables)
+    url = variables["FBS_DATABASE_URL"]
+    with pytest.raises(psycopg2.OperationalError, match="password"):
+        psycopg2.connect(url.replace(variables["PGPASSWORD"], "wrong"))
+    script = f'eval "$({SCRIPT} env)"; echo "$PGPORT" "$FBS_REDIS_URL"; {SCRIPT} {" ".join(arguments)}'
+    said = subprocess.run(
+        ["bash", "-euc", script], env=fbs.environment, cwd=fbs.home, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.startswith(f"{ports['FBS_POSTGRES_PORT']} {variables['FBS_REDIS_URL']}\n")
+    assert said.stdout.count("already running") == 3
+    assert "settings of its start" not in said.stderr
+    assert "psql" in found["paste"]
+
+    fbs("down")
+    fbs(*arguments)
+    assert json.loads(fbs("env", "--output-format", "json").stdout) == found, "they come back where they were"
+    see_servers(variables)
+    fbs("down")
+    with listening(LOOPBACK, int(ports["FBS_REDIS_PORT"])):
+        for settings in ({}, ports):
+            refused = fbs(*arguments, code=2, **settings)
+            error, hint = refused.stderr.splitlines()
+            assert f"Port {ports['FBS_REDIS_PORT']} of 127.0.0.1, that Redis " in error
+            other = re.fullmatch(r"hint: Set FBS_REDIS_PORT to another one, e.g. (\d+), which is free.", hint)
+            assert other
+            assert fbs.left_running() == ""
+            free = other[1]
+    fbs(*arguments, FBS_REDIS_PORT=free)
+    assert f":{free}/0" in fbs("env").stdout
+    fbs("down")
+
+
+def see_servers(variables: dict[str, str]) -> None:
+    with closing(psycopg2.connect(variables["FBS_DATABASE_URL"])) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT current_database()")
+        assert cursor.fetchone() == ("fbs",)
+    with redis.Redis.from_url(variables["FBS_REDIS_URL"]) as client:
+        assert client.ping()
+
+
 @pytest.mark.faults
 def test_up_repairs_a_stack_with_a_dead_part(fbs: CommandLine) -> None:
     fbs("up", "--no-flower", "--no-api")
     before = find_stack(fbs.home)
     assert before is not None
-    redis = before.service("redis")
-    assert redis is not None
-    assert redis.process is not None
-    os.kill(redis.process.pid, signal.SIGKILL)
-    assert redis.process.wait(10)
+    server = before.service("redis")
+    assert server is not None
+    assert server.process is not None
+    os.kill(server.process.pid, signal.SIGKILL)
+    assert server.process.wait(10)
     assert find_stack(fbs.home) is None
     fbs("up", "--no-flower", "--no-api")
     after = find_stack(fbs.home)
@@ -154,10 +215,10 @@ def test_what_ended_is_started_again(fbs: CommandLine, foreground: bool) -> None
     assert process_of(fbs, "worker") != worker
     until(lambda: health_of(fbs) == "", seconds=30)
 
-    redis = process_of(fbs, "redis")
-    os.kill(redis.pid, signal.SIGKILL)
-    assert redis.wait(10)
-    until(lambda: find_stack(fbs.home) is not None and process_of(fbs, "redis") != redis, seconds=60)
+    server = process_of(fbs, "redis")
+    os.kill(server.pid, signal.SIGKILL)
+    assert server.wait(10)
+    until(lambda: find_stack(fbs.home) is not None and process_of(fbs, "redis") != server, seconds=60)
     until(lambda: health_of(fbs) == "", seconds=30)
     if running is None:
         said = (fbs.home / "supervisor.log").read_text()

@@ -15,8 +15,10 @@ from pydantic import SecretStr
 
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseUnreachable, SettingsError
-from fbs_worker.core.sockets import free_port
+from fbs_worker.core.settings import Settings
+from fbs_worker.core.sockets import LOOPBACK, free_port, listening
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
+from fbs_worker.ops.local.ports import choose_ports, start_on
 from fbs_worker.ops.local.processes import ProcessRef, command_line
 from tests.support.servers import short_folder
 
@@ -48,6 +50,20 @@ def test_postgres_keeps_its_data() -> None:
         with EmbeddedPostgres.start(folder, durable=False) as server:
             assert ask(server.config("shop"), "SELECT word, current_setting('TimeZone') FROM kept") == ("ünï", "UTC")
             assert ask(server.config(), "SELECT current_setting('server_version_num')::int / 10000") == (18,)
+
+
+@pytest.mark.parametrize("kind", [EmbeddedPostgres, EmbeddedRedis])
+def test_a_port_that_is_taken_meanwhile_is_passed_over(kind: type[EmbeddedPostgres | EmbeddedRedis]) -> None:
+    with short_folder() as folder, listening(LOOPBACK, 0) as taken:
+        free = free_port()
+        with start_on(kind, Settings(), folder, iter([taken.getsockname()[1], free])) as server:
+            assert server.port == free
+            again = kind.find(folder / kind.name)
+            assert again is not None
+            assert again.port == free
+            assert choose_ports(kind, Settings(), folder) == [free]
+            if isinstance(again, EmbeddedPostgres):
+                assert ask(again.config(), "SELECT 1") == (1,), "addresses with the usual port of the socket stay valid"
 
 
 def test_postgres_is_found_running_and_a_second_stop_does_nothing() -> None:

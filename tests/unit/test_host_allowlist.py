@@ -57,6 +57,31 @@ def test_hosts_of_the_settings_are_allowed_by_default() -> None:
             result.check(host)
 
 
+@pytest.mark.parametrize(
+    ("settings", "allowed"),
+    [
+        ({}, True),
+        ({"fbs_api_address": "::1"}, True),
+        ({"fbs_api_address": "0.0.0.0"}, False),
+        ({"fbs_api_proxies": "10.0.0.1"}, False),
+        ({"fbs_allowed_hosts": "db.internal"}, False),
+        ({"fbs_default_database_host": "db.internal"}, False),
+    ],
+)
+def test_a_loopback_only_api_takes_localhost(settings: dict[str, Any], allowed: bool) -> None:
+    given: dict[str, Any] = {"fbs_default_database_host": "/sockets", "fbs_postgres_port": 5433, **settings}
+    allowlist = HostAllowlist.of(Settings(**given))
+    for host, port, checked in (("localhost", 5433, "localhost"), ("localhost", 5432, "127.0.0.1")):
+        if allowed:
+            assert allowlist.check(host, port) == checked
+            assert allowlist.is_named(host, port) == (port == 5433), "passwords of ours go to our server alone"
+        else:
+            with pytest.raises(HostRefused):
+                allowlist.check(host, port)
+    with pytest.raises(HostRefused):
+        allowlist.check("localhost", 6379)
+
+
 def test_the_default_host_is_always_allowed() -> None:
     assert hosts("10.0.0.0/8").check("localhost") == "localhost"
 

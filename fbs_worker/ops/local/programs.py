@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final, Self
@@ -46,7 +47,9 @@ class Program:
     _ready: IO[bytes] = field(repr=False, compare=False)
 
     @classmethod
-    def spawn(cls, name: str, *arguments: str, settings: Settings, log: Path) -> Self:
+    def spawn(
+        cls, name: str, *arguments: str, settings: Settings, log: Path, variables: Mapping[str, str] | None = None
+    ) -> Self:
         """Start a command without waiting for it; Ctrl-C in a terminal does not reach it.
 
         Args:
@@ -54,6 +57,7 @@ class Program:
             *arguments: its arguments.
             settings: passed in its environment, in place of the ODOO_… and FBS_… variables of this process.
             log: the file of its output, readable to its owner alone.
+            variables: further variables of its environment.
 
         Returns:
             The program.
@@ -65,7 +69,7 @@ class Program:
             child = spawn(
                 [sys.executable, "-P", "-m", "fbs_worker.cli", name, *arguments, f"--ready-fd={notify}"],
                 output=output,
-                env=inherited | settings_environment(settings),
+                env=inherited | settings_environment(settings) | dict(variables or {}),
                 pass_fds=[notify],
             )
         process = ProcessRef.of(child.pid) or ProcessRef(pid=child.pid, started=0.0)

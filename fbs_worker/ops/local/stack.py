@@ -1,7 +1,8 @@
 """Local stack: start (`fbs up`) and stop (`fbs down`) the servers and programs of one machine.
 
-All files are in one folder, FBS_HOME: `postgres/` and `redis/` with their data, the programs' logs, `secret.key`,
-`flower.password`, and `stack.json`, the state of the running stack. They are readable to their owner alone.
+All files are in one folder, FBS_HOME: `postgres/` and `redis/` with their data, their ports, the programs' logs,
+`secret.key`, the passwords of PostgreSQL and the dashboard, and `stack.json`, the state of the running stack. They are
+readable to their owner alone.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import importlib.util
 import json
 import os
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from fbs_worker.core.sockets import LOOPBACK, free_port, listening, url_of
 from fbs_worker.core.vault import new_key
 from fbs_worker.jobs.config import CELERY_QUEUE, QUEUES
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
+from fbs_worker.ops.local.ports import choose_ports, start_on
 from fbs_worker.ops.local.processes import ProcessRef, file_lock, signals_deferred
 from fbs_worker.ops.local.programs import WARM_SECONDS, Program, settings_environment, stop_program
 from fbs_worker.ops.local.state import (
@@ -56,6 +58,11 @@ _LINKS: Final = {"flower": "fbs_flower_url", "api": "fbs_pages_url"}
 _ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 -- compared
 """Addresses to listen on that no browser can open."""
 
+_NOT_READ: Final = ("FBS_POSTGRES_PORT", "FBS_REDIS_PORT")
+"""Settings of `fbs up` alone: the worker has the URLs."""
+
+_PGPASS: Final = "pgpass"
+_LAST_URL: Final = "postgres.url"
 _HOME_HINT: Final = "Set FBS_HOME to a folder that you can write to."
 _IGNORE: Final[Callable[[str], None]] = lambda _: None  # noqa: E731
 
@@ -100,13 +107,22 @@ def up(
         FBSError: a part failed to start; the parts started by this call were stopped again.
     """
     home = make_home(settings)
+    settings = _without_own_servers(settings)
     with file_lock(home / "stack.lock"), _rollback_on_failure() as undo:
+        postgres_ports = [] if settings.fbs_database_url else choose_ports(EmbeddedPostgres, settings, home)
+        redis_ports = [] if settings.fbs_redis_url else choose_ports(EmbeddedRedis, settings, home)
         on_start("postgres")
-        postgres, home_database_url = _postgres(settings, home, undo)
+        postgres, home_database_url, address_url = _postgres(settings, home, postgres_ports, undo)
         on_start("redis")
-        redis, redis_url = _redis(settings, home, undo)
+        redis, redis_url = _redis(settings, home, redis_ports, undo)
         keys = settings.fbs_secret_keys.get_secret_value() or _persistent_secret(home / "secret.key", new_key)
-        info = StackInfo(home=home, redis_url=redis_url, database_url=home_database_url, secret_keys=keys)
+        info = StackInfo(
+            home=home,
+            redis_url=redis_url,
+            database_url=home_database_url,
+            address_url=address_url,
+            secret_keys=keys,
+        )
         effective = info.fill(settings)
         before = read_stack(home)
         running = _running_programs(before, info)
@@ -173,7 +189,7 @@ def is_installed(program: str) -> bool:
 
 def has_current_settings(info: StackInfo, settings: Settings) -> bool:
     """Whether the worker of the stack was started with these settings."""
-    return info.settings_digest == _settings_digest(info.fill(settings))
+    return info.settings_digest == _settings_digest(info.fill(_without_own_servers(settings)))
 
 
 def flower_password_file(home: Path) -> Path:
@@ -214,7 +230,7 @@ def _start(
         password = _persistent_secret(flower_password_file(home), lambda: secrets.token_urlsafe(18))
         settings = settings.model_copy(update={"fbs_flower_password": SecretStr(password)})
     with signals_deferred():
-        program = Program.spawn(name, *arguments, settings=settings, log=log)
+        program = Program.spawn(name, *arguments, settings=settings, log=log, variables=_password_file(home))
         undo.append(program.stop)
     return program, address
 
@@ -291,30 +307,60 @@ def _no_home(home: Path, reason: str | None) -> str:
     return f"The folder {home} (FBS_HOME) cannot be used: {reason}."
 
 
-def _postgres(settings: Settings, home: Path, undo: list[Callable[[], None]]) -> tuple[Service, str]:
-    if settings.fbs_database_url:
-        config = DatabaseConfig.from_url(settings.fbs_database_url)
+def _postgres(
+    settings: Settings, home: Path, ports: Iterable[int], undo: list[Callable[[], None]]
+) -> tuple[Service, str, str]:
+    """PostgreSQL with the URLs of the home database: for us, and for other programs."""
+    if url := settings.fbs_database_url:
+        config = DatabaseConfig.from_url(url)
         database.connect(config).close()
-        return Service(
-            name="postgres", address=config.address(), process=None, was_running=True
-        ), settings.fbs_database_url
+        return Service(name="postgres", address=config.address(), process=None, was_running=True), url, url
     with signals_deferred():
-        server = EmbeddedPostgres.start(home / "postgres")
+        server = start_on(EmbeddedPostgres, settings, home, ports)
         if not server.was_running:
             undo.append(server.stop)
     server.create_database(HOME_DATABASE)
     config = server.config(HOME_DATABASE)
-    service = Service(name="postgres", address=config.address(), process=server.process, was_running=server.was_running)
-    return service, database_url(config)
+    by_address = config
+    if server.port:
+        password = _persistent_secret(home / "postgres.password", lambda: secrets.token_urlsafe(24))
+        server.set_password(password)
+        address = {"host": LOOPBACK, "port": server.port, "password": SecretStr(password)}
+        by_address = config.model_copy(update=address)
+        write_private(home / _LAST_URL, database_url(by_address))
+        lines = (f"{host}:{server.port}:*:{config.user}:{password}\n" for host in ("localhost", LOOPBACK))
+        write_private(home / _PGPASS, "".join(lines))
+    service = Service(
+        name="postgres", address=by_address.address(), process=server.process, was_running=server.was_running
+    )
+    return service, database_url(config), database_url(by_address)
 
 
-def _redis(settings: Settings, home: Path, undo: list[Callable[[], None]]) -> tuple[Service, str]:
+def _without_own_servers(settings: Settings) -> Settings:
+    """The settings without the URLs of this folder's own servers, which `fbs env` may have put there."""
+    home = settings.home()
+    last = home / _LAST_URL
+    own = {
+        "fbs_redis_url": EmbeddedRedis.last_url(home / "redis"),
+        "fbs_database_url": last.read_text() if last.exists() else None,
+    }
+    return settings.model_copy(update={name: "" for name, url in own.items() if url == getattr(settings, name)})
+
+
+def _password_file(home: Path) -> dict[str, str]:
+    """The variable by which libpq finds the password of our PostgreSQL, unless the user has such a file."""
+    ours = home / _PGPASS
+    has_own = "PGPASSFILE" in os.environ or Path("~/.pgpass").expanduser().exists()
+    return {"PGPASSFILE": str(ours)} if ours.exists() and not has_own else {}
+
+
+def _redis(settings: Settings, home: Path, ports: Iterable[int], undo: list[Callable[[], None]]) -> tuple[Service, str]:
     if settings.fbs_redis_url:
         with queue.connect(settings.fbs_redis_url) as client:
             client.ping()
         return Service(name="redis", address=client.address, process=None, was_running=True), settings.fbs_redis_url
     with signals_deferred():
-        server = EmbeddedRedis.start(home / "redis")
+        server = start_on(EmbeddedRedis, settings, home, ports)
         if not server.was_running:
             undo.append(server.stop)
     address = queue.address(server.url)
@@ -329,5 +375,6 @@ def _persistent_secret(path: Path, generate: Callable[[], str]) -> str:
 
 
 def _settings_digest(settings: Settings) -> str:
-    text = json.dumps(settings_environment(settings), sort_keys=True)
+    read = settings_environment(settings)
+    text = json.dumps({name: read[name] for name in sorted(read) if name not in _NOT_READ})
     return hashlib.sha256(text.encode()).hexdigest()

@@ -58,7 +58,8 @@ class StackInfo:
     Attributes:
         home: its folder.
         redis_url: the URL of its Redis.
-        database_url: the URL of its home database.
+        database_url: the URL of its home database, by the socket of its own PostgreSQL.
+        address_url: the URL of the same database for other programs, by an address.
         secret_keys: the keys that encrypt passwords.
         services: its parts.
         odoo: the Odoo of its worker, without credentials; empty if none is set.
@@ -70,6 +71,7 @@ class StackInfo:
     redis_url: str = field(repr=False)
     database_url: str = field(repr=False)
     secret_keys: str = field(repr=False)
+    address_url: str = field(default="", repr=False)
     services: tuple[Service, ...] = ()
     odoo: str = ""
     settings_digest: str = ""
@@ -84,17 +86,21 @@ class StackInfo:
 
     def fill(self, settings: Settings) -> Settings:
         """The settings, with unset ones taken from this stack; see `effective_settings`."""
+        from fbs_worker.core.database_config import DatabaseConfig
+
         update: dict[str, Any] = {}
         if not settings.fbs_redis_url:
             update["fbs_redis_url"] = self.redis_url
         if not settings.fbs_secret_keys.get_secret_value():
             update["fbs_secret_keys"] = SecretStr(self.secret_keys)
-        if not settings.fbs_database_url:
+        if settings.fbs_database_url in {"", self.address_url}:  # the latter by `fbs env`
             update["fbs_database_url"] = self.database_url
             if "fbs_default_database_host" not in settings.model_fields_set:
                 update["fbs_default_database_host"] = self.database.host
                 update["fbs_default_database_port"] = self.database.port
                 update["fbs_default_database_user"] = settings.fbs_default_database_user or self.database.user
+                if self.address_url:
+                    update["fbs_postgres_port"] = DatabaseConfig.from_url(self.address_url).port
         return settings.model_copy(update=update)
 
     def service(self, name: str) -> Service | None:
@@ -131,8 +137,6 @@ def effective_settings(settings: Settings) -> Settings:
 
     A database server from the stack is also the default server of other databases.
     """
-    if settings.fbs_redis_url and settings.fbs_database_url and settings.fbs_secret_keys.get_secret_value():
-        return settings
     info = find_stack(settings.home())
     return settings if info is None else info.fill(settings)
 

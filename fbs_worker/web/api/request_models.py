@@ -88,13 +88,7 @@ else:
         example={
             "solution_name": "fayvad_rentals",
             "domain": "rental",
-            "database_config": {
-                "name": "rental_db",
-                "user": "rental_user",
-                "password": "env:RENTAL_PASSWORD",
-                "host": "localhost",
-                "port": "5432",
-            },
+            "database_config": {"name": "fbs", "host": "localhost", "port": "5432"},
             "table_prefix": "fbs_",
             "business_prefix": "rental_",
             "refresh_discoveries": True,

@@ -16,16 +16,19 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Self
 
 import psycopg2.errorcodes
 from psycopg2 import sql
+from psycopg2.extensions import encrypt_password
 
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import DatabaseError, DatabaseUnreachable, SettingsError
 from fbs_worker.core.postgres import connect, errors_translated
+from fbs_worker.core.sockets import LOOPBACK
 from fbs_worker.ops.local.embedded.server import START_SECONDS, Server
 from fbs_worker.ops.local.embedded.wheels import postgres_binaries
 from fbs_worker.ops.local.processes import (
@@ -38,7 +41,7 @@ from fbs_worker.ops.local.processes import (
 )
 
 POSTGRES_PORT: Final = 5432
-"""Part of the socket's file name: the server listens on no network address."""
+"""Part of the socket's file name: saved addresses stay valid when the server gets another port."""
 
 INITDB_LOCALE: Final = (
     *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--set", "timezone=UTC"),
@@ -48,7 +51,9 @@ INITDB_LOCALE: Final = (
 _MAX_SOCKET_PATH_BYTES: Final = 100
 """The path of a Unix socket is limited to 104 bytes on macOS and 108 on Linux."""
 
+_SOCKET: Final = ".s.PGSQL.{}"
 _SOCKET_FOLDER: Final = "fbs-postgres-"
+_BY_PASSWORD: Final = f"host all all {LOOPBACK}/32 scram-sha-256\n"
 
 _SERVER_USERS: Final = ("postgres", "nobody")
 """Users that run the server of a fresh folder for root."""
@@ -59,23 +64,26 @@ _UNUSED_PID: Final = 2**31 - 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedPostgres(Server):
-    """A running PostgreSQL 18 that listens on a Unix socket only.
+    """A running PostgreSQL 18 that listens on a Unix socket, and on a loopback port if it was given one.
 
-    Only the operating system user that started the server can connect: as role `postgres` without a password (peer
-    authentication), as any other role with its password.
+    On the socket only the operating system user that started the server can connect: as role `postgres` without a
+    password (peer authentication), as any other role with its password. On the port each role needs its password.
 
     Attributes:
         folder: its files: `data`, `log`, `lock`.
         process: the server's main process.
         socket_folder: the folder of its Unix socket.
+        port: its port on 127.0.0.1; 0: it listens on the socket only.
         was_running: it was already running.
     """
 
     folder: Path
     process: ProcessRef
     socket_folder: Path
+    port: int = 0
     was_running: bool = False
 
+    name = "postgres"
     label = "PostgreSQL"
     start_failure = DatabaseUnreachable
 
@@ -84,13 +92,13 @@ class EmbeddedPostgres(Server):
         return postgres_binaries()
 
     @classmethod
-    def _start(cls, folder: Path, programs: Path, *, durable: bool) -> Self:
+    def _start(cls, folder: Path, programs: Path, *, port: int | None, durable: bool) -> Self:
         data = folder / "data"
         _neutralise_pid_file(data)
         account = _Account.for_data(data, programs)
         if not (data / "PG_VERSION").exists():
             _init_database(folder, programs, account, durable=durable)
-        return cls._launch(folder, programs, account, durable=durable)
+        return cls._launch(folder, programs, account, port=port or 0, durable=durable)
 
     @classmethod
     def _find(cls, folder: Path) -> Self | None:
@@ -102,19 +110,32 @@ class EmbeddedPostgres(Server):
             if pid_file is None or process is None or not _serves(process.pid, folder / "data"):
                 return None
             if pid_file.ready:
-                return cls(folder=folder, process=process, socket_folder=pid_file.socket_folder, was_running=True)
+                return cls(
+                    folder=folder,
+                    process=process,
+                    socket_folder=pid_file.socket_folder,
+                    port=pid_file.port if pid_file.listens else 0,
+                    was_running=True,
+                )
             if time.monotonic() > deadline:
                 raise cls._late(folder)
             time.sleep(POLL_SECONDS)
 
     @classmethod
-    def _launch(cls, folder: Path, binaries: Path, account: _Account, *, durable: bool) -> Self:
+    def _launch(cls, folder: Path, binaries: Path, account: _Account, *, port: int, durable: bool) -> Self:
         data, log = folder / "data", folder / "log"
         options = {"listen_addresses": "", "port": str(POSTGRES_PORT), "unix_socket_permissions": "0700"}
+        if port:
+            options |= {"listen_addresses": LOOPBACK, "port": str(port)}
+            _accept_passwords(data / "pg_hba.conf")
         if not durable:
             options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
         socket_folder = _socket_folder(data, account)
         options["unix_socket_directories"] = str(socket_folder)
+        if port not in {0, POSTGRES_PORT}:
+            usual = socket_folder / _SOCKET.format(POSTGRES_PORT)
+            usual.unlink(missing_ok=True)
+            usual.symlink_to(_SOCKET.format(port))
         arguments = [str(binaries / "postgres"), "-D", str(data)]
         for name, value in options.items():
             arguments += ["-c", f"{name}={value}"]
@@ -129,7 +150,7 @@ class EmbeddedPostgres(Server):
                 child = account.spawn(arguments, output=output)
             process = cls._await(child, folder, deadline, ready)
             if process is not None:
-                return cls(folder=folder, process=process, socket_folder=socket_folder)
+                return cls(folder=folder, process=process, socket_folder=socket_folder, port=port)
             # After a `kill -9` of the server, its backends release their shared memory with a delay: retry.
             if "still in use" not in log.read_text(errors="replace")[-2000:] or time.monotonic() > deadline:
                 _remove_socket_folder(socket_folder, data)
@@ -137,12 +158,24 @@ class EmbeddedPostgres(Server):
             time.sleep(POLL_SECONDS * 10)
 
     def config(self, database: str = "postgres") -> DatabaseConfig:
-        """The connection to one of its databases, as role `postgres`.
+        """The connection to one of its databases, as role `postgres`, through the socket.
 
         Args:
             database: the database's name.
         """
         return DatabaseConfig(name=database, user="postgres", host=str(self.socket_folder), port=POSTGRES_PORT)
+
+    def set_password(self, password: str) -> None:
+        """Set the password of role `postgres`, which it needs on the port; the server gets its hash.
+
+        Raises:
+            DatabaseError: the server rejected the statement.
+            DatabaseUnreachable: the server does not answer.
+        """
+        with closing(connect(self.config())) as connection, errors_translated(self.config()), connection:
+            hashed = encrypt_password(password, "postgres", scope=connection, algorithm="scram-sha-256")
+            with connection.cursor() as cursor:
+                cursor.execute("ALTER ROLE postgres PASSWORD %s", [hashed])
 
     def create_database(self, name: str, *, template: str = "template1") -> bool:
         """Create a database unless it exists.
@@ -197,7 +230,9 @@ class _PidFile:
     """Content of `postmaster.pid`: pid, data folder, start time, port, socket folder, address, memory, status."""
 
     pid: int
+    port: int
     socket_folder: Path
+    listens: bool
     ready: bool
 
     @classmethod
@@ -210,7 +245,13 @@ class _PidFile:
         if not lines or not lines[0].strip().isdigit():
             return None
         padded = [*lines, *[""] * 8]
-        return cls(pid=int(lines[0]), socket_folder=Path(padded[4].strip()), ready=padded[7].strip() == "ready")
+        return cls(
+            pid=int(lines[0]),
+            port=int(padded[3].strip() or POSTGRES_PORT),
+            socket_folder=Path(padded[4].strip()),
+            listens=bool(padded[5].strip()),
+            ready=padded[7].strip() == "ready",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,6 +371,13 @@ def _init_database(folder: Path, binaries: Path, account: _Account, *, durable: 
     fresh.rename(folder / "data")
 
 
+def _accept_passwords(hba: Path) -> None:
+    """Let roles with a password in by the port, in a folder of an earlier version too."""
+    if _BY_PASSWORD not in hba.read_text():
+        with hba.open("a") as rules:
+            rules.write(_BY_PASSWORD)
+
+
 def _serves(pid: int, data: Path) -> bool:
     """Whether the process is a PostgreSQL server on this data folder."""
     arguments = command_line(pid)
@@ -348,7 +396,7 @@ def _neutralise_pid_file(data: Path) -> None:
     path = data / "postmaster.pid"
     lines = path.read_text().splitlines()
     path.write_text("\n".join([str(_UNUSED_PID), *lines[1:]]) + "\n")
-    (pid_file.socket_folder / f".s.PGSQL.{POSTGRES_PORT}.lock").unlink(missing_ok=True)
+    (pid_file.socket_folder / f"{_SOCKET.format(pid_file.port)}.lock").unlink(missing_ok=True)
     _remove_socket_folder(pid_file.socket_folder, data)
 
 
@@ -357,7 +405,7 @@ def _socket_folder(data: Path, account: _Account) -> Path:
 
     Its name is derived from the data folder's path: saved addresses stay valid after a restart.
     """
-    if len(os.fsencode(data / f".s.PGSQL.{POSTGRES_PORT}")) <= _MAX_SOCKET_PATH_BYTES:
+    if len(os.fsencode(data / _SOCKET.format(POSTGRES_PORT))) <= _MAX_SOCKET_PATH_BYTES:
         return data
     folder = Path("/tmp", _SOCKET_FOLDER + hashlib.sha256(os.fsencode(data)).hexdigest()[:16])  # noqa: S108 -- owner and mode are checked
     try:

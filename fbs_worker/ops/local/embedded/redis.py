@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from redis.exceptions import BusyLoadingError
 
@@ -25,7 +26,7 @@ from fbs_worker.ops.local.processes import POLL_SECONDS, ProcessRef, file_lock, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedRedis(Server):
-    """A running Redis on a loopback port, with a password generated at each start.
+    """A running Redis on a loopback port, with a password generated at its first start.
 
     Attributes:
         folder: its files: data, `redis.conf` (with the password, readable to its owner alone), `log`.
@@ -39,6 +40,7 @@ class EmbeddedRedis(Server):
     url: str = field(repr=False)
     was_running: bool = False
 
+    name = "redis"
     label = "Redis"
     start_failure = QueueUnreachable
 
@@ -47,27 +49,32 @@ class EmbeddedRedis(Server):
         return redis_executable()
 
     @classmethod
-    def _start(cls, folder: Path, programs: Path, *, durable: bool) -> Self:
-        for _ in range(10):
-            started = cls._launch(folder, programs, durable=durable)
+    def _start(cls, folder: Path, programs: Path, *, port: int | None, durable: bool) -> Self:
+        for _ in range(1 if port else 10):
+            started = cls._launch(folder, programs, port=port or free_port(), durable=durable)
             if started is not None:
                 return started
-        raise cls._failed(folder, "found no free port")
+        raise cls._failed(folder, "cannot listen on its port")
 
     @classmethod
     def _find(cls, folder: Path) -> Self | None:
         """Identify the server by the password, which only this folder's configuration contains."""
-        url = _redis_url(folder / "redis.conf")
+        url = cls.last_url(folder)
         if url is None:
             return None
         pid = _redis_pid(url, until=time.monotonic() + START_SECONDS)
         process = ProcessRef.of(pid) if pid else None
         return None if process is None else cls(folder=folder, process=process, url=url, was_running=True)
 
+    @staticmethod
+    def last_url(folder: Path) -> str | None:
+        """The URL of the running or last server of a folder; None if it had none."""
+        return _redis_url(folder / "redis.conf")
+
     @classmethod
-    def _launch(cls, folder: Path, executable: Path, *, durable: bool) -> Self | None:
-        """Start on a free port; None if another process bound it in the meantime."""
-        _write_redis_conf(folder, port=free_port(), durable=durable)
+    def _launch(cls, folder: Path, executable: Path, *, port: int, durable: bool) -> Self | None:
+        """Start on a port; None if another process has it."""
+        _write_redis_conf(folder, port=port, durable=durable)
         url = _redis_url(folder / "redis.conf") or ""
         log = folder / "log"
         with log.open("wb") as output:
@@ -85,6 +92,11 @@ class EmbeddedRedis(Server):
             raise cls._failed(folder, "ended at its start")
         return None
 
+    @property
+    def port(self) -> int:  # type: ignore[override]
+        """Its port."""
+        return urlsplit(self.url).port or 0
+
     def stop(self) -> None:
         """Stop the server; a durable one writes its data first. Idempotent."""
         with signals_deferred(), file_lock(self.folder / "lock"):
@@ -92,17 +104,18 @@ class EmbeddedRedis(Server):
 
 
 def _write_redis_conf(folder: Path, *, port: int, durable: bool) -> None:
+    path = folder / "redis.conf"
+    password = urlsplit(_redis_url(path) or "").password or secrets.token_urlsafe(32)
     lines = [
         "bind 127.0.0.1",
         f"port {port}",
-        f"requirepass {secrets.token_urlsafe(32)}",
+        f"requirepass {password}",
         "databases 64",
         "daemonize no",
         'save ""',
         f"appendonly {'yes' if durable else 'no'}",
         "maxmemory-policy noeviction",  # a broker must not evict messages
     ]
-    path = folder / "redis.conf"
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as conf:
         conf.write("\n".join(lines) + "\n")

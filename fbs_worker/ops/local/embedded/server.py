@@ -22,19 +22,24 @@ class Server(ABC):
     """A server in a locked folder; a context manager that stops it at the end.
 
     Attributes:
+        name: its name in settings and files.
         label: its name for a person.
+        port: its port on 127.0.0.1.
         start_failure: the class of the error of a failed start.
     """
 
+    name: ClassVar[str]
     label: ClassVar[str]
+    port: int
     start_failure: ClassVar[type[FBSError]]
 
     @classmethod
-    def start(cls, folder: Path, *, durable: bool = True) -> Self:
+    def start(cls, folder: Path, *, port: int | None = None, durable: bool = True) -> Self:
         """Start the server of a folder, or find it running.
 
         Args:
             folder: the folder of this server alone, created if missing.
+            port: the port on 127.0.0.1; None for Redis: any free one, for PostgreSQL: only a Unix socket.
             durable: False trades durability for speed, for tests.
 
         Returns:
@@ -48,7 +53,7 @@ class Server(ABC):
         folder = folder.expanduser().resolve()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with signals_deferred(), file_lock(folder / "lock"):
-            return cls._find(folder) or cls._start(folder, programs, durable=durable)
+            return cls._find(folder) or cls._start(folder, programs, port=port, durable=durable)
 
     @classmethod
     def find(cls, folder: Path) -> Self | None:
@@ -71,7 +76,7 @@ class Server(ABC):
 
     @classmethod
     @abstractmethod
-    def _start(cls, folder: Path, programs: Path, *, durable: bool) -> Self:
+    def _start(cls, folder: Path, programs: Path, *, port: int | None, durable: bool) -> Self:
         """Start the server; the caller holds the folder's lock."""
 
     @abstractmethod
