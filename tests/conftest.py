@@ -89,6 +89,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         other = name.lower().endswith("_proxy") or name == "REQUESTS_CA_BUNDLE"
         if other or (name.startswith(("ODOO_", "FBS_")) and not name.startswith("FBS_LIVE_")):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("FBS_ENV_FILE", "")
     get_settings.cache_clear()
     yield
     get_settings.cache_clear()

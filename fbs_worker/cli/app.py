@@ -38,6 +38,7 @@ from fbs_worker.cli.options import add_job_command
 from fbs_worker.cli.output import OutputFormat, note, print_error, print_json
 from fbs_worker.core.errors import EXIT_DONE, EXIT_USAGE, FBSError, InternalError, JobFailed, UsageError
 from fbs_worker.core.service_links import remove_service_links
+from fbs_worker.core.settings_file import PLACE, add_settings_file
 
 EXIT_INTERRUPTED: Final = 130
 _DEBUG: Final = "--debug"
@@ -103,13 +104,16 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    remove_service_links(os.environ)  # options have the same variables as settings
+    remove_service_links(os.environ)
     debug = _DEBUG in arguments or os.environ.get("FBS_DEBUG", "").lower() in {"1", "true", "yes", "on"}
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # replace characters that the terminal cannot encode
     try:
         try:
+            if "demo" in arguments[:1]:
+                os.environ[PLACE] = ""  # it has settings of its own
+            add_settings_file(os.environ)  # options have the same variables as settings
             return _invoke([argument for argument in arguments if argument != _DEBUG])
         except FBSError as exc:
             if debug:

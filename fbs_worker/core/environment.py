@@ -1,4 +1,4 @@
-"""Adapter for pydantic-settings: the environment as a source of settings, with secrets in files.
+"""Adapter for pydantic-settings: the environment as a source of settings, with `fbs.env` and secrets in files.
 
 `UPSTREAM` declares every symbol that is relied on, and why; the contract tests resolve each in the installed version
 (`tests/unit/test_upstream_contract.py`).
@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Final
 
@@ -14,6 +15,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource
 from fbs_worker.core.errors import SettingsError
 from fbs_worker.core.secret_files import UnreadableSecret, read_secret
 from fbs_worker.core.service_links import remove_service_links
+from fbs_worker.core.settings_file import find_settings_file
 
 TRIED: Final = ("pydantic-settings>=2.7,<3",)
 
@@ -25,7 +27,7 @@ _FILE: Final = "_file"
 
 
 class EnvironmentAndFiles(EnvSettingsSource):
-    """The environment without service links, with `NAME_FILE` replaced by `NAME` and the content of the file.
+    """The environment, completed by `fbs.env`, without service links, with `NAME` and a file's content for `NAME_FILE`.
 
     Args:
         settings_cls: the class of the settings.
@@ -37,6 +39,8 @@ class EnvironmentAndFiles(EnvSettingsSource):
     def __init__(self, settings_cls: type[BaseSettings]) -> None:
         super().__init__(settings_cls)
         values = dict(self.env_vars)
+        if file := find_settings_file():
+            values |= {name.lower(): value for name, value in file.missing_in(os.environ)}
         remove_service_links(values)
         given = dict(values)
         for twin, path in given.items():

@@ -1,4 +1,4 @@
-"""The settings of fbs-worker, read once from the environment.
+"""The settings of fbs-worker, read once from the environment and `fbs.env`.
 
 Each setting NAME has a twin NAME_FILE: the path of a file that holds its value, e.g. a container secret.
 
@@ -21,6 +21,7 @@ from pydantic_settings import SettingsError as UnreadableSetting
 
 from fbs_worker.core.environment import EnvironmentAndFiles
 from fbs_worker.core.errors import SettingsError
+from fbs_worker.core.settings_file import DEFAULT_HOME, origin
 
 _PUBLIC_NAME: Final = re.compile(r"(?!localhost\.)([a-z0-9-]+\.)+[a-z][a-z0-9-]+/?", re.IGNORECASE)
 
@@ -102,9 +103,7 @@ class Settings(BaseSettings):
     fbs_secret_keys: SecretStr = Field(
         default=SecretStr(""), description="Fernet keys, comma-separated: the first encrypts, all decrypt"
     )
-    fbs_home: Path = Field(
-        default=Path("~/.local/share/fbs-worker"), description="folder of `fbs up`: data, keys and process ids"
-    )
+    fbs_home: Path = Field(default=Path(DEFAULT_HOME), description="folder of `fbs up`: data, keys and process ids")
     fbs_postgres_port: int = Field(
         default=5432,
         ge=0,
@@ -251,7 +250,7 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Read the settings from the environment.
+    """Read the settings from the environment and `fbs.env`.
 
     Raises:
         SettingsError: a setting is not valid; the message names it, never its value.
@@ -265,7 +264,10 @@ def load_settings() -> Settings:
     except ValidationError as exc:
         first = exc.errors(include_input=False, include_url=False)[0]
         name = "__".join(str(part) for part in first["loc"]).upper()
-        raise SettingsError(f"The setting {name} is not valid: {first['msg']}.", hint=f"Correct {name}.") from None
+        place = origin(str(first["loc"][0]))
+        raise SettingsError(
+            f"The setting {name} is not valid: {first['msg']}.", hint=f"Correct {name} in {place}."
+        ) from None
 
 
 @lru_cache(maxsize=1)

@@ -66,7 +66,9 @@ class CommandLine:
         ours, theirs = pty.openpty()
         environment = self.environment | {"TERM": "xterm-256color", "COLUMNS": "100"} | variables
         command = [str(SCRIPT), *arguments]
-        with subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as running:
+        with subprocess.Popen(
+            command, env=environment, cwd=self.home, stdin=theirs, stdout=theirs, stderr=theirs
+        ) as running:
             os.close(theirs)
             told, asked = b"", False
             while read := _read(ours):

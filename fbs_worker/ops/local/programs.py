@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from fbs_worker.core.collector import collect_as_usual
 from fbs_worker.core.errors import JobError
 from fbs_worker.core.settings import Settings
+from fbs_worker.core.settings_file import PLACE
 from fbs_worker.ops.local.processes import ProcessRef, last_line, signals_deferred, spawn
 
 WARM_SECONDS: Final = 30.0
@@ -69,7 +70,7 @@ class Program:
             child = spawn(
                 [sys.executable, "-P", "-m", "fbs_worker.cli", name, *arguments, f"--ready-fd={notify}"],
                 output=output,
-                env=inherited | settings_environment(settings) | dict(variables or {}),
+                env=inherited | settings_environment(settings) | {PLACE: ""} | dict(variables or {}),
                 pass_fds=[notify],
             )
         process = ProcessRef.of(child.pid) or ProcessRef(pid=child.pid, started=0.0)
