@@ -40,10 +40,9 @@ class Made:
         if method == "web_search_read":
             rows = self.modules() if model == "ir.module.module" else []
             return {"length": len(rows), "records": rows}
-        if model == "ir.model.fields" and domain and domain[0] == ["model", "in", sorted(_PROBED)]:
-            return [
-                {"id": place, "model": name, "name": column} for place, (name, column) in enumerate(_COLUMNS, start=1)
-            ]
+        if model == "ir.model.fields" and any(term[:2] == ["model", "in"] and "ir.model" in term[2] for term in domain):
+            columns = enumerate(_COLUMNS, start=1)  # of the connector's probe
+            return [{"id": place, "model": name, "name": column, "ttype": "char"} for place, (name, column) in columns]
         if model == "ir.model" and "count" in kwargs["fields"]:
             return []
         make = {"ir.model": self.model_rows, "ir.ui.view": self.view_rows}.get(model)
@@ -145,13 +144,6 @@ class Made:
             }
 
 
-_PROBED: Final = {
-    "base.automation",
-    "ir.actions.server",
-    "ir.model",
-    "ir.model.fields",
-    "spreadsheet.dashboard",
-}
 _COLUMNS: Final = (
     ("ir.model", "abstract"),
     ("ir.model.fields", "currency_field"),

@@ -41,6 +41,7 @@ from fbs_worker.connectors.tables import (
 )
 from fbs_worker.connectors.transitions import default_form
 from fbs_worker.connectors.views import Views
+from fbs_worker.core.collector import many_objects
 from fbs_worker.core.errors import OdooAccessDenied, OdooModelMissing
 from fbs_worker.core.progress import NullProgress, Progress
 from fbs_worker.domains import Domain
@@ -128,8 +129,8 @@ class OdooConnector:
 _Part = Callable[[], Iterable[Discovery]]
 """A part of a read: converts rows of Odoo to discoveries, in the caller's thread."""
 
-_Fields = tuple[Sequence[tuple[str, Sequence[Row]]], Mapping[int, Sequence[Row]]]
-"""Fields by model, and selection values by the field's id."""
+_Fields = Sequence[tuple[str, Sequence[Row]]]
+"""Fields by model."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -167,8 +168,9 @@ class OdooSnapshot:
         return {**self._fingerprint.to_dict(), MIRRORED: sorted(self.mirrored)}
 
     def __iter__(self) -> Iterator[Discovery]:
-        for part in Prefetcher(self._parts(), depth=_PREFETCH, waiting=self._wait):
-            yield from part()
+        with many_objects():
+            for part in Prefetcher(self._parts(), depth=_PREFETCH, waiting=self._wait):
+                yield from part()
         self._done = True
 
     def _wait(self) -> None:
@@ -192,8 +194,7 @@ class OdooSnapshot:
             yield from self._context(sections, graph, models)
         if self.types & {DiscoveryType.MODEL, DiscoveryType.WORKFLOW} or self._charts is not None:
             yield partial(self._step, "fields", total=len(models))
-            for fields in in_flight(self._reader.transport, self._fields(models), depth=_PREFETCH):
-                yield partial(self._model_rows, graph, models, fields)
+            yield from in_flight(self._reader.transport, self._field_parts(graph, models), depth=2 * _PREFETCH)
 
     def _models(self, graph: ModuleGraph) -> dict[str, Row]:
         """The domain's models by name: defined or extended by an installed core module."""
@@ -272,9 +273,12 @@ class OdooSnapshot:
             readable = views if is_readable else None
             yield partial(self._bi_rows, readable, models, sections.reports(), dashboards, assigned)
 
-    def _fields(self, models: Mapping[str, Row]) -> Iterator[_Fields]:
+    def _field_parts(self, graph: ModuleGraph, models: Mapping[str, Row]) -> Iterator[_Part]:
+        """What needs the fields: charts while Odoo reads the selection values, then models and workflows."""
         if self._are_described:
-            yield from self._fields_from_descriptions(models)
+            for described, selections in self._fields_from_descriptions(models):
+                yield partial(self._chart_rows, described)
+                yield partial(self._model_rows, graph, models, described, selections)
             return
         self._fingerprint.read_fields = True
         self._sections.complete("fields", 0)
@@ -288,7 +292,8 @@ class OdooSnapshot:
             rows = [row for _, fields in page for row in fields]
             self._fingerprint.structure.add(rows)
             self._sections.add_rows("fields", len(rows))
-            yield page, self._selections(page)
+            yield partial(self._chart_rows, page)
+            yield partial(self._model_rows, graph, models, page, self._selections(page))
 
     def _add_digits(self, model: str, fields: Sequence[Row]) -> None:
         if model in self.mirrored and any(row["ttype"] == "float" for row in fields):
@@ -299,7 +304,7 @@ class OdooSnapshot:
             for row in fields:
                 row["digits"] = digits.get(row["name"])
 
-    def _selections(self, page: Sequence[tuple[str, Sequence[Row]]]) -> dict[int, list[Row]]:
+    def _selections(self, page: _Fields) -> dict[int, list[Row]]:
         """The selection values of the fields of one page, by the field's id; of a related field those of its source."""
         if not self.types & {DiscoveryType.MODEL, DiscoveryType.WORKFLOW}:
             return {}
@@ -318,7 +323,7 @@ class OdooSnapshot:
         values = {number: selections[source] for number, source in sources.items() if source in selections}
         return selections | values
 
-    def _fields_from_descriptions(self, models: Mapping[str, Row]) -> Iterator[_Fields]:
+    def _fields_from_descriptions(self, models: Mapping[str, Row]) -> Iterator[tuple[_Fields, dict[int, list[Row]]]]:
         """Fields by `fields_get`, one call per model: the fallback for a user without access rights."""
         detail = "from fields_get: without index, deletion rule and modules"
         self._sections.partial("fields", needs=ACCESS_RIGHTS, detail=detail)
@@ -383,13 +388,20 @@ class OdooSnapshot:
             if of_domain or row["id"] in assigned:
                 yield self._normaliser.dashboard(row, of_domain, incomplete)
 
+    def _chart_rows(self, page: _Fields) -> Iterator[Discovery]:
+        if self._charts is not None:
+            of_charts = self._sections.incomplete(DiscoveryType.BI_FEATURE)
+            for model, fields in page:
+                yield from self._normaliser.charts(self._charts, model, fields, of_charts)
+            self._sections.skipped("views", self._charts.skipped())
+
     def _model_rows(
         self,
         graph: ModuleGraph,
         models: Mapping[str, Row],
-        read: _Fields,
+        page: _Fields,
+        selections: Mapping[int, Sequence[Row]],
     ) -> Iterator[Discovery]:
-        page, selections = read
         incomplete = self._sections.incomplete(DiscoveryType.MODEL)
         for model, fields in page:
             row = models[model]
@@ -403,10 +415,6 @@ class OdooSnapshot:
                 workflow = self._normaliser.workflow(model, title, definition, lacks)
                 if workflow is not None:
                     yield workflow
-            if self._charts is not None:
-                of_charts = self._sections.incomplete(DiscoveryType.BI_FEATURE)
-                yield from self._normaliser.charts(self._charts, model, fields, of_charts)
-                self._sections.skipped("views", self._charts.skipped())
             self._progress.advance(1, message=model)
 
     def _workflow_definition(

@@ -35,8 +35,9 @@ from fbs_worker.core.errors import OdooAccessDenied, OdooModelMissing
 ACCESS_RIGHTS: Final = "Administration / Access Rights"
 MAX_NAMED: Final = 10
 """Maximum number of skipped rows that are named."""
-_ACTION_IDS: Final = re.compile(r"""\bname=["'](?:name["'][^<>]*>\s*)?([0-9]{1,10})\s*["'<]""")
-"""The name of a button or of an attribute: at most ten digits, an integer of PostgreSQL."""
+_ACTION_IDS: Final = re.compile(r"""name=(?<=\bname=)["'](?:name["'][^<>]*>\s*)?([0-9]{1,10})\s*["'<]""")
+"""The name of a button or of an attribute: at most ten digits, an integer of PostgreSQL. (A pattern that begins with
+letters is searched for 15 times as fast as one that begins with a boundary.)"""
 SETTINGS: Final = "Administration / Settings"
 DASHBOARD_ADMIN: Final = "Dashboard / Admin"
 

@@ -14,6 +14,7 @@ not count.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
@@ -57,6 +58,9 @@ class Known:
     value: Any
 
 
+_RENDERED: Final = "rendered"
+"""The attribute of a node that keeps its text: nodes are not changed, and are rendered again for each state."""
+
 _Bits = tuple[int, int]
 """Rows of a table in which a condition is true, and those in which it is false."""
 
@@ -65,7 +69,14 @@ Outcome = Known | ast.expr
 
 
 def text(node: ast.expr) -> str:
-    """Render an expression identically on every Python version (`ast.unparse` differs in parentheses)."""
+    """Render an expression identically on every Python version (`ast.unparse` differs in parentheses); once a node."""
+    rendered: str | None = node.__dict__.get(_RENDERED)
+    if rendered is None:
+        rendered = node.__dict__[_RENDERED] = _text(node)
+    return rendered
+
+
+def _text(node: ast.expr) -> str:
     match node:
         case ast.BoolOp(op=op, values=values):
             return (" and " if isinstance(op, ast.And) else " or ").join(map(_operand, values))
@@ -92,6 +103,9 @@ def constant(node: ast.expr) -> Any:
     raise ValueError
 
 
+_WORD: Final = re.compile(r"\w+")
+
+
 def simplify(condition: ast.expr, booleans: Set[str] = frozenset()) -> Outcome:
     """Simplify a condition without changing when it holds.
 
@@ -102,8 +116,8 @@ def simplify(condition: ast.expr, booleans: Set[str] = frozenset()) -> Outcome:
     Returns:
         `Known(True)` or `Known(False)` where it always or never holds, else the condition without idle operands.
     """
-    names = {node.id for node in ast.walk(condition) if isinstance(node, ast.Name)} if booleans else ()
-    return _simplified(text(condition), frozenset(booleans & names) if names else frozenset())
+    source = text(condition)
+    return _simplified(source, frozenset(booleans & set(_WORD.findall(source))))
 
 
 @lru_cache(maxsize=4_096)
