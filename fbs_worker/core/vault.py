@@ -4,7 +4,7 @@
     env:NAME           environment variable NAME of the process that resolves it
     file:PATH          content of the file, without one trailing newline
 
-The settings themselves (FBS_…, ODOO_…, the files of FBS_…_FILE, /proc) are never resolved. The error does not show
+The settings themselves (FBS_…, ODOO_…, `fbs.env`, the files of FBS_…_FILE, /proc) are never resolved. The error does not show
 whether a variable or a file exists: a caller would learn that. The log of the process does.
 
 No error of this module shows a secret, a token or a key.
@@ -22,6 +22,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from fbs_worker.core.errors import SecretError
 from fbs_worker.core.secret_files import UnreadableSecret, read_secret
+from fbs_worker.core.settings_file import FILE_NAME
 
 ENCRYPTED: Final = "sealed:"
 ENV: Final = "env:"
@@ -196,7 +197,8 @@ def _read(reference: str, environment: Mapping[str, str]) -> str:
             real = path.resolve()
         except (OSError, RuntimeError, ValueError):
             raise UnreadableSecret("is not a path") from None
-        if any(real.is_relative_to(folder) for folder in _SYSTEM) or real in _files_of_settings(environment):
+        of_settings = real.name == FILE_NAME or real in _files_of_settings(environment)
+        if of_settings or any(real.is_relative_to(folder) for folder in _SYSTEM):
             raise UnreadableSecret("is a file of the system or of a setting")
         secret = read_secret(str(path))
     if not secret or "\0" in secret:

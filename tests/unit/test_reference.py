@@ -37,7 +37,7 @@ SETTINGS = settings.page()
 
 
 COMMANDS = dict(all_commands())
-KNOWN = environment_names() | {"FBS_CONFIG", "ODOO_DB_PASSWORD"}
+KNOWN = environment_names() | {"FBS_CONFIG", "FBS_ENV", "ODOO_DB_PASSWORD"}  # FBS_ENV_FILE
 
 
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))

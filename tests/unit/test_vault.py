@@ -51,13 +51,14 @@ def test_a_reference_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_error_of_a_reference_does_not_tell_what_exists(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    keys, link, big = tmp_path / "keys", tmp_path / "link", tmp_path / "big"
+    keys, link, big, env = tmp_path / "keys", tmp_path / "link", tmp_path / "big", tmp_path / "fbs.env"
     keys.write_text(SECRET)
+    env.write_text(SECRET)
     link.symlink_to("/proc/self/environ")
     big.write_bytes(b"x" * 70_000)
     vault = Vault(environment={"FBS_SECRET_KEYS_FILE": str(keys), "FBS_X": SECRET, "ODOO_PASSWORD": SECRET, "E": ""})
     names = ["env:NOT_SET", "env:E", "env:FBS_X", "env:fbs_x", "env:ODOO_PASSWORD", "file:/proc/self/environ", "file:"]
-    names += [f"file:{path}" for path in (keys, link, big, tmp_path, tmp_path / "none", f"{tmp_path}/../a\0b")]
+    names += [f"file:{path}" for path in (keys, env, link, big, tmp_path, tmp_path / "none", f"{tmp_path}/../a\0b")]
     names += [f"file:{tmp_path}/x/../keys", "file:~nobody-here/x"]
     for name in names:
         with pytest.raises(SecretError) as caught:
