@@ -4,8 +4,8 @@
     env:NAME           environment variable NAME of the process that resolves it
     file:PATH          content of the file, without one trailing newline
 
-The settings themselves (FBS_…, ODOO_…, `fbs.env`, the files of FBS_…_FILE, /proc) are never resolved. The error does not show
-whether a variable or a file exists: a caller would learn that. The log of the process does.
+The settings themselves (FBS_…, ODOO_…, `fbs.env`, the files of FBS_…_FILE, /proc) are never resolved. The error
+does not show whether a variable or a file exists: a caller would learn that. The log of the process does.
 
 No error of this module shows a secret, a token or a key.
 """
