@@ -24,6 +24,7 @@ from fbs_worker.cli import (
     discover,
     flower,
     health,
+    init,
     jobs,
     metrics,
     migrate,
@@ -78,6 +79,7 @@ add_job_command(app, "drop", solutions.drop, by_name=True)
 app.command("rotate-keys")(solutions.rotate_keys)
 app.command("record")(record.record)
 app.add_typer(jobs.app, name="jobs")
+app.command("init")(init.init)
 app.command("demo")(demo.demo)
 app.command("up")(stack.up)
 app.command("down")(stack.down)

@@ -121,7 +121,7 @@ def _read(path: Path, *, is_named: bool = False) -> SettingsFile | None:
         status = path.stat()
     except OSError as exc:
         if is_named:
-            raise _unreadable(path, exc.strerror) from None
+            _log.warning("The file %s (%s) cannot be read: %s.", path, PLACE, exc.strerror)
         return None
     state = (status.st_ino, status.st_mtime_ns, status.st_size, status.st_mode, status.st_uid)
     return _read_once(path, state, is_named=is_named)

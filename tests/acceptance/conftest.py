@@ -9,7 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,12 +55,20 @@ class CommandLine:
         assert ended.returncode == code, f"exit code {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
         return ended
 
-    def at_terminal(self, *arguments: str, answer: str = "", code: int = 0, **variables: str) -> str:
+    def at_terminal(
+        self,
+        *arguments: str,
+        answer: str = "",
+        answers: Sequence[tuple[str, str]] = (),
+        code: int = 0,
+        **variables: str,
+    ) -> str:
         """Run a command at a terminal to its end; what it showed comes back.
 
         Args:
             *arguments: the command's.
             answer: typed once a question is shown.
+            answers: beginnings of questions in their order, and what is typed then; "\\x03" is Ctrl-C.
             code: the exit code that it is seen to end with.
             **variables: of its environment, besides.
         """
@@ -70,13 +79,18 @@ class CommandLine:
             command, env=environment, cwd=self.home, stdin=theirs, stdout=theirs, stderr=theirs
         ) as running:
             os.close(theirs)
-            told, asked = b"", False
+            told, seen, waiting = b"", 0, [*answers, *([("[y/N]", answer)] if answer else [])]
             while read := _read(ours):
                 told += read
-                if answer and not asked and b"[y/N]" in told:
-                    asked = True
-                    os.write(ours, f"{answer}\n".encode())
+                if waiting and waiting[0][0].encode() in told[seen:]:
+                    seen, typed = len(told), waiting.pop(0)[1]
+                    time.sleep(0.05)  # the echo is switched off after the question
+                    if typed == "\x03":
+                        running.send_signal(signal.SIGINT)
+                    else:
+                        os.write(ours, f"{typed}\n".encode())
             os.close(ours)
+        assert not waiting, f"it did not ask {waiting[0][0]!r}:\n{told.decode()}"
         assert running.returncode == code, told.decode()
         return told.decode()
 

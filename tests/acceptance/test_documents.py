@@ -53,6 +53,8 @@ NOT_RUN: Final = {
     'pip install "fbs-worker': "it needs a package index",
     "python -m venv": "it needs a package index",
     "export ODOO_URL=https://odoo.example.com ODOO_DB=production": "it compares an Odoo with its database; tests/live does",
+    "# fbs.env": "a file; tests/unit/test_settings_file.py reads one like it",
+    "fbs init": "it asks at a terminal; tests/acceptance/test_init.py answers",
     "make ": "targets of the Makefile; tests/unit/test_reference.py checks their names",
     "curl -sS -H 'Authorization": "it needs a proxy; tests/integration/test_api_access.py tries tokens",
     "FBS_FLOWER_PASSWORD=": "it runs until it is stopped; tests/integration/test_dashboard.py runs it",
