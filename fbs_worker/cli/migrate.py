@@ -15,8 +15,6 @@ from fbs_worker.core.errors import EXIT_REFUSED, RefusedError, UsageError
 from fbs_worker.migration.model.plan import apply_command
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from fbs_worker.solutions.requests import MigrateRequest
 
 
@@ -51,9 +49,8 @@ def migrate(
             hint="Review the plan with --plan, then pass its fingerprint: --apply FINGERPRINT",
         )
     request = MigrateRequest(**given if decided else {**given, "plan_only": True})
-    options = _options(request)
     if not decided:
-        fingerprint = _confirm(runner, request, options)
+        fingerprint = _confirm(runner, request)
         if fingerprint is None:
             return
         request = request.model_copy(update={"plan_only": False, "fingerprint": fingerprint})
@@ -63,11 +60,11 @@ def migrate(
 
         sys.stdout.write(script(result))
     elif result is not None:
-        blocks = partial(plan_blocks, options=options) if request.plan_only else migrate_blocks
+        blocks = plan_blocks if request.plan_only else migrate_blocks
         print_result(result, partial(blocks, result), runner.output_format)
 
 
-def _confirm(runner: Runner, request: MigrateRequest, options: Sequence[str]) -> str | None:
+def _confirm(runner: Runner, request: MigrateRequest) -> str | None:
     """Show the plan and ask for confirmation.
 
     Returns:
@@ -79,27 +76,15 @@ def _confirm(runner: Runner, request: MigrateRequest, options: Sequence[str]) ->
     plan = runner.run_now(request, title=f"Planning a migration of {request.solution_name}")
     forbidden = set(plan["needs"]) - set(request.allow)
     if forbidden or plan["blockers"] or not plan["enabled"] or (request.undo and not plan["steps"]):
-        print_result(plan, lambda: plan_blocks(plan, options=options), runner.output_format)
+        print_result(plan, lambda: plan_blocks(plan), runner.output_format)
         if plan["steps"]:
             note("Nothing was changed.")
             raise typer.Exit(EXIT_REFUSED)
         return None
     if plan["steps"]:  # without steps, applying only completes an interrupted migration
-        for block in plan_blocks(plan, options=options)[:-1]:
+        for block in plan_blocks(plan)[:-1]:
             note(block if isinstance(block, str) else "\n".join(plain_lines(block)))
         if not typer.confirm(f"Apply this plan to {request.solution_name}?", err=True):
-            note(f"Nothing was changed. To apply it later: {apply_command(plan, options=options)}")
+            note(f"Nothing was changed. To apply it later: {apply_command(plan)}")
             raise typer.Exit(EXIT_REFUSED)
     return str(plan["fingerprint"])
-
-
-def _options(request: MigrateRequest) -> list[str]:
-    """The command-line options that are part of the plan."""
-    arguments = ["--restore"] if request.restore else []
-    for option, values in (
-        ("--rename", request.renames),
-        ("--mirror", request.mirror),
-        ("--no-mirror", request.unmirror),
-    ):
-        arguments += [argument for value in values for argument in (option, value)]
-    return arguments

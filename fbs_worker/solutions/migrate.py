@@ -51,7 +51,8 @@ def migrate(request: MigrateRequest, *, settings: Settings, progress: Progress) 
 
     Returns:
         `solution`, the plan (`fingerprint`, `summary`, `steps`, `changes`, `drift`, `questions`, `notes`, `blockers`,
-        `needs`), `enabled` (whether the settings allow applying it), `applied` (None for a plan; else `run`,
+        `needs`), `options` (`restore`, `rename`, `mirror`, `no_mirror`, as requested), `enabled` (whether the settings
+        allow applying it), `applied` (None for a plan; else `run`,
         `executed`, `kept` and `seconds`), `undoes` (of an undo: the reverted migration), `cannot` (what the undo does
         not revert) and `seconds`.
 
@@ -94,6 +95,7 @@ def migrate(request: MigrateRequest, *, settings: Settings, progress: Progress) 
             applied = None if request.plan_only else run.apply()
     return {
         **run.plan.to_dict(),
+        "options": request.plan_options,
         "changes": list(run.plan.changes),
         "enabled": settings.fbs_enable_migrations,
         "applied": applied.to_dict() if applied else None,

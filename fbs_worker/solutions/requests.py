@@ -303,6 +303,16 @@ class MigrateRequest(Request):
     )
     undo: StrictBool = Field(default=False, description="undo the last migration, as far as that loses no data")
 
+    @property
+    def plan_options(self) -> dict[str, Any]:
+        """What the plan depends on, by the names of the interfaces: applying it needs the same."""
+        return {
+            "restore": self.restore,
+            "rename": list(self.renames),
+            "mirror": list(self.mirror),
+            "no_mirror": list(self.unmirror),
+        }
+
     @classmethod
     def _normalised(cls, values: dict[str, Any]) -> dict[str, Any]:
         allowed = values.get("allow")  # hazards may be in lower case

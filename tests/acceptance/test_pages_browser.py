@@ -23,6 +23,7 @@ from tests.support.api_server import READER, WRITER, ApiServer, api_server
 from tests.support.browser import ARTEFACTS, NO_BROWSER, chromium
 from tests.support.job_worker import job_worker
 from tests.support.site import NAME, Site, make_site
+from tests.support.solutions import run
 from tests.support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(bool(NO_BROWSER), reason=NO_BROWSER)]
@@ -281,6 +282,33 @@ def test_buttons_refresh_and_cancel(seen: Seen) -> None:
     seen.until(lambda: "50 %" in seen.words())
     seen.one("#cancel").click()
     seen.until(lambda: "cancelled" in seen.words("h1 + .pill"))
+    seen.check()
+
+
+def test_a_plan_is_looked_at_and_applied(seen: Seen) -> None:
+    run(seen.site.target, "ALTER TABLE hr_department ALTER COLUMN name TYPE varchar(50)")
+    seen.log_in(following=BASE)
+    seen.one(f"form[action='{BASE}plan'] button").click()
+    seen.until_shown("Revert what was changed by hand")
+    seen.one("#restore").click()
+    seen.one(".ticks button").click()
+    seen.until_shown("Apply 1 statement")
+    planned = seen.path
+    apply = "form[action$='/apply'] button"
+    seen.one(apply).click()
+    assert seen.path == planned, "the browser asks for the tick"
+    seen.one("#allow-DRIFT").click()
+    for dark, size in LOOKS:
+        seen.look(dark=dark, size=size)
+        seen.check()
+        seen.picture(f"apply-{'dark' if dark else 'light'}-{size}")
+    seen.one(apply).click()
+    seen.until_shown("1 statement in")
+    assert seen.path != planned
+    seen.get(planned)
+    seen.one("#allow-DRIFT").click()
+    seen.one(apply).click()
+    seen.until_shown("none: the tables matched already")
     seen.check()
 
 

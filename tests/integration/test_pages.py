@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
+import lxml.html
 import pytest
 
+from fbs_worker.client.client import Client
 from fbs_worker.jobs.model import JobState
 from fbs_worker.jobs.store import JobStore
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.conftest import MakeSettings
-from tests.support.site import NAME, Site, Visitor, links, make_site, visitor, words, writer
+from tests.support.site import NAME, Site, Visitor, checked, links, make_site, visitor, words, writer
 from tests.support.solutions import config_of, inline, run
 
 BASE = f"/solutions/{NAME}/"
@@ -268,6 +271,103 @@ def test_buttons_enqueue_jobs(site: Site, jobs: JobStore) -> None:
         assert cancelled.headers["Location"] == place
         assert jobs.get(record.id).state is JobState.CANCELLED
         assert "Cancel" not in [button.text for button in user.get(place).iter("button")]
+
+
+def finished(jobs: JobStore, job_id: str, result: dict[str, Any], *, action: str = "migrate") -> str:
+    """A job of this action that has this result; its page."""
+    jobs.create(job_id, action=action, solution=NAME, domain="hr")
+    claim = jobs.start(job_id, action=action, solution=NAME, domain="hr")
+    jobs.mark_succeeded(job_id, claim.attempt, result)
+    return f"/jobs/{job_id}/"
+
+
+@pytest.fixture
+def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The fields of what is enqueued; each job is cancelled."""
+    fields: list[dict[str, Any]] = []
+    enqueue = Client.enqueue
+
+    def remember(self: Client, request: Any) -> Any:
+        fields.append({"action": request.task, **request.model_dump(exclude_defaults=True, mode="json")})
+        handle = enqueue(self, request)
+        handle.cancel()
+        return handle
+
+    monkeypatch.setattr(Client, "enqueue", remember)
+    return fields
+
+
+def test_a_plan_is_applied_with_its_hazards_ticked(site: Site, jobs: JobStore, enqueued: list[dict[str, Any]]) -> None:
+    table = 'ALTER TABLE "hr_department" ALTER COLUMN name TYPE varchar({})'
+    run(site.target, table.format(50))
+    planned = inline("migrate", {"solution_name": NAME, "plan_only": True, "restore": True}, site.settings)
+    run(site.target, table.format(100))
+    assert planned["needs"] == ["DRIFT"]
+    path = finished(jobs, "plan-1", planned)
+    assert "--restore --allow DRIFT" in words(visitor(site.settings).get(path))
+
+    user = writer(site.settings)
+    page = user.get(path)
+    assert "plan shop succeeded" in words(page)
+    assert [box.get("value") for box in page.xpath("//input[@name='allow']")] == ["DRIFT"]
+    answer = user.press(page, "Apply 1 statement to shop")
+    assert (answer.status_code, "Not allowed: DRIFT" in words(checked(answer))) == (409, True)
+    (form,) = [form for form in page.forms if form.action.endswith("/apply")]
+    data = {**dict(form.fields), "allow": ["DRIFT", "unheard of"]}
+    answer = user.ask("POST", form.action, data=data)
+    assert answer.headers["Location"].startswith("/jobs/")
+    assert enqueued == [
+        {
+            "action": "fbs.migrate",
+            "solution_name": NAME,
+            "fingerprint": planned["fingerprint"],
+            "allow": ["DRIFT"],
+            "restore": True,
+        }
+    ]
+
+
+def test_only_a_plan_is_applied(site: Site, jobs: JobStore, enqueued: list[dict[str, Any]]) -> None:
+    user, plan = writer(site.settings), inline("migrate", {"solution_name": NAME, "plan_only": True}, site.settings)
+    token = next(form for form in user.get(BASE).forms).fields["form_token"]
+    for job_id, action in (("empty-1", "migrate"), ("refreshed-1", "refresh")):
+        path = finished(jobs, job_id, plan, action=action)
+        answer = user.ask("POST", f"{path}apply", data={"form_token": token})
+        assert (answer.status_code, "no plan" in words(checked(answer))) == (422, True)
+    assert not enqueued
+
+
+def test_a_migration_is_undone_and_a_failed_job_repeated(
+    site: Site, jobs: JobStore, enqueued: list[dict[str, Any]]
+) -> None:
+    user = writer(site.settings)
+    applied = {"run": "20260102", "executed": 1, "kept": ["fbs_retired_x"], "seconds": 2.0}
+    result: dict[str, Any] = {"solution": NAME, "steps": [], "notes": [], "undoes": None, "applied": applied}
+    page = user.get(finished(jobs, "applied-1", result))
+    assert "1 statement in 2.0 s Archived in fbs_retired_x" in words(page)
+    assert user.press(page, "Plan an undo").status_code == 303
+    for action, button in (("migrate", "Plan again"), ("refresh", "Refresh again")):
+        jobs.create(f"failed-{action}", action=action, solution=NAME, domain="hr")
+        jobs.request_cancel(f"failed-{action}")
+        assert user.press(user.get(f"/jobs/failed-{action}/"), button).status_code == 303
+    migrate = {"action": "fbs.migrate", "solution_name": NAME, "plan_only": True}
+    assert enqueued == [{**migrate, "undo": True}, migrate, {"action": "fbs.refresh", "solution_name": NAME}]
+
+
+def test_jobs_by_solution_with_their_duration_and_log(site: Site, jobs: JobStore) -> None:
+    jobs.create("other-1", action="refresh", solution="other", domain="hr")
+    claim = jobs.start("other-1", action="refresh", solution="other", domain="hr")
+    jobs.progress("other-1", claim.attempt, kind="message", step="fields", message=SCRIPT)
+    jobs.mark_succeeded("other-1", claim.attempt, {})
+    user = visitor(site.settings.model_copy(update={"fbs_flower_url": "http://127.0.0.1:5555/"}))
+    page = lxml.html.document_fromstring(user.ask("GET", "/jobs/?solution=other&state=succeeded").text)
+    assert re.search(r"other succeeded \d+ ms", words(page))
+    assert f"{NAME} " not in words(page).partition("Duration")[2]
+    assert page.xpath("//option[@selected]")[0].text == "other"
+    assert "No jobs of none are lost" in words(visitor(site.settings).get("/jobs/?solution=none&state=lost"))
+    page = lxml.html.document_fromstring(user.ask("GET", "/jobs/other-1/").text)
+    assert "http://127.0.0.1:5555/task/other-1" in [link.get("href") for link in page.iter("a")]
+    assert SCRIPT in " ".join(page.get_element_by_id("log").itertext())
 
 
 def test_whatever_odoo_calls_things_is_shown_as_it_is(

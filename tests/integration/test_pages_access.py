@@ -32,6 +32,7 @@ BUTTONS = [
     f"{BASE}plan/",
     "/jobs/none/cancel",
     "/jobs/none/cancel/",
+    "/jobs/none/apply",
 ]
 
 

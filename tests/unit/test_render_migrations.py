@@ -46,7 +46,15 @@ def result(*steps: Step, **more: Any) -> dict[str, Any]:
         blockers=more.pop("blockers", ()),
         summary=(TableSummary(table="r_lease", rows=6_000_000, bytes=432_000_000, changes=("+ note text", "- old")),),
     )
-    rest = {"changes": [], "enabled": True, "applied": None, "undoes": None, "cannot": [], "seconds": 0.1}
+    rest = {
+        "options": {},
+        "changes": [],
+        "enabled": True,
+        "applied": None,
+        "undoes": None,
+        "cannot": [],
+        "seconds": 0.1,
+    }
     return {**plan.to_dict(), **rest, **more}
 
 
@@ -55,8 +63,8 @@ def text(*blocks: Any) -> str:
 
 
 def test_a_plan_shows_its_statements_and_how_to_apply_it() -> None:
-    planned = result(*STEPS)
-    output = text(*plan_blocks(planned, options=["--rename", "r_lease.a=b c"]))
+    planned = result(*STEPS, options={"restore": False, "rename": ["r_lease.a=b c"], "mirror": []})
+    output = text(*plan_blocks(planned))
     assert output.splitlines()[0] == f"Plan {planned['fingerprint']} for shop (3 statements in 2 transactions):"
     assert '  2. ALTER TABLE "r_lease" DROP COLUMN "old"' in output
     assert "to allow: DELETES_DATA (archived in fbs_retired_r_lease__old)" in output

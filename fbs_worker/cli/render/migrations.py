@@ -32,13 +32,8 @@ def migrate_blocks(result: Mapping[str, Any]) -> list[Block]:
     return [*blocks, *_remarks(result)]
 
 
-def plan_blocks(result: Mapping[str, Any], *, options: Sequence[str] = ()) -> list[Block]:
-    """A plan, with the command that applies it.
-
-    Args:
-        result: the result of a job with `plan_only`.
-        options: the options that the plan was made with, e.g. `--rename table.old=new`; applying it needs the same.
-    """
+def plan_blocks(result: Mapping[str, Any]) -> list[Block]:
+    """A plan, with the command that applies it."""
     name, steps, undoes = result["solution"], result["steps"], result["undoes"]
     if not steps:
         nothing = f"There is nothing to change in the tables of {name}."
@@ -59,7 +54,7 @@ def plan_blocks(result: Mapping[str, Any], *, options: Sequence[str] = ()) -> li
         return [*blocks, "It cannot be applied: PostgreSQL would refuse it. Drop first what stands in the way."]
     if result["needs"]:
         blocks.append(f"It has hazards that must be allowed by name: {', '.join(result['needs'])}.")
-    return [*blocks, f"Apply it: {apply_command(result, options=options)}"]
+    return [*blocks, f"Apply it: {apply_command(result)}"]
 
 
 def drift_blocks(drift: Collection[str]) -> list[Block]:

@@ -242,13 +242,16 @@ def transactions(steps: Sequence[Step]) -> list[list[int]]:
     return groups
 
 
-def apply_command(result: Mapping[str, Any], *, options: Sequence[str] = ()) -> str:
-    """Return the command line that applies a plan.
+def apply_command(result: Mapping[str, Any]) -> str:
+    """Return the command line that applies a plan, with the options that the plan was made with.
 
     Args:
         result: result of a job with `plan_only`.
-        options: command-line options of the planning command.
     """
+    options: list[str] = []
+    for name, value in result.get("options", {}).items():
+        flag = f"--{name.replace('_', '-')}"
+        options += [flag] if value is True else [word for each in value or () for word in (flag, each)]
     allow = [word for hazard in result["needs"] for word in ("--allow", hazard)]
     undo = ["--undo"] if result["undoes"] else []
     words = ["fbs", "migrate", "--solution-name", result["solution"], *undo, "--apply", result["fingerprint"]]

@@ -1,43 +1,95 @@
-"""Form actions: enqueue a refresh or a plan, cancel a job; each redirects to the job's page."""
+"""Form actions: enqueue a refresh, a plan or the planned migration, cancel a job; each leads to the job's page."""
 
 from __future__ import annotations
 
-from fastapi import Request
-from starlette.responses import RedirectResponse, Response
+from typing import Annotated
 
-from fbs_worker.web.pages.layout import HEADERS, FormToken, page_router, require_writer, segment
+from fastapi import Form, Request
+from starlette.responses import Response
+
+from fbs_worker.core.errors import RefusedError, UsageError
+from fbs_worker.core.fields import collected
+from fbs_worker.solutions.requests import MigrateRequest
+from fbs_worker.web.pages.jobs import is_applicable, plan_of
+from fbs_worker.web.pages.layout import FormToken, both, page_router, redirect, require_writer, segment
 
 router = page_router()
 
+_Several = Annotated[list[str], Form(max_length=500)]
 
-@router.post("/solutions/{name}/refresh")
-@router.post("/solutions/{name}/refresh/")
+
 def refresh(request: Request, name: str, form_token: FormToken = "") -> Response:
     """Enqueue a refresh of a solution."""
     require_writer(request, form_token)
     state = request.app.state
     state.databases.solution(name)
-    return _to_job(state.client.refresh(name).id)
+    return to_job(state.client.refresh(name).id)
 
 
-@router.post("/solutions/{name}/plan")
-@router.post("/solutions/{name}/plan/")
-def plan(request: Request, name: str, form_token: FormToken = "") -> Response:
-    """Enqueue the plan of a solution's migration."""
+def plan(
+    request: Request,
+    name: str,
+    *,
+    form_token: FormToken = "",
+    undo: Annotated[bool, Form()] = False,
+    restore: Annotated[bool, Form()] = False,
+    rename: _Several = [],  # noqa: B006 -- FastAPI copies it
+    mirror: _Several = [],  # noqa: B006
+    no_mirror: _Several = [],  # noqa: B006
+) -> Response:
+    """Enqueue the plan of a solution's migration, or of the undo of the last one."""
     require_writer(request, form_token)
-    state = request.app.state
-    state.databases.solution(name)
-    return _to_job(state.client.migrate(name, plan_only=True).id)
+    options = {"undo": undo, "restore": restore, "rename": rename, "mirror": mirror, "no_mirror": no_mirror}
+    return _migrate(request, name, {**collected(MigrateRequest, options), "plan_only": True})
 
 
-@router.post("/jobs/{job_id}/cancel")
-@router.post("/jobs/{job_id}/cancel/")
+def apply(
+    request: Request,
+    job_id: str,
+    *,
+    form_token: FormToken = "",
+    allow: _Several = [],  # noqa: B006
+) -> Response:
+    """Enqueue the migration that a job planned; the worker rejects it if the plan is stale."""
+    require_writer(request, form_token)
+    planned = plan_of(request.app.state.client.job(job_id).status())
+    if planned is None or not is_applicable(planned):
+        raise UsageError("This job has no plan that can be applied.", hint="Plan a migration on the solution's page.")
+    forbidden = [hazard for hazard in planned["needs"] if hazard not in allow]
+    if forbidden:
+        raise RefusedError(
+            f"Not allowed: {', '.join(forbidden)}. Nothing was changed.",
+            hint="Go back, and tick each hazard by its name if you accept it.",
+        )
+    options = collected(MigrateRequest, planned.get("options", {}))
+    confirmed = {"fingerprint": planned["fingerprint"], "allow": planned["needs"], "undo": bool(planned["undoes"])}
+    return _migrate(request, planned["solution"], {**options, **confirmed})
+
+
 def cancel(request: Request, job_id: str, form_token: FormToken = "") -> Response:
     """Cancel a job."""
     require_writer(request, form_token)
     request.app.state.client.job(job_id).cancel()
-    return _to_job(job_id)
+    return to_job(job_id)
 
 
-def _to_job(job_id: str) -> Response:
-    return RedirectResponse(f"/jobs/{segment(job_id)}/", status_code=303, headers=HEADERS)
+def to_job(job_id: str) -> Response:
+    """Redirect to a job's page."""
+    return redirect(f"/jobs/{segment(job_id)}/")
+
+
+def _migrate(request: Request, name: str, fields: dict[str, object]) -> Response:
+    state = request.app.state
+    state.databases.solution(name)
+    job = MigrateRequest.parse(fields, settings=state.settings, solution_name=name)
+    return to_job(state.client.enqueue(job).id)
+
+
+for _path, _action in (
+    ("/solutions/{name}/refresh/", refresh),
+    ("/solutions/{name}/plan/", plan),
+    ("/jobs/{job_id}/apply/", apply),
+    ("/jobs/{job_id}/cancel/", cancel),
+):
+    for _each in both(_path):
+        router.add_api_route(_each, _action, methods=["POST"])

@@ -1,10 +1,10 @@
-"""Job pages: the list of jobs, and one job with its progress, plan and result."""
+"""Job pages: the list of jobs, and one job with its progress, plan, result and log."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
@@ -12,14 +12,26 @@ from fastapi import Request
 from starlette.responses import Response
 
 from fbs_worker.jobs.model import JobEvent, JobRecord, JobState
-from fbs_worker.migration.model.plan import apply_command
+from fbs_worker.migration.model.plan import Hazard, apply_command
 from fbs_worker.web.pages.layout import both, layout_of, page_router
 
 router = page_router()
 
 _MAX_JOBS: Final = 100
+_MAX_EVENTS: Final = 500
+_MAX_NAME: Final = 100
 _EVENTS_SECONDS: Final = 0.05
 """How long to wait for stored events."""
+
+
+HAZARDS: Final[Mapping[str, str]] = {
+    Hazard.DELETES_DATA: "a column or table with values goes, or values may change; they are archived first",
+    Hazard.REWRITES_TABLE: "PostgreSQL rewrites the table",
+    Hazard.LONG_LOCK: "a strong lock is held for long",
+    Hazard.POSSIBLE_RENAME: "a column goes and a similar one comes: its values are kept only by a rename",
+    Hazard.DRIFT: "it was changed by hand",
+}
+"""What is asked for each hazard that has to be allowed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,15 +74,19 @@ def steps_of(events: Iterable[JobEvent]) -> list[Step]:
 
 def jobs_page(request: Request) -> Response:
     """List jobs, the newest first."""
-    state_name = request.query_params.get("state", "")
+    params, jobs = request.query_params, request.app.state.databases.jobs
+    state_name, solution = params.get("state", ""), params.get("solution", "")[:_MAX_NAME]
     state = JobState(state_name) if state_name in list(JobState) else None
-    records: Sequence[JobRecord] = request.app.state.client.jobs(_MAX_JOBS, state=state)
+    recent: Sequence[JobRecord] = jobs.list(_MAX_JOBS)
+    records = jobs.list(_MAX_JOBS, state, solution=solution) if state or solution else recent
     return layout_of(request).render(
         request,
         "jobs",
         jobs=records,
         selected=str(state or ""),
         states=[str(one) for one in JobState],
+        solution=solution,
+        solutions=sorted({job.solution for job in recent if job.solution} | ({solution} - {""})),
         limit=_MAX_JOBS,
         active=any(not job.state.finished for job in records),
     )
@@ -79,32 +95,57 @@ def jobs_page(request: Request) -> Response:
 def job_page(request: Request, job_id: str) -> Response:
     """Show a job."""
     record: JobRecord = request.app.state.client.job(job_id).status()
-    steps = steps_of(request.app.state.databases.jobs.follow(job_id, timeout=_EVENTS_SECONDS))
+    events = list(request.app.state.databases.jobs.follow(job_id, timeout=_EVENTS_SECONDS))
+    plan = plan_of(record)
     return layout_of(request).render(
         request,
         "job",
         job=record,
-        steps=steps,
-        plan=_plan(record),
+        steps=steps_of(events),
+        events=events[-_MAX_EVENTS:],
+        omitted=max(len(events) - _MAX_EVENTS, 0),
+        plan=plan,
+        command=apply_command(plan) if plan and is_applicable(plan) else "",
+        hazards=HAZARDS,
+        applied=_applied(record),
         report=_report(record),
         raw=_as_json(record.result) if record.result else "",
-        seconds=_seconds(record),
-        command=_command(record),
     )
 
 
-def _plan(record: JobRecord) -> dict[str, Any] | None:
-    """The plan that a job made and did not apply, if any."""
+def plan_of(record: JobRecord) -> dict[str, Any] | None:
+    """Return the plan that a job made and did not apply, if any."""
     result = record.result
     if record.action != "migrate" or not result or result.get("applied") is not None or "steps" not in result:
         return None
     return result
 
 
-def _command(record: JobRecord) -> str:
-    plan = _plan(record)
-    possible = plan and plan["steps"] and plan["enabled"] and not plan.get("blockers")
-    return apply_command(plan) if plan and possible else ""
+def is_applicable(plan: Mapping[str, Any]) -> bool:
+    """Whether a plan has steps that may be applied."""
+    return bool(plan["steps"] and plan["enabled"] and not plan.get("blockers"))
+
+
+def _applied(record: JobRecord) -> dict[str, Any] | None:
+    """The result of a migration that was applied."""
+    result = record.result or {}
+    return result if record.action == "migrate" and result.get("applied") else None
+
+
+def seconds_of(record: JobRecord) -> float | None:
+    """Return how long a job ran, or has been running; None before it started."""
+    if record.started_at is None or record.state in {JobState.QUEUED, JobState.LOST}:
+        return None
+    return ((record.finished_at or datetime.now(tz=UTC)) - record.started_at).total_seconds()
+
+
+def what_of(record: JobRecord) -> str:
+    """Return what a job did, as far as it is known: its action, or `plan`, `plan of an undo`, `undo` of a migration."""
+    result = record.result or {}
+    if record.action != "migrate" or "undoes" not in result:
+        return record.action
+    planned = result.get("applied") is None
+    return ("plan of an undo" if planned else "undo") if result["undoes"] else "plan" if planned else "migrate"
 
 
 def _report(record: JobRecord) -> dict[str, Any] | None:
@@ -122,12 +163,6 @@ def _report(record: JobRecord) -> dict[str, Any] | None:
 
 def _as_json(result: Any) -> str:
     return orjson.dumps(result, option=orjson.OPT_INDENT_2).decode()
-
-
-def _seconds(record: JobRecord) -> float | None:
-    if record.started_at is None or record.finished_at is None:
-        return None
-    return (record.finished_at - record.started_at).total_seconds()
 
 
 for _path in both("/jobs/"):

@@ -68,9 +68,10 @@ class Layout:
 
     Args:
         sessions: the sessions of the pages.
+        filters: further filters of the templates, by their names.
     """
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, *filters: Callable[..., Any]) -> None:
         self.sessions = sessions
         self._environment = _Environment(
             loader=FileSystemLoader(_TEMPLATES),
@@ -81,7 +82,8 @@ class Layout:
         )
         for name in ("exact", "duration", "size", "number", "amount", "of_type", "kind", "listed"):
             self._environment.filters[name] = getattr(formatting, name)
-        self._environment.filters["segment"] = segment
+        for function in (segment, *filters):
+            self._environment.filters[function.__name__] = function
         self._environment.globals["asset"] = ASSETS.url
 
     def render(
@@ -224,7 +226,12 @@ async def handle_http_exception(request: Request, exc: Exception) -> Response:
 def to_login(request: Request) -> Response:
     """Redirect to the log-in, which leads back to the page."""
     following = request.url.path if request.method == "GET" else "/"
-    return RedirectResponse(f"{LOGIN}?next={quote(following, safe='')}", status_code=303, headers=HEADERS)
+    return redirect(f"{LOGIN}?next={quote(following, safe='')}")
+
+
+def redirect(path: str) -> Response:
+    """Redirect a form to a page."""
+    return RedirectResponse(path, status_code=303, headers=HEADERS)
 
 
 def segment(text: str) -> str:

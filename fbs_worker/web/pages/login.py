@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Form, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from fbs_worker.core.errors import FBSError
 from fbs_worker.web.api.auth import LOGIN, PUBLIC_PATHS, check_token
 from fbs_worker.web.api.errors import NotAuthenticated, TooManyRequests
 from fbs_worker.web.api.problems import status_of
-from fbs_worker.web.pages.layout import HEADERS, FormToken, both, check_form_token, layout_of, page_router
+from fbs_worker.web.pages.layout import FormToken, both, check_form_token, layout_of, page_router, redirect
 
 router = page_router(public=True)
 
@@ -31,12 +31,12 @@ def log_in(
     """Start a session. The access middleware has checked the origin of the form."""
     sessions = layout_of(request).sessions
     if not sessions.required:
-        return _redirect("/")
+        return redirect("/")
     try:
         principal = check_token(request, token.strip())
     except (NotAuthenticated, TooManyRequests) as exc:
         return _render_form(request, next_page, error=exc)
-    response = _redirect(safe_path(next_page))
+    response = redirect(safe_path(next_page))
     sessions.begin(request, response, principal, https=_is_https(request))
     return response
 
@@ -44,7 +44,7 @@ def log_in(
 def log_out(request: Request, form_token: FormToken = "") -> Response:
     """End the session."""
     check_form_token(request, form_token)
-    response = _redirect(LOGIN)
+    response = redirect(LOGIN)
     layout_of(request).sessions.end(request, response, https=_is_https(request))
     return response
 
@@ -62,14 +62,10 @@ def safe_path(text: str) -> str:
 def _render_form(request: Request, next_page: str, *, error: FBSError | None = None) -> Response:
     layout = layout_of(request)
     if not layout.sessions.required:
-        return _redirect("/")
+        return redirect("/")
     following = safe_path(next_page)
     status = status_of(error) if error is not None else 200
     return layout.render(request, "login", status=status, following=following, error=error)
-
-
-def _redirect(path: str) -> Response:
-    return RedirectResponse(path, status_code=303, headers=HEADERS)
 
 
 def _is_https(request: Request) -> bool:

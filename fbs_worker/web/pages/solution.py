@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from fastapi import Request
 from markupsafe import Markup
@@ -27,8 +27,6 @@ _MAX_CHANGES: Final = 300
 """Maximum number of listed changes per kind."""
 
 _MAX_JOBS: Final = 5
-_MAX_SCANNED: Final = 200
-"""Number of recent jobs that are searched for those of the solution."""
 
 
 def overview_page(request: Request, name: str) -> Response:
@@ -100,10 +98,9 @@ def _number(request: Request, name: str, default: int) -> int:
 def _jobs_of(request: Request, name: str) -> tuple[list[JobRecord], str]:
     """A solution's last jobs; none and a note if Redis does not respond."""
     try:
-        records: Sequence[Any] = request.app.state.client.jobs(_MAX_SCANNED)
+        return list(request.app.state.databases.jobs.list(_MAX_JOBS, solution=name)), ""
     except FBSError as exc:
         return [], f"The jobs are unknown: {exc.message}"
-    return [job for job in records if job.solution == name][:_MAX_JOBS], ""
 
 
 for _path in both("/solutions/{name}/"):
