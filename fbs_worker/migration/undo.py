@@ -1,7 +1,7 @@
 """Plan the undo of a solution's last migration, as far as it loses no data, and report the rest.
 
-An undo is a plan as any other: reviewed, allowed where it has hazards, applied, journalled; values that it removes are
-archived. It reverts the rows of the journal, newest first, by their recorded undo statements and archives.
+An undo is a plan to the schema that the journal recorded before the migration, plus the archived values: made by the
+same planner, reviewed, allowed where it has hazards, applied and journalled as any other.
 
 Archived values are moved back in batches, from the archive table into their own: an interrupted undo is resumed. Rows
 whose column was written since keep their value, and the archived one stays in the archive table.
@@ -10,45 +10,36 @@ whose column was written since keep their value, and the archived one stays in t
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import psycopg2
-from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.core.advisory_locks import transaction
 from fbs_worker.core.errors import RefusedError
 from fbs_worker.core.postgres import Connection
-from fbs_worker.migration.apply.journal import EXECUTED, JournalRow, Reversal, history, is_unfinished
-from fbs_worker.migration.model.archive import Archive, archive_names, join_condition, list_archives, rename_statement
-from fbs_worker.migration.model.plan import ArchiveTarget, Hazard, Lock, Mode, Plan, Step
-from fbs_worker.migration.model.type_conversion import Conversion, conversion
-from fbs_worker.schema.ddl import quoted
-from fbs_worker.schema.inspector import InspectedSchema, InspectedTable, KeyDefinition, inspect_tables, populated_tables
-from fbs_worker.schema.model import CHECK, FOREIGN, PRIMARY, SERIAL, UNIQUE
-from fbs_worker.schema.naming import derived_name
+from fbs_worker.migration.apply.journal import EXECUTED, JournalRow, history, is_unfinished
+from fbs_worker.migration.model.archive import Archive, list_archives
+from fbs_worker.migration.model.plan import Plan
+from fbs_worker.migration.model.type_conversion import conversion, reverse_conversion
+from fbs_worker.migration.plan.context import PlanningContext, Restored
+from fbs_worker.migration.plan.explain import Reasons
+from fbs_worker.migration.plan.planner import plan_changes
+from fbs_worker.schema.ddl import comment_statements, quoted
+from fbs_worker.schema.dependents import attached
+from fbs_worker.schema.differ import compare
+from fbs_worker.schema.inspector import InspectedTable, inspect_tables, populated_tables
+from fbs_worker.schema.model import PRIMARY, ColumnSchema, KeySchema, TableSchema, from_json, renamed, to_json
+from fbs_worker.schema.read_back import read_back
 from fbs_worker.schema.system_tables import system_tables
-
-_COSTLY: Final = frozenset({Hazard.REWRITES_TABLE, Hazard.LONG_LOCK})
-
-_NAME: Final = r'"(?:[^"]|"")+"|[^\s"]+'
-"""An identifier, quoted where PostgreSQL requires it."""
-
-_CREATE_INDEX: Final = re.compile(
-    rf"CREATE (?P<unique>UNIQUE )?INDEX (?:CONCURRENTLY )?(?:IF NOT EXISTS )?(?P<name>{_NAME}) ON "
-)
-_ADDS_KEY: Final = re.compile(
-    rf"ALTER TABLE (?:{_NAME}) ADD CONSTRAINT (?P<name>{_NAME}) (?P<definition>.+)", re.DOTALL
-)
-_UNIQUE: Final = re.compile(r"(?P<words>UNIQUE|PRIMARY KEY) (?P<columns>\([^()]+\))")
-_REQUIRES: Final = re.compile(rf"ALTER TABLE (?:{_NAME}) ALTER COLUMN (?P<name>{_NAME}) SET NOT NULL")
-
-_KINDS: Final = {"PRIMARY KEY ": PRIMARY, "UNIQUE ": UNIQUE, "FOREIGN KEY ": FOREIGN, "CHECK ": CHECK}
 
 _BATCH: Final = 2_000
 """Rows per batch: some ten milliseconds."""
+
+_WITHOUT_EFFECT: Final = re.compile(r"validate_.+|fill_column|(un)?mark_column|(add|drop)_not_null_check")
+"""Kinds of steps that leave nothing to revert."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,16 +47,14 @@ class Undo:
     """The undo of a migration.
 
     Attributes:
-        run: the migration's name in the journal.
+        run: the migration's name in the journal, for `apply`.
         plan: the plan, for `apply`.
-        reversals: the journal row that each step reverts, for `apply`.
         not_reverted: changes that are not reverted and why, one line each.
         before: the state before the migration, as recorded by `apply`.
     """
 
     run: str
     plan: Plan
-    reversals: tuple[Reversal, ...]
     not_reverted: tuple[str, ...]
     before: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -74,74 +63,11 @@ class Undo:
         return {**self.plan.to_dict(), "run": self.run, "cannot": list(self.not_reverted)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Database:
-    """What the database has now.
-
-    Attributes:
-        cursor: cursor of the transaction that plans.
-        actual: the changed tables, and the archive tables.
-        populated: tables that contain rows.
-        archives: complete archives by name.
-        table_prefix: prefix of the solution's system tables.
-    """
-
-    cursor: Cursor
-    actual: InspectedSchema
-    populated: frozenset[str]
-    archives: Mapping[str, Archive]
-    table_prefix: str
-
-    def type_of(self, table: str, column: str) -> str | None:
-        """Return a column's type; None for a missing column."""
-        existing = self.actual.tables.get(table)
-        known = existing.columns.get(column) if existing is not None else None
-        return known.type if known is not None else None
-
-    def constraint_names(self, table: str) -> frozenset[str]:
-        """Return the names of a table's constraints; empty for a missing table."""
-        existing = self.actual.tables.get(table)
-        return existing.constraint_names if existing is not None else frozenset()
-
-    def scalar(self, statement: sql.Composed) -> int:
-        """Run a query of one value."""
-        self.cursor.execute(statement)
-        row = self.cursor.fetchone()
-        return int(row[0]) if row else 0
-
-    def can_evaluate(self, table: str, expression: str) -> bool:
-        """Return whether an expression can be evaluated for each row of a table."""
-        statement = sql.SQL("SELECT count({expression}) FROM {table}")
-        self.cursor.execute("SAVEPOINT fbs_evaluates")
-        try:
-            self.cursor.execute(statement.format(expression=sql.SQL(expression), table=sql.Identifier(table)))
-        except (psycopg2.DataError, psycopg2.ProgrammingError):
-            self.cursor.execute("ROLLBACK TO SAVEPOINT fbs_evaluates")
-            return False
-        self.cursor.execute("RELEASE SAVEPOINT fbs_evaluates")
-        return True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reversal:
-    """The reversal of one journal row.
-
-    Attributes:
-        steps: the statements.
-        not_reverted: what is not reverted and why, one line each.
-        stuck: a column keeps its new type: key changes of older statements on the table cannot be reverted either.
-    """
-
-    steps: tuple[Step, ...] = ()
-    not_reverted: tuple[str, ...] = ()
-    stuck: bool = False
-
-
 def plan_undo(connection: Connection, *, solution: str, table_prefix: str) -> Undo:
-    """Plan the undo of a solution's last migration that is not reverted yet. Read-only.
+    """Plan the undo of a solution's last migration that is not reverted yet. Changes nothing.
 
-    An interrupted undo is resumed. `Plan.schema` and `Plan.tables` are the state before the migration,
-    `before["shape"]` and `before["tables"]`.
+    An interrupted undo is resumed. `Plan.schema` and `Plan.tables` are what the undo leads to: the state before the
+    migration, `before["shape"]` and `before["tables"]`, but for what is not reverted.
 
     Args:
         connection: to the solution's database, outside of a transaction.
@@ -149,556 +75,453 @@ def plan_undo(connection: Connection, *, solution: str, table_prefix: str) -> Un
         table_prefix: prefix of the solution's system tables.
 
     Raises:
-        RefusedError: the journal has no migration to revert.
+        RefusedError: the journal has no migration to revert, or an earlier version applied it.
         DatabaseError: PostgreSQL rejected a statement.
         DatabaseUnreachable: the connection was lost.
     """
     with transaction(connection) as cursor:
         rows = history(cursor, table_prefix, solution)
-        run = _last_migration(rows)
-        if run is None:
-            raise RefusedError(
-                f"The solution {solution!r} has no migration to undo.",
-                hint="Each applied migration can be undone once; `fbs migrate` plans the next one.",
-            )
-        reverted = {row.facts.get("undoes") for row in rows if row.status == EXECUTED and row.facts.get("reverted")}
-        begun = {row.facts.get("undoes") for row in rows if row.status == EXECUTED}
-        mine = [row for row in rows if row.run == run and row.status == EXECUTED and not row.is_undo]
+        record = _Record.of(_last_migration(rows, solution), rows)
         archives = list_archives(cursor, table_prefix, solution=solution)
-        tables = {row.table for row in mine}
-        actual = inspect_tables(connection, {*tables, *(archive.name for archive in archives)})
-        database = _Database(
-            cursor=cursor,
-            actual=actual,
-            populated=populated_tables(connection, tables & actual.tables.keys()),
-            archives={archive.name: archive for archive in archives if archive.complete},
-            table_prefix=table_prefix,
-        )
-        steps: list[Step] = []
-        reversals: list[Reversal] = []
-        not_reverted: list[str] = []
-        stuck: set[str] = set()
-        for row in reversed(mine):
-            if row.number in reverted:
-                continue
-            reversal = _RowUndo(database, row, begun=row.number in begun, stuck=stuck).plan()
-            stuck |= {row.table} if reversal.stuck else set()
-            steps += reversal.steps
-            last = len(reversal.steps) - 1
-            reversals += [Reversal(row=row.number, of=run, reverted=number == last) for number in range(last + 1)]
-            not_reverted += reversal.not_reverted
-    before: dict[str, Any] = next((row.facts["before"] for row in mine if row.facts.get("before")), {})
-    plan = Plan(
-        solution=solution,
-        steps=tuple(steps),
-        tables=tuple(before.get("tables") or ()),
-        schema=before.get("shape") or {},
-    )
-    return Undo(run=run, plan=plan, reversals=tuple(reversals), not_reverted=tuple(not_reverted), before=before)
+        return _Undoing(cursor, record, [one for one in archives if one.complete], solution, table_prefix).plan()
 
 
-def _last_migration(rows: Sequence[JournalRow]) -> str | None:
+def _last_migration(rows: Sequence[JournalRow], solution: str) -> str:
     """Return the newest migration without a complete undo; undos themselves are skipped."""
     undone = {row.facts["of"] for row in rows if row.is_undo and row.status == EXECUTED}
     if rows and rows[-1].is_undo and is_unfinished(rows):
         undone.discard(rows[-1].facts["of"])
+    recorded = {row.run for row in rows if row.facts.get("undo")}
     for row in reversed(rows):
-        if row.run and not row.is_undo and row.status == EXECUTED and row.run not in undone and _has_effect(row):
+        if row.is_undo or row.status != EXECUTED or row.run in undone or _WITHOUT_EFFECT.fullmatch(row.kind):
+            continue
+        if row.run in recorded:
             return row.run
-    return None
-
-
-def _has_effect(row: JournalRow) -> bool:
-    """Whether the row is more than a preparation, backfill or validation."""
-    return any(row.facts.get(fact) for fact in ("undo", "kept", "hazards", "made"))
-
-
-class _RowUndo:
-    """Plans the reversal of one journal row."""
-
-    def __init__(self, database: _Database, row: JournalRow, *, begun: bool, stuck: Collection[str]) -> None:
-        self._database = database
-        self._row = row
-        self._table = database.actual.tables.get(row.table)
-        self._has_rows = row.table in database.populated
-        self._begun = begun
-        self._stuck = stuck
-        self._reason = f"undo of {row.kind.replace('_', ' ')}"
-        if row.facts.get("reason"):
-            self._reason += f": {row.facts['reason']}"
-
-    def plan(self) -> _Reversal:
-        row = self._row
-        archive_name, undo = row.facts.get("kept"), row.facts.get("undo")
-        if row.table in {str(table.name) for table in system_tables(self._database.table_prefix)}:
-            return self._not_reverted("system tables are shared, and needed by this version of FBS")
-        if archive_name:
-            if archive_name in self._database.archives:
-                return self._restore(self._database.archives[archive_name])
-            if self._begun:
-                return self._remaining_validations()
-            return self._not_reverted(f"its archive table {archive_name} no longer exists")
-        made = row.facts.get("made") or {}
-        if not isinstance(undo, str):
-            return self._without_undo(made.get("retyped"))
-        if made.get("table"):
-            return self._drop_created_table(undo)
-        if made.get("columns"):
-            return self._drop_added_column(undo, made["columns"])
-        if row.facts.get("lost"):
-            return self._recreate_column(undo, row.facts["lost"])
-        return self._recreate(undo)
-
-    def _restore(self, archive: Archive) -> _Reversal:
-        lost = tuple(key for key in archive.lost if not self._refers_to_stuck(key[2]))
-        stuck = [key for key in archive.lost if key not in lost]
-        left = [f"{archive.table}: the key {name} is not restored: {definition}." for _, name, definition in stuck]
-        archive = replace(archive, lost=lost)
-        if archive.column is None:
-            reversal = _restore_table(self._database, archive, self._reason)
-        elif self._table is None:
-            left.append(f"{archive.label}: the table no longer exists; the values stay in {archive.name}.")
-            reversal = _Reversal()
-        else:
-            reversal = _ColumnRestore(self._database, archive, self._reason, begun=self._begun).plan()
-        return replace(reversal, not_reverted=(*reversal.not_reverted, *left))
-
-    def _remaining_validations(self) -> _Reversal:
-        """Validate the foreign keys of a table whose restoration was interrupted."""
-        keys = sorted(self._table.keys, key=lambda key: key.schema.name) if self._table else ()
-        names = [key.schema.name for key in keys if key.schema.kind == FOREIGN and not key.valid]
-        template = Step(sql="", kind="", table=self._row.table, reason=self._reason, has_rows=True)
-        return _Reversal(steps=tuple(_validate_step(template, name) for name in names))
-
-    def _without_undo(self, retyped: Mapping[str, Sequence[str | None]] | None) -> _Reversal:
-        """Revert a row without an undo statement: a type change without loss, or a leftover temporary check."""
-        row, table = self._row, self._row.table
-        if retyped and self._table and (back := self._reverse_retype(retyped)):
-            return _Reversal(steps=back)
-        if _has_effect(row):
-            return replace(self._not_reverted("not reversible"), stuck=True)
-        helper = _ADDS_KEY.fullmatch(row.statement)
-        if helper and _unquoted(helper["name"]) in self._database.constraint_names(table):
-            return _Reversal(
-                steps=(self._as_recorded(f"ALTER TABLE {quoted(table)} DROP CONSTRAINT {helper['name']}"),)
+        if row.run or row.is_old:
+            raise RefusedError(
+                f"The last migration of {solution!r} was applied by an earlier version of FBS, which did not record the"
+                " former tables: it cannot be undone automatically.",
+                hint="Change the definition back and run `fbs migrate`; removed values are in the tables"
+                " <table_prefix>retired_….",
             )
-        return _Reversal()
+    raise RefusedError(
+        f"The solution {solution!r} has no migration to undo.",
+        hint="Each applied migration can be undone once; `fbs migrate` plans the next one.",
+    )
 
-    def _reverse_retype(self, retyped: Mapping[str, Sequence[str | None]]) -> tuple[Step, ...]:
-        """Restore the former types, if every value survives the round trip."""
-        table, steps = self._row.table, []
-        for column, (was, default, *rest) in retyped.items():
-            collate = f" COLLATE {rest[0]}" if rest and rest[0] else ""
-            now, name = self._database.type_of(table, column), quoted(column)
-            if now is None or was is None:
-                return ()
-            conversion_ = conversion(now, was, name)
-            again = conversion(was, now, f"({conversion_.value})").value
-            if self._has_rows:
-                # the text form of JSON is ambiguous
-                same = self._database.can_evaluate(table, f"({again})::{now}") and not self._exists(
-                    f"{name}::text IS DISTINCT FROM ({again})::{now}::text"
-                )
-                if "json" in was or not same:
-                    return ()
-            actions = [f"TYPE {was}{collate} USING {conversion_.value}"]
-            if default != SERIAL:
-                actions = ["DROP DEFAULT", *actions, *([f"SET DEFAULT {default}"] if default is not None else [])]
-            clauses = ", ".join(f"ALTER COLUMN {name} {action}" for action in actions)
-            step = self._as_recorded(f"ALTER TABLE {quoted(table)} {clauses}")
-            if step.has_rows:  # archive values written until it runs
-                target = ArchiveTarget(
-                    table=table, column=column, archive_table=self._archive_name(f"{table}__{column}")
-                )
-                step = replace(step, archive=target, hazards=_COSTLY if conversion_.rewrites else step.hazards)
-            steps.append(step)
-        return tuple(steps)
 
-    def _exists(self, condition: str) -> bool:
-        """Return whether a row of the table meets a condition."""
-        statement = sql.SQL("SELECT EXISTS (SELECT FROM {table} WHERE {condition})")
-        table = sql.Identifier(self._row.table)
-        return bool(self._database.scalar(statement.format(table=table, condition=sql.SQL(condition))))
+@dataclass(frozen=True, kw_only=True)
+class _Record:
+    """What the journal has of a migration; it may have been planned several times, until it was applied.
 
-    def _recreate_column(self, undo: str, lost: Sequence[Sequence[str]]) -> _Reversal:
-        """Recreate an empty column and its dropped keys."""
-        step = self._as_recorded(undo)
-        keys = [(kind, name, definition) for kind, name, definition in lost if kind != PRIMARY]
-        first = () if self._begun else (step,)
-        return _Reversal(steps=(*first, *self._recreate_keys(step, keys)))
+    Attributes:
+        run: its name.
+        before: the state before, as recorded by `apply`.
+        former: changed table → its schema before; None for a created one.
+        after: changed table → the schema that it was to have.
+        renames: of columns: table and new name → old name.
+        extras: what went with dropped columns: table, column, statement.
+        archives: table and column (None for the whole table) → archive table.
+        tables: the tables of executed statements.
+        dropped: dropped tables.
+        restored: tables that an interrupted undo has brought back.
+    """
 
-    def _recreate_keys(self, template: Step, keys: Iterable[KeyDefinition]) -> Iterator[Step]:
-        existing = self._database.constraint_names(template.table) if self._begun else frozenset[str]()
-        return _recreate_keys(template, keys, existing=existing)
+    run: str
+    before: Mapping[str, Any]
+    former: Mapping[str, TableSchema | None]
+    after: Mapping[str, TableSchema]
+    renames: Mapping[tuple[str, str], str]
+    extras: Sequence[tuple[str, str, str]]
+    archives: Mapping[tuple[str, str | None], str]
+    tables: frozenset[str]
+    dropped: Collection[str]
+    restored: Collection[str]
 
-    def _not_reverted(self, why: str) -> _Reversal:
-        kind = self._row.kind.replace("_", " ")
-        return _Reversal(not_reverted=(f"{self._row.table}: {kind} is not reverted ({why}): {self._row.statement}",))
-
-    def _as_recorded(self, undo: str) -> Step:
-        """Build the step of a recorded undo statement; DROP INDEX is fast, and its index may be dropped with a key."""
-        table = self._row.table
-        costly = frozenset(hazard for hazard in _COSTLY if hazard in (self._row.facts.get("hazards") or ()))
-        return Step(
-            sql=re.sub(r"^DROP INDEX (CONCURRENTLY )?(IF EXISTS )?", "DROP INDEX IF EXISTS ", undo),
-            kind=f"undo_{self._row.kind}"[:50],
-            table=table,
-            reason=self._reason,
-            hazards=costly if self._has_rows else frozenset(),
-            has_rows=self._has_rows,
+    @classmethod
+    def of(cls, run: str, rows: Sequence[JournalRow]) -> _Record:
+        mine = [row for row in rows if row.run == run]
+        done = [row for row in mine if row.status == EXECUTED]
+        plans = [row.facts["undo"] for row in mine if row.facts.get("undo")]
+        former = {table: schema for plan in reversed(plans) for table, schema in plan["former"].items()}
+        known = from_json({table: schema for table, schema in former.items() if schema is not None})
+        back = {row.table for row in rows if row.facts.get("of") == run and row.status == EXECUTED and _creates(row)}
+        return cls(
+            run=run,
+            before=next((row.facts["before"] for row in mine if row.facts.get("before")), {}),
+            former={table: known.get(table) for table in former},
+            after=from_json({table: schema for plan in plans for table, schema in plan["after"].items()}),
+            renames={(table, new): old for plan in plans for table, old, new in plan["renames"]},
+            extras=[(table, column, statement) for plan in plans for table, column, statement in plan["attached"]],
+            archives={(row.table, row.facts.get("column")): row.facts["kept"] for row in done if row.facts.get("kept")},
+            tables=frozenset(row.table for row in done),
+            dropped={row.table for row in done if row.kind == "drop_table"},
+            restored=back,
         )
 
-    def _recreate(self, undo: str) -> _Reversal:
-        """Recreate a dropped object without data; online where the table has rows."""
-        step = self._as_recorded(undo)
-        if step.table in self._stuck or self._refers_to_stuck(undo):
-            return self._not_reverted("a column keeps its new type")
-        if not step.has_rows:
-            return _Reversal(steps=(step,))
-        if match := _REQUIRES.fullmatch(undo):
-            return self._set_not_null(step, _unquoted(match["name"]))
-        if match := _CREATE_INDEX.match(undo):
-            return _Reversal(steps=(_index_step(step, undo, _unquoted(match["name"])),))
-        if match := _ADDS_KEY.fullmatch(undo):
-            name, definition = _unquoted(match["name"]), match["definition"]
-            if key := _UNIQUE.fullmatch(definition):
-                definition = f"CREATE UNIQUE INDEX {quoted(name)} ON {quoted(step.table)} {key['columns']}"
-            kind = next((kind for words, kind in _KINDS.items() if match["definition"].startswith(words)), None)
-            if kind in {FOREIGN, CHECK} or (kind is not None and key):
-                return _Reversal(steps=tuple(self._recreate_keys(step, [(kind, name, definition)])))
-            step = replace(step, hazards=step.hazards | {Hazard.LONG_LOCK})
-        return _Reversal(steps=(step,))
 
-    def _refers_to_stuck(self, definition: str) -> bool:
-        return any(f"REFERENCES {name}(" in definition for table in self._stuck for name in (table, quoted(table)))
-
-    def _set_not_null(self, step: Step, column: str) -> _Reversal:
-        statement = sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL")
-        count = self._database.scalar(statement.format(sql.Identifier(step.table), sql.Identifier(column)))
-        if count:
-            return self._not_reverted(f"{count} rows have no value")
-        return _Reversal(steps=tuple(_not_null_steps(self._database, template=step, column=column)))
-
-    def _drop_created_table(self, undo: str) -> _Reversal:
-        """Drop a created table; archive it if it has rows."""
-        table = self._row.table
-        if self._table is None:
-            return self._not_reverted("the table no longer exists")
-        step = self._as_recorded(undo)
-        if step.has_rows:
-            target = ArchiveTarget(table=table, column=None, archive_table=self._archive_name(table))
-            step = replace(step, hazards=step.hazards | {Hazard.DELETES_DATA}, archive=target)
-        return _Reversal(steps=(step,))
-
-    def _drop_added_column(self, undo: str, columns: Sequence[str]) -> _Reversal:
-        """Drop an added column; archive its values unless all are NULL or the default."""
-        table, step = self._row.table, self._as_recorded(undo)
-        if len(columns) != 1 or self._table is None or columns[0] not in self._table.columns:
-            return self._not_reverted(f"columns changed since: {', '.join(columns)}")
-        column = columns[0]
-        if step.has_rows:
-            target = ArchiveTarget(table=table, column=column, archive_table=self._archive_name(f"{table}__{column}"))
-            hazards = step.hazards | ({Hazard.DELETES_DATA} if self._holds_values(self._table, column) else set())
-            step = replace(step, hazards=hazards, archive=target)
-        return _Reversal(steps=(step,))
-
-    def _holds_values(self, table: InspectedTable, column: str) -> bool:
-        default, name = table.columns[column].expression or "NULL", quoted(column)
-        return self._exists(f"{name} IS NOT NULL AND {name}::text IS DISTINCT FROM ({default})::text")
-
-    def _archive_name(self, what: str) -> str:
-        return str(derived_name(f"{self._database.table_prefix}retired_{what}"))
+def _creates(row: JournalRow) -> bool:
+    return row.kind in {"create_table", "restore_table"}
 
 
-def _unquoted(written: str) -> str:
-    return written[1:-1].replace('""', '"') if written.startswith('"') else written
+class _Undoing:
+    """Adapts the former schema to what can be reached, and plans towards it."""
 
-
-class _ColumnRestore:
-    """Plans the restoration of a dropped column, or of a narrowed column's former values."""
-
-    def __init__(self, database: _Database, archive: Archive, reason: str, *, begun: bool) -> None:
-        self._database = database
-        self._archive = archive
-        self._reason = reason
-        self._begun = begun
-        self._names = archive_names(archive)
-        self._has_rows = archive.table in database.populated
-        self._type = database.type_of(archive.table, str(archive.column))
+    def __init__(
+        self, cursor: Cursor, record: _Record, archives: Sequence[Archive], solution: str, table_prefix: str
+    ) -> None:
+        self._cursor = cursor
+        self._record = record
+        self._archives = {archive.name: archive for archive in archives}
+        self._solution = solution
+        self._prefix = table_prefix
         self._not_reverted: list[str] = []
-
-    def plan(self) -> _Reversal:
-        steps = list(self._restore_narrowed() if self._archive.became else self._readd_column())
-        return _Reversal(steps=tuple(steps), not_reverted=tuple(self._not_reverted), stuck=not steps)
-
-    def _readd_column(self) -> Iterator[Step]:
-        """Add the column again, unless an interrupted undo has, and restore its values."""
-        archive = self._archive
-        if self._type not in {None, archive.type}:
-            self._not_reverted.append(
-                f"{archive.label} exists again, as {self._type}; the former values stay in {archive.name}."
-            )
-            return
-        if self._type is None:
-            yield self._step("add_column", "ALTER TABLE {table} ADD COLUMN {column} {type}{collate}")
-        default = None if (archive.default or "").startswith("nextval(") else archive.default
-        if default is not None:
-            yield self._step("set_default", "ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {default}")
-        if archive.key:
-            yield self._move_values("t.{column} IS NULL")
-        else:
-            self._not_reverted.append(
-                f"{archive.label}: no primary key to match the rows; the former values stay in {archive.name}."
-            )
-        if archive.not_null:
-            yield from self._not_null(default)
-        yield from self._recreate_dropped_keys()
-        for statement in archive.attached:
-            if not (statement.startswith("CREATE STATISTICS") and self._begun):
-                yield replace(self._step("attached", ""), sql=statement, lock=Lock.SHARE_UPDATE_EXCLUSIVE)
-        if archive.key:
-            yield self._drop_empty_archive()
-
-    def _restore_narrowed(self) -> Iterator[Step]:
-        """Restore the former type, then the former values of rows that were not written since."""
-        archive = self._archive
-        narrow = self._database.type_of(archive.name, str(archive.became))
-        if narrow is None or self._type not in {narrow, archive.type}:
-            self._not_reverted.append(f"{archive.label} changed since; the former values stay in {archive.name}.")
-            return
-        became, column = quoted(str(archive.became)), quoted(str(archive.column))
-        conversion_ = conversion(narrow, archive.type, column)
-        sides = [(archive.name, became), *([(archive.table, column)] if self._type == narrow else [])]
-        evaluable = all(self._database.can_evaluate(*self._converted(*side, narrow)) for side in sides)
-        if not evaluable or (self._type == narrow and self._would_cut(conversion_)):
-            self._not_reverted.append(
-                f"{archive.label}: not every value fits {archive.type}; the former ones stay in {archive.name}."
-            )
-            return
-        if self._type == narrow:
-            hazards = {Hazard.REWRITES_TABLE, Hazard.LONG_LOCK} if conversion_.rewrites and self._has_rows else set()
-            # what the cast cuts off is restored below
-            cast = " USING ({value})::{type}" if conversion_.fails_where or not conversion_.implicit else ""
-            # PostgreSQL does not convert every default
-            actions = ["DROP DEFAULT", "TYPE {type}{collate}" + cast]
-            actions += ["SET DEFAULT {default}"] if archive.default is not None else []
-            statement = "ALTER TABLE {table} " + ", ".join(f"ALTER COLUMN {{column}} {action}" for action in actions)
-            yield self._step("retype_column", statement, frozenset(hazards), value=sql.SQL(conversion_.value))
-        yield self._move_values(
-            "t.{column}::text IS NOT DISTINCT FROM ({value})::{type}::text",
-            value=sql.SQL(conversion(narrow, archive.type, f"k.{became}").value),
-        )
-        yield self._drop_empty_archive()
-
-    def _would_cut(self, back: Conversion) -> bool:
-        """Return whether a row that was written since has a value that does not fit the former type."""
-        if not back.fails_where:
-            return False
-        names = {**self._names, "became": sql.Identifier(str(self._archive.became))}
-        statement = sql.SQL(
-            "SELECT EXISTS (SELECT FROM {table} t WHERE {fails} AND NOT EXISTS (SELECT FROM {keep} k WHERE {same}"
-            " AND k.{became} IS NOT DISTINCT FROM t.{column}))"
-        )
-        fails = sql.SQL(back.fails_where)
-        return bool(self._database.scalar(statement.format(fails=fails, same=join_condition(self._archive), **names)))
-
-    def _converted(self, table: str, column: str, narrow: str) -> tuple[str, str]:
-        return table, f"({conversion(narrow, self._archive.type, column).value})::{self._archive.type}"
-
-    def _move_values(self, unchanged: str, **parts: sql.Composable) -> Step:
-        """Move values in batches from the archive table into their rows."""
-        condition = self._render(unchanged, **parts)
-        return self._step(
-            "restore_values",
-            "WITH part AS MATERIALIZED ("
-            "SELECT k.* FROM {keep} k JOIN {table} t ON {same} WHERE {condition} LIMIT {batch}), "
-            "back AS (UPDATE {table} t SET {column} = k.{column} FROM part k WHERE {same} AND {condition}) "
-            "DELETE FROM {keep} t USING part k WHERE {same}",
-            lock=Lock.ROW_EXCLUSIVE,
-            mode=Mode.BATCHES,
-            same=join_condition(self._archive),
-            condition=sql.SQL(condition),
-            batch=sql.Literal(_BATCH),
-        )
-
-    def _not_null(self, default: str | None) -> Iterator[Step]:
-        if default is not None and self._has_rows:
-            yield self._step(
-                "backfill",
-                "UPDATE {table} SET {column} = DEFAULT WHERE ctid = ANY (ARRAY("
-                "SELECT ctid FROM {table} WHERE {column} IS NULL LIMIT {batch}))",
-                lock=Lock.ROW_EXCLUSIVE,
-                mode=Mode.BATCHES,
-                batch=sql.Literal(_BATCH),
-            )
-        elif (without := self._rows_without_value()) > 0:
-            self._not_reverted.append(
-                f"{self._archive.label} stays nullable: {without} rows inserted since have no value."
-            )
-            return
-        yield from _not_null_steps(self._database, template=self._step("", ""), column=str(self._archive.column))
-
-    def _rows_without_value(self) -> int:
-        conditions = [] if self._type is None else ["t.{column} IS NULL"]
-        conditions += ["NOT EXISTS (SELECT FROM {keep} k WHERE {same})"] if self._archive.key else []
-        condition = self._render(" AND ".join(conditions) or "TRUE", same=join_condition(self._archive))
-        statement = sql.SQL("SELECT count(*) FROM {table} t WHERE {condition}")
-        return self._database.scalar(statement.format(condition=sql.SQL(condition), table=self._names["table"]))
-
-    def _recreate_dropped_keys(self) -> Iterator[Step]:
-        """Recreate keys, checks and indexes dropped with the column."""
-        archive = self._archive
-        existing = self._database.constraint_names(archive.table) if self._begun else frozenset[str]()
-        primary = [key for key in archive.lost if key[0] == PRIMARY]
-        self._not_reverted += [
-            f"{archive.table}: the primary key {name} is not restored: {definition}." for _, name, definition in primary
-        ]
-        lost = [key for key in archive.lost if key not in primary]
-        yield from _recreate_keys(self._step("", ""), lost, existing=existing)
-
-    def _drop_empty_archive(self) -> Step:
-        """Drop the archive table if it is empty."""
-        return self._step(
-            "drop_emptied",
-            "DO $fbs$ BEGIN IF NOT EXISTS (SELECT FROM {keep}) THEN DROP TABLE {keep}; END IF; END $fbs$",
-            lock=Lock.NONE,
-        )
-
-    def _step(
-        self,
-        kind: str,
-        statement: str,
-        hazards: frozenset[Hazard] = frozenset(),
-        *,
-        lock: Lock = Lock.ACCESS_EXCLUSIVE,
-        mode: Mode = Mode.TRANSACTION,
-        **parts: sql.Composable,
-    ) -> Step:
-        return Step(
-            sql=self._render(statement, **parts),
-            kind=f"undo_{kind}",
-            table=self._archive.table,
-            reason=self._reason,
-            lock=lock,
-            hazards=hazards,
-            has_rows=self._has_rows,
-            mode=mode,
-        )
-
-    def _render(self, statement: str, **parts: sql.Composable) -> str:
-        known = {
-            "type": sql.SQL(self._archive.type),
-            "collate": sql.SQL(f" COLLATE {self._archive.collation}" if self._archive.collation else ""),
-            "default": sql.SQL(self._archive.default or "NULL"),
-            **self._names,
+        self._values: dict[tuple[str, str], Restored] = {}
+        self._unharmed: set[tuple[str, str]] = set()
+        self._stuck: set[str] = set()
+        connection = cursor.connection
+        schemas = [*record.former.values(), *record.after.values()]
+        targets = {key.target[0] for schema in schemas if schema for key in schema.keys if key.target}
+        self._found = inspect_tables(connection, {*record.former, *targets, *self._archives})
+        self._populated = populated_tables(connection, record.former.keys() & self._found.tables.keys())
+        self._kept_names = {
+            (table, old): new
+            for (table, new), old in record.renames.items()
+            if self._has_column(table, new) and self._has_column(table, old)
         }
-        return sql.SQL(statement).format(**{**known, **parts}).as_string(self._database.cursor)
+        self._backwards = {
+            (table, new): old for (table, new), old in record.renames.items() if (table, old) not in self._kept_names
+        }
+        former = {table: schema for table, schema in record.former.items() if schema is not None}
+        self._former = read_back(connection, renamed(former, self._kept_names))
+        self._after = renamed(read_back(connection, record.after), self._backwards)
+        self._archived_tables = {
+            table: archive
+            for (table, column), name in record.archives.items()
+            if column is None and table not in self._found.tables and (archive := self._archives.get(name))
+        }
+        tables = {**self._found.tables, **{name: self._as_it_was(one) for name, one in self._archived_tables.items()}}
+        self._actual = replace(self._found, tables=tables).renamed(self._backwards)
+        self._desired = dict(self._former)
+
+    def plan(self) -> Undo:
+        """Plan the undo."""
+        record = self._record
+        if record.tables & {str(table.name) for table in system_tables(self._prefix)}:
+            self._not_reverted.append("System tables are shared, and needed by this version of FBS: they stay.")
+        for (table, old), new in self._kept_names.items():
+            self._not_reverted.append(f"{table}.{new} keeps its name: there is a column {old} again.")
+        self._leave_out_tables()
+        for table in [table for table in self._desired if table in self._found.tables]:
+            self._adapt_columns(table)
+        for table in self._desired:
+            self._adapt_keys(table)
+        owned = {table for table, schema in record.former.items() if schema is None} | self._desired.keys()
+        difference = compare(self._desired, self._after, self._actual, owned=owned)
+        context = PlanningContext(
+            desired=self._desired,
+            recorded=self._after,
+            actual=self._actual,
+            changes=difference.changes,
+            renames={place: old for place, old in self._backwards.items() if self._has_column(*place)},
+            reasons=Reasons(definition=None),
+            table_prefix=self._prefix,
+            server_version=self._cursor.connection.info.server_version,
+            archived_tables={table: _back(archive) for table, archive in self._archived_tables.items()},
+            archived_values=self._values,
+            archived_extras=self._extras(),
+            unharmed=frozenset(self._unharmed | self._added_without_values()),
+        )
+        own = {*record.former, *record.before.get("tables", ())}
+        plan = plan_changes(self._cursor.connection, self._solution, context, difference, own_tables=own)
+        lost = self._former.keys() - (self._desired.keys() - difference.blocked.keys())
+        tables = tuple(table for table in record.before.get("tables", ()) if table not in lost)
+        plan = replace(plan, tables=tables, schema=self._reached(lost))
+        return Undo(run=record.run, plan=plan, not_reverted=tuple(self._not_reverted), before=record.before)
+
+    # tables
+
+    def _has_column(self, table: str, column: str) -> bool:
+        return table in self._found.tables and column in self._found.tables[table].columns
+
+    def _as_it_was(self, archive: Archive) -> InspectedTable:
+        """An archived table as it is once it is renamed back."""
+        table = self._found.tables[archive.name]
+        names = {now: before for _, now, before in archive.renamed}
+        keys = [
+            replace(key, schema=replace(key.schema, name=names.get(key.schema.name, key.schema.name)))
+            for key in table.keys
+        ]
+        return replace(table, keys=tuple(keys), comment="")
+
+    def _leave_out_tables(self) -> None:
+        """Leave out the dropped tables that do not come back."""
+        for table in self._record.dropped:
+            archive = self._record.archives.get((table, None), "")
+            if table in self._found.tables and table not in self._record.restored:
+                stays = f"; the former table stays in {archive}" if archive else ""
+                self._not_reverted.append(f"{table} exists again{stays}.")
+            elif archive and table not in self._actual.tables:
+                self._not_reverted.append(f"{table}: its archive table {archive} no longer exists.")
+            else:
+                continue
+            self._desired.pop(table, None)
+
+    # columns
+
+    def _adapt_columns(self, table: str) -> None:
+        former = self._former[table].columns
+        columns = {name: self._reachable(table, name, column) for name, column in former.items()}
+        left = {name: column for name, column in columns.items() if column is not None}
+        self._desired[table] = replace(self._former[table], columns=left)
+
+    def _reachable(self, table: str, name: str, former: ColumnSchema) -> ColumnSchema | None:
+        """Return what a column can become again; None if it does not come back."""
+        now, label = self._actual.tables[table].columns.get(name), f"{table}.{name}"
+        archive_name = self._record.archives.get((table, self._recorded_name(table, name)), "")
+        archive = self._archives.get(archive_name)
+        retyped = now is not None and now.full_type != former.full_type
+        if table not in self._after or name not in self._after[table].columns:  # it was to go
+            if now is None and archive_name and archive is None:
+                self._not_reverted.append(f"{label}: its archive table {archive_name} no longer exists.")
+                return None
+            if now is not None and retyped:
+                stays = f"; the former values stay in {archive_name}" if archive else ""
+                self._not_reverted.append(f"{label} exists again, as {now.full_type}{stays}.")
+                return now
+            return self._with_values(table, name, former, archive)
+        if now is None:  # dropped by hand
+            return former
+        narrowed = archive if archive and archive.became else None
+        if not (
+            self._widens(table, name, now, narrowed) if narrowed else not retyped or self._reverts(table, name, now)
+        ):
+            self._stuck.add(table)
+            return replace(former, type=now.type, collation=now.collation, default=now.default)
+        return self._not_null(table, name, former, None)
+
+    def _recorded_name(self, table: str, column: str) -> str:
+        """Return a column's name after the migration."""
+        return next((new for (of, new), old in self._backwards.items() if (of, old) == (table, column)), column)
+
+    def _current(self, table: str, column: str) -> str:
+        """Return a column's name now, quoted."""
+        recorded = self._recorded_name(table, column)
+        return quoted(recorded if self._has_column(table, recorded) else column)
+
+    def _with_values(self, table: str, name: str, former: ColumnSchema, archive: Archive | None) -> ColumnSchema:
+        """Bring a dropped column back, with its archived values."""
+        if archive is None:
+            return self._not_null(table, name, former, None)
+        if archive.key:
+            value = f"SELECT k.{quoted(name)} FROM {quoted(archive.name)} k WHERE "  # noqa: S608 -- quoted
+            value += self._same_row(table, archive, of=f"{quoted(table)}.")
+            values = [f"{quoted(table)}.{quoted(name)}"] if self._has_column(table, name) else []
+            values += [f"({value})", *([f"({former.expression})"] if former.not_null and former.expression else [])]
+            unchanged = f"t.{quoted(name)} IS NULL"
+            self._move_back(table, name, archive, unchanged, value=f"coalesce({', '.join(values)})")
+        else:
+            why = f"no primary key to match the rows; the former values stay in {archive.name}"
+            self._not_reverted.append(f"{table}.{name}: {why}.")
+        if former.default != former.expression:
+            self._not_reverted.append(f"{table}.{name}: its sequence is not restored.")
+            former = replace(former, default=None)
+        return self._not_null(table, name, former, archive)
+
+    def _not_null(self, table: str, name: str, former: ColumnSchema, archive: Archive | None) -> ColumnSchema:
+        """Return the column, as nullable if rows have no value for it and do not get one."""
+        now = self._actual.tables[table].columns.get(name)
+        filled = former.expression is not None and (now is None or (archive is not None and bool(archive.key)))
+        if not former.not_null or table not in self._populated or filled or (now is not None and now.not_null):
+            return former
+        conditions = [] if now is None else [f"t.{self._current(table, name)} IS NULL"]
+        if archive is not None and archive.key:
+            same = self._same_row(table, archive)
+            conditions.append(f"NOT EXISTS (SELECT FROM {quoted(archive.name)} k WHERE {same})")
+        where = " AND ".join(conditions) or "TRUE"
+        count = self._query(f"SELECT count(*) FROM {quoted(table)} t WHERE {where}")  # noqa: S608 -- quoted
+        if not count:
+            return former
+        since = " inserted since" if archive or now is None else ""
+        self._not_reverted.append(f"{table}.{name} stays nullable: {count} rows{since} have no value.")
+        return replace(former, not_null=False)
+
+    def _reverts(self, table: str, name: str, now: ColumnSchema) -> bool:
+        """Return whether a type can be restored: each value is derivable, or survives the way there and back."""
+        former, column = self._former[table].columns[name], self._current(table, name)
+        back = reverse_conversion(now.type, former.type, column)
+        if table not in self._populated or not back.lossy:
+            return True
+        again = f"({conversion(former.type, now.type, f'({back.value})').value})::{now.type}"
+        changed = f"{column}::text IS DISTINCT FROM {again}::text"
+        # the text form of JSON is ambiguous
+        if "json" in former.type or not self._evaluates(table, again) or self._exists(table, changed):
+            what = f"{name}: {former.full_type} → {now.full_type}"
+            self._not_reverted.append(f"{table}: retype column is not reverted (not reversible): {what}.")
+            return False
+        self._unharmed.add((table, name))
+        return True
+
+    def _widens(self, table: str, name: str, now: ColumnSchema, archive: Archive) -> bool:
+        """Restore the former values of rows that were not written since, once the former type is restored.
+
+        Returns:
+            Whether that is possible.
+        """
+        column, became = self._current(table, name), quoted(str(archive.became))
+        narrow = self._found.tables[archive.name].columns.get(str(archive.became))
+        if narrow is None or now.type not in {narrow.type, archive.type}:
+            self._not_reverted.append(f"{table}.{name} changed since; the former values stay in {archive.name}.")
+            return False
+        sides = [(archive.name, became), *([(table, column)] if now.type == narrow.type else [])]
+        values = [(side, f"({conversion(narrow.type, archive.type, of).value})::{archive.type}") for side, of in sides]
+        fails = conversion(narrow.type, archive.type, column).fails_where if now.type == narrow.type else ""
+        same = self._same_row(table, archive)
+        cut = (  # written since, and too long for the former type
+            f"{fails} AND NOT EXISTS (SELECT FROM {quoted(archive.name)} k"  # noqa: S608 -- quoted
+            f" WHERE {same} AND k.{became} IS NOT DISTINCT FROM t.{column})"
+        )
+        if not all(self._evaluates(*value) for value in values) or (fails and self._exists(table, cut)):
+            why = f"not every value fits {archive.type}; the former ones stay in {archive.name}"
+            self._not_reverted.append(f"{table}.{name}: {why}.")
+            return False
+        value = conversion(narrow.type, archive.type, f"k.{became}").value
+        unchanged = f"t.{quoted(name)}::text IS NOT DISTINCT FROM ({value})::{archive.type}::text"
+        self._move_back(table, name, archive, unchanged)
+        return True
+
+    def _move_back(self, table: str, name: str, archive: Archive, unchanged: str, *, value: str | None = None) -> None:
+        """Move archived values in batches into their rows, by the names that the columns have then."""
+        keep, of, same = quoted(archive.name), quoted(table), self._same_row(table, archive, future=True)
+        in_archive = " AND ".join(f"k.{quoted(key)} = d.{quoted(key)}" for key in archive.key)
+        self._values[table, name] = Restored(
+            name=archive.name,
+            statement=f"WITH part AS MATERIALIZED (SELECT k.* FROM {keep} k JOIN {of} t ON {same}"  # noqa: S608 -- quoted
+            f" WHERE {unchanged} LIMIT {_BATCH}), back AS (UPDATE {of} t SET {quoted(name)} ="
+            f" k.{quoted(str(archive.column))} FROM part k WHERE {same} AND {unchanged})"
+            f" DELETE FROM {keep} d USING part k WHERE {in_archive}",
+            value=value,
+        )
+
+    def _same_row(self, table: str, archive: Archive, of: str = "t.", *, future: bool = False) -> str:
+        """Return the condition that joins the archive `k` with its table, by the current or the future names."""
+        names = {key: self._backwards.get((table, key), key) for key in archive.key}
+        columns = {key: quoted(name) if future else self._current(table, name) for key, name in names.items()}
+        return " AND ".join(f"k.{quoted(key)} = {of}{column}" for key, column in columns.items())
+
+    def _added_without_values(self) -> set[tuple[str, str]]:
+        """Columns that the migration added and that hold nothing but their default."""
+        found = set()
+        for table in self._desired.keys() & self._populated & self._after.keys():
+            columns = self._actual.tables[table].columns
+            for name in (self._after[table].columns.keys() - self._desired[table].columns.keys()) & columns.keys():
+                column, default = quoted(name), columns[name].expression or "NULL"
+                if not self._exists(
+                    table, f"{column} IS NOT NULL AND {column}::text IS DISTINCT FROM ({default})::text"
+                ):
+                    found.add((table, name))
+        return found
+
+    # keys, and what else went with columns
+
+    def _adapt_keys(self, table: str) -> None:
+        """Leave out keys that cannot be restored; where a column keeps its new type, keys stay as they are."""
+        desired, after = self._desired[table], self._after.get(table)
+        applied = after.keys if after else ()
+        keys = []
+        for key in desired.keys:
+            why = self._why_lost(table, key) if key not in applied else ""
+            if why:
+                self._not_reverted.append(f"{table}: the {key.label()} is not restored: {why}.")
+            else:
+                keys.append(key)
+        gone = (after.columns.keys() if after else set[str]()) - desired.columns.keys()
+        keys += [
+            key
+            for key in applied
+            if key not in keys and self._is_stuck(table, key) and not any(_uses(key, column) for column in gone)
+        ]
+        self._desired[table] = replace(desired, keys=tuple(keys))
+
+    def _why_lost(self, table: str, key: KeySchema) -> str:
+        columns = self._desired[table].columns
+        if self._is_stuck(table, key):
+            return "a column keeps its new type"
+        if key.target is not None and key.target[0] in self._former.keys() - self._desired.keys():
+            return f"{key.target[0]} does not come back"
+        if any(_uses(key, column) for column in self._former[table].columns.keys() - columns.keys()):
+            return "a column does not come back"
+        if key.kind == PRIMARY and not all(columns[column].not_null for column in key.columns):
+            return "rows have no value"
+        return ""
+
+    def _is_stuck(self, table: str, key: KeySchema) -> bool:
+        return table in self._stuck or (key.target is not None and key.target[0] in self._stuck)
+
+    def _extras(self) -> list[tuple[str, str, str]]:
+        """Privileges and statistics of columns that come back, as far as they are not there again."""
+        extras = [one for one in self._record.extras if one[0] in self._desired]
+        there = attached(self._cursor.connection, {table for table, _, _ in extras}) if extras else {}
+        missing = {
+            statement: (table, column, statement)
+            for table, column, statement in extras
+            if column in self._desired[table].columns and statement not in there.get((table, column), ())
+        }
+        return list(missing.values())
+
+    # what is recorded afterwards
+
+    def _reached(self, lost: Collection[str]) -> dict[str, Any]:
+        """The schema recorded before the migration, but for what is not reverted."""
+        shape = {table: schema for table, schema in self._record.before.get("shape", {}).items() if table not in lost}
+        for table, schema in renamed(from_json(shape), self._kept_names).items():
+            if table in self._desired and self._desired[table] != self._former[table]:
+                shape |= to_json({table: _changed(schema, self._former[table], self._desired[table])})
+        return shape
+
+    # queries
+
+    def _query(self, statement: str) -> Any:
+        """Run a query of one value."""
+        self._cursor.execute(statement)
+        row = self._cursor.fetchone()
+        return row[0] if row else None
+
+    def _exists(self, table: str, condition: str) -> bool:
+        return bool(self._query(f"SELECT EXISTS (SELECT FROM {quoted(table)} t WHERE {condition})"))  # noqa: S608
+
+    def _evaluates(self, table: str, expression: str) -> bool:
+        """Return whether an expression can be evaluated for each row of a table."""
+        self._cursor.execute("SAVEPOINT fbs_evaluates")
+        try:
+            self._cursor.execute(f"SELECT count({expression}) FROM {quoted(table)}")  # noqa: S608 -- quoted
+        except (psycopg2.DataError, psycopg2.ProgrammingError):
+            self._cursor.execute("ROLLBACK TO SAVEPOINT fbs_evaluates")
+            return False
+        self._cursor.execute("RELEASE SAVEPOINT fbs_evaluates")
+        return True
 
 
-def _restore_table(database: _Database, archive: Archive, reason: str) -> _Reversal:
-    """Rename an archived table, its indexes and sequences back."""
-    if archive.table in database.actual.tables:
-        return _Reversal(not_reverted=(f"{archive.table} exists again; the former table stays in {archive.name}.",))
-    statements = [
-        rename_statement("r", archive.name, archive.table),
-        sql.SQL("COMMENT ON TABLE {} IS NULL").format(sql.Identifier(archive.table)),
-        *(rename_statement(kind, now, before) for kind, now, before in archive.renamed),
-        *map(sql.SQL, archive.attached),
-    ]
-    template = Step(sql="", kind="undo_drop_table", table=archive.table, reason=reason, has_rows=True)
-    steps = [replace(template, sql=statement.as_string(database.cursor)) for statement in statements]
-    steps += [_not_valid_step(template, name, definition) for _, name, definition in archive.lost]
-    return _Reversal(steps=(*steps, *(_validate_step(template, name) for _, name, _ in archive.lost)))
+def _back(archive: Archive) -> Restored:
+    """An archived table is renamed back, with its indexes and sequences."""
+    statements = [*archive.rename_statements(back=True), *comment_statements(archive.table, {"": ""})]
+    return Restored(name=archive.name, statement=";\n".join(statements))
 
 
-def _index_step(template: Step, statement: str, name: str) -> Step:
-    """Build an index concurrently.
-
-    Args:
-        template: step with table, reason and `has_rows`.
-        statement: `CREATE INDEX …`.
-        name: the index's name.
-    """
-    return replace(
-        template,
-        sql=_CREATE_INDEX.sub(
-            lambda match: f"CREATE {match['unique'] or ''}INDEX CONCURRENTLY IF NOT EXISTS {match['name']} ON ",
-            statement,
-            count=1,
-        ),
-        kind="undo_drop_index",
-        lock=Lock.SHARE_UPDATE_EXCLUSIVE,
-        hazards=frozenset({Hazard.INDEX_BUILD}) if template.has_rows else frozenset(),
-        mode=Mode.ALONE,
-        cleanup=f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(name)}",
-    )
+def _uses(key: KeySchema, column: str) -> bool:
+    return column in key.columns or re.search(rf"(?<!\w){re.escape(column)}(?!\w)", key.detail) is not None
 
 
-def _not_valid_step(template: Step, name: str, definition: str) -> Step:
-    """Add a foreign key or a check as NOT VALID.
-
-    Args:
-        template: see `_index_step`.
-        name: the constraint's name.
-        definition: as written by pg_get_constraintdef().
-    """
-    definition = definition.removesuffix(" NOT VALID")
-    statement = f"ALTER TABLE {quoted(template.table)} ADD CONSTRAINT {quoted(name)} {definition} NOT VALID"
-    return replace(template, sql=statement, kind="undo_drop_key")
-
-
-def _validate_step(template: Step, name: str) -> Step:
-    return replace(
-        template,
-        sql=f"ALTER TABLE {quoted(template.table)} VALIDATE CONSTRAINT {quoted(name)}",
-        kind="undo_validate",
-        lock=Lock.SHARE_UPDATE_EXCLUSIVE,
-        mode=Mode.ALONE,
-    )
-
-
-def _recreate_keys(template: Step, keys: Iterable[KeyDefinition], *, existing: Collection[str]) -> Iterator[Step]:
-    """Recreate keys and indexes: unique ones by their index, foreign keys and checks as NOT VALID, then validated.
-
-    Args:
-        template: see `_index_step`.
-        keys: the keys; the definition of a unique or primary key is that of its index.
-        existing: names of constraints that an interrupted undo has added already.
-    """
-    add = f"ALTER TABLE {quoted(template.table)} ADD CONSTRAINT"
-    for kind, name, definition in keys:
-        match kind:
-            case "i":
-                yield _index_step(template, definition, name)
-            case "u" | "p":
-                yield _index_step(template, definition, name)
-                words = "PRIMARY KEY" if kind == PRIMARY else "UNIQUE"
-                statement = f"{add} {quoted(name)} {words} USING INDEX {quoted(name)}"
-                yield replace(template, sql=statement, kind="undo_drop_key")
-            case "x":
-                if name not in existing:
-                    hazards = frozenset({Hazard.INDEX_BUILD, Hazard.LONG_LOCK}) if template.has_rows else frozenset()
-                    statement = f"{add} {quoted(name)} {definition}"
-                    yield replace(template, sql=statement, kind="undo_drop_key", hazards=hazards)
-            case _:
-                if name not in existing:
-                    yield _not_valid_step(template, name, definition)
-                yield _validate_step(template, name)
-
-
-def _not_null_steps(database: _Database, *, template: Step, column: str) -> Iterator[Step]:
-    """Set a column NOT NULL by a validated temporary check, so that SET NOT NULL skips the scan.
-
-    Args:
-        database: the database, to find the check of an interrupted undo.
-        template: see `_index_step`.
-        column: unquoted name.
-    """
-    alter = f"ALTER TABLE {quoted(template.table)}"
-    name = str(derived_name(f"{template.table}_{column}", "_not_null_check"))
-    check = f"CHECK ({quoted(column)} IS NOT NULL)"
-    if name not in database.constraint_names(template.table):
-        yield replace(template, sql=f"{alter} ADD CONSTRAINT {quoted(name)} {check} NOT VALID", kind="undo_add_check")
-    yield _validate_step(template, name)
-    yield replace(template, sql=f"{alter} ALTER COLUMN {quoted(column)} SET NOT NULL", kind="undo_set_not_null")
-    yield replace(template, sql=f"{alter} DROP CONSTRAINT {quoted(name)}", kind="undo_drop_check")
+def _changed(recorded: TableSchema, former: TableSchema, desired: TableSchema) -> TableSchema:
+    """A recorded table with the differences between its former and its desired schema."""
+    columns = {
+        name: desired.columns[name]
+        if name in desired.columns and desired.columns[name] != former.columns.get(name)
+        else was
+        for name, was in recorded.columns.items()
+        if name in desired.columns or name not in former.columns
+    }
+    gone = former.identities - desired.identities
+    keys = [key for key in recorded.keys if key.identity not in gone]
+    keys += [key for key in desired.keys if key.identity not in former.identities]
+    return replace(recorded, columns=columns, keys=tuple(keys))

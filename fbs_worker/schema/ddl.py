@@ -115,24 +115,22 @@ def definition(key: KeySchema) -> str:
     return key.source
 
 
-def create_statements(name: str, table: TableSchema, *, number: int) -> list[str]:
-    """Render a temporary table with all of a schema but its foreign keys.
+def create_table(name: str, table: TableSchema, *, temporary: bool = False) -> str:
+    """Render CREATE TABLE with columns, keys and checks, without foreign keys and indexes.
 
     Args:
         name: the table's name.
-        table: its schema.
-        number: of the table; a key's name is `fbs_key_<number>_<its place in the schema>`.
+        table: its schema; PostgreSQL chooses the name of an unnamed key.
+        temporary: TEMPORARY.
     """
     inside = [f"{quoted(column)} {declaration(facts)}" for column, facts in table.columns.items()]
-    indexes = []
-    for place, key in enumerate(table.keys):
-        own = f"fbs_key_{number}_{place}"
-        if key.kind == INDEX:
-            indexes.append(key_statement(name, key, own))
-        elif key.kind != FOREIGN:
-            inside.append(f"CONSTRAINT {quoted(own)} {definition(key)}")
+    inside += [
+        f"{f'CONSTRAINT {quoted(key.name)} ' if key.name else ''}{definition(key)}"
+        for key in table.keys
+        if key.kind not in {INDEX, FOREIGN}
+    ]
     columns = ",\n\t".join(inside)
-    return [f"CREATE TEMPORARY TABLE {quoted(name)} (\n\t{columns}\n)", *indexes]
+    return f"CREATE {'TEMPORARY ' if temporary else ''}TABLE {quoted(name)} (\n\t{columns}\n)"
 
 
 def key_statement(table: str, key: KeySchema, name: str, *, concurrently: bool = False) -> str:

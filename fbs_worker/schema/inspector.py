@@ -117,9 +117,6 @@ WHERE i.indrelid = ANY(%(oids)s::oid[])
 ORDER BY i.indrelid, i.indexrelid
 """
 
-KeyDefinition = tuple[str, str, str]
-"""Kind (`p`, `u`, `f`, `c`, `i`), name and definition of a key; the definition of a unique key is its index's."""
-
 _ACTIONS: Final = {"r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
 
 _HIDDEN: Final = "?"
@@ -182,25 +179,6 @@ class InspectedTable:
     def constraint_names(self) -> frozenset[str]:
         """Names of its constraints."""
         return frozenset(key.schema.name for key in self.keys if key.schema.kind != INDEX)
-
-    def key_definitions(self, column: str | None = None) -> tuple[KeyDefinition, ...]:
-        """Return the definitions of its keys.
-
-        Args:
-            column: restricts them to the keys that use this column.
-        """
-        indexes = {key.schema.name: key.definition for key in self.keys if key.backing}
-        own = [key for key in self.keys if not key.backing and (column is None or column in key.uses)]
-        return tuple(
-            sorted(
-                # a deferrable key is made at once, as an exclusion is
-                (EXCLUDE, name, key.definition)
-                if key.schema.deferral
-                else (key.schema.kind, name, indexes[name] if key.schema.kind == UNIQUE else key.definition)
-                for key in own
-                for name in [key.schema.name]
-            )
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -235,15 +235,20 @@ def schema_of(tables: Iterable[Table]) -> dict[str, TableSchema]:
     }
 
 
-def to_json(schema: Schema) -> dict[str, Any]:
+def to_json(schema: Schema, *, exactly: bool = False) -> dict[str, Any]:
     """Return the JSON-ready form.
+
+    Args:
+        schema: the tables.
+        exactly: with the order of columns and the names of keys: columns are a list of pairs then, and a key ends
+            with an object that has its `name`.
 
     Returns:
         Table → `columns` (name → `[type, not_null, default]`, and an object with `collation`, `comment` and `written`
         as far as there is one), `keys` (each `[kind, columns, target]`, and `detail` and `written` where not empty),
         and a `comment`.
     """
-    return {name: _table_json(table) for name, table in sorted(schema.items())}
+    return {name: _table_json(table, exactly=exactly) for name, table in sorted(schema.items())}
 
 
 def from_json(data: Mapping[str, Any]) -> dict[str, TableSchema]:
@@ -409,10 +414,12 @@ def _order(key: KeySchema) -> tuple[int, tuple[str, ...], str]:
     return (KINDS.index(key.kind), key.columns, key.detail)
 
 
-def _table_json(table: TableSchema) -> dict[str, Any]:
+def _table_json(table: TableSchema, *, exactly: bool) -> dict[str, Any]:
+    columns = {name: _column_json(column) for name, column in table.columns.items()}
+    names = [[{"name": key.name}] if exactly else [] for key in table.keys]
     return {
-        "columns": {name: _column_json(column) for name, column in table.columns.items()},
-        "keys": [_key_json(key) for key in table.keys],
+        "columns": list(map(list, columns.items())) if exactly else columns,
+        "keys": [_key_json(key) + name for key, name in zip(table.keys, names, strict=True)],
         **({"comment": table.comment} if table.comment else {}),
     }
 
@@ -430,7 +437,7 @@ def _key_json(key: KeySchema) -> list[Any]:
 
 
 def _table_from_json(data: Mapping[str, Any]) -> TableSchema:
-    columns = {str(name): _column_from_json(*column) for name, column in data["columns"].items()}
+    columns = {str(name): _column_from_json(*column) for name, column in dict(data["columns"]).items()}
     keys = tuple(map(_key_from_json, data["keys"]))
     return TableSchema(columns=columns, keys=keys, comment=_text(data.get("comment", "")))
 
@@ -448,12 +455,14 @@ def _key_from_json(data: Sequence[Any]) -> KeySchema:
     kind, columns, target, *rest = data
     if kind not in KINDS:
         raise ValueError(kind)
+    name = rest.pop()["name"] if rest and isinstance(rest[-1], Mapping) else ""
     return KeySchema(
         kind=kind,
         columns=tuple(map(_text, columns)),
         target=None if target is None else (_text(target[0]), tuple(map(_text, target[1]))),
         detail=_text(rest[0]) if rest else "",
         written=_text(rest[1]) if len(rest) > 1 else "",
+        name=_text(name),
     )
 
 

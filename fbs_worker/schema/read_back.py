@@ -17,9 +17,9 @@ from typing import Final
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.core.postgres import Connection
-from fbs_worker.schema.ddl import create_statements
+from fbs_worker.schema.ddl import create_table, key_statement
 from fbs_worker.schema.inspector import InspectedTable, inspect_tables
-from fbs_worker.schema.model import FOREIGN, ColumnSchema, Schema, TableSchema
+from fbs_worker.schema.model import FOREIGN, INDEX, ColumnSchema, Schema, TableSchema
 
 _REMEMBERED: Final = 5_000
 """Tables whose notation a process keeps."""
@@ -49,7 +49,7 @@ def read_back(connection: Connection, schema: Schema) -> dict[str, TableSchema]:
         statements = [
             statement
             for number, (name, temporary) in enumerate(missing.items())
-            for statement in create_statements(temporary, asked[name], number=number)
+            for statement in _statements(temporary, asked[name], number)
         ]
         with rolled_back(connection) as cursor:
             cursor.execute(";\n".join(statements))
@@ -58,6 +58,13 @@ def read_back(connection: Connection, schema: Schema) -> dict[str, TableSchema]:
             found[name] = _in_notation(asked[name], inspected.tables[temporary])
             _remember(keys[name], found[name])
     return {name: found.get(name, table) for name, table in schema.items()}
+
+
+def _statements(name: str, table: TableSchema, number: int) -> list[str]:
+    """A temporary table with its indexes; the name of a key ends with its place in the schema."""
+    keys = tuple(replace(key, name=f"fbs_key_{number}_{place}") for place, key in enumerate(table.keys))
+    indexes = [key_statement(name, key, key.name) for key in keys if key.kind == INDEX]
+    return [create_table(name, replace(table, keys=keys), temporary=True), *indexes]
 
 
 @contextmanager

@@ -40,6 +40,9 @@ __all__ = [
 
 Factory = Callable[[str, MetaData | None], Table]
 
+_ADDED: Final = frozenset(("facts",))
+"""Columns that tables of earlier versions lack; the next migration adds them."""
+
 
 def discoveries_table(prefix: str, metadata: MetaData | None = None) -> Table:
     """`<prefix>discoveries`: discovered objects of Odoo, one row per version."""
@@ -105,6 +108,7 @@ def schema_migrations_table(prefix: str, metadata: MetaData | None = None) -> Ta
         column("status", String(20), server_default="pending"),
         column("executed_at", DateTime),
         time_column("created_at"),
+        column("facts", JSONB),
     ]
     return _table(prefix, "schema_migrations", metadata, columns, indexed=("status",))
 
@@ -240,7 +244,8 @@ def system_conflict(table: Table, actual: InspectedSchema) -> str:
         return ""
     expected = _types(table)
     present = {name: column.type for name, column in actual.tables[table.name].columns.items()}
-    differing = sorted(name for name in expected.keys() | present.keys() if expected.get(name) != present.get(name))
+    known = expected.keys() - (_ADDED - present.keys())
+    differing = sorted(name for name in known | present.keys() if expected.get(name) != present.get(name))
     return f"other columns: {', '.join(differing)}" if differing else ""
 
 

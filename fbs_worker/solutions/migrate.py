@@ -18,7 +18,7 @@ from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.migration.apply.executor import Applied, apply
-from fbs_worker.migration.apply.journal import JournalRow, Reversal, history, is_unfinished
+from fbs_worker.migration.apply.journal import JournalRow, history, is_unfinished
 from fbs_worker.migration.model.plan import Plan, Step
 from fbs_worker.migration.undo import plan_undo
 from fbs_worker.schema.inspector import relations
@@ -116,7 +116,6 @@ class _Migration:
         plan: the plan, after `make_plan`.
         mirrored: the models that are mirrored after the migration, each with its main table.
         reverted: of an undo: the reverted migration.
-        reversals: of an undo: the row that each statement reverts.
         not_reverted: of an undo: changes that it does not revert, one line each.
     """
 
@@ -130,7 +129,6 @@ class _Migration:
     plan: Plan = field(init=False)
     mirrored: Mapping[str, str] = field(init=False)
     reverted: str | None = None
-    reversals: tuple[Reversal, ...] = ()
     not_reverted: tuple[str, ...] = ()
 
     def make_plan(self, others: Sequence[SolutionRecord]) -> None:
@@ -180,7 +178,7 @@ class _Migration:
                 allowed=allowed,
                 write_manifest=self.write_manifest,
                 before=self._before(),
-                reversals=self.reversals,
+                undoes=self.reverted or "",
                 progress=self.progress,
             )
         self._update_entry()
@@ -213,12 +211,7 @@ class _Migration:
             self._empty_plan(f"Plan {requested} has been applied already.")
             return
         undo = plan_undo(self.connection, solution=manifest.solution_name, table_prefix=manifest.table_prefix)
-        self.plan, self.reversals, self.not_reverted, self.reverted = (
-            undo.plan,
-            undo.reversals,
-            undo.not_reverted,
-            undo.run,
-        )
+        self.plan, self.not_reverted, self.reverted = undo.plan, undo.not_reverted, undo.run
         self.mirrored = undo.before.get("mirrored", manifest.mirrored)
         if not undo.before:  # the journal has no record of the tables before: keep what is owned
             self.plan = replace(undo.plan, tables=tuple(sorted(manifest.owned)), schema=manifest.recorded_schema)

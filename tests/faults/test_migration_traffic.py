@@ -6,16 +6,16 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from typing import Any
 
 import pytest
+from sqlalchemy import Column, ForeignKey, Integer, String, Text, text
 
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import connect
-from fbs_worker.migration.apply.executor import apply
-from fbs_worker.migration.model.plan import ArchiveTarget, Hazard, Lock, Mode, Plan, Step
-from fbs_worker.migration.undo import plan_undo
-from tests.support.migrating import EVERY_HAZARD, PREFIX, SOLUTION, plan_of, step
-from tests.support.solutions import rows, run
+from fbs_worker.migration.apply.lock_retry import LockPolicy
+from fbs_worker.schema.definition import Definition
+from tests.support.planned import Tables, defined, table
 
 pytestmark = pytest.mark.faults
 
@@ -61,51 +61,21 @@ class Application(threading.Thread):
         self.join()
 
 
-def batches(column: str) -> str:
-    return (
-        f'UPDATE "r_event" SET "{column}" = DEFAULT WHERE "id" = ANY (ARRAY('
-        f'SELECT "id" FROM "r_event" WHERE "{column}" IS NULL LIMIT 5000)) AND "{column}" IS NULL'
-    )
+def event(*columns: Callable[[], Any]) -> Definition:
+    """Events of a tenant, with these columns."""
+    name = lambda: Column("name", Text, nullable=False)  # noqa: E731
+    return defined(table("tenant"), table("event", name, *columns))
 
 
-def one(sql: str, **more: object) -> Step:
-    return step(sql, "r_event", **more)
+BEFORE = event(lambda: Column("note", Text), lambda: Column("tenant_id", Integer))
+AFTER = event(
+    lambda: Column("tenant_id", Integer, ForeignKey("tenant.id")),
+    lambda: Column("state", String(40), nullable=False, index=True, server_default=text("left('open' || random(), 4)")),
+)
+"""A column that is filled in batches and required, a foreign key, an index, and a column that goes."""
 
 
-def plan() -> Plan:
-    concurrent_lock = {"lock": Lock.SHARE_UPDATE_EXCLUSIVE, "mode": Mode.ALONE}
-    drop = {"hazards": frozenset({Hazard.DELETES_DATA})}
-    return plan_of(
-        one('ALTER TABLE "r_event" ADD COLUMN "state" varchar(20)', undo='ALTER TABLE "r_event" DROP COLUMN "state"'),
-        one("""ALTER TABLE "r_event" ALTER COLUMN "state" SET DEFAULT 'open'"""),
-        one(batches("state"), lock=Lock.ROW_EXCLUSIVE, mode=Mode.BATCHES),
-        one('ALTER TABLE "r_event" ADD CONSTRAINT "state_check" CHECK ("state" IS NOT NULL) NOT VALID'),
-        one(
-            'ALTER TABLE "r_event" ADD CONSTRAINT "tenant_fkey" FOREIGN KEY ("tenant_id") REFERENCES "r_tenant" NOT VALID',
-            lock=Lock.SHARE_ROW_EXCLUSIVE,
-            undo='ALTER TABLE "r_event" DROP CONSTRAINT "tenant_fkey"',
-        ),
-        one('ALTER TABLE "r_event" VALIDATE CONSTRAINT "state_check"', **concurrent_lock),
-        one('ALTER TABLE "r_event" VALIDATE CONSTRAINT "tenant_fkey"', **concurrent_lock),
-        one(
-            'CREATE INDEX CONCURRENTLY "by_state" ON "r_event" ("state")',
-            undo='DROP INDEX "by_state"',
-            **concurrent_lock,
-        ),
-        one(
-            'ALTER TABLE "r_event" ALTER COLUMN "state" SET NOT NULL',
-            undo='ALTER TABLE "r_event" ALTER COLUMN "state" DROP NOT NULL',
-        ),
-        one('ALTER TABLE "r_event" DROP CONSTRAINT "state_check"'),
-        one(
-            'ALTER TABLE "r_event" DROP COLUMN "note"',
-            archive=ArchiveTarget(table="r_event", column="note", archive_table="fbs_retired_r_event__note"),
-            **drop,
-        ),
-    )
-
-
-def under_traffic(database: DatabaseConfig, work: Callable[[], None]) -> int:
+def under_traffic(database: DatabaseConfig, work: Callable[[], object]) -> int:
     """Do some work while applications run.
 
     Returns:
@@ -127,32 +97,24 @@ def under_traffic(database: DatabaseConfig, work: Callable[[], None]) -> int:
 
 
 def test_traffic_is_not_blocked(database: DatabaseConfig) -> None:
-    run(
-        database,
-        "CREATE TABLE r_tenant (id SERIAL PRIMARY KEY)",
-        "INSERT INTO r_tenant DEFAULT VALUES",
-        "CREATE TABLE r_event (id SERIAL PRIMARY KEY, name TEXT NOT NULL, note TEXT, tenant_id INTEGER)",
-        "INSERT INTO r_event (name, note, tenant_id)"
-        f" SELECT 'event ' || i, 'a note about ' || i, 1 FROM generate_series(1, {ROWS}) i",
-        "ANALYZE r_event",
-    )
+    with closing(connect(database)) as connection:
+        tables = Tables(connection, BEFORE)
+        tables.run(
+            "INSERT INTO r_tenant DEFAULT VALUES",
+            "INSERT INTO r_event (name, note, tenant_id)"
+            f" SELECT 'event ' || i, 'a note about ' || i, 1 FROM generate_series(1, {ROWS}) i",
+            "ANALYZE r_event",
+        )
+        plan = tables.plan(AFTER)
+        assert "fill_column" in {step.kind for step in plan.steps}
+        inserted = under_traffic(database, lambda: tables.carry_out(plan, policy=LockPolicy()))
+        counts = "SELECT count(*), count(*) FILTER (WHERE state = 'open') FROM r_event"
+        assert tables.run(counts) == [(ROWS + inserted, ROWS + inserted)]
+        kept = "SELECT count(*) FROM fbs_retired_r_event__note WHERE note = 'a note about ' || id"
+        assert tables.run(kept) == [(ROWS,)]
 
-    def migrate() -> None:
-        with closing(connect(database)) as connection:
-            apply(connection, plan(), table_prefix=PREFIX, allowed=EVERY_HAZARD)
-
-    def undo() -> None:
-        with closing(connect(database)) as connection:
-            found = plan_undo(connection, solution=SOLUTION, table_prefix=PREFIX)
-            assert found.not_reverted == ()
-            apply(connection, found.plan, table_prefix=PREFIX, allowed=EVERY_HAZARD, reversals=found.reversals)
-
-    inserted = under_traffic(database, migrate)
-    counts = "SELECT count(*), count(*) FILTER (WHERE state = 'open') FROM r_event"
-    assert rows(database, counts) == [(ROWS + inserted, ROWS + inserted)]
-    kept = "SELECT count(*) FROM fbs_retired_r_event__note WHERE note = 'a note about ' || id"
-    assert rows(database, kept) == [(ROWS,)]
-
-    inserted += under_traffic(database, undo)
-    assert rows(database, "SELECT count(*) FROM r_event") == [(ROWS + inserted,)]
-    assert rows(database, "SELECT count(*) FROM r_event WHERE note = 'a note about ' || id") == [(ROWS,)]
+        undo = tables.planned_undo()
+        assert undo.not_reverted == ()
+        inserted += under_traffic(database, lambda: tables.undo(undo, policy=LockPolicy()))
+        assert tables.run("SELECT count(*) FROM r_event") == [(ROWS + inserted,)]
+        assert tables.run("SELECT count(*) FROM r_event WHERE note = 'a note about ' || id") == [(ROWS,)]

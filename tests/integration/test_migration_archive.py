@@ -43,9 +43,6 @@ def test_values_of_a_column(filled: DatabaseConfig, policy: LockPolicy) -> None:
     ]
     (found,) = kept(filled)
     assert (found.label, found.key, found.type, found.complete) == ("r_tenant.note", ("id",), "text", True)
-    ((kind, name, definition),) = found.lost
-    assert (kind, name) == ("i", "r_tenant_note_idx")
-    assert definition.startswith("CREATE INDEX r_tenant_note_idx ON public.r_tenant")
     assert record_of(filled)[0].facts["kept"] == "fbs_retired_r_tenant_note"
 
 

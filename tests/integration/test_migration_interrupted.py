@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
-from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.core.database_config import DatabaseConfig
-from fbs_worker.core.errors import DatabaseUnreachable, RefusedError
-from fbs_worker.core.postgres import connect
-from fbs_worker.migration.apply.executor import apply
-from fbs_worker.migration.undo import plan_undo
+from fbs_worker.core.errors import DatabaseUnreachable
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from tests.support.migrating import (
-    EVERY_HAZARD,
-    PREFIX,
-    QUICK,
-    SOLUTION,
     TABLES,
     WISHES,
     all_but_record,
@@ -30,7 +21,7 @@ from tests.support.migrating import (
     record_of,
 )
 from tests.support.servers import create_database
-from tests.support.solutions import contents, die, killed, rows, run
+from tests.support.solutions import die, killed, rows, run
 
 pytestmark = pytest.mark.faults
 
@@ -128,46 +119,3 @@ def test_cut_off_again_and_again(sample: Sample) -> None:
         while kill(database, point):
             point += 3
         finished(database, sample)
-
-
-# the same for an undo
-
-
-def undo(database: DatabaseConfig, kind: type[Cursor] | None = None) -> None:
-    with closing(connect(database, application_name="the-migration")) as connection:
-        planned = plan_undo(connection, solution=SOLUTION, table_prefix=PREFIX)
-        if kind is not None:
-            connection.cursor_factory = kind
-        given = {"table_prefix": PREFIX, "allowed": EVERY_HAZARD, "policy": QUICK}
-        apply(connection, planned.plan, reversals=planned.reversals, **given)  # type: ignore[arg-type]
-
-
-def undone(sample: Sample, points: Iterable[int]) -> None:
-    for point in points:
-        with sample.fresh() as database:
-            before = tables_alone(database)
-            migrate(database)
-            if not killed(lambda: undo(database, cut_off_at(point, die))):  # noqa: B023 -- it runs at once
-                assert point > 60
-                return
-            with suppress(RefusedError):  # finished, but not reported
-                undo(database)
-            assert tables_alone(database) == before
-            assert {row.status for row in record_of(database)} == {"executed"}
-            with pytest.raises(RefusedError, match="no migration to undo"):
-                undo(database)
-    raise AssertionError("it never came to its end")
-
-
-def tables_alone(database: DatabaseConfig) -> Any:
-    """Tables with columns in any order, and their rows; what keeps nothing is left out."""
-    found = contents(database)
-    return {
-        name: (sorted(map(str, shape[1])), shape[2], found["rows"].get(name))
-        for name, shape in found["shape"].items()
-        if name.startswith("r_")
-    }
-
-
-def test_an_undo_is_cut_off_at_every_statement(sample: Sample) -> None:
-    undone(sample, ALL)

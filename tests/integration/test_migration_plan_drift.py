@@ -231,10 +231,8 @@ def test_tables_that_go(connection: Connection, *, rows: bool) -> None:
 def test_an_empty_table_that_went_can_be_made_again(connection: Connection) -> None:
     tables = Tables(connection, two())
     before = picture(connection)
-    plan = tables.migrate(defined(OTHER))
-    for step in reversed(plan.steps):
-        assert step.undo is not None
-        tables.run(step.undo)
+    tables.carry_out(tables.plan(defined(OTHER)))
+    tables.undo()
     assert picture(connection) == before
 
 

@@ -16,7 +16,6 @@ from fbs_worker.core.postgres import Connection
 from fbs_worker.migration.apply.executor import apply
 from fbs_worker.migration.model.plan import Hazard, Mode
 from fbs_worker.migration.plan.script import script
-from fbs_worker.migration.undo import plan_undo
 from fbs_worker.ops.local.embedded.wheels import postgres_binaries
 from tests.support.planned import Tables, defined, fresh_picture, hazards, needed, picture, swept, table
 
@@ -303,11 +302,9 @@ def test_what_goes_with_a_column_is_reported_and_comes_back(connection: Connecti
         "it''s mine",
     ):
         assert word in notes
-    apply(connection, plan, table_prefix="fbs_", allowed=frozenset(Hazard))
+    tables.carry_out(plan)
     assert (picture(connection), tables.run(ATTACHED)) != before
-    undo = plan_undo(connection, solution="testing", table_prefix="fbs_")
-    assert undo.not_reverted == ()
-    apply(connection, undo.plan, table_prefix="fbs_", allowed=frozenset(Hazard), reversals=undo.reversals)
+    assert tables.undo().not_reverted == ()
     assert (picture(connection), tables.run(ATTACHED)) == before
     assert tables.run("SELECT a, b FROM r_t") == [("x", "y")]
 
@@ -436,16 +433,17 @@ def test_cut_off_between_any_two_transactions_it_goes_on(connection: Connection,
             assert tables.run("SELECT new FROM r_t ORDER BY id") == [("keep",), ("this",)]
 
 
-def test_a_way_back_for_each_step_that_needs_one(connection: Connection) -> None:
-    before = _begun(connection)
-    was = picture(connection)
-    before.run("TRUNCATE r_t, r_o, r_past")
-    plan = before.plan(LAST)
-    before.apply_some(plan.steps)
-    for step in reversed(plan.steps):
-        assert step.undo is not None, step
-        before.run(step.undo)
-    assert picture(connection) == was
+@pytest.mark.parametrize("emptied", [True, False], ids=["empty", "filled"])
+def test_a_way_back_for_each_step(connection: Connection, *, emptied: bool) -> None:
+    tables = _begun(connection)
+    tables.run("TRUNCATE r_t, r_o, r_past" if emptied else "SELECT 1")
+    was = picture(connection), tables.rows()
+    plan = tables.plan(LAST)
+    assert all(step.reversible for step in plan.steps)
+    tables.carry_out(plan)
+    assert tables.undo().not_reverted == ()
+    assert (picture(connection), tables.rows()) == was
+    assert tables.plan(FIRST).empty
 
 
 @pytest.mark.parametrize("damaged", [{"r_t": {}}, {"r_t": {"columns": {"a": ["text"]}, "keys": []}}])

@@ -10,11 +10,7 @@ from sqlalchemy import Column, Integer, Text
 
 from fbs_worker.core.errors import DatabaseRightsMissing
 from fbs_worker.core.postgres import Connection
-from fbs_worker.migration.apply.executor import apply
-from fbs_worker.migration.model.plan import Plan
-from fbs_worker.migration.undo import plan_undo
 from fbs_worker.schema.table_stats import rows_in
-from tests.support.migrating import EVERY_HAZARD, PREFIX, QUICK
 from tests.support.planned import Tables, defined, table
 
 BEFORE = defined(table("t", lambda: Column("n", Integer), lambda: Column("note", Text)))
@@ -42,10 +38,6 @@ def tables(connection: Connection) -> Iterator[Tables]:
         cursor.execute(f"RESET ROLE; DROP OWNED BY {role}; DROP ROLE {role}")
 
 
-def migrate(tables: Tables, plan: Plan) -> None:
-    apply(tables.connection, plan, table_prefix=PREFIX, allowed=EVERY_HAZARD, policy=QUICK)
-
-
 @pytest.mark.parametrize("tenant", ["", "5"], ids=["none visible", "one visible"])
 @pytest.mark.parametrize("after", [WITHOUT_TABLE, WITHOUT_COLUMN], ids=["table goes", "column goes"])
 def test_hidden_rows_are_not_planned_away(tables: Tables, after: object, tenant: str) -> None:
@@ -63,21 +55,21 @@ def test_rows_that_are_hidden_since_the_plan_are_not_removed(tables: Tables, aft
     plan = tables.plan(after)  # type: ignore[arg-type]
     tables.run(*HIDE)
     if after is WITHOUT_TABLE:  # it is archived as a whole, with its policies
-        migrate(tables, plan)
+        tables.carry_out(plan)
         tables.run("ALTER TABLE fbs_retired_r_t NO FORCE ROW LEVEL SECURITY")
         assert tables.run("SELECT count(*) FROM fbs_retired_r_t") == [(20,)]
         return
     with pytest.raises(DatabaseRightsMissing, match="row-level security"):
-        migrate(tables, plan)
+        tables.carry_out(plan)
     tables.run("ALTER TABLE r_t NO FORCE ROW LEVEL SECURITY")
     assert tables.run("SELECT count(note) FROM r_t") == [(20,)]
 
 
 def test_an_undo_does_not_pass_by_hidden_rows(tables: Tables) -> None:
-    migrate(tables, tables.plan(WITHOUT_COLUMN))
+    tables.carry_out(tables.plan(WITHOUT_COLUMN))
     tables.run(*HIDE)
     with pytest.raises(DatabaseRightsMissing, match="row-level security"):
-        plan_undo(tables.connection, solution="testing", table_prefix=PREFIX)
+        tables.planned_undo()
 
 
 def test_the_owner_of_a_table_without_force_sees_everything(tables: Tables) -> None:

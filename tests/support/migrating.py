@@ -79,7 +79,6 @@ WISHES = (
     wish(
         'ALTER TABLE "r_tenant" ADD COLUMN "phone" text',
         kind="add_column",
-        undo='ALTER TABLE "r_tenant" DROP COLUMN "phone"',
         done=COLUMN.format("r_tenant", "phone"),
     ),
     wish(
@@ -92,13 +91,11 @@ WISHES = (
     wish(
         'ALTER TABLE "r_tenant" ADD COLUMN "state" varchar(20)',
         kind="add_column",
-        undo='ALTER TABLE "r_tenant" DROP COLUMN "state"',
         done=COLUMN.format("r_tenant", "state"),
     ),
     wish(
         """ALTER TABLE "r_tenant" ALTER COLUMN "state" SET DEFAULT 'open'""",
         kind="set_default",
-        undo='ALTER TABLE "r_tenant" ALTER COLUMN "state" DROP DEFAULT',
         done="SELECT EXISTS (SELECT FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum"
         " WHERE a.attrelid = 'r_tenant'::regclass AND a.attname = 'state')",
     ),
@@ -125,7 +122,6 @@ WISHES = (
     wish(
         'ALTER TABLE "r_tenant" ALTER COLUMN "state" SET NOT NULL',
         kind="set_not_null",
-        undo='ALTER TABLE "r_tenant" ALTER COLUMN "state" DROP NOT NULL',
         done=NOT_NULL.format("r_tenant", "state"),
     ),
     wish(
@@ -139,7 +135,6 @@ WISHES = (
         lock=Lock.SHARE_UPDATE_EXCLUSIVE,
         hazards=frozenset({Hazard.INDEX_BUILD}),
         mode=Mode.ALONE,
-        undo='DROP INDEX CONCURRENTLY "r_tenant_state_idx"',
         cleanup='DROP INDEX CONCURRENTLY IF EXISTS "r_tenant_state_idx"',
         done=INDEX.format("r_tenant_state_idx"),
     ),
@@ -157,7 +152,6 @@ WISHES = (
         "r_lease",
         kind="add_key",
         lock=Lock.SHARE_ROW_EXCLUSIVE,
-        undo='ALTER TABLE "r_lease" DROP CONSTRAINT "r_lease_tenant_id_fkey"',
         done=CONSTRAINT.format("r_lease_tenant_id_fkey"),
     ),
     wish(
@@ -173,7 +167,6 @@ WISHES = (
         "r_new",
         kind="create_table",
         has_rows=False,
-        undo='DROP TABLE "r_new"',
         done=TABLE.format("r_new"),
     ),
 )

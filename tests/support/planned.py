@@ -11,11 +11,14 @@ from sqlalchemy import MetaData, Table
 
 from fbs_worker.core.postgres import Connection
 from fbs_worker.domains import Domain
+from fbs_worker.migration.apply.executor import Applied, apply
 from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Plan, Step, transactions
 from fbs_worker.migration.plan.planner import applied_schema, make_plan
+from fbs_worker.migration.undo import Undo, plan_undo
 from fbs_worker.schema import create
 from fbs_worker.schema.ddl import render
 from fbs_worker.schema.definition import Definition, define
+from tests.support.migrating import EVERY_HAZARD, PREFIX, QUICK
 
 _STRENGTH = ["AccessShareLock", "RowShareLock", "RowExclusiveLock", "ShareUpdateExclusiveLock", "ShareLock"]
 _STRENGTH += ["ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock"]
@@ -126,6 +129,29 @@ class Tables:
         again = self.plan(definition, *renames)
         assert [step.sql for step in again.steps] == []
         return plan
+
+    def carry_out(self, plan: Plan, **more: Any) -> Applied:
+        """Apply a plan as the product does: in the journal, with archives; everything is allowed."""
+        state = {"shape": self.last_applied, "tables": list(self.owned)}
+        given = {"table_prefix": PREFIX, "allowed": EVERY_HAZARD, "policy": QUICK, "before": state, **more}
+        applied = apply(self.connection, plan, **given)
+        self.owned, self.last_applied = plan.tables, dict(plan.schema)
+        return applied
+
+    def planned_undo(self) -> Undo:
+        """Plan the undo of the last migration."""
+        return plan_undo(self.connection, solution="testing", table_prefix=PREFIX)
+
+    def undo(self, planned: Undo | None = None, **more: Any) -> Undo:
+        """Revert the last migration."""
+        undo = planned or self.planned_undo()
+        self.carry_out(undo.plan, undoes=undo.run, **more)
+        return undo
+
+    def rows(self) -> dict[str, list[str]]:
+        """All rows of the business tables, by the names of their columns."""
+        found = self.run("SELECT relname FROM pg_class WHERE relkind = 'r' AND starts_with(relname, 'r_')")
+        return {name: sorted(str(row) for row in self.run(f'SELECT to_jsonb(t) FROM "{name}" t')) for (name,) in found}
 
     def _alone(self, step: Step) -> None:
         self.connection.autocommit = True

@@ -1,4 +1,4 @@
-"""What is written down of a statement, read back; and which statements run together."""
+"""Which migrations are interrupted, and which statements run together."""
 
 from __future__ import annotations
 
@@ -6,39 +6,15 @@ import pytest
 
 from fbs_worker.core.errors import DatabaseBusy, DatabaseError, FBSError, RefusedError
 from fbs_worker.migration.apply import journal
-from fbs_worker.migration.apply.executor import observed_changes
 from fbs_worker.migration.apply.lock_retry import strongest
 from fbs_worker.migration.apply.preflight import statement_error
 from fbs_worker.migration.model.plan import Hazard, Lock, Mode, Step, transactions
-from fbs_worker.schema.inspector import InspectedTable
-from fbs_worker.schema.model import ColumnSchema
 
 
 def step(mode: Mode = Mode.TRANSACTION, *hazards: Hazard) -> Step:
     return Step(
         sql="SELECT 1", kind="add_column", table="r_tenant", reason="a test", mode=mode, hazards=frozenset(hazards)
     )
-
-
-@pytest.mark.parametrize(
-    ("statement", "facts"),
-    [
-        ("SELECT 1", {"run": "a"}),
-        ("SELECT 1", {"run": "a", "reason": "sale.order.note of Odoo"}),
-        ("SELECT 1\n-- a comment of its own", {"run": "a", "reason": "why"}),
-        ("SELECT '\n-- fbs: {}'", {"run": "a", "undo": "SELECT '\n-- fbs: x'\n", "reason": "é"}),
-        ("CREATE TABLE x (\n\ta INTEGER\n)", {"made": {"table": True}, "before": {"shape": {"x": [1, None]}}}),
-    ],
-)
-def test_what_is_written_is_read(statement: str, facts: dict[str, object]) -> None:
-    written = journal._render(statement, facts)
-    assert journal._read(written) == (statement, facts)
-    assert written.startswith(statement)
-
-
-@pytest.mark.parametrize("written", ["SELECT 1", "SELECT 1\n-- fbs: {", "SELECT 1\n-- fbs: []", ""])
-def test_what_others_wrote_has_no_facts(written: str) -> None:
-    assert journal._read(written) == (written, {})
 
 
 def row(number: int, status: str, run: str = "a", **facts: object) -> journal.JournalRow:
@@ -84,28 +60,6 @@ def test_the_strongest_lock() -> None:
     assert strongest([]) is Lock.NONE
     assert strongest([Lock.ROW_EXCLUSIVE, Lock.SHARE_UPDATE_EXCLUSIVE]) is Lock.SHARE_UPDATE_EXCLUSIVE
     assert strongest(list(Lock)) is Lock.ACCESS_EXCLUSIVE
-
-
-INTEGER, TEXT = ColumnSchema(type="integer"), ColumnSchema(type="text", default="'x'")
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "expected"),
-    [
-        (None, {"a": TEXT}, {"made": {"table": True}}),
-        (None, None, {"made": {}}),
-        ({"a": TEXT}, {"a": TEXT}, {"made": {}}),
-        ({"a": TEXT}, {"a": TEXT, "b": TEXT, "c": TEXT}, {"made": {"columns": ["b", "c"]}}),
-        ({"a": TEXT}, {"a": INTEGER}, {"made": {"retyped": {"a": ["text", "'x'", ""]}}}),
-        ({"a": TEXT}, {"b": TEXT}, {"lost": []}),
-        ({"a": TEXT, "b": TEXT}, {"a": TEXT}, {"lost": []}),
-    ],
-)
-def test_what_a_statement_made(
-    before: dict[str, ColumnSchema] | None, after: dict[str, ColumnSchema] | None, expected: object
-) -> None:
-    sides = [None if columns is None else InspectedTable(columns=columns) for columns in (before, after)]
-    assert observed_changes(*sides) == expected
 
 
 @pytest.mark.parametrize(

@@ -17,17 +17,9 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.core.errors import DatabaseError
-from fbs_worker.migration.model.archive import (
-    Archive,
-    archive_names,
-    join_condition,
-    list_archives,
-    rename_statement,
-    write_comment,
-)
+from fbs_worker.migration.model.archive import Archive, archive_names, join_condition, list_archives, write_comment
 from fbs_worker.migration.model.plan import ArchiveTarget
-from fbs_worker.schema.ddl import comment_statements
-from fbs_worker.schema.dependents import attached
+from fbs_worker.schema.ddl import quoted
 from fbs_worker.schema.inspector import inspect_tables, table_exists
 from fbs_worker.schema.model import FOREIGN
 from fbs_worker.schema.naming import derived_name
@@ -113,7 +105,6 @@ def archive_column(cursor: Cursor, target: ArchiveTarget, solution: str, precopy
         archive = _describe(cursor, target, solution)
         _copy(cursor, archive)
     else:
-        # dependent keys may have changed since
         archive = replace(_describe(cursor, target, solution), name=precopy.archive.name)
         if (archive.key, archive.type) != (precopy.archive.key, precopy.archive.type):
             raise DatabaseError(
@@ -202,8 +193,6 @@ def archive_whole_table(cursor: Cursor, target: ArchiveTarget, solution: str, dr
     cursor.execute(drop)
     cursor.execute("ROLLBACK TO SAVEPOINT fbs_drop")
     inspected = inspect_tables(cursor.connection, [target.table]).tables[target.table]
-    lost = tuple(key for key in inspected.key_definitions() if key[0] == FOREIGN)
-    comment = comment_statements(target.table, {"": inspected.comment}) if inspected.comment else ()
     cursor.execute(_NAMED_WITH_TABLE, {"table": sql.Identifier(target.table).as_string(cursor)})
     named = cursor.fetchall()
     name = _free_name(cursor, target.archive_table)
@@ -211,29 +200,19 @@ def archive_whole_table(cursor: Cursor, target: ArchiveTarget, solution: str, dr
         (kind, str(derived_name(f"{name}_{number}", "_seq" if kind == "S" else "_idx")), before)
         for number, (before, kind) in enumerate(named)
     )
-    table = sql.Identifier(target.table)
+    archive = Archive(name=name, solution=solution, table=target.table, column=None, renamed=renamed)
     statements = [
         *(
-            sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(table, sql.Identifier(constraint))
-            for _, constraint, _ in lost  # archived rows must not block deletes in referenced tables
+            f"ALTER TABLE {quoted(target.table)} DROP CONSTRAINT {quoted(key.schema.name)}"
+            for key in inspected.keys
+            if key.schema.kind == FOREIGN  # archived rows must not block deletes in referenced tables
         ),
-        rename_statement("r", target.table, name),
-        *(rename_statement(kind, before, now) for kind, now, before in renamed),
+        *archive.rename_statements(),
     ]
-    written = [statement.as_string(cursor) for statement in statements]
-    for statement in written:
+    for statement in statements:
         cursor.execute(statement)
-    archive = Archive(
-        name=name,
-        solution=solution,
-        table=target.table,
-        column=None,
-        lost=lost,
-        attached=tuple(comment),
-        renamed=renamed,
-    )
     write_comment(cursor, archive)
-    return archive, written
+    return archive, statements
 
 
 def _describe(cursor: Cursor, target: ArchiveTarget, solution: str) -> Archive:
@@ -248,11 +227,6 @@ def _describe(cursor: Cursor, target: ArchiveTarget, solution: str) -> Archive:
         column=target.column,
         key=table.primary_key if target.column not in table.primary_key else (),
         type=column.type,
-        collation=column.collation,
-        not_null=column.not_null,
-        default=column.expression,
-        lost=table.key_definitions(target.column),
-        attached=attached(cursor.connection, [target.table]).get((target.table, str(target.column)), ()),
     )
 
 

@@ -23,7 +23,7 @@ from fbs_worker.core.errors import FBSError, JobCancelled, UnreachableError
 from fbs_worker.core.postgres import Connection
 from fbs_worker.core.progress import NullProgress, Progress
 from fbs_worker.migration.apply import archiver
-from fbs_worker.migration.apply.journal import Journal, JournalRow, Reversal
+from fbs_worker.migration.apply.journal import Journal, JournalRow
 from fbs_worker.migration.apply.lock_retry import (
     BLOCKS_WRITERS,
     LockBudget,
@@ -38,8 +38,7 @@ from fbs_worker.migration.apply.lock_retry import (
 from fbs_worker.migration.apply.preflight import check_not_stale, check_plan, check_still_empty, statement_error
 from fbs_worker.migration.model.archive import Archive
 from fbs_worker.migration.model.plan import BATCH, Hazard, Lock, Mode, Plan, Step, transactions
-from fbs_worker.schema.inspector import LOCK_TABLES, InspectedTable, existing_tables, inspect_tables
-from fbs_worker.schema.model import SERIAL
+from fbs_worker.schema.inspector import LOCK_TABLES, existing_tables
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +97,7 @@ def apply(
     replan: Callable[[], Plan] | None = None,
     write_manifest: ManifestWriter = no_manifest,
     before: Mapping[str, Any] | None = None,
-    reversals: Sequence[Reversal] = (),
+    undoes: str = "",
     progress: Progress | None = None,
     policy: LockPolicy | None = None,
 ) -> Applied:
@@ -115,7 +114,7 @@ def apply(
         replan: plans again under the lock, to detect a stale plan; None to skip this check.
         write_manifest: writes the solution's manifest.
         before: state before the migration, JSON-ready, for an undo.
-        reversals: for each step of an undo the journal row that it reverts.
+        undoes: of an undo: the migration that it reverts.
         progress: receives the steps; may cancel between two steps.
         policy: timeouts and retries.
 
@@ -143,7 +142,7 @@ def apply(
             prefix=table_prefix,
             write_manifest=write_manifest,
             before=before,
-            reversals=reversals,
+            undoes=undoes,
             progress=progress,
             policy=policy or LockPolicy(),
         )
@@ -180,7 +179,7 @@ class _Run:
     prefix: str
     write_manifest: ManifestWriter
     before: Mapping[str, Any] | None
-    reversals: Sequence[Reversal]
+    undoes: str
     progress: Progress
     policy: LockPolicy
     name: str = ""
@@ -241,17 +240,13 @@ class _Run:
         """Write the pending rows in a transaction of their own; clean up after an interrupted migration."""
         with self.transaction(self.policy.long_statement) as cursor:
             made = self.journal.ensure_table(self.connection)
-            # a missing journal table has just been created in its current form
-            positions = [
-                number for number, step in enumerate(self.plan.steps) if not (made and step.table == self.journal.table)
-            ]
-            self.steps = tuple(self.plan.steps[number] for number in positions)
-            reversals = [self.reversals[number] for number in positions] if self.reversals else ()
+            # the journal table has just been brought into its current form
+            self.steps = tuple(step for step in self.plan.steps if not (made and step.table == self.journal.table))
             archiver.drop_incomplete(cursor, self.prefix, self.plan.solution)
             statements = {step.sql for step in self.steps}
-            self.name = self.journal.resume(cursor, statements, undo=bool(self.reversals))
+            self.name = self.journal.resume(cursor, statements, undo=bool(self.undoes))
             self.rows = self.journal.write_pending(
-                cursor, self.steps, run=self.name, before=self.before, reversals=reversals
+                cursor, self.steps, run=self.name, plan=self.plan, before=self.before, undoes=self.undoes
             )
             tables = {step.table for step in self.steps}
             self.new_tables = tables.difference(existing_tables(self.connection, tables))
@@ -317,12 +312,11 @@ class _Run:
         return archives, steps
 
     def _run_step(self, cursor: Cursor, budget: LockBudget, position: int) -> list[Archive]:
-        step, ran, archive, changes = self.steps[position], "", None, {}
+        step, ran, archive = self.steps[position], "", None
         if step.archive is not None and step.archive.column is None:
             archive, statements = archiver.archive_whole_table(cursor, step.archive, self.plan.solution, step.sql)
             ran = ";\n".join(statements)
         else:
-            before = self._inspect(step)
             if step.archive is not None:
                 with budget.long_running():
                     archive = archiver.archive_column(
@@ -332,16 +326,10 @@ class _Run:
             if archive is not None:
                 with budget.long_running():
                     archive = archiver.record_converted_values(cursor, archive)
-                if self.reversals and archiver.drop_if_empty(cursor, archive):
+                if self.undoes and archiver.drop_if_empty(cursor, archive):
                     archive = None  # needed only by an undo of this undo
-            changes = observed_changes(before, self._inspect(step))
-        self.journal.mark_executed(cursor, self.rows[position], ran=ran, kept=archive and archive.name, **changes)
+        self.journal.mark_executed(cursor, self.rows[position], ran=ran, kept=archive.name if archive else "")
         return [archive] if archive else []
-
-    def _inspect(self, step: Step) -> InspectedTable | None:
-        """Inspect a step's table; its keys only for DROP COLUMN, which drops dependent ones."""
-        drops = " DROP COLUMN " in step.sql
-        return inspect_tables(self.connection, [step.table], keys=drops).tables.get(step.table)
 
     def _relies_on_empty(self, position: int) -> bool:
         """Whether a step is only safe for an empty table."""
@@ -410,31 +398,6 @@ class _Run:
             ]
             cursor.execute(sql.SQL(" AND ").join([sql.SQL(step.sql), *ranges]))
             return max(cursor.rowcount, 0), last
-
-
-def observed_changes(before: InspectedTable | None, after: InspectedTable | None) -> dict[str, Any]:
-    """Return the facts that the undo of a statement needs and the statement lacks.
-
-    Args:
-        before: its table before the statement.
-        after: its table after the statement.
-
-    Returns:
-        `made`: `table` (the table was created), `columns` (added), `retyped` (column → former type, default and
-        collation), and `lost`: keys dropped with a column.
-    """
-    if before is None:
-        return {"made": {"table": True} if after else {}}
-    if after is None or not before.columns.keys() <= after.columns.keys():  # a column was renamed or dropped
-        left = after.key_definitions() if after else ()
-        return {"lost": [list(key) for key in before.key_definitions() if key not in left]}
-    added = sorted(after.columns.keys() - before.columns.keys())
-    retyped = {
-        name: [was.type, SERIAL if was.default == SERIAL else was.expression, was.collation]
-        for name, was in before.columns.items()
-        if was.full_type != after.columns[name].full_type
-    }
-    return {"made": {key: value for key, value in (("columns", added), ("retyped", retyped)) if value}}
 
 
 def _lock(step: Step) -> Lock:

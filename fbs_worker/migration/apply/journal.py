@@ -1,17 +1,12 @@
 """Migration journal: a row of `<table_prefix>schema_migrations` for each statement.
 
 A row is written as `pending` in a transaction before the first statement; it becomes `executed` in the transaction of
-its statement, if that has one, or `failed`. Facts without a column of their own are appended to the statement as SQL
-comments: the reason as text, the others as JSON:
-
-    ALTER TABLE "rental_lease" ADD COLUMN "note" text
-    -- sale.order.note of Odoo
-    -- fbs: {"run": "9f6d3a1c02b7", "undo": "ALTER TABLE …"}
+its statement, if that has one, or `failed`. What has no column of its own is in `facts`, as JSON. Earlier versions
+appended it to the statement as an SQL comment; such rows are known, and no more than that.
 """
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,17 +15,18 @@ from typing import Any, Final
 
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
-from psycopg2.extras import execute_values
+from psycopg2.extras import Json, execute_values
 
 from fbs_worker.core.postgres import Connection, errors_translated
-from fbs_worker.migration.model.plan import MUST_BE_ALLOWED, Mode, Step
+from fbs_worker.migration.model.plan import Mode, Plan, Step
+from fbs_worker.schema.inspector import inspect_tables
 from fbs_worker.schema.system_tables import ensure_tables, schema_migrations_table, table_exists
 
 PENDING: Final = "pending"
 EXECUTED: Final = "executed"
 FAILED: Final = "failed"
 
-_FACTS: Final = "\n-- fbs: "
+_OF_EARLIER_VERSIONS: Final = '\n-- fbs: {"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +40,10 @@ class JournalRow:
         statement: the statement as it ran.
         status: `pending`, `executed` or `failed`.
         executed_at: end of the statement, UTC.
-        facts: as far as present: `run` (the migration), `reason`, `mode`, `hazards` (those that had to be allowed),
-            `undo` (a statement), `before` (the state before the migration, in its first row), `kept` (the archive
-            table), `made` and `lost` (see `snapshot_changes`), `undoes` (number of the row that it reverts), `of` (the
-            migration of that row), `reverted` (that row is reverted completely by this one), `error`, and `closed`
-            (a failed statement that is no longer needed).
+        facts: as far as present: `run` (the migration), `reason`, `mode`, `kept` (the archive table), `column` (the one
+            that is archived), `of` (the migration that it reverts), `error`, and `closed` (a failed statement that is
+            no longer needed); in the first row of each plan `before` (the state before the migration) and `undo`
+            (`Plan.undo`).
     """
 
     number: int
@@ -66,23 +61,13 @@ class JournalRow:
 
     @property
     def is_undo(self) -> bool:
-        """Whether it reverts another row."""
+        """Whether it reverts a migration."""
         return "of" in self.facts
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reversal:
-    """The journal row that a step of an undo reverts.
-
-    Attributes:
-        row: the row's number.
-        of: the row's migration.
-        reverted: whether this step completes the reversal of the row.
-    """
-
-    row: int
-    of: str
-    reverted: bool = True
+    @property
+    def is_old(self) -> bool:
+        """Whether an earlier version wrote it, without what an undo needs."""
+        return not self.facts and _OF_EARLIER_VERSIONS in self.statement
 
 
 def migrations_table(table_prefix: str) -> str:
@@ -106,12 +91,23 @@ def history(cursor: Cursor, table_prefix: str, solution: str) -> list[JournalRow
         return []
     cursor.execute(
         sql.SQL(
-            "SELECT id, migration_type, table_name, sql_statement, status, executed_at FROM {}"
-            " WHERE solution_name = %s ORDER BY id"
+            "SELECT id, migration_type, table_name, sql_statement, status, executed_at, to_jsonb(m) -> 'facts'"
+            " FROM {} m WHERE solution_name = %s ORDER BY id"
         ).format(sql.Identifier(table)),
         (solution,),
     )
-    return list(map(_row, cursor.fetchall()))
+    return [
+        JournalRow(
+            number=number,
+            kind=kind,
+            table=table,
+            statement=statement,
+            status=status or "",
+            executed_at=executed_at,
+            facts=facts if isinstance(facts, dict) else {},
+        )
+        for number, kind, table, statement, status, executed_at, facts in cursor.fetchall()
+    ]
 
 
 def is_unfinished(rows: Sequence[JournalRow]) -> bool:
@@ -140,10 +136,10 @@ class Journal:
         self.table = migrations_table(table_prefix)
 
     def ensure_table(self, connection: Connection) -> bool:
-        """Create a missing journal table, inside the caller's transaction.
+        """Create the journal table, or the column that one of an earlier version lacks, in the caller's transaction.
 
         Returns:
-            Whether it was created.
+            Whether there was something to do.
 
         Raises:
             DatabaseRightsMissing: the user lacks the privilege to create it.
@@ -151,9 +147,15 @@ class Journal:
             DatabaseUnreachable: the connection was lost.
         """
         with errors_translated(connection):
-            if table_exists(connection, self.table):
+            existing = inspect_tables(connection, [self.table], keys=False).tables.get(self.table)
+            if existing is None:
+                return ensure_tables(connection, self._prefix, (schema_migrations_table,))
+            if "facts" in existing.columns:
                 return False
-            return ensure_tables(connection, self._prefix, (schema_migrations_table,))
+            with connection.cursor() as cursor:
+                statement = sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS facts JSONB")
+                cursor.execute(statement.format(sql.Identifier(self.table)))
+            return True
 
     def resume(self, cursor: Cursor, planned: Collection[str], *, undo: bool) -> str:
         """Resume after an interrupted migration.
@@ -190,17 +192,19 @@ class Journal:
         steps: Sequence[Step],
         *,
         run: str,
+        plan: Plan,
         before: Mapping[str, Any] | None = None,
-        reversals: Sequence[Reversal] = (),
+        undoes: str = "",
     ) -> list[JournalRow]:
         """Write a pending row for each step.
 
         Args:
             cursor: cursor of an open transaction.
-            steps: the steps.
+            steps: the steps of the plan that are to run.
             run: the migration's name.
+            plan: the plan.
             before: state before the migration, for an undo.
-            reversals: for each step of an undo the row that it reverts.
+            undoes: of an undo: the migration that it reverts.
 
         Returns:
             The row of each step.
@@ -209,24 +213,18 @@ class Journal:
             return []
         all_facts: list[dict[str, Any]] = []
         for number, step in enumerate(steps):
-            facts = {
-                "run": run,
-                "mode": str(step.mode),
-                "hazards": sorted(map(str, step.hazards & MUST_BE_ALLOWED)),
-                "undo": step.undo,
-                **(_reversal_facts(reversals[number]) if reversals else {}),
-                "before": before if number == 0 else None,
-                "reason": step.reason,
-            }
+            facts: dict[str, Any] = {"run": run, "mode": str(step.mode), "reason": step.reason, "of": undoes}
+            facts |= {"column": step.archive.column} if step.archive else {}
+            facts |= {"before": before, "undo": plan.undo} if number == 0 else {}
             all_facts.append({key: value for key, value in facts.items() if value})
         numbers = execute_values(
             cursor,
             sql.SQL(
-                "INSERT INTO {} (solution_name, migration_type, table_name, sql_statement, status) VALUES %s"
+                "INSERT INTO {} (solution_name, migration_type, table_name, sql_statement, status, facts) VALUES %s"
                 " RETURNING id"
             ).format(sql.Identifier(self.table)),
             [
-                (self._solution, step.kind, step.table, _render(step.sql, facts), PENDING)
+                (self._solution, step.kind, step.table, step.sql, PENDING, Json(facts))
                 for step, facts in zip(steps, all_facts, strict=True)
             ],
             page_size=len(steps),
@@ -237,16 +235,16 @@ class Journal:
             for (number,), step, facts in zip(numbers, steps, all_facts, strict=True)
         ]
 
-    def mark_executed(self, cursor: Cursor, row: JournalRow, *, ran: str = "", **more: Any) -> None:
+    def mark_executed(self, cursor: Cursor, row: JournalRow, *, ran: str = "", kept: str = "") -> None:
         """Mark a statement as executed.
 
         Args:
             cursor: cursor of the statement's transaction, if it has one.
             row: its row.
             ran: the statement as it ran, if different from the planned one.
-            more: further facts, stored by their names.
+            kept: the archive table with the values that it removed.
         """
-        facts = {**row.facts, **{key: value for key, value in more.items() if value}}
+        facts = {**row.facts, **({"kept": kept} if kept else {})}
         self._update(cursor, replace(row, statement=ran or row.statement, status=EXECUTED, facts=facts))
 
     def mark_failed(self, cursor: Cursor, row: JournalRow, why: str) -> None:
@@ -269,48 +267,8 @@ class Journal:
         """Update a row; clock_timestamp() distinguishes the statements of a transaction."""
         cursor.execute(
             sql.SQL(
-                "UPDATE {} SET status = %s, sql_statement = %s, executed_at = CASE WHEN %s THEN"
+                "UPDATE {} SET status = %s, sql_statement = %s, facts = %s, executed_at = CASE WHEN %s THEN"
                 " clock_timestamp() AT TIME ZONE 'UTC' END WHERE id = %s"
             ).format(sql.Identifier(self.table)),
-            (row.status, _render(row.statement, row.facts), row.status == EXECUTED, row.number),
+            (row.status, row.statement, Json(dict(row.facts)), row.status == EXECUTED, row.number),
         )
-
-
-def _reversal_facts(reversal: Reversal) -> dict[str, Any]:
-    return {"undoes": reversal.row, "of": reversal.of, "reverted": reversal.reverted}
-
-
-def _render(statement: str, facts: Mapping[str, Any]) -> str:
-    stored = {key: value for key, value in facts.items() if key != "reason"}
-    reason = " ".join(str(facts.get("reason") or "").split())
-    comment = f"\n-- {reason}" if reason else ""
-    return f"{statement}{comment}{_FACTS}{json.dumps(stored)}"
-
-
-def _row(row: tuple[Any, ...]) -> JournalRow:
-    number, kind, table, written, status, executed_at = row
-    statement, facts = _read(written)
-    return JournalRow(
-        number=number,
-        kind=kind,
-        table=table,
-        statement=statement,
-        status=status or "",
-        executed_at=executed_at,
-        facts=facts,
-    )
-
-
-def _read(written: str) -> tuple[str, dict[str, Any]]:
-    """Split a stored statement into statement and facts; rows of other applications have no facts."""
-    statement, marker, stored = written.rpartition(_FACTS)
-    try:
-        facts = json.loads(stored) if marker else None
-    except ValueError:
-        facts = None
-    if not isinstance(facts, dict):
-        return written, {}
-    head, line, reason = statement.rpartition("\n-- ")
-    if line and "\n" not in reason:
-        return head, {**facts, "reason": reason}
-    return statement, facts

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
+
+from fbs_worker.schema.ddl import quoted
 
 _ARCHIVES: Final = """
 SELECT c.relname, obj_description(c.oid, 'pg_class') FROM pg_class c
@@ -31,13 +33,7 @@ class Archive:
         column: the archived column; None for a whole table.
         key: primary key columns that identify its rows; empty without a primary key: whole rows are archived then.
         type: of a column: type as written by format_type().
-        collation: of a column: quoted; empty for that of the type.
-        not_null: of a column: whether it was NOT NULL.
-        default: of a column: default expression; None without one.
         became: of a narrowed column: the column of this table that holds the converted values.
-        lost: dependent keys to recreate: kind (`p`, `u`, `x`, `f`, `c`, `i`), name and definition of each; the
-            definition of a unique key is that of its index.
-        attached: what else went with the column, or the comment of the table: statements that bring it back.
         renamed: of a table: kind (`i`, `S`), archived name and original name of its indexes and sequences.
         complete: False for a copy made ahead of a migration that was not applied.
     """
@@ -48,12 +44,7 @@ class Archive:
     column: str | None
     key: tuple[str, ...] = ()
     type: str = ""
-    collation: str = ""
-    not_null: bool = False
-    default: str | None = None
     became: str | None = None
-    lost: tuple[tuple[str, str, str], ...] = ()
-    attached: tuple[str, ...] = ()
     renamed: tuple[tuple[str, str, str], ...] = ()
     complete: bool = True
 
@@ -61,6 +52,15 @@ class Archive:
     def label(self) -> str:
         """The archived table or column, e.g. `r_lease.note`."""
         return f"{self.table}.{self.column}" if self.column else self.table
+
+    def rename_statements(self, *, back: bool = False) -> list[str]:
+        """Return the statements that rename an archived table with its indexes and sequences, or rename them back."""
+        pairs = [("TABLE", self.table, self.name)]
+        pairs += [("SEQUENCE" if kind == "S" else "INDEX", before, now) for kind, now, before in self.renamed]
+        return [
+            f"ALTER {what} {quoted(now if back else before)} RENAME TO {quoted(before if back else now)}"
+            for what, before, now in pairs
+        ]
 
 
 def list_archives(cursor: Cursor, table_prefix: str, *, solution: str | None = None) -> list[Archive]:
@@ -93,12 +93,6 @@ def join_condition(archive: Archive) -> sql.Composed:
     return sql.SQL(" AND ").join(sql.SQL("k.{0} = t.{0}").format(sql.Identifier(name)) for name in archive.key)
 
 
-def rename_statement(kind: str, before: str, now: str) -> sql.Composed:
-    """Return the statement that renames a table (kind `r`), an index (`i`) or a sequence (`S`)."""
-    what = sql.SQL({"r": "TABLE", "S": "SEQUENCE"}.get(kind, "INDEX"))
-    return sql.SQL("ALTER {} {} RENAME TO {}").format(what, sql.Identifier(before), sql.Identifier(now))
-
-
 def write_comment(cursor: Cursor, archive: Archive) -> None:
     """Store an archive's description as the comment of its table."""
     facts: Mapping[str, Any] = {key: value for key, value in asdict(archive).items() if key != "name"}
@@ -109,12 +103,11 @@ def write_comment(cursor: Cursor, archive: Archive) -> None:
 
 
 def _read(name: str, comment: str) -> Archive | None:
-    """Return None for a comment of another application."""
+    """Return None for a comment of another application; earlier versions wrote more."""
     try:
         facts = json.loads(comment)
-        del facts["fbs"]
-        lists = {key: tuple(map(tuple, facts[key])) for key in ("lost", "renamed")}
-        texts = {key: tuple(facts.get(key, ())) for key in ("key", "attached")}
-        return Archive(**{**facts, **lists, **texts, "name": name})
+        renamed = tuple(map(tuple, facts["renamed"]))
+        known = {one.name: facts[one.name] for one in fields(Archive) if one.name in facts}
+        return Archive(**{**known, "key": tuple(facts["key"]), "renamed": renamed, "name": name})
     except (ValueError, TypeError, KeyError):
         return None

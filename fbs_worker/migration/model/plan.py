@@ -96,10 +96,10 @@ class Step:
         mode: its execution mode.
         batch_key: of BATCHES: columns of the primary key; the ranges are appended to the statement's condition.
         archive: values to archive before it runs.
-        undo: the statement that reverts it without loss of data; None if there is none.
         check: preflight query that returns the number of rows on which it would fail; None if it cannot fail on data.
             It runs before the first step and refers to tables and columns by their current names.
         cleanup: statement that removes the remains of an interrupted run, e.g. DROP INDEX CONCURRENTLY IF EXISTS.
+        reversible: whether an undo can revert it; False where what was there cannot be derived from what is there then.
     """
 
     sql: str
@@ -112,9 +112,9 @@ class Step:
     mode: Mode = Mode.TRANSACTION
     batch_key: tuple[str, ...] = ()
     archive: ArchiveTarget | None = None
-    undo: str | None = None
     check: str | None = None
     cleanup: str | None = None
+    reversible: bool = True
 
     @property
     def takes_long(self) -> bool:
@@ -136,7 +136,7 @@ class Step:
             "keeps": self.archive.archive_table if self.archive else None,
             "column": self.archive.column if self.archive else None,
             "key": list(self.batch_key or (self.archive.key if self.archive else ())),
-            "reversible": self.undo is not None or self.archive is not None,
+            "reversible": self.reversible,
         }
 
 
@@ -176,6 +176,9 @@ class Plan:
         summary: what it does to each table that it changes.
         tables: tables owned by the solution after the migration.
         schema: schema applied by FBS after the migration: table → columns and keys; stored in the manifest.
+        undo: what an undo needs, JSON-ready: `former` (changed table → the schema that it has; None for a new one),
+            `after` (the schema that the plan leads to), `renames` (of columns: table, old and new name) and `attached`
+            (what goes with a dropped column: table, column, statement).
     """
 
     solution: str
@@ -188,6 +191,7 @@ class Plan:
     summary: tuple[TableSummary, ...] = ()
     tables: tuple[str, ...] = ()
     schema: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    undo: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def fingerprint(self) -> str:

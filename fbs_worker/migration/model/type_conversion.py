@@ -1,9 +1,5 @@
 """Type conversions of columns: the USING expression, its risks, and the reverse conversion. Pure.
 
-PostgreSQL 18, observed in pg_class.relfilenode: a longer or unlimited VARCHAR, VARCHAR to TEXT and back to an unlimited
-VARCHAR, NUMERIC with more digits before the point or without a limit, and times with more digits rewrite neither the
-table nor its indexes. Every other conversion rewrites both under an ACCESS EXCLUSIVE lock.
-
 Text is converted to a JSON string, not parsed as JSON: every value is convertible in both directions. Timestamps
 without a zone are in UTC, as in Odoo.
 """
@@ -75,7 +71,6 @@ class Conversion:
     Attributes:
         value: the new value as an SQL expression.
         implicit: an assignment cast exists, and it rejects values that do not fit: no USING needed.
-        rewrites: the table and its indexes are rewritten.
         may_fail: some values may not be convertible.
         fails_where: condition for values that are not convertible; empty if unknown.
         lossy: the old value may not be derivable from the new one.
@@ -84,7 +79,6 @@ class Conversion:
 
     value: str
     implicit: bool = False
-    rewrites: bool = True
     may_fail: bool = False
     fails_where: str = ""
     lossy: bool = False
@@ -120,6 +114,31 @@ def conversion(before: str, after: str, column: str, *, server_version: int = IN
     return _by_text(source, before, column, after, can_validate=server_version >= INPUT_CHECK_SINCE)
 
 
+def reverse_conversion(
+    now: str, former: str, column: str, *, server_version: int = INPUT_CHECK_SINCE, archived: bool = False
+) -> Conversion:
+    """Find the conversion that reverts the one from `former` to `now`.
+
+    It is lossy where the former values cannot be derived for sure: only the rows show whether they can.
+
+    Args:
+        now: current type, as written by format_type().
+        former: the type before.
+        column: quoted column name.
+        server_version: as for `conversion`.
+        archived: the values that it does not restore are archived, so it may cut off what does not fit.
+    """
+    direct = conversion(now, former, column, server_version=server_version)
+    if archived:
+        if direct.implicit and not direct.fails_where:
+            return replace(direct, lossy=False)
+        return Conversion(value=f"({direct.value})::{former}")
+    reverse = conversion(former, now, column).reverse
+    if reverse is None or reverse in {column, direct.value}:
+        return replace(direct, lossy=reverse is None)
+    return Conversion(value=reverse, may_fail=True)
+
+
 def _array(before: str, after: str, column: str) -> Conversion | None:
     """Arrays whose elements have an assignment cast have one, too."""
     one = conversion(before.removesuffix("[]"), after.removesuffix("[]"), "element")
@@ -137,9 +156,8 @@ def _text_to_text(source: Type, target: Type, column: str, after: str) -> Conver
     if not (source.base in _TEXTS and target.base in _TEXTS):
         return None
     value = f"{column}::{after}"
-    fixed = "character" in {source.base, target.base}
     if target.length is None or (source.length is not None and source.length <= target.length):
-        return Conversion(value=value, implicit=True, rewrites=fixed, reverse=column)
+        return Conversion(value=value, implicit=True, reverse=column)
     fails_where = f"char_length({column}) > {target.length}"
     return Conversion(value=value, implicit=True, may_fail=True, fails_where=fails_where, reverse=column)
 
@@ -148,7 +166,7 @@ def _number_to_number(source: Type, target: Type, column: str, after: str) -> Co
     if not (source.is_number and target.is_number):
         return None
     if source.base == target.base == "numeric" and _fits(target, source) and target.scale in {None, source.scale}:
-        return Conversion(value=f"{column}::{after}", implicit=True, rewrites=False, reverse=column)
+        return Conversion(value=f"{column}::{after}", implicit=True, reverse=column)
     fails_where = "" if _fits(target, source) else _too_large(source, target, column)
     return Conversion(
         value=f"{column}::{after}",
@@ -210,7 +228,7 @@ def _time_to_time(source: Type, target: Type, column: str, after: str) -> Conver
     if source.base == target.base and source.base in _TIMES:
         finer = not target.numbers or (bool(source.numbers) and source.numbers[0] <= target.numbers[0])
         if finer:
-            return Conversion(value=f"{column}::{after}", implicit=True, rewrites=False, reverse=column)
+            return Conversion(value=f"{column}::{after}", implicit=True, reverse=column)
         return Conversion(value=f"{column}::{after}", implicit=True, lossy=True)
     if source.base in _TIMESTAMPS and target.base in _TIMESTAMPS:
         coarser = bool(target.numbers) and source.numbers != target.numbers

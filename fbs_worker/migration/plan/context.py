@@ -1,7 +1,7 @@
 """Planning context: facts about the database, names, and preflight queries of a plan. Pure.
 
 Preflight queries run before the first step. They therefore refer to the current tables: a renamed column has its old
-name, a retyped one is converted, an added one is replaced by its default.
+name, a retyped one is converted, an added one is replaced by its default, a table that an undo restores is its archive.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from enum import IntEnum
 from functools import cached_property
 
 from fbs_worker.migration.model.plan import ArchiveTarget, Hazard, Lock, Mode, Step
-from fbs_worker.migration.model.type_conversion import INPUT_CHECK_SINCE, Conversion, conversion
+from fbs_worker.migration.model.type_conversion import INPUT_CHECK_SINCE, Conversion, conversion, reverse_conversion
 from fbs_worker.migration.plan.explain import Reasons
 from fbs_worker.migration.plan.rehearsal import Rehearsal
 from fbs_worker.schema.ddl import quoted
@@ -55,6 +55,7 @@ class Phase(IntEnum):
     DROP_INDEXES = 13
     DROP_COLUMNS = 14
     DROP_TABLES = 15
+    DROP_ARCHIVES = 16
 
 
 Phased = Iterator[tuple[Phase, Step]]
@@ -71,6 +72,21 @@ def default_name(table: str, key: KeySchema) -> str:
         return str(derived_name(table, "_pkey"))
     ends = {UNIQUE: "_key", INDEX: "_idx", EXCLUDE: "_excl"}
     return str(derived_name("_".join((table, *key.columns)), ends.get(key.kind, "_fkey")))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """What an undo brings back from an archive.
+
+    Attributes:
+        name: the archive table.
+        statement: what brings it back, in batches if it is values.
+        value: of values: the future one as an expression on the current columns; None if it is not known beforehand.
+    """
+
+    name: str
+    statement: str
+    value: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +109,10 @@ class PlanningContext:
         dependents: objects for which PostgreSQL refuses a drop or a type change.
         attached: what goes with dropped columns: table, column, and what it is.
         rehearsal: what the changes of columns did to copies of their tables.
+        archived_tables: of an undo: table that comes back → its archive. `actual` has it as it will be then.
+        archived_values: of an undo: table and column (its new name) → the values that it gets back.
+        archived_extras: of an undo: what went with columns that come back: table, column, statement.
+        unharmed: of an undo: columns that go without values of their own, or are converted without a loss.
     """
 
     desired: Schema
@@ -110,6 +130,15 @@ class PlanningContext:
     dependents: Sequence[Dependent] = ()
     attached: Sequence[tuple[str, str, str]] = ()
     rehearsal: Rehearsal = field(default_factory=Rehearsal)
+    archived_tables: Mapping[str, Restored] = field(default_factory=dict)
+    archived_values: Mapping[tuple[str, str], Restored] = field(default_factory=dict)
+    archived_extras: Sequence[tuple[str, str, str]] = ()
+    unharmed: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def is_undo(self) -> bool:
+        """Whether the changes revert a migration."""
+        return self.reasons.definition is None
 
     def rewrites(self, change: Change) -> bool:
         """Return whether a change of a column writes its table anew."""
@@ -132,9 +161,9 @@ class PlanningContext:
         batch_key: tuple[str, ...] = (),
         hazards: Collection[Hazard] = (),
         archive: ArchiveTarget | None = None,
-        undo: str | None = None,
         check: str | None = None,
         cleanup: str | None = None,
+        reversible: bool = True,
     ) -> tuple[Phase, Step]:
         """Build a step of a change with its phase; arguments as for `Step`. Drift adds the hazard DRIFT."""
         step = Step(
@@ -148,9 +177,9 @@ class PlanningContext:
             mode=mode,
             batch_key=batch_key,
             archive=archive,
-            undo=undo,
             check=check,
             cleanup=cleanup,
+            reversible=reversible,
         )
         return phase, step
 
@@ -207,7 +236,15 @@ class PlanningContext:
         before, after = change.before, change.after
         assert before is not None and after is not None  # noqa: S101, PT018 -- what a RETYPE is
         name = quoted(column or change.column)
-        return conversion(before.type, after.type, name, server_version=self.server_version)
+        if not self.is_undo:
+            return conversion(before.type, after.type, name, server_version=self.server_version)
+        return reverse_conversion(
+            before.type,
+            after.type,
+            name,
+            server_version=self.server_version,
+            archived=(change.table, change.column) in self.archived_values,
+        )
 
     def archive_name(self, table: str, column: str = "") -> str:
         """Return the archive table's name for a dropped table or column."""
@@ -251,12 +288,17 @@ class PlanningContext:
             and change.table == table
             and change.after
             and not change.after.default
+            and (table, change.column) not in self.archived_values
         }
         return table in self.populated and empty.isdisjoint(columns)
 
     def count(self, table: str, condition: str) -> str:
         """Return a query that counts the rows with a condition on the current columns."""
-        return f"SELECT count(*) FROM {quoted(table)} WHERE {condition}"  # noqa: S608 -- the name is quoted
+        return f"SELECT count(*) FROM {self._old_table(table)} WHERE {condition}"  # noqa: S608 -- the name is quoted
+
+    def old_table(self, table: str) -> str:
+        """Return a table's current name."""
+        return self.archived_tables[table].name if table in self.archived_tables else table
 
     def old_name(self, table: str, column: str) -> str:
         """Return a column's current name."""
@@ -311,9 +353,12 @@ class PlanningContext:
         if None in values.values():
             return None
         if all(value == quoted(column) for column, value in values.items()):
-            return quoted(table)
+            return self._old_table(table)
         selected = ", ".join(f"{value} AS {quoted(column)}" for column, value in values.items())
-        return f"(SELECT {selected} FROM {quoted(table)}) r"  # noqa: S608 -- they are quoted
+        return f"(SELECT {selected} FROM {self._old_table(table)}) r"  # noqa: S608 -- they are quoted
+
+    def _old_table(self, table: str) -> str:
+        return quoted(self.old_table(table))
 
     @cached_property
     def _old_names(self) -> dict[tuple[str, str], str]:
@@ -341,13 +386,15 @@ class PlanningContext:
         if None in values:
             return None
         selected = ", ".join(f"{value} AS c{number}" for number, value in enumerate(values))
-        return f"SELECT {selected} FROM {quoted(table)}"  # noqa: S608 -- they are quoted
+        return f"SELECT {selected} FROM {self._old_table(table)}"  # noqa: S608 -- they are quoted
 
     def _value(self, table: str, column: str) -> str | None:
         """Return a column's future value as an expression on the current columns; None if not computable.
 
         A value that is not convertible is NULL here: the type change has a check of its own.
         """
+        if (table, column) in self.archived_values:
+            return self.archived_values[table, column].value
         for change in self.changes:
             if change.table != table or change.column != column or change.after is None:
                 continue

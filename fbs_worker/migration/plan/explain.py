@@ -19,15 +19,17 @@ class Reasons:
     """Reasons of changes.
 
     Attributes:
-        definition: the desired tables.
+        definition: the desired tables; None for an undo.
         mirrored: models mirrored until now → table.
     """
 
-    definition: Definition
+    definition: Definition | None
     mirrored: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, change: Change) -> str:
         """Return the reason of a change."""
+        if self.definition is None:
+            return f"undo: {change.summary()}{_drifted(change)}"
         subject = self.subject(change.table, change.column or self._key_column(change))
         match change.kind:
             case ChangeKind.CREATE_TABLE:
@@ -36,10 +38,12 @@ class Reasons:
                 text = f"New {'field' if self._model(change.table)[0] else 'column'} {subject}"
             case _:
                 text = f"{subject} {self._predicate(change)}"
-        return f"{text}; overwrites a manual change" if change.drifted else text
+        return text + _drifted(change)
 
     def of_rename(self, table: str, old: str, new: str) -> str:
         """Return the reason of a rename."""
+        if self.definition is None:
+            return f"undo: {old} was named {new}"
         return f"{self.subject(table, new)} was renamed from {old} (--rename)"
 
     def of_possible_rename(self, table: str, old: str, new: str) -> str:
@@ -80,13 +84,16 @@ class Reasons:
                 name = f"{model}.{_field(column)}"
             return f"{name} of Odoo"
         whole = f"{table}.{column}" if column else table
+        if self.definition is None:
+            return whole
         if any(table == str(known.name) for known in self.definition.system):
             return f"{whole} of the system tables of FBS {__version__}"
         return f"{whole} of the domain {self.definition.domain}"
 
     def _model(self, table: str) -> tuple[str, str]:
         """Return the mirrored model of a table, and the field of a link table; empty for others."""
-        for model, name in (*self.definition.mirrored.items(), *self.mirrored.items()):
+        mirrored = self.definition.mirrored if self.definition else {}
+        for model, name in (*mirrored.items(), *self.mirrored.items()):
             if table == name:
                 return model, ""
             if table.startswith(f"{name}__"):
@@ -104,7 +111,7 @@ class Reasons:
         return key.columns[0] if key is not None and len(key.columns) == 1 else ""
 
     def _predicate(self, change: Change) -> str:
-        after, gone = change.after, change.table not in self.definition.business.tables
+        after, gone = change.after, not self.definition or change.table not in self.definition.business.tables
         match change.kind:
             case ChangeKind.FILL_COLUMN:
                 return "is not backfilled completely"
@@ -125,6 +132,10 @@ class Reasons:
         if self._model(change.table)[0]:
             return "is no longer mirrored, or no longer exists"
         return "is no longer part of the definition"
+
+
+def _drifted(change: Change) -> str:
+    return "; overwrites a manual change" if change.drifted else ""
 
 
 def _field(column: str) -> str:

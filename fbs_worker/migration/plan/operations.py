@@ -24,19 +24,22 @@ pg_locks of PostgreSQL 18.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
-
-from sqlalchemy import Table
-from sqlalchemy.schema import CreateTable
 
 from fbs_worker.migration.model.plan import BATCH, ArchiveTarget, Hazard, Lock, Mode, Step
 from fbs_worker.migration.plan.context import Phase, Phased, PlanningContext, default_name, is_prebuilt_index
 from fbs_worker.migration.plan.rehearsal import Alteration
-from fbs_worker.schema.columns import DIALECT
-from fbs_worker.schema.ddl import comment_statements, declaration, definition, key_statement, quoted, quoted_list
+from fbs_worker.schema.ddl import (
+    comment_statements,
+    create_table,
+    declaration,
+    definition,
+    key_statement,
+    quoted,
+    quoted_list,
+)
 from fbs_worker.schema.differ import Change, ChangeKind, not_null_check
-from fbs_worker.schema.inspector import BACKFILL_COMMENT, InspectedKey
+from fbs_worker.schema.inspector import BACKFILL_COMMENT
 from fbs_worker.schema.model import (
     CHECK,
     EXCLUDE,
@@ -56,17 +59,16 @@ _KINDS: Final = {
 _KEYS: Final = frozenset((ChangeKind.ADD_KEY, ChangeKind.VALIDATE_KEY, ChangeKind.DROP_KEY))
 
 
-def plan_steps(context: PlanningContext, tables: Mapping[str, Table]) -> tuple[Step, ...]:
+def plan_steps(context: PlanningContext) -> tuple[Step, ...]:
     """Return the steps of all changes, in execution order.
 
     Args:
         context: the changes and the facts about the database.
-        tables: desired tables by name, for the DDL of new ones.
     """
-    result = [*_rename_columns(context)]
+    result = [*_rename_columns(context), *_restore(context)]
     for change in context.changes:
         if change.kind is ChangeKind.CREATE_TABLE:
-            result += _create_table(change, context, tables[change.table])
+            result += _create_table(change, context)
         elif change.kind is ChangeKind.DROP_TABLE:
             result += _drop_table(change, context)
         elif change.kind in _KEYS:
@@ -96,17 +98,15 @@ def _rename_columns(context: PlanningContext) -> Phased:
                 table=table,
                 reason=context.reasons.of_rename(table, old, new),
                 has_rows=table in context.populated,
-                undo=f"ALTER TABLE {quoted(table)} RENAME COLUMN {quoted(new)} TO {quoted(old)}",
             ),
         )
 
 
-def _create_table(change: Change, context: PlanningContext, table: Table) -> Phased:
+def _create_table(change: Change, context: PlanningContext) -> Phased:
     """Create a table and its indexes; its foreign keys are separate changes, applied after all tables exist."""
-    statement = str(CreateTable(table, include_foreign_key_constraints=[]).compile(dialect=DIALECT)).strip()
-    undo = f"DROP TABLE {quoted(change.table)}"
-    yield context.step(Phase.CREATE, change, "create_table", statement, undo=undo)
-    for key in context.desired[change.table].keys:
+    table = context.desired[change.table]
+    yield context.step(Phase.CREATE, change, "create_table", create_table(change.table, table))
+    for key in table.keys:
         if key.kind == INDEX:
             yield from _key_steps(Change(kind=ChangeKind.ADD_KEY, table=change.table, key=key), context)
 
@@ -121,43 +121,18 @@ def _drop_table(change: Change, context: PlanningContext) -> Phased:
         f"DROP TABLE {quoted(change.table)}",
         hazards={Hazard.DELETES_DATA} if has_rows else (),
         archive=ArchiveTarget(table=change.table, column=None, archive_table=archive_table) if has_rows else None,
-        undo=None if has_rows else _recreate_statements(change.table, context),
     )
 
 
 def _comment(change: Change, context: PlanningContext) -> Phased:
     """Write all comments of a table in one step."""
-    actual = context.actual.tables.get(change.table)
-    before = actual.schema.comments if actual else {}
-    former = {name: before.get(name, "") for name in change.comments if not name or (actual and name in actual.columns)}
     yield context.step(
         Phase.FINISH_COLUMNS,
         change,
         "comment",
         ";\n".join(comment_statements(change.table, change.comments)),
         lock=Lock.SHARE_UPDATE_EXCLUSIVE,
-        undo=";\n".join(comment_statements(change.table, former)) if actual else None,
     )
-
-
-def _recreate_statements(name: str, context: PlanningContext) -> str:
-    """Return the DDL that recreates an empty table in its current form."""
-    table = context.actual.tables[name]
-    columns = [f"{quoted(column)} {declaration(actual)}" for column, actual in table.columns.items()]
-    own = [key for key in table.keys if not key.backing and not _is_dropped_earlier(key, context)]
-    constraints = [
-        f"CONSTRAINT {quoted(key.schema.name)} {key.definition}"
-        for key in sorted(own, key=lambda key: key.schema.kind == FOREIGN)
-        if key.schema.kind != INDEX
-    ]
-    indexes = [key.definition for key in own if key.schema.kind == INDEX]
-    inside = ",\n\t".join([*columns, *constraints])
-    comments = comment_statements(name, table.schema.comments)
-    return ";\n".join([f"CREATE TABLE {quoted(name)} (\n\t{inside}\n)", *indexes, *comments])
-
-
-def _is_dropped_earlier(key: InspectedKey, context: PlanningContext) -> bool:
-    return any(change.actual == key for change in context.changes if change.kind is ChangeKind.DROP_KEY)
 
 
 def _default_action(column: ColumnSchema) -> str:
@@ -184,8 +159,7 @@ def _column_steps(change: Change, context: PlanningContext) -> Phased:
         case ChangeKind.SET_NOT_NULL:
             yield from _set_not_null(change, context)
         case ChangeKind.DROP_NOT_NULL:
-            undo = _alter(change, "SET NOT NULL")
-            yield context.step(Phase.COLUMNS, change, "drop_not_null", _alter(change, "DROP NOT NULL"), undo=undo)
+            yield context.step(Phase.COLUMNS, change, "drop_not_null", _alter(change, "DROP NOT NULL"))
         case ChangeKind.DEFAULT:
             yield from _set_default(change, context)
         case ChangeKind.DROP_COLUMN:
@@ -205,20 +179,20 @@ def _add_column(change: Change, context: PlanningContext) -> Phased:
     if after is None:
         return
     table, column = quoted(change.table), quoted(change.column)
-    undo = f"ALTER TABLE {table} DROP COLUMN {column}"
-    has_rows = change.table in context.populated
+    has_rows, restored = change.table in context.populated, (change.table, change.column) in context.archived_values
     rewrites = has_rows and context.rewrites(change)
-    apart = rewrites and after.expression is not None
+    filled = rewrites and after.expression is not None and not restored
+    apart = filled or (restored and after.expression is not None)
     statement = f"ALTER TABLE {table} ADD COLUMN {column} {declaration(after)}"
     if apart:
         statement = (
             f"ALTER TABLE {table} ADD COLUMN {column} {after.full_type}, ALTER COLUMN {column} {_default_action(after)}"
         )
-    elif stays_nullable(change, context):
+    elif restored or stays_nullable(change, context):
         statement = f"ALTER TABLE {table} ADD COLUMN {column} {after.full_type}"
-    hazards = {Hazard.REWRITES_TABLE, Hazard.LONG_LOCK} if rewrites and not apart else ()
-    yield context.step(Phase.COLUMNS, change, "add_column", statement, undo=undo, hazards=hazards)
-    if apart:
+    hazards = {Hazard.REWRITES_TABLE, Hazard.LONG_LOCK} if rewrites and not (filled or restored) else ()
+    yield context.step(Phase.COLUMNS, change, "add_column", statement, hazards=hazards)
+    if filled:
         yield context.step(
             Phase.COLUMNS,
             change,
@@ -227,12 +201,24 @@ def _add_column(change: Change, context: PlanningContext) -> Phased:
             lock=Lock.SHARE_UPDATE_EXCLUSIVE,
         )
         yield from _backfill(change, context)
-        if after.not_null:
-            yield from _set_not_null(change, context)
+    if (filled or restored) and after.not_null:
+        yield from _set_not_null(change, context)
 
 
 def _backfill(change: Change, context: PlanningContext) -> Phased:
-    """Backfill NULLs with the default in batches: restartable at any point."""
+    """Backfill a marked column."""
+    yield from _fill(change, context)
+    yield context.step(
+        Phase.FINISH_COLUMNS,
+        change,
+        "unmark_column",
+        *comment_statements(change.table, {change.column: change.after.comment if change.after else ""}),
+        lock=Lock.SHARE_UPDATE_EXCLUSIVE,
+    )
+
+
+def _fill(change: Change, context: PlanningContext) -> Phased:
+    """Replace NULLs by the default in batches: restartable at any point."""
     table, column, after = quoted(change.table), quoted(change.column), change.after
     if change.table in context.populated and after is not None and after.default is not None:
         primary = context.actual.tables[change.table].primary_key
@@ -248,13 +234,28 @@ def _backfill(change: Change, context: PlanningContext) -> Phased:
             mode=Mode.BATCHES,
             batch_key=primary,
         )
-    yield context.step(
-        Phase.FINISH_COLUMNS,
-        change,
-        "unmark_column",
-        *comment_statements(change.table, {change.column: after.comment if after else ""}),
-        lock=Lock.SHARE_UPDATE_EXCLUSIVE,
-    )
+
+
+def _restore(context: PlanningContext) -> Phased:
+    """Bring back archived tables and values; each step may be repeated."""
+    for table, archive in context.archived_tables.items():
+        change = Change(kind=ChangeKind.CREATE_TABLE, table=table)
+        yield context.step(Phase.CREATE, change, "restore_table", archive.statement)
+    for (table, column), archive in context.archived_values.items():
+        before, after = context.actual.tables[table].columns.get(column), context.desired[table].columns[column]
+        change = Change(kind=ChangeKind.ADD_COLUMN, table=table, column=column, after=after)
+        yield context.step(
+            Phase.FILL, change, "restore_values", archive.statement, lock=Lock.ROW_EXCLUSIVE, mode=Mode.BATCHES
+        )
+        if after.not_null and after.expression is not None and not (before and before.not_null):
+            yield from _fill(change, context)
+        name = quoted(archive.name)
+        drop = f"DO $fbs$ BEGIN IF NOT EXISTS (SELECT FROM {name}) THEN DROP TABLE {name}; END IF; END $fbs$"
+        yield context.step(Phase.DROP_ARCHIVES, change, "drop_archive", drop, lock=Lock.NONE)
+    for table, column, statement in context.archived_extras:
+        change = Change(kind=ChangeKind.ADD_COLUMN, table=table, column=column)
+        lock = Lock.SHARE_UPDATE_EXCLUSIVE
+        yield context.step(Phase.FINISH_COLUMNS, change, "restore_attached", statement, lock=lock)
 
 
 def alterations(context: PlanningContext) -> list[Alteration]:
@@ -285,7 +286,7 @@ def _retype(change: Change, context: PlanningContext) -> Phased:
     if has_rows:
         hazards |= {Hazard.REWRITES_TABLE, Hazard.LONG_LOCK} if rewrites else set()
         hazards |= {Hazard.MIGHT_FAIL_ON_DATA} if conversion.may_fail else set()
-        hazards |= {Hazard.DELETES_DATA} if conversion.lossy else set()
+        hazards |= _deletes(change, context) if conversion.lossy else set()
     yield context.step(
         Phase.COLUMNS,
         change,
@@ -294,8 +295,12 @@ def _retype(change: Change, context: PlanningContext) -> Phased:
         hazards=hazards,
         archive=_archive_target(change, context) if has_rows and conversion.lossy else None,
         check=context.count(change.table, old.fails_where) if has_rows and old.fails_where else None,
-        undo=_undo_retype(change, before, after, reverse=conversion.reverse),
+        reversible=conversion.reverse is not None or conversion.lossy,
     )
+
+
+def _deletes(change: Change, context: PlanningContext) -> set[Hazard]:
+    return set() if (change.table, change.column) in context.unharmed else {Hazard.DELETES_DATA}
 
 
 def _retyping(change: Change, context: PlanningContext) -> list[str]:
@@ -304,30 +309,16 @@ def _retyping(change: Change, context: PlanningContext) -> list[str]:
     assert before is not None and after is not None  # noqa: S101, PT018 -- what a RETYPE is
     conversion = context.conversion(change)
     action = f"TYPE {after.full_type}" + ("" if conversion.implicit else f" USING {conversion.value}")
-    return _with_default(action, before, after)
-
-
-def _with_default(action: str, before: ColumnSchema, after: ColumnSchema) -> list[str]:
     if before.expression is None and before.default is not None:  # a sequence or an expression
         return [action]
     first = ["DROP DEFAULT"] if before.default is not None else []
     return [*first, action, *([_default_action(after)] if after.expression is not None else [])]
 
 
-def _undo_retype(change: Change, before: ColumnSchema, after: ColumnSchema, *, reverse: str | None) -> str | None:
-    if reverse is None:
-        return None
-    # an implicit cast needs no USING
-    action = f"TYPE {before.full_type}"
-    action += "" if reverse == quoted(change.column) else f" USING {reverse}"
-    return _alter(change, *_with_default(action, after, before))
-
-
 def _set_not_null(change: Change, context: PlanningContext) -> Phased:
     table, column = quoted(change.table), quoted(change.column)
-    undo = _alter(change, "DROP NOT NULL")
     if change.table not in context.populated:
-        yield context.step(Phase.COLUMNS, change, "set_not_null", _alter(change, "SET NOT NULL"), undo=undo)
+        yield context.step(Phase.COLUMNS, change, "set_not_null", _alter(change, "SET NOT NULL"))
         return
     name = not_null_check(change.table, change.column)
     actual = context.actual.tables[change.table]
@@ -337,11 +328,12 @@ def _set_not_null(change: Change, context: PlanningContext) -> Phased:
         yield context.step(Phase.ADD_NOT_VALID, change, "add_not_null_check", sql)
     if helper is None or not helper.valid:
         being_filled = change.kind is ChangeKind.ADD_COLUMN or change.column in actual.backfilling
+        being_filled |= (change.table, change.column) in context.archived_values
         old = quoted(context.old_name(change.table, change.column))
         fails = set() if being_filled else {Hazard.MIGHT_FAIL_ON_DATA}
         check = None if being_filled else context.count(change.table, f"{old} IS NULL")
         yield _validate(change, context, "not_null_check", name, hazards=fails, check=check)
-    yield context.step(Phase.FINISH_COLUMNS, change, "set_not_null", _alter(change, "SET NOT NULL"), undo=undo)
+    yield context.step(Phase.FINISH_COLUMNS, change, "set_not_null", _alter(change, "SET NOT NULL"))
     # separate statement: combined with SET NOT NULL, PostgreSQL scans all rows
     sql = f"ALTER TABLE {table} DROP CONSTRAINT {quoted(name)}"
     yield context.step(Phase.FINISH_COLUMNS, change, "drop_not_null_check", sql)
@@ -355,19 +347,19 @@ def _set_default(change: Change, context: PlanningContext) -> Phased:
     )
     if before is None or after is None or retyped:  # the type change sets the default
         return
-    actions, undo = [_default_action(after)], _alter(change, _default_action(before))
+    actions = [_default_action(after)]
     if before.default is not None and before.default.startswith("GENERATED"):
         first = "DROP IDENTITY" if before.default.endswith("IDENTITY") else "DROP EXPRESSION"
-        actions, undo = [first, *(actions if after.default is not None else [])], ""
+        actions = [first, *(actions if after.default is not None else [])]
     for action in actions:
         kind = "drop_default" if action.startswith("DROP") else "set_default"
-        yield context.step(Phase.COLUMNS, change, kind, _alter(change, action), undo=undo or None)
+        yield context.step(Phase.COLUMNS, change, kind, _alter(change, action))
 
 
 def _drop_column(change: Change, context: PlanningContext) -> Phased:
-    has_rows, before = change.table in context.populated, change.before
+    has_rows = change.table in context.populated
     table, column = quoted(change.table), quoted(change.column)
-    hazards = {Hazard.DELETES_DATA} if has_rows else set()
+    hazards = _deletes(change, context) if has_rows else set()
     new = context.possible_renames.get((change.table, change.column))
     yield context.step(
         Phase.DROP_COLUMNS,
@@ -376,13 +368,7 @@ def _drop_column(change: Change, context: PlanningContext) -> Phased:
         f"ALTER TABLE {table} DROP COLUMN {column}",
         hazards=hazards | ({Hazard.POSSIBLE_RENAME} if has_rows and new else set()),
         archive=_archive_target(change, context) if has_rows else None,
-        undo=None if has_rows or before is None else ";\n".join(_readding(change, before)),
     )
-
-
-def _readding(change: Change, before: ColumnSchema) -> list[str]:
-    add = f"ALTER TABLE {quoted(change.table)} ADD COLUMN {quoted(change.column)} {declaration(before)}"
-    return [add, *(comment_statements(change.table, {change.column: before.comment}) if before.comment else ())]
 
 
 def _archive_target(change: Change, context: PlanningContext) -> ArchiveTarget:
@@ -420,7 +406,6 @@ def _create_index(change: Change, context: PlanningContext, key: KeySchema, name
         mode=Mode.ALONE if online else Mode.TRANSACTION,
         hazards=_build_hazards(change, context) | (_might_fail(change, context, key) if key.is_unique else set()),
         check=context.count_duplicates(change.table, key) if has_rows and key.is_unique else None,
-        undo=f"DROP INDEX {quoted(name)}",
         cleanup=f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(name)}" if online else None,
     )
     if online and key.name != name and context.is_freed_late(change.table, key.name):
@@ -435,7 +420,6 @@ def _rename_index(change: Change, context: PlanningContext, name: str, usual: st
         "rename_key",
         f"ALTER INDEX {quoted(name)} RENAME TO {quoted(usual)}",
         lock=Lock.SHARE_UPDATE_EXCLUSIVE,
-        undo=f"ALTER INDEX {quoted(usual)} RENAME TO {quoted(name)}",
     )
 
 
@@ -477,7 +461,6 @@ def _add_unique_key(change: Change, context: PlanningContext, key: KeySchema) ->
         change,
         f"add_{_KINDS[key.kind]}",
         f"ALTER TABLE {quoted(change.table)} ADD CONSTRAINT {quoted(name)} {words}",
-        undo=_drop_constraint(change.table, name),
     )
     if name != usual and context.is_freed_late(change.table, usual):
         yield _rename_index(change, context, name, usual)  # the constraint is renamed with its index
@@ -495,12 +478,7 @@ def _add_at_once(change: Change, context: PlanningContext, key: KeySchema, name:
         key_statement(change.table, key, name),
         hazards=hazards | fails,
         check=context.count_duplicates(change.table, key) if has_rows and key.kind != EXCLUDE else None,
-        undo=_drop_constraint(change.table, name),
     )
-
-
-def _drop_constraint(table: str, name: str) -> str:
-    return f"ALTER TABLE {quoted(table)} DROP CONSTRAINT {quoted(name)}"
 
 
 def _add_constraint(change: Change, context: PlanningContext, key: KeySchema) -> Phased:
@@ -518,7 +496,6 @@ def _add_constraint(change: Change, context: PlanningContext, key: KeySchema) ->
         lock=Lock.SHARE_ROW_EXCLUSIVE if foreign else Lock.ACCESS_EXCLUSIVE,
         hazards={Hazard.LONG_LOCK} | _might_fail(change, context, key) if at_once else (),
         check=_count_violations(change, context, key) if at_once else None,
-        undo=_drop_constraint(change.table, name),
     )
     if online:
         yield _validate_constraint(change, context, key, name)
@@ -567,7 +544,6 @@ def _drop_key(change: Change, context: PlanningContext) -> Phased:
             lock=Lock.SHARE_UPDATE_EXCLUSIVE if late else Lock.ACCESS_EXCLUSIVE,
             mode=Mode.ALONE if late else Mode.TRANSACTION,
             hazards={Hazard.INDEX_DROPPED} if late else (),
-            undo=actual.definition,
         )
         return
     phase = Phase.ADD_PRIMARY_KEYS if actual.schema.kind == PRIMARY else Phase.ATTACH
@@ -575,6 +551,5 @@ def _drop_key(change: Change, context: PlanningContext) -> Phased:
         phase if late else Phase.DROP_KEYS,
         change,
         f"drop_{_KINDS[actual.schema.kind]}",
-        _drop_constraint(change.table, actual.schema.name),
-        undo=f"ALTER TABLE {quoted(change.table)} ADD CONSTRAINT {name} {actual.definition}",
+        f"ALTER TABLE {quoted(change.table)} DROP CONSTRAINT {name}",
     )

@@ -6,8 +6,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import Table
-
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.migration.model.plan import Plan, TableSummary
 from fbs_worker.migration.plan.context import PlanningContext
@@ -26,6 +24,7 @@ from fbs_worker.schema.inspector import (
     used_names,
 )
 from fbs_worker.schema.model import (
+    INDEX,
     ColumnSchema,
     KeySchema,
     Schema,
@@ -91,24 +90,16 @@ def make_plan(
         DatabaseError: the manifest's `shape` is damaged, or PostgreSQL rejected a statement.
         DatabaseUnreachable: the connection was lost.
     """
-    tables = {str(table.name): table for table in (*definition.system, *definition.tables)}
     system = frozenset(str(table.name) for table in definition.system)
-    written = schema_of(tables.values())
     with errors_translated(connection):
-        desired = read_back(connection, written)
+        desired = read_back(connection, schema_of((*definition.system, *definition.tables)))
         recorded = recorded_schema(connection, last_applied, desired)
         actual = inspect_tables(connection, {*desired, *owned})
         own_tables = system | set(owned)
         answered = requested_renames(renames, {name: desired[name] for name in desired if name in owned}, actual)
         actual, recorded = actual.renamed(answered), renamed(recorded, answered)
-        difference = compare(
-            desired,
-            recorded,
-            actual,
-            owned=_recognise_own(own_tables, system, desired, actual),
-            system=system,
-            restore=restore,
-        )
+        recognised = _recognise_own(own_tables, system, desired, actual)
+        difference = compare(desired, recorded, actual, owned=recognised, system=system, restore=restore)
         context = PlanningContext(
             desired=desired,
             recorded=recorded,
@@ -119,14 +110,43 @@ def make_plan(
             table_prefix=definition.table_prefix,
             server_version=connection.info.server_version,
         )
-        altered = alterations(context)
-        keys = {table: context.staying_keys(table) for table in {one.table for one in altered}}
-        rehearsal = rehearse(connection, altered, keys=keys, renames=answered)
-        changes = tuple(detach_keys(difference.changes, desired, actual, rehearsal))
-        difference = replace(difference, changes=changes)
-        context = replace(context, changes=changes, rehearsal=rehearsal)
-        context = _add_facts(connection, context, difference, own_tables)
-    return _build_plan(solution, context, difference, tables, owned=frozenset(owned), system=system)
+        return plan_changes(
+            connection, solution, context, difference, own_tables=own_tables, owned=frozenset(owned), system=system
+        )
+
+
+def plan_changes(
+    connection: Connection,
+    solution: str,
+    context: PlanningContext,
+    difference: Difference,
+    *,
+    own_tables: Collection[str],
+    owned: frozenset[str] = frozenset(),
+    system: frozenset[str] = frozenset(),
+) -> Plan:
+    """Plan the steps of changes: rehearse them, and query the facts that the steps depend on.
+
+    Args:
+        connection: connection whose transaction is used, as by `rehearse`.
+        solution: the solution's name.
+        context: the three schemas, and the changes.
+        difference: the changes.
+        own_tables: tables whose foreign keys are not in the way.
+        owned: business tables recorded as the solution's.
+        system: names of the system tables.
+
+    Raises:
+        psycopg2.Error: PostgreSQL rejected a statement; the caller translates it.
+    """
+    altered = alterations(context)
+    keys = {table: context.staying_keys(table) for table in {one.table for one in altered}}
+    rehearsal = rehearse(connection, altered, keys=keys, renames=context.renames)
+    changes = tuple(detach_keys(difference.changes, context.desired, context.actual, rehearsal))
+    difference = replace(difference, changes=changes)
+    context = replace(context, changes=changes, rehearsal=rehearsal)
+    context = _add_facts(connection, context, difference, own_tables)
+    return _build_plan(solution, context, difference, owned=owned, system=system)
 
 
 def recorded_schema(
@@ -154,6 +174,8 @@ def detach_keys(
 ) -> Iterator[Change]:
     """Drop and recreate foreign keys of rewritten columns and dropped keys, and what a type change leaves otherwise.
 
+    Foreign keys that go with their table or column are dropped before the key that they refer to.
+
     Args:
         changes: the changes.
         desired: the desired schema.
@@ -168,22 +190,23 @@ def detach_keys(
     ]
     going = {key.oid for _, key in dropped}
     targets = {(table, key.schema.columns) for table, key in dropped if key.schema.is_unique}
+    left = {(change.table, change.column) for change in known if change.kind in _DROPS}
     yield from known
     for name, table in actual.tables.items() if retyped or targets else ():
-        if name not in desired:
-            continue
-        after = rehearsal.after.get(name)
+        after, keys = rehearsal.after.get(name), desired[name].keys if name in desired else ()
         for key in table.keys:
             target = key.schema.target
-            own = next((one for one in desired[name].keys if one.identity == key.schema.identity), None)
-            if key.oid in going or key.backing or own is None:
+            own = next((one for one in keys if one.identity == key.schema.identity), None)
+            leaves = (name, "") in left or any((name, column) in left for column in key.schema.columns)
+            if key.oid in going or key.backing or not (own or leaves):
                 continue
             columns = {(name, column) for column in key.schema.columns}
             columns |= {(target[0], column) for column in target[1]} if target is not None else set()
-            differs = target is None and after is not None and key.schema.identity not in after.identities
+            differs = own and target is None and after is not None and key.schema.identity not in after.identities
             if differs or (target is not None and (columns & ends or target in targets)):
                 yield Change(kind=ChangeKind.DROP_KEY, table=name, actual=key)
-                yield Change(kind=ChangeKind.ADD_KEY, table=name, key=replace(own, name=key.schema.name))
+                if own:
+                    yield Change(kind=ChangeKind.ADD_KEY, table=name, key=replace(own, name=key.schema.name))
 
 
 def _recognise_own(
@@ -206,7 +229,9 @@ def _add_facts(
     """Query the facts about changed tables."""
     touched = {change.table for change in difference.changes} | {table for table, _ in context.renames}
     touched |= {change.key.target[0] for change in difference.changes if change.key and change.key.target}
-    populated = populated_tables(connection, touched & context.actual.tables.keys())
+    touched |= {table for table, _ in context.archived_values}
+    now = {context.old_table(table): table for table in touched & context.actual.tables.keys()}
+    populated = frozenset(now[name] for name in populated_tables(connection, now.keys()))
     dropped = {(one.table, one.column) for one in difference.changes if one.kind in _DROPS}
     moving = dropped | {(one.table, one.column) for one in difference.changes if one.kind is ChangeKind.RETYPE}
     dependents = dependent_objects(connection, {table for table, _ in moving}, own_tables=own_tables)
@@ -221,9 +246,9 @@ def _add_facts(
         ],
         attached=list(_attached(connection, context, {one for one in dropped if one[1]})),
         populated=populated,
-        sizes=estimated_sizes(connection, touched & context.actual.tables.keys()),
+        sizes={now[name]: size for name, size in estimated_sizes(connection, now.keys()).items()},
         used_names=used_names(connection) if difference.changes else frozenset(),
-        possible_renames=likely_renames(difference, populated),
+        possible_renames={} if context.is_undo else likely_renames(difference, populated),
     )
 
 
@@ -250,7 +275,6 @@ def _build_plan(
     solution: str,
     context: PlanningContext,
     difference: Difference,
-    tables: Mapping[str, Table],
     *,
     owned: frozenset[str],
     system: frozenset[str],
@@ -261,7 +285,7 @@ def _build_plan(
     schema = {name: _schema_after(name, context.desired[name], nullable, difference) for name in business}
     return Plan(
         solution=solution,
-        steps=plan_steps(context, tables),
+        steps=plan_steps(context),
         drift=tuple(_drift(difference, system)),
         questions=tuple(
             reasons.of_possible_rename(table, old, new)
@@ -270,7 +294,7 @@ def _build_plan(
         notes=(
             *(reasons.of_nullable(change.table, change.column) for change in nullable),
             *(reasons.of_attached(*one) for one in context.attached),
-            *_archived_values(context),
+            *(() if context.is_undo else _archived_values(context)),
         ),
         blockers=(
             *(reasons.of_dependent(one) for one in context.dependents),
@@ -280,6 +304,50 @@ def _build_plan(
         summary=tuple(_summary(context, difference)),
         tables=tuple(sorted({*business, *(owned & difference.blocked.keys())})),
         schema=to_json(schema),
+        undo={} if context.is_undo else _for_undo(context, schema, system),
+    )
+
+
+def _for_undo(context: PlanningContext, after: Schema, system: frozenset[str]) -> dict[str, Any]:
+    """What an undo needs; see `Plan.undo`."""
+    touched = {change.table for change in context.changes} | {table for table, _ in context.renames}
+    former = {table: _former(table, context) for table in sorted(touched - system)}
+    known = {table: schema for table, schema in former.items() if schema is not None}
+    known = renamed(known, {(table, new): old for (table, old), new in context.renames.items()})
+    return {
+        "former": {**dict.fromkeys(former), **to_json(known, exactly=True)},
+        "after": to_json({table: after[table] for table in touched & after.keys()}, exactly=True),
+        "renames": [[table, old, new] for (table, old), new in sorted(context.renames.items())],
+        "attached": [list(one) for one in context.attached if one[2].startswith(("CREATE STATISTICS", "GRANT"))],
+    }
+
+
+def _former(name: str, context: PlanningContext) -> TableSchema | None:
+    """A table as it is, without objects of users that stay, as their author wrote it; None for a new one."""
+    table = context.actual.tables.get(name)
+    if table is None:
+        return None
+    known = [schema[name] for schema in (context.recorded, context.desired) if name in schema]
+    keys = {key.identity: key for one in known for key in one.keys}
+    columns = {column: facts for one in reversed(known) for column, facts in one.columns.items()}
+    goes = name not in context.desired
+    dropped = {change.column for change in context.changes if change.table == name and change.kind in _DROPS}
+    return TableSchema(
+        columns={
+            column: replace(facts, written=columns[column].written)
+            if column in columns and facts.default == columns[column].default
+            else facts
+            for column, facts in table.columns.items()
+            if goes or column in columns
+        },
+        keys=tuple(
+            replace(key.schema, written=keys[identity].written if identity in keys else "")
+            for key in table.keys
+            for identity in [key.schema.identity]
+            if not key.backing and (key.valid or key.schema.kind != INDEX)
+            if goes or identity in keys or key.oid in context.dropped_oids or key.uses & dropped
+        ),
+        comment=table.comment,
     )
 
 
