@@ -44,13 +44,13 @@ from fbs_worker.core.settings_file import PLACE, add_settings_file
 EXIT_INTERRUPTED: Final = 130
 _DEBUG: Final = "--debug"
 _FORMAT: Final = "--output-format"
+_COMPLETE: Final = "_FBS_COMPLETE"
 
 app = typer.Typer(
     name="fbs",
     help="Discover an Odoo server, save the discoveries in PostgreSQL and set up business tables, as Celery jobs.",
     epilog="Start with `fbs demo`. Exit codes: 0 done, 1 failed, 2 usage error, 3 unreachable, 4 rejected.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # its help truncates long names of options and variables
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -149,6 +149,8 @@ def exit_code(error: FBSError) -> int:
 
 def _invoke(arguments: list[str]) -> int:
     command = typer.main.get_command(app)
+    if _COMPLETE in os.environ:  # a shell asks what may follow
+        command.main(arguments, "fbs")
     try:
         # typer's own `main` would print errors itself and exit
         with command.make_context("fbs", arguments) as context:

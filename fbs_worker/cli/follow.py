@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fbs_worker.cli.display import Display
 from fbs_worker.cli.output import note
 from fbs_worker.core.errors import JobFailed, SettingsError
+from fbs_worker.jobs.model import SHORT_ID
 
 if TYPE_CHECKING:
     from fbs_worker.client.client import JobHandle
@@ -42,7 +43,8 @@ def follow(job: JobHandle, display: Display) -> dict[str, Any]:
                     cancel_hint()
                 _show(event, display)
     except KeyboardInterrupt:
-        note(f"The job continues. Follow it: fbs jobs watch {job.id}   Stop it: fbs jobs cancel {job.id}")
+        short = job.id[:SHORT_ID]
+        note(f"The job continues. Follow it: fbs jobs watch {short}   Stop it: fbs jobs cancel {short}")
         raise
     return _outcome(job)
 

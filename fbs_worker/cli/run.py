@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from fbs_worker.cli.display import open_display
 from fbs_worker.cli.follow import follow
-from fbs_worker.cli.output import OutputFormat, print_json, say
+from fbs_worker.cli.output import OutputFormat, note, print_json, say
 from fbs_worker.core.errors import UsageError
+from fbs_worker.jobs.model import SHORT_ID
 
 if TYPE_CHECKING:
     from fbs_worker.core.settings import Settings
@@ -59,13 +60,11 @@ class Runner:
         from fbs_worker.client.client import Client
 
         with Client(settings=self.settings) as client:
+            client.check_known(request)
             job = client.enqueue(request.with_own_secrets(self.settings))
             if not self.no_wait:
                 return {"job": job.id, **follow(job, open_display(title, self.output_format))}
-        if self.output_format is OutputFormat.JSON:
-            print_json({"job": job.id})
-        else:
-            say(f"Enqueued as job {job.id}. Follow it: fbs jobs watch {job.id}")
+        print_enqueued(job.id, self.output_format)
         return None
 
     def run_now(self, request: Request, *, title: str) -> dict[str, Any]:
@@ -73,3 +72,17 @@ class Runner:
         result = replace(self, no_wait=False).run(request, title=title)
         assert result is not None  # noqa: S101 -- it waits
         return result
+
+
+def print_enqueued(job_id: str, output_format: OutputFormat) -> None:
+    """Print the id of a job that is not waited for: alone on stdout, so that a script may keep it.
+
+    Args:
+        job_id: the id.
+        output_format: the format of stdout.
+    """
+    if output_format is OutputFormat.JSON:
+        print_json({"job": job_id})
+        return
+    note(f"Enqueued. Follow it: fbs jobs watch {job_id[:SHORT_ID]}")
+    say(job_id)

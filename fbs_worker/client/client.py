@@ -12,10 +12,12 @@ Tasks are addressed by name, and dependencies are imported on first use, so impo
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Required, Self, TypedDict, Unpack
 
 from fbs_worker.client.handle import JobHandle, outcome
+from fbs_worker.core.errors import DatabaseError, RefusedError, SecretError, UnreachableError
 
 if TYPE_CHECKING:
     from fbs_worker.core.settings import Settings
@@ -100,6 +102,23 @@ class Client:
         message = request.to_message(self._settings)
         labels = {"solution": message.get("solution_name", ""), "domain": message.get("domain", "")}
         return self._enqueue(request.task, message, **labels)
+
+    def check_known(self, request: Request) -> None:
+        """Check that the solution of a request is set up, where this process has the home database and it answers.
+
+        Args:
+            request: a request; one that sets a solution up, or names none, is not looked at.
+
+        Raises:
+            SolutionNotFound: no solution has that name.
+        """
+        name = getattr(request, "solution_name", "")
+        if not name or request.task == "fbs.setup" or not self._settings.fbs_database_url:
+            return
+        from fbs_worker.solutions.databases import Databases
+
+        with suppress(DatabaseError, UnreachableError, SecretError):  # the worker may reach it
+            Databases(self._settings).solution(name)
 
     def discover(self, **fields: Unpack[DiscoverFields]) -> JobHandle:
         """Enqueue the discovery of a domain.
@@ -273,17 +292,61 @@ class Client:
 
         return list_solutions(self._settings)
 
-    def jobs(self, limit: int = 50, *, state: JobState | None = None) -> Sequence[JobRecord]:
+    def jobs(
+        self, limit: int = 50, *, state: JobState | None = None, solution: str = "", action: str = ""
+    ) -> Sequence[JobRecord]:
         """List jobs, newest first.
 
         Args:
             limit: the maximum number of records.
             state: only jobs in this state; None for all.
+            solution: only jobs of this solution; empty for all.
+            action: only jobs with this action, e.g. `refresh`; empty for all.
 
         Raises:
             QueueUnreachable: Redis does not answer.
         """
-        return self._jobs.list(limit, state)
+        return self._jobs.list(limit, state, solution=solution, action=action)
+
+    def retry(self, job_id: str) -> JobHandle:
+        """Enqueue a finished job again, with the arguments it had.
+
+        Args:
+            job_id: the id of a job that failed, was cancelled, or is to be run once more.
+
+        Returns:
+            The new job; if the same is queued or running already, that one.
+
+        Raises:
+            JobNotFound: no job has that id, or its record has expired.
+            RefusedError: the job has not finished, or was enqueued by another program, whose arguments are not kept.
+            QueueUnreachable: Redis does not answer.
+        """
+        record = self._jobs.get(job_id)
+        if not record.state.finished:
+            raise RefusedError(
+                f"The job is {record.state}: there is nothing to retry yet.", hint=f"Follow it: fbs jobs watch {job_id}"
+            )
+        arguments = self._jobs.request(job_id)
+        if not arguments:
+            raise RefusedError(
+                "The arguments of this job are not kept: another program or an older version enqueued it.",
+                hint="Enqueue it again where it came from.",
+            )
+        return self._enqueue(f"fbs.{record.action}", arguments, solution=record.solution, domain=record.domain)
+
+    def full_id(self, beginning: str) -> str:
+        """Return the id of the one job whose id begins so, of 8 characters or more; a whole id is returned as it is.
+
+        Args:
+            beginning: what `fbs jobs list` shows.
+
+        Raises:
+            JobNotFound: no job's id begins so.
+            UsageError: several do.
+            QueueUnreachable: Redis does not answer.
+        """
+        return self._jobs.full_id(beginning)
 
     def job(self, job_id: str) -> JobHandle:
         """Return the handle of a job.

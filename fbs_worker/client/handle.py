@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fbs_worker.core.errors import JobCancelled, JobError, JobFailed
 
 if TYPE_CHECKING:
-    from fbs_worker.jobs.model import JobEvent, JobRecord, JobState
+    from fbs_worker.jobs.model import JobEvent, JobRecord, JobState, LogLine
     from fbs_worker.jobs.store import JobStore
 
 
@@ -81,6 +81,15 @@ class JobHandle:
             QueueUnreachable: Redis does not answer.
         """
         return self._jobs.request_cancel(self._id)
+
+    def log(self) -> Sequence[LogLine]:
+        """Return what happened in the job, oldest first: states, steps, messages, and what its worker logged.
+
+        Raises:
+            JobNotFound: the record has expired.
+            QueueUnreachable: Redis does not answer.
+        """
+        return self._jobs.log(self._id)
 
 
 def outcome(record: JobRecord) -> dict[str, Any]:

@@ -168,6 +168,7 @@ class IntegrationService:
                 hint="Only plan (plan_only, --plan), or switch them on.",
             )
         with self._client() as client:
+            client.check_known(request)
             return self._result(client.enqueue(request), timeout)
 
     def wait_for(self, job: JobHandle, timeout: float | None) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from fbs_worker.jobs.celery_compat.outbox import Outbox
 from fbs_worker.jobs.celery_compat.process import omit_banner, runs_celery_command
 from fbs_worker.jobs.config import DISCOVERY_QUEUE, ROUTES, configuration, in_process_configuration
 from fbs_worker.jobs.deduplication import deduplication_key
+from fbs_worker.jobs.model import variant_of
 from fbs_worker.jobs.store import JobStore
 
 _log = logging.getLogger(__name__)
@@ -127,6 +128,8 @@ class FBSCelery(Celery):  # type: ignore[misc]  # Celery has no types
                 name, kwargs, secret_keys=self.settings.fbs_secret_keys.get_secret_value()
             ),
             commands=self._outbox.commands(name, kwargs, job_id=job_id) if atomic else (),
+            variant=variant_of(name.removeprefix("fbs."), kwargs),
+            request=kwargs,
         )
         if active_id == job_id and not atomic:
             self._send(name, kwargs, job_id)

@@ -12,6 +12,9 @@ import orjson
 
 from fbs_worker.core.errors import JobError
 
+SHORT_ID: Final = 8
+"""Characters of an id that are shown, and that suffice to name a job on the command line."""
+
 EventKind = Literal["state", "step", "progress", "message"]
 
 
@@ -83,6 +86,7 @@ class JobRecord:
         sent_at: when its message was sent.
         worker: the name of the worker of the last attempt; empty before the first.
         waited_seconds: time from creation to the first attempt.
+        variant: what kind of the action: `plan`, `apply`, `undo`, `undo plan`, `full`, `dry run`; empty: no other kind.
     """
 
     id: str
@@ -105,6 +109,7 @@ class JobRecord:
     sent_at: datetime | None = None
     worker: str = ""
     waited_seconds: float | None = None
+    variant: str = ""
 
     @property
     def percent(self) -> int | None:
@@ -184,6 +189,7 @@ class JobRecord:
             sent_at=_timestamp(fields.get("sent_at")),
             worker=fields.get("worker", ""),
             waited_seconds=None if waited is None else waited / 1000,
+            variant=fields.get("variant", ""),
         )
 
 
@@ -258,6 +264,43 @@ class JobEvent:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """A line of a job's log.
+
+    Attributes:
+        at: when, UTC.
+        level: of a logged line its level, e.g. `WARNING`; of an event its kind: `state`, `step` or `message`.
+        text: one or more lines of text, without secrets.
+    """
+
+    at: datetime
+    level: str
+    text: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary, with the time as UTC in ISO 8601."""
+        return {"at": self.at.isoformat(timespec="milliseconds"), "level": self.level, "text": self.text}
+
+    @classmethod
+    def from_entry(cls, entry_id: str, fields: Mapping[str, str]) -> Self | None:
+        """Parse an entry of a job's log or events; None for progress within a step."""
+        at = timestamp(int(entry_id.partition("-")[0]))
+        if "text" in fields:
+            return cls(at=at, level=fields.get("level", ""), text=fields["text"])
+        match fields.get("kind"):
+            case "state":
+                parts = (fields.get("state", ""), fields.get("message", ""))
+            case "step":
+                total = fields.get("total")
+                parts = (f"{fields.get('step', '')}{f' ({total})' if total else ''}", fields.get("message", ""))
+            case "message":
+                parts = (fields.get("message", ""), "")
+            case _:
+                return None
+        return cls(at=at, level=fields["kind"], text=": ".join(filter(None, parts)))
+
+
 class LeaseStatus(StrEnum):
     """Whether an attempt still owns its job.
 
@@ -292,6 +335,24 @@ class Claim:
     def granted(self) -> bool:
         """Whether the caller is to run the job."""
         return self.state is JobState.RUNNING and not self.held_elsewhere
+
+
+def variant_of(action: str, arguments: Mapping[str, Any]) -> str:
+    """Which kind of an action a task's arguments ask for; empty where there is only one.
+
+    Args:
+        action: e.g. `migrate`.
+        arguments: the task's keyword arguments.
+    """
+    match action:
+        case "migrate":
+            kinds = ("undo", "undo plan") if arguments.get("undo") else ("apply", "plan")
+            return kinds[bool(arguments.get("plan_only"))]
+        case "drop" if arguments.get("dry_run"):
+            return "dry run"
+        case "discover" | "refresh" if arguments.get("full"):
+            return "full"
+    return ""
 
 
 def state_of(stored: str, heartbeat_at: str | None, *, now: int, lost_after: float) -> JobState:

@@ -74,9 +74,9 @@ local function enter(state, message)
   return state
 end
 
-local function create(action, solution, domain, queue)
+local function create(action, solution, domain, queue, variant)
   redis.call('HSET', job, 'action', action, 'solution', solution, 'domain', domain, 'queue', queue, 'created_at', now,
-             'attempts', 0)
+             'attempts', 0, 'variant', variant)
   redis.call('ZADD', index, now, id)
   redis.call('SADD', open, id)
   enter('queued', '')
@@ -123,8 +123,9 @@ if same ~= '' then
   redis.call('SET', 'fbs:same:' .. same, id)
   redis.call('HSET', job, 'same', same)
 end
-create(ARGV[4], ARGV[5], ARGV[6], queue)
-for position = 11, #ARGV, 3 do
+create(ARGV[4], ARGV[5], ARGV[6], queue, ARGV[11])
+redis.call('HSET', job, 'request', ARGV[12])
+for position = 13, #ARGV, 3 do
   local reply = redis.pcall(ARGV[position], ARGV[position + 1], ARGV[position + 2])
   if type(reply) == 'table' and reply.err then
     remove()
@@ -138,8 +139,9 @@ return id
 """Create a record, unless an active job has the same deduplication key.
 
 Arguments: action, solution, domain, queue, deduplication key (or empty), milliseconds after which a running job is lost
-and after which a queued one counts as not sent, then the commands that send the message (command, key, content); where
-one of them fails, the record is deleted again. Returns the id of the active job."""
+and after which a queued one counts as not sent, variant, the task's arguments as JSON, then the commands that send the
+message (command, key, content); where one of them fails, the record is deleted again. Returns the id of the active
+job."""
 
 MARK_SENT: Final = (
     _PRELUDE
@@ -161,7 +163,7 @@ START: Final = (
     _PRELUDE
     + """
 local worker, process, token, lost = ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[11])
-if redis.call('EXISTS', job) == 0 then create(ARGV[4], ARGV[5], ARGV[6], ARGV[7]) end
+if redis.call('EXISTS', job) == 0 then create(ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[15]) end
 local fields = redis.call('HMGET', job, 'state', 'attempts', 'waits', 'stop', 'heartbeat_at', 'token', 'action',
                           'step', 'reached')
 local attempts, waits = tonumber(fields[2]), tonumber(fields[3] or 0)
@@ -196,8 +198,9 @@ return {enter('running', ''), attempts, waits, 0, reached}
 """Claim a job for a new attempt.
 
 Arguments: action, solution, domain, queue, worker, process, token of this claim, milliseconds after which a running job
-is lost, maximum number of losses, error and message if that is reached. Returns the state, the attempts, how many of
-them only waited, 1 if another attempt holds a valid lease, and to a new attempt the last step of an earlier one."""
+is lost, maximum number of losses, error and message if that is reached, variant. Returns the state, the attempts, how
+many of them only waited, 1 if another attempt holds a valid lease, and to a new attempt the last step of an earlier
+one."""
 
 PROGRESS: Final = (
     _PRELUDE

@@ -4,6 +4,7 @@
 
     fbs:job:<id>          hash: the record
     fbs:job:<id>:events   stream: the events, at most about 1,000 entries
+    fbs:job:<id>:log      stream: the lines that a worker logged during the job, at most about 1,000
     fbs:jobs              sorted set: job ids by creation time
     fbs:jobs:open         set: ids of unfinished jobs
     fbs:jobs:ending       sorted set: ids of finished jobs by the expiry of their record
@@ -15,6 +16,7 @@ The record of a finished job expires after the TTL; an unfinished job's record d
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -25,16 +27,18 @@ from redis.client import Pipeline
 from redis.exceptions import ResponseError
 
 from fbs_worker.core import redis as queue
-from fbs_worker.core.errors import JobError, JobNotFound
+from fbs_worker.core.errors import JobError, JobNotFound, UsageError
 from fbs_worker.jobs import scripts
 from fbs_worker.jobs.model import (
     FINISHED,
+    SHORT_ID,
     Claim,
     Freshness,
     JobEvent,
     JobRecord,
     JobState,
     LeaseStatus,
+    LogLine,
     UnreadableRecord,
     state_of,
 )
@@ -56,6 +60,10 @@ LOST_AFTER_SECONDS: Final = 30.0
 
 MAX_LOSSES: Final = 3
 """A job that lost its worker this often fails instead of starting again: it may be the cause."""
+
+MAX_LOG_LINES: Final = 1_000
+MAX_LOG_CHARS: Final = 4_000
+"""Maximum length of a kept log line."""
 
 METRICS_KEY: Final = "fbs:metrics"
 OPEN_KEY: Final = "fbs:jobs:open"
@@ -141,6 +149,49 @@ class JobReader(queue.RedisOwner):
                 break
             offset += _LIST_CHUNK
         return matching[:limit]
+
+    def full_id(self, beginning: str) -> str:
+        """Return the id of the one job whose id begins so; the text itself where it is an id.
+
+        Args:
+            beginning: a whole id, or at least its first `SHORT_ID` characters.
+
+        Raises:
+            JobNotFound: no job's id begins so.
+            UsageError: several do.
+        """
+        if self._redis.exists(_record_key(beginning)):
+            return beginning
+        found: set[str] = set()
+        if len(beginning) >= SHORT_ID:
+            pattern = re.sub(r"([*?\[\]\\^])", r"\\\1", beginning) + "*"
+            found = {job_id for job_id, _ in self._redis.zscan_iter(_INDEX_KEY, match=pattern, count=1_000)}
+        if len(found) > 1:
+            raise UsageError(f"{len(found)} jobs begin with {beginning!r}.", hint="Give more characters of the id.")
+        for job_id in found:
+            return job_id
+        raise _not_found(beginning)
+
+    def request(self, job_id: str) -> dict[str, Any]:
+        """Return the arguments that a job was enqueued with, secrets encrypted; empty where they were not recorded."""
+        text = cast("str | None", self._redis.hget(_record_key(job_id), "request"))
+        arguments = orjson.loads(text) if text else {}
+        return arguments if isinstance(arguments, dict) else {}
+
+    def log(self, job_id: str) -> Sequence[LogLine]:
+        """Return what happened in a job, oldest first: states, steps, messages, and what its worker logged.
+
+        Raises:
+            JobNotFound: no job has that id, or its record has expired.
+        """
+        self.get(job_id)
+        lines = []
+        for key in (_events_key(job_id), _log_key(job_id)):
+            for position, fields in cast("list[tuple[str, dict[str, str]]]", self._redis.xrange(key)):
+                line = LogLine.from_entry(position, fields)
+                if line is not None:
+                    lines.append(line)
+        return sorted(lines, key=lambda line: line.at)
 
     def open(self) -> Sequence[JobRecord]:
         """List the unfinished jobs, in no order."""
@@ -322,6 +373,8 @@ class JobStore(JobReader):
         queue_name: str = "",
         deduplication_key: str = "",
         commands: Sequence[tuple[str, str, str]] = (),
+        variant: str = "",
+        request: Mapping[str, Any] | None = None,
     ) -> str:
         """Create the record of a job to enqueue, unless an unfinished job has the same deduplication key.
 
@@ -334,6 +387,8 @@ class JobStore(JobReader):
             deduplication_key: see `fbs_worker.jobs.deduplication`; empty to always create a job.
             commands: Redis commands (name, key, content) that send the message, executed atomically with the
                 creation of the record; empty if the caller sends the message and then calls `mark_sent`.
+            variant: what kind of that action, e.g. `plan`; see `fbs_worker.jobs.model.variant_of`.
+            request: the task's arguments, JSON-ready, without a plain password; kept for a retry.
 
         Returns:
             The id of the active job: the new one, or the existing one with the same key.
@@ -341,7 +396,13 @@ class JobStore(JobReader):
         milliseconds = (int(self._lost_after * 1000), int(self.stuck_after * 1000))
         flat = [part for command in commands for part in command]
         active_id = self._run_script(
-            self._create, job_id, None, action, solution, domain, queue_name, deduplication_key, *milliseconds, *flat
+            self._create,
+            job_id,
+            None,
+            *(action, solution, domain, queue_name, deduplication_key),
+            *milliseconds,
+            *(variant, orjson.dumps(request or {}).decode()),
+            *flat,
         )
         return cast("str", active_id)
 
@@ -380,6 +441,7 @@ class JobStore(JobReader):
         worker: str = "",
         process: int = 0,
         token: str = "",
+        variant: str = "",
     ) -> Claim:
         """Claim a job for a new attempt. A job without a record (enqueued by another program) gets one.
 
@@ -392,6 +454,7 @@ class JobStore(JobReader):
             worker: the name of the worker.
             process: the process id that runs the job.
             token: identifies this claim, so that a repeated call (its reply was lost) returns the same claim.
+            variant: for a new record, as in `create`.
 
         Returns:
             The claim; run the job only if it is `granted`.
@@ -407,7 +470,7 @@ class JobStore(JobReader):
             *(action, solution, domain, queue_name),
             *(worker, process, token),
             *(int(self._lost_after * 1000), MAX_LOSSES),
-            *(orjson.dumps(error.to_dict()).decode(), error.message),
+            *(orjson.dumps(error.to_dict()).decode(), error.message, variant),
         )
         return Claim(
             state=JobState(state),
@@ -447,6 +510,20 @@ class JobStore(JobReader):
                 self._progress, job_id, attempt, kind, step, current, "" if total is None else total, message
             )
         )
+
+    def add_log_line(self, job_id: str, level: str, text: str) -> None:
+        """Keep a line that was logged during a job, as long as a finished job's record.
+
+        Args:
+            job_id: the job's id.
+            level: the level's name, e.g. `WARNING`.
+            text: the line, without secrets.
+        """
+        key = _log_key(job_id)
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.xadd(key, {"level": level, "text": text[:MAX_LOG_CHARS]}, maxlen=MAX_LOG_LINES, approximate=True)
+            pipe.expire(key, self._ttl)
+            pipe.execute()
 
     def heartbeat(self, job_id: str, attempt: int) -> LeaseStatus:
         """Renew the lease of a running job.
@@ -610,6 +687,10 @@ def _record_key(job_id: str) -> str:
 
 def _events_key(job_id: str) -> str:
     return f"fbs:job:{job_id}:events"
+
+
+def _log_key(job_id: str) -> str:
+    return f"fbs:job:{job_id}:log"
 
 
 def _not_found(job_id: str) -> JobNotFound:

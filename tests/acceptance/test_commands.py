@@ -28,6 +28,12 @@ def test_the_help_names_every_command_and_each_has_a_help(fbs: CommandLine) -> N
     assert "cancel" in fbs("jobs", "--help").stdout
 
 
+def test_a_shell_completes_commands_and_options(fbs: CommandLine) -> None:
+    assert "complete -o default -F _fbs_completion fbs" in fbs("--show-completion", "bash", SHELL="/bin/bash").stdout
+    completed = fbs(_FBS_COMPLETE="complete_bash", COMP_WORDS="fbs refresh --f", COMP_CWORD="2")
+    assert completed.stdout.split() == ["--full"]
+
+
 def test_the_version(fbs: CommandLine) -> None:
     assert fbs("--version").stdout == fbs("version").stdout
     assert fbs("version").stdout.startswith("fbs-worker ")

@@ -182,3 +182,33 @@ def test_status_and_list_report_an_unreachable_database(stack: CommandLine, post
     assert "unreachable" in stack("list").stdout
     assert "The solution passing is dropped." in stack("drop", "passing", "--yes").stdout
     assert "passing" not in stack("list").stdout
+
+
+def test_jobs_are_named_filtered_and_run_again(stack: CommandLine) -> None:
+    setup = ("setup", "--solution-name", "again", "--domain", "generic", "--database-name", "fbs")
+    stack(*setup, "--table-prefix", "again_fbs_", "--business-prefix", "again_", "--no-refresh-discoveries")
+    enqueued = stack("migrate", "again", "--plan", "--no-wait")
+    job = enqueued.stdout.strip()
+    assert len(job.split()) == 1
+    assert enqueued.stderr.strip() == f"Enqueued. Follow it: fbs jobs watch {job[:8]}"
+    stack("jobs", "watch", job[:8])
+    listed = stack("jobs", "list", "--solution", "again", "--state", "succeeded", "--action", "migrate").stdout
+    assert f"  {job[:8]}  migrate plan  again  succeeded  20" in listed
+    assert job not in listed
+    log = stack("jobs", "logs", job[:8]).stdout.splitlines()
+    assert [line.split()[1:3] for line in log][:2] == [["state", "queued"], ["state", "running"]]
+    assert log[-1].split()[1:] == ["state", "succeeded"]
+    again = as_json(stack, "jobs", "retry", job[:8])
+    assert again["job"] != job
+    assert as_json(stack, "jobs", "show", again["job"])["variant"] == "plan"
+    stack("jobs", "retry", "ffffffff", code=2)
+    assert "stale" in stack("migrate", "again", "--apply", "0123456789abcdef", code=4).stderr
+    failed = as_json(stack, "jobs", "list", "--solution", "again", "--state", "failed")[0]["id"]
+    assert " WARNING  job " in stack("jobs", "logs", failed).stdout
+
+
+@pytest.mark.parametrize("command", [("refresh",), ("migrate", "--plan"), ("drop", "--dry-run")])
+def test_no_job_for_a_solution_that_is_not_set_up(stack: CommandLine, command: tuple[str, ...]) -> None:
+    before = as_json(stack, "jobs", "list")
+    assert stack(*command, "missing", code=2).stderr.startswith("error: There is no solution 'missing'.")
+    assert as_json(stack, "jobs", "list") == before

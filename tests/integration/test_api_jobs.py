@@ -14,7 +14,7 @@ from fbs_worker.core.errors import OdooAccessDenied, OdooTimeout, SolutionConfli
 from fbs_worker.jobs.store import JobStore
 from fbs_worker.web.api.errors import TooBusy
 from fbs_worker.web.api.long_poll import JobWaiters
-from fbs_worker.web.api.response_models import JobAnswer, JobsAnswer
+from fbs_worker.web.api.response_models import JobAnswer, JobsAnswer, LogAnswer
 from tests.support.asgi import Asking
 
 HR = "/api/v1/discoveries/hr/model/"
@@ -48,7 +48,8 @@ def test_a_job_says_where_to_go_on(asking: Asking, store: JobStore) -> None:
     report = asking.get("/api/v1/jobs/job-1").json()
     JobAnswer.model_validate(report)
     job = "/api/v1/jobs/job-1/"
-    assert report["links"] == {"self": job, "events": f"{job}events/", "cancel": job}
+    links = {"self": job, "events": f"{job}events/", "cancel": job, "log": f"{job}log/", "retry": f"{job}retry/"}
+    assert report["links"] == links
     assert report["job"] == store.get("job-1").to_dict()
 
 
@@ -220,3 +221,28 @@ async def _asked_and_gone(app: FastAPI) -> float:
     began = time.monotonic()
     await app(scope, receive, send)
     return time.monotonic() - began
+
+
+def test_the_log_of_a_job(asking: Asking, store: JobStore) -> None:
+    store.create("job-1", action="refresh", solution="one")
+    store.add_log_line("job-1", "WARNING", "Odoo is slow")
+    log = LogAnswer.model_validate(asking.get("/api/v1/jobs/job-1/log/").json()).log
+    assert [(line.level, line.text) for line in log] == [("state", "queued"), ("WARNING", "Odoo is slow")]
+    assert asking.get("/api/v1/jobs/missing/log/").status_code == 404
+
+
+def test_a_job_is_enqueued_again(asking: Asking, store: JobStore) -> None:
+    arguments = {"domain": "hr", "database_config": None}
+    store.create("job-1", action="discover", domain="hr", request=arguments)
+    refused = asking.post("/api/v1/jobs/job-1/retry/")
+    assert (refused.status_code, refused.json()["detail"]) == (409, "The job is queued: there is nothing to retry yet.")
+    store.request_cancel("job-1")
+    answer = asking.post("/api/v1/jobs/job-1/retry/")
+    assert answer.status_code == 202, answer.text
+    again = JobAnswer.model_validate(answer.json()).job
+    assert (again.action, again.domain, again.state) == ("discover", "hr", "queued")
+    assert store.request(again.id) == arguments
+    store.create("job-2", action="refresh", solution="one")  # by another program
+    store.request_cancel("job-2")
+    assert asking.post("/api/v1/jobs/job-2/retry/").status_code == 409
+    assert asking.post("/api/v1/jobs/missing/retry/").status_code == 404

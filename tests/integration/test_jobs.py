@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import redis
 
-from fbs_worker.core.errors import JobCancelled, JobNotFound, OdooTimeout
+from fbs_worker.core.errors import JobCancelled, JobNotFound, OdooTimeout, UsageError
+from fbs_worker.jobs.model import variant_of
 from fbs_worker.jobs.store import MAX_LOSSES, JobState, JobStore, LeaseStatus
 from fbs_worker.jobs.worker.heartbeat import Heartbeat
 from fbs_worker.jobs.worker.progress import JobProgress, StaleAttempt
@@ -354,3 +355,56 @@ def test_a_damaged_record_is_shown_as_unreadable_and_hides_no_other(
     assert store.get("one").to_dict()["message"].startswith("The record of the job 'one' cannot be read")
     store.mark_succeeded("two", 1, {})
     assert [event.state for event in store.follow("two")][-1] is JobState.SUCCEEDED
+
+
+def test_the_beginning_of_an_id_names_a_job(store: JobStore) -> None:
+    for job_id in ("0b9f3c5e-8a53", "0b9f3c5e-9b64", "1c9f3c5e[*-8a53"):
+        store.create(job_id, action="discover")
+    assert store.full_id("0b9f3c5e-8") == store.full_id("0b9f3c5e-8a53") == "0b9f3c5e-8a53"
+    assert store.full_id("1c9f3c5e[*") == "1c9f3c5e[*-8a53"
+    with pytest.raises(UsageError, match="2 jobs begin with '0b9f3c5e'"):
+        store.full_id("0b9f3c5e")
+    for missing in ("0b9f3c", "0b9f3c5e*", "", "2c9f3c5e"):
+        with pytest.raises(JobNotFound):
+            store.full_id(missing)
+
+
+def test_the_log_holds_steps_and_lines_in_order(store: JobStore) -> None:
+    attempt = started(store)
+    store.progress("one", attempt, kind="step", step="fields", total=8)
+    store.progress("one", attempt, kind="progress", step="fields", current=4, total=8)
+    store.add_log_line("one", "WARNING", "Odoo is slow")
+    store.mark_failed("one", attempt, ERROR)
+    log = store.log("one")
+    assert log == sorted(log, key=lambda line: line.at)
+    lines = [(line.level, line.text) for line in log]
+    logged = ("WARNING", "Odoo is slow")
+    assert logged in lines
+    assert [line for line in lines if line != logged] == [
+        ("state", "queued"),
+        ("state", "running"),
+        ("step", "fields (8)"),
+        ("state", "failed: Odoo took too long."),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("action", "arguments", "variant"),
+    [
+        ("migrate", {}, "apply"),
+        ("migrate", {"plan_only": True}, "plan"),
+        ("migrate", {"undo": True, "plan_only": True}, "undo plan"),
+        ("migrate", {"undo": True, "fingerprint": "x"}, "undo"),
+        ("drop", {"dry_run": True}, "dry run"),
+        ("refresh", {"full": True}, "full"),
+        ("refresh", {"full": False}, ""),
+        ("setup", {"full": True}, ""),
+    ],
+)
+def test_which_kind_of_an_action(store: JobStore, action: str, arguments: dict[str, bool], variant: str) -> None:
+    assert variant_of(action, arguments) == variant
+    store.create("one", action=action, variant=variant, request=arguments)
+    assert store.get("one").variant == variant
+    assert store.get("one").to_dict()["variant"] == variant
+    assert store.request("one") == arguments
+    assert "request" not in store.get("one").to_dict()

@@ -138,7 +138,9 @@ def test_every_option_has_an_environment_twin() -> None:
         for name, child in getattr(node, "commands", {}).items():
             look(child, f"{path} {name}")
         for option in getattr(node, "params", []):
-            exempt = {"--help", "--version"} & set(option.opts) or getattr(option, "hidden", False)
+            exempt = {"--help", "--version", "--install-completion", "--show-completion"} & set(option.opts) or getattr(
+                option, "hidden", False
+            )
             if option.param_type_name == "option" and not exempt and not option.envvar:
                 missing.append(f"{path} {option.opts[0]}")
 

@@ -131,8 +131,9 @@ def test_an_odoo_with_nothing_for_the_domain() -> None:
 
 
 RECORD: dict[str, Any] = {
-    "id": "abc",
+    "id": "0b9f3c5e-8a53-4c7d-9f0e-6a3b8f3a2c11",
     "action": "discover",
+    "variant": "full",
     "solution": "",
     "domain": "rental",
     "state": "running",
@@ -163,8 +164,8 @@ RECORD: dict[str, Any] = {
 def test_the_list_of_jobs(facts: dict[str, Any], state: str) -> None:
     (table,) = job_blocks([RECORD | facts])
     assert isinstance(table, Table)
-    assert table.rows[0][:4] == ("abc", "discover", "rental", state)
-    assert re.fullmatch(r"01-0[123] \d\d:\d\d", table.rows[0][4])
+    assert table.rows[0][:4] == ("0b9f3c5e", "discover full", "rental", state)
+    assert re.fullmatch(r"2026-01-0[123]T\d\d:\d\d:05[+-]\d\d:\d\d", table.rows[0][4])
 
 
 def test_no_jobs() -> None:

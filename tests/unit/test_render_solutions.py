@@ -168,7 +168,7 @@ LISTED: dict[str, Any] = {
     "last_checked": "2026-01-03T03:04:05+00:00",
     "last_change": None,
 }
-CHECKED = local_time("2026-01-03T03:04:05+00:00")[:-3]
+CHECKED = local_time("2026-01-03T03:04:05+00:00")
 
 
 def test_the_list() -> None:
@@ -178,8 +178,8 @@ def test_the_list() -> None:
     output = text(list_blocks({"solutions": [damaged, LISTED, local], "notes": []})).splitlines()
     assert output == [
         "Solutions:",
-        "  solution  domain  status   database         prefixes  last checked      last change",
-        "  bad       -       drifted  -                          -                 -",
+        "  solution  domain  status   database         prefixes  last checked               last change",
+        "  bad       -       drifted  -                          -                          -",
         f"  demo      rental  active   db.example/shop  fbs_      {CHECKED}  -",
         f"  near      rental  active   shop             fbs_, n_  {CHECKED}  -",
         "bad is drifted: Its row is damaged.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -20,9 +21,19 @@ def count(number: int) -> str:
     return f"{number:,}" if number else "-"
 
 
-def local_time(text: str | None) -> str:
-    """An ISO timestamp in UTC as local time, to the second; empty for None."""
-    return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S") if text else ""
+def local_time(text: str | None, *, seconds: bool = True) -> str:
+    """A time as local time with its zone; in a pipe as ISO 8601 with the offset.
+
+    Args:
+        text: an ISO timestamp; the result is empty for None.
+        seconds: whether a terminal shows the seconds.
+    """
+    if not text:
+        return ""
+    local = datetime.fromisoformat(text).astimezone()
+    if not sys.stdout.isatty():
+        return local.isoformat(timespec="seconds")
+    return local.strftime(f"%Y-%m-%d %H:%M{':%S' if seconds else ''} %Z")
 
 
 def size(number: int | None) -> str:

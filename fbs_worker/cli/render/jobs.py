@@ -7,6 +7,7 @@ from typing import Any
 
 from fbs_worker.cli.output import Block, Table
 from fbs_worker.cli.render.formats import local_time
+from fbs_worker.jobs.model import SHORT_ID
 
 
 def job_blocks(records: Sequence[Mapping[str, Any]]) -> list[Block]:
@@ -19,11 +20,11 @@ def job_blocks(records: Sequence[Mapping[str, Any]]) -> list[Block]:
         return ["There are no jobs."]
     rows = [
         (
-            str(record["id"]),
-            str(record["action"]),
+            str(record["id"])[:SHORT_ID],
+            _action(record),
             str(record["solution"] or record["domain"]),
             ": ".join(filter(None, (str(record["state"]), _progress(record)))),
-            local_time(record["created_at"])[5:-3],  # job records expire within days: no year, no seconds
+            local_time(record["created_at"], seconds=False),
         )
         for record in records
     ]
@@ -41,7 +42,7 @@ def job_lines(record: Mapping[str, Any]) -> list[Block]:
     error = record["error"] or {}
     facts = {
         "job": record["id"],
-        "action": record["action"],
+        "action": _action(record),
         "for": record["solution"] or record["domain"],
         "state": record["state"],
         "progress": _progress(record),
@@ -54,6 +55,11 @@ def job_lines(record: Mapping[str, Any]) -> list[Block]:
         "hint": error.get("hint"),
     }
     return [f"{name:<9} {value}" for name, value in facts.items() if value]
+
+
+def _action(record: Mapping[str, Any]) -> str:
+    """The action with its kind: `migrate plan`."""
+    return f"{record['action']} {record.get('variant', '')}".strip()
 
 
 def _progress(record: Mapping[str, Any]) -> str:

@@ -116,7 +116,7 @@ def list_blocks(listing: Mapping[str, Any]) -> list[Block]:
             str(solution["overall_status"]),
             _short_address(solution["database"]) if solution["database"] else "-",
             ", ".join(filter(None, (solution["table_prefix"], solution["business_prefix"]))),
-            *(local_time(solution.get(name))[:-3] or "-" for name in _FRESHNESS),
+            *(local_time(solution.get(name), seconds=False) or "-" for name in _FRESHNESS),
         )
         for solution in solutions
     ]

@@ -11,8 +11,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from celery import current_task
 from celery.app.log import Logging
 from celery.apps import worker
 
+from fbs_worker.core.errors import FBSError
 from fbs_worker.core.redaction import Redactor
 
 TRIED: Final = ("celery>=5.5,<5.8",)
@@ -132,6 +133,36 @@ class RedactingFormatter(logging.Formatter):
         return self._redact(self._formatter.format(record))
 
 
+class JobLogHandler(logging.Handler):
+    """Keeps what is logged during a job beside its record, for `fbs jobs logs`.
+
+    Where Redis does not answer the line is in the worker's own log alone.
+
+    Args:
+        keep: called with the job's id, the level's name and the line.
+        redact: redacts secrets in text.
+    """
+
+    def __init__(self, keep: Callable[[str, str, str], None], redact: Redactor) -> None:
+        super().__init__()
+        self._keep = keep
+        self._redact = redact
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a record that was logged during a job."""
+        job = _job.get()
+        if job is None:
+            return
+        trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+        text = "\n".join(filter(None, (record.getMessage().strip(), trace)))
+        token = _job.set(None)  # what is logged meanwhile is not kept
+        try:
+            with suppress(FBSError):
+                self._keep(job.job, record.levelname, self._redact(text))
+        finally:
+            _job.reset(token)
+
+
 class WorkerLogging(Logging):  # type: ignore[misc]  # Celery has no types
     """Celery's set-up of logging with the format of FBS_LOG_FORMAT.
 
@@ -141,6 +172,7 @@ class WorkerLogging(Logging):  # type: ignore[misc]  # Celery has no types
 
     def __init__(self, app: Any) -> None:
         super().__init__(app)
+        self._fbs = app
         self._redact = Redactor.from_settings(app.settings)
         self._json = JSONFormatter(self._redact) if app.settings.fbs_log_format == "json" else None
 
@@ -152,7 +184,14 @@ class WorkerLogging(Logging):  # type: ignore[misc]  # Celery has no types
             logging.getLogger(name).setLevel(max(min_level, level))
         if self._json is not None:
             _redirect_signal_output(self._json)
-        return super().setup_logging_subsystem(loglevel, *args, **kwargs)
+        done = super().setup_logging_subsystem(loglevel, *args, **kwargs)
+        root = logging.getLogger()
+        if not any(isinstance(handler, JobLogHandler) for handler in root.handlers):
+            root.addHandler(JobLogHandler(self._keep, self._redact))
+        return done
+
+    def _keep(self, job_id: str, level: str, text: str) -> None:
+        self._fbs.jobs.add_log_line(job_id, level, text)
 
     def setup_handlers(self, logger: logging.Logger, *args: Any, **kwargs: Any) -> logging.Logger:
         """Add the handler of a logger that has none, with our formatter."""

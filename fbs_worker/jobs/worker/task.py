@@ -36,7 +36,7 @@ from fbs_worker.core.errors import (
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.app import FBSCelery
-from fbs_worker.jobs.model import Freshness
+from fbs_worker.jobs.model import Freshness, variant_of
 from fbs_worker.jobs.store import Claim, JobState, JobStore
 from fbs_worker.jobs.worker.heartbeat import Heartbeat
 from fbs_worker.jobs.worker.logging import job_context
@@ -330,6 +330,7 @@ class _Labels(TypedDict):
     action: str
     solution: str
     domain: str
+    variant: str
 
 
 def _labels(task_name: str, kwargs: Mapping[str, Any]) -> _Labels:
@@ -337,8 +338,10 @@ def _labels(task_name: str, kwargs: Mapping[str, Any]) -> _Labels:
     config = kwargs.get("config")
     present = {key: value for key, value in kwargs.items() if value is not None}
     arguments = {**(config if isinstance(config, Mapping) else {}), **present}
+    action = task_name.removeprefix("fbs.")
     return {
-        "action": task_name.removeprefix("fbs."),
+        "action": action,
+        "variant": variant_of(action, arguments),
         "solution": _text(arguments.get("solution_name")),
         "domain": _text(arguments.get("domain")),
     }

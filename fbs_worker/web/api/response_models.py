@@ -44,6 +44,7 @@ class JobBody(BaseModel):
     queue: str = Field(description="the job's queue")
     worker: str = Field(description="the worker of the last attempt")
     waited_seconds: float | None = Field(description="time in the queue")
+    variant: str = Field(description="what kind of the action; empty if there is only one", examples=["plan"])
     result: dict[str, Any] | None = Field(description="the result, once it has succeeded")
     error: JobErrorAnswer | None = Field(description="the error of the last attempt")
 
@@ -54,6 +55,8 @@ class JobLinks(BaseModel):
     self: str = Field(description="GET: the job", examples=["/api/v1/jobs/0b9f3c5e-8a53-4c7d-9f0e-6a3b8f3a2c11/"])
     events: str = Field(description="GET: its event stream")
     cancel: str = Field(description="DELETE: cancel it")
+    log: str = Field(description="GET: its log")
+    retry: str = Field(description="POST: enqueue it again")
 
 
 class JobAnswer(BaseModel):
@@ -67,6 +70,22 @@ class JobsAnswer(BaseModel):
     """Jobs, the newest first."""
 
     jobs: list[JobBody] = Field(description="the jobs")
+
+
+class LogLineBody(BaseModel):
+    """A line of a job's log."""
+
+    at: datetime = Field(description="when")
+    level: str = Field(
+        description="of a logged line its level, of an event `state`, `step` or `message`", examples=["WARNING"]
+    )
+    text: str = Field(description="one or more lines of text")
+
+
+class LogAnswer(BaseModel):
+    """What happened in a job, oldest first."""
+
+    log: list[LogLineBody] = Field(description="its lines")
 
 
 class EventBody(BaseModel):

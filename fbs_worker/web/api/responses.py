@@ -153,7 +153,7 @@ def links(request: Request, job_id: str) -> dict[str, str]:
         job_id: the job's id.
     """
     job = f"{request.scope.get('root_path', '')}/api/v1/jobs/{job_id}/"
-    return {"self": job, "events": f"{job}events/", "cancel": job}
+    return {"self": job, "events": f"{job}events/", "cancel": job, "log": f"{job}log/", "retry": f"{job}retry/"}
 
 
 async def enqueue_job(request: Request, enqueue: Callable[[], JobHandle], *, key: str | None, wait: int) -> Response:

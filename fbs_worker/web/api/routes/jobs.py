@@ -9,13 +9,13 @@ from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
-from fbs_worker.core.errors import JobNotFound, QueueUnreachable
+from fbs_worker.core.errors import JobNotFound, QueueUnreachable, RefusedError
 from fbs_worker.web.api.dependencies import client_of, databases_of, route
 from fbs_worker.web.api.errors import TooBusy
 from fbs_worker.web.api.problems import problem_responses
 from fbs_worker.web.api.request_models import JOB_ID, JobsQuery
-from fbs_worker.web.api.response_models import JobAnswer, JobsAnswer
-from fbs_worker.web.api.responses import job_answer, json_answer
+from fbs_worker.web.api.response_models import JobAnswer, JobsAnswer, LogAnswer
+from fbs_worker.web.api.responses import IdempotencyKey, Wait, enqueue_job, job_answer, job_route, json_answer
 from fbs_worker.web.api.sse import EVENT_STREAM_RESPONSES, LastEventId, event_stream
 
 router = APIRouter(tags=["jobs"])
@@ -70,6 +70,28 @@ async def cancel_job(request: Request, job_id: JobId) -> Any:
     await to_thread.run_sync(lambda: client.job(job_id).cancel())
     record = await to_thread.run_sync(jobs.get, job_id)
     return job_answer(request, record, status=200 if record.state.finished else 202)
+
+
+@route(router.get, "/api/v1/jobs/{job_id}/log/", summary="A job's log", response_model=LogAnswer, responses=_ONE)
+async def read_log(request: Request, job_id: JobId) -> Any:
+    """Returns its states, steps and messages, and what its worker logged meanwhile, oldest first."""
+    jobs = databases_of(request).jobs
+
+    def read() -> bytes:
+        return orjson.dumps({"log": [line.to_dict() for line in jobs.log(job_id)]})
+
+    return json_answer(await to_thread.run_sync(read))
+
+
+@route(
+    router.post,
+    "/api/v1/jobs/{job_id}/retry/",
+    **job_route("Enqueue a job again", RefusedError),
+)
+async def retry_job(request: Request, job_id: JobId, *, key: IdempotencyKey = None, wait: Wait = 0) -> Any:
+    """Enqueues a finished job again, with the arguments it had."""
+    client = client_of(request)
+    return await enqueue_job(request, lambda: client.retry(job_id), key=key, wait=wait)
 
 
 @route(
