@@ -104,9 +104,7 @@ def _migrate(connection: Connection, before: int) -> None:
     applied, desired = definition(before), definition(before + 1)
     with connection:
         last = applied_schema(connection, applied)
-        plan = make_plan(
-            connection, solution="bench", definition=desired, last_applied=last, owned=applied.table_names
-        )
+        plan = make_plan(connection, solution="bench", definition=desired, last_applied=last, owned=applied.table_names)
     apply(connection, plan, table_prefix="fbs_", allowed=frozenset(Hazard))
 
 
