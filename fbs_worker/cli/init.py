@@ -83,9 +83,9 @@ def init(
     ] = True,
     output_format: Format = OutputFormat.TEXT,
 ) -> None:
-    """Ask for Odoo and PostgreSQL, test both, and keep the answers in the file fbs.env.
+    """Ask for Odoo and PostgreSQL, and test both.
 
-    All commands read that file. Role and database are created where they are missing and you may. Nothing is written
+    The answers are kept in the file fbs.env, which all commands read. Role and database are created where they are missing and you may. Nothing is written
     before the last answer.
     """
     from fbs_worker.core.settings import get_settings
