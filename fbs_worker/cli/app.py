@@ -22,6 +22,7 @@ from fbs_worker.cli import (
     demo,
     diagram,
     discover,
+    doctor,
     flower,
     health,
     init,
@@ -91,6 +92,7 @@ app.command("flower")(flower.flower)
 app.command("api")(api.api)
 app.command("new-token")(token.new_token)
 app.command("health")(health.health)
+app.command("doctor")(doctor.doctor)
 app.command("metrics")(metrics.metrics)
 app.add_typer(misc.domains_app, name="domains")
 app.command("new-key")(misc.new_key)

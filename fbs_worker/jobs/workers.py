@@ -2,6 +2,7 @@
 
     fbs:workers          sorted set: worker names by the time of their last heartbeat
     fbs:worker:<name>    string: that heartbeat as JSON
+    fbs:about:<name>     string: the version of the worker, and its clock at that heartbeat, as JSON
 
 Times are Redis's clock, so the clocks of workers and readers need not agree. A worker that ends deletes its entry; the
 entry of a killed worker expires within a minute.
@@ -10,13 +11,15 @@ entry of a killed worker expires within a minute.
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Self, cast
 
 import orjson
 
+from fbs_worker._version import __version__
 from fbs_worker.core import redis as queue
 
 HEARTBEAT_SECONDS: Final = 2.0
@@ -31,6 +34,7 @@ _INDEX_KEY: Final = "fbs:workers"
 _BEAT: Final = """
 local clock = redis.call('TIME')
 redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3])
+redis.call('SET', KEYS[3], ARGV[4], 'EX', ARGV[3])
 redis.call('ZADD', KEYS[1], clock[1] * 1000 + math.floor(clock[2] / 1000), ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', (clock[1] - ARGV[3]) * 1000)
 redis.call('EXPIRE', KEYS[1], ARGV[3])
@@ -57,6 +61,8 @@ class WorkerHeartbeat:
         running: the number of jobs that it runs.
         taken: the number of jobs begun since its start, without probes.
         age: seconds since the heartbeat.
+        version: the version of fbs-worker that it runs; empty if it does not say so.
+        clock_offset: seconds that its clock is ahead of Redis's.
     """
 
     name: str
@@ -65,6 +71,8 @@ class WorkerHeartbeat:
     running: int
     taken: int
     age: float = 0.0
+    version: str = ""
+    clock_offset: float | None = None
 
     @property
     def alive(self) -> bool:
@@ -115,13 +123,15 @@ class WorkerRegistry(queue.RedisOwner):
     def beat(self, heartbeat: WorkerHeartbeat) -> None:
         """Store a worker's heartbeat."""
         payload = orjson.dumps(heartbeat.to_dict()).decode()
-        self._beat(keys=[_INDEX_KEY, _key(heartbeat.name)], args=[heartbeat.name, payload, _TTL_SECONDS])
+        about = orjson.dumps({"version": __version__, "clock": time.time()}).decode()
+        keys = [_INDEX_KEY, _key(heartbeat.name), _about(heartbeat.name)]
+        self._beat(keys=keys, args=[heartbeat.name, payload, _TTL_SECONDS, about])
 
     def remove(self, name: str) -> None:
         """Delete the entry of a worker that ends."""
         with self._redis.pipeline() as pipe:
             pipe.zrem(_INDEX_KEY, name)
-            pipe.delete(_key(name))
+            pipe.delete(_key(name), _about(name))
             pipe.execute()
 
     def now(self) -> datetime:
@@ -134,15 +144,24 @@ class WorkerRegistry(queue.RedisOwner):
         entries = cast("list[tuple[str, float]]", self._redis.zrange(_INDEX_KEY, 0, -1, withscores=True))
         if not entries:
             return []
-        payloads = cast("list[str | None]", self._redis.mget([_key(name) for name, _ in entries]))
+        keys = [key(name) for key in (_key, _about) for name, _ in entries]
+        read = cast("list[str | None]", self._redis.mget(keys))
         now = self.now().timestamp()
-        heartbeats = [
-            WorkerHeartbeat.from_dict(orjson.loads(payload), age=max(0.0, now - at / 1000))
-            for (_, at), payload in zip(entries, payloads, strict=True)
-            if payload is not None
-        ]
+        heartbeats = []
+        for (_, at), payload, about in zip(entries, read[: len(entries)], read[len(entries) :], strict=True):
+            if payload is None:
+                continue
+            heartbeat = WorkerHeartbeat.from_dict(orjson.loads(payload), age=max(0.0, now - at / 1000))
+            if about is not None:
+                facts = orjson.loads(about)
+                heartbeat = replace(heartbeat, version=facts["version"], clock_offset=facts["clock"] - at / 1000)
+            heartbeats.append(heartbeat)
         return sorted(heartbeats, key=lambda heartbeat: heartbeat.name)
 
 
 def _key(name: str) -> str:
     return f"fbs:worker:{name}"
+
+
+def _about(name: str) -> str:
+    return f"fbs:about:{name}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Final
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 from psycopg2 import sql
 from psycopg2.extensions import encrypt_password
@@ -30,29 +30,36 @@ class DatabaseFacts:
 
     Attributes:
         version: of PostgreSQL, e.g. `18.1`.
-        clock: its time.
+        clock_offset: seconds that its clock is ahead of ours.
         is_standby: it accepts no changes.
         grants: the statements that give the role the rights that it lacks.
     """
 
     version: str
-    clock: datetime
+    clock_offset: float
     is_standby: bool
     grants: tuple[str, ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**asdict(self), "clock_offset": round(self.clock_offset, 3), "grants": list(self.grants)}
 
-def examine(database: DatabaseConfig, *, seconds: float = 5.0) -> DatabaseFacts:
+
+def examine(
+    database: DatabaseConfig, *, connect_seconds: int = _CONNECT_SECONDS, seconds: float = 5.0
+) -> DatabaseFacts:
     """Connect to a database, and find version and rights.
 
     Args:
         database: the database, with a resolved password.
+        connect_seconds: time to connect.
         seconds: time for everything after the connection.
 
     Raises:
         FBSError: as `bounded_connection`.
     """
     with (
-        bounded_connection(database, connect_seconds=_CONNECT_SECONDS, seconds=seconds) as connection,
+        bounded_connection(database, connect_seconds=connect_seconds, seconds=seconds) as connection,
         connection.cursor() as cursor,
     ):
         cursor.execute(_FACTS)
@@ -63,7 +70,8 @@ def examine(database: DatabaseConfig, *, seconds: float = 5.0) -> DatabaseFacts:
         if not may_create:
             statement = "GRANT USAGE, CREATE ON SCHEMA {} TO {};"
             grants.append(_text(connection, statement, schema or "public", user))
-    return DatabaseFacts(version=version.split()[0], clock=clock, is_standby=is_standby, grants=tuple(grants))
+        ahead = clock.timestamp() - time.time()
+    return DatabaseFacts(version=version.split()[0], clock_offset=ahead, is_standby=is_standby, grants=tuple(grants))
 
 
 @contextmanager

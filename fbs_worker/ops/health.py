@@ -18,13 +18,14 @@ from typing import Any, Final
 from fbs_worker.core import redis as queue
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import FBSError, JobNotFound, SettingsError, UnreachableError
-from fbs_worker.core.fanout import bounded_connection, fan_out
+from fbs_worker.core.fanout import fan_out
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.app import FBSCelery, make_app
 from fbs_worker.jobs.config import QUEUES
 from fbs_worker.jobs.probes import ProbeReply, probe, worker_queue
 from fbs_worker.jobs.queues import Backlog, Queues
 from fbs_worker.jobs.workers import WorkerHeartbeat, WorkerRegistry, worker_name
+from fbs_worker.ops.databases import examine
 
 _CONNECT_SECONDS: Final = 2
 _MARGIN_SECONDS: Final = 5.0
@@ -128,8 +129,7 @@ def check_health(settings: Settings, *, worker: str | None = None, seconds: floa
     names = [worker_name(worker)] if worker else list(QUEUES)
     calls = [("redis", lambda: _check_queues(app, names, single=worker is not None, seconds=seconds))]
     if settings.fbs_database_url and worker is None:
-        database = DatabaseConfig.from_url(settings.fbs_database_url)
-        calls.append(("home database", lambda: ([_check_database(database, seconds=min(seconds, 5.0))], [])))
+        calls.append(("home database", lambda: ([check_database(settings, seconds=min(seconds, 5.0))], [])))
     limit = seconds + _MARGIN_SECONDS
     checks: list[Check] = []
     workers: list[WorkerHeartbeat] = []
@@ -252,6 +252,8 @@ def _check_redis(url: str, began: float) -> Check:
     try:
         with queue.connect(url) as client:
             status = client.info()
+            seconds, micros = client.time()
+            ahead = seconds + micros / 1e6 - time.time()
     except SettingsError:  # its user may not run INFO
         return fine
     role = "primary" if status["role"] == "master" else "replica"
@@ -269,6 +271,9 @@ def _check_redis(url: str, began: float) -> Check:
             "used_memory": used,
             "maxmemory": limit,
             "maxmemory_policy": policy,
+            "version": status["redis_version"],
+            "append_only": bool(status["aof_enabled"]),
+            "clock_offset": round(ahead, 3),
         },
     )
 
@@ -291,18 +296,25 @@ def _age_of_job(app: FBSCelery, job_id: str | None, *, now: datetime) -> float |
     return (now - (record.heartbeat_at or record.created_at)).total_seconds()
 
 
-def _check_database(database: DatabaseConfig, *, seconds: float) -> Check:
+def check_database(settings: Settings, *, seconds: float) -> Check:
+    """Check the home database.
+
+    Args:
+        settings: FBS_DATABASE_URL.
+        seconds: time for everything after the connection.
+
+    Raises:
+        UsageError: the URL is not valid.
+    """
     name = "home database"
+    database = DatabaseConfig.from_url(settings.fbs_database_url)
     began = time.monotonic()
     try:
-        with (
-            bounded_connection(database, connect_seconds=_CONNECT_SECONDS, seconds=seconds) as connection,
-            connection.cursor() as cursor,
-        ):
-            cursor.execute("SELECT 1")
+        found = examine(database, connect_seconds=_CONNECT_SECONDS, seconds=seconds)
     except FBSError as exc:
         return _failed(name, exc, [])[0]
-    return _fine(name, database.address(), began)
+    fine = _fine(name, database.address(), began)
+    return replace(fine, facts={**(fine.facts or {}), **found.to_dict()})
 
 
 def _fine(name: str, address: str, began: float) -> Check:
