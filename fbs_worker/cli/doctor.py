@@ -20,9 +20,10 @@ _ODOO_SECONDS: Final = 5.0
 
 
 def doctor(output_format: Format = OutputFormat.TEXT) -> None:
-    """Check settings, keys, Odoo, PostgreSQL, Redis, workers, beat, clocks and disk: a line each, and what to do.
+    """Check everything, and say what to do.
 
-    Ends within seconds, whatever hangs. Exit code 0: all is well, or there are warnings; 1: there is an error.
+    A line each for settings and where they come from, keys, Odoo, PostgreSQL, Redis, workers, beat, clocks and disk;
+    within seconds, whatever hangs. Exit code 0: all is well, or there are warnings; 1: there is an error.
     """
     from fbs_worker.core.settings import get_settings
     from fbs_worker.ops.doctor import Level, diagnose

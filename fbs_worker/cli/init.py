@@ -85,8 +85,8 @@ def init(
 ) -> None:
     """Ask for Odoo and PostgreSQL, and test both.
 
-    The answers are kept in the file fbs.env, which all commands read. Role and database are created where they are missing and you may. Nothing is written
-    before the last answer.
+    The answers are kept in the file fbs.env, which all commands read. Role and database are created where they are
+    missing and you may. Nothing is written before the last answer.
     """
     from fbs_worker.core.settings import get_settings
 

@@ -98,7 +98,7 @@ def down(output_format: Format = OutputFormat.TEXT) -> None:
 
 
 def env(output_format: Format = OutputFormat.TEXT) -> None:
-    """Print how other programs reach what `fbs up` started.
+    """Print how other programs reach the stack.
 
     Variables for a shell, with passwords: eval "$(fbs env)". Comments have the same as URLs and lines to paste.
     """
