@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from fbs_worker.connectors.address import parse_url
 from fbs_worker.connectors.base import Limiter, ServerInfo, Transport, Unlimited, parse_series
 from fbs_worker.connectors.http import DEFAULT_MAX_ANSWER, OdooHTTP
 from fbs_worker.connectors.json2 import SINCE as JSON2_SINCE
@@ -15,8 +14,8 @@ from fbs_worker.connectors.jsonrpc import OdooRPCTransport, envelope_of, result_
 from fbs_worker.connectors.limiter import OdooLimiter
 from fbs_worker.connectors.odoo_errors import CallContext
 from fbs_worker.connectors.recording.transport import RecordingTransport
-from fbs_worker.connectors.surroundings import extra_headers
 from fbs_worker.core.errors import FBSError, OdooError, SettingsError
+from fbs_worker.core.odoo_address import extra_headers, parse_url
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import OdooConnection, Settings
 
@@ -101,6 +100,11 @@ def open_transport(
             limiter.close()
             return RecordingTransport(_recording_path(connection.url))
         return _open(connection, limiter, max_answer, progress)
+    except FBSError as exc:
+        limiter.close()
+        if connection.stored_as and "ODOO_" in exc.hint:  # hints name the settings of the environment
+            exc.hint += f" It is stored: `fbs odoo edit {connection.stored_as}` changes it."
+        raise
     except BaseException:
         limiter.close()
         raise

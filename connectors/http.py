@@ -29,7 +29,6 @@ import urllib3
 import urllib3.exceptions as u3
 from urllib3 import HTTPHeaderDict
 
-from fbs_worker.connectors.address import URL_HINT, Address
 from fbs_worker.connectors.deadline import Connection, PlainConnection, TLSConnection
 from fbs_worker.connectors.surroundings import Proxy, proxy_for, tls_context
 from fbs_worker.core.errors import (
@@ -43,6 +42,7 @@ from fbs_worker.core.errors import (
     OdooUnreachable,
     SettingsError,
 )
+from fbs_worker.core.odoo_address import URL_HINT, Address
 from fbs_worker.core.progress import NullProgress, Progress
 
 _log = logging.getLogger(__name__)

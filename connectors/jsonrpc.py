@@ -56,6 +56,11 @@ class OdooRPCTransport(ServerTransport):
         with limiter.slot():
             self._uid = self._log_in()
 
+    @property
+    def uses_key(self) -> bool:
+        """Whether it logs in with an API key, by `/jsonrpc`."""
+        return bool(self._api_key)
+
     def _call(self, model: str, method: str, ids: list[int] | None, arguments: dict[str, Any]) -> Any:
         args = [ids] if ids is not None else []
         if self._api_key:

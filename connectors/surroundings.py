@@ -1,36 +1,24 @@
-"""What lies between this host and Odoo: proxies, authorities of certificates, headers that a proxy wants.
+"""What lies between this host and Odoo: proxies and authorities of certificates.
 
 `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` (upper or lower case), `REQUESTS_CA_BUNDLE` and `SSL_CERT_FILE` are
-read as other programs do; `ODOO_HEADERS` is a setting.
+read as other programs do.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import json
 import os
-import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies_environment
 
 from urllib3.util import make_headers
 
-from fbs_worker.connectors.address import Address
 from fbs_worker.core.errors import SettingsError
-
-_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_RESERVED: Final = frozenset(
-    {
-        *("host", "connection", "content-length", "content-type", "transfer-encoding", "accept-encoding"),
-        *("upgrade", "x-odoo-database", "proxy-authorization"),
-    }
-)
-_HEADERS_HINT: Final = 'Write it as a JSON object, {"Name": "value"}, or one `Name: value` per line.'
+from fbs_worker.core.odoo_address import Address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,32 +114,3 @@ def tls_context() -> ssl.SSLContext:
                 hint="Set it to a file of certificates in PEM, or a folder of them.",
             ) from None
     return context
-
-
-def extra_headers(text: str) -> dict[str, str]:
-    """Parse `ODOO_HEADERS`.
-
-    Args:
-        text: a JSON object, or one `Name: value` per line.
-
-    Raises:
-        SettingsError: it is neither, or a header cannot be set. No message has a value.
-    """
-    text = text.strip()
-    try:
-        given = json.loads(text) if text.startswith("{") else dict(_header(line) for line in text.splitlines() if line)
-    except ValueError:
-        raise SettingsError("ODOO_HEADERS is not valid.", hint=_HEADERS_HINT) from None
-    for name, value in given.items():
-        if not (isinstance(value, str) and _HEADER_NAME.fullmatch(name) and value.isascii() and value.isprintable()):
-            raise SettingsError("A header of ODOO_HEADERS is not valid.", hint=_HEADERS_HINT)
-        if name.lower() in _RESERVED:
-            raise SettingsError(f"ODOO_HEADERS may not set {name}.", hint="Remove it; it is set by each request.")
-    return given
-
-
-def _header(line: str) -> tuple[str, str]:
-    name, colon, value = line.partition(":")
-    if not colon:
-        raise ValueError(line)
-    return name.strip(), value.strip()

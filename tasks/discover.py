@@ -22,6 +22,7 @@ from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import Vault
 from fbs_worker.domains import Domain, load_domain
 from fbs_worker.jobs.worker.task import JobTask
+from fbs_worker.solutions.odoo_connections import find_odoo
 from fbs_worker.solutions.registry import mirrored_models
 from fbs_worker.solutions.requests import DiscoverRequest, check_odoo
 
@@ -54,7 +55,7 @@ def discover(request: DiscoverRequest, *, settings: Settings, progress: Progress
     # a plain password comes from the settings or from a caller in this process: the task rejects one in a message
     database = None if request.database_config is None else request.database_config.resolved(vault, allow_plain=True)
     domain = load_domain(request.domain).selecting(include=request.include_modules, exclude=request.exclude_modules)
-    connection = settings.odoo(request.odoo)
+    connection = find_odoo(settings, request.odoo)
     check_odoo(connection, request.odoo_expected)
     progress.step("connect")
     limiter = limiter_for(connection, settings=settings, progress=progress)

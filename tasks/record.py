@@ -13,6 +13,7 @@ from fbs_worker.connectors.recording.recorder import record
 from fbs_worker.core.errors import RefusedError
 from fbs_worker.core.settings import DEFAULT_CONNECTION
 from fbs_worker.jobs.worker.task import JobTask
+from fbs_worker.solutions.odoo_connections import find_odoo
 
 
 @shared_task(name="fbs.record", bind=True, base=JobTask)  # type: ignore[untyped-decorator]  # Celery has no types
@@ -35,7 +36,7 @@ def record_task(self: JobTask, *, path: str, odoo: str = DEFAULT_CONNECTION) -> 
             "fbs.record runs only on the caller's machine, not in a worker.", hint="Use `fbs record FILE`."
         )
     self.progress.step("connect")
-    connection = self.settings.odoo(odoo)
+    connection = find_odoo(self.settings, odoo)
     limiter = limiter_for(connection, settings=self.settings, progress=self.progress)
     transport = open_transport(
         connection, limiter=limiter, max_answer=self.settings.fbs_odoo_max_answer, progress=self.progress

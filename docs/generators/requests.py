@@ -8,19 +8,21 @@ from typing import Any
 from docs.generators import markdown
 from fbs_worker.core.fields import nested, option_of, parameters
 from fbs_worker.jobs.config import ROUTES
+from fbs_worker.solutions.odoo_requests import OdooTestRequest
 from fbs_worker.solutions.requests import REQUESTS, Request
 
 
 def page() -> str:
     """Each task with its queue and the table of its keyword arguments."""
-    return "\n".join(part for request in REQUESTS for part in _request(request))
+    requests: tuple[type[Request], ...] = (*REQUESTS, OdooTestRequest)
+    return "\n".join(part for request in requests for part in _request(request))
 
 
 def _request(request: type[Request]) -> Iterator[str]:
     about = markdown.sentence((request.__doc__ or "").partition("\n")[0])
     yield f"### {markdown.code(request.task)}\n"
     yield f"{about} `{request.__name__}`, queue {markdown.code(ROUTES[request.task]['queue'])}.\n"
-    shown = {each.path: each.flag for each in parameters(request)}
+    shown = {each.path: each.flag for each in parameters(request) if each.name != "name"}  # an argument
     rows = []
     for name, field in request.model_fields.items():
         rows.append(_row((name,), field, shown))

@@ -12,7 +12,7 @@ from sqlalchemy.schema import DefaultClause
 from docs.generators import markdown
 from fbs_worker.domains import load_domain
 from fbs_worker.schema.definition import define
-from fbs_worker.schema.system_tables import SYSTEM_TABLES
+from fbs_worker.schema.system_tables import HOME_TABLES, SYSTEM_TABLES
 
 PREFIX: Final = "fbs_"
 
@@ -22,7 +22,7 @@ _DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
 def system() -> str:
     """Each system table, with the default prefix."""
     parts: list[str] = []
-    for factory in SYSTEM_TABLES:
+    for factory in dict.fromkeys((*SYSTEM_TABLES, *HOME_TABLES)):
         about = (factory.__doc__ or "").strip().split("\n")[0].partition(": ")[2]
         parts += _table(factory(PREFIX, None), about, level=2)
     return "\n".join(parts)

@@ -30,6 +30,7 @@ from fbs_worker.cli import (
     metrics,
     migrate,
     misc,
+    odoo,
     record,
     schedule,
     solutions,
@@ -78,6 +79,7 @@ add_job_command(app, "migrate", migrate.migrate, by_name=True)
 app.command("diagram")(diagram.diagram)
 add_job_command(app, "drop", solutions.drop, by_name=True)
 app.command("rotate-keys")(solutions.rotate_keys)
+app.add_typer(odoo.app, name="odoo")
 app.command("record")(record.record)
 app.add_typer(jobs.app, name="jobs")
 app.command("init")(init.init)

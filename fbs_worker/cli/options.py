@@ -15,11 +15,11 @@ from fbs_worker.cli.run import Runner
 from fbs_worker.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from fbs_worker.core.fields import Parameter
+    from fbs_worker.core.fields import Parameter, ValidatedConfig
     from fbs_worker.core.settings import Settings
-    from fbs_worker.solutions.requests import Request
 
 _KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
+_SECRETS: Final = ("database_password", "password", "api_key", "headers")
 
 Named = Annotated[
     str | None, typer.Argument(metavar="NAME", help="The solution; or --solution-name.", show_default=False)
@@ -71,19 +71,20 @@ def one_solution(argument: str | None, option: str | None) -> str:
     return name
 
 
-def request_values(request: type[Request], options: Mapping[str, Any]) -> dict[str, Any]:
+def request_values(request: type[ValidatedConfig], options: Mapping[str, Any]) -> dict[str, Any]:
     """The input of a request from the values of its options.
 
     Args:
         request: its class.
-        options: the values; a password `-` is prompted for, or read from stdin.
+        options: the values; a secret `-` is prompted for, or read from stdin.
 
     Raises:
-        UsageError: the password is `-` and stdin is empty.
+        UsageError: a secret is `-` and stdin is empty, or it is plain text where that is not accepted.
     """
     from fbs_worker.core.fields import collected
 
-    return collected(request, {**options, "database_password": _read_password(options.get("database_password"))})
+    read = {name: _read_secret(name, options.get(name)) for name in _SECRETS}
+    return collected(request, {**options, **{name: value for name, value in read.items() if value is not None}})
 
 
 def add_job_command(app: typer.Typer, name: str, function: Callable[..., None], *, by_name: bool = False) -> None:
@@ -101,6 +102,22 @@ def add_job_command(app: typer.Typer, name: str, function: Callable[..., None], 
             return _job_command(f"fbs.{name}", function, by_name=by_name)
 
     app.command(name, cls=JobCommand, help=inspect.getdoc(function))(lambda: None)
+
+
+def add_odoo_command(app: typer.Typer, name: str, function: Callable[..., None]) -> None:
+    """Add a command about connections to Odoo; its options are made from the fields of the request.
+
+    Args:
+        app: the application.
+        name: the command, one of `ODOO_REQUESTS`.
+        function: runs it, with the runner, the input of the request, and options of its own.
+    """
+
+    class OdooCommand(_JobCommand):
+        def make(self) -> Any:
+            return _odoo_command(name, function)
+
+    app.command(name, cls=OdooCommand, help=inspect.getdoc(function))(lambda: None)
 
 
 class _JobCommand(TyperCommand):
@@ -149,6 +166,30 @@ def _job_command(task: str, function: Callable[..., None], *, by_name: bool) -> 
         inspect.Parameter("no_wait", _KEYWORD, default=False, annotation=NoWait),
         *([] if "output_format" in own else [default_format]),
     ]
+    return _made(run, declared)
+
+
+def _odoo_command(name: str, function: Callable[..., None]) -> Any:
+    from fbs_worker.core.fields import parameters
+    from fbs_worker.solutions.odoo_requests import ODOO_REQUESTS
+
+    request = ODOO_REQUESTS[name]
+
+    def run(*, output_format: OutputFormat, **options: Any) -> None:
+        runner = Runner(settings=current_settings(), output_format=output_format, inline=True)
+        function(runner, request_values(request, options), **{each: options[each] for each in own})
+
+    own = dict(list(inspect.signature(function, eval_str=True).parameters.items())[2:])
+    declared = [
+        *(_typer_parameter(each, by_name=True) for each in parameters(request)),
+        *own.values(),
+        inspect.Parameter("output_format", _KEYWORD, default=OutputFormat.TEXT, annotation=Format),
+    ]
+    return _made(run, declared)
+
+
+def _made(run: Callable[..., None], declared: list[inspect.Parameter]) -> Any:
+    """The command that a function with these parameters is."""
     run.__annotations__ = {each.name: each.annotation for each in declared}
     run.__signature__ = inspect.Signature(declared)  # type: ignore[attr-defined]
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -158,6 +199,9 @@ def _job_command(task: str, function: Callable[..., None], *, by_name: bool) -> 
 
 def _typer_parameter(each: Parameter, *, by_name: bool) -> inspect.Parameter:
     default = None if each.is_list else each.default
+    if each.name == "name":
+        argument = typer.Argument(metavar="NAME", help=each.help, show_default=bool(default))
+        return inspect.Parameter(each.name, _KEYWORD, default=default or ..., annotation=Annotated[str, argument])
     by_argument = by_name and each.name == "solution_name"
     required = each.field.is_required() and len(each.path) == 1 and not by_argument
     kind: Any = str if each.option.metavar else each.kind
@@ -176,14 +220,23 @@ def _typer_parameter(each: Parameter, *, by_name: bool) -> inspect.Parameter:
     )
 
 
-def _read_password(option: str | None) -> str | None:
-    """The password; `-` prompts for it without echo, or reads it from stdin."""
-    if option != "-":
-        return option
-    if sys.stdin.isatty():
-        return str(typer.prompt("Database password", hide_input=True, err=True))
-    password = sys.stdin.readline().rstrip("\r\n")
-    if not password:
-        hint = "Pipe it in: printf %s … | <command> --database-password -"
-        raise UsageError("There is no password to read on stdin.", hint=hint)
-    return password
+def _read_secret(name: str, option: str | None) -> str | None:
+    """The secret of an option; `-` prompts for it without echo, or reads it from stdin.
+
+    Those of Odoo are not accepted as plain text: other users can read the command line.
+    """
+    flag, words = f"--{name.replace('_', '-')}", name.replace("_", " ")
+    if option == "-":
+        if sys.stdin.isatty():
+            return str(typer.prompt(words.capitalize().replace("Api", "API"), hide_input=True, err=True))
+        secret = sys.stdin.read().strip() if name == "headers" else sys.stdin.readline().rstrip("\r\n")
+        if not secret:
+            hint = f"Pipe it in: printf %s … | <command> {flag} -"
+            raise UsageError(f"There is no {'password' if 'password' in name else words} to read on stdin.", hint=hint)
+        return secret
+    if option and name != "database_password" and not option.startswith(("env:", "file:")):
+        raise UsageError(
+            f"A plain text is not accepted for {flag}: other users can read the command line.",
+            hint=f"Pass `{flag} -` and type it or pipe it in, or a reference: env:NAME or file:PATH.",
+        )
+    return option

@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Required, Self, TypedDict, Unpack
 
 from fbs_worker.client.handle import JobHandle, outcome
+from fbs_worker.client.odoo import OdooConnections
 from fbs_worker.core.errors import DatabaseError, RefusedError, SecretError, UnreachableError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from fbs_worker.jobs.store import JobStore
     from fbs_worker.solutions.requests import Request
 
-__all__ = ["Client", "DiscoverFields", "JobHandle", "MigrateFields", "outcome"]
+__all__ = ["Client", "DiscoverFields", "JobHandle", "MigrateFields", "OdooConnections", "outcome"]
 
 
 class DiscoverFields(TypedDict, total=False):
@@ -291,6 +292,11 @@ class Client:
         from fbs_worker.ops.status import list_solutions
 
         return list_solutions(self._settings)
+
+    @cached_property
+    def odoo(self) -> OdooConnections:
+        """The connections to Odoo."""
+        return OdooConnections(self._settings, self)
 
     def jobs(
         self, limit: int = 50, *, state: JobState | None = None, solution: str = "", action: str = ""

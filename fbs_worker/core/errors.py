@@ -4,8 +4,9 @@
     ├── UsageError                 invalid input                                     exit 2
     │   ├── SolutionNotFound       no solution has that name
     │   ├── SettingsError          … in the environment or the settings
+    │   │   └── OdooConnectionNotFound   no connection to Odoo has that name
     │   └── SecretError            … a password that cannot or must not be used
-    ├── HostRefused                a database host that callers may not name         exit 1
+    ├── HostRefused                a host that callers may not name                  exit 1
     ├── UnreachableError           a server does not answer; retryable               exit 3
     │   ├── OdooUnreachable
     │   │   ├── OdooTimeout
@@ -32,6 +33,7 @@
     ├── RefusedError               possible, but not safe                            exit 4
     │   ├── ForeignTableError      a table of that name that FBS did not create
     │   ├── SolutionConflict       two solutions would share a table or a catalogue
+    │   ├── OdooConnectionConflict a connection to Odoo that exists, is used, or is of the environment
     │   └── TablesNotEmpty         tables that hold rows would be dropped
     └── JobError                                                                     exit 1
         ├── JobNotFound
@@ -115,6 +117,12 @@ class SettingsError(UsageError):
     code = "settings"
 
 
+class OdooConnectionNotFound(SettingsError):
+    """No connection to Odoo has that name."""
+
+    code = "odoo_connection_not_found"
+
+
 class SecretError(UsageError):
     """A password that must not be used in this form, or that cannot be decrypted."""
 
@@ -122,7 +130,7 @@ class SecretError(UsageError):
 
 
 class HostRefused(FBSError):
-    """The database host or its port is not on the allowlist."""
+    """The host or its port is not on the allowlist."""
 
     code = "host_refused"
 
@@ -301,6 +309,12 @@ class SolutionConflict(RefusedError):
     """Two solutions would share a table, or read different Odoo servers into the same catalogue."""
 
     code = "solution_conflict"
+
+
+class OdooConnectionConflict(RefusedError):
+    """A connection to Odoo exists already, is in use, or is one of the environment."""
+
+    code = "odoo_connection_conflict"
 
 
 class TablesNotEmpty(RefusedError):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, ClassVar, Final, get_args
+from typing import Annotated, Any, ClassVar, Final, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from fbs_worker.core.errors import UsageError
@@ -132,6 +132,28 @@ def nested(field: FieldInfo) -> type[BaseModel] | None:
     """The model that a field holds; None for other fields."""
     kinds = (field.annotation, *get_args(field.annotation))
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
+def all_optional(model: type[BaseModel], name: str, *, keep: Collection[str], base: type[BaseModel], doc: str) -> Any:
+    """Make a model with the same fields, of which only some have to be given; None stands for not given.
+
+    Args:
+        model: the model.
+        name: the name of the new one.
+        keep: fields that stay as they are.
+        base: its base.
+        doc: its docstring.
+    """
+    fields: dict[str, Any] = {}
+    for field_name, field in model.model_fields.items():
+        if field_name in keep:
+            fields[field_name] = (Annotated[(field.annotation, *field.metadata)], Field(description=field.description))
+            continue
+        kind: Any = Annotated[(field.annotation, Field(max_length=option_of(field).limit), *field.metadata)]
+        shown = replace(option_of(field), setting="", limit=None)
+        made = Field(default=None, description=field.description, examples=field.examples)
+        fields[field_name] = (Annotated[kind | None, shown], made)
+    return create_model(name, __base__=base, __doc__=doc, __module__=model.__module__, **fields)
 
 
 def collected(model: type[BaseModel], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a caller may name: database hosts with their ports, and references to passwords.
+"""What a caller may name: hosts of databases and of Odoo with their ports, and references to passwords.
 
 Without the allowlist of hosts, jobs would let a caller reach networks that only the workers can reach (SSRF). Each host
 is resolved and checked against FBS_ALLOWED_HOSTS, by the API and where the job runs. A host that is allowed by its
@@ -22,11 +22,12 @@ from urllib.parse import urlsplit
 
 from fbs_worker.core.database_config import DEFAULT_PORT, DatabaseConfig, host_and_port
 from fbs_worker.core.errors import HostRefused, SettingsError, UsageError
+from fbs_worker.core.odoo_address import Address, parse_url
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.sockets import LOOPBACK, is_loopback
 from fbs_worker.core.vault import ENV, FILE, Vault, unresolved
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 BLOCKED_NETWORKS: Final[tuple[Network, ...]] = tuple(
@@ -52,6 +53,7 @@ _HINT: Final = "Ask the operator of this server to add it to FBS_ALLOWED_HOSTS."
 _FORMAT_HINT: Final = "Use names, addresses and networks, each with :PORT where needed, separated by commas."
 
 _ANY_PORT: Final = 0
+_ODOO_PORTS: Final = (80, 443, 8069)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,13 +80,33 @@ class HostAllowlist:
             SettingsError: FBS_ALLOWED_HOSTS is not valid.
         """
         default_port = settings.fbs_default_database_port
-        entries = [part.strip() for part in settings.fbs_allowed_hosts.replace("\n", ",").split(",")]
-        names, networks = {(_normalise(settings.fbs_default_database_host), default_port)}, []
-        if not any(entries) and _is_local(settings):
+        names, networks = {(_normalise(settings.fbs_default_database_host), default_port)}, list[tuple[Network, int]]()
+        entries = _entries(settings)
+        if not entries and _is_local(settings):
             names |= {(host, settings.fbs_postgres_port) for host in ("localhost", "127.0.0.1")}
             networks += [(network, DEFAULT_PORT) for network in _LOOPBACKS]
-        for entry in [part for part in entries if part] or list(_configured_hosts(settings)):
-            host, ports = _split(entry, (DEFAULT_PORT, default_port))
+        parsed = cls._parse(entries or _configured_hosts(settings), default_ports=(DEFAULT_PORT, default_port))
+        return cls(names=parsed.names | names, networks=(*parsed.networks, *networks))
+
+    @classmethod
+    def of_odoo(cls, settings: Settings) -> Self:
+        """Parse FBS_ALLOWED_HOSTS for URLs of Odoo; if it is empty, allow the servers of the settings' connections.
+
+        An entry without a port means 80, 443 and 8069.
+
+        Raises:
+            SettingsError: FBS_ALLOWED_HOSTS is not valid.
+        """
+        configured = [] if _entries(settings) else _configured_odoos(settings)
+        servers = {(_normalise(each.host), each.port) for each in configured}
+        parsed = cls._parse(_entries(settings), default_ports=_ODOO_PORTS)
+        return cls(names=parsed.names | servers, networks=parsed.networks)
+
+    @classmethod
+    def _parse(cls, entries: Iterable[str], *, default_ports: tuple[int, ...]) -> Self:
+        names, networks = set[tuple[str, int]](), list[tuple[Network, int]]()
+        for entry in entries:
+            host, ports = _split(entry, default_ports)
             if "/" in host and not host.startswith("/"):
                 try:
                     network = ipaddress.ip_network(host.replace("[", "").replace("]", ""), strict=False)
@@ -116,14 +138,10 @@ class HostAllowlist:
                 raise HostRefused("This socket folder is not allowed.", hint=_HINT)
             return host
         addresses = _resolve(host)
-        variants = (variant for address in addresses for variant in _with_embedded(address))
-        if any(variant in network for variant in variants for network in BLOCKED_NETWORKS):
-            raise HostRefused(
-                "This host has a metadata or link-local address.", hint="Such an address is never allowed."
-            )
+        _refuse_blocked(addresses)
         if self.is_named(host, port):
             return host
-        if addresses and all(self._allows(address, port) for address in addresses):
+        if addresses and all(self.allows(address, port) for address in addresses):
             return str(addresses[0])
         raise HostRefused("This database host is not allowed, or not with this port.", hint=_HINT)
 
@@ -132,8 +150,51 @@ class HostAllowlist:
         name = _normalise(host)
         return name.startswith(("/", "@")) or not self.names.isdisjoint({(name, port), (name, _ANY_PORT)})
 
-    def _allows(self, address: Address, port: int) -> bool:
+    def allows(self, address: IPAddress, port: int) -> bool:
+        """Whether the address is in an allowed network."""
         return any(address in network for network, allowed in self.networks if allowed in (port, _ANY_PORT))
+
+
+def check_odoo_url(url: str, settings: Settings, *, sends_own: bool = False) -> None:
+    """Check the URL of an Odoo that a caller names: workers will send requests, and the credentials, there.
+
+    A host is allowed by its name; by a network only where the URL has the address itself, for the name of a
+    certificate cannot be replaced by a checked address. Without FBS_ALLOWED_HOSTS, `https://` to public addresses is
+    allowed, too: a name that resolves to another address later has no certificate there; and so is this machine without
+    FBS_API_TOKENS, for callers are on it.
+
+    Args:
+        url: the URL.
+        settings: FBS_ALLOWED_HOSTS, FBS_API_TOKENS, and the connections of the environment.
+        sends_own: a secret is sent that the caller does not know, e.g. a reference: only to a host allowed by name.
+
+    Raises:
+        HostRefused: the host is not allowed, not with its port, or not with this secret.
+        SettingsError: the URL or FBS_ALLOWED_HOSTS is not valid.
+    """
+    hint = f"{_HINT} On the command line, `fbs odoo add` accepts any."
+    if url.lower().startswith("recording:"):
+        raise HostRefused("A recording is a file of the workers, which callers may not name.", hint=hint)
+    address, allowlist = parse_url(url), HostAllowlist.of_odoo(settings)
+    addresses = _resolve(address.host)
+    _refuse_blocked(addresses)
+    if allowlist.is_named(address.host, address.port):
+        return
+    if sends_own:
+        raise HostRefused(
+            "This host is not allowed by its name: the server does not send a secret of its own there.",
+            hint="Send the secret itself, or ask the operator of this server to add the host to FBS_ALLOWED_HOSTS.",
+        )
+    variants = [variant for each in addresses for variant in _with_embedded(each)]
+    if _is_address(address.host) and addresses and all(allowlist.allows(each, address.port) for each in addresses):
+        return
+    is_open = bool(variants) and not _entries(settings)
+    if is_open and address.secure and all(each.is_global and not each.is_multicast for each in variants):
+        return
+    has_tokens = settings.fbs_api_tokens.get_secret_value().strip()
+    if is_open and not has_tokens and all(each.is_loopback for each in addresses):
+        return
+    raise HostRefused("This Odoo host is not allowed, or not with this port.", hint=hint)
 
 
 def check_database(database: DatabaseConfig, settings: Settings) -> str:
@@ -204,6 +265,32 @@ def _split(entry: str, default_ports: tuple[int, ...]) -> tuple[str, set[int]]:
     return host, {int(port)}
 
 
+def _entries(settings: Settings) -> list[str]:
+    """The entries of FBS_ALLOWED_HOSTS."""
+    return [entry for part in settings.fbs_allowed_hosts.replace("\n", ",").split(",") if (entry := part.strip())]
+
+
+def _configured_odoos(settings: Settings) -> Iterator[Address]:
+    """The Odoo servers of the settings."""
+    for name in settings.odoo_names():
+        with suppress(SettingsError):  # reported by the code that connects; a recording has no address
+            yield parse_url(settings.odoo(name).url)
+
+
+def _refuse_blocked(addresses: Iterable[IPAddress]) -> None:
+    variants = (variant for address in addresses for variant in _with_embedded(address))
+    if any(variant in network for variant in variants for network in BLOCKED_NETWORKS):
+        raise HostRefused("This host has a metadata or link-local address.", hint="Such an address is never allowed.")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
 def _configured_hosts(settings: Settings) -> Iterable[str]:
     with suppress(UsageError):  # reported by the code that needs the database
         for server in DatabaseConfig.from_url(settings.fbs_database_url).servers:
@@ -228,7 +315,7 @@ def _normalise(host: str) -> str:
     return host if host.startswith(("/", "@")) else host.strip("[]").rstrip(".").lower()
 
 
-def _resolve(host: str) -> list[Address]:
+def _resolve(host: str) -> list[IPAddress]:
     """Resolve a name, or an address in any notation that `connect` accepts; empty if it does not resolve."""
     try:
         results = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
@@ -238,13 +325,13 @@ def _resolve(host: str) -> list[Address]:
     return [_unmapped(ipaddress.ip_address(text)) for text in texts]
 
 
-def _unmapped(address: Address) -> Address:
+def _unmapped(address: IPAddress) -> IPAddress:
     """The IPv4 address of an IPv4-mapped IPv6 address (`::ffff:127.0.0.1`)."""
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
 
 
-def _with_embedded(address: Address) -> Iterator[Address]:
+def _with_embedded(address: IPAddress) -> Iterator[IPAddress]:
     """The address, and the IPv4 addresses to which a tunnel or a translator would send its packets."""
     yield address
     if isinstance(address, ipaddress.IPv6Address):

@@ -7,6 +7,9 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
+from fbs_worker.core.errors import SettingsError, UsageError
+from fbs_worker.core.odoo_address import parse_url, with_scheme
+
 DEFAULT_TABLE_PREFIX: Final = "fbs_"
 
 MAX_IDENTIFIER_BYTES: Final = 63
@@ -67,6 +70,23 @@ def _host(value: str) -> str:
 def _libpq_text(value: str) -> str:
     if not value or len(value) > 255 or _CONTROL.search(value):
         raise ValueError("use 1 to 255 characters without control characters")
+    return value
+
+
+def _odoo_url(value: str) -> str:
+    """The address as it is compared and shown; the errors of `parse_url` say what is wrong with it."""
+    if value.lower().startswith("recording:"):
+        return value
+    try:
+        return parse_url(value).url
+    except SettingsError as exc:
+        raise UsageError(exc.message, hint=exc.hint, field="url") from None
+
+
+def _optional_login(value: str) -> str:
+    value = value.strip()
+    if len(value) > 255 or _CONTROL.search(value):
+        raise ValueError("use at most 255 characters without control characters")
     return value
 
 
@@ -139,6 +159,13 @@ SolutionName = Annotated[
 OdooName = Annotated[
     str,
     *_text(r"[A-Za-z0-9][A-Za-z0-9_-]*", 100, "use letters, digits, _ and -, at most 100 characters", "default"),
+]
+OdooURL = Annotated[
+    str, BeforeValidator(with_scheme), AfterValidator(_odoo_url), _schema(r"(https?://|recording:)[^\s@]+", 2_000)
+]
+OptionalLogin = Annotated[str, AfterValidator(_optional_login), _schema(r"[^\x00-\x1f\x7f]*", 255)]
+Language = Annotated[
+    str, *_text(r"[a-z]{2,3}(_[A-Z0-9]{2,3})?(@[A-Za-z]+)?", 20, "use a code of Odoo, e.g. en_US or de_DE", "en_US")
 ]
 ModelName = Annotated[
     str,

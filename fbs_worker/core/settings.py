@@ -9,34 +9,26 @@ No module reads the environment at import: `get_settings()` reads it on its firs
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSetting
 
 from fbs_worker.core.environment import EnvironmentAndFiles
-from fbs_worker.core.errors import SettingsError
+from fbs_worker.core.errors import OdooConnectionNotFound, SettingsError
+from fbs_worker.core.odoo_address import with_scheme
 from fbs_worker.core.settings_file import DEFAULT_HOME, origin
-
-_PUBLIC_NAME: Final = re.compile(r"(?!localhost\.)([a-z0-9-]+\.)+[a-z][a-z0-9-]+/?", re.IGNORECASE)
 
 
 def _trimmed(value: Any) -> Any:
     return value.strip() if isinstance(value, str) else value
 
 
-def _with_scheme(value: Any) -> Any:
-    """Complete `mycompany.odoo.com` to https; a local name, an address or a port could be either."""
-    value = _trimmed(value)
-    return f"https://{value}" if isinstance(value, str) and _PUBLIC_NAME.fullmatch(value) else value
-
-
-def _as_text(value: Any) -> Any:
+def as_text(value: Any) -> Any:
     """Undo pydantic-settings' reading of JSON in a nested setting."""
     return json.dumps(value) if isinstance(value, Mapping) else value
 
@@ -59,12 +51,12 @@ class OdooConnection(BaseModel):
         protocol: the transport; `auto` selects it by the server's version and the credentials.
         timeout: maximum duration of one call, in seconds.
         lang: the language of labels, e.g. `en_US`.
-        headers: further headers of each request, as `fbs_worker.connectors.surroundings.extra_headers` reads them.
+        headers: further headers of each request, as `fbs_worker.core.odoo_address.extra_headers` reads them.
     """
 
     model_config = {"extra": "forbid", "frozen": True}
 
-    url: Annotated[str, BeforeValidator(_with_scheme)] = ""
+    url: Annotated[str, BeforeValidator(with_scheme)] = ""
     db: Trimmed = ""
     user: Trimmed = ""
     password: SecretStr = SecretStr("")
@@ -72,7 +64,20 @@ class OdooConnection(BaseModel):
     protocol: Protocol = "auto"
     timeout: float = Field(default=120.0, gt=0)
     lang: Trimmed = "en_US"
-    headers: Annotated[SecretStr, BeforeValidator(_as_text)] = SecretStr("")
+    headers: Annotated[SecretStr, BeforeValidator(as_text)] = SecretStr("")
+
+    _stored_as: str = PrivateAttr(default="")
+
+    @property
+    def stored_as(self) -> str:
+        """Its name where it is kept in the home database; empty for one of the environment."""
+        return self._stored_as
+
+    def stored(self, name: str) -> Self:
+        """Return the same as a connection of the home database."""
+        connection = self.model_copy()
+        connection._stored_as = name  # noqa: SLF001 -- our own copy
+        return connection
 
 
 class Settings(BaseSettings):
@@ -208,15 +213,27 @@ class Settings(BaseSettings):
         """Return the sources: constructor arguments, then the environment with the files that it names."""
         return init_settings, EnvironmentAndFiles(settings_cls)
 
+    def odoo_names(self) -> dict[str, str]:
+        """Return the names of the Odoo connections that are set, each with the variable of its URL."""
+        named = {name.lower(): each.url for name, each in self.fbs_odoo.items()}
+        names = {DEFAULT_CONNECTION: "ODOO_URL"} if self.odoo_url else {}
+        return names | {
+            name: f"FBS_ODOO__{name.upper()}__URL"
+            for name, url in sorted(named.items())
+            if url and name != DEFAULT_CONNECTION
+        }
+
     def odoo(self, name: str = DEFAULT_CONNECTION) -> OdooConnection:
-        """Return the Odoo connection of a name.
+        """Return the Odoo connection of a name; `solutions.odoo_connections.find_odoo` knows the stored ones as well.
 
         Args:
             name: `default` for the `ODOO_…` settings, else a name from `FBS_ODOO__<NAME>__…`.
 
         Raises:
-            SettingsError: no connection has that name, or it has no URL.
+            SettingsError: ODOO_URL is not set.
+            OdooConnectionNotFound: no connection has that name.
         """
+        name = name.lower()
         if name == DEFAULT_CONNECTION:
             connection = OdooConnection(
                 url=self.odoo_url,
@@ -232,15 +249,17 @@ class Settings(BaseSettings):
             if not connection.url:
                 raise SettingsError(
                     "ODOO_URL is not set.",
-                    hint="Set ODOO_URL, ODOO_DB, ODOO_USER and ODOO_PASSWORD (or ODOO_API_KEY).",
+                    hint="Set ODOO_URL, ODOO_DB, ODOO_USER and ODOO_PASSWORD (or ODOO_API_KEY), or add a connection:"
+                    " `fbs odoo add default`.",
                 )
             return connection
-        named = self.fbs_odoo.get(name.lower())
-        if named is None or not named.url:
-            known = ", ".join(sorted(self.fbs_odoo)) or "none"
-            raise SettingsError(
+        named = next((each for key, each in self.fbs_odoo.items() if key.lower() == name and each.url), None)
+        if named is None:
+            known = ", ".join(self.odoo_names()) or "none"
+            raise OdooConnectionNotFound(
                 f"No Odoo connection is called {name!r} (known: {known}).",
-                hint=f"Set FBS_ODOO__{name.upper()}__URL and its DB, USER, PASSWORD or API_KEY.",
+                hint=f"Add it: `fbs odoo add {name}`, or set FBS_ODOO__{name.upper()}__URL and its DB, USER, PASSWORD"
+                " or API_KEY.",
             )
         return named
 

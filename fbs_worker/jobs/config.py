@@ -23,6 +23,7 @@ ROUTES: Final = {
     "fbs.discover": {"queue": DISCOVERY_QUEUE},
     "fbs.refresh": {"queue": DISCOVERY_QUEUE},
     "fbs.refresh_due": {"queue": DISCOVERY_QUEUE},
+    "fbs.test_odoo": {"queue": DISCOVERY_QUEUE},
     "fbs.setup": {"queue": SCHEMA_QUEUE},
     "fbs.migrate": {"queue": SCHEMA_QUEUE},
     "fbs.drop": {"queue": SCHEMA_QUEUE},
@@ -38,6 +39,7 @@ TASK_MODULES: Final = (
     "fbs_worker.tasks.refresh",
     "fbs_worker.tasks.schedule",
     "fbs_worker.tasks.setup",
+    "fbs_worker.tasks.odoo",
 )
 """The modules of the tasks. They are not imported here: the worker imports them when it starts."""
 

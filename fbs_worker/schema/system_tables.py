@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
-from sqlalchemy import Boolean, Column, DateTime, Index, MetaData, String, Table, Text, UniqueConstraint, text
+from sqlalchemy import Boolean, Column, DateTime, Index, Integer, MetaData, String, Table, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from fbs_worker.core.errors import ForeignTableError
@@ -24,11 +24,13 @@ from fbs_worker.schema.naming import checked_name, derived_name
 
 __all__ = [
     "CATALOGUE_TABLES",
+    "HOME_TABLES",
     "SYSTEM_TABLES",
     "bi_dashboards_table",
     "discoveries_table",
     "ensure_tables",
     "missing_tables",
+    "odoo_connections_table",
     "schema_migrations_table",
     "snapshots_table",
     "solution_schemas_table",
@@ -97,6 +99,26 @@ def solution_schemas_table(prefix: str, metadata: MetaData | None = None) -> Tab
     )
 
 
+def odoo_connections_table(prefix: str, metadata: MetaData | None = None) -> Table:
+    """`<prefix>odoo_connections`: connections to Odoo, in the home database; secrets are encrypted or references."""
+    columns = [
+        id_column(),
+        column("name", String(100), nullable=False),
+        column("url", Text, nullable=False),
+        column("database", String(100), server_default=""),
+        column("login", String(255), server_default=""),
+        column("secret", Text, server_default=""),
+        column("secret_kind", String(20), server_default="password"),
+        column("protocol", String(20), server_default="auto"),
+        column("headers", Text, server_default=""),
+        column("language", String(20), server_default="en_US"),
+        column("timeout", Integer, server_default="120"),
+        time_column("created_at"),
+        time_column("updated_at"),
+    ]
+    return _table(prefix, "odoo_connections", metadata, columns, unique="name")
+
+
 def schema_migrations_table(prefix: str, metadata: MetaData | None = None) -> Table:
     """`<prefix>schema_migrations`: journal of the statements that change a solution's tables."""
     columns = [
@@ -150,7 +172,10 @@ SYSTEM_TABLES: Final[tuple[Factory, ...]] = (
     workflow_definitions_table,
     bi_dashboards_table,
 )
-"""Factories of all system tables, in creation order."""
+"""Factories of the system tables of a solution's database, in creation order."""
+
+HOME_TABLES: Final[tuple[Factory, ...]] = (solution_schemas_table, odoo_connections_table)
+"""Factories of the tables of the home database."""
 
 
 def system_tables(prefix: str, tables: Sequence[Factory] = SYSTEM_TABLES) -> list[Table]:

@@ -35,8 +35,8 @@ ExcludeModules = Annotated[
     Field(description=f"names of modules to leave out, with * for any characters, whatever else selects them; {_KEPT}"),
 ]
 ODOO: Final = (
-    "the Odoo connection in the worker's settings: `default` is ODOO_URL, others are FBS_ODOO__<NAME>__URL; a set-up "
-    "without it keeps that of an earlier one"
+    "the Odoo connection, one of `fbs odoo list`; `default` is ODOO_URL where that is set; a set-up without it keeps "
+    "that of an earlier one"
 )
 
 

@@ -1,4 +1,4 @@
-"""Key rotation: re-encrypt every stored password with the first of FBS_SECRET_KEYS.
+"""Key rotation: re-encrypt every stored password and secret of Odoo with the first of FBS_SECRET_KEYS.
 
     1. Put a new key (`fbs new-key`) first in FBS_SECRET_KEYS on every machine, and restart the workers.
     2. Run `fbs rotate-keys`.
@@ -25,6 +25,7 @@ from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
 from fbs_worker.core.vault import ENCRYPTED, Vault
 from fbs_worker.schema.system_tables import table_exists
+from fbs_worker.solutions.odoo_connections import SECRETS, connections_table
 from fbs_worker.solutions.registry import MANIFEST_MARK, DamagedRow, Registry, SolutionRecord, home_database, table_name
 
 _CONNECT_SECONDS: Final = 5
@@ -59,15 +60,16 @@ class _Tally:
 
 
 def rotate_keys(settings: Settings) -> dict[str, Any]:
-    """Re-encrypt every password in the registry and in each solution's manifest.
+    """Re-encrypt every password in the registry and in each solution's manifest, and the connections to Odoo.
 
     Args:
         settings: the home database and the keys, the new key first; the result of `effective_settings`.
 
     Returns:
-        JSON-ready, without secrets. The numbers of rows that were `resealed`, are `current`, or hold `references`;
-        `unopened` (unchanged rows: `solution`, `database`, `reason`, `hint`), `unreachable` (solutions whose manifests
-        could not be read, with the same four fields) and `complete` (whether the older keys are no longer needed).
+        JSON-ready, without secrets. The numbers of secrets that were `resealed`, are `current`, or are `references`;
+        `unopened` (unchanged rows: `solution`, or `odoo` with the name of a connection, `database`, `reason`, `hint`),
+        `unreachable` (solutions whose manifests could not be read, with the same four fields) and `complete` (whether
+        the older keys are no longer needed).
 
     Raises:
         SecretError: no key is set, or a key is not valid.
@@ -82,6 +84,7 @@ def rotate_keys(settings: Settings) -> dict[str, Any]:
     with _opened(home) as connection:
         entries = Registry(connection, table_prefix=settings.fbs_table_prefix, vault=ring.vault).entries()
         tally = _reseal(connection, home, settings.fbs_table_prefix, None, ring)
+        tally.add(_reseal_odoo(connection, home, settings.fbs_table_prefix, ring))
     remaining = [entry for entry in entries if entry.solution_name not in tally.manifests]
     unreachable = _reseal_manifests(remaining, ring, tally)
     return {
@@ -171,29 +174,57 @@ def _reseal(
         for row_id, name, password, is_manifest in cursor.fetchall():
             if is_manifest:
                 tally.manifests.add(name)
-            if not password or (Vault.is_reference(password) and not password.startswith(ENCRYPTED)):
-                tally.references += 1
-            elif ring.is_current(password):
-                tally.current += 1
-            else:
-                try:
-                    resealed = ring.vault.reencrypt(password)
-                except SecretError as exc:
-                    tally.unopened.append(_problem(name, database.address(), exc))
-                    continue
+            resealed = _resealed(password, ring, tally, _problem(name, database.address()))
+            if resealed:
                 cursor.execute(
                     sql.SQL(
                         "UPDATE {} SET database_password = %s, updated_at = NOW() AT TIME ZONE 'UTC' WHERE id = %s"
                     ).format(table),
                     (resealed, row_id),
                 )
-                tally.resealed += 1
     return tally
 
 
-def _problem(solution: str, database: str, error: FBSError) -> dict[str, str]:
-    return {"solution": solution, "database": database, "reason": error.message, "hint": error.hint}
+def _reseal_odoo(connection: Connection, home: DatabaseConfig, prefix: str, ring: _Ring) -> _Tally:
+    """Re-encrypt the connections to Odoo of the home database, in one transaction."""
+    tally, table = _Tally(), connections_table(prefix)
+    with errors_translated(connection), connection, connection.cursor() as cursor:
+        if not table_exists(connection, table):
+            return tally
+        columns = sql.SQL(", ").join(map(sql.Identifier, SECRETS))
+        names = {"table": sql.Identifier(table), "columns": columns}
+        cursor.execute(sql.SQL("SELECT name, {columns} FROM {table} ORDER BY id FOR UPDATE").format(**names))
+        for name, secret, headers in cursor.fetchall():
+            problem = {"odoo": name, **_problem("", home.address())}
+            resealed = [_resealed(text, ring, tally, problem) if text else "" for text in (secret, headers)]
+            if any(resealed):
+                new = [after or before for after, before in zip(resealed, (secret, headers), strict=True)]
+                statement = sql.SQL("UPDATE {table} SET ({columns}) = ROW(%s, %s) WHERE name = %s")
+                cursor.execute(statement.format(**names), (*new, name))
+    return tally
 
 
-def _by_solution(problem: dict[str, str]) -> tuple[str, str]:
-    return problem["solution"], problem["database"]
+def _resealed(secret: str, ring: _Ring, tally: _Tally, problem: dict[str, str]) -> str:
+    """Count a stored secret, and return it encrypted with the first key; empty if it stays as it is."""
+    if not secret or (Vault.is_reference(secret) and not secret.startswith(ENCRYPTED)):
+        tally.references += 1
+    elif ring.is_current(secret):
+        tally.current += 1
+    else:
+        try:
+            resealed = ring.vault.reencrypt(secret)
+        except SecretError as exc:
+            tally.unopened.append({**problem, "reason": exc.message, "hint": exc.hint})
+            return ""
+        tally.resealed += 1
+        return resealed
+    return ""
+
+
+def _problem(solution: str, database: str, error: FBSError | None = None) -> dict[str, str]:
+    reason = {"reason": error.message, "hint": error.hint} if error is not None else {}
+    return {"solution": solution, "database": database, **reason}
+
+
+def _by_solution(problem: dict[str, str]) -> tuple[str, str, str]:
+    return problem["solution"], problem["database"], problem.get("odoo", "")

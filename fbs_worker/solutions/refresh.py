@@ -15,6 +15,7 @@ from fbs_worker.core.postgres import Connection
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.schema.system_tables import SYSTEM_TABLES, ensure_tables
+from fbs_worker.solutions.odoo_connections import find_odoo
 from fbs_worker.solutions.registry import Manifest, SolutionRecord
 from fbs_worker.solutions.requests import RefreshRequest
 from fbs_worker.solutions.workspace import Home, find_solution, locked_connection, read_manifest, vault_of
@@ -152,7 +153,7 @@ def refresh(request: RefreshRequest, *, settings: Settings, progress: Progress, 
             Manifest.write(connection, replace(manifest, schema_definition=definition), vault)
 
         refreshed = read(
-            settings.odoo(manifest.odoo),
+            find_odoo(settings, manifest.odoo),
             connection,
             manifest,
             full=request.full,

@@ -22,6 +22,7 @@ from fbs_worker.migration.plan.planner import applied_schema
 from fbs_worker.schema import create
 from fbs_worker.schema.definition import Definition, define
 from fbs_worker.schema.inspector import LOCK_TABLES, check_may_create
+from fbs_worker.solutions.odoo_connections import find_odoo
 from fbs_worker.solutions.refresh import Refresh, RefreshResult
 from fbs_worker.solutions.registry import Manifest, SolutionRecord
 from fbs_worker.solutions.requests import SetupRequest, check_odoo
@@ -164,9 +165,9 @@ class _SetUp:
         """Return the Odoo connection to read.
 
         Raises:
-            SettingsError: the connection is not configured, or it leads to another Odoo.
+            SettingsError: there is no such connection, or it leads to another Odoo.
         """
-        connection = self.settings.odoo(self._odoo)
+        connection = find_odoo(self.settings, self._odoo)
         if self._odoo == (self.request.odoo or DEFAULT_CONNECTION):
             check_odoo(connection, self.request.odoo_expected)
         return connection
@@ -177,7 +178,8 @@ class _SetUp:
         Raises:
             SolutionConflict: another solution has taken the name in the meantime.
         """
-        self.entry.mark_inactive(self._requested, manifest=self.manifest)
+        named = replace(self._requested, schema_definition={"odoo": self._odoo})
+        self.entry.mark_inactive(named, manifest=self.manifest)
 
     def run(self, odoo: OdooConnection | None) -> RefreshResult | None:
         """Create the tables and write the manifest, in one transaction.

@@ -39,7 +39,7 @@ from fbs_worker.web.api.databases import DatabaseResolver
 from fbs_worker.web.api.idempotency import Idempotency
 from fbs_worker.web.api.problems import handle_error, handle_http_exception, handle_validation_error
 from fbs_worker.web.api.rate_limit import WRONG_TOKENS_PER_MINUTE, RateLimiter
-from fbs_worker.web.api.routes import discoveries, jobs, service, solutions
+from fbs_worker.web.api.routes import discoveries, jobs, odoo, service, solutions
 from fbs_worker.web.api.tokens import Tokens
 
 
@@ -84,7 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.wrong_tokens = wrong_tokens
     app.state.session_principal = app.state.error_page = None
     app.state.closing = threading.Event()
-    for part in (solutions, discoveries, jobs, service):
+    for part in (solutions, discoveries, odoo, jobs, service):
         app.include_router(part.router)
     pages.attach(app)
     # the middleware that is added last is the outermost

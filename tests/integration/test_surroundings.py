@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from fbs_worker.connectors.address import parse_url
 from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.connect import open_transport
 from fbs_worker.connectors.odoo import OdooConnector
 from fbs_worker.connectors.odoo_errors import CallContext, odoo_error
 from fbs_worker.connectors.recording.transport import RecordingTransport
-from fbs_worker.connectors.surroundings import extra_headers, proxy_for
+from fbs_worker.connectors.surroundings import proxy_for
 from fbs_worker.core.errors import FBSError, OdooBadAnswer, OdooServerError, OdooUnreachable, SettingsError
+from fbs_worker.core.odoo_address import extra_headers, parse_url
 from fbs_worker.core.progress import NullProgress
 from fbs_worker.core.settings import OdooConnection, load_settings
 from fbs_worker.domains import load_domain

@@ -12,7 +12,6 @@ from urllib.parse import quote
 import pytest
 import urllib3.exceptions as u3
 
-from fbs_worker.connectors.address import parse_url
 from fbs_worker.connectors.base import parse_series
 from fbs_worker.connectors.http import FAULTS, fault_of
 from fbs_worker.connectors.odoo_errors import MAX_TEXT, CallContext, groups_of, odoo_error, one_line
@@ -29,6 +28,7 @@ from fbs_worker.core.errors import (
     OdooTimeout,
     OdooUnreachable,
 )
+from fbs_worker.core.odoo_address import parse_url
 
 LOG_IN = CallContext(url="http://odoo:8069", database="live", user="admin", secrets=("s3cret",))
 CALL = CallContext(

@@ -23,7 +23,8 @@ from fbs_worker.domains import domain_names
 from fbs_worker.jobs.config import ROUTES
 from fbs_worker.jobs.model import JobState
 from fbs_worker.migration.model.plan import Hazard
-from fbs_worker.schema.system_tables import SYSTEM_TABLES
+from fbs_worker.schema.system_tables import HOME_TABLES, SYSTEM_TABLES
+from fbs_worker.solutions.odoo_requests import ODOO_REQUESTS
 from fbs_worker.solutions.requests import REQUESTS, DropRequest, Request
 from fbs_worker.web.pages.formatting import TYPE_LABELS
 from tests.support.console_commands import all_commands, check_command, environment_names
@@ -84,7 +85,7 @@ def test_every_path_is_in_the_reference() -> None:
 
 def test_every_table_is_in_the_reference() -> None:
     page = tables.system()
-    for factory in SYSTEM_TABLES:
+    for factory in (*SYSTEM_TABLES, *HOME_TABLES):
         table = factory("fbs_", None)
         assert f"`{table.name}`" in page
     assert all(f"`{table}`" in tables.business("rental") for table in ("property", "tenant", "lease", "payment"))
@@ -119,6 +120,21 @@ def test_each_field_of_a_request_is_declared_once(request_class: type[Request]) 
     typed = {"discover": DiscoverFields, "migrate": MigrateFields}.get(action)
     public = {each.path[0] for each in parameters(request_class)} - {"solution_name"}
     assert typed is None or typed.__annotations__.keys() == public
+
+
+@pytest.mark.parametrize("command", ["add", "edit"])
+def test_each_field_of_a_connection_is_declared_once(command: str) -> None:
+    options = {each.opts[0].removeprefix("--"): each.help for each in COMMANDS[("odoo", command)].params}
+    django = {
+        flag: each.help
+        for each in Command().create_parser("manage.py", "test_discovery")._actions
+        for flag in each.option_strings
+    }
+    body = {"add": "OdooBody", "edit": "OdooChangesBody"}[command]
+    about_http = http_api.document()["components"]["schemas"][body]["properties"]
+    for each in parameters(ODOO_REQUESTS[command]):
+        assert options[each.flag.removeprefix("--")] == each.help == django[each.flag]
+        assert each.name == "name" or about_http[each.name]["description"] == each.field.description
 
 
 def _described_by_the_api() -> dict[str, set[str]]:

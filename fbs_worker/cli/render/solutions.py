@@ -143,7 +143,10 @@ def rotation_blocks(result: Mapping[str, Any]) -> list[Block]:
     }
     blocks: list[Block] = [f"{label}: {result[name]:,}" for label, name in facts.items()]
     for title, name in (("Not decrypted", "unopened"), ("Not reached", "unreachable")):
-        rows = [(row["solution"], row["database"], row["reason"]) for row in result[name]]
+        rows = [
+            (f"Odoo connection {row['odoo']}" if "odoo" in row else row["solution"], row["database"], row["reason"])
+            for row in result[name]
+        ]
         if rows:
             blocks.append(Table(title=title, columns=("solution", "database", "reason"), rows=rows))
     if result["complete"]:

@@ -15,6 +15,7 @@ from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.fields import nested, option_of
 from fbs_worker.core.identifiers import SolutionName
 from fbs_worker.jobs.model import JobState
+from fbs_worker.solutions.odoo_requests import OdooAddRequest, OdooEditRequest
 from fbs_worker.solutions.requests import DiscoverRequest, MigrateRequest, RefreshRequest, SetupRequest
 
 JOB_ID: Final = r"^[A-Za-z0-9_.:-]+$"
@@ -79,6 +80,8 @@ if TYPE_CHECKING:
     SetupBody: TypeAlias = RequestBody
     RefreshBody: TypeAlias = RequestBody
     MigrateBody: TypeAlias = RequestBody
+    OdooBody: TypeAlias = RequestBody
+    OdooChangesBody: TypeAlias = RequestBody
 else:
     DatabaseBody = _made_from(DatabaseConfig, "DatabaseBody")
     DiscoverBody = _made_from(DiscoverRequest, "DiscoverBody", without=("domain", "discovery_types"))
@@ -102,6 +105,24 @@ else:
         action=(Literal["refresh"], Field(exclude=True, description="read Odoo again and record what changed")),
     )
     MigrateBody = _made_from(MigrateRequest, "MigrateBody", without=("solution_name",), example={"plan": True})
+
+    OdooBody = _made_from(
+        OdooAddRequest,
+        "OdooBody",
+        example={
+            "name": "shop",
+            "url": "https://odoo.example.com",
+            "db": "production",
+            "user": "reader",
+            "password": "env:SHOP_ODOO_PASSWORD",
+        },
+    )
+    OdooChangesBody = _made_from(
+        OdooEditRequest,
+        "OdooChangesBody",
+        without=("name",),
+        example={"url": "https://odoo.example.com", "timeout": 60},
+    )
 
 
 class PageQuery(_RequestModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -180,6 +180,42 @@ class StatusAnswer(BaseModel):
     drift: list[str] = Field(description="changes made by hand")
     jobs: list[JobBody] = Field(description="its queued and running jobs")
     notes: list[str] = Field(description="what could not be inspected")
+
+
+class OdooConnectionAnswer(BaseModel):
+    """A connection to Odoo, without its secrets."""
+
+    name: str = Field(description="its name", examples=["shop"])
+    origin: Literal["environment", "database"] = Field(description="where it is: the environment, or the home database")
+    url: str = Field(description="the address of Odoo", examples=["https://odoo.example.com"])
+    db: str = Field(description="the Odoo database", examples=["production"])
+    user: str = Field(description="the login", examples=["reader"])
+    credentials: Literal["password", "api_key", ""] = Field(description="what it logs in with")
+    secret: Literal["encrypted", "reference", "setting", ""] = Field(description="how its secret is kept")
+    protocol: str = Field(description="auto, odoorpc or json2", examples=["auto"])
+    lang: str = Field(description="the language of the labels", examples=["en_US"])
+    timeout: float = Field(description="time-out of one call, in seconds", examples=[120])
+    headers: bool = Field(description="whether it has headers for a proxy")
+    overridden_by: str = Field(
+        description="the variable of the environment's connection of that name, which counts more"
+    )
+    solutions: list[str] = Field(description="the solutions that use it", examples=[["fayvad_rentals"]])
+    created_at: datetime | None = Field(description="when it was added; null for one of the environment")
+    updated_at: datetime | None = Field(description="when it was last changed")
+
+
+class OdooConnectionsAnswer(BaseModel):
+    """The connections to Odoo."""
+
+    connections: list[OdooConnectionAnswer] = Field(description="the connections")
+    notes: list[str] = Field(description="what is not known")
+
+
+class OdooRemovedAnswer(BaseModel):
+    """A connection that was removed."""
+
+    name: str = Field(description="its name", examples=["shop"])
+    removed: bool = Field(description="always true")
 
 
 class DiscoveryBody(BaseModel):

@@ -1,4 +1,4 @@
-"""HTML pages: solutions, catalogues, changes between refreshes, and jobs.
+"""HTML pages: solutions, catalogues, changes between refreshes, jobs, and connections to Odoo.
 
 Pages are rendered on the server. The bundled htmx only keeps parts of them live; without JavaScript those parts have a
 link to reload the page.
@@ -18,7 +18,7 @@ def attach(app: FastAPI) -> None:
     Args:
         app: the application of `fbs_worker.web.app.create_app`, with settings and tokens in `app.state`.
     """
-    from fbs_worker.web.pages import actions, assets, catalogue, home, jobs, login, solution
+    from fbs_worker.web.pages import actions, assets, catalogue, home, jobs, login, odoo, solution
     from fbs_worker.web.pages.layout import Layout, error_page, handle_http_exception
     from fbs_worker.web.pages.session import Sessions
 
@@ -26,6 +26,6 @@ def attach(app: FastAPI) -> None:
     app.state.session_principal = sessions.principal
     app.state.error_page = error_page
     app.state.pages = Layout(sessions, jobs.seconds_of, jobs.what_of)
-    for part in (assets, login, home, solution, catalogue, jobs, actions):
+    for part in (assets, login, home, solution, catalogue, jobs, odoo, actions):
         app.include_router(part.router)
     app.add_exception_handler(HTTPException, handle_http_exception)

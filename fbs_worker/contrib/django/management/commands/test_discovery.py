@@ -18,12 +18,21 @@ from fbs_worker.cli.display import LineDisplay, open_display
 from fbs_worker.cli.follow import follow
 from fbs_worker.cli.options import one_solution, request_values
 from fbs_worker.cli.output import Block, OutputFormat, clean, json_text, plain_lines, print_blocks
+from fbs_worker.cli.render.odoo import connection_blocks, connections_blocks, test_blocks
 from fbs_worker.cli.render.results import result_blocks
 from fbs_worker.cli.render.solutions import list_blocks, status_blocks
 from fbs_worker.client.client import JobHandle
 from fbs_worker.client.service import IntegrationService
 from fbs_worker.core.errors import EXIT_UNREACHABLE, FBSError
-from fbs_worker.core.fields import parameters
+from fbs_worker.core.fields import ValidatedConfig, parameters
+from fbs_worker.solutions.odoo_connections import add_odoo, edit_odoo, list_odoo, remove_odoo
+from fbs_worker.solutions.odoo_requests import (
+    ODOO_REQUESTS,
+    OdooAddRequest,
+    OdooEditRequest,
+    OdooRemoveRequest,
+    OdooTestRequest,
+)
 from fbs_worker.solutions.requests import DiscoverRequest, MigrateRequest, RefreshRequest, Request, SetupRequest
 
 _UNREACHABLE: Final = "unreachable"
@@ -36,9 +45,17 @@ _REQUESTS: Final[Mapping[str, type[Request]]] = {
 _FULL: Final = ("discover", "refresh")
 """Actions for which --refresh-discoveries means --full."""
 
-_FIELDS: Final = {each.name: each for request in _REQUESTS.values() for each in parameters(request)}
+_ODOO: Final = "odoo-"
+"""Beginning of the actions of `ODOO_REQUESTS`, and of `odoo-list`."""
+
+_ACTIONS: Final[Mapping[str, type[ValidatedConfig]]] = {
+    **_REQUESTS,
+    **{f"{_ODOO}{command}": request for command, request in ODOO_REQUESTS.items()},
+}
+_FIELDS: Final = {each.name: each for request in _ACTIONS.values() for each in parameters(request)}
 _OPTIONS: Final[Mapping[str, Set[str]]] = {
-    **{name: {each.name for each in parameters(request)} for name, request in _REQUESTS.items()},
+    **{name: {each.name for each in parameters(request)} for name, request in _ACTIONS.items()},
+    f"{_ODOO}list": set(),
     "status": {"solution_name"},
     "list": set(),
 }
@@ -66,7 +83,7 @@ class _DisplayedService(IntegrationService):
 class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
     """The management command; its options are those of `fbs`."""
 
-    help = "Discover an Odoo server; set up, show, refresh and migrate solutions."
+    help = "Discover an Odoo server; set up, show, refresh and migrate solutions; keep connections to Odoo."
     requires_system_checks = ()  # handle() reports errors of FBS_CONFIG, with their exit code
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -109,7 +126,7 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
 
     def _do(self, options: Mapping[str, Any], output_format: OutputFormat) -> None:
         action = options["action"]
-        name = options["domain"] if action == "discover" else options["solution_name"]
+        name = options["domain"] if action == "discover" else options["solution_name"] or options["name"]
         with _DisplayedService(
             title=f"{action} {name}", output_format=output_format, quiet=options["verbosity"] < 1 or "stderr" in options
         ) as service:
@@ -126,6 +143,8 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
             return service.list_solutions()
         if action == "status":
             return service.get_solution_status(one_solution(None, options["solution_name"]))
+        if action.startswith(_ODOO):
+            return _odoo(service, action.removeprefix(_ODOO), options)
         kind = _REQUESTS[action]
         given = request_values(kind, options)
         if action in _FULL and options["refresh_discoveries"]:
@@ -154,8 +173,31 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
                 self.stdout.write(clean(line))
 
 
+def _odoo(service: IntegrationService, command: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    if command == "list":
+        return list_odoo(service.settings)
+    given = request_values(ODOO_REQUESTS[command], options)
+    match command:
+        case "add":
+            return add_odoo(service.settings, OdooAddRequest(**given))
+        case "edit":
+            return edit_odoo(service.settings, OdooEditRequest(**given))
+        case "remove":
+            return remove_odoo(service.settings, OdooRemoveRequest(**given).name)
+        case _:
+            return service.run(OdooTestRequest(**given))
+
+
 def _blocks(action: str, data: Mapping[str, Any]) -> list[Block]:
     match action:
+        case "odoo-list":
+            return connections_blocks(data)
+        case "odoo-add" | "odoo-edit":
+            return connection_blocks({"odoo-add": "added", "odoo-edit": "changed"}[action], data, None)
+        case "odoo-test":
+            return test_blocks(data)
+        case "odoo-remove":
+            return [f"The Odoo connection {data['name']} is removed."]
         case "status":
             return status_blocks(data)
         case "list":

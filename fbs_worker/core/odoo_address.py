@@ -1,17 +1,27 @@
-"""Parse the address of an Odoo server from its URL."""
+"""Parse the address of an Odoo server from its URL, and the headers that a proxy before it wants."""
 
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from fbs_worker.core.errors import SettingsError
 
 _HOST: Final = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_.])?", re.IGNORECASE)
 URL_HINT: Final = "Write it as http://host:port or https://host."
+_PUBLIC_NAME: Final = re.compile(r"(?!localhost\.)([a-z0-9-]+\.)+[a-z][a-z0-9-]+/?", re.IGNORECASE)
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_RESERVED: Final = frozenset(
+    {
+        *("host", "connection", "content-length", "content-type", "transfer-encoding", "accept-encoding"),
+        *("upgrade", "x-odoo-database", "proxy-authorization"),
+    }
+)
+_HEADERS_HINT: Final = 'Write it as a JSON object, {"Name": "value"}, or one `Name: value` per line.'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +53,12 @@ class Address:
         """`scheme://host[:port]`, without the port where it is the default of the scheme."""
         default = 443 if self.secure else 80
         return f"{self.scheme}://{self.netloc_host}" + ("" if self.port == default else f":{self.port}")
+
+
+def with_scheme(value: Any) -> Any:
+    """Complete `mycompany.odoo.com` to https, without blanks; a local name, an address or a port could be either."""
+    value = value.strip() if isinstance(value, str) else value
+    return f"https://{value}" if isinstance(value, str) and _PUBLIC_NAME.fullmatch(value) else value
 
 
 def parse_url(text: str) -> Address:
@@ -98,3 +114,32 @@ def _valid_host(host: str) -> str:
     if not _HOST.fullmatch(ascii_host) or any(not 0 < len(label) < 64 for label in ascii_host.rstrip(".").split(".")):
         raise ValueError(host)
     return ascii_host
+
+
+def extra_headers(text: str) -> dict[str, str]:
+    """Parse `ODOO_HEADERS`.
+
+    Args:
+        text: a JSON object, or one `Name: value` per line.
+
+    Raises:
+        SettingsError: it is neither, or a header cannot be set. No message has a value.
+    """
+    text = text.strip()
+    try:
+        given = json.loads(text) if text.startswith("{") else dict(_header(line) for line in text.splitlines() if line)
+    except ValueError:
+        raise SettingsError("ODOO_HEADERS is not valid.", hint=_HEADERS_HINT) from None
+    for name, value in given.items():
+        if not (isinstance(value, str) and _HEADER_NAME.fullmatch(name) and value.isascii() and value.isprintable()):
+            raise SettingsError("A header of ODOO_HEADERS is not valid.", hint=_HEADERS_HINT)
+        if name.lower() in _RESERVED:
+            raise SettingsError(f"ODOO_HEADERS may not set {name}.", hint="Remove it; it is set by each request.")
+    return given
+
+
+def _header(line: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
+    if not colon:
+        raise ValueError(line)
+    return name.strip(), value.strip()
