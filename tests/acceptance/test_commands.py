@@ -13,7 +13,7 @@ from fbs_worker.core.database_config import DatabaseConfig
 from tests.acceptance.conftest import CommandLine
 
 COMMANDS = [
-    *("discover", "record", "jobs"),
+    *("discover", "record", "jobs", "odoo"),
     *("setup", "status", "list", "refresh", "drop", "migrate", "diagram", "schedule", "rotate-keys"),
     *("demo", "up", "down", "worker", "beat", "flower", "api", "health", "metrics"),
     *("domains", "new-key", "new-token", "version"),

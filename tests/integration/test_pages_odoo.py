@@ -25,10 +25,10 @@ def ours(place: Settings) -> Visitor:
     return visitor(place, WRITER)
 
 
-def send(visitor: Visitor, path: str, form: int = -1, **fields: Any) -> Any:
-    """Fill a form of a page in, and send it."""
+def send(visitor: Visitor, path: str, **fields: Any) -> Any:
+    """Fill the form of a page in, and send it."""
     page = visitor.get(path)
-    found = [each for each in page.forms if each.find(".//input[@id='url']") is not None][form]
+    (found,) = (each for each in page.forms if each.find(".//input[@id='url']") is not None)
     return visitor.ask("POST", found.action, data={**dict(found.fields), "headers": "", **fields})
 
 
