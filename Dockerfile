@@ -4,7 +4,7 @@
 #
 # The base image is named by exact version; a digest (@sha256:…) that you have checked may follow it. docker/*.txt have
 # each library with its hashes, in the versions of constraints.txt. To make them anew:
-#   uv pip compile pyproject.toml --extra api --extra flower --constraints constraints.txt --generate-hashes \
+#   uv pip compile pyproject.toml --extra api --extra flower --extra mcp --constraints constraints.txt --generate-hashes \
 #       --no-annotate --no-header --python-version 3.11.15 --python-platform linux --output-file docker/requirements.txt
 #   echo hatchling | uv pip compile - (the same options) --output-file docker/build-requirements.txt
 

@@ -32,7 +32,7 @@ $(READY): pyproject.toml constraints.txt
 	@[ -x $(BIN)/python ] || '$(PYTHON)' -m venv $(VENV) || \
 		{ echo "Python's venv module is needed (Debian and Ubuntu: apt install python3-venv)." >&2; rm -rf $(VENV); exit 1; }
 	@$(PIP) install 'pip>=25.1'  # the first to know dependency groups
-	@$(PIP) install -c constraints.txt -e '.[api,django,embedded,flower]' --group dev
+	@$(PIP) install -c constraints.txt -e '.[api,django,embedded,flower,mcp]' --group dev
 	@touch $@
 
 demo: $(READY) ## Read an Odoo into PostgreSQL, once, with everything it needs (DOMAIN=rental; ODOO_URL=… reads yours)
@@ -64,18 +64,25 @@ MIGRATIONS := tests/integration/test_migration_plan.py tests/integration/test_mi
 soak: $(READY) ## 200 rounds of work with faults at random (about 15 minutes; ROUNDS=20, SEED=7)
 	@$(BIN)/python -m bench.soak --rounds $(or $(ROUNDS),200) $(if $(SEED),--seed $(SEED))
 
-test-lowest: build/lowest/installed ## Try the lowest versions of all dependencies: commands, a demo, a worker's job, the API, Django
-	@$(if $(MEMORY),TMPDIR=$(MEMORY)) build/lowest/bin/python -m pytest -q -p no:cacheprovider -p no:randomly -W default -m 'not faults' $(LOWEST)
+test-lowest: build/lowest/installed build/lowest-mcp/installed ## Try the lowest versions of all dependencies: commands, a demo, a worker's job, the API, Django, MCP
+	@$(if $(MEMORY),TMPDIR=$(MEMORY)) build/lowest/bin/python $(LOWEST_PYTEST) $(LOWEST)
+	@$(if $(MEMORY),TMPDIR=$(MEMORY)) build/lowest-mcp/bin/python $(LOWEST_PYTEST) tests/integration/test_mcp.py
+
+LOWEST_PYTEST := -m pytest -q -p no:cacheprovider -p no:randomly -W default -m 'not faults'
 
 LOWEST := tests/unit/test_upstream_contract.py tests/unit/test_cli.py tests/unit/test_django.py tests/acceptance/test_demo.py \
 	tests/acceptance/test_up_down.py tests/integration/test_celery_compat.py tests/integration/test_django.py
 
-build/lowest/installed: pyproject.toml tests/lowest/constraints.py $(READY)
-	@echo 'Setting up build/lowest …'
-	@rm -rf build/lowest && $(BIN)/python -m venv build/lowest
-	@$(BIN)/python tests/lowest/constraints.py pyproject.toml > build/lowest/constraints.txt
-	@build/lowest/bin/python -m pip --quiet --disable-pip-version-check --no-input install -c build/lowest/constraints.txt \
-		-e '.[api,django,embedded,flower]' httpx hypothesis packaging psutil pytest
+# The library of MCP needs later versions of some of the others, so it has an environment of its own.
+build/lowest/installed: EXTRAS := api,django,embedded,flower
+build/lowest-mcp/installed: EXTRAS := api,embedded,mcp
+
+build/%/installed: pyproject.toml tests/lowest/constraints.py $(READY)
+	@echo 'Setting up $(@D) …'
+	@rm -rf $(@D) && $(BIN)/python -m venv $(@D)
+	@$(BIN)/python tests/lowest/constraints.py pyproject.toml $(EXTRAS) > $(@D)/constraints.txt
+	@$(@D)/bin/python -m pip --quiet --disable-pip-version-check --no-input install -c $(@D)/constraints.txt \
+		-e '.[$(EXTRAS)]' httpx hypothesis packaging psutil pytest
 	@touch $@
 
 test-wheel: $(READY) ## Build the wheel, install it into an empty environment, and run `fbs demo` there

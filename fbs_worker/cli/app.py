@@ -27,6 +27,7 @@ from fbs_worker.cli import (
     health,
     init,
     jobs,
+    mcp,
     metrics,
     migrate,
     misc,
@@ -92,6 +93,7 @@ app.command("beat")(beat.beat)
 app.add_typer(schedule.app, name="schedule")
 app.command("flower")(flower.flower)
 app.command("api")(api.api)
+app.command("mcp")(mcp.mcp)
 app.command("new-token")(token.new_token)
 app.command("health")(health.health)
 app.command("doctor")(doctor.doctor)
@@ -180,6 +182,8 @@ def _invoke(arguments: list[str]) -> int:
 
 def _json_output(arguments: Sequence[str]) -> bool:
     """Determined without parsing: the arguments themselves may be wrong."""
+    if "mcp" in arguments[:1]:
+        return False  # stdout is the protocol's
     output_format = os.environ.get("FBS_OUTPUT_FORMAT", "")
     for position, argument in enumerate(arguments):
         if argument == _FORMAT:

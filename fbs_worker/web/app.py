@@ -10,6 +10,7 @@
     session_principal  resolves a session cookie; set by the pages
     error_page         renders an error as a page; set by the pages
     idempotency        maps idempotency keys to jobs
+    mcp                answers MCP clients
     sessions           the sessions of the pages; set by the pages
     closing            a `threading.Event`, set on shutdown; long polls and event streams check it each second
 """
@@ -25,6 +26,7 @@ from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from fbs_worker._version import __version__
 from fbs_worker.client.client import Client
@@ -34,9 +36,10 @@ from fbs_worker.core.host_allowlist import HostAllowlist
 from fbs_worker.core.settings import Settings
 from fbs_worker.web import pages
 from fbs_worker.web.api import openapi
-from fbs_worker.web.api.auth import AccessMiddleware
+from fbs_worker.web.api.auth import MCP, AccessMiddleware
 from fbs_worker.web.api.databases import DatabaseResolver
 from fbs_worker.web.api.idempotency import Idempotency
+from fbs_worker.web.api.mcp import MCPEndpoint
 from fbs_worker.web.api.problems import handle_error, handle_http_exception, handle_validation_error
 from fbs_worker.web.api.rate_limit import WRONG_TOKENS_PER_MINUTE, RateLimiter
 from fbs_worker.web.api.routes import discoveries, jobs, odoo, service, solutions
@@ -86,6 +89,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.closing = threading.Event()
     for part in (solutions, discoveries, odoo, jobs, service):
         app.include_router(part.router)
+    app.state.mcp = MCPEndpoint(app.state.databases)
+    app.router.routes += [Route(path, app.state.mcp, methods=["POST"]) for path in MCP]
     pages.attach(app)
     # the middleware that is added last is the outermost
     app.add_middleware(AccessMiddleware, settings=settings, tokens=tokens, wrong_tokens=wrong_tokens)
@@ -105,7 +110,8 @@ class _API(FastAPI):
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
-        yield
+        async with app.state.mcp.running():
+            yield
     finally:
         app.state.closing.set()
         for part in (app.state.client, app.state.databases, app.state.idempotency, app.state.sessions):

@@ -71,6 +71,7 @@ NOT_RUN: Final = {
     "ACL SETUSER": "rights of a Redis user; tests/integration/test_redis_rights.py gives one exactly these",
     "GRANT CONNECT": "it needs a superuser and a shared database",
     '{"time"': "a line of a log; tests/integration/test_json_logs.py reads one",
+    '{\n  "mcpServers"': "configuration of an MCP client; tests/integration/test_mcp.py connects both ways",
     '{\n  "state_field"': "content of a row; tests/integration/test_connector.py reads one",
 }
 """The blocks that are not run here, by how they begin, and why. What they run of `fbs` exists: tests/unit/test_deployment.py."""

@@ -29,6 +29,7 @@ ROOMS: Final = {
     "django": "fbs_worker.contrib.django",
     "embedded": "fbs_worker.ops.local.embedded",
     "flower": "fbs_worker.ops.dashboard",
+    "mcp": "fbs_worker.web.mcp",
 }
 """The modules that need an extra."""
 
@@ -68,8 +69,9 @@ def names(requirements: list[Requirement]) -> set[str]:
 
 
 def extra_of(module: str) -> str | None:
-    """The extra that a module needs."""
-    return next((extra for extra, room in ROOMS.items() if f"{module}.".startswith(f"{room}.")), None)
+    """The extra that a module needs; that of the innermost room."""
+    extras = [extra for extra, room in ROOMS.items() if f"{module}.".startswith(f"{room}.")]
+    return max(extras, key=lambda extra: len(ROOMS[extra]), default=None)
 
 
 def test_every_extra_has_its_modules() -> None:

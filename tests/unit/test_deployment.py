@@ -312,7 +312,7 @@ def needed(distribution: str, extras: tuple[str, ...] = ()) -> set[str]:
 def test_the_image_installs_the_versions_that_are_tested_by_their_hashes() -> None:
     text = (ROOT / "docker" / "requirements.txt").read_text()
     versions, tested = pinned(text), pinned((ROOT / "constraints.txt").read_text())
-    assert set(versions) == needed("fbs-worker", ("api", "flower"))
+    assert set(versions) == needed("fbs-worker", ("api", "flower", "mcp"))
     build = pinned((ROOT / "docker" / "build-requirements.txt").read_text())
     assert set(build) == needed("hatchling") | {"hatchling"}
     for name, version in {**build, **versions}.items():

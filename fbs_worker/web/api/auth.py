@@ -50,6 +50,7 @@ __all__ = [
     "check_token",
     "principal_of",
     "require_read",
+    "require_scope",
     "require_write",
 ]
 
@@ -57,6 +58,7 @@ SESSION_COOKIE: Final = "fbs_session"
 
 API: Final = "/api/"
 METRICS: Final = ("/metrics", "/metrics/")
+MCP: Final = ("/mcp", "/mcp/")
 LOGIN: Final = "/login"
 PUBLIC_PATHS: Final = ("/login", "/login/", "/static/")
 """Paths that need no token; the last one is a prefix."""
@@ -127,7 +129,7 @@ async def require_read(request: Request, _: Annotated[Any, Security(_bearer, sco
         NotAuthenticated: the request has no principal.
         ScopeMissing: its token lacks the scope.
     """
-    return _with_scope(request, READ)
+    return require_scope(request, READ)
 
 
 async def require_write(request: Request, _: Annotated[Any, Security(_bearer, scopes=[WRITE])]) -> Principal:
@@ -137,7 +139,7 @@ async def require_write(request: Request, _: Annotated[Any, Security(_bearer, sc
         NotAuthenticated: the request has no principal.
         ScopeMissing: its token lacks the scope.
     """
-    return _with_scope(request, WRITE)
+    return require_scope(request, WRITE)
 
 
 class AccessMiddleware:
@@ -224,7 +226,7 @@ class AccessMiddleware:
         length = content_length(headers)
         if length > self._max_body:
             raise body_too_large(self._max_body)
-        if not (length or b"transfer-encoding" in headers) or not scope["path"].startswith(API):
+        if not (length or b"transfer-encoding" in headers) or not is_api(scope["path"]):
             return
         if not _JSON.fullmatch(headers.get(b"content-type", b"").strip()):
             raise MediaTypeWrong("The body's media type is not JSON.", hint="Send Content-Type: application/json.")
@@ -254,14 +256,24 @@ class _HeaderSender:
 
 def is_api(path: str) -> bool:
     """Whether a path belongs to the API, not to the pages."""
-    return path.startswith(API) or path in METRICS
+    return path.startswith(API) or path in METRICS or path in MCP
 
 
 def _is_public(path: str) -> bool:
     return path in PUBLIC_PATHS or path.startswith(PUBLIC_PATHS[-1])
 
 
-def _with_scope(request: Request, scope: str) -> Principal:
+def require_scope(request: HTTPConnection, scope: str) -> Principal:
+    """Require a scope of the authenticated principal.
+
+    Args:
+        request: the request.
+        scope: `read` or `write`.
+
+    Raises:
+        NotAuthenticated: the request has no principal.
+        ScopeMissing: its token lacks the scope.
+    """
     principal = principal_of(request)
     if scope not in principal.scopes:
         scopes = ", ".join(sorted(principal.scopes))

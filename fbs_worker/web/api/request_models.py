@@ -21,7 +21,7 @@ from fbs_worker.solutions.requests import DiscoverRequest, MigrateRequest, Refre
 JOB_ID: Final = r"^[A-Za-z0-9_.:-]+$"
 
 
-class _RequestModel(BaseModel):
+class RequestModel(BaseModel):
     """Base of the request models: unknown fields are errors, and values never appear in errors."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
@@ -34,7 +34,7 @@ class _RequestModel(BaseModel):
         return values
 
 
-class RequestBody(_RequestModel):
+class RequestBody(RequestModel):
     """Base of the bodies that are made from the requests of `fbs_worker.solutions.requests`."""
 
     def values(self) -> dict[str, Any]:
@@ -125,7 +125,7 @@ else:
     )
 
 
-class PageQuery(_RequestModel):
+class PageQuery(RequestModel):
     """Filters and pagination of discoveries."""
 
     text: str = Field(
@@ -157,7 +157,7 @@ class DomainPageQuery(PageQuery):
     )
 
 
-class SearchQuery(_RequestModel):
+class SearchQuery(RequestModel):
     """Filters and pagination of a search."""
 
     text: str = Field(
@@ -168,7 +168,7 @@ class SearchQuery(_RequestModel):
     limit: int = Field(default=100, ge=1, le=1_000, description="maximum number of hits")
 
 
-class JobsQuery(_RequestModel):
+class JobsQuery(RequestModel):
     """Filters of the list of jobs."""
 
     state: JobState | None = Field(default=None, description="only jobs in this state")

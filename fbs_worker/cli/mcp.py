@@ -1,0 +1,20 @@
+"""`fbs mcp`: the MCP server on stdin and stdout."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from fbs_worker.core.errors import SettingsError
+
+
+def mcp() -> None:
+    """Serve the catalogue and the jobs to an MCP client, read-only, on stdin and stdout.
+
+    The client starts this command and ends it. Over HTTP, `fbs api` serves the same at /mcp.
+    """
+    if find_spec("mcp") is None:
+        raise SettingsError("The library of MCP is not installed.", hint='Install it: pip install "fbs-worker[mcp]"')
+    from fbs_worker.cli.options import current_settings
+    from fbs_worker.web.mcp.server import run_stdio
+
+    run_stdio(current_settings())
