@@ -34,6 +34,11 @@ def check_prefix(value: str) -> str:
     return value
 
 
+def quoted(name: object) -> str:
+    """Quote an identifier."""
+    return '"' + str(name).replace('"', '""') + '"'
+
+
 def _optional_prefix(value: str) -> str:
     return check_prefix(value) if value else value
 

@@ -19,6 +19,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 
 from fbs_worker.core.advisory_locks import transaction
 from fbs_worker.core.errors import RefusedError
+from fbs_worker.core.identifiers import quoted
 from fbs_worker.core.postgres import Connection
 from fbs_worker.migration.apply.journal import EXECUTED, JournalRow, history, is_unfinished
 from fbs_worker.migration.model.archive import Archive, list_archives
@@ -27,7 +28,7 @@ from fbs_worker.migration.model.type_conversion import conversion, reverse_conve
 from fbs_worker.migration.plan.context import PlanningContext, Restored
 from fbs_worker.migration.plan.explain import Reasons
 from fbs_worker.migration.plan.planner import plan_changes
-from fbs_worker.schema.ddl import comment_statements, quoted
+from fbs_worker.schema.ddl import comment_statements
 from fbs_worker.schema.dependents import attached
 from fbs_worker.schema.differ import compare
 from fbs_worker.schema.inspector import InspectedTable, inspect_tables, populated_tables

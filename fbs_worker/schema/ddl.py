@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Index, Table
 from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable, sort_tables_and_constraints
 
+from fbs_worker.core.identifiers import quoted
 from fbs_worker.schema.columns import DIALECT
 from fbs_worker.schema.model import FOREIGN, INDEX, PRIMARY, SERIAL, ColumnSchema, KeySchema, TableSchema
 
@@ -79,11 +80,6 @@ def _index(index: Index) -> str:
 def _sorted(tables: Iterable[Table]) -> list[tuple[Any, Any]]:
     """Return each table with its inline foreign keys; last, None with those that close a cycle."""
     return list(sort_tables_and_constraints(list(tables)))  # type: ignore[no-untyped-call]
-
-
-def quoted(name: str) -> str:
-    """Quote an identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def quoted_list(names: Iterable[str]) -> str:

@@ -26,14 +26,16 @@ SELECT DISTINCT c.relname::text, coalesce(a.attname::text, ''), CASE
         WHEN 'pg_attrdef' THEN (SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE oid = d.objid)
         END, '')), '\\s+', ' ', 'g'),
     d.classid::regclass::text NOT IN ('pg_constraint', 'pg_class'),
-    c.oid = CASE d.classid::regclass::text
+    coalesce((SELECT relname::text FROM pg_class WHERE oid = CASE d.classid::regclass::text
         WHEN 'pg_rewrite' THEN v.oid
         WHEN 'pg_policy' THEN (SELECT polrelid FROM pg_policy WHERE oid = d.objid)
         WHEN 'pg_trigger' THEN (SELECT tgrelid FROM pg_trigger WHERE oid = d.objid)
         WHEN 'pg_attrdef' THEN g.adrelid
         WHEN 'pg_publication_rel' THEN (SELECT prrelid FROM pg_publication_rel WHERE oid = d.objid)
-        END IS TRUE
-FROM pg_class c JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
+        END), '')
+FROM pg_class c
+CROSS JOIN LATERAL (VALUES ('pg_class'::regclass, c.oid), ('pg_type'::regclass, c.reltype)) part(class, oid)
+JOIN pg_depend d ON d.refclassid = part.class AND d.refobjid = part.oid
 LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid AND a.attnum > 0
 LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
 LEFT JOIN pg_class v ON v.oid = r.ev_class
@@ -81,7 +83,7 @@ class Dependent:
         name: kind and name, e.g. `view open_orders`.
         definition: in one line; empty where it has none.
         blocks_retype: whether PostgreSQL also refuses to change the column's type.
-        own: whether it is part of the table, and goes with it.
+        owner: the table that it is part of, and goes with; empty for one of its own.
     """
 
     table: str
@@ -89,7 +91,7 @@ class Dependent:
     name: str
     definition: str
     blocks_retype: bool
-    own: bool
+    owner: str
 
 
 def dependent_objects(
@@ -110,8 +112,8 @@ def dependent_objects(
     with connection.cursor() as cursor:
         cursor.execute(_BLOCKING, {"names": list(tables), "ours": list(own_tables)})
         return [
-            Dependent(table=table, column=column, name=name, definition=definition, blocks_retype=blocks, own=own)
-            for table, column, name, definition, blocks, own in cursor.fetchall()
+            Dependent(table=table, column=column, name=name, definition=definition, blocks_retype=blocks, owner=owner)
+            for table, column, name, definition, blocks, owner in cursor.fetchall()
         ]
 
 

@@ -13,6 +13,7 @@ from psycopg2 import sql
 
 from fbs_worker.core.advisory_locks import ALL_ROWS
 from fbs_worker.core.errors import DatabaseRightsMissing
+from fbs_worker.core.identifiers import quoted
 from fbs_worker.core.postgres import Connection
 from fbs_worker.schema.model import (
     CHECK,
@@ -340,12 +341,12 @@ def check_may_create(connection: Connection) -> None:
     if schema is None:
         raise DatabaseRightsMissing(
             f"The database user {user!r} has no schema to create tables in.",
-            hint=f"As the database's owner: GRANT USAGE, CREATE ON SCHEMA public TO {_quote(user)};",
+            hint=f"As the database's owner: GRANT USAGE, CREATE ON SCHEMA public TO {quoted(user)};",
         )
     if not may:
         raise DatabaseRightsMissing(
             f"The database user {user!r} may not create tables in the schema {schema!r}.",
-            hint=f"As the database's owner: GRANT CREATE ON SCHEMA {_quote(schema)} TO {_quote(user)};",
+            hint=f"As the database's owner: GRANT CREATE ON SCHEMA {quoted(schema)} TO {quoted(user)};",
         )
 
 
@@ -453,7 +454,3 @@ def _rename_columns(name: str, table: InspectedTable, renames: Mapping[tuple[str
 
 def _first(row: tuple[Any, ...] | None) -> tuple[Any, ...]:
     return row or (None, None, None)
-
-
-def _quote(name: object) -> str:
-    return '"' + str(name).replace('"', '""') + '"'

@@ -10,29 +10,8 @@ from psycopg2 import sql
 from fbs_worker.core.advisory_locks import ALL_ROWS
 from fbs_worker.core.errors import RefusedError
 from fbs_worker.core.postgres import Connection, errors_translated
+from fbs_worker.schema.dependents import dependent_objects
 from fbs_worker.schema.inspector import LOCK_TABLES, existing_tables
-
-_DEPENDENTS: Final = """
-WITH dropped AS (SELECT oid, reltype FROM pg_class WHERE relname = ANY(%(names)s) AND pg_table_is_visible(oid))
-SELECT DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid)
-FROM pg_depend d
-LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
-LEFT JOIN pg_rewrite w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid
-LEFT JOIN pg_attrdef f ON d.classid = 'pg_attrdef'::regclass AND f.oid = d.objid
-LEFT JOIN pg_trigger t ON d.classid = 'pg_trigger'::regclass AND t.oid = d.objid
-LEFT JOIN pg_policy p ON d.classid = 'pg_policy'::regclass AND p.oid = d.objid
-WHERE d.deptype = 'n' AND (
-    (d.refclassid = 'pg_class'::regclass AND d.refobjid IN (SELECT oid FROM dropped))
-    OR (d.refclassid = 'pg_type'::regclass AND d.refobjid IN (SELECT reltype FROM dropped))
-) AND NOT EXISTS (
-    SELECT FROM dropped WHERE oid = coalesce(
-        k.conrelid, w.ev_class, f.adrelid, t.tgrelid, p.polrelid,
-        CASE d.classid WHEN 'pg_class'::regclass THEN d.objid END
-    )
-)
-ORDER BY 1
-"""
-"""Foreign objects that depend on tables: views, foreign keys, functions, … (PostgreSQL's documentation, pg_depend)."""
 
 _SHOWN: Final = 5
 
@@ -105,8 +84,8 @@ def drop(connection: Connection, tables: Iterable[str]) -> tuple[str, ...]:
         if not existing:
             return ()
         # for readable messages: without CASCADE PostgreSQL rejects a DROP with other dependents itself
-        cursor.execute(_DEPENDENTS, {"names": existing})
-        dependents = [dependent for (dependent,) in cursor.fetchall()]
+        found = dependent_objects(connection, existing, own_tables=existing)
+        dependents = sorted({one.name for one in found if one.owner not in existing})
         if dependents:
             more = f" and {len(dependents) - _SHOWN} more" if len(dependents) > _SHOWN else ""
             raise RefusedError(

@@ -17,9 +17,9 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.core.errors import DatabaseError
+from fbs_worker.core.identifiers import quoted
 from fbs_worker.migration.model.archive import Archive, archive_names, join_condition, list_archives, write_comment
 from fbs_worker.migration.model.plan import ArchiveTarget
-from fbs_worker.schema.ddl import quoted
 from fbs_worker.schema.inspector import inspect_tables, table_exists
 from fbs_worker.schema.model import FOREIGN
 from fbs_worker.schema.naming import derived_name

@@ -10,7 +10,7 @@ from typing import Any, Final
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
-from fbs_worker.schema.ddl import quoted
+from fbs_worker.core.identifiers import quoted
 
 _ARCHIVES: Final = """
 SELECT c.relname, obj_description(c.oid, 'pg_class') FROM pg_class c

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
 
+from fbs_worker.core.identifiers import quoted
 from fbs_worker.migration.model.plan import ArchiveTarget, Hazard, Lock, Mode, Step
 from fbs_worker.migration.model.type_conversion import INPUT_CHECK_SINCE, Conversion, conversion, reverse_conversion
 from fbs_worker.migration.plan.explain import Reasons
 from fbs_worker.migration.plan.rehearsal import Rehearsal
-from fbs_worker.schema.ddl import quoted
 from fbs_worker.schema.dependents import Dependent
 from fbs_worker.schema.differ import Change, ChangeKind
 from fbs_worker.schema.inspector import InspectedSchema

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from fbs_worker.core.identifiers import quoted
 from fbs_worker.migration.model.plan import BATCH, ArchiveTarget, Hazard, Lock, Mode, Step
 from fbs_worker.migration.plan.context import Phase, Phased, PlanningContext, default_name, is_prebuilt_index
 from fbs_worker.migration.plan.rehearsal import Alteration
@@ -35,7 +36,6 @@ from fbs_worker.schema.ddl import (
     declaration,
     definition,
     key_statement,
-    quoted,
     quoted_list,
 )
 from fbs_worker.schema.differ import Change, ChangeKind, not_null_check

@@ -240,7 +240,7 @@ def _add_facts(
         dependents=[
             one
             for one in dependents
-            if ((one.table, "") in dropped and not one.own)
+            if ((one.table, "") in dropped and one.owner != one.table)
             or (one.table, one.column) in dropped
             or (one.blocks_retype and (one.table, one.column) in moving)
         ],

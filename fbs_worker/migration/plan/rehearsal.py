@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
+from fbs_worker.core.identifiers import quoted
 from fbs_worker.core.postgres import Connection
-from fbs_worker.schema.ddl import key_statement, quoted
+from fbs_worker.schema.ddl import key_statement
 from fbs_worker.schema.inspector import inspect_tables
 from fbs_worker.schema.model import CHECK, EXCLUDE, INDEX, KeySchema, TableSchema
 from fbs_worker.schema.read_back import rolled_back

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
+from fbs_worker.core.identifiers import quoted
 from fbs_worker.migration.model.plan import BATCH
-from fbs_worker.schema.ddl import quoted, quoted_list
+from fbs_worker.schema.ddl import quoted_list
 
 _LOCK_TIMEOUT: Final = "SET lock_timeout = '2s';"
 
