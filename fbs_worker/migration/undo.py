@@ -92,7 +92,7 @@ def _last_migration(rows: Sequence[JournalRow], solution: str) -> str:
     undone = {row.facts["of"] for row in rows if row.is_undo and row.status == EXECUTED}
     if rows and rows[-1].is_undo and is_unfinished(rows):
         undone.discard(rows[-1].facts["of"])
-    recorded = {row.run for row in rows if row.facts.get("undo")}
+    recorded = {row.run for row in rows if row.facts.get("undo") and row.status == EXECUTED}
     for row in reversed(rows):
         if row.is_undo or row.status != EXECUTED or row.run in undone or _WITHOUT_EFFECT.fullmatch(row.kind):
             continue
@@ -141,15 +141,14 @@ class _Record:
 
     @classmethod
     def of(cls, run: str, rows: Sequence[JournalRow]) -> _Record:
-        mine = [row for row in rows if row.run == run]
-        done = [row for row in mine if row.status == EXECUTED]
-        plans = [row.facts["undo"] for row in mine if row.facts.get("undo")]
+        done = [row for row in rows if row.run == run and row.status == EXECUTED]
+        plans = [row.facts["undo"] for row in done if row.facts.get("undo")]
         former = {table: schema for plan in reversed(plans) for table, schema in plan["former"].items()}
         known = from_json({table: schema for table, schema in former.items() if schema is not None})
         back = {row.table for row in rows if row.facts.get("of") == run and row.status == EXECUTED and _creates(row)}
         return cls(
             run=run,
-            before=next((row.facts["before"] for row in mine if row.facts.get("before")), {}),
+            before=next((row.facts["before"] for row in done if row.facts.get("before")), {}),
             former={table: known.get(table) for table in former},
             after=from_json({table: schema for plan in plans for table, schema in plan["after"].items()}),
             renames={(table, new): old for plan in plans for table, old, new in plan["renames"]},

@@ -229,11 +229,14 @@ def test_an_undo_is_cut_off_at_every_statement(postgres: EmbeddedPostgres) -> No
         tables = Tables(connection, None)
         before = picture(connection), tables.rows()
     go_on(sample)
+    with closing(connect(sample)) as connection:
+        whole = {step.sql for step in Tables(connection, None).planned_undo().plan.steps}
 
     def undo(database: DatabaseConfig, kind: type[Cursor] | None = None) -> None:
         with closing(connect(database, application_name="the-migration")) as connection, suppress(RefusedError):
             tables = Tables(connection, None)
             planned = tables.planned_undo()  # refused once it is finished, though that was not reported
+            assert {step.sql for step in planned.plan.steps} <= whole
             connection.cursor_factory = kind or connection.cursor_factory
             tables.undo(planned)
 

@@ -107,7 +107,18 @@ def test_everything_is_as_it_was(tables: Tables) -> None:
     key = table("lease", lambda: Column("tenant_id", Integer, ForeignKey("tenant.id"), nullable=False))
     migrate(tables, tenant(NAME, CODE, PHONE, STATE, others=(key, new)))
     assert everything(tables) != before
-    found = tables.undo()
+    found = tables.planned_undo()
+    assert {one.table: one.changes[0] for one in found.plan.summary} == {
+        "r_lease": "- foreign key (tenant_id) to r_tenant",
+        "r_new": "- table",
+        "r_old": "+ table",
+        "r_tenant": "+ note text",
+    }
+    assert {(one.table, one.rows is None or one.rows > 0) for one in found.plan.summary if one.bytes} >= {
+        ("r_old", True)
+    }
+    assert all(one.reason.startswith("undo: ") for one in found.plan.steps)
+    tables.undo(found)
     assert found.not_reverted == ()
     assert everything(tables) == before
     assert (found.plan.schema, set(found.plan.tables)) == (state[0], set(state[1]))

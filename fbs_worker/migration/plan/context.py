@@ -179,7 +179,7 @@ class PlanningContext:
             archive=archive,
             check=check,
             cleanup=cleanup,
-            reversible=reversible,
+            reversible=reversible and (not self.is_undo or archive is not None),
         )
         return phase, step
 

@@ -253,7 +253,8 @@ def _restore(context: PlanningContext) -> Phased:
         drop = f"DO $fbs$ BEGIN IF NOT EXISTS (SELECT FROM {name}) THEN DROP TABLE {name}; END IF; END $fbs$"
         yield context.step(Phase.DROP_ARCHIVES, change, "drop_archive", drop, lock=Lock.NONE)
     for table, column, statement in context.archived_extras:
-        change = Change(kind=ChangeKind.ADD_COLUMN, table=table, column=column)
+        after = context.desired[table].columns[column]
+        change = Change(kind=ChangeKind.ADD_COLUMN, table=table, column=column, after=after)
         lock = Lock.SHARE_UPDATE_EXCLUSIVE
         yield context.step(Phase.FINISH_COLUMNS, change, "restore_attached", statement, lock=lock)
 

@@ -229,7 +229,7 @@ def _add_facts(
     """Query the facts about changed tables."""
     touched = {change.table for change in difference.changes} | {table for table, _ in context.renames}
     touched |= {change.key.target[0] for change in difference.changes if change.key and change.key.target}
-    touched |= {table for table, _ in context.archived_values}
+    touched |= context.archived_tables.keys() | {table for table, _ in context.archived_values}
     now = {context.old_table(table): table for table in touched & context.actual.tables.keys()}
     populated = frozenset(now[name] for name in populated_tables(connection, now.keys()))
     dropped = {(one.table, one.column) for one in difference.changes if one.kind in _DROPS}
@@ -300,7 +300,10 @@ def _build_plan(
             *(reasons.of_dependent(one) for one in context.dependents),
             *(reasons.of_rejection(*place, message) for place, message in sorted(context.rehearsal.refused.items())),
         ),
-        changes=tuple(difference.describe(context.desired)),
+        changes=(
+            *difference.describe(context.desired),
+            *(f"{table}: the table is missing" for table in context.archived_tables),
+        ),
         summary=tuple(_summary(context, difference)),
         tables=tuple(sorted({*business, *(owned & difference.blocked.keys())})),
         schema=to_json(schema),
@@ -355,7 +358,9 @@ def _summary(context: PlanningContext, difference: Difference) -> Iterator[Table
     """What happens to each table, in the order of their names."""
     changes = [
         *((table, f"{old} is renamed to {new}") for (table, old), new in sorted(context.renames.items())),
+        *((table, "+ table") for table in context.archived_tables),
         *((change.table, change.summary()) for change in difference.described(context.desired)),
+        *((table, f"archived values of {column}") for table, column in context.archived_values),
     ]
     for table in sorted({table for table, _ in changes}):
         rows, size = context.sizes.get(table, (0, 0))
