@@ -323,6 +323,27 @@ def test_a_plan_is_looked_at_and_applied(seen: Seen) -> None:
     seen.check()
 
 
+def test_a_solution_is_set_up(seen: Seen) -> None:
+    seen.log_in(following="/setup/")
+    target = seen.site.target
+    for name, value in {"solution_name": "no name", "database_name": target.name, "database_host": target.host}.items():
+        seen.one(f"#{name}").send_keys(value, Keys.TAB)
+    seen.until_shown("Name: wrong", "#checks")
+    seen.one("#solution_name").clear()
+    for name, value in {"solution_name": "browsed", "domain": "generic", "database_user": target.user}.items():
+        seen.one(f"#{name}").send_keys(value, Keys.TAB)
+    seen.one("#business_prefix").send_keys("browsed_", Keys.TAB)
+    seen.until_shown("No table is in the way", "#checks")
+    for dark, size in LOOKS:
+        seen.look(dark=dark, size=size)
+        seen.check()
+        seen.picture(f"setup-{'dark' if dark else 'light'}-{size}")
+    seen.one("button.main").click()
+    seen.until(lambda: "succeeded" in seen.words("h1 + .pill"))
+    with Client(settings=seen.site.settings) as client:
+        client.drop("browsed", with_data=True).wait(PATIENCE)
+
+
 def test_a_search_finds_while_one_types(seen: Seen) -> None:
     seen.log_in(following=f"{BASE}catalogue/")
     seen.browser.execute_script("window.same = true")

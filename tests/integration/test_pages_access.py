@@ -23,7 +23,7 @@ from tests.support.site import NAME, Site, Visitor, checked, make_site, next_of,
 BASE = f"/solutions/{NAME}/"
 PAGES = [
     *("/", "/jobs/", "/jobs/none/", BASE, f"{BASE}catalogue/", f"{BASE}models/hr.job/", f"{BASE}workflows/hr.leave/"),
-    *(f"{BASE}modules/hr/", f"{BASE}features/?name=x", f"{BASE}changes/", f"{BASE}tables/", "/nothing"),
+    *(f"{BASE}modules/hr/", f"{BASE}features/?name=x", f"{BASE}changes/", f"{BASE}tables/", "/nothing", "/setup/"),
 ]
 BUTTONS = [
     f"{BASE}refresh",
@@ -33,6 +33,7 @@ BUTTONS = [
     "/jobs/none/cancel",
     "/jobs/none/cancel/",
     "/jobs/none/apply",
+    "/setup/",
 ]
 
 

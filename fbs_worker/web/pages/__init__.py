@@ -18,7 +18,7 @@ def attach(app: FastAPI) -> None:
     Args:
         app: the application of `fbs_worker.web.app.create_app`, with settings and tokens in `app.state`.
     """
-    from fbs_worker.web.pages import actions, assets, catalogue, home, jobs, login, odoo, solution
+    from fbs_worker.web.pages import actions, assets, catalogue, home, jobs, login, odoo, setup, solution
     from fbs_worker.web.pages.layout import Layout, error_page, handle_http_exception
     from fbs_worker.web.pages.session import Sessions
 
@@ -26,6 +26,6 @@ def attach(app: FastAPI) -> None:
     app.state.session_principal = sessions.principal
     app.state.error_page = error_page
     app.state.pages = Layout(sessions, jobs.seconds_of, jobs.what_of)
-    for part in (assets, login, home, solution, catalogue, jobs, odoo, actions):
+    for part in (assets, login, home, solution, catalogue, jobs, odoo, setup, actions):
         app.include_router(part.router)
     app.add_exception_handler(HTTPException, handle_http_exception)

@@ -48,6 +48,7 @@ HEADERS: Final[Mapping[str, str]] = {
 FormToken = Annotated[str, Form(max_length=200)]
 
 _TEMPLATES: Final = Path(__file__).with_name("templates")
+_MAX_FIELDS: Final = 50
 _RELOAD_HINT: Final = "Go back, reload the page, and press the button again."
 
 _log = logging.getLogger(__name__)
@@ -160,12 +161,28 @@ def layout_of(request: Request) -> Layout:
     return cast("Layout", request.app.state.pages)
 
 
-def require_writer(request: Request, form_token: str) -> Principal:
+async def posted(request: Request) -> dict[str, str]:
+    """FastAPI dependency: the values of a form, each once.
+
+    Raises:
+        UsageError: it is not a form, or has too many fields.
+    """
+    try:
+        form = await request.form(max_files=0, max_fields=_MAX_FIELDS)
+    except HTTPException:
+        raise UsageError("The form is not valid.", hint=_RELOAD_HINT) from None
+    return {name: value for name, value in form.items() if isinstance(value, str)}
+
+
+Posted = Annotated[dict[str, str], Depends(posted)]
+
+
+def require_writer(request: Request, form_token: str | None = None) -> Principal:
     """Check a form's token, and that its sender has the scope `write`.
 
     Args:
-        request: the submitted form.
-        form_token: the form's CSRF token.
+        request: the submitted form, or the request for its page.
+        form_token: the form's CSRF token; None for its page.
 
     Raises:
         NotAuthenticated: the request has no session.
@@ -173,7 +190,8 @@ def require_writer(request: Request, form_token: str) -> Principal:
         CrossSite: the form was not rendered for this session.
     """
     principal = principal_of(request)
-    check_form_token(request, form_token)
+    if form_token is not None:
+        check_form_token(request, form_token)
     if WRITE not in principal.scopes:
         raise ScopeMissing(
             f"{principal.name} has read access only.",
