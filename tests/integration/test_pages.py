@@ -308,7 +308,7 @@ def test_a_plan_is_applied_with_its_hazards_ticked(site: Site, jobs: JobStore, e
 
     user = writer(site.settings)
     page = user.get(path)
-    assert "plan shop succeeded" in words(page)
+    assert "migrate shop succeeded" in words(page)
     assert [box.get("value") for box in page.xpath("//input[@name='allow']")] == ["DRIFT"]
     answer = user.press(page, "Apply 1 statement to shop")
     assert (answer.status_code, "Not allowed: DRIFT" in words(checked(answer))) == (409, True)
@@ -337,21 +337,30 @@ def test_only_a_plan_is_applied(site: Site, jobs: JobStore, enqueued: list[dict[
     assert not enqueued
 
 
-def test_a_migration_is_undone_and_a_failed_job_repeated(
-    site: Site, jobs: JobStore, enqueued: list[dict[str, Any]]
-) -> None:
+def test_the_last_migration_is_undone(site: Site, jobs: JobStore, enqueued: list[dict[str, Any]]) -> None:
     user = writer(site.settings)
     applied = {"run": "20260102", "executed": 1, "kept": ["fbs_retired_x"], "seconds": 2.0}
     result: dict[str, Any] = {"solution": NAME, "steps": [], "notes": [], "undoes": None, "applied": applied}
     page = user.get(finished(jobs, "applied-1", result))
     assert "1 statement in 2.0 s Archived in fbs_retired_x" in words(page)
     assert user.press(page, "Plan an undo").status_code == 303
-    for action, button in (("migrate", "Plan again"), ("refresh", "Refresh again")):
-        jobs.create(f"failed-{action}", action=action, solution=NAME, domain="hr")
-        jobs.request_cancel(f"failed-{action}")
-        assert user.press(user.get(f"/jobs/failed-{action}/"), button).status_code == 303
-    migrate = {"action": "fbs.migrate", "solution_name": NAME, "plan_only": True}
-    assert enqueued == [{**migrate, "undo": True}, migrate, {"action": "fbs.refresh", "solution_name": NAME}]
+    assert enqueued == [{"action": "fbs.migrate", "solution_name": NAME, "plan_only": True, "undo": True}]
+
+
+def test_a_failed_job_is_repeated(site: Site, jobs: JobStore, enqueued: list[dict[str, Any]]) -> None:
+    user = writer(site.settings)
+    client: Client = user.app.state.client
+    for job in (client.refresh(NAME, full=True), client.migrate(NAME, mirror=["hr.leave"], fingerprint="0" * 16)):
+        again = user.press(user.get(f"/jobs/{job.id}/"), "Retry").headers["Location"].split("/")[2]
+        assert jobs.request(again) == jobs.request(job.id)
+        jobs.request_cancel(again)
+    assert user.press(user.get(f"/jobs/{job.id}/"), "Plan again").status_code == 303
+    assert enqueued[2:] == [{"action": "fbs.migrate", "solution_name": NAME, "plan_only": True, "mirror": ["hr.leave"]}]
+    jobs.create("strange-1", action="migrate", solution=NAME, domain="hr", variant="apply")
+    jobs.request_cancel("strange-1")
+    for button in ("Retry", "Plan again"):
+        answer = user.press(user.get("/jobs/strange-1/"), button)
+        assert "arguments of this job are not kept" in words(checked(answer))
 
 
 def test_jobs_by_solution_with_their_duration_and_log(site: Site, jobs: JobStore) -> None:

@@ -33,6 +33,8 @@ BUTTONS = [
     "/jobs/none/cancel",
     "/jobs/none/cancel/",
     "/jobs/none/apply",
+    "/jobs/none/plan",
+    "/jobs/none/retry",
     "/setup/",
 ]
 

@@ -25,7 +25,7 @@ def attach(app: FastAPI) -> None:
     sessions = app.state.sessions = Sessions(app.state.settings, app.state.tokens)
     app.state.session_principal = sessions.principal
     app.state.error_page = error_page
-    app.state.pages = Layout(sessions, jobs.seconds_of, jobs.what_of)
+    app.state.pages = Layout(sessions, jobs.seconds_of, jobs.action_of)
     for part in (assets, login, home, solution, catalogue, jobs, odoo, setup, actions):
         app.include_router(part.router)
     app.add_exception_handler(HTTPException, handle_http_exception)

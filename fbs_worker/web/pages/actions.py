@@ -66,6 +66,22 @@ def apply(
     return _migrate(request, planned["solution"], {**options, **confirmed})
 
 
+def plan_again(request: Request, job_id: str, form_token: FormToken = "") -> Response:
+    """Enqueue the plan of a migration that could not be applied, with the options that it had."""
+    require_writer(request, form_token)
+    fields = request.app.state.databases.jobs.request(job_id)
+    if "plan_only" not in fields:
+        raise UsageError("The arguments of this job are not kept.", hint="Plan a migration on the solution's page.")
+    name = fields.pop("solution_name")
+    return _migrate(request, name, {**fields, "plan_only": True, "fingerprint": None, "allow": ()})
+
+
+def retry(request: Request, job_id: str, form_token: FormToken = "") -> Response:
+    """Enqueue a finished job again, with the arguments it had."""
+    require_writer(request, form_token)
+    return to_job(request.app.state.client.retry(job_id).id)
+
+
 def cancel(request: Request, job_id: str, form_token: FormToken = "") -> Response:
     """Cancel a job."""
     require_writer(request, form_token)
@@ -89,6 +105,8 @@ for _path, _action in (
     ("/solutions/{name}/refresh/", refresh),
     ("/solutions/{name}/plan/", plan),
     ("/jobs/{job_id}/apply/", apply),
+    ("/jobs/{job_id}/plan/", plan_again),
+    ("/jobs/{job_id}/retry/", retry),
     ("/jobs/{job_id}/cancel/", cancel),
 ):
     for _each in both(_path):

@@ -18,7 +18,6 @@ from fbs_worker.web.pages.layout import both, layout_of, page_router
 router = page_router()
 
 _MAX_JOBS: Final = 100
-_MAX_EVENTS: Final = 500
 _MAX_NAME: Final = 100
 _EVENTS_SECONDS: Final = 0.05
 """How long to wait for stored events."""
@@ -94,16 +93,15 @@ def jobs_page(request: Request) -> Response:
 
 def job_page(request: Request, job_id: str) -> Response:
     """Show a job."""
-    record: JobRecord = request.app.state.client.job(job_id).status()
-    events = list(request.app.state.databases.jobs.follow(job_id, timeout=_EVENTS_SECONDS))
+    jobs = request.app.state.databases.jobs
+    record: JobRecord = jobs.get(job_id)
     plan = plan_of(record)
     return layout_of(request).render(
         request,
         "job",
         job=record,
-        steps=steps_of(events),
-        events=events[-_MAX_EVENTS:],
-        omitted=max(len(events) - _MAX_EVENTS, 0),
+        steps=steps_of(jobs.follow(job_id, timeout=_EVENTS_SECONDS)),
+        log=jobs.log(job_id),
         plan=plan,
         command=apply_command(plan) if plan and is_applicable(plan) else "",
         hazards=HAZARDS,
@@ -140,13 +138,9 @@ def seconds_of(record: JobRecord) -> float | None:
     return ((record.finished_at or datetime.now(tz=UTC)) - record.started_at).total_seconds()
 
 
-def what_of(record: JobRecord) -> str:
-    """Return what a job did, as far as it is known: its action, or `plan`, `plan of an undo`, `undo` of a migration."""
-    result = record.result or {}
-    if record.action != "migrate" or "undoes" not in result:
-        return record.action
-    planned = result.get("applied") is None
-    return ("plan of an undo" if planned else "undo") if result["undoes"] else "plan" if planned else "migrate"
+def action_of(record: JobRecord) -> str:
+    """Return what a job does, with its kind: `migrate plan`."""
+    return f"{record.action} {record.variant}".strip()
 
 
 def _report(record: JobRecord) -> dict[str, Any] | None:
