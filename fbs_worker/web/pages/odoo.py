@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, get_args
 
-from anyio import to_thread
 from fastapi import Request
-from starlette.exceptions import HTTPException
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
-from fbs_worker.core.errors import FBSError, UsageError
+from fbs_worker.core.errors import FBSError
 from fbs_worker.core.fields import Parameter, parameters
 from fbs_worker.core.settings import Protocol
 from fbs_worker.solutions.odoo_connections import (
@@ -23,7 +21,17 @@ from fbs_worker.solutions.odoo_connections import (
 )
 from fbs_worker.solutions.odoo_requests import OdooAddRequest, OdooEditRequest, OdooTestRequest
 from fbs_worker.web.api.problems import status_of
-from fbs_worker.web.pages.layout import HEADERS, FormToken, both, layout_of, page_router, require_writer, segment
+from fbs_worker.web.pages.actions import to_job
+from fbs_worker.web.pages.layout import (
+    FormToken,
+    Posted,
+    both,
+    layout_of,
+    page_router,
+    redirect,
+    require_writer,
+    segment,
+)
 
 router = page_router()
 
@@ -44,20 +52,20 @@ def connection_page(request: Request, name: str) -> Response:
     return _connection_page(request, name)
 
 
-async def add(request: Request) -> Response:
+def add(request: Request, values: Posted) -> Response:
     """Add a connection."""
-    values = await _posted(request)
+    require_writer(request, values.get("form_token", ""))
 
     def work() -> str:
         made = add_odoo(request.app.state.settings, OdooAddRequest(**_given(values)), by_caller=True)
         return str(made["name"])
 
-    return await _done(request, values, work, lambda error: _list_page(request, error, values))
+    return _done(request, values, work, lambda error: _list_page(request, error, values))
 
 
-async def edit(request: Request, name: str) -> Response:
+def edit(request: Request, name: str, values: Posted) -> Response:
     """Change a connection: what the form shows, and secrets that are given."""
-    values = await _posted(request)
+    require_writer(request, values.get("form_token", ""))
 
     def work() -> str:
         given = {key: value for key, value in _given(values).items() if key != "name"}
@@ -66,7 +74,7 @@ async def edit(request: Request, name: str) -> Response:
         made = edit_odoo(request.app.state.settings, OdooEditRequest(name=name, **given), by_caller=True)
         return str(made["name"])
 
-    return await _done(request, values, work, lambda error: _connection_page(request, name, error, values))
+    return _done(request, values, work, lambda error: _connection_page(request, name, error, values))
 
 
 def check(request: Request, name: str, form_token: FormToken = "") -> Response:
@@ -79,7 +87,7 @@ def remove(request: Request, name: str, form_token: FormToken = "") -> Response:
     """Remove a connection."""
     require_writer(request, form_token)
     remove_odoo(request.app.state.settings, name)
-    return _to("/odoo/")
+    return redirect("/odoo/")
 
 
 def _list_page(request: Request, error: FBSError | None = None, values: Mapping[str, str] | None = None) -> Response:
@@ -132,45 +140,25 @@ def _field(each: Parameter) -> dict[str, Any]:
     }
 
 
-async def _posted(request: Request) -> dict[str, str]:
-    """The values of a form, after a look at its token and its sender."""
-    try:
-        form = await request.form(max_files=0, max_fields=30)
-    except HTTPException:
-        raise UsageError("The form is not valid.", hint="Go back, reload the page, and send it again.") from None
-    values = {name: value for name, value in form.items() if isinstance(value, str)}
-    await to_thread.run_sync(require_writer, request, values.get("form_token", ""))
-    return values
-
-
 def _given(values: Mapping[str, str]) -> dict[str, Any]:
     """The fields of a request; an empty secret is not given."""
     given = {name: values[name].replace("\r\n", "\n") for name in OdooAddRequest.model_fields if name in values}
     return {name: value for name, value in given.items() if value or name in _SHOWN}
 
 
-async def _done(
+def _done(
     request: Request, values: Mapping[str, str], work: Callable[[], str], again: Callable[[FBSError], Response]
 ) -> Response:
     """Do what a form asks for; show it again if that fails."""
-
-    def answer() -> Response:
-        try:
-            name = work()
-        except FBSError as exc:
-            return again(exc)
-        return _to_test(request, name) if values.get("then") == "test" else _to(f"/odoo/{segment(name)}/")
-
-    return await to_thread.run_sync(answer)
+    try:
+        name = work()
+    except FBSError as exc:
+        return again(exc)
+    return _to_test(request, name) if values.get("then") == "test" else redirect(f"/odoo/{segment(name)}/")
 
 
 def _to_test(request: Request, name: str) -> Response:
-    job = request.app.state.client.enqueue(OdooTestRequest(name=name))
-    return _to(f"/jobs/{segment(job.id)}/")
-
-
-def _to(path: str) -> Response:
-    return RedirectResponse(path, status_code=303, headers=HEADERS)
+    return to_job(request.app.state.client.enqueue(OdooTestRequest(name=name)).id)
 
 
 for _path in both("/odoo/"):

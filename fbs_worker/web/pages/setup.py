@@ -22,6 +22,7 @@ from fbs_worker.ops.databases import examine
 from fbs_worker.schema.definition import define
 from fbs_worker.schema.inspector import existing_tables
 from fbs_worker.solutions.databases import CONNECT_SECONDS, Databases
+from fbs_worker.solutions.odoo_connections import list_odoo
 from fbs_worker.solutions.requests import SetupRequest
 from fbs_worker.web.api.problems import status_of
 from fbs_worker.web.pages.actions import to_job
@@ -90,8 +91,8 @@ def set_up(request: Request, values: Posted) -> Response:
 def _form_page(
     request: Request, values: Mapping[str, str], *, checks: list[Check] | None = None, error: FBSError | None = None
 ) -> Response:
-    settings: Settings = request.app.state.settings
-    fields = {each.name: _field(each, settings) for each in parameters(SetupRequest)}
+    connections = _connections(request)
+    fields = {each.name: _field(each, connections) for each in parameters(SetupRequest)}
     shown = {name: value for name, value in values.items() if name in fields and fields[name]["type"] != "password"}
     return layout_of(request).render(
         request,
@@ -107,13 +108,13 @@ def _form_page(
     )
 
 
-def _field(each: Parameter, settings: Settings) -> dict[str, Any]:
+def _field(each: Parameter, connections: list[str]) -> dict[str, Any]:
     """A field as the form shows it; its defaults that are settings are not shown."""
     choices = [str(one) for kind in get_args(each.field.annotation) if kind is not NoneType for one in get_args(kind)]
     if each.name == "domain":
         choices = domain_names()
     elif each.name == "odoo":
-        choices = _connections(settings)
+        choices = connections
     about = str(each.field.description).partition(";")[0].replace("`", "")
     return {
         "name": each.name,
@@ -130,9 +131,14 @@ def _label(name: str) -> str:
     return _LABELS.get(name, name.replace("_", " ").capitalize()) or "Form"
 
 
-def _connections(settings: Settings) -> list[str]:
-    named = sorted(name for name, connection in settings.fbs_odoo.items() if connection.url)
-    return [*([DEFAULT_CONNECTION] if settings.odoo_url else []), *named]
+def _connections(request: Request) -> list[str]:
+    """The names of the connections to Odoo; only those of the environment while the home database is away."""
+    databases = request.app.state.databases
+    try:
+        names = [each["name"] for each in list_odoo(databases.settings, databases=databases)["connections"]]
+    except FBSError:
+        names = list(databases.settings.odoo_names())
+    return list(dict.fromkeys(names))
 
 
 def _parsed(values: Mapping[str, str], settings: Settings) -> SetupRequest:
@@ -178,7 +184,7 @@ def _checks(request: Request, values: Mapping[str, str]) -> Iterator[Check]:
         setup, settings, databases, is_known=is_known, is_given=bool(values.get("database_password"))
     )
     if setup.refresh_discoveries:
-        name, connections = setup.odoo or DEFAULT_CONNECTION, _connections(settings)
+        name, connections = (setup.odoo or DEFAULT_CONNECTION).lower(), _connections(request)
         if name in connections:
             yield Check(status="good", subject="Odoo", text=f"The connection {name} is known.")
         else:
