@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 
+from fbs_worker.cli.output import note
 from fbs_worker.core.errors import SettingsError
 
 
@@ -17,4 +19,7 @@ def mcp() -> None:
     from fbs_worker.cli.options import current_settings
     from fbs_worker.web.mcp.server import run_stdio
 
-    run_stdio(current_settings())
+    settings = current_settings()
+    if sys.stdin.isatty():
+        note("MCP clients start this command and write to its stdin. Ctrl-C ends it.")
+    run_stdio(settings)

@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 
 from fbs_worker.catalogue.pagination import Page
+from fbs_worker.core.characters import visible
 
 MAX_BYTES: Final = 16_000
 """Maximum size of an answer as JSON."""
@@ -23,9 +24,14 @@ _STEPS: Final = ((1_000, 100), (300, 40), (100, 10), (40, 4), (20, 1))
 """Characters per text and entries per list or object, the first that is enough."""
 
 
+def json_text(value: Any) -> str:
+    """A value as JSON, with escapes for what changes a text's direction."""
+    return visible(orjson.dumps(value).decode())
+
+
 def size_of(value: Any) -> int:
     """The size of a value as JSON, in bytes."""
-    return len(orjson.dumps(value))
+    return len(json_text(value).encode())
 
 
 def shortened(value: Any, limit: int = ROW_BYTES) -> tuple[Any, bool]:
@@ -83,21 +89,21 @@ def rows_that_fit(rows: Iterable[tuple[str, Any]], limit: int) -> tuple[list[Any
 
 
 def page_that_fits(
-    read: Callable[[int], Page], limit: int, name: Callable[[Mapping[str, Any]], str]
+    read: Callable[[int], Page], limit: int, row: Callable[[Mapping[str, Any]], tuple[str, Any]]
 ) -> tuple[list[Any], str | None, list[str]]:
     """Read a page of the catalogue; one that is too long again with fewer rows.
 
     Args:
         read: reads a page of at most so many rows.
         limit: maximum number of rows.
-        name: names a row.
+        row: makes a row of the answer, and its name.
 
     Returns:
         The rows, the cursor of the next page, and the names of the rows that were cut short.
     """
     while True:
         page = read(limit)
-        taken, names = rows_that_fit(((name(row), row) for row in page.rows), limit)
+        taken, names = rows_that_fit(map(row, page.rows), limit)
         if len(taken) == len(page.rows):
             return taken, page.next, names
         limit = len(taken)

@@ -6,7 +6,6 @@ import re
 from typing import Final
 from urllib.parse import quote, unquote
 
-import orjson
 from mcp import types
 
 from fbs_worker.catalogue import queries
@@ -14,6 +13,7 @@ from fbs_worker.catalogue.model import DiscoveryType
 from fbs_worker.catalogue.pagination import bad_cursor, decode_cursor, encode_cursor
 from fbs_worker.core.errors import FBSError, UsageError
 from fbs_worker.solutions.registry import DamagedRow
+from fbs_worker.web.mcp.bounds import json_text
 from fbs_worker.web.mcp.tools import Source, describe
 
 _JSON: Final = "application/json"
@@ -110,5 +110,5 @@ def read_resource(source: Source, uri: str) -> types.ReadResourceResult:
     found = describe(source, unquote(solution), DiscoveryType(kind), unquote(name), cursor=cursor)
     if found["next"]:
         found["next_uri"] = f"fbs://{solution}/{kind}/{name}?cursor={found['next']}"
-    text = orjson.dumps(found).decode()
-    return types.ReadResourceResult(contents=[types.TextResourceContents(uri=uri, text=text, mime_type=_JSON)])
+    content = types.TextResourceContents(uri=uri, text=json_text(found), mime_type=_JSON)
+    return types.ReadResourceResult(contents=[content])

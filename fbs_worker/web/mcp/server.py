@@ -13,7 +13,6 @@ from contextlib import closing
 from typing import Any, Final, TypeVar
 
 import anyio
-import orjson
 from anyio import to_thread
 from mcp import MCPError, stdio_server, types
 from mcp.server import Server, ServerRequestContext
@@ -22,11 +21,11 @@ from mcp.types.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS
 from pydantic import ValidationError
 
 from fbs_worker._version import __version__
-from fbs_worker.core.characters import visible
 from fbs_worker.core.errors import FBSError, InternalError, UsageError
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.store import JobReader
 from fbs_worker.solutions.databases import Databases
+from fbs_worker.web.mcp.bounds import json_text
 from fbs_worker.web.mcp.resources import TEMPLATES, list_models, read_resource
 from fbs_worker.web.mcp.tools import TOOLS, Source, Tool
 
@@ -68,8 +67,7 @@ def make_server(source: Source) -> Server[Any]:
             found = await _in_thread(lambda: tool.read(source, _arguments(tool, params.arguments)))
         except FBSError as exc:
             return types.CallToolResult(content=[types.TextContent(text=_error_text(exc))], is_error=True)
-        text = visible(orjson.dumps(found).decode())
-        return types.CallToolResult(content=[types.TextContent(text=text)], structured_content=orjson.loads(text))
+        return types.CallToolResult(content=[types.TextContent(text=json_text(found))], structured_content=found)
 
     async def list_resources(
         _context: _Context, params: types.PaginatedRequestParams | None

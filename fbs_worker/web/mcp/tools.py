@@ -124,7 +124,7 @@ def read_hits(source: Source, asked: Search) -> dict[str, Any]:
                 limit=limit,
             ),
             asked.limit,
-            lambda hit: f"{hit['model']}.{hit['field']}" if "field" in hit else str(hit["name"]),
+            lambda hit: (f"{hit['model']}.{hit['field']}" if "field" in hit else hit["name"], hit),
         )
     return {"hits": hits, "next": following, "shortened": cut}
 
@@ -166,10 +166,9 @@ def read_discoveries(source: Source, asked: ListDiscoveries) -> dict[str, Any]:
                 full=False,
             ),
             asked.limit,
-            lambda row: str(row["name"]),
+            lambda row: (row["name"], {name: row[name] for name in DiscoverySummary.model_fields}),
         )
-    brief = [{name: row.get(name) for name in DiscoverySummary.model_fields} for row in rows]
-    return {"discoveries": brief, "next": following, "shortened": cut}
+    return {"discoveries": rows, "next": following, "shortened": cut}
 
 
 class DescribeModel(OfSolution):
@@ -295,11 +294,13 @@ def describe(
             definition.setdefault(part, {})[label.removeprefix("fields.")] = value
         else:
             definition.setdefault(part, []).append(value)
+    title, cut = _with_shortened(row["title"], "title", cut)
     end = start + len(taken)
     answer = {
         "solution": solution,
         "type": discovery_type,
-        **{key: row[key] for key in ("name", "title", "version", "is_active")},
+        **{key: row[key] for key in ("name", "version", "is_active")},
+        "title": title,
         "definition": definition,
         "total": len(entries),
         "next": encode_cursor([row["id"], end]) if end < len(entries) else None,
@@ -435,21 +436,23 @@ def _brief(job: Mapping[str, Any]) -> dict[str, Any]:
 class JobStatus(Arguments):
     """Return a job's state and progress, and its result or error once it has finished."""
 
-    job_id: str = Field(pattern=JOB_ID, max_length=200, description="the job's id, of list_jobs")
+    job_id: str = Field(
+        pattern=JOB_ID, max_length=200, description="the job's id, of list_jobs, or its first 8 characters"
+    )
 
 
 class JobAnswer(BaseModel):
     """A job."""
 
     job: JobBody = Field(description="the job")
-    shortened: list[str] = Field(description="what was cut to keep the answer small: `result`, `error`")
+    shortened: list[str] = Field(description="what was cut to keep the answer small: `result`, `error`, `message`")
 
 
 def read_job(source: Source, asked: JobStatus) -> dict[str, Any]:
     """The answer of `job_status`."""
-    job = source.jobs.get(asked.job_id).to_dict()
+    job = source.jobs.get(source.jobs.full_id(asked.job_id)).to_dict()
     cut: list[str] = []
-    for part, limit in (("result", ROWS_BYTES), ("error", _HEAD_BYTES)):
+    for part, limit in (("result", ROWS_BYTES), ("error", _HEAD_BYTES), ("message", _HEAD_BYTES)):
         job[part], cut = _with_shortened(job[part], part, cut, limit)
     return {"job": job, "shortened": cut}
 
