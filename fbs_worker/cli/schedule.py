@@ -68,13 +68,30 @@ def remove(*, name: Named = None, solution_name: NameOption = None, output_forma
     _print(set_schedule(current_settings(), one_solution(name, solution_name), None), output_format)
 
 
+@app.command()
+def pause(*, name: Named = None, solution_name: NameOption = None, output_format: Format = OutputFormat.TEXT) -> None:
+    """Pause a solution's schedule; `fbs schedule resume` lets it run again."""
+    from fbs_worker.scheduling.service import pause_schedule
+
+    _print(pause_schedule(current_settings(), one_solution(name, solution_name), paused=True), output_format)
+
+
+@app.command()
+def resume(*, name: Named = None, solution_name: NameOption = None, output_format: Format = OutputFormat.TEXT) -> None:
+    """Let a paused schedule run again; what was missed meanwhile is not made up for."""
+    from fbs_worker.scheduling.service import pause_schedule
+
+    _print(pause_schedule(current_settings(), one_solution(name, solution_name), paused=False), output_format)
+
+
 def _print(result: Mapping[str, Any], output_format: OutputFormat) -> None:
     if output_format is OutputFormat.JSON:
         print_json(result)
         return
     name = result["solution"]
     if result["schedule"] is not None:
-        line = f"Schedule of {name}: {schedule_text(result['schedule'])}; next at {local_time(result['next_run'])}."
+        line = f"Schedule of {name}: {schedule_text(result['schedule'])}"
+        line += f"; next at {local_time(result['next_run'])}." if result["next_run"] else "."
     elif result["before"] is not None:
         line = f"The schedule of {name} is removed."
     else:

@@ -247,6 +247,26 @@ class Client:
 
         return set_schedule(self._settings, solution_name, None)
 
+    def pause_schedule(self, solution_name: str, *, paused: bool = True) -> dict[str, Any]:
+        """Pause the refresh schedule of a solution, or let it run again.
+
+        Args:
+            solution_name: the solution's name.
+            paused: False to let it run again.
+
+        Returns:
+            The JSON of `fbs schedule pause`.
+
+        Raises:
+            UsageError: it has no schedule.
+            SolutionNotFound: no solution has that name.
+            DatabaseError: PostgreSQL answered with an error.
+            DatabaseUnreachable: the home database or the solution's does not answer.
+        """
+        from fbs_worker.scheduling.service import pause_schedule
+
+        return pause_schedule(self._settings, solution_name, paused=paused)
+
     def schedules(self) -> dict[str, Any]:
         """List the refresh schedules.
 

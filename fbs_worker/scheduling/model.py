@@ -10,9 +10,9 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Final, Self
+from typing import Any, Final, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -45,14 +45,17 @@ class Schedule:
         every: an interval such as `6h`; empty with a cron expression.
         cron: a cron expression of five fields, as crontab(5) has them; empty with an interval.
         timezone: of the cron expression's clock, e.g. `Europe/Berlin`.
+        paused: it is kept, and does not run.
     """
 
     every: str = ""
     cron: str = ""
     timezone: str = _UTC
+    paused: bool = False
 
     def __str__(self) -> str:
-        return f"every {self.every}" if self.every else f"{self.cron} ({self.timezone})"
+        text = f"every {self.every}" if self.every else f"{self.cron} ({self.timezone})"
+        return f"{text}, paused" if self.paused else text
 
     @classmethod
     def parse(cls, *, every: str | None = None, cron: str | None = None, timezone: str | None = None) -> Self:
@@ -90,13 +93,14 @@ class Schedule:
         known = {name: given.get(name) for name in ("every", "cron", "timezone")}
         if any(value is not None and not isinstance(value, str) for value in known.values()):
             known = {}
-        return cls.parse(**known)
+        return replace(cls.parse(**known), paused=given.get("paused") is True)
 
-    def to_dict(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, Any]:
         """As a solution's row stores it."""
+        paused = {"paused": True} if self.paused else {}
         if self.every:
-            return {"every": self.every}
-        return {"cron": self.cron, **({"timezone": self.timezone} if self.timezone != _UTC else {})}
+            return {"every": self.every, **paused}
+        return {"cron": self.cron, **({"timezone": self.timezone} if self.timezone != _UTC else {}), **paused}
 
     def after(self, instant: datetime, *, name: str) -> datetime:
         """The first slot later than an instant, in UTC.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from fbs_worker.core.errors import FBSError, SettingsError, UsageError
 from fbs_worker.core.fanout import bounded_connection
 from fbs_worker.core.settings import Settings
 from fbs_worker.scheduling.model import Schedule
-from fbs_worker.scheduling.store import ScheduledSolution, ScheduleStore
+from fbs_worker.scheduling.store import ScheduledSolution, ScheduleStore, scheduled_solution
 from fbs_worker.solutions.databases import ANSWER_SECONDS, CONNECT_SECONDS, Databases
 from fbs_worker.solutions.registry import Registry
 
@@ -85,16 +86,40 @@ def set_schedule(settings: Settings, name: str, schedule: Schedule | None) -> di
         registry.get(name)
         now = store.now()
         before = store.set(name, schedule, now=now)
-    notes = beat_notes(settings) if schedule is not None else []
+    runs = schedule is not None and not schedule.paused
+    notes = beat_notes(settings) if runs else []
     if schedule is None and every is not None:
         notes.append(f"From now on it is refreshed every {every.every} ({OF_ALL}).")
     return {
         "solution": name,
         "schedule": None if schedule is None else schedule.to_dict(),
         "before": before,
-        "next_run": None if schedule is None else _iso(schedule.after(now, name=name)),
+        "next_run": _iso(schedule.after(now, name=name)) if schedule is not None and runs else None,
         "notes": notes,
     }
+
+
+def pause_schedule(settings: Settings, name: str, *, paused: bool) -> dict[str, Any]:
+    """Pause a solution's schedule, or let it run again; what was missed meanwhile is not made up for.
+
+    Args:
+        settings: as for `set_schedule`.
+        name: the solution's name.
+        paused: whether to pause it. One that has only the schedule of all (FBS_REFRESH_EVERY) gets it as its own.
+
+    Returns:
+        As `set_schedule`.
+
+    Raises:
+        UsageError: it has no schedule.
+        SolutionNotFound, SettingsError, SecretError, DatabaseBusy, DatabaseError, DatabaseUnreachable: as
+            `set_schedule`.
+    """
+    with open_home(settings) as (registry, _):
+        schedule = scheduled_solution(registry.get(name)).schedule(refresh_every(settings))
+    if schedule is None:
+        raise UsageError(f"{name} has no schedule.", hint=f"Set one: fbs schedule set {name} --every 6h")
+    return set_schedule(settings, name, replace(schedule, paused=paused))
 
 
 def list_schedules(settings: Settings) -> dict[str, Any]:
@@ -130,15 +155,15 @@ def schedule_status(
 
     Returns:
         `schedule` (`Schedule.to_dict`; None: never), `source` (`solution`: its own; `FBS_REFRESH_EVERY`; None),
-        `next_run` and `last_run` (UTC; None where there is none).
+        `next_run` and `last_run` (UTC; None where there is none, as while it is paused).
     """
     schedule, slot = solution.schedule(every), solution.next_slot(every)
-    if schedule is None or slot is None:
+    if schedule is None:
         return {"schedule": None, "source": None, "next_run": None, "last_run": None}
     return {
         "schedule": schedule.to_dict(),
         "source": OF_ITS_OWN if solution.own else OF_ALL,
-        "next_run": _iso(max(slot, now or datetime.now(tz=UTC))),
+        "next_run": _iso(max(slot, now or datetime.now(tz=UTC))) if slot else None,
         "last_run": _iso(solution.last_run) if solution.last_run else None,
     }
 

@@ -69,9 +69,9 @@ class ScheduledSolution:
         return self.own or (default if self.is_active else None)
 
     def next_slot(self, default: Schedule | None) -> datetime | None:
-        """Its first slot that has not run, which may be past; None without a schedule."""
+        """Its first slot that has not run, which may be past; None without a schedule, or while that is paused."""
         schedule = self.schedule(default)
-        return schedule.after(self.since, name=self.name) if schedule else None
+        return schedule.after(self.since, name=self.name) if schedule and not schedule.paused else None
 
 
 class ScheduleStore:

@@ -57,7 +57,7 @@ def test_all_solutions(look: Visitor) -> None:
 def test_a_solution_in_full_detail(look: Visitor) -> None:
     result = words(look.get(BASE))
     assert f"{NAME} active hr in " in result
-    for part in ("120 models", "Schedule none", "fbs schedule set shop --every 6h", "PostgreSQL 18"):
+    for part in ("120 models", "Refreshed on demand only", "fbs schedule set shop --every 6h", "PostgreSQL 18"):
         assert part in result
     assert "hr_employee business 0" in result
     assert "hr_hr_job mirrored 0" in result
@@ -295,6 +295,51 @@ def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr(Client, "enqueue", remember)
     return fields
+
+
+def test_a_schedule_is_set_paused_and_removed(site: Site) -> None:
+    user = writer(site.settings)
+
+    def send(**fields: str) -> str:
+        (form,) = [form for form in user.get(BASE).forms if form.action.endswith("/schedule")]
+        answer = user.ask(
+            "POST", form.action, data={**{name: text or "" for name, text in form.fields.items()}, **fields}
+        )
+        if answer.status_code != 303:
+            return words(checked(answer))
+        return words(user.get(BASE)).partition("Schedule of refreshes ")[2]
+
+    assert "Next run" in send(every="6h")
+    assert "No beat runs" in send(every="6h")
+    assert send(then="pause").startswith("Refreshed every 6h, paused Every")
+    assert "Next run" in send(then="resume")
+    assert "either an interval or a cron expression" in send(cron="0 3 * * *")
+    assert send(every="", cron="0 3 * * *", timezone="Europe/Berlin").startswith(
+        "Refreshed 0 3 * * * (Europe/Berlin) Next"
+    )
+    assert "is not an interval" in send(every="often", cron="", timezone="")
+    assert send(then="remove").startswith("Refreshed on demand only")
+    reader = visitor(site.settings).get(BASE)
+    assert not [form for form in reader.forms if form.action.endswith("/schedule")]
+
+
+def test_models_are_mirrored_from_the_catalogue(site: Site, enqueued: list[dict[str, Any]]) -> None:
+    user, planned = writer(site.settings), {"action": "fbs.migrate", "solution_name": NAME, "plan_only": True}
+    assert user.press(user.get(f"{BASE}models/hr.leave/"), "Mirror this model").status_code == 303
+    page = user.get(f"{BASE}models/hr.job/")
+    assert "Mirrored in hr_hr_job" in words(page)
+    assert user.press(page, "Stop mirroring").status_code == 303
+    page = user.get(f"{BASE}catalogue/")
+    assert not page.xpath("//input[@value='hr.job']"), "mirrored already"
+    (form,) = [form for form in page.forms if form.action == f"{BASE}plan"]
+    data = {**dict(form.fields), "mirror": ["hr.leave", "hr.employee"]}
+    assert user.ask("POST", form.action, data=data).status_code == 303
+    assert enqueued == [
+        {**planned, "mirror": ["hr.leave"]},
+        {**planned, "unmirror": ["hr.job"]},
+        {**planned, "mirror": ["hr.employee", "hr.leave"]},
+    ]
+    assert not visitor(site.settings).get(f"{BASE}catalogue/").xpath("//input[@type='checkbox']")
 
 
 def test_a_plan_is_applied_with_its_hazards_ticked(site: Site, jobs: JobStore, enqueued: list[dict[str, Any]]) -> None:

@@ -36,6 +36,7 @@ BUTTONS = [
     "/jobs/none/plan",
     "/jobs/none/retry",
     "/setup/",
+    f"{BASE}schedule",
 ]
 
 

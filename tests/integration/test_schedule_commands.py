@@ -43,6 +43,10 @@ def test_a_schedule_is_set_listed_and_removed(made: MadeSolutions, capsys: pytes
     assert run(["schedule", "list", "--output-format", "json"]) == 0
     (one,) = json.loads(capsys.readouterr().out)["schedules"]
     assert (one["solution"], one["schedule"]["timezone"], one["last_run"]) == ("fayvad", "Europe/Berlin", None)
+    assert run(["schedule", "pause", "fayvad"]) == 0
+    assert capsys.readouterr().out == "Schedule of fayvad: 0 3 * * * (Europe/Berlin), paused.\n"
+    assert run(["schedule", "resume", "fayvad"]) == 0
+    assert "(Europe/Berlin); next at" in capsys.readouterr().out
     assert run(["schedule", "remove", "--solution-name", "fayvad"]) == 0
     assert capsys.readouterr().out == "The schedule of fayvad is removed.\n"
     assert run(["schedule", "remove", "fayvad"]) == 0

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from fbs_worker.core.database_config import DatabaseConfig
-from fbs_worker.core.errors import QueueUnreachable, SettingsError, SolutionNotFound
+from fbs_worker.core.errors import QueueUnreachable, SettingsError, SolutionNotFound, UsageError
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.redis import connect as connect_redis
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.status import solution_status
 from fbs_worker.scheduling.model import Schedule
-from fbs_worker.scheduling.service import BEAT, list_schedules, set_schedule
+from fbs_worker.scheduling.service import BEAT, list_schedules, pause_schedule, set_schedule
 from fbs_worker.scheduling.store import ScheduledSolution, ScheduleStore
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import MadeSolutions, check_no_secret, run
@@ -86,6 +86,25 @@ def test_a_schedule_is_set_changed_and_removed(made: MadeSolutions, at_home: boo
     removed = set_schedule(made.settings, "fayvad", None)
     assert (removed["schedule"], removed["next_run"], stored(made.home)) == (None, None, None)
     assert set_schedule(made.settings, "fayvad", None)["before"] is None
+
+
+def test_a_schedule_is_paused_and_resumed(made: MadeSolutions, settings: MakeSettings, store: ScheduleStore) -> None:
+    made.solution()
+    with pytest.raises(UsageError, match="has no schedule"):
+        pause_schedule(made.settings, "fayvad", paused=True)
+    set_schedule(made.settings, "fayvad", SIX_HOURS)
+    report = pause_schedule(made.settings, "fayvad", paused=True)
+    assert (report["schedule"], report["next_run"], report["notes"]) == ({"every": "6h", "paused": True}, None, [])
+    move_back(made.home, "fayvad", days=1)
+    assert solution(store).next_slot(SIX_HOURS) is None
+    (listed,) = list_schedules(made.settings)["schedules"]
+    assert (listed["source"], listed["next_run"]) == ("solution", None)
+    resumed = pause_schedule(made.settings, "fayvad", paused=False)
+    assert (resumed["schedule"], bool(resumed["next_run"])) == ({"every": "6h"}, True)
+    assert solution(store).since > datetime.now(tz=UTC) - timedelta(hours=1), "what was missed is not made up for"
+    set_schedule(made.settings, "fayvad", None)
+    of_all = made.settings.model_copy(update={"fbs_refresh_every": "2h"})
+    assert pause_schedule(of_all, "fayvad", paused=True)["schedule"] == {"every": "2h", "paused": True}
 
 
 def test_what_is_so_already_is_not_written_again(made: MadeSolutions) -> None:

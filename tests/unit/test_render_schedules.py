@@ -36,4 +36,6 @@ def test_a_schedule_in_a_line() -> None:
     when = local_time(OWN["next_run"])
     assert schedule_line(OWN) == f"0 3 * * * (UTC), next at {when}"
     assert schedule_line(SOURCE_DEFAULT) == f"every 6h (FBS_REFRESH_EVERY), next at {when}"
+    paused = {**OWN, "schedule": {"cron": "0 3 * * *", "paused": True}, "next_run": None}
+    assert schedule_line(paused) == "0 3 * * * (UTC), paused"
     assert (schedule_line(NEVER), schedule_line(None), schedule_text(None)) == ("", "", "never")

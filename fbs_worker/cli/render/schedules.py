@@ -50,4 +50,5 @@ def schedule_line(entry: Mapping[str, Any] | None) -> str:
     if not entry or entry["schedule"] is None:
         return ""
     source = "" if entry["source"] == "solution" else f" ({entry['source']})"
-    return f"{schedule_text(entry['schedule'])}{source}, next at {local_time(entry['next_run'])}"
+    following = f", next at {local_time(entry['next_run'])}" if entry["next_run"] else ""
+    return f"{schedule_text(entry['schedule'])}{source}{following}"

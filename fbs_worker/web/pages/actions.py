@@ -1,4 +1,4 @@
-"""Form actions: enqueue a refresh, a plan or the planned migration, cancel a job; each leads to the job's page."""
+"""Form actions: enqueue a refresh, a plan or the planned migration, cancel or retry a job, set a schedule."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Form, Request
 from starlette.responses import Response
 
+from fbs_worker.client.client import Client
 from fbs_worker.core.errors import RefusedError, UsageError
 from fbs_worker.core.fields import collected
 from fbs_worker.solutions.requests import MigrateRequest
@@ -15,6 +16,7 @@ from fbs_worker.web.pages.layout import FormToken, both, page_router, redirect, 
 
 router = page_router()
 
+_Text = Annotated[str, Form(max_length=200)]
 _Several = Annotated[list[str], Form(max_length=500)]
 
 
@@ -41,6 +43,29 @@ def plan(
     require_writer(request, form_token)
     options = {"undo": undo, "restore": restore, "rename": rename, "mirror": mirror, "no_mirror": no_mirror}
     return _migrate(request, name, {**collected(MigrateRequest, options), "plan_only": True})
+
+
+def schedule(
+    request: Request,
+    name: str,
+    *,
+    form_token: FormToken = "",
+    then: _Text = "set",
+    every: _Text = "",
+    cron: _Text = "",
+    timezone: _Text = "",
+) -> Response:
+    """Set, pause, resume or remove the schedule of a solution's refreshes."""
+    require_writer(request, form_token)
+    client: Client = request.app.state.client
+    match then:
+        case "pause" | "resume":
+            client.pause_schedule(name, paused=then == "pause")
+        case "remove":
+            client.remove_schedule(name)
+        case _:
+            client.set_schedule(name, every=every or None, cron=cron or None, timezone=timezone or None)
+    return redirect(f"/solutions/{segment(name)}/#schedule")
 
 
 def apply(
@@ -104,6 +129,7 @@ def _migrate(request: Request, name: str, fields: dict[str, object]) -> Response
 for _path, _action in (
     ("/solutions/{name}/refresh/", refresh),
     ("/solutions/{name}/plan/", plan),
+    ("/solutions/{name}/schedule/", schedule),
     ("/jobs/{job_id}/apply/", apply),
     ("/jobs/{job_id}/plan/", plan_again),
     ("/jobs/{job_id}/retry/", retry),

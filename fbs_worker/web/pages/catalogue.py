@@ -100,6 +100,7 @@ def catalogue_page(request: Request, name: str) -> Response:
         cursor=cursor,
         following=following,
         rows=rows,
+        mirrored=record.mirrored,
     )
 
 
@@ -113,6 +114,7 @@ def model_page(request: Request, name: str, item: str) -> Response:
         references = catalogue.references
         known = references.known({*relations, item}, DiscoveryType.MODEL, DiscoveryType.WORKFLOW)
         referring, features = references.referring(item), references.features(item)
+        mirrored = catalogue.record.mirrored.get(item, "")
     known_models = {other for kind, other in known if kind == DiscoveryType.MODEL}
     return layout_of(request).render(
         request,
@@ -125,6 +127,7 @@ def model_page(request: Request, name: str, item: str) -> Response:
         relations=_relations(fields),
         known=known_models | {reference.model for reference in referring},
         has_workflow=(DiscoveryType.WORKFLOW, item) in known,
+        mirrored=mirrored,
         referring=referring,
         limit=MAX_REFERENCES,
         features=features,

@@ -13,6 +13,7 @@ from fbs_worker.catalogue import queries
 from fbs_worker.core.errors import FBSError, UsageError
 from fbs_worker.jobs.model import JobRecord
 from fbs_worker.scheduling.model import Schedule
+from fbs_worker.scheduling.service import beat_notes
 from fbs_worker.solutions.diagram import solution_diagram
 from fbs_worker.solutions.diagram.svg import svg
 from fbs_worker.web.pages.changes import summarise_changes
@@ -33,13 +34,14 @@ def overview_page(request: Request, name: str) -> Response:
     """Show a solution's status."""
     details = request.app.state.databases.status(name)
     jobs, note = _jobs_of(request, name)
-    schedule = details["schedule"]["schedule"]
+    schedule, settings = details["schedule"]["schedule"], request.app.state.settings
     return layout_of(request).render(
         request,
         "solution",
         name=name,
         details=details,
         every=str(Schedule.from_dict(schedule)) if schedule else "",
+        beat=beat_notes(settings) if details["schedule"]["next_run"] else [],
         jobs=jobs,
         notes=[*details["notes"], *([note] if note and note not in details["notes"] else [])],
     )
