@@ -52,7 +52,8 @@ def protocol_of(transport: Transport) -> str:
 
 @dataclass(slots=True)
 class RightsCheck:
-    """Finds which sections a read would have complete, partial or denied. Rows that record rules hide are not noticed.
+    """Finds which sections a read would have complete, partial or denied. Rows that record rules hide are noticed of
+    dashboards alone.
 
     Args:
         transport: an open transport; the caller closes it.
@@ -63,6 +64,7 @@ class RightsCheck:
     lang: str
     _sections: Sections = field(default_factory=Sections)
     _seconds: list[float] = field(default_factory=list)
+    _reads_models: bool = False
 
     def sections(self) -> Sequence[Section]:
         """The sections and their outcomes, by about a dozen small calls.
@@ -74,10 +76,12 @@ class RightsCheck:
         self._models()
         self._fields()
         for name, model, needs in _PLAIN:
-            denied = self._denied(model)
+            error = self._error(model)
             self._sections.complete(name, 0)
-            if denied is not None:
-                self._sections.denied(name, denied, needs=needs)
+            if isinstance(error, OdooAccessDenied):
+                self._sections.denied(name, error, needs=needs)
+            elif error is None and model == DASHBOARDS:
+                self._hidden_dashboards()
         return self._sections.all()
 
     @property
@@ -101,6 +105,7 @@ class RightsCheck:
     def _models(self) -> None:
         self._sections.complete("models", 0)
         denied = self._denied(MODELS, without=("modules",))
+        self._reads_models = denied is None
         if denied is None:
             if self._denied(MODELS) is not None:  # Odoo 14 and 15 have the modules' rights there
                 detail = "of any module: this user may not read the modules"
@@ -119,13 +124,29 @@ class RightsCheck:
             detail = "from fields_get: without index, deletion rule and modules"
             self._sections.partial("fields", needs=ACCESS_RIGHTS, detail=detail)
 
+    def _hidden_dashboards(self) -> None:
+        """Each user sees the dashboards of the own groups; who may read `ir.model` can count the others."""
+        reader = Reader(self.transport, page_size=1, lang=self.lang)
+        detail = "record rules may hide rows from this user: each sees the dashboards of the own groups"
+        if self._reads_models:
+            counted = self.transport.call(MODELS, "search_read", domain=[("model", "=", DASHBOARDS)], fields=["count"])
+            total = counted[0]["count"] if counted else 0
+            hidden = total - int(reader.aggregate(DASHBOARDS, [])["count"])
+            detail = f"record rules hide {hidden} of {total} rows from this user" if hidden > 0 else ""
+        if detail:
+            self._sections.partial("dashboards", needs=DASHBOARD_ADMIN, detail=detail)
+
     def _denied(self, model: str, *, without: Sequence[str] = ()) -> OdooAccessDenied | None:
         """The error of reading a row of a table; None where it is readable or the server has no such table."""
+        error = self._error(model, without=without)
+        return error if isinstance(error, OdooAccessDenied) else None
+
+    def _error(self, model: str, *, without: Sequence[str] = ()) -> OdooAccessDenied | OdooModelMissing | None:
+        """The error of reading a row of a table, if any."""
         table = TABLES[model]
         columns = [column for column in table.columns if column not in without]
         reader = Reader(self.transport, page_size=1, lang=self.lang)
-        exc = self._refused(lambda: next(reader.pages(model, table.domain, columns)))
-        return exc if isinstance(exc, OdooAccessDenied) else None
+        return self._refused(lambda: next(reader.pages(model, table.domain, columns)))
 
     def _refused(self, call: Callable[[], Any]) -> OdooAccessDenied | OdooModelMissing | None:
         began = time.perf_counter()

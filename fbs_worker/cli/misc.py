@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fbs_worker._version import __version__
 from fbs_worker.cli.options import Format, current_settings
 from fbs_worker.cli.output import Block, OutputFormat, Table, print_json, print_result, say
+from fbs_worker.core.errors import DatabaseError, SettingsError, UnreachableError
+
+if TYPE_CHECKING:
+    from fbs_worker.core.settings import Settings
 
 domains_app = typer.Typer(help="List the business domains; show the modules of one.", invoke_without_command=True)
 
@@ -54,7 +58,7 @@ def show(
     domain = load_domain(name).selecting(include=include, exclude=exclude)
     selector = domain.modules.to_dict()
     modules: list[dict[str, str]] | None = None
-    if settings.odoo_url or odoo != DEFAULT_CONNECTION:
+    if odoo != DEFAULT_CONNECTION or _has_default(settings):
         request = {"domain": name, "discovery_types": ["module"], "odoo": odoo}
         request |= {"include_modules": include, "exclude_modules": exclude}
         modules = run_in_process("fbs.discover", request, settings=settings)["found"]["module"]
@@ -65,12 +69,25 @@ def show(
         ]
         shown: list[Block] = [Table(title=domain.title, columns=("criterion", "values"), rows=criteria)]
         if modules is None:
-            return [*shown, "Set ODOO_URL to list the modules of an Odoo, each with the reason."]
+            return [
+                *shown,
+                "Set ODOO_URL or add an Odoo (`fbs odoo add default`) to list its modules, each with the reason.",
+            ]
         columns = ("name", "state", "why")
         rows = [[module[column] for column in columns] for module in modules]
         return [*shown, Table(title="Modules", columns=columns, rows=rows, whole=columns)]
 
     print_result({"name": name, "title": domain.title, "selector": selector, "modules": modules}, blocks, output_format)
+
+
+def _has_default(settings: Settings) -> bool:
+    from fbs_worker.solutions.odoo_connections import find_odoo
+
+    try:
+        find_odoo(settings)
+    except (SettingsError, DatabaseError, UnreachableError):
+        return False
+    return True
 
 
 def new_key(output_format: Format = OutputFormat.TEXT) -> None:

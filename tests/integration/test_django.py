@@ -109,6 +109,20 @@ def test_a_solution_s_life(manage: Manage, target: DatabaseConfig) -> None:
         client.drop(name).wait(60)
 
 
+def test_connections_to_odoo(manage: Manage) -> None:
+    of_it = ("--name", "second")
+    given = ("--url", f"recording:{few_models()}", "--lang", "en_US")
+    assert "is added" in manage("odoo-add", *of_it, *given).stdout
+    assert [each["name"] for each in manage.json("odoo-list")["connections"]] == ["second"]
+    assert manage.json("odoo-test", *of_it)["source"]["series"] == "19.0"
+    assert manage.json("odoo-edit", *of_it, "--timeout", "9")["timeout"] == 9
+    plain = manage("odoo-edit", *of_it, "--password", PASSWORD, code=EXIT_USAGE).stderr
+    assert "A plain text is not accepted for --password" in plain
+    assert PASSWORD not in plain
+    assert "is removed" in manage("odoo-remove", *of_it).stdout
+    assert "name is missing" in manage("odoo-remove", code=EXIT_USAGE).stderr
+
+
 def test_discovering(manage: Manage, target: DatabaseConfig) -> None:
     result = manage.json("discover", "--domain", "hr", "--database-name", target.name, "--table-prefix", "mine_")
     assert result["domain"] == "hr"

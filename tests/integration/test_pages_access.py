@@ -24,6 +24,7 @@ BASE = f"/solutions/{NAME}/"
 PAGES = [
     *("/", "/jobs/", "/jobs/none/", BASE, f"{BASE}catalogue/", f"{BASE}models/hr.job/", f"{BASE}workflows/hr.leave/"),
     *(f"{BASE}modules/hr/", f"{BASE}features/?name=x", f"{BASE}changes/", f"{BASE}tables/", "/nothing", "/setup/"),
+    *("/odoo/", "/odoo/default/"),
 ]
 BUTTONS = [
     f"{BASE}refresh",
