@@ -12,7 +12,8 @@ from fbs_worker.core.errors import SettingsError
 def mcp() -> None:
     """Serve an MCP client on stdin and stdout, read-only.
 
-    The client starts this command and asks it for the catalogue and the jobs. Over HTTP, `fbs api` serves the same at /mcp.
+    The client starts this command and asks it for the catalogue and the jobs. `fbs api` serves the same over HTTP, at
+    /mcp.
     """
     if find_spec("mcp") is None:
         raise SettingsError("The library of MCP is not installed.", hint='Install it: pip install "fbs-worker[mcp]"')
