@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 import psycopg2
@@ -180,6 +181,7 @@ class _Undoing:
         self._unharmed: set[tuple[str, str]] = set()
         self._stuck: set[str] = set()
         connection = cursor.connection
+        self._version = connection.info.server_version
         schemas = [*record.former.values(), *record.after.values()]
         targets = {key.target[0] for schema in schemas if schema for key in schema.keys if key.target}
         self._found = inspect_tables(connection, {*record.former, *targets, *self._archives})
@@ -226,7 +228,7 @@ class _Undoing:
             renames={place: old for place, old in self._backwards.items() if self._has_column(*place)},
             reasons=Reasons(definition=None),
             table_prefix=self._prefix,
-            server_version=self._cursor.connection.info.server_version,
+            server_version=self._version,
             archived_tables={table: _back(archive) for table, archive in self._archived_tables.items()},
             archived_values=self._values,
             archived_extras=self._extras(),
@@ -349,7 +351,7 @@ class _Undoing:
     def _reverts(self, table: str, name: str, now: ColumnSchema) -> bool:
         """Return whether a type can be restored: each value is derivable, or survives the way there and back."""
         former, column = self._former[table].columns[name], self._current(table, name)
-        back = reverse_conversion(now.type, former.type, column)
+        back = reverse_conversion(now.type, former.type, column, server_version=self._version)
         if table not in self._populated or not back.lossy:
             return True
         again = f"({conversion(former.type, now.type, f'({back.value})').value})::{now.type}"
@@ -373,9 +375,10 @@ class _Undoing:
         if narrow is None or now.type not in {narrow.type, archive.type}:
             self._not_reverted.append(f"{table}.{name} changed since; the former values stay in {archive.name}.")
             return False
+        convert = partial(conversion, narrow.type, archive.type, server_version=self._version)
         sides = [(archive.name, became), *([(table, column)] if now.type == narrow.type else [])]
-        values = [(side, f"({conversion(narrow.type, archive.type, of).value})::{archive.type}") for side, of in sides]
-        fails = conversion(narrow.type, archive.type, column).fails_where if now.type == narrow.type else ""
+        values = [(side, f"({convert(of).value})::{archive.type}") for side, of in sides]
+        fails = convert(column).fails_where if now.type == narrow.type else ""
         same = self._same_row(table, archive)
         cut = (  # written since, and too long for the former type
             f"{fails} AND NOT EXISTS (SELECT FROM {quoted(archive.name)} k"  # noqa: S608 -- quoted
@@ -385,7 +388,7 @@ class _Undoing:
             why = f"not every value fits {archive.type}; the former ones stay in {archive.name}"
             self._not_reverted.append(f"{table}.{name}: {why}.")
             return False
-        value = conversion(narrow.type, archive.type, f"k.{became}").value
+        value = convert(f"k.{became}").value
         unchanged = f"t.{quoted(name)}::text IS NOT DISTINCT FROM ({value})::{archive.type}::text"
         self._move_back(table, name, archive, unchanged)
         return True

@@ -14,10 +14,11 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 from sqlalchemy import BigInteger, Integer, Numeric, Text, Uuid, text
 
 from fbs_worker.core.database_config import DatabaseConfig
-from fbs_worker.core.errors import RefusedError
+from fbs_worker.core.errors import FBSError, RefusedError
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.migration.apply.executor import apply
-from fbs_worker.migration.model.plan import Step
+from fbs_worker.migration.model.plan import Plan, Step
+from fbs_worker.migration.model.type_conversion import INPUT_CHECK_SINCE
 from fbs_worker.migration.plan.planner import applied_schema
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from tests.integration.test_migration_plan import CASES, OTHER, A, col, to
@@ -49,6 +50,24 @@ def without_ours(server: Connection) -> Connection:
     return swept(server)
 
 
+def left_by_failure(tables: Tables, plan: Plan) -> tuple[str, ...] | None:
+    """Carry out a plan, and if rows do not fit, undo what was done until then.
+
+    Returns:
+        What the undo did not revert; None if the rows fit.
+    """
+    try:
+        tables.carry_out(plan)
+    except FBSError as exc:
+        if not (isinstance(exc, RefusedError) and exc.message.startswith("Existing rows conflict with the plan")):
+            # earlier versions cannot be asked whether a text is a value of a type
+            assert tables.connection.info.server_version < INPUT_CHECK_SINCE
+            with suppress(RefusedError):  # nothing was done
+                return tables.undo().not_reverted
+        return ()
+    return None
+
+
 @pytest.mark.parametrize("rows", [False, True], ids=["empty", "filled"])
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=() if n in SOME else pytest.mark.faults) for n in sorted(CASES)]
@@ -63,8 +82,7 @@ def test_matrix(connection: Connection, name: str, *, rows: bool) -> None:
     original = picture(connection), tables.rows()
     plan = tables.plan(after)
     if rows and given.offending:
-        with pytest.raises(RefusedError, match="Existing rows conflict with the plan"):
-            tables.carry_out(plan)
+        assert left_by_failure(tables, plan) == ()
         assert (picture(connection), tables.rows()) == original
         return
     assert tables.carry_out(plan).executed == len(plan.steps)
@@ -96,7 +114,10 @@ def there_and_back(connection: Connection, before: Schema, after: Schema, data: 
         emptied(tables, first)
         plan = tables.plan(second)
     original = picture(connection), tables.rows()
-    tables.carry_out(plan)
+    left = left_by_failure(tables, plan)
+    if left is not None:
+        assert left or (picture(connection), tables.rows()) == original
+        return
     assert plan.notes or tables.plan(second).steps == ()
     if plan.empty:
         return
