@@ -282,6 +282,9 @@ class _Undoing:
         now, label = self._actual.tables[table].columns.get(name), f"{table}.{name}"
         archive_name = self._record.archives.get((table, self._recorded_name(table, name)), "")
         archive = self._archives.get(archive_name)
+        if archive and archive.type != former.type:  # it was retyped and archived twice
+            self._not_reverted.append(f"{label}: values of the type {archive.type} stay in {archive.name}.")
+            archive = None
         retyped = now is not None and now.full_type != former.full_type
         if table not in self._after or name not in self._after[table].columns:  # it was to go
             if now is None and archive_name and archive is None:
@@ -450,8 +453,9 @@ class _Undoing:
         columns = self._desired[table].columns
         if self._is_stuck(table, key):
             return "a column keeps its new type"
-        if key.target is not None and key.target[0] in self._former.keys() - self._desired.keys():
-            return f"{key.target[0]} does not come back"
+        tables = (self._actual.tables.keys() - self._former.keys()) | self._desired.keys()
+        if key.target is not None and key.target[0] not in tables:
+            return "the table that it refers to is not there"
         if any(_uses(key, column) for column in self._former[table].columns.keys() - columns.keys()):
             return "a column does not come back"
         if key.kind == PRIMARY and not all(columns[column].not_null for column in key.columns):

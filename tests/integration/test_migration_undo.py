@@ -317,8 +317,13 @@ def test_renamed_columns_with_archived_values(connection: Connection) -> None:
 
 
 def test_what_went_with_the_columns_of_an_empty_table(connection: Connection) -> None:
-    mine = ("CREATE STATISTICS both_of ON note, code FROM r_tenant", "GRANT SELECT (note) ON r_tenant TO PUBLIC")
-    tables = other(connection, BEFORE, *mine, "CREATE INDEX mine ON r_tenant (lower(note))")
+    mine = (
+        "CREATE STATISTICS both_of ON note, code FROM r_tenant",
+        "GRANT SELECT (note) ON r_tenant TO PUBLIC",
+        "ALTER TABLE r_tenant ADD COLUMN mine INTEGER",
+        "CREATE INDEX mine ON r_tenant (lower(note), mine)",
+    )
+    tables = other(connection, BEFORE, *mine)
     kept = "SELECT attacl::text FROM pg_attribute WHERE attname = 'note' UNION SELECT stxname FROM pg_statistic_ext"
     before = everything(tables), tables.run(kept)
     migrate(tables, WITHOUT_NOTE)
@@ -362,6 +367,23 @@ def test_changes_not_reverted_are_reported(connection: Connection) -> None:
     assert "note" not in found.plan.schema["r_tenant"]["columns"]
     assert found.plan.schema["r_lease"]["columns"]["data"][0] == "text"
     assert [key[0] for key in found.plan.schema["r_lease"]["keys"]] == ["p"]
+
+
+def test_what_users_keys_refer_to_is_gone(tables: Tables) -> None:
+    tables.run(
+        "CREATE SCHEMA IF NOT EXISTS aside",
+        "CREATE TABLE aside.mine (note TEXT UNIQUE); CREATE TABLE r_mine (note TEXT UNIQUE)",
+        "UPDATE r_tenant SET note = NULL",
+        "ALTER TABLE r_tenant ADD FOREIGN KEY (note) REFERENCES aside.mine (note)",
+        "ALTER TABLE r_tenant ADD FOREIGN KEY (note) REFERENCES r_mine (note)",
+    )
+    migrate(tables, WITHOUT_NOTE)
+    tables.run("DROP TABLE r_mine; DROP SCHEMA aside CASCADE")
+    found = tables.undo()
+    assert [line.rpartition(": ")[2] for line in found.not_reverted] == [
+        "the table that it refers to is not there."
+    ] * 2
+    assert tables.plan(BEFORE).empty
 
 
 def test_a_column_that_is_there_again_as_another(tables: Tables) -> None:

@@ -335,20 +335,24 @@ def _former(name: str, context: PlanningContext) -> TableSchema | None:
     columns = {column: facts for one in reversed(known) for column, facts in one.columns.items()}
     goes = name not in context.desired
     dropped = {change.column for change in context.changes if change.table == name and change.kind in _DROPS}
+    own = [
+        key
+        for key in table.keys
+        if not key.backing and (key.valid or key.schema.kind != INDEX)
+        if goes or key.schema.identity in keys or key.oid in context.dropped_oids or key.uses & dropped
+    ]
+    used = {column for key in own for column in key.uses}
     return TableSchema(
         columns={
             column: replace(facts, written=columns[column].written)
             if column in columns and facts.default == columns[column].default
             else facts
             for column, facts in table.columns.items()
-            if goes or column in columns
+            if goes or column in columns or column in used
         },
         keys=tuple(
-            replace(key.schema, written=keys[identity].written if identity in keys else "")
-            for key in table.keys
-            for identity in [key.schema.identity]
-            if not key.backing and (key.valid or key.schema.kind != INDEX)
-            if goes or identity in keys or key.oid in context.dropped_oids or key.uses & dropped
+            replace(key.schema, written=keys[key.schema.identity].written if key.schema.identity in keys else "")
+            for key in own
         ),
         comment=table.comment,
     )
