@@ -55,6 +55,7 @@ NOT_RUN: Final = {
     "export ODOO_URL=https://odoo.example.com ODOO_DB=production": "it compares an Odoo with its database; tests/live does",
     "# fbs.env": "a file; tests/unit/test_settings_file.py reads one like it",
     "fbs init": "it asks at a terminal; tests/acceptance/test_init.py answers",
+    'printf %s "$PASSWORD" | fbs odoo add': "it needs two Odoos; tests/acceptance/test_odoo_commands.py runs these commands",
     "make ": "targets of the Makefile; tests/unit/test_reference.py checks their names",
     "curl -sS -H 'Authorization": "it needs a proxy; tests/integration/test_api_access.py tries tokens",
     "FBS_FLOWER_PASSWORD=": "it runs until it is stopped; tests/integration/test_dashboard.py runs it",
