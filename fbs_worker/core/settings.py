@@ -190,8 +190,8 @@ class Settings(BaseSettings):
     )
     fbs_allowed_hosts: str = Field(
         default="",
-        description="database hosts that callers may use, for API and workers: names, addresses, networks, each with"
-        " :PORT where needed; without FBS_ALLOWED_HOSTS those of the settings",
+        description="hosts of databases and of Odoo that callers may use, for API and workers: names, addresses,"
+        " networks, each with :PORT where needed; without FBS_ALLOWED_HOSTS those of the settings",
     )
     fbs_secret_references: str = Field(
         default="",
