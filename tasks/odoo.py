@@ -21,7 +21,9 @@ _MAX_SECONDS: Final = 30.0
 """Time-out of a call: a person waits."""
 
 
-@shared_task(name=OdooTestRequest.task, bind=True, base=JobTask)  # type: ignore[untyped-decorator]  # Celery has no types
+@shared_task(  # type: ignore[untyped-decorator]  # Celery has no types
+    name=OdooTestRequest.task, bind=True, base=JobTask, is_retried=False
+)
 def test_odoo_task(self: JobTask, **message: Any) -> dict[str, Any]:
     """Run `check_connection`; the arguments are the fields of `OdooTestRequest`."""
     request = OdooTestRequest.from_message(message, settings=self.settings, in_process=self.in_process)

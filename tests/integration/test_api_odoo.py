@@ -62,7 +62,11 @@ def test_a_connection_from_its_beginning_to_its_end(
     assert asking.ask("PATCH", f"{PATH}shop/", json={"password": "wrong"}).status_code == 200
     failed = asking.post(f"{PATH}shop/test/?wait=60")
     assert (failed.status_code, failed.json()["code"]) == (502, "odoo_login_refused")
-    for answer in (added, listed, tested, changed, failed):
+    moved = asking.ask("PATCH", f"{PATH}shop/", json={"url": "http://127.0.0.1:1", "password": SECRET, "headers": ""})
+    assert moved.status_code == 200, moved.text
+    away = asking.post(f"{PATH}shop/test/?wait=60")
+    assert (away.status_code, away.json()["code"], away.json()["job"]["attempts"]) == (503, "odoo_unreachable", 1)
+    for answer in (added, listed, tested, changed, failed, moved, away):
         assert answer.headers["cache-control"] == "no-store"
         assert "t0ken" not in answer.text
         assert SECRET not in answer.text

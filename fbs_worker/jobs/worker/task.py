@@ -130,6 +130,8 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
     throws = (JobFailure,)
     track_started = False  # the record has it, and the first step sets PROGRESS
     max_retries = None  # FBS_MAX_RETRIES applies instead
+    is_retried: bool = True
+    """Whether a temporary error delays the job; one that answers a person who waits fails at once."""
     resultrepr_maxsize = 80
     Request = "fbs_worker.jobs.worker.request:JobRequest"
 
@@ -273,10 +275,10 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
 
     def _fail(self, jobs: JobStore, job_id: str, claim: Claim, error: FBSError) -> NoReturn:
         payload = error.to_dict()
-        wait = getattr(error, "retry_after", None)
+        wait = getattr(error, "retry_after", None) if self.is_retried else None
         if wait is not None:
             self._retry_later(jobs, job_id, claim, error, wait=wait)
-        if error.retryable and claim.attempt - claim.waits <= self.settings.fbs_max_retries:
+        if self.is_retried and error.retryable and claim.attempt - claim.waits <= self.settings.fbs_max_retries:
             self._retry_later(jobs, job_id, claim, error)
         state = _call_or_requeue(lambda: jobs.mark_failed(job_id, claim.attempt, payload))
         if state is not JobState.FAILED:
