@@ -176,11 +176,6 @@ class InspectedTable:
         """Columns of the primary key; empty without one."""
         return next((key.schema.columns for key in self.keys if key.schema.kind == PRIMARY), ())
 
-    @property
-    def constraint_names(self) -> frozenset[str]:
-        """Names of its constraints."""
-        return frozenset(key.schema.name for key in self.keys if key.schema.kind != INDEX)
-
 
 @dataclass(frozen=True, kw_only=True)
 class InspectedSchema:

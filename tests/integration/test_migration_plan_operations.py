@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, I
 from fbs_worker.core.errors import DatabaseError, RefusedError, UsageError
 from fbs_worker.core.postgres import Connection
 from fbs_worker.migration.apply.executor import apply
-from fbs_worker.migration.model.plan import Hazard, Mode
+from fbs_worker.migration.model.plan import Hazard, Mode, Plan
 from fbs_worker.migration.plan.script import script
 from fbs_worker.ops.local.embedded.wheels import postgres_binaries
 from tests.support.planned import Tables, defined, fresh_picture, hazards, needed, picture, swept, table
@@ -454,6 +454,21 @@ def test_a_damaged_manifest_is_rejected(connection: Connection, damaged: dict[st
         tables.plan(FIRST)
 
 
+def run_script(connection: Connection, plan: Plan) -> None:
+    info = connection.info
+    place = ["-h", info.host, "-p", str(info.port), "-U", info.user, "-d", info.dbname]
+    written = script(plan.to_dict())
+    subprocess.run([postgres_binaries() / "psql", "-qX", *place], input=written, text=True, check=True)
+
+
+def test_an_undo_is_a_script_for_psql(connection: Connection) -> None:
+    tables = _begun(connection)
+    before = picture(connection), tables.rows()
+    tables.carry_out(tables.plan(LAST))
+    run_script(connection, tables.planned_undo().plan)
+    assert (picture(connection), tables.rows()) == before
+
+
 def test_a_plan_is_a_script_for_psql(connection: Connection) -> None:
     before = defined(table("o", *_columns("a")), table("t", *_columns("a", "gone"), lambda: Column("n", Integer)))
     after = defined(
@@ -470,11 +485,8 @@ def test_a_plan_is_a_script_for_psql(connection: Connection) -> None:
         "INSERT INTO r_o (a) VALUES ('b')",
     )
     plan = tables.plan(after)
-    written = script(plan.to_dict())
-    assert "-- Transaction 1" in written
-    info = connection.info
-    place = ["-h", info.host, "-p", str(info.port), "-U", info.user, "-d", info.dbname]
-    subprocess.run([postgres_binaries() / "psql", "-qX", *place], input=written, text=True, check=True)
+    assert "-- Transaction 1" in script(plan.to_dict())
+    run_script(connection, plan)
     assert picture(connection) == fresh_picture(connection, after)
     assert tables.plan(after).empty
     assert tables.run("SELECT count(DISTINCT u), count(*) FROM r_t") == [(12345, 12345)]
