@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from celery import shared_task
@@ -41,7 +42,8 @@ def check_connection(request: OdooTestRequest, *, settings: Settings, progress: 
     Returns:
         `connection`, `origin` (`environment` or `database`), `source` (URL, database and series of the Odoo), `user`,
         `protocol` (the one chosen), `sections` (`name`, `status`; `needs`, the group that is missing, and `detail`
-        where it is not complete), `complete` (whether all are), `call_ms` (median duration of a call) and `seconds`.
+        where it is not complete), `complete` (whether all are), `call_ms` (median duration of a call),
+        `clock_offset` (seconds that its clock is ahead of ours; None if unknown) and `seconds`.
 
     Raises:
         SettingsError: no connection has that name, or it lacks something.
@@ -68,5 +70,13 @@ def check_connection(request: OdooTestRequest, *, settings: Settings, progress: 
             "sections": [{key: text for key, text in each.to_dict().items() if key != "rows"} for each in sections],
             "complete": all(each.status is SectionStatus.COMPLETE for each in sections),
             "call_ms": check.call_ms,
+            "clock_offset": _ahead(transport.clock),
             "seconds": round(time.monotonic() - began, 3),
         }
+
+
+def _ahead(clock: str) -> float | None:
+    """The seconds that a clock, as `Transport.clock` has it, is ahead of ours."""
+    if not clock:
+        return None
+    return round((datetime.fromisoformat(clock).replace(tzinfo=UTC) - datetime.now(UTC)).total_seconds(), 1)

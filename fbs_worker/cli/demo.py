@@ -88,6 +88,7 @@ def demo_settings(settings: Settings) -> Settings:
     from fbs_worker.core.settings import Settings as Defaults
 
     update: dict[str, Any] = {"fbs_home": settings.home() / "demo", "fbs_redis_url": "", "fbs_database_url": ""}
+    update |= {"fbs_redis_port": 0, "fbs_postgres_port": 0}
     if not settings.odoo_url:
         note("ODOO_URL is not set: reading the recording of an Odoo 19 in fbs-worker.")
         for name, setting in Defaults.model_fields.items():

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from fbs_worker.cli.options import Format
+from fbs_worker.cli.options import Format, read_secret
 from fbs_worker.cli.output import OutputFormat, note, print_error, print_result
 from fbs_worker.core.errors import (
     DatabaseLoginRefused,
@@ -40,6 +40,7 @@ _ODOO_SECONDS: Final = 30.0
 
 
 def init(
+    context: typer.Context,
     *,
     odoo_url: Annotated[str, typer.Option(envvar="ODOO_URL", help="Address of Odoo.")] = "",
     odoo_db: Annotated[str, typer.Option(envvar="ODOO_DB", help="Database of Odoo.")] = "",
@@ -100,11 +101,11 @@ def init(
         "odoo_url": odoo_url or settings.odoo_url,
         "odoo_db": odoo_db or settings.odoo_db,
         "odoo_user": odoo_user or settings.odoo_user,
-        "odoo_password": _secret(odoo_password, "Odoo: password") or settings.odoo_password.get_secret_value(),
+        "odoo_password": _secret(context, "odoo_password", odoo_password) or settings.odoo_password.get_secret_value(),
         "odoo_api_key": settings.odoo_api_key.get_secret_value(),
     }
-    password = _secret(database_password, "PostgreSQL: password")
-    admin = (admin_user, _secret(admin_password, f"PostgreSQL: password of {admin_user}"))
+    password = _secret(context, "database_password", database_password)
+    admin = (admin_user, _secret(context, "admin_password", admin_password))
     with ExitStack() as undo:  # drops again what was created, if anything fails
         questions = _Questions(settings, undo, ask=not yes, test=test)
         odoo = questions.odoo(given)
@@ -253,16 +254,14 @@ def _hidden(question: str, *, is_set: bool = False) -> str:
     return str(typer.prompt(shown, default="", show_default=False, hide_input=True, err=True))
 
 
-def _secret(option: str, question: str) -> str:
-    """The secret that an option means."""
-    from fbs_worker.core.vault import ENCRYPTED, Vault
+def _secret(context: typer.Context, name: str, option: str) -> str:
+    """The secret of an option, or of its variable."""
+    from fbs_worker.core.vault import ENV, FILE, Vault
 
-    if option == "-":
-        option = _hidden(question) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
-        if not option:
-            raise UsageError("There is no password to read on stdin.", hint="Pipe it in: printf %s … | fbs init …")
-        return option
-    return Vault().resolve(option, allow_plain=True) if option and not option.startswith(ENCRYPTED) else option
+    source = context.get_parameter_source(name)
+    if source is not None and source.name == "COMMANDLINE":
+        option = read_secret(name, option) or ""
+    return Vault().resolve(option) if option.startswith((ENV, FILE)) else option
 
 
 def _config(url: str, password: str) -> DatabaseConfig:
@@ -298,12 +297,14 @@ def _of_database(config: DatabaseConfig | None) -> dict[str, str]:
 def _test_odoo(settings: Settings, values: dict[str, str]) -> str:
     """Log in to the Odoo; what was found."""
     from fbs_worker.client.in_process import run_in_process
+    from fbs_worker.core.settings import DEFAULT_CONNECTION
 
     update = {"odoo_timeout": min(settings.odoo_timeout, _ODOO_SECONDS), "fbs_redis_url": ""}
     chosen = type(settings).model_validate({**settings.model_dump(), **update, **values})
-    found = run_in_process("fbs.discover", {"domain": "generic", "discovery_types": ["module"]}, settings=chosen)
-    source = found["source"]
-    return f"Odoo {source['series']} at {source['url']} answers."
+    found = run_in_process("fbs.test_odoo", {"name": DEFAULT_CONNECTION}, settings=chosen)
+    lacking = [each["name"] for each in found["sections"] if each["status"] != "complete"]
+    gap = f" Its user may not read all of {', '.join(lacking)}: see `fbs odoo test default`." if lacking else ""
+    return f"Odoo {found['source']['series']} at {found['source']['url']} answers.{gap}"
 
 
 def _keys(settings: Settings) -> str:

@@ -83,7 +83,7 @@ def request_values(request: type[ValidatedConfig], options: Mapping[str, Any]) -
     """
     from fbs_worker.core.fields import collected
 
-    read = {name: _read_secret(name, options.get(name)) for name in _SECRETS}
+    read = {name: read_secret(name, options.get(name)) for name in _SECRETS}
     return collected(request, {**options, **{name: value for name, value in read.items() if value is not None}})
 
 
@@ -220,10 +220,17 @@ def _typer_parameter(each: Parameter, *, by_name: bool) -> inspect.Parameter:
     )
 
 
-def _read_secret(name: str, option: str | None) -> str | None:
+def read_secret(name: str, option: str | None) -> str | None:
     """The secret of an option; `-` prompts for it without echo, or reads it from stdin.
 
-    Those of Odoo are not accepted as plain text: other users can read the command line.
+    Those of databases alone are accepted as plain text: other users can read the command line.
+
+    Args:
+        name: the option's name, e.g. `odoo_password`.
+        option: its value.
+
+    Raises:
+        UsageError: it is plain text, or stdin is empty.
     """
     flag, words = f"--{name.replace('_', '-')}", name.replace("_", " ")
     if option == "-":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -232,6 +233,18 @@ def _print_stack(info: StackInfo, settings: Settings, output_format: OutputForma
         say(f"Dashboard user: {settings.fbs_flower_user}; its password is in {flower_password_file(info.home)}")
     if info.service("api") and not settings.fbs_api_tokens.get_secret_value():
         say("The API and the web UI accept every user of this machine; set FBS_API_TOKENS to require a token.")
-    say(f"Odoo of the worker: {info.odoo or 'none; set ODOO_URL, then `fbs down` and `fbs up`'}")
+    say(f"Odoo of the worker: {info.odoo or _stored_odoos(info, settings)}")
     say("Other programs find the servers: fbs env")
     say(f"Try: fbs setup --solution-name demo --domain rental --database-name {info.database.name}")
+
+
+def _stored_odoos(info: StackInfo, settings: Settings) -> str:
+    """The connections of the home database, which jobs look up; how to add one where there is none."""
+    from fbs_worker.core.errors import FBSError
+    from fbs_worker.solutions.odoo_connections import list_odoo
+
+    stored = []
+    with suppress(FBSError):
+        stored = [f"{each['name']} ({each['url']})" for each in list_odoo(info.fill(settings))["connections"]]
+    hint = "none; add one, which jobs use at once: fbs odoo add default --url … --db … --user … --password -"
+    return ", ".join(stored) or hint

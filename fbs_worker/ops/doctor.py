@@ -27,6 +27,7 @@ from fbs_worker.core.vault import ENCRYPTED, Vault
 from fbs_worker.ops.health import Check, Health, HealthReport, check_database, check_health
 from fbs_worker.ops.local.state import effective_settings
 from fbs_worker.scheduling.service import BEAT, open_home
+from fbs_worker.solutions.odoo_connections import DATABASE, list_odoo
 from fbs_worker.solutions.registry import SolutionRecord
 
 PROBE_SECONDS: Final = 3.0
@@ -78,17 +79,16 @@ class Finding:
         return {**asdict(self), "level": str(self.level)}
 
 
-OdooCheck = Callable[[str], Sequence[Finding]]
-"""Logs in to the Odoo of a connection; raises FBSError."""
+OdooCheck = Callable[[Settings, str], dict[str, Any]]
+"""The task `fbs.test_odoo`: logs in to the Odoo of a connection; raises FBSError."""
 
 
-def diagnose(settings: Settings, odoo: Sequence[str], check_odoo: OdooCheck) -> list[Finding]:
+def diagnose(settings: Settings, check_odoo: OdooCheck) -> list[Finding]:
     """Check everything, side by side.
 
     Args:
         settings: the settings of this process, without those of a running `fbs up`.
-        odoo: the names of the connections to Odoo.
-        check_odoo: checks one of them.
+        check_odoo: checks a connection to Odoo.
 
     Returns:
         The findings, those of the settings first. What does not answer in time is an error.
@@ -96,17 +96,17 @@ def diagnose(settings: Settings, odoo: Sequence[str], check_odoo: OdooCheck) -> 
     effective = effective_settings(settings)
     calls: list[tuple[str, Callable[[], Sequence[Finding]]]] = [
         ("keys", lambda: [_keys(effective)]),
-        *((f"odoo {name}", lambda name=name: check_odoo(name)) for name in odoo),
+        *(
+            (f"odoo {name}", lambda name=name: list(_odoo(effective, name, check_odoo)))
+            for name in settings.odoo_names()
+        ),
+        ("odoo", lambda: _stored_odoos(effective, check_odoo)),
         ("servers", lambda: list(_servers(effective))),
         *([("beat", lambda: [_beat(effective)])] if effective.fbs_redis_url else []),
         ("disk", lambda: [_disk(settings.home())]),
     ]
     guarded = [(name, lambda name=name, call=call: _guarded(name, call)) for name, call in calls]
     findings = list(_settings(settings, effective))
-    if not odoo:
-        findings.append(
-            Finding(name="odoo", level=Level.WARNING, detail="none is set", hint="`fbs init` asks for one.")
-        )
     for (name, _), found in zip(calls, fan_out(guarded, seconds=_LIMIT_SECONDS), strict=True):
         late = Finding(name=name, level=Level.ERROR, detail=f"no answer within {_LIMIT_SECONDS:g} s")
         findings += [late] if found is None else found
@@ -150,6 +150,40 @@ def _shown(name: str, value: Any) -> str:
     if name == "fbs_odoo":
         return ", ".join(sorted(value)) or "empty"
     return "set" if name.endswith("_url") and value else str(value) if value != "" else "empty"
+
+
+def _stored_odoos(settings: Settings, check_odoo: OdooCheck) -> Sequence[Finding]:
+    """The connections of the home database; a warning where there is none anywhere."""
+    names = []
+    if settings.fbs_database_url:
+        try:
+            listed = list_odoo(settings)["connections"]
+        except FBSError:  # the check of the home database says so
+            return []
+        names = [each["name"] for each in listed if each["origin"] == DATABASE and not each["overridden_by"]]
+    if not names and not settings.odoo_names():
+        hint = "`fbs init` asks for one, `fbs odoo add` stores one."
+        return [Finding(name="odoo", level=Level.WARNING, detail="none is set", hint=hint)]
+    calls = [
+        (name, lambda name=name: _guarded(f"odoo {name}", lambda: list(_odoo(settings, name, check_odoo))))
+        for name in names
+    ]
+    return [finding for found in fan_out(calls) for finding in found or ()]
+
+
+def _odoo(settings: Settings, name: str, check_odoo: OdooCheck) -> Iterator[Finding]:
+    result, subject = check_odoo(settings, name), f"odoo {name}"
+    source = result["source"]
+    detail = f"version {source['series']}, {source['url']}, database {source['database']}, {result['protocol']}"
+    yield Finding(name=subject, level=Level.OK, detail=f"{detail}, a call takes {result['call_ms']:,.0f} ms")
+    for section in result["sections"]:
+        if section["status"] != "complete":
+            detail = f"the user may not read all of {section['name']} ({section['status']})"
+            needs = section.get("needs")
+            hint = f"Give the user {needs}, or accept the gap." if needs else "Accept the gap, or ask for the right."
+            yield Finding(name=subject, level=Level.WARNING, detail=detail, hint=hint)
+    if result["clock_offset"] is not None:
+        yield _clock(subject, result["clock_offset"])
 
 
 def _keys(settings: Settings) -> Finding:

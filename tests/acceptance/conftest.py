@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import secrets
+import select
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from tests.support import preloaded
 from tests.support.servers import describe, processes_about
 from tests.support.waiting import PATIENCE, until
 
+_SILENCE = b"\0silence"
 SCRIPT = Path(sys.executable).with_name("fbs")
 
 
@@ -81,6 +83,9 @@ class CommandLine:
             os.close(theirs)
             told, seen, waiting = b"", 0, [*answers, *([("[y/N]", answer)] if answer else [])]
             while read := _read(ours):
+                if read == _SILENCE:
+                    running.kill()
+                    continue
                 told += read
                 if waiting and waiting[0][0].encode() in told[seen:]:
                     seen, typed = len(told), waiting.pop(0)[1]
@@ -126,7 +131,7 @@ class CommandLine:
 
 def _read(terminal: int) -> bytes:
     try:
-        return os.read(terminal, 65536)
+        return os.read(terminal, 65536) if select.select([terminal], [], [], PATIENCE)[0] else _SILENCE
     except OSError:  # Linux says so when the other end of a terminal is closed
         return b""
 

@@ -37,7 +37,7 @@ def test_all_is_well_beside_up(fbs: CommandLine, recording: str) -> None:
     found = findings(output)
     assert found["ODOO_URL"][1] == f"{recording} ({fbs.home / 'fbs.env'})"
     assert found["FBS_REDIS_URL"][1].endswith("(`fbs up`)")
-    assert found["odoo default"][1].startswith("Odoo 19.0 ")
+    assert found["odoo default"][1].startswith("version 19.0, ")
     assert found["home database"][1].startswith("version 18.")
     assert [name for name in found if name.startswith("clock of ")]
     info = find_stack(fbs.home)
@@ -46,6 +46,11 @@ def test_all_is_well_beside_up(fbs: CommandLine, recording: str) -> None:
     for secret in (SECRET, info.secret_keys, info.redis_url.split(":")[2].partition("@")[0]):
         assert secret not in output + table
 
+    address = ("--url", "http://127.0.0.1:1", "--db", "x", "--user", "x", "--password", "-")
+    fbs("odoo", "add", "two", *address, "--no-test", piped=f"{SECRET}\n")
+    level, detail, _ = findings(fbs("doctor", "--output-format", "json", code=1).stdout)["odoo two"]
+    assert (level, detail) == ("error", "No connection to http://127.0.0.1:1: Connection refused.")
+    fbs("odoo", "remove", "two")
     fbs("setup", "--solution-name", "demo", "--domain", "hr", "--database-name", "fbs")
     with closing(psycopg2.connect(info.database_url)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("UPDATE fbs_solution_schemas SET database_password = 'sealed:x'")

@@ -12,11 +12,13 @@ import psycopg2
 import pytest
 from pydantic import SecretStr
 
+from fbs_worker.connectors.recording.transport import RecordingTransport
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.sockets import free_port
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.local.state import database_url
 from tests.acceptance.conftest import CommandLine
+from tests.support.odoo_server import OdooServer, OdooUser
 
 ADMIN = "admin-secret-1"
 SECRET = "vErY-secret 9"
@@ -87,6 +89,34 @@ def test_three_steps_and_six_values(fbs: CommandLine, server: str, recording: st
     assert file.read_text() == f"{text}FBS_PAGE_SIZE=500\n# mine\n"
 
 
+def test_answers_are_corrected_until_they_work(fbs: CommandLine, recording: str) -> None:
+    key = "0123456789abcdef0123456789abcdef01234567"
+    backend = RecordingTransport(Path(recording.removeprefix("recording:")))
+    with OdooServer(backend, users=(OdooUser(login="admin", password=SECRET, api_keys=(key,)),)) as odoo:
+        address, user = ("Odoo: address", odoo.url), ("Odoo: user (login)", "admin")
+        shown = fbs.at_terminal(
+            "init",
+            answers=[
+                *(address, ("Odoo: database", odoo.database), user, ("Odoo: password", "wrong")),
+                *(("Answer again", ""), ("Odoo: address", ""), ("Odoo: database", ""), ("Odoo: user", "")),
+                *(("Odoo: password or API key (empty: unchanged)", key), ("PostgreSQL, e.g.", "mysql://x")),
+                *(("Answer again", "y"), ("PostgreSQL, e.g.", "-")),
+            ],
+        )
+        assert "Odoo rejected the login" in shown
+        assert "does not begin with postgresql://" in shown
+        assert key not in shown
+        lines = (fbs.home / "fbs.env").read_text().splitlines()
+        assert f"ODOO_API_KEY={key}" in lines
+        assert not [line for line in lines if "PASSWORD=" in line or "DATABASE_URL" in line]
+        assert "FBS_DEFAULT_DATABASE_NAME=fbs" in lines
+        other = [("Odoo: address", "other.odoo.com"), ("Odoo: database", ""), ("Odoo: user", "")]
+        fbs.at_terminal("init", "--force", "--no-test", answers=[*other, ("API key:", ""), ("PostgreSQL, e.g.", "")])
+        text = (fbs.home / "fbs.env").read_text()
+        assert f"ODOO_URL=other.odoo.com\nODOO_DB={odoo.database}\nODOO_USER=admin\n" in text
+        assert key not in text, "a password is for one server"
+
+
 @pytest.mark.parametrize("after", ["Odoo: address", "PostgreSQL, e.g.", "password of gone_role", "Answer again"])
 def test_ctrl_c_leaves_nothing(fbs: CommandLine, server: str, recording: str, after: str) -> None:
     before = roles_and_databases(server)
@@ -123,16 +153,17 @@ def test_options_alone(fbs: CommandLine, server: str, recording: str) -> None:
 
 def test_what_fails_writes_nothing(fbs: CommandLine, server: str, recording: str) -> None:
     before = roles_and_databases(server)
-    admin = ("--admin-user", "postgres", "--admin-password", ADMIN, "--database-password", SECRET)
+    admin = ("--admin-user", "postgres", "--admin-password", "env:ADMIN", "--database-password", SECRET)
     for arguments, code, error in (
         (
-            ("--odoo-url", "http://127.0.0.1:1", "--odoo-db", "x", "--odoo-user", "x", "--odoo-password", "x"),
+            ("--odoo-url", "http://127.0.0.1:1", "--odoo-db", "x", "--odoo-user", "x", "--odoo-password", "env:PATH"),
             3,
             "No connection",
         ),
         (("--database-url", "mysql://x"), 2, "The database URL does not begin with postgresql://."),
         (("--database-url", "postgresql://x@127.0.0.1:1/y"), 3, "No connection to PostgreSQL"),
         (("--odoo-password", "env:NOT_SET"), 2, "The password reference"),
+        (("--odoo-password", "plain"), 2, "A plain text is not accepted for --odoo-password"),
     ):
         ended = fbs("init", "--yes", *arguments, code=code)
         assert error in ended.stderr.splitlines()[-2]
@@ -141,6 +172,7 @@ def test_what_fails_writes_nothing(fbs: CommandLine, server: str, recording: str
         *("init", "--yes", "--database-url", f"postgresql://new_role@{server}/new_db", *admin),
         code=2,
         FBS_ENV_FILE=str(fbs.home / "readonly" / "fbs.env"),
+        ADMIN=ADMIN,
     )
     assert "cannot be written" in ended.stderr
     assert roles_and_databases(server) == before

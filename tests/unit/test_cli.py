@@ -312,6 +312,7 @@ def test_the_demo_has_servers_and_a_folder_of_its_own(tmp_path: Path) -> None:
     assert own.home() == tmp_path / "demo"
     assert own.fbs_redis_url == own.fbs_database_url == own.odoo_db == ""
     assert own.odoo_url.startswith("recording:/")
+    assert own.fbs_redis_port == own.fbs_postgres_port == 0
     assert demo_settings(Settings(odoo_url="http://h:8069", odoo_db="mine")).odoo_db == "mine"
 
 
