@@ -213,7 +213,8 @@ def solution_status(
     Returns:
         JSON-ready, without secrets: `solution` (its name), `overall_status`, `reason`, `hint`, `config` (the registry
         entry), `database` (`place`, `size` in bytes, `server_version`), `tables` (`table`, `kind`, `rows`, `bytes`),
-        `discoveries` (active ones per type), `sections_denied`, `last_refresh` (`at`, `report`, …: the last one that
+        `discoveries` (active ones per type), `odoo` (as in `list_solutions`), `sections_denied`,
+        `last_refresh` (`at`, `report`, …: the last one that
         read Odoo; None if there was none), `last_checked` (time of the last refresh), `last_change` (time of the last
         one that found something), `schedule` (when it is refreshed; see `schedule_status`), `pending` (how the tables
         differ from the definition), `drift` (manual changes), `jobs` (the active ones) and `notes` (what could not be
@@ -245,6 +246,7 @@ def solution_status(
         "database": {"place": entry.database.address(), "size": None, "server_version": None},
         "tables": [],
         "discoveries": {},
+        "odoo": _odoo(entry, None),
         "sections_denied": [],
         "last_refresh": None,
         **_NOT_KNOWN,
@@ -264,6 +266,7 @@ def solution_status(
         "database": {**status["database"], "size": facts["size"], "server_version": facts["server_version"]},
         "tables": list(detail.tables),
         "discoveries": facts["discoveries"],
+        "odoo": _odoo(entry, detail.summary.manifest),
         "sections_denied": list(detail.denied),
         "last_refresh": detail.summary.last_refresh,
         **detail.summary.freshness,
@@ -286,7 +289,8 @@ def list_solutions(
     Returns:
         JSON-ready, without secrets: `home` (address of the registry's database), `solutions` (by name: `solution`,
         `domain`, `database`, `table_prefix`, `business_prefix`, `overall_status`, `reason`, `hint`, `discoveries`,
-        `last_refresh`, `last_checked`, `last_change` (timestamps), `jobs` (number of active ones)), `counts`
+        `odoo` (`connection`, and of the last refresh `url`, `database`, `series`), `last_refresh`, `last_checked`,
+        `last_change` (timestamps), `jobs` (number of active ones)), `counts`
         (solutions per status) and `notes`.
 
     Raises:
@@ -521,10 +525,17 @@ def _solution_row(
         "business_prefix": entry.business_prefix,
         **assessment.to_dict(),
         "discoveries": counts,
+        "odoo": _odoo(entry, summary.manifest if isinstance(summary, Summary) else None),
         "last_refresh": last.get("at"),
         **fresh,
         "jobs": len(jobs),
     }
+
+
+def _odoo(entry: SolutionRecord, manifest: SolutionRecord | DamagedRow | None) -> dict[str, str]:
+    """The connection's name, and where the last refresh was read, if that is known."""
+    source = manifest.source if isinstance(manifest, SolutionRecord) else {}
+    return {"connection": entry.odoo, **(source or entry.source)}
 
 
 def _damaged_row(entry: DamagedRow, jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -537,6 +548,7 @@ def _damaged_row(entry: DamagedRow, jobs: Sequence[Mapping[str, Any]]) -> dict[s
         "business_prefix": None,
         **assessment.to_dict(),
         "discoveries": {},
+        "odoo": None,
         "last_refresh": None,
         **_NOT_KNOWN,
         "jobs": len(jobs),

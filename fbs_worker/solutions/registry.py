@@ -155,6 +155,11 @@ class SolutionRecord:
         return str(self.schema_definition.get("odoo") or DEFAULT_CONNECTION)
 
     @property
+    def source(self) -> dict[str, str]:
+        """The Odoo that the last refresh read: `url`, `database`, `series`; empty before the first one."""
+        return dict(self.schema_definition.get("source") or {})
+
+    @property
     def module_patterns(self) -> dict[str, tuple[str, ...]]:
         """Names of modules that the domain takes as well (`include`), and leaves out (`exclude`)."""
         patterns = self.schema_definition.get("modules") or {}

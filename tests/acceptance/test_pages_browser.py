@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from fbs_worker.client.client import Client
 from fbs_worker.connectors.recording.transport import RecordingTransport
@@ -51,6 +52,8 @@ PAGES = {
     "odoo": "/odoo/",
     "odoo-connection": "/odoo/shop/",
     "not-there": "/solutions/none/",
+    "connection": "/odoo/default/",
+    "setup": "/setup/",
 }
 SIZES = {"wide": (1280, 900), "phone": (390, 844)}
 LOOKS = ((False, "wide"), (True, "wide"), (True, "phone"))
@@ -168,6 +171,14 @@ class Seen:
         assert self.browser.execute_script(_CONTRASTS, _LEAST_CONTRAST) == [], self.browser.current_url
         self.check_quiet()
 
+    def check_accessible(self) -> None:
+        """See that axe has nothing serious to say, with everything unfolded."""
+        self.browser.execute_script("document.querySelectorAll('details').forEach(one => one.open = true)")
+        self.browser.execute_script(files("axe_core_python").joinpath("axe.min.js").read_text())
+        findings = self.browser.execute_async_script("axe.run().then(found => arguments[0](found.violations))")
+        serious = [each for each in findings if each["impact"] in {"serious", "critical"}]
+        assert not serious, [(each["help"], each["nodes"][0]["html"]) for each in serious]
+
     def check_quiet(self) -> None:
         """Check that the browser logged no errors and sent no requests to other hosts."""
         lines = [line for line in self.browser.get_log("browser") if line["level"] in {"SEVERE", "WARNING"}]  # type: ignore[no-untyped-call]
@@ -251,6 +262,7 @@ def test_every_page_in_both_colour_schemes_wide_and_on_a_phone(seen: Seen) -> No
             seen.look(dark=dark, size=size)
             seen.check()
             seen.picture(f"{name}-{'dark' if dark else 'light'}-{size}")
+        seen.check_accessible()
 
 
 def test_a_job_is_followed_live(seen: Seen) -> None:
@@ -354,9 +366,32 @@ def test_a_search_finds_while_one_types(seen: Seen) -> None:
     seen.picture("search-live")
     seen.get(f"{BASE}models/hr.employee/")
     seen.browser.execute_script("window.same = true")
+    kind = Select(seen.one("#kind"))
+    kind.select_by_visible_text("required")
+    seen.until(lambda: "fields. All" in seen.words("#field-rows"))
+    assert "kind=required" in seen.browser.current_url
+    kind.select_by_visible_text("all")
     seen.one("#field").send_keys("hr.job")
     seen.until(lambda: "job_id" in seen.words("#field-rows") and "Active" not in seen.words("#field-rows"))
     assert seen.browser.execute_script("return window.same")
+    seen.check()
+
+
+def test_a_diagram_is_zoomed_and_moved(seen: Seen) -> None:
+    seen.log_in(following=f"{BASE}workflows/hr.expense/")
+    region, width = seen.one(".diagram"), "return document.querySelector('.diagram svg').getBoundingClientRect().width"
+    natural = seen.browser.execute_script(width)
+    region.send_keys("+" * 5)
+    assert seen.browser.execute_script(width) == pytest.approx(natural * 1.25**5, rel=0.01)
+    assert seen.words(".zoom output") == "305 %"
+    left = "return document.querySelector('.diagram').scrollLeft"
+    before = seen.browser.execute_script(left)
+    ActionChains(seen.browser).move_to_element(region).click_and_hold().move_by_offset(-40, 0).release().perform()
+    assert seen.browser.execute_script(left) == pytest.approx(before + 40, abs=2)
+    seen.one(".zoom button[aria-label='Fit the width']").click()
+    assert seen.browser.execute_script(width) <= region.size["width"]
+    region.send_keys("0")
+    assert seen.words(".zoom output") == "100 %"
     seen.check()
 
 

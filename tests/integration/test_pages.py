@@ -50,6 +50,7 @@ def test_all_solutions(look: Visitor) -> None:
     assert "No worker is running" in result
     assert "fbs worker" in result
     assert "120 models" in result
+    assert "recording:odoo19.json.xz Odoo 19.0, default" in result
     assert "65 modules, 18 workflows, 60 BI features" in result
     assert BASE in links(page)
 
@@ -133,6 +134,7 @@ def test_fields_that_match(look: Visitor) -> None:
     assert "company_id" in every
     assert re.search(r"\b[12] of \d+ fields", some)
     assert "company_id" not in some.partition("Fields Only")[2]
+    assert re.search(r"\d fields\. All", words(look.get(f"{BASE}models/hr.job/?kind=required&module=hr")))
     assert "No fields match" in words(look.get(f"{BASE}models/hr.job/?field=zzz"))
 
 
@@ -198,6 +200,8 @@ def test_changes_between_two_refreshes(look: Visitor) -> None:
     assert "1 added 1 changed 1 removed" in swapped
     since_the_beginning = words(look.get(f"{BASE}changes/?from=0&to={reads[0]}"))
     assert "263 added" in since_the_beginning
+    assert "What the first refresh found" in since_the_beginning
+    assert "What the first refresh found" not in result
     assert "No changes between these two" in words(look.get(f"{BASE}changes/?from={reads[0]}&to={reads[0]}"))
     look.get(f"{BASE}changes/?from=x", status=422)
     look.get(f"{BASE}changes/?to=-1", status=422)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fbs_worker.jobs.model import EventKind, JobEvent, JobState
-from fbs_worker.web.pages.catalogue import fields_of, filter_fields
+from fbs_worker.web.pages.catalogue import FIELD_KINDS, fields_of, filter_fields
 from fbs_worker.web.pages.jobs import steps_of
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -64,6 +64,24 @@ def test_fields_that_match() -> None:
     assert list(filter_fields(FIELDS, "customer many2one")) == ["partner_id"]
     assert list(filter_fields(FIELDS, "ref")) == ["name"]
     assert list(filter_fields(FIELDS, "none")) == []
+
+
+def test_fields_by_module_and_kind() -> None:
+    fields: dict[str, dict[str, Any]] = {
+        "name": {"stored": True, "required": True, "modules": ["sale"]},
+        "total": {"modules": ["sale", "account"]},
+        "partner_id": {"stored": True, "relation": "res.partner"},
+    }
+    assert list(filter_fields(fields, "", module="account")) == ["total"]
+    by_kind = {kind: list(filter_fields(fields, "", kind=kind)) for kind in (*FIELD_KINDS, "unheard of")}
+    assert by_kind == {
+        "stored": ["name", "partner_id"],
+        "computed": ["total"],
+        "required": ["name"],
+        "relational": ["partner_id"],
+        "unheard of": list(fields),
+    }
+    assert list(filter_fields(fields, "name", module="sale", kind="computed")) == []
 
 
 def test_malformed_fields_are_skipped() -> None:

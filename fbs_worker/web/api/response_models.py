@@ -112,6 +112,15 @@ class DatabaseAddress(BaseModel):
     port: int = Field(description="the port", examples=[5432])
 
 
+class SourceAnswer(BaseModel):
+    """The Odoo of a solution."""
+
+    connection: str = Field(description="the connection's name", examples=["default"])
+    url: str = Field(default="", description="what the last refresh read", examples=["https://odoo.example.com"])
+    database: str = Field(default="", description="its database", examples=["live"])
+    series: str = Field(default="", description="its version", examples=["19.0"])
+
+
 class SolutionSummary(BaseModel):
     """A solution's status in short."""
 
@@ -126,6 +135,7 @@ class SolutionSummary(BaseModel):
     reason: str = Field(description="the reason for the status; empty if active")
     hint: str = Field(description="how to fix it")
     discoveries: dict[str, int] = Field(description="active discoveries per type", examples=[{"model": 120}])
+    odoo: SourceAnswer | None = Field(description="its Odoo; null if its registry row is damaged")
     last_refresh: str | None = Field(description="time of the last refresh that read Odoo")
     last_checked: str | None = Field(description="time of the last refresh, also of one that found nothing new")
     last_change: str | None = Field(description="time of the last refresh that found something")
@@ -171,6 +181,7 @@ class StatusAnswer(BaseModel):
     database: DatabaseFacts = Field(description="its database")
     tables: list[TableFacts] = Field(description="its tables")
     discoveries: dict[str, int] = Field(description="active discoveries per type", examples=[{"model": 120}])
+    odoo: SourceAnswer = Field(description="its Odoo")
     sections_denied: list[dict[str, Any]] = Field(description="parts of Odoo that could not be read, and why")
     last_refresh: dict[str, Any] | None = Field(description="time and changes of the last refresh that read Odoo")
     last_checked: str | None = Field(description="time of the last refresh, also of one that found nothing new")

@@ -1,4 +1,4 @@
-"""Static files of the pages: style sheet, htmx, icon. They are public, for the log-in needs them.
+"""Static files of the pages: style sheet, htmx, zoom of diagrams, icon. They are public, for the log-in needs them.
 
 Each URL contains a digest of the file's content, so that browsers can cache it without expiry.
 """
@@ -20,6 +20,7 @@ _FOLDER: Final = Path(__file__).with_name("static")
 _TYPES: Final = {
     "style.css": "text/css; charset=utf-8",
     "htmx.min.js": "text/javascript; charset=utf-8",
+    "diagram.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
 _CACHE_CONTROL: Final = "public, max-age=31536000, immutable"

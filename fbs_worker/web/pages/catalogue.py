@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,6 +22,14 @@ from fbs_worker.web.pages.workflow import read_workflow
 from fbs_worker.web.pages.workflow_svg import workflow_svg
 
 router = page_router()
+
+FIELD_KINDS: Final[Mapping[str, Callable[[Mapping[str, Any]], bool]]] = {
+    "stored": lambda field: bool(field.get("stored")),
+    "computed": lambda field: not field.get("stored"),
+    "required": lambda field: bool(field.get("required")),
+    "relational": lambda field: bool(field.get("relation")),
+}
+"""Kinds of fields that a model's page filters by."""
 
 _PAGE_SIZE: Final = 100
 _MAX_QUERY: Final = 200
@@ -106,7 +114,8 @@ def catalogue_page(request: Request, name: str) -> Response:
 
 def model_page(request: Request, name: str, item: str) -> Response:
     """Show a model: fields, relations to and from other models, BI features."""
-    query = request.query_params.get("field", "")[:_MAX_QUERY].strip()
+    params = request.query_params
+    query, module, kind = (params.get(name, "")[:_MAX_QUERY].strip() for name in ("field", "module", "kind"))
     with _catalogue(request, name) as catalogue:
         discovery = catalogue.get(DiscoveryType.MODEL, item)
         fields = fields_of(discovery)
@@ -121,9 +130,13 @@ def model_page(request: Request, name: str, item: str) -> Response:
         "model",
         name=name,
         discovery=discovery,
-        fields=filter_fields(fields, query),
+        fields=filter_fields(fields, query, module=module, kind=kind),
         count=len(fields),
         query=query,
+        module=module,
+        modules=sorted({module for field in fields.values() for module in field.get("modules") or ()}),
+        kind=kind,
+        kinds=FIELD_KINDS,
         relations=_relations(fields),
         known=known_models | {reference.model for reference in referring},
         has_workflow=(DiscoveryType.WORKFLOW, item) in known,
@@ -199,14 +212,23 @@ def fields_of(discovery: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: field for name, field in sorted(items) if isinstance(field, dict)}
 
 
-def filter_fields(fields: Mapping[str, Mapping[str, Any]], query: str) -> dict[str, Mapping[str, Any]]:
+def filter_fields(
+    fields: Mapping[str, Mapping[str, Any]], query: str, *, module: str = "", kind: str = ""
+) -> dict[str, Mapping[str, Any]]:
     """Return the fields that contain every word of a query in their name, label, type or relation.
 
     Args:
         fields: fields by name.
         query: words, case-insensitive.
+        module: only fields that this module defines or changes; empty for all.
+        kind: only fields of this kind, a key of `FIELD_KINDS`; any other text for all.
     """
-    words = query.lower().split()
+    words, is_kind = query.lower().split(), FIELD_KINDS.get(kind)
+    fields = {
+        name: field
+        for name, field in fields.items()
+        if (is_kind is None or is_kind(field)) and (not module or module in (field.get("modules") or ()))
+    }
     texts = {
         name: " ".join([name, *(str(field.get(key) or "") for key in ("label", "type", "relation"))]).lower()
         for name, field in fields.items()
