@@ -6,7 +6,7 @@ Command line, Django, HTTP API, pages and reference are made from the classes, a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
@@ -48,9 +48,6 @@ class OdooAddRequest(ValidatedConfig):
         UsageError: a field is missing, unknown or not valid, or two exclude each other.
         SecretError: a secret is encrypted already.
     """
-
-    secrets: ClassVar[tuple[str, ...]] = ("password", "api_key", "headers")
-    """The fields that the command line does not accept as plain text."""
 
     name: OdooName = Field(description=_NAME)
     url: Annotated[OdooURL, Option(envvar="FBS_ODOO_URL")] = Field(
@@ -154,5 +151,3 @@ ODOO_REQUESTS: Final[Mapping[str, type[ValidatedConfig]]] = {
     "remove": OdooRemoveRequest,
 }
 """By their commands, `fbs odoo …`."""
-
-OdooRequest: TypeAlias = OdooAddRequest | OdooEditRequest

@@ -87,3 +87,16 @@ def test_a_mistake_has_a_line_and_a_hint(ours: CommandLine, arguments: list[str]
     assert [line.partition(":")[0] for line in output.stderr.splitlines()][-2:] == ["error", "hint"]
     assert SECRET not in output.stdout + output.stderr
     assert "environment" in ours("odoo", "list").stdout
+
+
+def test_what_fbs_up_started_reads_an_odoo_that_is_added_later(fbs: CommandLine, recording: str) -> None:
+    fbs("up", "--no-beat", "--no-flower", "--no-api")
+    of_it = ("--solution-name", "shop", "--domain", "hr", "--database-name", "fbs")
+    assert "ODOO_URL is not set" in fbs("setup", *of_it, code=2).stderr
+    assert "may read all" in fbs("odoo", "add", "default", "--url", recording).stdout
+    assert "may read all" in fbs("odoo", "test", "--worker").stdout
+    fbs("setup", *of_it)
+    assert "shop" in fbs("odoo", "list").stdout
+    assert "Solutions use the Odoo connection 'default': shop" in fbs("odoo", "remove", "default", code=4).stderr
+    fbs("down")
+    assert fbs.left_running() == ""

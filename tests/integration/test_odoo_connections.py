@@ -32,6 +32,7 @@ from fbs_worker.solutions.odoo_connections import add_odoo, edit_odoo, find_odoo
 from fbs_worker.solutions.odoo_requests import OdooAddRequest, OdooEditRequest
 from tests.conftest import MakeSettings, StartWorker
 from tests.support.odoo_server import OdooServer, OdooUser
+from tests.support.redis_contents import everything_in
 from tests.support.solutions import config_of, few_models, inline, rows, run
 
 SECRET = "s3cr3t-of-odoo"
@@ -319,7 +320,7 @@ def test_an_api_key_is_used_by_json2(plain: Settings) -> None:
 
 
 def test_a_running_worker_reads_one_that_is_added(
-    plain: Settings, start_worker: StartWorker, second: OdooServer, target: DatabaseConfig, raw: redis.Redis
+    plain: Settings, start_worker: StartWorker, second: OdooServer, target: DatabaseConfig, redis_url: str
 ) -> None:
     worker = start_worker(plain)
     with Client(settings=plain) as client:
@@ -335,5 +336,7 @@ def test_a_running_worker_reads_one_that_is_added(
         assert [each["solutions"] for each in client.odoo.list()["connections"]] == [["shop"]]
         with pytest.raises(OdooConnectionConflict):
             client.odoo.remove("second")
-    kept = "".join(str(raw.dump(key)) for key in raw.scan_iter("*"))
+    with redis.Redis.from_url(redis_url) as raw:
+        kept = b"\n".join(everything_in(raw)).decode(errors="replace")
+    assert third.url in kept
     assert SECRET not in kept + worker.log.read_text()
