@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSetting
 
@@ -31,6 +31,12 @@ def _trimmed(value: Any) -> Any:
 def as_text(value: Any) -> Any:
     """Undo pydantic-settings' reading of JSON in a nested setting."""
     return json.dumps(value) if isinstance(value, Mapping) else value
+
+
+def _no_own_path(prefix: str) -> str:
+    if prefix.split("/")[1:2] in (["api"], ["mcp"], ["static"]):
+        raise ValueError("it begins with a path that the server has itself")
+    return prefix
 
 
 Trimmed = Annotated[str, BeforeValidator(_trimmed)]
@@ -177,7 +183,7 @@ class Settings(BaseSettings):
     fbs_api_tokens: SecretStr = Field(
         default=SecretStr(""), description="tokens of the HTTP API: name:scope:sha256, as `fbs new-token` prints them"
     )
-    fbs_root_path: str = Field(
+    fbs_root_path: Annotated[str, AfterValidator(_no_own_path)] = Field(
         default="",
         pattern=r"^((/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?)?$",
         description="path prefix under which a proxy serves HTTP API and pages, e.g. /fbs; without it, that of"
@@ -285,7 +291,8 @@ def load_settings() -> Settings:
         name = "__".join(str(part) for part in first["loc"]).upper()
         place = origin(str(first["loc"][0]))
         raise SettingsError(
-            f"The setting {name} is not valid: {first['msg']}.", hint=f"Correct {name} in {place}."
+            f"The setting {name} is not valid: {first['msg'].removeprefix('Value error, ')}.",
+            hint=f"Correct {name} in {place}.",
         ) from None
 
 

@@ -139,3 +139,10 @@ def test_service_links_stop_no_command(
         monkeypatch.setenv(name, "tcp://10.96.12.3:8000")
     assert run(command) == 2
     assert "port" not in capsys.readouterr().err.lower()
+
+
+@pytest.mark.parametrize("prefix", ["/api", "/api/fbs", "/mcp/", "/static"])
+def test_a_prefix_is_no_path_of_the_server_itself(monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
+    monkeypatch.setenv("FBS_ROOT_PATH", prefix)
+    with pytest.raises(SettingsError, match="FBS_ROOT_PATH is not valid: it begins with a path that the server has"):
+        load_settings()
