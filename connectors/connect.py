@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,9 @@ OLDEST: Final = (14, 0)
 
 RECORDING_SCHEME: Final = "recording:"
 
+_LIST_REQUEST: Final = b'{"jsonrpc":"2.0","method":"call","params":{},"id":1}'
+_LIST_SECONDS: Final = 5.0
+_MAX_LISTED: Final = 20
 _JSON: Final = {"Content-Type": "application/json"}
 _VERSION_REQUESTS: Final = (
     ("POST", "/web/webclient/version_info", b'{"jsonrpc":"2.0","method":"call","params":{},"id":1}'),
@@ -114,8 +118,12 @@ def _open(connection: OdooConnection, limiter: Limiter, max_answer: int, progres
     address = parse_url(connection.url)
     password = connection.password.get_secret_value()
     api_key = connection.api_key.get_secret_value().strip()
-    _check_credentials(connection, password=password, api_key=api_key)
     headers = extra_headers(connection.headers.get_secret_value())
+    if not connection.db:
+        quick = min(connection.timeout, _LIST_SECONDS)
+        with closing(OdooHTTP(address, timeout=quick, max_answer=1, headers=headers)) as http, limiter.slot():
+            raise _no_database(http)
+    _check_credentials(connection, password=password, api_key=api_key)
     http = OdooHTTP(address, timeout=connection.timeout, max_answer=max_answer, headers=headers, progress=progress)
     secrets = (password, api_key, *http.secrets)
     login = CallContext(url=address.url, database=connection.db, user=connection.user, secrets=secrets)
@@ -147,15 +155,25 @@ def _recording_path(url: str) -> Path:
 
 
 def _check_credentials(connection: OdooConnection, *, password: str, api_key: str) -> None:
-    if not connection.db:
-        raise SettingsError(
-            "No Odoo database is set.",
-            hint="Set ODOO_DB to the database's name; the server's page /web/database/selector may list the names.",
-        )
     if connection.protocol == "json2" and not api_key:
         raise SettingsError("JSON-2 needs an API key.", hint="Set ODOO_API_KEY, or leave ODOO_PROTOCOL at auto.")
     if not (password or api_key):
         raise SettingsError("No Odoo password is set.", hint="Set ODOO_USER and ODOO_PASSWORD, or ODOO_API_KEY.")
+
+
+def _no_database(http: OdooHTTP) -> SettingsError:
+    """The error that no database is named; its context has the names, where the server lists them."""
+    names: list[str] = []
+    with suppress(FBSError):
+        answer = http.request("POST", "/web/database/list", body=_LIST_REQUEST, headers=_JSON)
+        listed = result_of(envelope_of(answer), CallContext(url=http.address.url, database="", user=""))
+        names = [name for name in listed if isinstance(name, str)][:_MAX_LISTED] if isinstance(listed, list) else []
+    where = (
+        f"the server has {', '.join(names)}" if names else "the server's page /web/database/selector may list the names"
+    )
+    return SettingsError(
+        "No Odoo database is set.", hint=f"Set ODOO_DB to the database's name; {where}.", databases=names
+    )
 
 
 def _use_json2(

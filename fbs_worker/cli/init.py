@@ -9,7 +9,6 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
-from urllib.parse import urlsplit
 
 import typer
 
@@ -133,7 +132,7 @@ class _Questions:
         """The settings of the Odoo; without an address, none."""
         while True:
             if self._ask:
-                values = _asked_odoo(values)
+                values = _asked_odoo(values, self._settings if self._test else None)
             if _API_KEY.fullmatch(values["odoo_password"]):
                 values = {**values, "odoo_password": "", "odoo_api_key": values["odoo_password"]}
             try:
@@ -220,23 +219,35 @@ def _target(*, here: bool) -> Path:
     return found.path if found else get_settings().home() / FILE_NAME
 
 
-def _asked_odoo(values: dict[str, str]) -> dict[str, str]:
+def _asked_odoo(values: dict[str, str], settings: Settings | None) -> dict[str, str]:
     url = _asked("Odoo: address, e.g. https://odoo.example.com", values["odoo_url"])
     if not url or url.startswith("recording:"):
         return {**values, "odoo_url": url}
     if url != values["odoo_url"]:  # a password is for one server
         values = {**values, "odoo_password": "", "odoo_api_key": ""}
-    host = urlsplit(url if "://" in url else f"https://{url}").hostname or ""
-    guess = host.removesuffix(".odoo.com") if host.endswith(".odoo.com") else ""
+    values = {**values, "odoo_url": url}
     has_secret = bool(values["odoo_password"] or values["odoo_api_key"])
     answers = {
-        "odoo_url": url,
-        "odoo_db": _asked("Odoo: database", values["odoo_db"] or guess),
+        "odoo_db": _asked(
+            "Odoo: database", values["odoo_db"] or (_only_database(settings, values) if settings else "")
+        ),
         "odoo_user": _asked("Odoo: user (login)", values["odoo_user"]),
     }
     if secret := _hidden("Odoo: password or API key", is_set=has_secret):
         answers |= {"odoo_password": secret, "odoo_api_key": ""}
     return {**values, **answers}
+
+
+def _only_database(settings: Settings, values: dict[str, str]) -> str:
+    """The database of an Odoo, if the server says that there is one."""
+    try:
+        _test_odoo(settings, {**values, "odoo_db": ""})
+    except FBSError as exc:
+        names = exc.context.get("databases", [])
+        if len(names) > 1:
+            note(f"The databases there: {', '.join(names)}.")
+        return str(names[0]) if len(names) == 1 else ""
+    return ""
 
 
 def _asked_url(url: str) -> str:

@@ -97,7 +97,7 @@ def test_answers_are_corrected_until_they_work(fbs: CommandLine, recording: str)
         shown = fbs.at_terminal(
             "init",
             answers=[
-                *(address, ("Odoo: database", odoo.database), user, ("Odoo: password", "wrong")),
+                *(address, (f"Odoo: database [{odoo.database}]", ""), user, ("Odoo: password", "wrong")),
                 *(("Answer again", ""), ("Odoo: address", ""), ("Odoo: database", ""), ("Odoo: user", "")),
                 *(("Odoo: password or API key (empty: unchanged)", key), ("PostgreSQL, e.g.", "mysql://x")),
                 *(("Answer again", "y"), ("PostgreSQL, e.g.", "-")),

@@ -100,6 +100,7 @@ class Handler(BaseHTTPRequestHandler):
             "/web/session/authenticate": self._authenticate,
             "/web/dataset/call_kw": self._call_kw,
             "/jsonrpc": self._jsonrpc,
+            "/web/database/list": lambda: [self.odoo.database],
         }
         if self.odoo.version_info_gone:
             del services["/web/webclient/version_info"]
