@@ -173,8 +173,8 @@ def test_a_program_calls_the_command() -> None:
         ("discover", {"domain": "hr", "odoo": "nowhere"}, EXIT_USAGE, "job_failed"),
         ("setup", {"solution_name": "x", "domain": "hr"}, EXIT_USAGE, "usage"),
         ("setup", {"solution_name": "x", "domain": "hr", "database_name": "nowhere"}, EXIT_FAILED, "job_failed"),
-        ("refresh", {"solution_name": "missing"}, EXIT_USAGE, "job_failed"),
-        ("migrate", {"solution_name": "missing"}, EXIT_USAGE, "job_failed"),
+        ("refresh", {"solution_name": "missing"}, EXIT_USAGE, "solution_not_found"),
+        ("migrate", {"solution_name": "missing"}, EXIT_USAGE, "solution_not_found"),
         ("migrate", {"solution_name": "missing", "allow": ["EVERYTHING"]}, EXIT_USAGE, "usage"),
     ],
 )
@@ -295,9 +295,8 @@ def test_the_views(browser: Browser, target: DatabaseConfig) -> None:
 def test_the_views_report_errors(browser: Browser) -> None:
     wrong = browser.post("/solutions/", json.dumps({"domain": "hr"}), content_type="application/json")
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, "usage")
-    failed = browser.post("/solutions/missing/refresh/")
-    assert failed.status_code == 502
-    assert failed.json()["error"]["context"]["error"]["code"] == "solution_not_found"
+    missing = browser.post("/solutions/missing/refresh/")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "solution_not_found")
 
 
 def test_the_home_database_is_away(place: Settings) -> None:
@@ -318,8 +317,8 @@ def test_the_service_drops_and_migrates(place: Settings, target: DatabaseConfig)
 
 
 def test_a_job_that_fails_says_which_and_why(place: Settings) -> None:
-    with pytest.raises(JobFailed, match="'missing'") as caught, IntegrationService(place) as service:
-        service.refresh_solution_discoveries(solution_name="missing")
+    with pytest.raises(JobFailed, match="'nowhere'") as caught, IntegrationService(place) as service:
+        service.discover(domain="hr", odoo="nowhere")
     with Client(settings=place) as client:
         assert client.job(caught.value.context["job"]).status().error == caught.value.context["error"]
 

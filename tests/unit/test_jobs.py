@@ -36,6 +36,7 @@ def test_a_record_is_parsed_and_serialised() -> None:
         waited="1500",
         queue="fbs.discovery",
         worker="one@here",
+        variant="full",
     ).to_dict()
     assert reported == {
         "id": "one",
@@ -56,6 +57,7 @@ def test_a_record_is_parsed_and_serialised() -> None:
         "queue": "fbs.discovery",
         "worker": "one@here",
         "waited_seconds": 1.5,
+        "variant": "full",
         "result": None,
         "error": {"code": "x"},
     }
