@@ -14,6 +14,7 @@ from fbs_worker.client.client import Client
 from fbs_worker.jobs.model import JobState
 from fbs_worker.jobs.store import JobStore
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
+from fbs_worker.web.pages.reference import prose
 from tests.conftest import MakeSettings
 from tests.support.site import NAME, Site, Visitor, checked, links, make_site, visitor, words, writer
 from tests.support.solutions import config_of, inline, run
@@ -503,6 +504,29 @@ def test_an_unexpected_exception_is_an_error_page(
 def test_the_pages_are_no_part_of_the_document(site: Site) -> None:
     paths = visitor(site.settings).app.openapi()["paths"]
     assert all(path.startswith("/api/") or path == "/metrics" for path in paths)
+
+
+def test_the_reference_has_every_operation(look: Visitor) -> None:
+    page, document = look.get("/docs/"), look.app.openapi()
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            text = " ".join(" ".join(page.get_element_by_id(operation["operationId"]).itertext()).split())
+            assert text.startswith(f"{method.upper()} {path} {operation['summary']}")
+            for parameter in operation.get("parameters", ()):
+                assert parameter["name"] in text
+    text = " ".join(page.get_element_by_id("set_up").itertext())
+    for part in (
+        "database_config.sslmode",
+        "host_refused",
+        "curl -X POST http://",
+        '"domain":"rental"',
+        "Scope: write",
+    ):
+        assert part in text
+
+
+def test_a_description_is_escaped() -> None:
+    assert prose("a `<b>` **c**\n\n<i>") == "<p>a <code>&lt;b&gt;</code> <strong>c</strong></p><p>&lt;i&gt;</p>"
 
 
 def test_unknown_paths(look: Visitor) -> None:

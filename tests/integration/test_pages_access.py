@@ -23,7 +23,15 @@ from tests.support.site import NAME, Site, Visitor, checked, make_site, next_of,
 BASE = f"/solutions/{NAME}/"
 PAGES = [
     *("/", "/jobs/", "/jobs/none/", BASE, f"{BASE}catalogue/", f"{BASE}models/hr.job/", f"{BASE}workflows/hr.leave/"),
-    *(f"{BASE}modules/hr/", f"{BASE}features/?name=x", f"{BASE}changes/", f"{BASE}tables/", "/nothing", "/setup/"),
+    *(
+        f"{BASE}modules/hr/",
+        f"{BASE}features/?name=x",
+        f"{BASE}changes/",
+        f"{BASE}tables/",
+        "/nothing",
+        "/setup/",
+        "/docs/",
+    ),
     *("/odoo/", "/odoo/default/"),
 ]
 BUTTONS = [

@@ -18,14 +18,14 @@ def attach(app: FastAPI) -> None:
     Args:
         app: the application of `fbs_worker.web.app.create_app`, with settings and tokens in `app.state`.
     """
-    from fbs_worker.web.pages import actions, assets, catalogue, home, jobs, login, odoo, setup, solution
+    from fbs_worker.web.pages import actions, assets, catalogue, home, jobs, login, odoo, reference, setup, solution
     from fbs_worker.web.pages.layout import Layout, error_page, handle_http_exception
     from fbs_worker.web.pages.session import Sessions
 
     sessions = app.state.sessions = Sessions(app.state.settings, app.state.tokens)
     app.state.session_principal = sessions.principal
     app.state.error_page = error_page
-    app.state.pages = Layout(sessions, jobs.seconds_of, jobs.action_of)
-    for part in (assets, login, home, solution, catalogue, jobs, odoo, setup, actions):
+    app.state.pages = Layout(sessions, jobs.seconds_of, jobs.action_of, reference.prose)
+    for part in (assets, login, home, solution, catalogue, jobs, odoo, setup, reference, actions):
         app.include_router(part.router)
     app.add_exception_handler(HTTPException, handle_http_exception)
