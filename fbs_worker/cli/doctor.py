@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _ODOO_SECONDS: Final = 5.0
 
 
-def doctor(output_format: Format = OutputFormat.TEXT) -> None:
+def doctor(context: typer.Context, output_format: Format = OutputFormat.TEXT) -> None:
     """Check everything, and say what to do.
 
     A line each for settings and where they come from, keys, Odoo, PostgreSQL, Redis, workers, beat, clocks and disk;
@@ -25,7 +25,7 @@ def doctor(output_format: Format = OutputFormat.TEXT) -> None:
     from fbs_worker.core.settings import get_settings
     from fbs_worker.ops.doctor import Level, diagnose
 
-    findings = diagnose(get_settings(), _check_odoo)
+    findings = diagnose(get_settings(), _check_odoo, options=_variables(context.find_root().command))
     levels = [finding.level for finding in findings]
     worst = next((level for level in (Level.ERROR, Level.WARNING) if level in levels), Level.OK)
     rows = [(each.name, str(each.level), each.detail, each.hint) for each in findings]
@@ -34,6 +34,12 @@ def doctor(output_format: Format = OutputFormat.TEXT) -> None:
     print_result(result, lambda: [table], output_format)
     if worst is Level.ERROR:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _variables(command: Any) -> set[str]:
+    """The variables of the options of a command, and of those below it."""
+    found = {each.envvar for each in command.params if isinstance(each.envvar, str)}
+    return found.union(*map(_variables, getattr(command, "commands", {}).values()))
 
 
 def _check_odoo(settings: Settings, name: str) -> dict[str, Any]:

@@ -6,10 +6,12 @@ assessed here.
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -83,12 +85,13 @@ OdooCheck = Callable[[Settings, str], dict[str, Any]]
 """The task `fbs.test_odoo`: logs in to the Odoo of a connection; raises FBSError."""
 
 
-def diagnose(settings: Settings, check_odoo: OdooCheck) -> list[Finding]:
+def diagnose(settings: Settings, check_odoo: OdooCheck, *, options: Iterable[str] = ()) -> list[Finding]:
     """Check everything, side by side.
 
     Args:
         settings: the settings of this process, without those of a running `fbs up`.
         check_odoo: checks a connection to Odoo.
+        options: the variables of options of commands.
 
     Returns:
         The findings, those of the settings first. What does not answer in time is an error.
@@ -106,7 +109,7 @@ def diagnose(settings: Settings, check_odoo: OdooCheck) -> list[Finding]:
         ("disk", lambda: [_disk(settings.home())]),
     ]
     guarded = [(name, lambda name=name, call=call: _guarded(name, call)) for name, call in calls]
-    findings = list(_settings(settings, effective))
+    findings = [*_settings(settings, effective), *_misspelt({*map(str.upper, type(settings).model_fields), *options})]
     for (name, _), found in zip(calls, fan_out(guarded, seconds=_LIMIT_SECONDS), strict=True):
         late = Finding(name=name, level=Level.ERROR, detail=f"no answer within {_LIMIT_SECONDS:g} s")
         findings += [late] if found is None else found
@@ -137,6 +140,18 @@ def _settings(settings: Settings, effective: Settings) -> Iterator[Finding]:
                 continue
             source = "`fbs up`"
         yield Finding(name=name.upper(), level=Level.OK, detail=f"{_shown(name, getattr(effective, name))} ({source})")
+
+
+def _misspelt(known: Collection[str]) -> Iterator[Finding]:
+    """Variables that have nearly the name of a setting."""
+    file = find_settings_file()
+    for name in sorted({*os.environ, *(file.values if file else ())}):
+        setting = name.removesuffix("_FILE").partition("__")[0]
+        if not name.startswith(("FBS_", "ODOO_")) or setting in known:
+            continue
+        if near := get_close_matches(setting, known, n=1, cutoff=0.85):
+            hint = f"Did you mean {near[0]}?"
+            yield Finding(name=name, level=Level.WARNING, detail="it is no setting", hint=hint)
 
 
 def _shown(name: str, value: Any) -> str:

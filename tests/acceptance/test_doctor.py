@@ -79,7 +79,9 @@ def test_what_hangs_is_an_error_within_seconds(fbs: CommandLine, silent: str) ->
 
 
 def test_nothing_is_set(fbs: CommandLine) -> None:
+    fbs.variables.update(FBS_PAGESIZE="9", FBS_CONCURRENCY="2", FBS_API_SERVICE_HOST="10.0.0.1")
     found = findings(fbs("doctor", "--output-format", "json", code=1).stdout)
+    assert found.pop("FBS_PAGESIZE") == ("warning", "it is no setting", "Did you mean FBS_PAGE_SIZE?")
     assert found["redis"][0] == "error"
     assert {name: level for name, (level, *_) in found.items() if level == "warning"} == dict.fromkeys(
         ("odoo", "keys", "home database"), "warning"
