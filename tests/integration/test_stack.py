@@ -76,6 +76,16 @@ def test_a_running_stack_fills_unset_settings(tmp_path: Path) -> None:
     assert DatabaseConfig.from_url(settings.fbs_database_url).host == "/sockets"
     assert (settings.fbs_default_database_host, settings.fbs_default_database_user) == ("/sockets", "postgres")
 
+    mine, own = "postgresql://db.example/x", "postgresql://postgres:pw@127.0.0.1:5433/fbs"
+    for info, host in (
+        (info_of(tmp_path, address_url=own), "/sockets"),
+        (info_of(tmp_path, database_url=mine), "localhost"),
+    ):
+        write_stack(replace(info, address_url=info.address_url or mine))
+        url = own if host == "/sockets" else mine
+        settings = effective_settings(Settings(fbs_home=tmp_path, fbs_database_url=url))
+        assert settings.fbs_default_database_host == host, "`fbs env` names our server; another one is not ours"
+    write_stack(info_of(tmp_path))
     settings = effective_settings(Settings(fbs_home=tmp_path, fbs_redis_url="redis://mine:1/0"))
     assert settings.fbs_redis_url == "redis://mine:1/0"
     settings = effective_settings(Settings(fbs_home=tmp_path, fbs_default_database_host="db.example"))

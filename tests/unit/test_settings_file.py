@@ -77,6 +77,12 @@ def test_a_line_that_is_none_is_named_and_not_shown(line: str, folder: Path) -> 
     assert caught.value.message == f"Line 2 of {file} is not NAME=value."
 
 
+def test_the_demo_reads_none(folder: Path) -> None:
+    write(folder, "nonsense\n")
+    assert run(["version"]) == 2
+    assert run(["demo", "--help"]) == 0
+
+
 def test_a_wrong_value_is_said_with_its_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write(folder, "FBS_PAGE_SIZE=few\n")
     assert run(["list"]) == 2

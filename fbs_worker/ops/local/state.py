@@ -93,7 +93,7 @@ class StackInfo:
             update["fbs_redis_url"] = self.redis_url
         if not settings.fbs_secret_keys.get_secret_value():
             update["fbs_secret_keys"] = SecretStr(self.secret_keys)
-        if settings.fbs_database_url in {"", self.address_url}:  # the latter by `fbs env`
+        if settings.fbs_database_url in {"", self.address_url} - {self.database_url}:  # the second by `fbs env`
             update["fbs_database_url"] = self.database_url
             if "fbs_default_database_host" not in settings.model_fields_set:
                 update["fbs_default_database_host"] = self.database.host
