@@ -9,6 +9,7 @@ from bench import (
     bench_catalogue,
     bench_connector,
     bench_import,
+    bench_large,
     bench_memory,
     bench_migrate,
     bench_queue,
@@ -149,6 +150,17 @@ def _migrate() -> list[str]:
     return bench_migrate.misses(figures)
 
 
+def _large() -> list[str]:
+    figures = bench_large.run()
+    rows = [
+        [change, *(f"{found[key]:.2f}" if key in found else "" for key in ("seconds", "reader", "writer"))]
+        for change, found in figures.items()
+    ]
+    head = ["change", "seconds", "longest wait of a reader (s)", "of a writer (s)"]
+    print(f"\n## Migrating a table of {bench_large.ROWS:,} rows\n", _table(head, rows), sep="\n")
+    return bench_large.misses(figures)
+
+
 def _api() -> list[str]:
     figures = bench_api.run()
     rows = [
@@ -192,7 +204,17 @@ def _api() -> list[str]:
 
 def main() -> int:
     """Run every benchmark; return the number of missed targets."""
-    missed = [*_connector(), *_catalogue(), *_memory(), *_setup(), *_migrate(), *_import(), *_queue(), *_api()]
+    missed = [
+        *_connector(),
+        *_catalogue(),
+        *_memory(),
+        *_setup(),
+        *_migrate(),
+        *_large(),
+        *_import(),
+        *_queue(),
+        *_api(),
+    ]
     print()
     for miss in missed:
         print(f"MISSED {miss}")
