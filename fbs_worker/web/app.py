@@ -26,7 +26,6 @@ from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
 
 from fbs_worker._version import __version__
 from fbs_worker.client.client import Client
@@ -90,7 +89,8 @@ def create_app(settings: Settings) -> FastAPI:
     for part in (solutions, discoveries, odoo, jobs, service):
         app.include_router(part.router)
     app.state.mcp = MCPEndpoint(app.state.databases)
-    app.router.routes += [Route(path, app.state.mcp, methods=["POST"]) for path in MCP]
+    for path in MCP:
+        app.add_route(path, app.state.mcp, methods=["POST"])
     pages.attach(app)
     # the middleware that is added last is the outermost
     app.add_middleware(AccessMiddleware, settings=settings, tokens=tokens, wrong_tokens=wrong_tokens)
