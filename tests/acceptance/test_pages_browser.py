@@ -207,7 +207,7 @@ def site(
 ) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("browsed")
     with (
-        make_site(postgres, redis_server, folder, fbs_allowed_hosts="127.0.0.1:*") as made,
+        make_site(postgres, redis_server, folder, fbs_allowed_hosts=f"127.0.0.1:*,{postgres.config().host}") as made,
         job_worker(made.settings, log=folder / "worker.log"),
     ):
         shop = OdooAddRequest(name="shop", url=f"recording:{few_models()}")

@@ -60,7 +60,9 @@ ADDRESSES = sorted(
 
 def settings_for(redis_url: str, home: Path, **more: Any) -> Settings:
     key = SecretStr(Fernet.generate_key().decode())
-    return Settings(fbs_redis_url=redis_url, fbs_secret_keys=key, fbs_home=home, **more)
+    return Settings(
+        fbs_redis_url=redis_url, fbs_secret_keys=key, fbs_home=home, fbs_pages_url="http://pages.example", **more
+    )
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +178,8 @@ def test_a_password_in_a_foreign_message_is_not_shown(shown: Dashboard) -> None:
         page = shown.get(address)
         assert SECRET not in page
         assert "shop" in page
+    assert 'href="http://pages.example/jobs/foreign/"' in page
+    assert 'id="fbs-job"' not in shown.get("/tasks")
 
 
 def test_it_does_not_start_without_a_password(own: Settings, tmp_path: Path) -> None:
