@@ -57,6 +57,7 @@ SYSTEM = {
         status VARCHAR(20) DEFAULT 'pending'
         executed_at TIMESTAMP
         created_at TIMESTAMP DEFAULT NOW()
+        facts JSONB
         INDEX(status)
     """,
     "workflow_definitions": """

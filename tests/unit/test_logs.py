@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from fbs_worker.core.errors import QueueUnreachable
 from fbs_worker.core.redaction import MAX_LENGTH, Redactor
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.app import make_app
-from fbs_worker.jobs.worker.logging import JSONFormatter, job_context, set_step
+from fbs_worker.jobs.worker.logging import JobLogHandler, JSONFormatter, job_context, set_step
 
 SECRET = "vErY-secret-9"
 QUIET = {"odoorpc": logging.WARNING, "celery.pool": logging.INFO}
@@ -190,7 +191,8 @@ def lines_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, logging
             monkeypatch.setenv(f"_MP_FORK_LOG{name}_", "")
         settings = Settings.model_validate({"fbs_redis_url": "redis://localhost/0", "odoo_password": SECRET} | given)
         make_app(settings).log.setup_logging_subsystem(level)
-        return {name: logging.getLogger(name).handlers[-1] for name in ("", "celery.task")}
+        found = {name: logging.getLogger(name).handlers for name in ("", "celery.task")}
+        return {name: [one for one in each if not isinstance(one, JobLogHandler)][-1] for name, each in found.items()}
 
     return set_up
 
@@ -248,3 +250,27 @@ def test_a_long_text_is_cut_and_no_secret_shows_at_the_cut() -> None:
     reported = Redactor((SECRET,))("x" * (MAX_LENGTH - 4) + SECRET + "y" * 100)
     assert SECRET[:4] not in reported
     assert reported.endswith("… (99 more characters)")
+
+
+def test_what_is_logged_during_a_job_is_kept() -> None:
+    kept: list[tuple[str, str, str]] = []
+    log = logging.Logger("fbs.test")
+
+    def keep(*line: str) -> None:
+        log.warning("logged while a line is kept")
+        kept.append((line[0], line[1], line[2]))
+        raise QueueUnreachable("Redis does not answer.")  # the worker's own log has the line
+
+    log.addHandler(JobLogHandler(keep, Redactor((SECRET,))))
+    log.warning("between jobs")
+    with job_context("a1", "refresh"):
+        log.warning("slow: %s", SECRET)
+        try:
+            raise ValueError(SECRET)
+        except ValueError:
+            log.exception("it failed")
+    (slow, failed) = kept
+    assert slow == ("a1", "WARNING", "slow: ***")
+    assert failed[:2] == ("a1", "ERROR")
+    assert failed[2].startswith("it failed\nTraceback")
+    assert SECRET not in failed[2]
