@@ -34,7 +34,7 @@ Wait = Annotated[
         le=MAX_WAIT,
         description="seconds to wait for the job; if it finishes in time, `200` has the result, or a problem document"
         " the job's error",
-        examples=[30],
+        examples=[5],
     ),
 ]
 IdempotencyKey = Annotated[
