@@ -345,7 +345,7 @@ def _former(name: str, context: PlanningContext) -> TableSchema | None:
     return TableSchema(
         columns={
             column: replace(facts, written=columns[column].written)
-            if column in columns and facts.default == columns[column].default
+            if column in columns and columns[column].written and facts.default == columns[column].default
             else facts
             for column, facts in table.columns.items()
             if goes or column in columns or column in used

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import psycopg2
+from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.core.identifiers import quoted
@@ -74,19 +75,18 @@ def rehearse(
     rewrites: set[tuple[str, str]] = set()
     refused: dict[tuple[str, str], str] = {}
     with rolled_back(connection) as cursor:
-        for table, copy in copies.items():
-            _copy(cursor, table, copy, keys.get(table, ()), renames)
+        nodes = {table: _copy(cursor, table, copy, keys.get(table, ()), renames) for table, copy in copies.items()}
         for one in alterations:
             copy = copies[one.table]
-            before = _filenode(cursor, copy)
-            failure = _try(cursor, copy, one.actions)
-            if failure:  # what would be made anew for the new type is dropped before
+            outcome = _try(cursor, copy, one.actions)
+            if isinstance(outcome, str):  # what would be made anew for the new type is dropped before
                 _drop_expressions(cursor, copy, keys.get(one.table, ()))
-                failure = _try(cursor, copy, one.actions)
-            if failure:
-                refused[one.table, one.column] = failure
-            if _filenode(cursor, copy) != before:
+                outcome = _try(cursor, copy, one.actions)
+            if isinstance(outcome, str):
+                refused[one.table, one.column] = outcome
+            elif outcome != nodes[one.table]:
                 rewrites.add((one.table, one.column))
+                nodes[one.table] = outcome
         inspected = inspect_tables(connection, copies.values()).tables
     after = {table: inspected[copy].schema for table, copy in copies.items()}
     return Rehearsal(rewrites=frozenset(rewrites), refused=refused, after=after)
@@ -94,27 +94,31 @@ def rehearse(
 
 def _copy(
     cursor: Cursor, table: str, copy: str, keys: Sequence[KeySchema], renames: Mapping[tuple[str, str], str]
-) -> None:
+) -> int:
+    """Make a copy; return its file node."""
     what = "INCLUDING ALL EXCLUDING INDEXES EXCLUDING CONSTRAINTS"
-    cursor.execute(f"CREATE TEMPORARY TABLE {quoted(copy)} (LIKE {quoted(table)} {what})")
-    for (of, old), new in renames.items():
-        if of == table:
-            cursor.execute(f"ALTER TABLE {quoted(copy)} RENAME COLUMN {quoted(old)} TO {quoted(new)}")
-    for place, key in enumerate(keys):
-        cursor.execute(key_statement(copy, key, _key_name(copy, place)))
+    statements = [
+        f"CREATE TEMPORARY TABLE {quoted(copy)} (LIKE {quoted(table)} {what})",
+        *(
+            f"ALTER TABLE {quoted(copy)} RENAME COLUMN {quoted(old)} TO {quoted(new)}"
+            for (of, old), new in renames.items()
+            if of == table
+        ),
+        *(key_statement(copy, key, _key_name(copy, place)) for place, key in enumerate(keys)),
+    ]
+    return _filenode(cursor, copy, statements)
 
 
-def _try(cursor: Cursor, copy: str, actions: str) -> str:
-    """Alter a copy; return PostgreSQL's message if it refuses."""
+def _try(cursor: Cursor, copy: str, actions: str) -> int | str:
+    """Alter a copy; return its file node, or PostgreSQL's message if it refuses."""
     cursor.execute("SAVEPOINT fbs_alteration")
     try:
-        cursor.execute(f"ALTER TABLE {quoted(copy)} {actions}")
+        return _filenode(cursor, copy, [f"ALTER TABLE {quoted(copy)} {actions}"])
     except psycopg2.Error as exc:
         if cursor.connection.closed:
             raise
         cursor.execute("ROLLBACK TO SAVEPOINT fbs_alteration")
         return str(exc.diag.message_primary or exc).strip()
-    return ""
 
 
 def _drop_expressions(cursor: Cursor, copy: str, keys: Sequence[KeySchema]) -> None:
@@ -130,7 +134,9 @@ def _key_name(copy: str, place: int) -> str:
     return f"{copy}_key_{place}"
 
 
-def _filenode(cursor: Cursor, table: str) -> int:
-    cursor.execute("SELECT pg_relation_filenode(to_regclass(%s))", (quoted(table),))
+def _filenode(cursor: Cursor, table: str, statements: Sequence[str]) -> int:
+    """Return a table's file node after statements, all in one message."""
+    asked = sql.SQL("SELECT pg_relation_filenode(to_regclass({}))").format(sql.Literal(quoted(table)))
+    cursor.execute(sql.SQL("; ").join([*map(sql.SQL, statements), asked]))
     row = cursor.fetchone()
     return int(row[0]) if row else 0
