@@ -39,7 +39,7 @@ from fbs_worker.schema.definition import Definition, define
 
 TABLES: Final = 500
 ROUNDS: Final = 5
-MOST_OF_ALEMBIC: Final = 1.2
+MOST_OF_ALEMBIC: Final = 0.3
 
 _EVERY: Final = 10
 

@@ -23,8 +23,9 @@ from celery.exceptions import SecurityWarning
 
 from fbs_worker.core.errors import FBSError, UsageError
 from fbs_worker.core.progress import Progress
-from fbs_worker.core.redaction import redacted_arguments
+from fbs_worker.core.redaction import names_a_secret, redacted_arguments
 from fbs_worker.core.settings import Settings, get_settings
+from fbs_worker.core.vault import Vault
 from fbs_worker.jobs.broker import Broker
 from fbs_worker.jobs.celery_compat.outbox import Outbox
 from fbs_worker.jobs.celery_compat.process import omit_banner, runs_celery_command
@@ -129,7 +130,7 @@ class FBSCelery(Celery):  # type: ignore[misc]  # Celery has no types
             ),
             commands=self._outbox.commands(name, kwargs, job_id=job_id) if atomic else (),
             variant=variant_of(name.removeprefix("fbs."), kwargs),
-            request=kwargs,
+            request=None if _holds_plain_secret(kwargs) else kwargs,
         )
         if active_id == job_id and not atomic:
             self._send(name, kwargs, job_id)
@@ -203,6 +204,25 @@ def redacted_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     if config is not None:
         shown["config"] = redacted_kwargs(config) if isinstance(config, Mapping) else _STARS
     return shown
+
+
+def _holds_plain_secret(value: Any, name: str = "") -> bool:
+    """Whether a value in a task's arguments may be a secret that is neither encrypted nor a reference.
+
+    Args:
+        value: the value, or all arguments.
+        name: what it is called.
+    """
+    match value:
+        case Mapping():
+            return any(_holds_plain_secret(inner, str(key)) for key, inner in value.items())
+        case list() | tuple():
+            return any(_holds_plain_secret(item, name) for item in value)
+        case str() if Vault.is_reference(value):
+            return False
+        case str() if name in {"config", "database_config"} or "@" in value.partition("://")[2]:
+            return True
+    return bool(value) and names_a_secret(name)
 
 
 def _seconds_until(eta: datetime | str) -> float:

@@ -388,7 +388,7 @@ class JobStore(JobReader):
             commands: Redis commands (name, key, content) that send the message, executed atomically with the
                 creation of the record; empty if the caller sends the message and then calls `mark_sent`.
             variant: what kind of that action, e.g. `plan`; see `fbs_worker.jobs.model.variant_of`.
-            request: the task's arguments, JSON-ready, without a plain password; kept for a retry.
+            request: the task's arguments, JSON-ready, without a plain secret; kept for a retry. None to keep none.
 
         Returns:
             The id of the active job: the new one, or the existing one with the same key.

@@ -32,6 +32,7 @@ from fbs_worker.core.errors import (
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.progress import NullProgress, Progress
 from fbs_worker.core.settings import Settings
+from fbs_worker.jobs.app import make_app
 from fbs_worker.jobs.store import JobState
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.tasks.discover import comparable
@@ -318,3 +319,26 @@ def test_a_recording_is_not_written_by_a_worker(client: Client, tmp_path: Path) 
     with pytest.raises(JobFailed, match="only on the caller's machine") as caught:
         job.wait(PATIENCE)
     assert caught.value.context["error"]["code"] == RefusedError.code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_kept"),
+    [
+        ({"domain": "hr", "database_config": {"name": "shop", "password": "sealed:x", "port": 5432}}, True),
+        ({"domain": "hr", "database_config": {"name": "shop", "password": "env:PASSWORD"}}, True),
+        ({"domain": "hr", "database_config": None}, True),
+        ({"domain": "hr", "database_config": {"name": "shop", "password": PASSWORD}}, False),
+        ({"config": {"database_config": {"password": PASSWORD}}}, False),
+        ({"database_config": PASSWORD}, False),
+        ({"database_config": {"name": f"postgresql://me:{PASSWORD}@db/shop"}}, False),
+        ({"several": [{"api_key": PASSWORD}]}, False),
+    ],
+)
+def test_the_arguments_of_a_job_are_kept_without_a_plain_secret(
+    redis_url: str, arguments: dict[str, Any], *, is_kept: bool
+) -> None:
+    app = make_app(Settings(fbs_redis_url=redis_url), results=False)
+    job = app.enqueue("fbs.discover", arguments)
+    assert app.jobs.request(job) == (arguments if is_kept else {})
+    app.close()
+    app.jobs.close()
