@@ -166,6 +166,20 @@ class Settings(BaseSettings):
         default="", description="refresh interval of solutions without a schedule of their own, e.g. 6h"
     )
 
+    fbs_sync_window: str = Field(
+        default="", description="when schedules may copy records, e.g. 22:00-06:00 or 22:00-06:00 Europe/Berlin"
+    )
+    fbs_sync_sweep_every: int = Field(
+        default=3_600, ge=0, description="seconds after which a sync looks for deletions and missed records"
+    )
+    fbs_sync_full_every: int = Field(
+        default=86_400, ge=0, description="seconds after which a sync reads every record again; 0: only on request"
+    )
+    fbs_sync_binary: bool = Field(default=False, description="whether binary fields (files, images) are copied as well")
+    fbs_sync_keep_deleted: bool = Field(
+        default=False, description="whether the rows of deleted records are kept in `deleted_records`"
+    )
+
     fbs_flower_user: str = Field(default="fbs", description="user of the dashboard")
     fbs_flower_password: SecretStr = Field(default=SecretStr(""), description="password of the dashboard")
     fbs_flower_address: str = Field(default="127.0.0.1", description="address that the dashboard listens on")

@@ -13,7 +13,8 @@ from fbs_worker.jobs.broker import Broker
 
 DISCOVERY_QUEUE: Final = "fbs.discovery"
 SCHEMA_QUEUE: Final = "fbs.schema"
-QUEUES: Final = (DISCOVERY_QUEUE, SCHEMA_QUEUE)
+RECORDS_QUEUE: Final = "fbs.records"
+QUEUES: Final = (DISCOVERY_QUEUE, SCHEMA_QUEUE, RECORDS_QUEUE)
 
 CELERY_QUEUE: Final = "celery"
 """Celery's default queue. A worker consumes it only on request (`--queues`): other applications on the same Redis send
@@ -27,8 +28,10 @@ ROUTES: Final = {
     "fbs.setup": {"queue": SCHEMA_QUEUE},
     "fbs.migrate": {"queue": SCHEMA_QUEUE},
     "fbs.drop": {"queue": SCHEMA_QUEUE},
+    "fbs.sync": {"queue": RECORDS_QUEUE},
+    "fbs.sync_table": {"queue": RECORDS_QUEUE},
 }
-"""Reads of Odoo and changes of tables use different queues, so that each can have workers of its own."""
+"""Discoveries, changes of tables and copies of records have a queue each, so that each can have its own workers."""
 
 TASK_MODULES: Final = (
     "fbs_worker.tasks.discover",

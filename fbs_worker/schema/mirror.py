@@ -44,6 +44,7 @@ documentation, section 5.6 (system columns).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -148,6 +149,49 @@ def add_tables(model: str, definition: Mapping[str, Any], *, names: Mapping[str,
             Index(None, table.c[columns[name]])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MirroredColumn:
+    """A column that holds a field's values.
+
+    Attributes:
+        field: the field's name in Odoo.
+        column: the column's name.
+        type: the field's type in Odoo, e.g. `many2one`.
+        required: whether the column is NOT NULL.
+        relation: the model that a relation leads to; empty for others.
+    """
+
+    field: str
+    column: str
+    type: str
+    required: bool
+    relation: str = ""
+
+
+def mirrored_columns(model: str, definition: Mapping[str, Any]) -> list[MirroredColumn]:
+    """Return the columns of a model's table that hold values of Odoo, in the order of their fields.
+
+    Args:
+        model: the model's technical name.
+        definition: its discovered `schema_definition`.
+
+    Raises:
+        UsageError: the definition has no fields.
+    """
+    fields = _stored(model, definition)
+    return [
+        MirroredColumn(
+            field=name,
+            column=_column_name(name, fields),
+            type=str(field["type"]),
+            required=not _is_nullable(field),
+            relation=str(field.get("relation") or ""),
+        )
+        for name, field in fields.items()
+        if field["type"] not in _NO_COLUMN
+    ]
+
+
 def link_names(model: str, definition: Mapping[str, Any], *, names: Mapping[str, str]) -> dict[str, quoted_name]:
     """Return the link tables of a model: many2many field → table.
 
@@ -216,8 +260,11 @@ def _column_name(name: str, fields: Mapping[str, Any]) -> str:
 
 def _column(name: str, field: Mapping[str, Any]) -> Column[object]:
     kind = _TYPES.get(field["type"], _json)(field)
-    nullable = not field.get("required") or bool(field.get("company_dependent"))
-    return column(name, kind, nullable=nullable, comment=str(field.get("label") or "") or None)
+    return column(name, kind, nullable=_is_nullable(field), comment=str(field.get("label") or "") or None)
+
+
+def _is_nullable(field: Mapping[str, Any]) -> bool:
+    return not field.get("required") or bool(field.get("company_dependent"))
 
 
 def _refer(source: Column[Any], target: Column[Any], on_delete: str | None) -> None:

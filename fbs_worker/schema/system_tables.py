@@ -10,7 +10,20 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
-from sqlalchemy import Boolean, Column, DateTime, Index, Integer, MetaData, String, Table, Text, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from fbs_worker.core.errors import ForeignTableError
@@ -27,10 +40,13 @@ __all__ = [
     "HOME_TABLES",
     "SYSTEM_TABLES",
     "bi_dashboards_table",
+    "deleted_records_table",
     "discoveries_table",
     "ensure_tables",
     "missing_tables",
     "odoo_connections_table",
+    "rejected_records_table",
+    "replication_table",
     "schema_migrations_table",
     "snapshots_table",
     "solution_schemas_table",
@@ -162,6 +178,62 @@ def snapshots_table(prefix: str, metadata: MetaData | None = None) -> Table:
     return _table(prefix, "snapshots", metadata, columns, indexed=("domain",))
 
 
+def replication_table(prefix: str, metadata: MetaData | None = None) -> Table:
+    """`<prefix>replication`: where the copy of each mirrored model stands; written with the rows it speaks of."""
+    columns = [
+        id_column(),
+        column("solution_name", String(100), nullable=False),
+        column("model", String(200), nullable=False),
+        column("table_name", String(100), nullable=False),
+        column("phase", String(20), server_default="copy"),
+        column("status", String(20), server_default="pending"),
+        column("reason", Text, server_default=""),
+        column("position", JSONB, server_default="{}"),
+        column("high_water", DateTime),
+        column("row_count", BigInteger, server_default="0"),
+        column("rejected", Integer, server_default="0"),
+        column("source", JSONB, server_default="{}"),
+        column("fields", JSONB, server_default="{}"),
+        column("last_run", JSONB, server_default="{}"),
+        column("synced_at", DateTime),
+        column("swept_at", DateTime),
+        column("read_whole_at", DateTime),
+        column("verified_at", DateTime),
+        time_column("created_at"),
+        time_column("updated_at"),
+    ]
+    return _table(prefix, "replication", metadata, columns, unique="table_name", indexed=("solution_name",))
+
+
+def rejected_records_table(prefix: str, metadata: MetaData | None = None) -> Table:
+    """`<prefix>rejected_records`: records that their mirrored table cannot hold, each with the reason."""
+    columns = [
+        id_column(),
+        column("table_name", String(100), nullable=False),
+        column("odoo_id", Integer, nullable=False),
+        column("field", String(200), server_default=""),
+        column("reason", Text, nullable=False),
+        column("value", Text),
+        time_column("rejected_at"),
+    ]
+    table = _table(prefix, "rejected_records", metadata, columns)
+    unique = derived_name(f"{table.name}_table_name_odoo_id", "_key")
+    table.append_constraint(UniqueConstraint("table_name", "odoo_id", name=unique))
+    return table
+
+
+def deleted_records_table(prefix: str, metadata: MetaData | None = None) -> Table:
+    """`<prefix>deleted_records`: records that were deleted in Odoo, and when that was seen."""
+    columns = [
+        id_column(),
+        column("table_name", String(100), nullable=False),
+        column("odoo_id", Integer, nullable=False),
+        column("record", JSONB),
+        time_column("deleted_at"),
+    ]
+    return _table(prefix, "deleted_records", metadata, columns, indexed=("table_name", "deleted_at"))
+
+
 CATALOGUE_TABLES: Final[tuple[Factory, ...]] = (discoveries_table, snapshots_table)
 """Tables needed by a discovery without a solution."""
 
@@ -171,6 +243,9 @@ SYSTEM_TABLES: Final[tuple[Factory, ...]] = (
     schema_migrations_table,
     workflow_definitions_table,
     bi_dashboards_table,
+    replication_table,
+    rejected_records_table,
+    deleted_records_table,
 )
 """Factories of the system tables of a solution's database, in creation order."""
 

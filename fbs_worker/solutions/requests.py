@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated, Any, ClassVar, Final, Self
 
-from pydantic import Field, StrictBool, model_validator
+from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from fbs_worker.catalogue.model import DiscoveryType
 from fbs_worker.core.database_config import DatabaseConfig
@@ -21,6 +21,7 @@ from fbs_worker.core.identifiers import (
     DEFAULT_TABLE_PREFIX,
     DomainName,
     Fingerprint,
+    ModelName,
     ModelNames,
     OdooName,
     Prefix,
@@ -222,6 +223,7 @@ class SetupRequest(SolutionConfig, Request):
     task = "fbs.setup"
 
     odoo_moved: StrictBool = Field(default=False, description=_MOVED)
+    sync: StrictBool = Field(default=True, description="copy the records of the mirrored models as well")
     create_tables: Annotated[StrictBool, Option(internal=True)] = Field(
         default=True, description="whether tables may be created, as far as FBS_AUTO_CREATE_TABLES allows it"
     )
@@ -265,6 +267,40 @@ class RefreshRequest(Request):
     solution_name: SolutionName = Field(description=SOLUTION)
     full: StrictBool = Field(default=False, description=_FULL)
     odoo_moved: StrictBool = Field(default=False, description=_MOVED)
+
+
+class SyncRequest(Request):
+    """Copy the records of a solution's mirrored models from Odoo into their tables, and keep them equal."""
+
+    task = "fbs.sync"
+
+    solution_name: SolutionName = Field(description=SOLUTION)
+    models: Annotated[ModelNames, Option(name="model", metavar="MODEL", limit=500)] = Field(
+        default=(), description="only these mirrored models"
+    )
+    full: StrictBool = Field(default=False, description="read every record again, not only those that changed")
+    verify: StrictBool = Field(default=False, description="compare the tables with Odoo afterwards, record by record")
+    allow_delete: Annotated[StrictInt, Field(ge=0), Option(metavar="NUMBER")] = Field(
+        default=0, description="the number of deletions to allow in a table that says `needs review`"
+    )
+    scheduled: Annotated[StrictBool, Option(internal=True)] = Field(
+        default=False, description="whether a schedule asks for it: then FBS_SYNC_WINDOW applies"
+    )
+
+
+class SyncTableRequest(Request):
+    """Copy the records of one mirrored model, as a part of a sync."""
+
+    task = "fbs.sync_table"
+
+    solution_name: SolutionName = Field(description=SOLUTION)
+    model: ModelName = Field(description="the mirrored model")
+    run: str = Field(max_length=100, description="the id of the sync that it is a part of")
+    part: StrictInt = Field(default=0, ge=0, description="which range of ids of a large first copy, from 0")
+    full: StrictBool = Field(default=False, description="as that of the sync")
+    verify: StrictBool = Field(default=False, description="as that of the sync")
+    allow_delete: StrictInt = Field(default=0, ge=0, description="as that of the sync")
+    scheduled: StrictBool = Field(default=False, description="as that of the sync")
 
 
 class DropRequest(Request):
@@ -352,6 +388,7 @@ REQUESTS: Final[tuple[type[Request], ...]] = (
     SetupRequest,
     RefreshRequest,
     MigrateRequest,
+    SyncRequest,
     DropRequest,
 )
 """All of them, in the order of the reference."""
