@@ -151,11 +151,15 @@ def test_a_wrong_password_is_in_the_log_without_itself(shown: Dashboard) -> None
 
 
 def send_events(shown: Dashboard, task_id: str, *events: tuple[str, dict[str, Any]], state: str) -> None:
-    """Send events as a worker does, until the dashboard, which may have just started, has received them."""
+    """Send events as a worker does, until the dashboard, which may have just started, has received them all.
+
+    The first names the task: one that begins to listen in between has the state without it.
+    """
 
     def arrived() -> bool:
         _send(shown.program.settings, task_id, *events)
-        return shown.state(task_id) == state
+        task = shown.tasks().get(task_id, {})
+        return bool(task.get("name")) and task["state"] == state
 
     until(arrived)
 

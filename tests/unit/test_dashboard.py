@@ -102,6 +102,13 @@ def test_a_progress_is_shown_until_the_end() -> None:
     assert task.progress == "fields"
 
 
+@pytest.mark.parametrize("late", ["sent", "received"])
+def test_what_a_task_is_for_is_learned_late_too(late: str) -> None:
+    task = after("started", "progress")
+    task.event(late, timestamp=0.0, fields={"name": "fbs.setup", "kwargs": "{'solution_name': 'shop'}"})
+    assert (task.state, task.as_dict()["subject"], task.progress) == ("PROGRESS", "shop", "step 1 1 %")
+
+
 def test_a_queued_task_is_sorted_by_its_enqueuing() -> None:
     assert after("sent").received == 0.0
     assert after("sent", "received").received == 1.0

@@ -109,7 +109,11 @@ class DashboardTask(Task):  # type: ignore[misc]  # Celery has no types
     """Time of the last event, by this process's monotonic clock, seconds."""
 
     _fields = ("solution", "domain", "step", "percent", "message", *Task._fields)
-    merge_rules = {**Task.merge_rules, PROGRESS: ()}  # noqa: RUF012 -- the parent's
+    merge_rules = {  # noqa: RUF012 -- the parent's
+        **Task.merge_rules,
+        states.RECEIVED: ("solution", "domain", *Task.merge_rules[states.RECEIVED]),
+        PROGRESS: (),
+    }
     """A late progress event changes nothing: progress and end are sent by different processes."""
 
     @property
