@@ -21,6 +21,7 @@ app.conf.task_routes = {
     "fbs.setup": {"queue": "fbs.schema"},
     "fbs.migrate": {"queue": "fbs.schema"},
     "fbs.drop": {"queue": "fbs.schema"},
+    "fbs.sync": {"queue": "fbs.records"},
 }
 
 

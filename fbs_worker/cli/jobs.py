@@ -14,7 +14,7 @@ from fbs_worker.cli.options import Format, NoWait, current_settings
 from fbs_worker.cli.output import Block, OutputFormat, print_json, print_result, say
 from fbs_worker.cli.render.formats import local_time
 from fbs_worker.cli.render.jobs import job_blocks, job_lines
-from fbs_worker.cli.render.results import result_blocks
+from fbs_worker.cli.render.results import exit_code_of, result_blocks
 from fbs_worker.cli.run import print_enqueued
 from fbs_worker.jobs.model import JobState
 
@@ -79,6 +79,8 @@ def watch(job_id: JobId, output_format: Format = OutputFormat.TEXT) -> None:
         lambda: result_blocks(record.action, result, name=record.solution or record.domain),
         output_format,
     )
+    if code := exit_code_of(record.action, result):
+        raise typer.Exit(code)
 
 
 @app.command()

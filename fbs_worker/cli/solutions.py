@@ -1,4 +1,4 @@
-"""`fbs setup|status|list|refresh|drop|rotate-keys`: the life cycle of solutions."""
+"""`fbs setup|status|list|refresh|sync|drop|rotate-keys`: the life cycle of solutions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from fbs_worker.cli.options import Format, Named, NameOption, current_settings, one_solution
 from fbs_worker.cli.output import OutputFormat, note, plain_lines, print_result
-from fbs_worker.cli.render.results import result_blocks
+from fbs_worker.cli.render.results import exit_code_of, result_blocks
 from fbs_worker.cli.render.solutions import drop_blocks, list_blocks, rotation_blocks, status_blocks
 from fbs_worker.cli.run import Runner
 from fbs_worker.core.errors import EXIT_FAILED, EXIT_REFUSED, EXIT_UNREACHABLE, RefusedError, TablesNotEmpty
@@ -64,6 +64,18 @@ def refresh(runner: Runner, given: dict[str, Any]) -> None:
 
     request = RefreshRequest(**given)
     _run(runner, request, title=f"Refreshing {request.solution_name}")
+
+
+def sync(runner: Runner, given: dict[str, Any]) -> None:
+    """Copy the records of mirrored models from Odoo.
+
+    The first sync copies everything, the next ones what changed. A table whose deletions look wrong keeps its rows and
+    needs a review; the exit code is 4 then, and 1 if a table failed or a verification found a difference.
+    """
+    from fbs_worker.solutions.requests import SyncRequest
+
+    request = SyncRequest(**given)
+    _run(runner, request, title=f"Copying records of {request.solution_name}")
 
 
 def drop(
@@ -124,3 +136,5 @@ def _run(runner: Runner, request: Request, *, title: str) -> None:
     if result is not None:
         action = request.task.removeprefix("fbs.")
         print_result(result, lambda: result_blocks(action, result, name=result["solution"]), runner.output_format)
+        if code := exit_code_of(action, result):
+            raise typer.Exit(code)

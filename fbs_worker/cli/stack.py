@@ -154,7 +154,7 @@ def worker(
             envvar="FBS_QUEUES",
             help="The queues, comma-separated; add celery if no other application uses this Redis.",
         ),
-    ] = "fbs.discovery,fbs.schema",
+    ] = "fbs.discovery,fbs.schema,fbs.records",
     concurrency: Annotated[
         int | None,
         typer.Option(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fbs_worker.jobs.store import JobStore
     from fbs_worker.solutions.requests import Request
 
-__all__ = ["Client", "DiscoverFields", "JobHandle", "MigrateFields", "OdooConnections", "outcome"]
+__all__ = ["Client", "DiscoverFields", "JobHandle", "MigrateFields", "OdooConnections", "SyncFields", "outcome"]
 
 
 class DiscoverFields(TypedDict, total=False):
@@ -55,6 +55,15 @@ class MigrateFields(TypedDict, total=False):
     mirror: Sequence[str]
     unmirror: Sequence[str]
     undo: bool
+
+
+class SyncFields(TypedDict, total=False):
+    """The fields of `SyncRequest`, which describes them, without `solution_name`."""
+
+    models: Sequence[str]
+    full: bool
+    verify: bool
+    allow_delete: int
 
 
 class Client:
@@ -192,6 +201,21 @@ class Client:
         from fbs_worker.solutions.requests import MigrateRequest
 
         return self.enqueue(MigrateRequest.parse(fields, settings=self._settings, solution_name=solution_name))
+
+    def sync(self, solution_name: str, **fields: Unpack[SyncFields]) -> JobHandle:
+        """Enqueue a sync: copy the records of a solution's mirrored models from Odoo into their tables.
+
+        Args:
+            solution_name: the solution's name.
+            **fields: the others of `SyncRequest`.
+
+        Raises:
+            UsageError: an argument is not valid.
+            QueueUnreachable: Redis does not answer.
+        """
+        from fbs_worker.solutions.requests import SyncRequest
+
+        return self.enqueue(SyncRequest.parse(fields, settings=self._settings, solution_name=solution_name))
 
     def refresh_due(self, every: str | None = None) -> JobHandle:
         """Enqueue a job that enqueues the due refreshes of solutions without a schedule of their own.

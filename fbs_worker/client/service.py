@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, Unpack
 
-from fbs_worker.client.client import Client, DiscoverFields, MigrateFields
+from fbs_worker.client.client import Client, DiscoverFields, MigrateFields, SyncFields
 from fbs_worker.core.errors import JobError, RefusedError
 
 if TYPE_CHECKING:
@@ -125,6 +125,13 @@ class IntegrationService:
         from fbs_worker.solutions.requests import MigrateRequest
 
         request = MigrateRequest.parse(fields, settings=self._settings, solution_name=solution_name)
+        return self.run(request, timeout=timeout)
+
+    def sync(self, solution_name: str, *, timeout: float | None = None, **fields: Unpack[SyncFields]) -> dict[str, Any]:
+        """Copy the records of a solution's mirrored models: as `Client.sync`, and wait as `run` does."""
+        from fbs_worker.solutions.requests import SyncRequest
+
+        request = SyncRequest.parse(fields, settings=self._settings, solution_name=solution_name)
         return self.run(request, timeout=timeout)
 
     def list_solutions(self) -> dict[str, Any]:

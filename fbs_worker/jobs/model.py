@@ -15,6 +15,8 @@ from fbs_worker.core.errors import JobError
 SHORT_ID: Final = 8
 """Characters of an id that are shown, and that suffice to name a job on the command line."""
 
+_MAX_VARIANT: Final = 100
+
 EventKind = Literal["state", "step", "progress", "message"]
 
 
@@ -86,7 +88,8 @@ class JobRecord:
         sent_at: when its message was sent.
         worker: the name of the worker of the last attempt; empty before the first.
         waited_seconds: time from creation to the first attempt.
-        variant: what kind of the action: `plan`, `apply`, `undo`, `undo plan`, `full`, `dry run`; empty: no other kind.
+        variant: what kind of the action: `plan`, `apply`, `undo`, `undo plan`, `full`, `dry run`, `verify`; of
+            `sync_table` the model; empty: no other kind.
     """
 
     id: str
@@ -352,6 +355,10 @@ def variant_of(action: str, arguments: Mapping[str, Any]) -> str:
             return "dry run"
         case "discover" | "refresh" if arguments.get("full"):
             return "full"
+        case "sync":
+            return " ".join(kind for kind in ("full", "verify") if arguments.get(kind))
+        case "sync_table":
+            return str(arguments.get("model") or "")[:_MAX_VARIANT]
     return ""
 
 

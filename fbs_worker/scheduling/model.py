@@ -78,7 +78,7 @@ class Schedule:
         assert cron is not None  # noqa: S101 -- one of the two is given
         line = " ".join(cron.split())
         zone = timezone or _UTC
-        _zone(zone)
+        zone_of(zone)
         _check_cron(line)
         return cls(cron=line, timezone=zone)
 
@@ -113,7 +113,7 @@ class Schedule:
             name: the solution's.
         """
         if self.cron:
-            return next(CronSim(self.cron, instant.astimezone(_zone(self.timezone)))).astimezone(UTC)
+            return next(CronSim(self.cron, instant.astimezone(zone_of(self.timezone)))).astimezone(UTC)
         interval = parse_interval(self.every)
         first = _EPOCH + offset(name, interval)
         return first + ((instant - first) // interval + 1) * interval
@@ -177,7 +177,12 @@ def _check_cron(line: str) -> None:
         raise UsageError(f"No such day ever comes: {line!r}.", hint="Check day of month and month.") from None
 
 
-def _zone(name: str) -> tzinfo:
+def zone_of(name: str) -> tzinfo:
+    """The time zone of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):

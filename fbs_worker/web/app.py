@@ -41,7 +41,7 @@ from fbs_worker.web.api.idempotency import Idempotency
 from fbs_worker.web.api.mcp import MCPEndpoint
 from fbs_worker.web.api.problems import handle_error, handle_http_exception, handle_validation_error
 from fbs_worker.web.api.rate_limit import WRONG_TOKENS_PER_MINUTE, RateLimiter
-from fbs_worker.web.api.routes import discoveries, jobs, odoo, service, solutions
+from fbs_worker.web.api.routes import discoveries, jobs, odoo, records, service, solutions
 from fbs_worker.web.api.tokens import Tokens
 
 
@@ -86,7 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.wrong_tokens = wrong_tokens
     app.state.session_principal = app.state.error_page = None
     app.state.closing = threading.Event()
-    for part in (solutions, discoveries, odoo, jobs, service):
+    for part in (solutions, discoveries, records, odoo, jobs, service):
         app.include_router(part.router)
     app.state.mcp = MCPEndpoint(app.state.databases)
     for path in MCP:

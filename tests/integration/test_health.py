@@ -84,7 +84,7 @@ def test_everything_is_fine(running: tuple[Settings, Forked]) -> None:
     settings, worker = running
     before = keys(settings)
     report = checked(settings, seconds=10)
-    assert [check.name for check in report.checks] == ["redis", "fbs.discovery", "fbs.schema"]
+    assert [check.name for check in report.checks] == ["redis", "fbs.discovery", "fbs.schema", "fbs.records"]
     assert report.health is Health.FINE
     assert report.error is None
     assert by_name(report)["fbs.schema"].to_dict()["answered_by"] == name_of(worker)
@@ -174,7 +174,7 @@ def test_a_worker_of_one_queue_answers_for_that_queue_alone(settings: MakeSettin
             assert len(reports) < PATIENCE
             reports.append(checked(made))
         checks = by_name(reports[-1])
-        assert list(checks) == ["redis", "fbs.discovery", "fbs.schema", "home database"]
+        assert list(checks) == ["redis", "fbs.discovery", "fbs.schema", "fbs.records", "home database"]
         assert [check.health for check in checks.values()] == ["fine", "fine", "failed", "fine"]
         other = f"only other queues are consumed ({worker_name('reader')} consumes fbs.discovery)"
         assert other in checks["fbs.schema"].detail
@@ -243,6 +243,7 @@ def test_a_broker_of_its_own_is_away(scheme: str, closed: int, redis_url: str) -
         ("broker", "failed"),
         ("fbs.discovery", "unknown"),
         ("fbs.schema", "unknown"),
+        ("fbs.records", "unknown"),
     ]
     assert report.error is not None
     assert report.error.message == f"The broker at 127.0.0.1:{closed} does not answer."
@@ -276,6 +277,7 @@ def test_the_command_prints_a_table(
         ["redis", "ok"],
         ["fbs.discovery", "ok"],
         ["fbs.schema", "ok"],
+        ["fbs.records", "ok"],
     ]
     assert output.err == ""
     assert run(["health", "--worker", name_of(worker), "--output-format", "json"]) == 0

@@ -105,7 +105,7 @@ def test_queued_messages_are_counted(mine: Settings) -> None:
         app.send_task("fbs.refresh", kwargs={"solution_name": "x"})
         app.send_task("fbs.refresh", kwargs={"solution_name": "y"})
     found = parse(metrics_text(mine))
-    assert values(found["fbs_queue_length"]) == {("fbs.discovery",): 2, ("fbs.schema",): 0}
+    assert values(found["fbs_queue_length"]) == {("fbs.discovery",): 2, ("fbs.schema",): 0, ("fbs.records",): 0}
     assert values(found["fbs_broker_up"]) == {(): 1}
 
 

@@ -24,6 +24,7 @@ LAYERS: Final = (
     ("ops",),
     ("scheduling",),
     ("solutions",),
+    ("replication",),
     ("migration",),
     ("catalogue",),
     ("schema",),

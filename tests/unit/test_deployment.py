@@ -459,8 +459,8 @@ def test_the_network_is_closed_but_for_what_is_named() -> None:
     odoo, postgres = (
         policies[name]["podSelector"]["matchExpressions"][0]["values"] for name in ("fbs-odoo", "fbs-postgres")
     )
-    assert odoo == ["fbs-discovery", "fbs-schema"]
-    assert postgres == ["fbs-discovery", "fbs-schema", "fbs-beat", "fbs-api"]
+    assert odoo == ["fbs-discovery", "fbs-schema", "fbs-records"]
+    assert postgres == ["fbs-discovery", "fbs-schema", "fbs-records", "fbs-beat", "fbs-api"]
 
 
 def test_kubernetes_scales_by_the_queues() -> None:

@@ -14,7 +14,7 @@ from docs.generators import GENERATED, cli, errors, http_api, markdown, requests
 from fbs_worker.catalogue.model import DiscoveryType
 from fbs_worker.catalogue.search import Kind
 from fbs_worker.cli.render.discoveries import PLURALS
-from fbs_worker.client.client import DiscoverFields, MigrateFields
+from fbs_worker.client.client import DiscoverFields, MigrateFields, SyncFields
 from fbs_worker.contrib.django.management.commands.test_discovery import Command
 from fbs_worker.core.errors import FBSError
 from fbs_worker.core.fields import parameters
@@ -115,9 +115,9 @@ def test_each_field_of_a_request_is_declared_once(request_class: type[Request]) 
         description = str(each.field.description)
         assert options[each.flag] == each.help
         assert markdown.sentence(description) in reference
-        assert (request_class is DropRequest) or django[each.flag] == each.help
+        assert (request_class is DropRequest) or each.help in django[each.flag]
         assert description in about_http[action] or each.path[0] in {"solution_name", "domain", "discovery_types"}
-    typed = {"discover": DiscoverFields, "migrate": MigrateFields}.get(action)
+    typed = {"discover": DiscoverFields, "migrate": MigrateFields, "sync": SyncFields}.get(action)
     public = {each.path[0] for each in parameters(request_class)} - {"solution_name"}
     assert typed is None or typed.__annotations__.keys() == public
 
@@ -144,7 +144,7 @@ def _described_by_the_api() -> dict[str, set[str]]:
     database = {about["description"] for about in schemas["DatabaseBody"]["properties"].values()}
     found = {
         action: {about["description"] for about in schemas[f"{action.capitalize()}Body"]["properties"].values()}
-        for action in ("discover", "setup", "refresh", "migrate")
+        for action in ("discover", "setup", "refresh", "migrate", "sync")
     }
     parameters = document["paths"]["/api/v1/solutions/{name}/"]["delete"]["parameters"]
     return {

@@ -35,6 +35,7 @@ TAGS: Final = [
         "name": "discoveries",
         "description": "What was discovered in an Odoo server: modules, models, workflows, BI features.",
     },
+    {"name": "records", "description": "Copies of Odoo's records, in the tables of mirrored models."},
     {"name": "odoo", "description": "Connections to Odoo: of the environment, and those kept in the home database."},
     {"name": "jobs", "description": "Background jobs: state, progress, events, cancellation."},
     {"name": "service", "description": "Health and metrics."},

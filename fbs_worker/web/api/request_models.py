@@ -16,7 +16,7 @@ from fbs_worker.core.fields import nested, option_of
 from fbs_worker.core.identifiers import SolutionName
 from fbs_worker.jobs.model import JobState
 from fbs_worker.solutions.odoo_requests import OdooAddRequest, OdooEditRequest
-from fbs_worker.solutions.requests import DiscoverRequest, MigrateRequest, RefreshRequest, SetupRequest
+from fbs_worker.solutions.requests import DiscoverRequest, MigrateRequest, RefreshRequest, SetupRequest, SyncRequest
 
 JOB_ID: Final = r"^[A-Za-z0-9_.:-]+$"
 
@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     SetupBody: TypeAlias = RequestBody
     RefreshBody: TypeAlias = RequestBody
     MigrateBody: TypeAlias = RequestBody
+    SyncBody: TypeAlias = RequestBody
     OdooBody: TypeAlias = RequestBody
     OdooChangesBody: TypeAlias = RequestBody
 else:
@@ -105,6 +106,7 @@ else:
         action=(Literal["refresh"], Field(exclude=True, description="read Odoo again and record what changed")),
     )
     MigrateBody = _made_from(MigrateRequest, "MigrateBody", without=("solution_name",), example={"plan": True})
+    SyncBody = _made_from(SyncRequest, "SyncBody", without=("solution_name",), example={"model": ["res.partner"]})
 
     OdooBody = _made_from(
         OdooAddRequest,

@@ -19,7 +19,7 @@ from fbs_worker.cli.follow import follow
 from fbs_worker.cli.options import one_solution, request_values
 from fbs_worker.cli.output import Block, OutputFormat, clean, json_text, plain_lines, print_blocks
 from fbs_worker.cli.render.odoo import connection_blocks, connections_blocks, test_blocks
-from fbs_worker.cli.render.results import result_blocks
+from fbs_worker.cli.render.results import exit_code_of, result_blocks
 from fbs_worker.cli.render.solutions import list_blocks, status_blocks
 from fbs_worker.client.client import JobHandle
 from fbs_worker.client.service import IntegrationService
@@ -33,7 +33,14 @@ from fbs_worker.solutions.odoo_requests import (
     OdooRemoveRequest,
     OdooTestRequest,
 )
-from fbs_worker.solutions.requests import DiscoverRequest, MigrateRequest, RefreshRequest, Request, SetupRequest
+from fbs_worker.solutions.requests import (
+    DiscoverRequest,
+    MigrateRequest,
+    RefreshRequest,
+    Request,
+    SetupRequest,
+    SyncRequest,
+)
 
 _UNREACHABLE: Final = "unreachable"
 _REQUESTS: Final[Mapping[str, type[Request]]] = {
@@ -41,6 +48,7 @@ _REQUESTS: Final[Mapping[str, type[Request]]] = {
     "setup": SetupRequest,
     "refresh": RefreshRequest,
     "migrate": MigrateRequest,
+    "sync": SyncRequest,
 }
 _FULL: Final = ("discover", "refresh")
 """Actions for which --refresh-discoveries means --full."""
@@ -83,7 +91,7 @@ class _DisplayedService(IntegrationService):
 class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
     """The management command; its options are those of `fbs`."""
 
-    help = "Discover an Odoo server; set up, show, refresh and migrate solutions; keep connections to Odoo."
+    help = "Discover an Odoo server; set up, show, refresh, migrate and copy solutions; keep connections to Odoo."
     requires_system_checks = ()  # handle() reports errors of FBS_CONFIG, with their exit code
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -95,7 +103,7 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
                 kind = {"action": BooleanOptionalAction if each.default else "store_true"}
             elif each.is_list:
                 kind["action"] = "append"
-            parser.add_argument(each.flag, default=None, help=each.help.replace("%", "%%"), **kind)
+            parser.add_argument(each.flag, default=None, help=_help(each.name).replace("%", "%%"), **kind)
         parser.add_argument(
             "--output-format",
             choices=[str(one) for one in OutputFormat],
@@ -137,6 +145,8 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
             self._print_blocks(_blocks(action, data), plain=options["no_color"])
         if data.get("overall_status") == _UNREACHABLE:
             raise _command_error(data["reason"], data["hint"], EXIT_UNREACHABLE)
+        if code := exit_code_of(action, data):
+            raise _command_error("Not every table is equal to Odoo.", "The lines above say what to do.", code)
 
     def _result(self, service: IntegrationService, action: str, options: Mapping[str, Any]) -> dict[str, Any]:
         if action == "list":
@@ -171,6 +181,18 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
         for block in blocks:
             for line in (block,) if isinstance(block, str) else plain_lines(block):
                 self.stdout.write(clean(line))
+
+
+def _help(name: str) -> str:
+    """The help of an option; where it differs between actions, each with its actions."""
+    actions: dict[str, list[str]] = {}
+    for action, request in _ACTIONS.items():
+        for each in parameters(request):
+            if each.name == name:
+                actions.setdefault(each.help, []).append(action)
+    if len(actions) == 1:
+        return next(iter(actions))
+    return " ".join(f"{', '.join(names)}: {text}" for text, names in actions.items())
 
 
 def _odoo(service: IntegrationService, command: str, options: Mapping[str, Any]) -> dict[str, Any]:
