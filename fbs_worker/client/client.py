@@ -229,15 +229,22 @@ class Client:
         return self._enqueue("fbs.refresh_due", {"every": every})
 
     def set_schedule(
-        self, solution_name: str, *, every: str | None = None, cron: str | None = None, timezone: str | None = None
+        self,
+        solution_name: str,
+        *,
+        every: str | None = None,
+        cron: str | None = None,
+        timezone: str | None = None,
+        sync_every: str | None = None,
     ) -> dict[str, Any]:
-        """Set the refresh schedule of a solution. Runs in this process; no worker is needed.
+        """Set the schedule of a solution's refreshes, of its syncs, or both. Runs in this process; no worker is needed.
 
         Args:
             solution_name: the solution's name.
             every: the interval, e.g. `6h`; exclusive with `cron`.
             cron: the five fields of crontab(5).
             timezone: the time zone of `cron`; UTC if None.
+            sync_every: how often records are copied, e.g. `5m`.
 
         Returns:
             The JSON of `fbs schedule set`.
@@ -248,16 +255,18 @@ class Client:
             DatabaseError: PostgreSQL answered with an error.
             DatabaseUnreachable: the home database or the solution's does not answer.
         """
-        from fbs_worker.scheduling.model import Schedule
-        from fbs_worker.scheduling.service import set_schedule
+        from fbs_worker.scheduling.model import schedules_of
+        from fbs_worker.scheduling.service import set_schedules
 
-        return set_schedule(self._settings, solution_name, Schedule.parse(every=every, cron=cron, timezone=timezone))
+        changes = schedules_of(every=every, cron=cron, timezone=timezone, sync_every=sync_every)
+        return set_schedules(self._settings, solution_name, changes)
 
-    def remove_schedule(self, solution_name: str) -> dict[str, Any]:
-        """Remove the refresh schedule of a solution.
+    def remove_schedule(self, solution_name: str, *, only: str | None = None) -> dict[str, Any]:
+        """Remove the schedules of a solution.
 
         Args:
             solution_name: the solution's name.
+            only: `refresh` or `sync`; None for both.
 
         Returns:
             The JSON of `fbs schedule remove`.
@@ -267,16 +276,18 @@ class Client:
             DatabaseError: PostgreSQL answered with an error.
             DatabaseUnreachable: the home database or the solution's does not answer.
         """
-        from fbs_worker.scheduling.service import set_schedule
+        from fbs_worker.scheduling.model import kinds_of
+        from fbs_worker.scheduling.service import set_schedules
 
-        return set_schedule(self._settings, solution_name, None)
+        return set_schedules(self._settings, solution_name, dict.fromkeys(kinds_of(only)))
 
-    def pause_schedule(self, solution_name: str, *, paused: bool = True) -> dict[str, Any]:
-        """Pause the refresh schedule of a solution, or let it run again.
+    def pause_schedule(self, solution_name: str, *, paused: bool = True, only: str | None = None) -> dict[str, Any]:
+        """Pause the schedules of a solution, or let them run again.
 
         Args:
             solution_name: the solution's name.
-            paused: False to let it run again.
+            paused: False to let them run again.
+            only: `refresh` or `sync`; None for both.
 
         Returns:
             The JSON of `fbs schedule pause`.
@@ -287,12 +298,13 @@ class Client:
             DatabaseError: PostgreSQL answered with an error.
             DatabaseUnreachable: the home database or the solution's does not answer.
         """
+        from fbs_worker.scheduling.model import kinds_of
         from fbs_worker.scheduling.service import pause_schedule
 
-        return pause_schedule(self._settings, solution_name, paused=paused)
+        return pause_schedule(self._settings, solution_name, paused=paused, kinds=kinds_of(only))
 
     def schedules(self) -> dict[str, Any]:
-        """List the refresh schedules.
+        """List the schedules of refreshes and syncs.
 
         Raises:
             SettingsError: FBS_DATABASE_URL is not set.

@@ -28,7 +28,8 @@ from fbs_worker.core.fanout import database_timeout, fan_out
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.store import JobReader, JobState
-from fbs_worker.scheduling.service import refresh_every, schedule_status
+from fbs_worker.scheduling.model import Kind
+from fbs_worker.scheduling.service import refresh_every, schedule_status, sync_window
 from fbs_worker.scheduling.store import scheduled_solution
 from fbs_worker.schema.definition import Definition
 from fbs_worker.schema.inspector import existing_tables
@@ -250,7 +251,12 @@ def solution_status(
         "sections_denied": [],
         "last_refresh": None,
         **_NOT_KNOWN,
-        "schedule": schedule_status(scheduled_solution(entry), refresh_every(settings)),
+        "schedule": schedule_status(
+            scheduled_solution(entry),
+            refresh_every(settings),
+            sync=scheduled_solution(entry, Kind.SYNC),
+            window=sync_window(settings),
+        ),
         "pending": [],
         "drift": [],
         "jobs": own_jobs,

@@ -23,11 +23,11 @@ from fbs_worker.core.errors import EXIT_DONE, FBSError, UsageError
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.app import FBSCelery, check, make_app
 from fbs_worker.jobs.worker.run import LOG_LEVELS
-from fbs_worker.scheduling.model import due
-from fbs_worker.scheduling.service import BEAT, BEAT_SECONDS, open_home, refresh_every
+from fbs_worker.scheduling.model import Kind, due
+from fbs_worker.scheduling.service import BEAT, BEAT_SECONDS, open_home, refresh_every, sync_window
 from fbs_worker.scheduling.store import ScheduledSolution
 from fbs_worker.solutions.registry import home_database
-from fbs_worker.solutions.requests import RefreshRequest
+from fbs_worker.solutions.requests import RefreshRequest, Request, SyncRequest
 
 TRIED: Final = ("celery>=5.5,<5.8",)
 
@@ -56,7 +56,7 @@ class BeatTimes:
 
 
 class SolutionScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
-    """Enqueues the refreshes that are due.
+    """Enqueues the refreshes and syncs that are due.
 
     Args:
         app: the application that enqueues them.
@@ -70,6 +70,7 @@ class SolutionScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._redis = queue.connect(app.settings.fbs_redis_url)
         self._every = refresh_every(app.settings)
+        self._window = sync_window(app.settings)
         self._trouble = ""
 
     def setup_schedule(self) -> None:
@@ -111,15 +112,22 @@ class SolutionScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
     def _run_due(self) -> None:
         with open_home(self.app.settings, read_only=False) as (_, store):
             now = store.now()
-            solutions = {each.name: each for each in store.all()}
-            slots = {name: slot for name, each in solutions.items() if (slot := each.next_slot(self._every))}
-            for name in due(slots, now=now, look=timedelta(seconds=self._times.look)):
-                job_id = store.claim(solutions[name], now=now, enqueue=partial(self._refresh, solutions[name]))
-                if job_id is not None:
-                    _log.info("beat: %s is due since %s: job %s", name, slots[name].isoformat(), job_id)
+            everything = store.all(*Kind)
+            for kind, default in ((Kind.REFRESH, self._every), (Kind.SYNC, None)):
+                if kind is Kind.SYNC and not self._window.is_open(now):
+                    continue  # what is due stays so until it opens
+                solutions = {each.name: each for each in everything if each.kind is kind}
+                slots = {name: slot for name, each in solutions.items() if (slot := each.next_slot(default))}
+                for name in due(slots, now=now, look=timedelta(seconds=self._times.look)):
+                    job_id = store.claim(solutions[name], now=now, enqueue=partial(self._enqueue, solutions[name]))
+                    if job_id is not None:
+                        what = f"{kind} of {name}"
+                        _log.info("beat: %s is due since %s: job %s", what, slots[name].isoformat(), job_id)
 
-    def _refresh(self, solution: ScheduledSolution) -> str:
-        request = RefreshRequest(solution_name=solution.name)
+    def _enqueue(self, solution: ScheduledSolution) -> str:
+        request: Request = RefreshRequest(solution_name=solution.name)
+        if solution.kind is Kind.SYNC:
+            request = SyncRequest(solution_name=solution.name, scheduled=True)
         message = request.to_message(self.app.settings)
         job_id: str = self.app.enqueue(request.task, message, solution=solution.name)
         return job_id
@@ -152,6 +160,7 @@ def run_beat(settings: Settings, *, loglevel: str = "INFO", times: BeatTimes | N
     times = times or BeatTimes()
     home_database(settings)
     refresh_every(settings)
+    sync_window(settings)
     app = make_app(settings, results=False)
     check(app)
     beat = _Beat(

@@ -1,4 +1,4 @@
-"""When a solution is refreshed: at an interval, or by a cron expression. Pure.
+"""When a solution is refreshed, or its records are copied: at an interval, or by a cron expression. Pure.
 
 The slots of an interval are fixed. Their offset follows from the solution's name, so that many solutions are spread
 over the interval, alike on every machine and at any time.
@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
+from enum import StrEnum
 from typing import Any, Final, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -37,9 +38,16 @@ _CRON_HINT: Final = 'Give minute, hour, day of month, month and day of week, e.g
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+class Kind(StrEnum):
+    """What a schedule runs: a refresh, or a sync of the records."""
+
+    REFRESH = "refresh"
+    SYNC = "sync"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """How often a solution is refreshed. `parse` makes valid ones.
+    """How often a solution is refreshed or synced. `parse` makes valid ones.
 
     Attributes:
         every: an interval such as `6h`; empty with a cron expression.
@@ -117,6 +125,41 @@ class Schedule:
         interval = parse_interval(self.every)
         first = _EPOCH + offset(name, interval)
         return first + ((instant - first) // interval + 1) * interval
+
+
+def schedules_of(
+    *, every: str | None = None, cron: str | None = None, timezone: str | None = None, sync_every: str | None = None
+) -> dict[Kind, Schedule]:
+    """Check the schedules that are given, at least one.
+
+    Args:
+        every: the interval of refreshes.
+        cron: or their cron expression.
+        timezone: of the cron expression.
+        sync_every: the interval of syncs.
+
+    Raises:
+        UsageError: one is not valid, or none is given.
+    """
+    refresh, sync = (every, cron, timezone), {}
+    if sync_every is not None:
+        sync = {Kind.SYNC: Schedule.parse(every=sync_every)}
+    if sync and refresh == (None, None, None):
+        return sync
+    return {Kind.REFRESH: Schedule.parse(every=every, cron=cron, timezone=timezone), **sync}
+
+
+def kinds_of(only: str | None) -> tuple[Kind, ...]:
+    """The kinds of schedules: the one of that name, or all.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    if only is None:
+        return tuple(Kind)
+    if only not in list(Kind):
+        raise UsageError(f"There is no kind of schedule {only!r}.", hint=f"Use one of: {', '.join(Kind)}.")
+    return (Kind(only),)
 
 
 def parse_interval(text: str) -> timedelta:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,8 +12,9 @@ from fbs_worker.core import redis as queue
 from fbs_worker.core.errors import FBSError, SettingsError, UsageError
 from fbs_worker.core.fanout import bounded_connection
 from fbs_worker.core.settings import Settings
-from fbs_worker.scheduling.model import Schedule
+from fbs_worker.scheduling.model import Kind, Schedule
 from fbs_worker.scheduling.store import ScheduledSolution, ScheduleStore, scheduled_solution
+from fbs_worker.scheduling.window import Window
 from fbs_worker.solutions.databases import ANSWER_SECONDS, CONNECT_SECONDS, Databases
 from fbs_worker.solutions.registry import Registry
 
@@ -63,17 +64,34 @@ def refresh_every(settings: Settings) -> Schedule | None:
         raise SettingsError(f"FBS_REFRESH_EVERY is not valid: {exc.message}", hint=exc.hint) from None
 
 
+def sync_window(settings: Settings) -> Window:
+    """When schedules may copy records.
+
+    Raises:
+        SettingsError: FBS_SYNC_WINDOW is not valid.
+    """
+    try:
+        return Window.parse(settings.fbs_sync_window)
+    except UsageError as exc:
+        raise SettingsError(f"FBS_SYNC_WINDOW is not valid: {exc.message}", hint=exc.hint) from None
+
+
 def set_schedule(settings: Settings, name: str, schedule: Schedule | None) -> dict[str, Any]:
-    """Set when a solution is refreshed, or remove its schedule.
+    """Set when a solution is refreshed, or remove its schedule; see `set_schedules`."""
+    return set_schedules(settings, name, {Kind.REFRESH: schedule})
+
+
+def set_schedules(settings: Settings, name: str, changes: Mapping[Kind, Schedule | None]) -> dict[str, Any]:
+    """Set when a solution is refreshed or synced, or remove these schedules.
 
     Args:
         settings: the home database, the keys and Redis; after `effective_settings`.
         name: the solution's name.
-        schedule: when; None to remove it.
+        changes: when, by what; None to remove that schedule. What is not there stays as it is.
 
     Returns:
-        JSON-ready: `solution`, `schedule` and `before` (`Schedule.to_dict`; None without), `next_run` (UTC; None
-        without) and `notes` (for a person).
+        JSON-ready: `solution`, of its refreshes `schedule` and `before` (`Schedule.to_dict`; None without) and
+        `next_run` (UTC; None without), in `sync` these three of its syncs, and `notes` (for a person).
 
     Raises:
         SolutionNotFound: there is none of that name; the hint lists the known ones.
@@ -81,45 +99,59 @@ def set_schedule(settings: Settings, name: str, schedule: Schedule | None) -> di
         DatabaseBusy: a job holds the solution's row.
         DatabaseError, DatabaseUnreachable: the home database does not answer, or refuses.
     """
-    every = refresh_every(settings)
+    every, window = refresh_every(settings), sync_window(settings)
+    reports: dict[Kind, dict[str, Any]] = {}
     with open_home(settings, read_only=False) as (registry, store):
-        registry.get(name)
+        record = registry.get(name)
         now = store.now()
-        before = store.set(name, schedule, now=now)
-    runs = schedule is not None and not schedule.paused
-    notes = beat_notes(settings) if runs else []
-    if schedule is None and every is not None:
+        for kind in Kind:
+            own = scheduled_solution(record, kind).own
+            schedule = changes.get(kind, own)
+            before = store.set(name, schedule, now=now, kind=kind) if kind in changes else own and own.to_dict()
+            runs = schedule is not None and not schedule.paused
+            slot = schedule.after(now, name=name) if schedule is not None and runs else None
+            reports[kind] = {
+                "schedule": None if schedule is None else schedule.to_dict(),
+                "before": before,
+                "next_run": _next_run(slot, kind, window, now=now),
+            }
+    notes = beat_notes(settings) if any(reports[kind]["next_run"] for kind in changes) else []
+    if Kind.REFRESH in changes and changes[Kind.REFRESH] is None and every is not None:
         notes.append(f"From now on it is refreshed every {every.every} ({OF_ALL}).")
-    return {
-        "solution": name,
-        "schedule": None if schedule is None else schedule.to_dict(),
-        "before": before,
-        "next_run": _iso(schedule.after(now, name=name)) if schedule is not None and runs else None,
-        "notes": notes,
-    }
+    if changes.get(Kind.SYNC) is not None:
+        notes += window_notes(settings)
+        if not record.mirrored:
+            notes.append(f"It mirrors no model yet: fbs migrate --solution-name {name} --mirror MODEL")
+    return {"solution": name, **reports[Kind.REFRESH], "sync": reports[Kind.SYNC], "notes": notes}
 
 
-def pause_schedule(settings: Settings, name: str, *, paused: bool) -> dict[str, Any]:
-    """Pause a solution's schedule, or let it run again; what was missed meanwhile is not made up for.
+def pause_schedule(
+    settings: Settings, name: str, *, paused: bool, kinds: Collection[Kind] = tuple(Kind)
+) -> dict[str, Any]:
+    """Pause a solution's schedules, or let them run again; what was missed meanwhile is not made up for.
 
     Args:
-        settings: as for `set_schedule`.
+        settings: as for `set_schedules`.
         name: the solution's name.
-        paused: whether to pause it. One that has only the schedule of all (FBS_REFRESH_EVERY) gets it as its own.
+        paused: whether to pause them. One that has only the schedule of all (FBS_REFRESH_EVERY) gets it as its own.
+        kinds: which of them.
 
     Returns:
-        As `set_schedule`.
+        As `set_schedules`.
 
     Raises:
         UsageError: it has no schedule.
         SolutionNotFound, SettingsError, SecretError, DatabaseBusy, DatabaseError, DatabaseUnreachable: as
-            `set_schedule`.
+            `set_schedules`.
     """
     with open_home(settings) as (registry, _):
-        schedule = scheduled_solution(registry.get(name)).schedule(refresh_every(settings))
-    if schedule is None:
+        record, every = registry.get(name), refresh_every(settings)
+    defaults = {Kind.REFRESH: every, Kind.SYNC: None}
+    found = {kind: scheduled_solution(record, kind).schedule(defaults[kind]) for kind in kinds}
+    changes = {kind: replace(schedule, paused=paused) for kind, schedule in found.items() if schedule is not None}
+    if not changes:
         raise UsageError(f"{name} has no schedule.", hint=f"Set one: fbs schedule set {name} --every 6h")
-    return set_schedule(settings, name, replace(schedule, paused=paused))
+    return set_schedules(settings, name, changes)
 
 
 def list_schedules(settings: Settings) -> dict[str, Any]:
@@ -135,37 +167,69 @@ def list_schedules(settings: Settings) -> dict[str, Any]:
         SettingsError, SecretError: there is no home database; FBS_REFRESH_EVERY is not valid.
         DatabaseError, DatabaseUnreachable: the home database does not answer, or refuses.
     """
-    every = refresh_every(settings)
+    every, window = refresh_every(settings), sync_window(settings)
     with open_home(settings) as (_, store):
-        solutions, now = store.all(), store.now()
-    schedules = [{"solution": each.name, **schedule_status(each, every, now=now)} for each in solutions]
-    needed = any(each["schedule"] for each in schedules)
-    return {"schedules": schedules, "notes": beat_notes(settings) if needed else []}
+        solutions, now = store.all(*Kind), store.now()
+    schedules = [
+        {"solution": each.name, **schedule_status(each, every, sync=sync, window=window, now=now)}
+        for each, sync in zip(solutions[::2], solutions[1::2], strict=True)
+    ]
+    notes = beat_notes(settings) if any(each["schedule"] or each["sync"] for each in schedules) else []
+    notes += window_notes(settings) if any(each["sync"] for each in schedules) else []
+    return {"schedules": schedules, "notes": notes}
 
 
 def schedule_status(
-    solution: ScheduledSolution, every: Schedule | None, *, now: datetime | None = None
+    solution: ScheduledSolution,
+    every: Schedule | None,
+    *,
+    sync: ScheduledSolution | None = None,
+    window: Window | None = None,
+    now: datetime | None = None,
 ) -> dict[str, Any]:
-    """When a solution is refreshed. Pure.
+    """When a solution is refreshed, and when its records are copied. Pure.
 
     Args:
-        solution: its schedule and where it stands.
+        solution: its schedule of refreshes and where it stands.
         every: the schedule of solutions without one of their own; None: they are not refreshed.
+        sync: its schedule of syncs and where it stands.
+        window: when schedules may copy records; None: at any time.
         now: the current time; a slot that is past is due now.
 
     Returns:
         `schedule` (`Schedule.to_dict`; None: never), `source` (`solution`: its own; `FBS_REFRESH_EVERY`; None),
-        `next_run` and `last_run` (UTC; None where there is none, as while it is paused).
+        `next_run` and `last_run` (UTC; None where there is none, as while it is paused), and `sync`: the same of
+        its syncs; None without a schedule.
     """
+    now = now or datetime.now(tz=UTC)
+    syncs = None if sync is None or sync.own is None else _status(sync, None, window or Window(), now)
+    return {**_status(solution, every, window or Window(), now), "sync": syncs}
+
+
+def _status(solution: ScheduledSolution, every: Schedule | None, window: Window, now: datetime) -> dict[str, Any]:
     schedule, slot = solution.schedule(every), solution.next_slot(every)
     if schedule is None:
         return {"schedule": None, "source": None, "next_run": None, "last_run": None}
     return {
         "schedule": schedule.to_dict(),
         "source": OF_ITS_OWN if solution.own else OF_ALL,
-        "next_run": _iso(max(slot, now or datetime.now(tz=UTC))) if slot else None,
+        "next_run": _next_run(slot, solution.kind, window, now=now),
         "last_run": _iso(solution.last_run) if solution.last_run else None,
     }
+
+
+def _next_run(slot: datetime | None, kind: Kind, window: Window, *, now: datetime) -> str | None:
+    """When beat runs a slot: a past one now, that of a sync when the window opens; None without one."""
+    if slot is None:
+        return None
+    run = max(slot, now)
+    return _iso(window.opens_after(run) if kind is Kind.SYNC else run)
+
+
+def window_notes(settings: Settings) -> list[str]:
+    """What a person should know of the window of syncs; empty without one."""
+    window = settings.fbs_sync_window.strip()
+    return [f"Syncs run by schedules only in the window {window} (FBS_SYNC_WINDOW)."] if window else []
 
 
 def beat_notes(settings: Settings) -> list[str]:

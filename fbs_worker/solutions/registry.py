@@ -62,7 +62,9 @@ MANIFEST_MARK: Final = f'{{"{_OWN}": true}}'
 _LAST_REFRESH: Final = "last_refresh"
 SCHEDULE: Final = "schedule"
 SCHEDULE_STATE: Final = "schedule_state"
-_NOT_OF_JOBS: Final = (SCHEDULE, SCHEDULE_STATE)
+SYNC_SCHEDULE: Final = "sync_schedule"
+SYNC_STATE: Final = "sync_state"
+_NOT_OF_JOBS: Final = (SCHEDULE, SCHEDULE_STATE, SYNC_SCHEDULE, SYNC_STATE)
 """Keys of `scheduling.store`. A job preserves them: it writes a row from what it read at its start."""
 _RECORDED_SCHEMA: Final = "shape"
 _MANIFEST_ONLY: Final = (_LAST_REFRESH, _RECORDED_SCHEMA)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -19,8 +19,8 @@ from fbs_worker.jobs.store import JobRecord, JobStore
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.programs import Program
 from fbs_worker.scheduling.beat import run_beat
-from fbs_worker.scheduling.model import Schedule
-from fbs_worker.scheduling.service import BEAT, list_schedules, set_schedule
+from fbs_worker.scheduling.model import Kind, Schedule
+from fbs_worker.scheduling.service import BEAT, list_schedules, set_schedule, set_schedules
 from fbs_worker.scheduling.store import ScheduledSolution, ScheduleStore
 from tests.conftest import MakeSettings
 from tests.integration.test_schedules import move_back
@@ -106,6 +106,27 @@ def test_what_is_due_is_enqueued_and_nothing_piles_up_while_no_worker_runs(
     shop = solutions(made.settings)["shop"]
     assert shop.since == shop.last_run
     assert shop.next_slot(None) == DAILY.after(shop.since, name="shop")
+
+
+def test_a_sync_is_made_up_for_once_when_its_window_opens(
+    made: MadeSolutions, start_beat: StartBeat, log: Path
+) -> None:
+    made.solution("shop")
+    set_schedules(made.settings, "shop", dict.fromkeys(Kind, DAILY))
+    now = datetime.now(tz=UTC)
+    closed = f"{now + timedelta(hours=2):%H:%M}-{now + timedelta(hours=3):%H:%M}"
+    beat = start_beat(made.settings.model_copy(update={"fbs_sync_window": closed}))
+    for state in ("schedule_state", "sync_state"):
+        move_back(made.home, "shop", state, days=4)
+    until(lambda: last_run(made.settings, "shop"), log.read_text)
+    assert [job.action for job in jobs(made.settings)] == ["refresh"]
+    beat.kill()
+    beat.wait()
+    start_beat(made.settings)
+    until(lambda: len(jobs(made.settings)) == 2, log.read_text)
+    with JobStore(made.settings.fbs_redis_url, ttl=60) as store:
+        (sync,) = store.list(10, action="sync")
+        assert store.request(sync.id)["scheduled"] is True
 
 
 @pytest.mark.faults

@@ -306,13 +306,14 @@ def test_a_schedule_is_set_paused_and_removed(site: Site) -> None:
     user = writer(site.settings)
 
     def send(**fields: str) -> str:
-        (form,) = [form for form in user.get(BASE).forms if form.action.endswith("/schedule")]
+        forms = [form for form in user.get(BASE).forms if form.action.endswith("/schedule")]
+        form = forms["only" in fields]
         answer = user.ask(
             "POST", form.action, data={**{name: text or "" for name, text in form.fields.items()}, **fields}
         )
         if answer.status_code != 303:
             return words(checked(answer))
-        return words(user.get(BASE)).partition("Schedule of refreshes ")[2]
+        return words(user.get(BASE)).partition("Schedule of refreshes and syncs ")[2]
 
     assert "Next run" in send(every="6h")
     assert "No beat runs" in send(every="6h")
@@ -323,7 +324,10 @@ def test_a_schedule_is_set_paused_and_removed(site: Site) -> None:
         "Refreshed 0 3 * * * (Europe/Berlin) Next"
     )
     assert "is not an interval" in send(every="often", cron="", timezone="")
+    assert "Records copied every 5m Next run" in send(only="sync", every="5m")
+    assert "Records copied every 5m, paused" in send(only="sync", then="pause")
     assert send(then="remove").startswith("Refreshed on demand only")
+    assert "Records copied on demand only" in send(only="sync", then="remove")
     reader = visitor(site.settings).get(BASE)
     assert not [form for form in reader.forms if form.action.endswith("/schedule")]
 

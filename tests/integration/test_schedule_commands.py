@@ -47,6 +47,12 @@ def test_a_schedule_is_set_listed_and_removed(made: MadeSolutions, capsys: pytes
     assert capsys.readouterr().out == "Schedule of fayvad: 0 3 * * * (Europe/Berlin), paused.\n"
     assert run(["schedule", "resume", "fayvad"]) == 0
     assert "(Europe/Berlin); next at" in capsys.readouterr().out
+    assert run(["schedule", "set", "fayvad", "--sync-every", "5m"]) == 0
+    assert capsys.readouterr().out.startswith("Schedule of the syncs of fayvad: every 5m; next at 20")
+    assert run(["schedule", "list"]) == 0
+    assert "fayvad    every 5m  20" in capsys.readouterr().out.partition("Syncs:")[2]
+    assert run(["schedule", "remove", "fayvad", "--only", "sync"]) == 0
+    assert capsys.readouterr().out == "The schedule of the syncs of fayvad is removed.\n"
     assert run(["schedule", "remove", "--solution-name", "fayvad"]) == 0
     assert capsys.readouterr().out == "The schedule of fayvad is removed.\n"
     assert run(["schedule", "remove", "fayvad"]) == 0
@@ -73,6 +79,9 @@ def test_a_schedule_is_set_listed_and_removed(made: MadeSolutions, capsys: pytes
         ),
         (["set", "fayvad", "--cron", "0 3 * * *", "--timezone", "Mars"], "There is no time zone 'Mars'."),
         (["set", "unknown", "--every", "6h"], "There is no solution 'unknown'."),
+        (["set", "fayvad", "--sync-every", "1s"], "'1s' is too short"),
+        (["set", "fayvad", "--sync-every", "5m", "--timezone", "UTC"], "A schedule is either an interval"),
+        (["pause", "fayvad", "--only", "moon"], "There is no kind of schedule 'moon'."),
         (["remove", "unknown"], "There is no solution 'unknown'."),
         (["set", "--every", "6h"], "No solution is named."),
     ],

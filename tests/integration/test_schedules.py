@@ -16,8 +16,8 @@ from fbs_worker.core.redis import connect as connect_redis
 from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.status import solution_status
-from fbs_worker.scheduling.model import Schedule
-from fbs_worker.scheduling.service import BEAT, list_schedules, pause_schedule, set_schedule
+from fbs_worker.scheduling.model import Kind, Schedule
+from fbs_worker.scheduling.service import BEAT, list_schedules, pause_schedule, set_schedule, set_schedules
 from fbs_worker.scheduling.store import ScheduledSolution, ScheduleStore
 from tests.conftest import MakeSettings
 from tests.support.made_solutions import MadeSolutions, check_no_secret, run
@@ -54,15 +54,15 @@ def stored(database: DatabaseConfig, name: str = "fayvad", key: str = "schedule"
     return value
 
 
-def move_back(database: DatabaseConfig, name: str, **by: int) -> None:
+def move_back(database: DatabaseConfig, name: str, state: str = "schedule_state", **by: int) -> None:
     """As if the schedule of a solution had been set, or had last run, a while ago."""
     since = datetime.now(tz=UTC) - timedelta(**by)
     run(
         database,
         """UPDATE fbs_solution_schemas SET updated_at = updated_at - %s,
-            schema_definition = jsonb_set(schema_definition, '{schedule_state}', jsonb_build_object('since', %s::text))
+            schema_definition = jsonb_set(schema_definition, ARRAY[%s], jsonb_build_object('since', %s::text))
         WHERE solution_name = %s""",
-        *(timedelta(**by), since.isoformat(), name),
+        *(timedelta(**by), state, since.isoformat(), name),
     )
 
 
@@ -105,6 +105,42 @@ def test_a_schedule_is_paused_and_resumed(made: MadeSolutions, settings: MakeSet
     set_schedule(made.settings, "fayvad", None)
     of_all = made.settings.model_copy(update={"fbs_refresh_every": "2h"})
     assert pause_schedule(of_all, "fayvad", paused=True)["schedule"] == {"every": "2h", "paused": True}
+
+
+def test_syncs_have_a_schedule_of_their_own(made: MadeSolutions, settings: MakeSettings, store: ScheduleStore) -> None:
+    made.solution(mirror=("res.partner",))
+    set_schedule(made.settings, "fayvad", SIX_HOURS)
+    often = Schedule.parse(every="5m")
+    report = set_schedules(made.settings, "fayvad", {Kind.SYNC: often})
+    assert (report["schedule"], report["sync"]["schedule"]) == ({"every": "6h"}, {"every": "5m"})
+    assert report["sync"]["before"] is None
+    assert (stored(made.home), stored(made.home, key="sync_schedule")) == ({"every": "6h"}, {"every": "5m"})
+    now = store.now()
+    (refresh, sync) = store.all(*Kind)
+    assert store.claim(sync, now=now, enqueue=lambda: "job") == "job"
+    assert store.claim(sync, now=now, enqueue=lambda: "again") is None
+    assert solution(store) == refresh, "a slot of one is none of the other"
+    (listed,) = list_schedules(made.settings)["schedules"]
+    assert listed["sync"]["last_run"] == now.isoformat(timespec="seconds")
+    paused = pause_schedule(made.settings, "fayvad", paused=True, kinds=[Kind.SYNC])
+    assert (paused["schedule"], paused["sync"]["next_run"]) == ({"every": "6h"}, None)
+    both = pause_schedule(made.settings, "fayvad", paused=True)
+    assert (both["next_run"], both["sync"]["schedule"]) == (None, {"every": "5m", "paused": True})
+    removed = set_schedules(made.settings, "fayvad", dict.fromkeys(Kind))
+    assert (removed["schedule"], removed["sync"]["schedule"], stored(made.home, key="sync_schedule")) == (None,) * 3
+
+
+def test_a_sync_waits_for_its_window(made: MadeSolutions) -> None:
+    made.solution()
+    opens = (datetime.now(tz=UTC) + timedelta(hours=3)).replace(minute=0, second=0, microsecond=0)
+    nightly = made.settings.model_copy(update={"fbs_sync_window": f"{opens:%H:%M}-{opens + timedelta(hours=1):%H:%M}"})
+    report = set_schedules(nightly, "fayvad", {Kind.SYNC: Schedule.parse(every="5m")})
+    assert report["sync"]["next_run"] == opens.isoformat()
+    assert "FBS_SYNC_WINDOW" in report["notes"][1]
+    assert "mirrors no model" in report["notes"][2]
+    assert solution_status(nightly, "fayvad")["schedule"]["sync"]["next_run"] == opens.isoformat()
+    with pytest.raises(SettingsError, match="FBS_SYNC_WINDOW is not valid"):
+        list_schedules(made.settings.model_copy(update={"fbs_sync_window": "at night"}))
 
 
 def test_what_is_so_already_is_not_written_again(made: MadeSolutions) -> None:
@@ -156,6 +192,7 @@ def test_list_and_status(made: MadeSolutions, store: ScheduleStore, settings: Ma
         "source": "solution",
         "next_run": SIX_HOURS.after(now, name="a").isoformat(),
         "last_run": now.isoformat(timespec="seconds"),
+        "sync": None,
     }
     assert found["b"]["schedule"] == AT_THREE.to_dict()
     assert found["c"] == dict.fromkeys(found["c"]) | {"solution": "c"}

@@ -29,7 +29,36 @@ def schedule_blocks(listing: Mapping[str, Any]) -> list[Block]:
         for one in listing["schedules"]
     ]
     columns = ("solution", "schedule", "next run", "last run", "from")
-    return [Table(title="Schedules", columns=columns, rows=rows, whole=("next run", "last run")), *listing["notes"]]
+    tables = [Table(title="Schedules", columns=columns, rows=rows, whole=("next run", "last run"))]
+    syncs = [
+        (
+            one["solution"],
+            schedule_text(sync["schedule"]),
+            *(local_time(sync[key]) or "-" for key in ("next_run", "last_run")),
+        )
+        for one in listing["schedules"]
+        if (sync := one.get("sync"))
+    ]
+    if syncs:
+        tables.append(Table(title="Syncs", columns=columns[:-1], rows=syncs, whole=("next run", "last run")))
+    return [*tables, *listing["notes"]]
+
+
+def changed_line(result: Mapping[str, Any], kind: str) -> str:
+    """What became of a schedule; empty for one of syncs that was not there before either.
+
+    Args:
+        result: the result of `set_schedules`.
+        kind: `refresh` or `sync`.
+    """
+    name, own = result["solution"], result if kind == "refresh" else result["sync"]
+    of = name if kind == "refresh" else f"the syncs of {name}"
+    if own["schedule"] is not None:
+        following = f"; next at {local_time(own['next_run'])}" if own["next_run"] else ""
+        return f"Schedule of {of}: {schedule_text(own['schedule'])}{following}."
+    if own["before"] is not None:
+        return f"The schedule of {of} is removed."
+    return f"{name} had no schedule of its own." if kind == "refresh" else ""
 
 
 def schedule_text(schedule: Mapping[str, Any] | None) -> str:

@@ -171,6 +171,7 @@ def _facts(status: Mapping[str, Any]) -> dict[str, str]:
         **{label: local_time(status.get(name)) for name, label in _FRESHNESS.items()},
         "last refresh": _last_refresh(status["last_refresh"], known=status["overall_status"] != "unreachable"),
         "schedule": schedule_line(status.get("schedule")),
+        "sync": schedule_line((status.get("schedule") or {}).get("sync")),
         "jobs": "" if status["jobs"] else "no active jobs",
     }
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from fbs_worker.client.client import Client
 from fbs_worker.core.errors import RefusedError, UsageError
 from fbs_worker.core.fields import collected
+from fbs_worker.scheduling.model import Kind
 from fbs_worker.solutions.requests import MigrateRequest
 from fbs_worker.web.pages.jobs import is_applicable, plan_of
 from fbs_worker.web.pages.layout import FormToken, both, page_router, redirect, require_writer, segment
@@ -54,15 +55,18 @@ def schedule(
     every: _Text = "",
     cron: _Text = "",
     timezone: _Text = "",
+    only: _Text = "refresh",
 ) -> Response:
-    """Set, pause, resume or remove the schedule of a solution's refreshes."""
+    """Set, pause, resume or remove the schedule of a solution's refreshes, or of its syncs."""
     require_writer(request, form_token)
     client: Client = request.app.state.client
     match then:
         case "pause" | "resume":
-            client.pause_schedule(name, paused=then == "pause")
+            client.pause_schedule(name, paused=then == "pause", only=only)
         case "remove":
-            client.remove_schedule(name)
+            client.remove_schedule(name, only=only)
+        case _ if only == Kind.SYNC:
+            client.set_schedule(name, sync_every=every)
         case _:
             client.set_schedule(name, every=every or None, cron=cron or None, timezone=timezone or None)
     return redirect(f"/solutions/{segment(name)}/#schedule")

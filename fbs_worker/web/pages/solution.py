@@ -35,13 +35,16 @@ def overview_page(request: Request, name: str) -> Response:
     details = request.app.state.databases.status(name)
     jobs, note = _jobs_of(request, name)
     schedule, settings = details["schedule"]["schedule"], request.app.state.settings
+    sync = details["schedule"]["sync"]
     return layout_of(request).render(
         request,
         "solution",
         name=name,
         details=details,
         every=str(Schedule.from_dict(schedule)) if schedule else "",
-        beat=beat_notes(settings) if details["schedule"]["next_run"] else [],
+        sync_every=str(Schedule.from_dict(sync["schedule"])) if sync else "",
+        window=settings.fbs_sync_window,
+        beat=beat_notes(settings) if details["schedule"]["next_run"] or (sync and sync["next_run"]) else [],
         jobs=jobs,
         notes=[*details["notes"], *([note] if note and note not in details["notes"] else [])],
     )
