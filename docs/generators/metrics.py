@@ -21,6 +21,11 @@ _EXAMPLE: Final = {
     "duration|refresh|0": "1",
     "duration|refresh|sum": "1",
     "duration|refresh|count": "1",
+    "record_rows|shop": "1",
+    "record_rejected|shop": "1",
+    "record_calls|shop": "1",
+    "record_tables|shop|ok": "1",
+    "record_synced|shop": "1",
 }
 
 

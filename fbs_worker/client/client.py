@@ -217,6 +217,29 @@ class Client:
 
         return self.enqueue(SyncRequest.parse(fields, settings=self._settings, solution_name=solution_name))
 
+    def records(self, solution_name: str) -> Sequence[dict[str, Any]]:
+        """Return where the copy of each mirrored model stands. Runs in this process; no worker is needed.
+
+        Args:
+            solution_name: the solution's name.
+
+        Returns:
+            `TableState.to_dict` of each; `status` is `pending` for one that was never copied.
+
+        Raises:
+            SolutionNotFound: no solution has that name.
+            SettingsError: FBS_DATABASE_URL is not set.
+            DatabaseError: PostgreSQL answered with an error.
+            DatabaseUnreachable: the home database or the solution's does not answer.
+        """
+        from fbs_worker.ops.records import record_states
+        from fbs_worker.solutions.databases import Databases
+
+        databases = Databases(self._settings)
+        record = databases.solution(solution_name)
+        with databases.connection(record.database) as connection:
+            return record_states(connection, record)
+
     def refresh_due(self, every: str | None = None) -> JobHandle:
         """Enqueue a job that enqueues the due refreshes of solutions without a schedule of their own.
 

@@ -10,7 +10,7 @@ module is cheap.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, Unpack
 
@@ -133,6 +133,11 @@ class IntegrationService:
 
         request = SyncRequest.parse(fields, settings=self._settings, solution_name=solution_name)
         return self.run(request, timeout=timeout)
+
+    def records(self, solution_name: str) -> Sequence[dict[str, Any]]:
+        """Return where the copy of each mirrored model stands, as `Client.records` does."""
+        with self._client() as client:
+            return client.records(solution_name)
 
     def list_solutions(self) -> dict[str, Any]:
         """List the solutions with their status, as `Client.list` does."""

@@ -111,6 +111,12 @@ class SolutionNotFound(UsageError):
     code = "solution_not_found"
 
 
+class TableNotFound(UsageError):
+    """The solution has no such table of a mirrored model."""
+
+    code = "table_not_found"
+
+
 class SettingsError(UsageError):
     """A setting is missing or not valid."""
 

@@ -45,6 +45,9 @@ FINISHED: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCE
 Freshness = Literal["", "checked", "changed", "dropped"]
 """What a finished job says of its solution: refreshed without a change, with changes, gone; empty: nothing."""
 
+TABLE_STATUSES: Final = ("pending", "ok", "needs review", "failed", "stopped")
+"""The statuses of a mirrored table (`replication.state.Status`), for the metrics."""
+
 BUCKETS: Final = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600)
 """Upper bounds, in seconds, of the histogram buckets of waits and durations; one more bucket is unbounded."""
 

@@ -252,18 +252,26 @@ local solution = redis.call('HGET', job, 'solution') or ''
 if solution ~= '' and ARGV[10] ~= '' then
   if ARGV[10] == 'dropped' then
     redis.call('HDEL', metrics, 'checked|' .. solution, 'changed|' .. solution)
+    for _, field in ipairs(redis.call('HKEYS', metrics)) do
+      local kind, rest = field:match('^(record_%l+)|(.*)$')
+      if kind and (rest == solution or rest:sub(1, #solution + 1) == solution .. '|') then
+        redis.call('HDEL', metrics, field)
+      end
+    end
   else
     redis.call('HSET', metrics, 'checked|' .. solution, clock[1])
     if ARGV[10] == 'changed' then redis.call('HSET', metrics, 'changed|' .. solution, clock[1]) end
   end
 end
+for position = 11, #ARGV, 2 do redis.call('HSET', metrics, ARGV[position], ARGV[position + 1]) end
 return enter(ARGV[4], ARGV[7])
 """
 )
 """End an attempt in a new state.
 
 Arguments: state, field (result, error or none), its JSON, message, 1 for an attempt that only waited, number of rows
-written, freshness of the solution (checked, changed, dropped or empty). Returns the state afterwards."""
+written, freshness of the solution (checked, changed, dropped or empty), then fields of the metrics and their values.
+Returns the state afterwards."""
 
 FAIL_ORPHANED: Final = (
     _PRELUDE

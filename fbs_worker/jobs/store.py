@@ -556,7 +556,14 @@ class JobStore(JobReader):
         return self._end(job_id, attempt, JobState.RETRYING, field="error", value=error, message=message, waits=waits)
 
     def mark_succeeded(
-        self, job_id: str, attempt: int, result: Mapping[str, Any], *, rows: int = 0, fresh: Freshness = ""
+        self,
+        job_id: str,
+        attempt: int,
+        result: Mapping[str, Any],
+        *,
+        rows: int = 0,
+        fresh: Freshness = "",
+        gauges: Mapping[str, float] | None = None,
     ) -> JobState:
         """Record that a job succeeded.
 
@@ -566,6 +573,7 @@ class JobStore(JobReader):
             result: JSON-ready.
             rows: the number of rows written, for the metrics.
             fresh: what the job says about the freshness of its solution, for the metrics.
+            gauges: fields of `fbs:metrics` that it sets.
 
         Returns:
             The state afterwards: SUCCEEDED, unless another attempt has claimed the job.
@@ -574,7 +582,15 @@ class JobStore(JobReader):
             TypeError: the result is not JSON-ready.
         """
         return self._end(
-            job_id, attempt, JobState.SUCCEEDED, field="result", value=result, message="", rows=rows, fresh=fresh
+            job_id,
+            attempt,
+            JobState.SUCCEEDED,
+            field="result",
+            value=result,
+            message="",
+            rows=rows,
+            fresh=fresh,
+            gauges=gauges,
         )
 
     def mark_failed(self, job_id: str, attempt: int | None, error: Mapping[str, Any]) -> JobState:
@@ -652,11 +668,13 @@ class JobStore(JobReader):
         waits: bool = False,
         rows: int = 0,
         fresh: Freshness = "",
+        gauges: Mapping[str, float] | None = None,
     ) -> JobState:
         payload = orjson.dumps(value or {}).decode()
-        state_now = self._run_script(
-            self._end_attempt, job_id, attempt, str(state), field, payload, message, int(waits), rows, fresh
-        )
+        arguments: list[str | float] = [str(state), field, payload, message, int(waits), rows, fresh]
+        for name, number in (gauges or {}).items():
+            arguments += [name, number]
+        state_now = self._run_script(self._end_attempt, job_id, attempt, *arguments)
         if state_now is None:
             raise _not_found(job_id)
         return JobState(state_now)
@@ -665,7 +683,7 @@ class JobStore(JobReader):
         """Count a message that a worker could not read, for the metrics."""
         self._redis.hincrby(METRICS_KEY, "rejected", 1)
 
-    def _run_script(self, script: Any, job_id: str, attempt: int | None, *arguments: str | int) -> Any:
+    def _run_script(self, script: Any, job_id: str, attempt: int | None, *arguments: str | float) -> Any:
         fencing = "" if attempt is None else attempt
         return script(
             keys=[_record_key(job_id), _events_key(job_id), *self._keys],

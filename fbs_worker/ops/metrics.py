@@ -11,6 +11,11 @@ workers. Its fields, parts separated by `|`:
     rejected                               messages that a worker could not read
     checked|<solution>                     when a job last refreshed the solution, as seconds since 1970
     changed|<solution>                     when such a job last found something
+    record_rows|<solution>                 rows of its mirrored tables after its last sync
+    record_rejected|<solution>             records that these tables cannot hold
+    record_calls|<solution>                calls to Odoo of that sync
+    record_synced|<solution>               when the one that was synced longest ago was, as seconds since 1970
+    record_tables|<solution>|<status>      the number of these tables in that status
     calls|<server>, call_failures|<server> calls to an Odoo, and those of them that the server failed to answer
 
 Names follow https://prometheus.io/docs/practices/naming/.
@@ -55,6 +60,18 @@ _TIMES: Final = {
     "checked": ("fbs_solution_last_checked_timestamp_seconds", "When a job last refreshed the solution."),
     "changed": ("fbs_solution_last_change_timestamp_seconds", "When such a job last found a change in Odoo."),
 }
+_RECORDS: Final = {
+    "record_rows": ("fbs_records_rows", "Rows of the mirrored tables.", ("solution",)),
+    "record_rejected": ("fbs_records_rejected", "Records that a mirrored table cannot hold.", ("solution",)),
+    "record_calls": ("fbs_records_sync_calls", "Calls to Odoo of the last sync.", ("solution",)),
+    "record_tables": (
+        "fbs_records_tables",
+        "Mirrored tables by the status of their copy, e.g. needs review.",
+        ("solution", "status"),
+    ),
+}
+"""Gauges as the last sync of the whole solution left them."""
+
 _HISTOGRAMS: Final = {
     "wait": ("fbs_job_queue_seconds", "From a job's creation to its first start."),
     "duration": ("fbs_job_duration_seconds", "From a job's first start to its end, retries included."),
@@ -133,6 +150,10 @@ def families(snapshot: MetricsSnapshot) -> Iterator[Metric]:
         yield _histogram(name, text, by_kind.get(kind, {}))
     for kind, (name, text) in _TIMES.items():
         yield _gauge(name, text, ("solution",), by_kind.get(kind, {}).items())
+    for kind, (name, text, labels) in _RECORDS.items():
+        yield _gauge(name, text, labels, by_kind.get(kind, {}).items())
+    lags = [(key, snapshot.at.timestamp() - synced) for key, synced in by_kind.get("record_synced", {}).items()]
+    yield _gauge("fbs_records_lag_seconds", "Age of the oldest copy among the mirrored tables.", ("solution",), lags)
     yield from _gauges(snapshot)
 
 

@@ -28,6 +28,7 @@ from fbs_worker.core.fanout import database_timeout, fan_out
 from fbs_worker.core.postgres import Connection, errors_translated
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.store import JobReader, JobState
+from fbs_worker.ops.records import record_states, record_summaries
 from fbs_worker.scheduling.model import Kind
 from fbs_worker.scheduling.service import refresh_every, schedule_status, sync_window
 from fbs_worker.scheduling.store import scheduled_solution
@@ -102,11 +103,13 @@ class Summary:
         manifest: the solution's manifest; None where there is none.
         missing: tables that the solution owns and that do not exist.
         counts: active discoveries of its domain per type.
+        records: the copies of its mirrored models in short; None without any.
     """
 
     manifest: SolutionRecord | DamagedRow | None
     missing: tuple[str, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
+    records: Mapping[str, Any] | None = None
 
     @property
     def last_refresh(self) -> dict[str, Any] | None:
@@ -128,6 +131,7 @@ class Detail:
     Attributes:
         summary: the result of the cheap queries.
         tables: `table`, `kind` (system, business or mirrored), `rows` and `bytes` of each.
+        records: where the copy of each mirrored model stands.
         denied: the sections of the last read of Odoo that were not complete.
         pending: how the tables differ from the definition; a migration applies it.
         drift: manual changes, which a migration leaves alone.
@@ -136,6 +140,7 @@ class Detail:
 
     summary: Summary
     tables: Sequence[Mapping[str, Any]] = ()
+    records: Sequence[Mapping[str, Any]] = ()
     denied: Sequence[Mapping[str, Any]] = ()
     pending: Sequence[str] = ()
     drift: Sequence[str] = ()
@@ -217,7 +222,8 @@ def solution_status(
         `discoveries` (active ones per type), `odoo` (as in `list_solutions`), `sections_denied`,
         `last_refresh` (`at`, `report`, …: the last one that
         read Odoo; None if there was none), `last_checked` (time of the last refresh), `last_change` (time of the last
-        one that found something), `schedule` (when it is refreshed; see `schedule_status`), `pending` (how the tables
+        one that found something), `schedule` (when it is refreshed; see `schedule_status`), `records` (where the
+        copy of each mirrored model stands: `TableState.to_dict`), `pending` (how the tables
         differ from the definition), `drift` (manual changes), `jobs` (the active ones) and `notes` (what could not be
         inspected or cannot be done yet). If the database is unreachable, only the registry's values are filled.
 
@@ -257,6 +263,7 @@ def solution_status(
             sync=scheduled_solution(entry, Kind.SYNC),
             window=sync_window(settings),
         ),
+        "records": [],
         "pending": [],
         "drift": [],
         "jobs": own_jobs,
@@ -276,6 +283,7 @@ def solution_status(
         "sections_denied": list(detail.denied),
         "last_refresh": detail.summary.last_refresh,
         **detail.summary.freshness,
+        "records": list(detail.records),
         "pending": list(detail.pending),
         "drift": list(detail.drift),
         "notes": [*detail.notes, *notes],
@@ -296,8 +304,8 @@ def list_solutions(
         JSON-ready, without secrets: `home` (address of the registry's database), `solutions` (by name: `solution`,
         `domain`, `database`, `table_prefix`, `business_prefix`, `overall_status`, `reason`, `hint`, `discoveries`,
         `odoo` (`connection`, and of the last refresh `url`, `database`, `series`), `last_refresh`, `last_checked`,
-        `last_change` (timestamps), `jobs` (number of active ones)), `counts`
-        (solutions per status) and `notes`.
+        `last_change` (timestamps), `records` (the copies of its mirrored models in short; None without any), `jobs`
+        (number of active ones)), `counts` (solutions per status) and `notes`.
 
     Raises:
         SettingsError: no home database is set.
@@ -397,8 +405,13 @@ def _summarise_database(databases: Databases, records: Sequence[SolutionRecord])
                 try:
                     counts = _counts(connection, group)
                     summaries = _summarise(connection, group, brief=True)
+                    copies = record_summaries(connection, group[0].table_prefix, summaries.keys())
                     results |= {
-                        record.solution_name: replace(summaries[record.solution_name], counts=counts[record.domain])
+                        record.solution_name: replace(
+                            summaries[record.solution_name],
+                            counts=counts[record.domain],
+                            records=copies.get(record.solution_name),
+                        )
                         for record in group
                     }
                 except FBSError as exc:
@@ -457,6 +470,7 @@ def _inspect(connection: Connection, entry: SolutionRecord) -> Detail:
     except FBSError as exc:
         _raise_if_closed(connection, exc)
         notes.append(f"Differences from the definition are not known: {exc.message}")
+    records = record_states(connection, record)
     denied = _denied_sections(connection, record)
     tables: list[dict[str, Any]] = []
     try:  # last: counting may use up the remaining time
@@ -470,6 +484,7 @@ def _inspect(connection: Connection, entry: SolutionRecord) -> Detail:
     return Detail(
         summary=summary,
         tables=tables,
+        records=records,
         denied=denied,
         pending=changes,
         drift=drift,
@@ -534,6 +549,7 @@ def _solution_row(
         "odoo": _odoo(entry, summary.manifest if isinstance(summary, Summary) else None),
         "last_refresh": last.get("at"),
         **fresh,
+        "records": summary.records if isinstance(summary, Summary) else None,
         "jobs": len(jobs),
     }
 
@@ -557,6 +573,7 @@ def _damaged_row(entry: DamagedRow, jobs: Sequence[Mapping[str, Any]]) -> dict[s
         "odoo": None,
         "last_refresh": None,
         **_NOT_KNOWN,
+        "records": None,
         "jobs": len(jobs),
     }
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from threading import Thread
 from uuid import uuid4
@@ -20,7 +21,7 @@ from fbs_worker.core.errors import FBSError, OdooTimeout, UsageError
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.app import make_app
 from fbs_worker.jobs.store import JobStore
-from fbs_worker.jobs.worker.task import freshness
+from fbs_worker.jobs.worker.task import freshness, record_gauges
 from fbs_worker.ops.metrics import metrics_text
 from fbs_worker.ops.metrics_server import MetricsServer
 from tests.conftest import MakeSettings
@@ -98,6 +99,37 @@ def test_the_freshness_of_solutions(mine: Settings, jobs: JobStore) -> None:
     assert ended("a", {"dropped": [], "dry_run": True})[1] == changed
     assert [set(each) for each in ended("a", {"dropped": []})] == [{("b",)}] * 2
     assert [set(each) for each in ended("c", {"refresh": None, "created": []})] == [{("b",)}] * 2
+
+
+def test_the_records_of_solutions(mine: Settings, jobs: JobStore) -> None:
+    def table(status: str, minutes: int | None) -> dict[str, object]:
+        synced = datetime.now(tz=UTC) - timedelta(minutes=minutes or 0)
+        return {"status": status, "rows": 7, "rejected": 1, "synced_at": minutes and synced.isoformat()}
+
+    def ended(solution: str, result: dict[str, object]) -> dict[str, dict[tuple[str, ...], float]]:
+        jobs.create(job_id := uuid4().hex, action="sync", solution=solution)
+        attempt = jobs.start(job_id, action="sync").attempt
+        result = {"solution": solution, **result}
+        jobs.mark_succeeded(job_id, attempt, result, fresh=freshness(result), gauges=record_gauges(result))
+        found = parse(metrics_text(mine))
+        names = ("rows", "rejected", "sync_calls", "tables", "lag_seconds")
+        return {name: values(found[f"fbs_records_{name}"]) for name in names}
+
+    tables = [table("ok", 1), table("needs review", 10), table("pending", None)]
+    whole = {"tables": tables, "calls": 5, "needs_review": ["a"]}
+    found = ended("a", whole)
+    assert (found["rows"], found["rejected"], found["sync_calls"]) == ({("a",): 21}, {("a",): 3}, {("a",): 5})
+    assert found["lag_seconds"][("a",)] == pytest.approx(600, abs=60)
+    assert {key: count for key, count in found["tables"].items() if count} == {
+        ("a", "ok"): 1,
+        ("a", "needs review"): 1,
+        ("a", "pending"): 1,
+    }
+    part = {"tables": tables[:1], "calls": 1, "needs_review": [], "models": ["b"]}
+    assert ended("a", part)["rows"] == found["rows"], "a part says nothing of the whole"
+    assert set(ended("ab", whole)["rows"]) == {("a",), ("ab",)}
+    gone = ended("a", {"dropped": []})
+    assert {key[0] for each in gone.values() for key in each} == {"ab"}
 
 
 def test_queued_messages_are_counted(mine: Settings) -> None:

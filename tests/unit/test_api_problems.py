@@ -39,6 +39,7 @@ EXPECTED = {
     core.UsageError: 422,
     core.SolutionNotFound: 404,
     core.OdooConnectionNotFound: 404,
+    core.TableNotFound: 404,
     core.SettingsError: 422,
     core.SecretError: 422,
     core.UnreachableError: 503,

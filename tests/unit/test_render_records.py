@@ -8,7 +8,7 @@ import pytest
 
 from fbs_worker.cli.render import records
 from fbs_worker.cli.render.results import exit_code_of, result_blocks
-from fbs_worker.jobs.model import variant_of
+from fbs_worker.jobs.model import TABLE_STATUSES, variant_of
 from fbs_worker.replication.state import Status, TableState
 
 RUN = {"read": 1200, "inserted": 1000, "updated": 200, "deleted": 0, "rejected": 3, "calls": 2, "seconds": 1.5}
@@ -72,6 +72,7 @@ def test_what_is_left_to_do_is_said(shown: dict[str, Any], code: int, words: str
 
 
 def test_the_statuses_are_those_of_the_states() -> None:
+    assert tuple(Status) == TABLE_STATUSES
     shown = (records._OK, records._REVIEW, records._FAILED, records._STOPPED)
     assert (*shown, "pending") == (Status.OK, Status.REVIEW, Status.FAILED, Status.STOPPED, Status.PENDING)
 

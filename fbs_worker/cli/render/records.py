@@ -93,6 +93,18 @@ def review_lines(tables: Sequence[Mapping[str, Any]], name: str) -> list[str]:
     return lines
 
 
+def summary_text(records: Mapping[str, Any] | None) -> str:
+    """The copies of a solution in short: `1,200 rows, 2 min`, and what is wrong; empty without any.
+
+    Args:
+        records: as in `list_solutions`.
+    """
+    if not records:
+        return ""
+    wrong = [f"{records[key]} {word}" for key, word in (("needs_review", _REVIEW), ("failed", _FAILED)) if records[key]]
+    return ", ".join(filter(None, (f"{records['rows']:,} rows", lag_text(records["lag_seconds"]), *wrong)))
+
+
 def lag_text(seconds: float | None) -> str:
     """A lag as `40 s`, `12 min`, `3 h` or `2 d`; empty for None."""
     if seconds is None:

@@ -10,6 +10,7 @@ from fbs_worker.cli.render.discoveries import PLURALS, discovery_blocks, section
 from fbs_worker.cli.render.formats import MAX_ROWS, count, local_time, more_rows, size
 from fbs_worker.cli.render.jobs import job_blocks
 from fbs_worker.cli.render.migrations import drift_blocks
+from fbs_worker.cli.render.records import records_blocks, summary_text
 from fbs_worker.cli.render.schedules import schedule_line
 
 _KINDS: Final = ("added", "changed", "removed")
@@ -92,6 +93,7 @@ def status_blocks(status: Mapping[str, Any]) -> list[Block]:
         discoveries = status["discoveries"]
         active = [(PLURALS[kind], count(discoveries[kind])) for kind in PLURALS if kind in discoveries]
         blocks.append(Table(title="Discovered", columns=("type", "active"), rows=active))
+    blocks += records_blocks(status.get("records", ()), status["solution"])
     blocks += section_blocks(status["sections_denied"])
     blocks += _pending(status["pending"], status["solution"])
     blocks += drift_blocks(status.get("drift", ()))
@@ -109,6 +111,7 @@ def list_blocks(listing: Mapping[str, Any]) -> list[Block]:
     solutions = listing["solutions"]
     if not solutions:
         return ["There are no solutions. Set one up: fbs setup", *listing["notes"]]
+    with_records = any(solution.get("records") for solution in solutions)
     rows = [
         (
             str(solution["solution"]),
@@ -116,11 +119,13 @@ def list_blocks(listing: Mapping[str, Any]) -> list[Block]:
             str(solution["overall_status"]),
             _short_address(solution["database"]) if solution["database"] else "-",
             ", ".join(filter(None, (solution["table_prefix"], solution["business_prefix"]))),
+            *([summary_text(solution.get("records")) or "-"] if with_records else []),
             *(local_time(solution.get(name), seconds=False) or "-" for name in _FRESHNESS),
         )
         for solution in solutions
     ]
-    columns = ("solution", "domain", "status", "database", "prefixes", *_FRESHNESS.values())
+    more = ("records",) if with_records else ()
+    columns = ("solution", "domain", "status", "database", "prefixes", *more, *_FRESHNESS.values())
     blocks: list[Block] = [Table(title="Solutions", columns=columns, rows=rows, whole=tuple(_FRESHNESS.values()))]
     blocks += [
         f"{solution['solution']} is {solution['overall_status']}: {solution['reason']}"

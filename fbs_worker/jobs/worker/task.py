@@ -13,7 +13,9 @@ import random
 import time
 import traceback
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypedDict, TypeVar, cast
@@ -36,7 +38,7 @@ from fbs_worker.core.errors import (
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import Settings
 from fbs_worker.jobs.app import FBSCelery
-from fbs_worker.jobs.model import Freshness, variant_of
+from fbs_worker.jobs.model import TABLE_STATUSES, Freshness, variant_of
 from fbs_worker.jobs.store import Claim, JobState, JobStore
 from fbs_worker.jobs.worker.heartbeat import Heartbeat
 from fbs_worker.jobs.worker.logging import job_context
@@ -117,6 +119,27 @@ def freshness(result: Mapping[str, Any]) -> Freshness:
         return ""
     found = rows_written(result) or any(each.get(kind) for each in counts for kind in ("added", "changed", "removed"))
     return "changed" if found else "checked"
+
+
+def record_gauges(result: Mapping[str, Any]) -> dict[str, float]:
+    """Return the fields of the metrics that a sync of a whole solution sets; empty for other jobs.
+
+    Args:
+        result: the job's result.
+    """
+    tables = result.get("tables")
+    if not isinstance(tables, list) or "needs_review" not in result or result.get("models"):
+        return {}
+    solution = result["solution"]
+    states = Counter(table["status"] for table in tables)
+    synced = [datetime.fromisoformat(table["synced_at"]).timestamp() for table in tables if table["synced_at"]]
+    return {
+        f"record_rows|{solution}": sum(table["rows"] for table in tables),
+        f"record_rejected|{solution}": sum(table["rejected"] for table in tables),
+        f"record_calls|{solution}": result["calls"],
+        **({f"record_synced|{solution}": min(synced)} if synced else {}),
+        **{f"record_tables|{solution}|{status}": states[status] for status in TABLE_STATUSES},
+    }
 
 
 class JobTask(Task):  # type: ignore[misc]  # Celery has no types
@@ -214,7 +237,7 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
             with Heartbeat(jobs, job_id, claim.attempt):
                 result = self._run_checked(args, kwargs)
                 orjson.dumps(result)  # a result that is not JSON-ready fails the job
-                rows, fresh = rows_written(result), freshness(result)
+                rows, fresh, gauges = rows_written(result), freshness(result), record_gauges(result)
         except StaleAttempt as exc:
             _log.warning("job %s: %s", job_id, exc.message)
             self._end_stale(jobs, JobState.RUNNING)
@@ -228,7 +251,9 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
             frames = "".join(traceback.format_tb(exc.__traceback__))  # without the message, which may hold a secret
             _log.error("job %s: %s\n%s", job_id, type(exc).__name__, frames)
             self._fail(jobs, job_id, claim, internal_error(exc))
-        state = _call_or_requeue(lambda: jobs.mark_succeeded(job_id, claim.attempt, result, rows=rows, fresh=fresh))
+        state = _call_or_requeue(
+            lambda: jobs.mark_succeeded(job_id, claim.attempt, result, rows=rows, fresh=fresh, gauges=gauges)
+        )
         if state is not JobState.SUCCEEDED:
             self._end_stale(jobs, state)
         return result

@@ -33,6 +33,7 @@ STATUS: Final[Mapping[type[FBSError], int]] = {
     FBSError: 500,
     core.UsageError: 422,
     core.SolutionNotFound: 404,
+    core.TableNotFound: 404,
     core.OdooConnectionNotFound: 404,
     core.UnreachableError: 503,
     core.OdooError: 502,

@@ -170,6 +170,15 @@ class SearchQuery(RequestModel):
     limit: int = Field(default=100, ge=1, le=1_000, description="maximum number of hits")
 
 
+class RecordsQuery(RequestModel):
+    """Pagination of rows; any other parameter is a column to filter by."""
+
+    model_config = ConfigDict(extra="allow")
+
+    cursor: str = Field(default="", max_length=500, description="`next` of the previous page")
+    limit: int = Field(default=100, ge=1, le=1_000, description="maximum number of rows")
+
+
 class JobsQuery(RequestModel):
     """Filters of the list of jobs."""
 

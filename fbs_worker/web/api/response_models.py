@@ -121,6 +121,52 @@ class SourceAnswer(BaseModel):
     series: str = Field(default="", description="its version", examples=["19.0"])
 
 
+class RecordsState(BaseModel):
+    """Where the copy of a mirrored model stands."""
+
+    model: str = Field(description="the mirrored model", examples=["res.partner"])
+    table: str = Field(description="its table", examples=["rental_res_partner"])
+    status: str = Field(description="pending, ok, needs review, failed or stopped", examples=["ok"])
+    phase: str = Field(description="copy: the first one is not complete; catch_up; steady", examples=["steady"])
+    reason: str = Field(description="why it needs review, failed or stopped; else empty")
+    rows: int = Field(description="number of rows after the last sync")
+    rejected: int = Field(description="number of records that the table cannot hold")
+    lag_seconds: float | None = Field(description="time since the last sync of this table")
+    high_water: datetime | None = Field(description="changes up to then are copied, by Odoo's clock")
+    synced_at: datetime | None = Field(description="when the last sync of this table ended")
+    swept_at: datetime | None = Field(description="when deletions were looked for")
+    read_whole_at: datetime | None = Field(description="when every record was read")
+    verified_at: datetime | None = Field(description="when the table was last found equal to Odoo")
+    last_run: dict[str, Any] = Field(description="what the last sync did: read, inserted, updated, deleted, calls, …")
+
+
+class RecordsAnswer(BaseModel):
+    """The copies of a solution's mirrored models."""
+
+    solution: str = Field(description="the solution's name", examples=["fayvad_rentals"])
+    tables: list[RecordsState] = Field(description="the mirrored tables, by model")
+
+
+class RowsAnswer(BaseModel):
+    """A page of rows."""
+
+    solution: str = Field(description="the solution's name", examples=["fayvad_rentals"])
+    table: str = Field(description="the table", examples=["rental_res_partner"])
+    model: str = Field(description="its mirrored model", examples=["res.partner"])
+    rows: list[dict[str, Any]] = Field(description="the rows: column → value")
+    next: str | None = Field(description="`cursor` of the next page; null on the last page")
+
+
+class RecordsSummary(BaseModel):
+    """The copies of a solution's mirrored models in short."""
+
+    tables: int = Field(description="number of tables that were copied")
+    rows: int = Field(description="number of their rows")
+    lag_seconds: float | None = Field(description="time since the last sync of the table that waits longest")
+    needs_review: int = Field(description="number of tables that need a person")
+    failed: int = Field(description="number of tables whose last sync failed, or that are stopped")
+
+
 class SolutionSummary(BaseModel):
     """A solution's status in short."""
 
@@ -139,6 +185,7 @@ class SolutionSummary(BaseModel):
     last_refresh: str | None = Field(description="time of the last refresh that read Odoo")
     last_checked: str | None = Field(description="time of the last refresh, also of one that found nothing new")
     last_change: str | None = Field(description="time of the last refresh that found something")
+    records: RecordsSummary | None = Field(description="the copies of its mirrored models; null without any")
     jobs: int = Field(description="number of its queued and running jobs")
 
 
@@ -187,6 +234,7 @@ class StatusAnswer(BaseModel):
     last_checked: str | None = Field(description="time of the last refresh, also of one that found nothing new")
     last_change: str | None = Field(description="time of the last refresh that found something")
     schedule: dict[str, Any] | None = Field(description="the schedule of its refreshes")
+    records: list[RecordsState] = Field(description="where the copy of each mirrored model stands")
     pending: list[str] = Field(description="differences from the desired schema, which a migration resolves")
     drift: list[str] = Field(description="changes made by hand")
     jobs: list[JobBody] = Field(description="its queued and running jobs")

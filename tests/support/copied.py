@@ -1,0 +1,128 @@
+"""Mirrored tables with rows, as syncs leave them, for tests of what shows them. Written by SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
+
+from fbs_worker.core.database_config import DatabaseConfig
+from fbs_worker.core.postgres import connect
+from fbs_worker.core.settings import Settings
+from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
+from fbs_worker.ops.local.state import database_url
+from fbs_worker.replication.state import Phase, Status, TableState, save
+from fbs_worker.schema.system_tables import SYSTEM_TABLES, ensure_tables
+from tests.support.servers import fresh_database, redis_database
+from tests.support.site import Site
+from tests.support.solutions import config_of, few_models, inline, run
+
+SCRIPT: Final = "<script>alert(1)</script>"
+MODELS: Final = ["hr.department", "hr.employee", "hr.job", "res.users"]
+DEPARTMENTS: Final = 130
+"""So many rows are more than a page of the web UI."""
+
+_WITHOUT_KEYS: Final = """
+DO $$ DECLARE each record; BEGIN
+    FOR each IN SELECT conrelid::regclass AS relation, conname FROM pg_constraint
+        WHERE contype = 'f' AND conrelid::regclass::text LIKE 'hr_hr_%'
+    LOOP EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', each.relation, each.conname); END LOOP;
+END $$
+"""
+"""Rows may refer to records that the reader may not see."""
+
+
+@contextmanager
+def copied_site(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, folder: Path, **given: Any) -> Iterator[Site]:
+    """A solution of the domain hr that mirrors `MODELS`, two of which were copied.
+
+    Args:
+        postgres: where its databases are made.
+        redis_server: where its jobs are.
+        folder: for files of the settings.
+        **given: further settings.
+    """
+    with (
+        fresh_database(postgres) as home,
+        fresh_database(postgres) as target,
+        redis_database(redis_server.url) as redis_url,
+    ):
+        values: dict[str, Any] = {
+            "fbs_redis_url": redis_url,
+            "fbs_database_url": database_url(home),
+            "fbs_secret_keys": SecretStr(Fernet.generate_key().decode()),
+            "fbs_home": folder,
+            "fbs_business_prefix": "hr_",
+            "fbs_api_rate": 0,
+            "odoo_url": f"recording:{few_models()}",
+        }
+        settings = Settings(**{**values, **given})
+        inline("setup", config_of(target, mirror=list(MODELS), sync=False), settings)
+        fill(target)
+        yield Site(settings=settings, target=target)
+
+
+def fill(database: DatabaseConfig, solution: str = "shop") -> None:
+    """Fill the tables of hr.department (with its parent and a state that needs review) and hr.job, and their states.
+
+    Args:
+        database: of a solution of the domain hr with the business prefix `hr_`, which mirrors `MODELS`.
+        solution: its name.
+    """
+    run(
+        database,
+        _WITHOUT_KEYS,
+        f"""INSERT INTO hr_hr_department (odoo_id, name, active, parent_id, create_date)
+        SELECT n, 'Department ' || n, n % 2 = 0, nullif(n / 2, 0), '2026-01-02 03:04:05'
+        FROM generate_series(1, {DEPARTMENTS}) AS n""",
+        "INSERT INTO hr_hr_job (odoo_id, name, department_id, sequence, alias_id)"
+        f" VALUES (7, '{SCRIPT}', 3, 10, 1), (8, 'Clerk 100%', 500, NULL, 2)",
+    )
+    with closing(connect(database)) as connection, connection:
+        ensure_tables(connection, "fbs_", SYSTEM_TABLES)
+        with connection.cursor() as cursor:
+            for state in (
+                _state(
+                    solution, "hr.department", Status.REVIEW, reason="40 of 130 records are gone.", rows=DEPARTMENTS
+                ),
+                _state(solution, "hr.job", Status.OK, rows=2, rejected=1),
+            ):
+                save(cursor, "fbs_", state)
+            cursor.execute(
+                "INSERT INTO fbs_rejected_records (table_name, odoo_id, field, reason, value)"
+                " VALUES ('hr_hr_job', 9, 'sequence', 'It is no whole number.', %s), ('else', 1, '', 'x', '')",
+                (SCRIPT,),
+            )
+            cursor.execute(
+                "INSERT INTO fbs_deleted_records (table_name, odoo_id, record) VALUES ('hr_hr_job', 5, %s)",
+                ('{"name": "gone"}',),
+            )
+
+
+def _state(solution: str, model: str, status: Status, *, rows: int, reason: str = "", rejected: int = 0) -> TableState:
+    synced = datetime.now(tz=UTC).replace(tzinfo=None) - timedelta(minutes=5)
+    run_: dict[str, Any] = {
+        "read": rows,
+        "inserted": rows,
+        "updated": 0,
+        "deleted": 0,
+        "rejected": rejected,
+        "calls": 1,
+    }
+    return TableState(
+        solution_name=solution,
+        model=model,
+        table_name=f"hr_{model.replace('.', '_')}",
+        phase=Phase.STEADY,
+        status=status,
+        reason=reason,
+        row_count=rows,
+        rejected=rejected,
+        last_run={**run_, "seconds": 0.5, "kind": "copy"},
+        synced_at=synced,
+    )
