@@ -10,6 +10,7 @@ lead to a login page.
 from __future__ import annotations
 
 import http.client
+import json
 import logging
 import re
 import socket
@@ -17,6 +18,7 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -57,6 +59,8 @@ _POLL_SECONDS: Final = 0.25
 _TUNNEL_STATUS: Final = re.compile(r"(?<=Tunnel connection failed: )\d{3}")
 _ENCODINGS: Final = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 _PIECE_BYTES: Final = 1 << 16
+_BARE_NUMBERS: Final = (b"NaN", b"Infinity")
+"""Odoo sends floats as Python's json writes them: these two are no JSON, and orjson refuses the whole answer."""
 _BYTES_PER_VALUE: Final = 32
 """A response may have one JSON value per so many bytes of its maximum size: parsed, a value takes up to 80 bytes."""
 _UNCOUNTED_BYTES: Final = 8_000_000
@@ -181,6 +185,9 @@ class Answer:
         try:
             return orjson.loads(self.body)
         except orjson.JSONDecodeError as exc:
+            if any(name in self.body for name in _BARE_NUMBERS):
+                with suppress(ValueError):
+                    return json.loads(self.body)
             raise self._not_json(exc) from None
 
     @property

@@ -85,12 +85,30 @@ def solution_lock(
     try:
         yield
     finally:
-        # a lost connection has released the lock already
-        with suppress(DatabaseUnreachable):
-            if not connection.closed:
-                with errors_translated(connection):
-                    connection.rollback()
-                _query_value(connection, _UNLOCK, key)
+        _release(connection, key)
+
+
+@contextmanager
+def free_lock(connection: Connection, name: str) -> Iterator[bool]:
+    """Hold a lock for the `with` block if it is free, across transactions.
+
+    Args:
+        connection: outside of a transaction; the same one that does the work.
+        name: the name of the lock, unique within the database.
+
+    Yields:
+        Whether it was free.
+
+    Raises:
+        DatabaseError, DatabaseUnreachable: a statement failed.
+    """
+    key = f"fbs:{name}"
+    is_free = bool(_query_value(connection, _TRY, key))
+    try:
+        yield is_free
+    finally:
+        if is_free:
+            _release(connection, key)
 
 
 @contextmanager
@@ -149,6 +167,15 @@ def lock_tables(connection: Connection, tables: Iterable[str]) -> None:
             row = cursor.fetchone()
             if row and row[0]:
                 cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(name))
+
+
+def _release(connection: Connection, key: str) -> None:
+    """Release a lock; a lost connection has released it already."""
+    with suppress(DatabaseUnreachable):
+        if not connection.closed:
+            with errors_translated(connection):
+                connection.rollback()
+            _query_value(connection, _UNLOCK, key)
 
 
 def _query_value(connection: Connection, statement: str, key: str) -> object:

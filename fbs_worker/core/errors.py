@@ -35,6 +35,7 @@
     │   ├── SolutionConflict       two solutions would share a table or a catalogue
     │   ├── OdooConnectionConflict a connection to Odoo that exists, is used, or is of the environment
     │   └── TablesNotEmpty         tables that hold rows would be dropped
+    ├── SyncPaused                 a copy of records that goes on by itself; retryable   exit 1
     └── JobError                                                                     exit 1
         ├── JobNotFound
         ├── JobFailed
@@ -173,6 +174,18 @@ class OdooCircuitOpen(OdooUnreachable):
     def retry_after(self) -> float:
         """Seconds until the next call is allowed."""
         return float(self.context["retry_after"])
+
+
+class SyncPaused(FBSError):
+    """A copy of records stops for now and goes on by itself; `context["retry_after"]` is when, in seconds."""
+
+    code = "sync_paused"
+    retryable = True
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds until it goes on."""
+        return float(self.context.get("retry_after", 1.0))
 
 
 class DatabaseUnreachable(UnreachableError):

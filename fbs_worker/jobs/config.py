@@ -42,6 +42,7 @@ TASK_MODULES: Final = (
     "fbs_worker.tasks.refresh",
     "fbs_worker.tasks.schedule",
     "fbs_worker.tasks.setup",
+    "fbs_worker.tasks.sync",
     "fbs_worker.tasks.odoo",
 )
 """The modules of the tasks. They are not imported here: the worker imports them when it starts."""

@@ -296,7 +296,7 @@ class SyncTableRequest(Request):
     solution_name: SolutionName = Field(description=SOLUTION)
     model: ModelName = Field(description="the mirrored model")
     run: str = Field(max_length=100, description="the id of the sync that it is a part of")
-    part: StrictInt = Field(default=0, ge=0, description="which range of ids of a large first copy, from 0")
+    part: StrictInt = Field(default=-1, ge=-1, description="which range of ids of a first copy, from 0; -1: the rest")
     full: StrictBool = Field(default=False, description="as that of the sync")
     verify: StrictBool = Field(default=False, description="as that of the sync")
     allow_delete: StrictInt = Field(default=0, ge=0, description="as that of the sync")

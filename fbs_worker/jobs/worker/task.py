@@ -178,6 +178,14 @@ class JobTask(Task):  # type: ignore[misc]  # Celery has no types
         """Whether the task is applied in the caller's process, with arguments that were not sent through a queue."""
         return self._fbs.in_process is not None
 
+    def enqueue(self, name: str, kwargs: Mapping[str, Any], *, solution: str = "") -> str:
+        """Enqueue a further job; see `FBSCelery.enqueue`."""
+        return self._fbs.enqueue(name, kwargs, solution=solution)
+
+    def cancel(self, job_id: str) -> None:
+        """Ask a further job to stop."""
+        self._fbs.jobs.request_cancel(job_id)
+
     @property
     def _fbs(self) -> FBSCelery:
         if not isinstance(self.app, FBSCelery):

@@ -1,0 +1,139 @@
+"""Where records come from: the interface that `fbs_worker.connectors.records` implements."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """Who reads: what decides which records and values Odoo tells.
+
+    Attributes:
+        uid: the Odoo user's id.
+        companies: ids of the user's companies; the first is the one of company-dependent values.
+        groups: ids of the user's groups; empty where Odoo does not tell.
+        lang: the language of translated values.
+        url: the server.
+        database: its database.
+        born: when the first users of the database were created, by id: another database differs.
+    """
+
+    uid: int
+    companies: tuple[int, ...]
+    groups: tuple[int, ...]
+    lang: str
+    url: str
+    database: str
+    born: tuple[tuple[int, str], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as the state stores it, JSON-ready."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        born = [list(each) for each in self.born]
+        return {**values, "companies": list(self.companies), "groups": list(self.groups), "born": born}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """A record that Odoo cannot answer.
+
+    Attributes:
+        id: its id.
+        reason: Odoo's error, one line.
+    """
+
+    id: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Records in the order of their ids.
+
+    Attributes:
+        records: field → value, with `id`.
+        last_id: everything up to it has been read.
+        unreadable: records up to it that Odoo cannot answer.
+        left_out: fields that the user may not read, or that are gone.
+        clock: the server's time at this answer, as `RecordSource.clock`.
+        is_last: nothing follows.
+    """
+
+    records: Sequence[Record]
+    last_id: int
+    unreadable: Sequence[Unreadable] = field(default=())
+    left_out: frozenset[str] = frozenset()
+    clock: str = ""
+    is_last: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """Of the records of a model, archived or not.
+
+    Attributes:
+        count: their number.
+        last_id: the highest id; 0 without records.
+    """
+
+    count: int
+    last_id: int
+
+
+class RecordSource(Protocol):
+    """Reads the records of one Odoo as one user, one call at a time. All calls raise what `Transport.call` raises."""
+
+    @property
+    def clock(self) -> str:
+        """The server's time at its last answer, UTC in Odoo's format; empty where unknown."""
+
+    @property
+    def calls(self) -> int:
+        """The number of calls made."""
+
+    def reader(self) -> Reader:
+        """Find out who reads; sets the companies of all further calls."""
+
+    def readable(self, model: str) -> frozenset[str]:
+        """The fields of a model that this user may read."""
+
+    def summary(self, model: str, domain: Sequence[Any] = ()) -> Summary:
+        """Count the records of a domain."""
+
+    def pages(
+        self,
+        model: str,
+        fields: Sequence[str],
+        *,
+        domain: Sequence[Any] = (),
+        after: int = 0,
+        ahead: bool = True,
+        links: Collection[str] = (),
+    ) -> Iterator[Page]:
+        """Read records in the order of their ids.
+
+        Args:
+            model: the model's technical name.
+            fields: stored fields, without `id`; those that the user may not read any more are left out.
+            domain: a filter.
+            after: begin after this id.
+            ahead: read the next page while the caller has one.
+            links: which of the fields are many2many.
+        """
+
+    def dates(self, model: str, *, after: int, up_to: int | None) -> list[tuple[int, str]]:
+        """The ids in a range and their write dates (empty: none), in any order.
+
+        Args:
+            model: the model's technical name.
+            after: greater than this id.
+            up_to: at most this id; None: no limit.
+        """
+
+    def existing(self, model: str, ids: Sequence[int]) -> set[int]:
+        """Which of some records there are."""

@@ -1,0 +1,380 @@
+"""Sync a solution: copy the records of its mirrored models, table by table.
+
+A table, and each range of ids of a large first copy, is a unit with a lock of its own. The sync enqueues the long ones
+as jobs, so that other workers take them, and does what none has taken; a unit whose worker dies is free again. So one
+worker is enough, and none waits for one that does not come.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
+
+from psycopg2 import sql
+
+from fbs_worker.catalogue.store import model_definitions
+from fbs_worker.core.advisory_locks import free_lock, transaction
+from fbs_worker.core.errors import UsageError
+from fbs_worker.core.postgres import Connection, connect
+from fbs_worker.core.progress import Progress
+from fbs_worker.core.settings import OdooConnection, Settings
+from fbs_worker.replication.source import Reader, RecordSource
+from fbs_worker.replication.state import Phase, Status, TableState, save, state_of, states
+from fbs_worker.replication.table import DANGLING, Options, TableSync, referring
+from fbs_worker.replication.target import LinkTable, Target, targets
+from fbs_worker.schema.system_tables import SYSTEM_TABLES, ensure_tables
+from fbs_worker.solutions.odoo_connections import find_odoo
+from fbs_worker.solutions.registry import SolutionRecord
+from fbs_worker.solutions.requests import SyncRequest, SyncTableRequest
+from fbs_worker.solutions.workspace import Home, find_solution, locked_connection, read_manifest, vault_of
+
+_log = logging.getLogger(__name__)
+
+LONG_ROWS: Final = 20_000
+"""Reading every record of a table with at most so many rows is not worth a job of its own."""
+POLL_SECONDS: Final = 0.25
+
+_GONE: Final = "Odoo has no model {} any more, or its module is not of the domain; the table stays as it is."
+_NOT_OURS: Final = "The table {} was not made by this solution: it is not touched."
+
+
+class OpenRecords(Protocol):
+    """Opens an Odoo to read records: `fbs_worker.tasks.sync.open_records`."""
+
+    def __call__(
+        self, odoo: OdooConnection, /, *, settings: Settings, progress: Progress
+    ) -> AbstractContextManager[RecordSource]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """What one worker does at a time.
+
+    Attributes:
+        model: the mirrored model.
+        part: a range of ids of its first copy; None: everything that is left.
+    """
+
+    model: str
+    part: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """How a sync runs.
+
+    Attributes:
+        run: its id, the same at each attempt.
+        settings: the home database, the Odoo connections, the keys and FBS_SYNC_….
+        progress: receives the steps.
+        open_records: opens the Odoo.
+        enqueue: enqueues a job for a unit; None: everything is done here.
+        deadline: `time.monotonic()` at which it pauses; None: never.
+    """
+
+    run: str
+    settings: Settings
+    progress: Progress
+    open_records: OpenRecords
+    enqueue: Callable[[SyncTableRequest], object] | None = None
+    deadline: float | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Solution:
+    """A solution whose records are copied."""
+
+    job: Job
+    manifest: SolutionRecord
+    connection: Connection
+    targets: dict[str, Target]
+
+    def unit(self, model: str, source: RecordSource, reader: Reader, options: Options) -> TableSync:
+        """The sync of one model."""
+        return TableSync(
+            source=source,
+            reader=reader,
+            connection=self.connection,
+            target=self.targets[model],
+            incoming=self._incoming(model),
+            solution=self.manifest.solution_name,
+            table_prefix=self.manifest.table_prefix,
+            options=options,
+            progress=self.job.progress,
+        )
+
+    def _incoming(self, model: str) -> list[LinkTable]:
+        return [link for target in self.targets.values() for link in target.links if link.relation == model]
+
+    def state(self, model: str) -> TableState | None:
+        """The state of a model's table."""
+        with transaction(self.connection) as cursor:
+            return state_of(cursor, self.manifest.table_prefix, self.targets[model].table)
+
+    def lock(self, unit: Unit) -> AbstractContextManager[bool]:
+        """Hold a unit, if no other worker does."""
+        name = f"records:{self.manifest.solution_name}:{self.targets[unit.model].table}"
+        return free_lock(self.connection, name if unit.part is None else f"{name}:{unit.part}")
+
+    def is_done(self, unit: Unit, run: str) -> bool:
+        """Whether a unit was done in this run, by whatever worker."""
+        state = self.state(unit.model)
+        if state is None:
+            return False
+        if unit.part is None:
+            return state.last_run.get("run") == run
+        ranges = state.position.get("ranges") or []
+        return state.phase is not Phase.COPY or (unit.part < len(ranges) and bool(ranges[unit.part][3]))
+
+
+def sync(request: SyncRequest, job: Job) -> dict[str, Any]:
+    """Copy the records of a solution's mirrored models, and keep their tables equal to Odoo.
+
+    Args:
+        request: the validated parameters.
+        job: how it runs.
+
+    Returns:
+        `solution`, `tables` (`TableState.to_dict` of each), the sums `read`, `written`, `deleted`, `rejected`, `calls`,
+        `seconds`, and the models whose table `needs_review`, `failed`, is `stopped` or `differs` from Odoo.
+
+    Raises:
+        SolutionNotFound: the registry has no such solution.
+        UsageError: a model is not mirrored.
+        SyncPaused: the job's time is over; the next attempt goes on.
+        FBSError: Odoo or PostgreSQL does not answer; what was read is saved.
+    """
+    began = time.monotonic()
+    name = request.solution_name
+    with _opened(job, name, lock=f"{name} (records)") as solution:
+        models = _chosen(solution.manifest, request)
+        with transaction(solution.connection):
+            ensure_tables(solution.connection, solution.manifest.table_prefix, SYSTEM_TABLES)
+        _stop_missing(solution, models, job.run)
+        models = [model for model in models if model in solution.targets]
+        calls = 0
+        if models:
+            odoo = find_odoo(job.settings, solution.manifest.odoo)
+            job.progress.step("connect")
+            with job.open_records(odoo, settings=job.settings, progress=job.progress) as source:
+                options = _options(job, request, parts=job.enqueue is not None)
+                reader = source.reader()
+                syncs = {model: solution.unit(model, source, reader, options) for model in models}
+                units = {model: _units(table, model) for model, table in syncs.items()}
+                _share(solution, units, syncs, request, job)
+                _work(solution, [unit for each in units.values() for unit in each], syncs, job)
+                _read_referring(solution, syncs)
+                calls = source.calls
+        with transaction(solution.connection) as cursor:
+            cursor.execute("SELECT NOW() AT TIME ZONE 'UTC'")
+            row = cursor.fetchone()
+            every = states(cursor, solution.manifest.table_prefix, name)
+        tables = [each for each in every if not request.models or each.model in request.models]
+        return _result(name, tables, now=row[0] if row else None, run=job.run, calls=calls, began=began)
+
+
+def sync_table(request: SyncTableRequest, job: Job) -> dict[str, Any]:
+    """Do one unit of a sync, unless another worker does it or has done it.
+
+    Args:
+        request: the validated parameters.
+        job: how it runs.
+
+    Returns:
+        `solution`, `model`, `table` (`TableState.to_dict`; None where it was done elsewhere).
+
+    Raises:
+        FBSError: as for `sync`.
+    """
+    name, unit = request.solution_name, Unit(model=request.model, part=request.part if request.part >= 0 else None)
+    done: dict[str, Any] = {"solution": name, "model": request.model, "table": None}
+    with _opened(job, name) as solution:
+        if unit.model not in solution.targets:
+            return done
+        with solution.lock(unit) as is_free:
+            if not is_free or solution.is_done(unit, request.run):
+                return done
+            odoo = find_odoo(job.settings, solution.manifest.odoo)
+            with job.open_records(odoo, settings=job.settings, progress=job.progress) as source:
+                options = _options(replace(job, run=request.run), request, parts=unit.part is not None)
+                table = solution.unit(unit.model, source, source.reader(), options)
+                state = table.run() if unit.part is None else table.copy_part(unit.part)
+        return {**done, "table": state.to_dict()}
+
+
+@contextmanager
+def _opened(job: Job, name: str, *, lock: str = "") -> Iterator[_Solution]:
+    """Look a solution up, and connect to its database; with a lock, so that one sync runs at a time."""
+    vault = vault_of(job.settings)
+    with closing(Home(job.settings, vault)) as home:
+        entry = find_solution(home, name)
+    database = entry.database.resolved(vault)
+    opened: AbstractContextManager[Connection] = (
+        locked_connection(database, lock, action="sync", progress=job.progress)
+        if lock
+        else closing(connect(database, application_name=f"fbs-worker sync {name}"))
+    )
+    with opened as connection:
+        manifest = read_manifest(connection, entry)
+        with transaction(connection) as cursor:
+            definitions = model_definitions(cursor, manifest.table_prefix, manifest.domain, manifest.mirrored)
+        names = {model: table for model, table in manifest.mirrored.items() if model in definitions}
+        known = targets(definitions, names, binary=job.settings.fbs_sync_binary)
+        yield _Solution(job=job, manifest=manifest, connection=connection, targets=known)
+
+
+def _chosen(manifest: SolutionRecord, request: SyncRequest) -> list[str]:
+    unknown = sorted(set(request.models) - manifest.mirrored.keys())
+    if unknown:
+        raise UsageError(
+            f"The solution {request.solution_name!r} does not mirror {', '.join(unknown)}.",
+            hint=f"It mirrors: {', '.join(sorted(manifest.mirrored)) or 'nothing'}."
+            f" More: fbs migrate {request.solution_name} --mirror MODEL",
+            models=unknown,
+        )
+    return sorted(request.models or manifest.mirrored)
+
+
+def _options(job: Job, request: SyncRequest | SyncTableRequest, *, parts: bool) -> Options:
+    settings = job.settings
+    return Options(
+        run=job.run,
+        full=request.full,
+        verify=request.verify,
+        allow_delete=request.allow_delete,
+        sweep_every=settings.fbs_sync_sweep_every,
+        full_every=settings.fbs_sync_full_every,
+        keep_deleted=settings.fbs_sync_keep_deleted,
+        parts=parts,
+        deadline=job.deadline,
+    )
+
+
+def _stop_missing(solution: _Solution, models: list[str], run: str) -> None:
+    """Write down which models cannot be copied before Odoo is asked."""
+    manifest = solution.manifest
+    reasons = {model: _GONE.format(model) for model in models if model not in solution.targets}
+    reasons |= {
+        model: _NOT_OURS.format(target.table)
+        for model, target in solution.targets.items()
+        if model in models and target.table not in manifest.owned
+    }
+    for model, reason in reasons.items():
+        table = manifest.mirrored[model]
+        with transaction(solution.connection) as cursor:
+            state = state_of(cursor, manifest.table_prefix, table) or TableState(
+                solution_name=manifest.solution_name, model=model, table_name=table
+            )
+            state.status, state.reason, state.last_run = Status.STOPPED, reason, {"run": run}
+            save(cursor, manifest.table_prefix, state)
+        solution.targets.pop(model, None)
+
+
+def _share(
+    solution: _Solution, units: Mapping[str, list[Unit]], syncs: Mapping[str, TableSync], request: SyncRequest, job: Job
+) -> None:
+    """Enqueue what takes long, if there is more than one such unit, so that other workers take it."""
+    long = [unit for model, each in units.items() for unit in _long(each, syncs[model].state, request)]
+    if job.enqueue is None or len(long) < 2:
+        return
+    for unit in long:
+        job.enqueue(
+            SyncTableRequest(
+                solution_name=solution.manifest.solution_name,
+                model=unit.model,
+                run=job.run,
+                part=-1 if unit.part is None else unit.part,
+                full=request.full,
+                verify=request.verify,
+                allow_delete=request.allow_delete,
+                scheduled=request.scheduled,
+            )
+        )
+
+
+def _units(table: TableSync, model: str) -> list[Unit]:
+    """The units of a table: the ranges of its first copy that are left, if it is split, and everything else."""
+    parts = table.plan()
+    return [*(Unit(model=model, part=part) for part in parts if len(parts) > 1), Unit(model=model)]
+
+
+def _long(units: list[Unit], state: TableState, request: SyncRequest) -> list[Unit]:
+    """The units that are worth a job of their own."""
+    *copies, rest = units
+    is_first = state.phase is Phase.COPY and not copies
+    is_whole = (request.full or request.verify) and state.row_count > LONG_ROWS
+    return [*copies, *([rest] if (is_first or is_whole) and state.status is not Status.STOPPED else [])]
+
+
+def _work(solution: _Solution, left: list[Unit], syncs: Mapping[str, TableSync], job: Job) -> None:
+    """Do every unit that no other worker does, until all are done."""
+    while left:
+        is_idle = True
+        for unit in list(left):
+            if unit.part is None and any(other.model == unit.model and other is not unit for other in left):
+                continue  # the ranges of its first copy come first
+            with solution.lock(unit) as is_free:
+                if not is_free:
+                    continue
+                left.remove(unit)
+                is_idle = False
+                if solution.is_done(unit, job.run):
+                    continue
+                table = syncs[unit.model]
+                if unit.part is None:
+                    table.run()
+                else:
+                    table.copy_part(unit.part)
+        if is_idle:
+            waiting = ", ".join(sorted({unit.model for unit in left}))
+            job.progress.advance(0, message=f"other workers copy {waiting}")
+            time.sleep(POLL_SECONDS)
+
+
+def _read_referring(solution: _Solution, syncs: Mapping[str, TableSync]) -> None:
+    """Read the records again that refer to deleted ones: Odoo emptied their field without moving their date."""
+    prefix = solution.manifest.table_prefix
+    for model in syncs:
+        state = solution.state(model)
+        if state is None or not state.last_run.get(DANGLING):
+            continue
+        for target, column in referring((each.target for each in syncs.values()), model):
+            statement = sql.SQL(
+                "SELECT odoo_id FROM {} WHERE {} IN (SELECT odoo_id FROM {} WHERE table_name = %s) ORDER BY 1"
+            ).format(sql.Identifier(target.table), sql.Identifier(column), sql.Identifier(f"{prefix}deleted_records"))
+            with transaction(solution.connection) as cursor:
+                cursor.execute(statement, (state.table_name,))
+                ids = [row[0] for row in cursor.fetchall()]
+            syncs[target.model].read_ids(ids)
+        with transaction(solution.connection) as cursor:
+            state.last_run.pop(DANGLING)
+            save(cursor, prefix, state, ["last_run"])
+
+
+def _result(name: str, tables: list[TableState], *, now: Any, run: str, calls: int, began: float) -> dict[str, Any]:
+    runs = [each.last_run for each in tables if each.last_run.get("run") == run]
+
+    def total(*names: str) -> int:
+        return sum(int(each.get(one) or 0) for each in runs for one in names)
+
+    def having(status: Status) -> list[str]:
+        return [each.model for each in tables if each.status is status]
+
+    return {
+        "solution": name,
+        "tables": [each.to_dict(now=now) for each in tables],
+        "read": total("read"),
+        "written": total("inserted", "updated"),
+        "deleted": total("deleted"),
+        "rejected": total("rejected"),
+        "calls": calls,
+        "seconds": round(time.monotonic() - began, 3),
+        "needs_review": having(Status.REVIEW),
+        "failed": having(Status.FAILED),
+        "stopped": having(Status.STOPPED),
+        "differs": [each.model for each in tables if each.last_run.get("verified", {}).get("equal") is False],
+    }
