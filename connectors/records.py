@@ -1,4 +1,4 @@
-"""Pages of records: the values of stored fields, as one Odoo user is told them.
+"""Pages of records: the values of stored fields, as one Odoo user gets them.
 
 The context of every call is explicit: archived records too, the language and the companies, UTC. Relations come as
 ids (`load=''`): that is faster, and the default hides a many2one to a record that is gone. Odoo 14 takes `load` in
@@ -244,6 +244,7 @@ class _Pages:
         self._last = after
         self._size = FIRST_SIZE
         self._failures = 0
+        self._checked = -1
 
     def read(self) -> Iterator[Page]:
         while True:
@@ -266,8 +267,11 @@ class _Pages:
                 limit = self._size = max(SMALLEST_SIZE, limit // 4)
                 continue
             except (OdooAccessDenied, OdooCallFailed) as exc:
-                if self._leave_out():
-                    continue
+                if self._checked != self._last:
+                    self._checked = self._last
+                    if self._leave_out():
+                        continue
+                    self._rows(["id"], 1)  # where that fails as well, it is not the records' fault
                 if isinstance(exc, OdooAccessDenied):
                     raise
                 if limit > 1:

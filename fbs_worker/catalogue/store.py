@@ -53,6 +53,13 @@ WHERE domain = %(domain)s AND discovery_type = 'model' AND is_active AND name = 
 """
 
 
+_TRANSIENT_MODELS: Final = """
+SELECT name FROM {discoveries}
+WHERE domain = %(domain)s AND discovery_type = 'model' AND is_active AND name = ANY(%(names)s)
+    AND metadata->>'transient' = 'true'
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotRecord:
     """A row of `<prefix>snapshots`: one read of Odoo.
@@ -267,6 +274,15 @@ def model_definitions(
         parameters = {"domain": domain, "names": sorted(models)}
         cursor.execute(prepare(_MODEL_DEFINITIONS, table_prefix), parameters)
         return {name: orjson.loads(definition or "{}") for name, definition in cursor.fetchall()}
+
+
+def transient_models(cursor: Cursor, table_prefix: str, domain: str, models: Collection[str]) -> set[str]:
+    """Which of some models are transient: those of dialogs. Arguments and errors as for `model_definitions`."""
+    with errors_translated(cursor.connection):
+        if not models or not table_exists(cursor.connection, f"{table_prefix}discoveries"):
+            return set()
+        cursor.execute(prepare(_TRANSIENT_MODELS, table_prefix), {"domain": domain, "names": sorted(models)})
+        return {row[0] for row in cursor.fetchall()}
 
 
 def has_models(cursor: Cursor, table_prefix: str, domain: str) -> bool:

@@ -11,12 +11,12 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
-    """Who reads: what decides which records and values Odoo tells.
+    """Who reads: what decides which records and values Odoo answers.
 
     Attributes:
         uid: the Odoo user's id.
         companies: ids of the user's companies; the first is the one of company-dependent values.
-        groups: ids of the user's groups; empty where Odoo does not tell.
+        groups: ids of the user's groups; empty where they cannot be read.
         lang: the language of translated values.
         url: the server.
         database: its database.

@@ -273,7 +273,7 @@ class TableSync:
         ranges[part][2:] = [last, is_last]
         names = ["position"]
         if all(each[3] for each in ranges):
-            state.phase, state.high_water = Phase.CATCH_UP, moment(state.position["began"])
+            state.phase, state.high_water = Phase.CATCH_UP, parsed(state.position["began"])
             state.position = {}
             cursor.execute("SELECT NOW() AT TIME ZONE 'UTC'")
             row = cursor.fetchone()
@@ -297,7 +297,7 @@ class TableSync:
             began = began or page.clock
             state.position = {"kind": "changes", "since": since, "began": began, "last_id": page.last_id}
             if page.is_last:
-                state.position, state.high_water = {}, moment(began) or state.high_water
+                state.position, state.high_water = {}, parsed(began) or state.high_water
             self._write(page, self.target, self._note)
 
     def _new_fields(self) -> None:
@@ -339,7 +339,7 @@ class TableSync:
         with self._transaction() as cursor:
             absent = sweep.not_among(cursor, self.target.table, seen)
         self._delete_absent(absent, found=len(seen))
-        self.state.high_water = moment(began) or self.state.high_water
+        self.state.high_water = parsed(began) or self.state.high_water
         self.state.position, self.state.fields = {}, self._signature()
         self.state.swept_at = self.state.read_whole_at = self._now()
 
@@ -497,7 +497,7 @@ class TableSync:
         return TableWriter(target, table_prefix=self.table_prefix, inserts=inserts)
 
     def _signature(self) -> dict[str, Any]:
-        """The fields that are copied, each with what tells that it has to be read again."""
+        """The fields that are copied, each with what changes when it has to be read again."""
         columns = {each.field: f"{each.column} {each.type}" for each in self.target.columns}
         columns |= {each.field: each.table for each in self.target.links}
         return {name: column for name, column in columns.items() if name not in self._facts.get("left_out", ())}
@@ -561,11 +561,11 @@ def is_other_database(source: Mapping[str, Any], reader: Reader) -> bool:
 
 
 def who(source: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What decides which records a reader is told of."""
+    """What decides which records a reader gets."""
     return tuple(source.get(name) for name in ("uid", "groups", "companies"))
 
 
-def moment(text: str) -> datetime | None:
+def parsed(text: str) -> datetime | None:
     """A time of Odoo's, UTC; None where it is empty."""
     return datetime.fromisoformat(text) if text else None
 

@@ -83,13 +83,14 @@ class Target:
 
 
 def targets(
-    definitions: Mapping[str, Mapping[str, Any]], names: Mapping[str, str], *, binary: bool
+    definitions: Mapping[str, Mapping[str, Any]], names: Mapping[str, str], *, transient: Collection[str], binary: bool
 ) -> dict[str, Target]:
     """Return the target of each mirrored model.
 
     Args:
         definitions: model → its discovered `schema_definition`.
         names: mirrored model → table.
+        transient: the models of dialogs.
         binary: whether files and images are copied.
 
     Raises:
@@ -108,7 +109,7 @@ def targets(
                 LinkTable(field=name, table=str(table), relation=str(fields[name].get("relation")))
                 for name, table in links.items()
             ),
-            is_transient=bool(definition.get("transient")),
+            is_transient=model in transient,
         )
     return found
 

@@ -1,6 +1,6 @@
 """Values of records as text for COPY, strictly by the type of their column. Pure.
 
-Odoo tells an empty value as false, and an empty number or boolean as 0 or false: text, dates and relations become NULL,
+Odoo sends an empty value as false, and an empty number or boolean as 0 or false: text, dates and relations become NULL,
 numbers and booleans stay 0 and false.
 """
 

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 from psycopg2 import sql
 
-from fbs_worker.catalogue.store import model_definitions
+from fbs_worker.catalogue.store import model_definitions, transient_models
 from fbs_worker.core.advisory_locks import free_lock, transaction
 from fbs_worker.core.errors import UsageError
 from fbs_worker.core.postgres import Connection, connect
@@ -221,9 +221,11 @@ def _opened(job: Job, name: str, *, lock: str = "") -> Iterator[_Solution]:
     with opened as connection:
         manifest = read_manifest(connection, entry)
         with transaction(connection) as cursor:
-            definitions = model_definitions(cursor, manifest.table_prefix, manifest.domain, manifest.mirrored)
+            where = (manifest.table_prefix, manifest.domain, manifest.mirrored)
+            definitions = model_definitions(cursor, *where)
+            transient = transient_models(cursor, *where)
         names = {model: table for model, table in manifest.mirrored.items() if model in definitions}
-        known = targets(definitions, names, binary=job.settings.fbs_sync_binary)
+        known = targets(definitions, names, transient=transient, binary=job.settings.fbs_sync_binary)
         yield _Solution(job=job, manifest=manifest, connection=connection, targets=known)
 
 
