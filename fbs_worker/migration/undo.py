@@ -33,7 +33,7 @@ from fbs_worker.schema.ddl import comment_statements
 from fbs_worker.schema.dependents import attached
 from fbs_worker.schema.differ import compare
 from fbs_worker.schema.inspector import InspectedTable, inspect_tables, populated_tables
-from fbs_worker.schema.model import PRIMARY, ColumnSchema, KeySchema, TableSchema, from_json, renamed, to_json
+from fbs_worker.schema.model import FOREIGN, PRIMARY, ColumnSchema, KeySchema, TableSchema, from_json, renamed, to_json
 from fbs_worker.schema.read_back import read_back
 from fbs_worker.schema.system_tables import system_tables
 
@@ -431,7 +431,9 @@ class _Undoing:
     # keys, and what else went with columns
 
     def _adapt_keys(self, table: str) -> None:
-        """Leave out keys that cannot be restored; where a column keeps its new type, keys stay as they are."""
+        """Leave out keys that cannot be restored; where a column keeps its new type, keys stay as they are, and a link
+        that is not enforced stays so where rows refer to nothing.
+        """
         desired, after = self._desired[table], self._after.get(table)
         applied = after.keys if after else ()
         keys = []
@@ -441,6 +443,8 @@ class _Undoing:
                 self._not_reverted.append(f"{table}: the {key.label()} is not restored: {why}.")
             else:
                 keys.append(key)
+        left = {(key.columns, key.target) for key in desired.keys if key not in keys}
+        keys += [key for key in applied if not key.enforced and (key.columns, key.target) in left and key not in keys]
         gone = (after.columns.keys() if after else set[str]()) - desired.columns.keys()
         keys += [
             key
@@ -460,7 +464,28 @@ class _Undoing:
             return "a column does not come back"
         if key.kind == PRIMARY and not all(columns[column].not_null for column in key.columns):
             return "rows have no value"
+        if key.kind == FOREIGN and key.enforced and self._has_orphans(table, key):
+            return "rows refer to others that are not there"
         return ""
+
+    def _has_orphans(self, table: str, key: KeySchema) -> bool:
+        """Whether rows refer to nothing, as they may without an enforced key; not known of columns that change."""
+        target, referred = key.target or ("", ())
+        ends = [*((table, column) for column in key.columns), *((target, column) for column in referred)]
+        if not all(of in self._found.tables and self._is_unchanged(of, column) for of, column in ends):
+            return False
+        columns = [f"t.{self._current(table, column)}" for column in key.columns]
+        others = [f"o.{self._current(target, column)}" for column in referred]
+        same = " AND ".join(f"{other} = {column}" for column, other in zip(columns, others, strict=True))
+        not_null = " AND ".join(f"{column} IS NOT NULL" for column in columns)
+        missing = f"NOT EXISTS (SELECT FROM {quoted(target)} o WHERE {same})"
+        return self._exists(table, f"{not_null} AND {missing}")
+
+    def _is_unchanged(self, table: str, column: str) -> bool:
+        """Whether a column is there, and keeps its type."""
+        now = self._actual.tables[table].columns.get(column)
+        then = self._desired[table].columns.get(column) if table in self._desired else now
+        return now is not None and then is not None and now.full_type == then.full_type
 
     def _is_stuck(self, table: str, key: KeySchema) -> bool:
         return table in self._stuck or (key.target is not None and key.target[0] in self._stuck)

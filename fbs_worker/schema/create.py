@@ -49,16 +49,18 @@ class SetupReport:
         }
 
 
-def statements(definition: Definition, *, existing: Collection[str] = ()) -> list[str]:
+def statements(definition: Definition, *, server_version: int, existing: Collection[str] = ()) -> list[str]:
     """Render the DDL of a definition in a valid execution order, system tables first.
 
     Args:
         definition: the tables.
+        server_version: as reported by libpq.
         existing: names of tables to omit.
     """
     known = system_statements(definition.table_prefix)
     system = [statement for name, written in known.items() if name not in existing for statement in written]
-    return [*system, *render(definition.tables, only=set(definition.table_names) - set(existing))]
+    missing = set(definition.table_names) - set(existing)
+    return [*system, *render(definition.tables, only=missing, server_version=server_version)]
 
 
 def plan(connection: Connection, definition: Definition, *, owned: Collection[str]) -> SetupReport:
@@ -118,7 +120,8 @@ def create(connection: Connection, definition: Definition, *, owned: Collection[
         cursor.execute(LOCK_TABLES)
         report = plan(connection, definition, owned=owned)
         if report.changed:
-            cursor.execute(";\n".join(statements(definition, existing=report.existing)))
+            version = connection.info.server_version
+            cursor.execute(";\n".join(statements(definition, server_version=version, existing=report.existing)))
     return report
 
 

@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
-from sqlalchemy import Index, Table
+from sqlalchemy import ForeignKeyConstraint, Index, Table
 from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable, sort_tables_and_constraints
 
 from fbs_worker.core.identifiers import quoted
 from fbs_worker.schema.columns import DIALECT
-from fbs_worker.schema.model import FOREIGN, INDEX, PRIMARY, SERIAL, ColumnSchema, KeySchema, TableSchema
+from fbs_worker.schema.model import (
+    FOREIGN,
+    INDEX,
+    NOT_ENFORCED_SINCE,
+    PRIMARY,
+    SERIAL,
+    ColumnSchema,
+    KeySchema,
+    TableSchema,
+    foreign_key,
+    is_enforced,
+)
 
 _SERIALS: Final = {"smallint": "SMALLSERIAL", "bigint": "BIGSERIAL"}
 
@@ -20,20 +31,29 @@ def creation_order(tables: Iterable[Table]) -> list[Table]:
     return [table for table, _ in _sorted(tables) if table is not None]
 
 
-def render(tables: Iterable[Table], *, only: Collection[str] | None = None) -> list[str]:
+def render(
+    tables: Iterable[Table], *, only: Collection[str] | None = None, server_version: int = NOT_ENFORCED_SINCE
+) -> list[str]:
     """Render the statements that create tables, their indexes and foreign keys.
 
-    Foreign keys of a cycle are added by ALTER TABLE after all its tables.
+    Foreign keys of a cycle, and those that are not enforced, are added by ALTER TABLE after all tables.
 
     Args:
         tables: all tables of a definition.
         only: names of the tables to create; None for all.
+        server_version: as reported by libpq: below 18 there is no key that is not enforced.
     """
     statements: list[str] = []
     for table, constraints in _sorted(tables):
         if table is None:
-            added = [key for key in constraints if only is None or key.table.name in only]
-            statements.extend(str(AddConstraint(key).compile(dialect=DIALECT)) for key in added)
+            added = sorted((key for key in constraints if only is None or key.table.name in only), key=_place)
+            statements.extend(
+                str(AddConstraint(key).compile(dialect=DIALECT))
+                if is_enforced(key)
+                else key_statement(key.table.name, foreign_key(key), key.name)
+                for key in added
+                if is_enforced(key) or server_version >= NOT_ENFORCED_SINCE
+            )
         elif only is None or table.name in only:
             statement = CreateTable(table, include_foreign_key_constraints=list(constraints))
             statements.append(str(statement.compile(dialect=DIALECT)).strip())
@@ -78,8 +98,17 @@ def _index(index: Index) -> str:
 
 
 def _sorted(tables: Iterable[Table]) -> list[tuple[Any, Any]]:
-    """Return each table with its inline foreign keys; last, None with those that close a cycle."""
-    return list(sort_tables_and_constraints(list(tables)))  # type: ignore[no-untyped-call]
+    """Return each table with its inline foreign keys; last, None with those that close a cycle or are not enforced."""
+    return list(sort_tables_and_constraints(list(tables), filter_fn=_is_apart))  # type: ignore[no-untyped-call]
+
+
+def _place(key: ForeignKeyConstraint) -> tuple[str, str]:
+    return str(key.table.name), str(key.name)
+
+
+def _is_apart(key: ForeignKeyConstraint) -> bool | None:
+    """Whether a foreign key is added after all tables; None leaves that to SQLAlchemy."""
+    return None if is_enforced(key) else True
 
 
 def quoted_list(names: Iterable[str]) -> str:
@@ -99,6 +128,10 @@ def declaration(column: ColumnSchema) -> str:
 
 def definition(key: KeySchema) -> str:
     """What follows a constraint's name: of a primary key, unique key, check, exclusion or foreign key."""
+    return _definition(key) if key.enforced else f"{_definition(key)} NOT ENFORCED"
+
+
+def _definition(key: KeySchema) -> str:
     match key.kind:
         case "p" | "u" if not key.detail:
             return f"{'PRIMARY KEY' if key.kind == PRIMARY else 'UNIQUE'} {quoted_list(key.columns)}"

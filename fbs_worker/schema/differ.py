@@ -421,14 +421,16 @@ def _matches(key: InspectedKey, desired: KeySchema) -> bool:
 
 
 def _replaced_key(desired: KeySchema, keys: Iterable[InspectedKey]) -> InspectedKey | None:
-    """Return the existing key that a desired one replaces: a foreign key with other actions, another primary key."""
+    """Return the existing key that a desired one replaces: another primary key, or what is the same but for its actions
+    and whether it is enforced.
+    """
     for key in keys:
         schema = key.schema
         if schema.kind != desired.kind or schema.identity == desired.identity:
             continue
-        if desired.kind == PRIMARY or (
-            desired.kind == FOREIGN and (schema.columns, schema.target) == (desired.columns, desired.target)
-        ):
+        same = (schema.columns, schema.target) == (desired.columns, desired.target)
+        same &= desired.kind == FOREIGN or (desired.kind == CHECK and schema.detail == desired.detail)
+        if same or desired.kind == PRIMARY:
             return key
     return None
 

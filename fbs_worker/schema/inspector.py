@@ -89,13 +89,13 @@ SELECT k.conrelid, k.oid, k.contype::text, k.conname, k.conkey, k.convalidated, 
     ) END,
     CASE k.contype WHEN 'c' THEN pg_get_expr(k.conbin, k.conrelid) END, pg_get_constraintdef(k.oid),
     k.condeferrable OR i.indnatts > i.indnkeyatts OR to_jsonb(i) -> 'indnullsnotdistinct' = 'true'
-        OR to_jsonb(k) -> 'conperiod' = 'true'
+        OR to_jsonb(k) -> 'conperiod' = 'true', coalesce(to_jsonb(k) -> 'conenforced' <> 'false', TRUE)
 FROM pg_constraint k LEFT JOIN pg_class t ON t.oid = k.confrelid AND pg_table_is_visible(t.oid)
 LEFT JOIN pg_index i ON i.indexrelid = k.conindid AND k.contype IN ('p', 'u')
 WHERE k.conrelid = ANY(%(oids)s::oid[]) AND k.contype IN ('p', 'u', 'f', 'c', 'x')
 ORDER BY k.conrelid, k.oid
 """
-"""`indnullsnotdistinct` came with PostgreSQL 15, `conperiod` with 18."""
+"""`indnullsnotdistinct` came with PostgreSQL 15, `conperiod` and `conenforced` with 18."""
 
 _INDEXES: Final = """
 SELECT i.indrelid, i.indexrelid, c.relname, i.indkey::int2[], i.indnkeyatts, i.indisunique, i.indisvalid,
@@ -133,7 +133,7 @@ class InspectedKey:
         oid: OID of the constraint or index.
         definition: SQL that recreates it: of a constraint what follows its name, of an index CREATE INDEX.
         uses: all columns that it depends on, those of a check, of INCLUDE, of expressions and predicates too.
-        valid: False for a NOT VALID constraint and for an index whose build was interrupted.
+        valid: False for a NOT VALID constraint that is enforced, and for an index whose build was interrupted.
         plain: a B-tree index without expressions, predicate and DESC, usable for its leading columns.
         backing: the index of a primary key, a unique key or an exclusion constraint.
     """
@@ -391,7 +391,7 @@ def _tables(rows: Iterable[tuple[Any, ...]]) -> dict[int, _Table]:
 
 def _constraint(table: _Table, row: tuple[Any, ...]) -> InspectedKey:
     _, oid, kind, name, numbers, valid, deferrable, deferred, on_delete, on_update, target, *rest = row
-    referred, check, whole, special = rest
+    referred, check, whole, special, enforced = rest
     uses = columns = table.columns_at(numbers or ())
     detail = whole if special else ""
     if kind == FOREIGN:
@@ -408,7 +408,9 @@ def _constraint(table: _Table, row: tuple[Any, ...]) -> InspectedKey:
         detail=detail,
         name=name,
         deferral=actions("", "", deferrable=deferrable, deferred=deferred) if kind in {PRIMARY, UNIQUE} else "",
+        enforced=enforced,
     )
+    valid = valid or not enforced  # which cannot be validated
     return InspectedKey(schema=schema, oid=oid, definition=whole, uses=frozenset(uses), valid=valid)
 
 

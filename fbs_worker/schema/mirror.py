@@ -17,8 +17,8 @@ stored field with one below, `created_at` and `updated_at` (of the row; Odoo's o
     binary, image             BYTEA
     selection                 VARCHAR: the value, not its label; the set of values depends on installed modules
     reference                 VARCHAR: `model,id`
-    many2one                  INTEGER: the other record's id in Odoo. A foreign key to the other table's `odoo_id` if
-                              that model is mirrored too, with Odoo's ON DELETE action
+    many2one                  INTEGER: the other record's id in Odoo, the other table's `odoo_id` if that model is
+                              mirrored too
     many2one_reference        INTEGER: the other record's id in Odoo; its model is in another field
     many2many                 a link table if the other model is mirrored too, else nothing
     one2many                  nothing: the inverse of the other table's many2one
@@ -27,17 +27,20 @@ stored field with one below, `created_at` and `updated_at` (of the row; Odoo's o
     serialized
     any other type            JSONB: any value of the RPC response
 
-- A column's comment is the field's label.
+- No link between mirrored tables is enforced: the Odoo user may not see the other record, records refer to each
+  other in cycles, and Odoo itself has ids of records that are gone. Each has an index, a comment
+  (`→ model, table.odoo_id`), and on PostgreSQL 18 and later a foreign key that is NOT ENFORCED, without actions.
+- A column's comment is the field's label and its link; a table's comment says which records it holds, and how.
 - A required field is NOT NULL, unless it is company-dependent.
 - A translated or company-dependent field has one value: that of the RPC session's language and company.
 - A link table is named `<table>__<field>`. Its primary key is `from_id` (the record with the field) and `to_id` (the
-  referenced record), both an `odoo_id`; a row is deleted with either record. A relation with a field on both sides
-  has two link tables: RPC does not expose that they are one.
+  referenced record), both an `odoo_id`, with a further index on `to_id`. A relation with a field on both sides has two
+  link tables: RPC does not expose that they are one.
 - A field with a reserved column name (`odoo_id`, `created_at`, `updated_at`, system columns of PostgreSQL such as
   `xmin`) is prefixed with `odoo_`.
 - Table and column names longer than 63 bytes are rejected; the name of a link table is shortened with a hash.
 
-Sources: `odoo/orm/fields*.py` of Odoo 19 and `odoo/fields.py` of 14 (`column_type`, `ondelete`), PostgreSQL's
+Sources: `odoo/orm/fields*.py` of Odoo 19 and `odoo/fields.py` of 14 (`column_type`), PostgreSQL's
 documentation, section 5.6 (system columns).
 """
 
@@ -78,8 +81,6 @@ _LONGEST_VARCHAR: Final = 10_485_760
 
 _NO_COLUMN: Final = frozenset(("one2many", "many2many"))
 
-_ON_DELETE: Final = {"cascade": "CASCADE", "restrict": "RESTRICT", "set null": "SET NULL"}
-
 
 def _char(field: Mapping[str, Any]) -> TypeEngine[Any]:
     size = field.get("size")
@@ -114,7 +115,7 @@ _TYPES: Final[Mapping[str, Callable[[Mapping[str, Any]], TypeEngine[Any]]]] = {
 
 
 def add_tables(model: str, definition: Mapping[str, Any], *, names: Mapping[str, str], metadata: MetaData) -> None:
-    """Add a model's table and the link tables of its many2many fields; `connect_tables` adds the foreign keys.
+    """Add a model's table and the link tables of its many2many fields; `connect_tables` adds what links them.
 
     Args:
         model: the model's technical name.
@@ -132,16 +133,20 @@ def add_tables(model: str, definition: Mapping[str, Any], *, names: Mapping[str,
         metadata,
         id_column(),
         column("odoo_id", Integer, unique=True, nullable=False),
-        *(_column(columns[name], fields[name]) for name in columns),
+        *(_column(columns[name], fields[name], names) for name in columns),
         time_column("created_at"),
         time_column("updated_at"),
+        comment=_told(model, fields, columns),
     )
-    for link_name in link_names(model, definition, names=names).values():
+    for name, link_name in link_names(model, definition, names=names).items():
+        relation = str(fields[name]["relation"])
         link = Table(
             link_name,
             metadata,
-            column("from_id", Integer, primary_key=True, autoincrement=False),
-            column("to_id", Integer, primary_key=True, autoincrement=False),
+            _link_column("from_id", model, names),
+            _link_column("to_id", relation, names),
+            comment=f"Links of the field {name} of Odoo's model {model}: a row for each {relation} of a record."
+            " No foreign key is enforced: the Odoo user may not see each of them.",
         )
         Index(None, link.c.to_id)
     for name, field in fields.items():
@@ -211,7 +216,7 @@ def link_names(model: str, definition: Mapping[str, Any], *, names: Mapping[str,
 
 
 def connect_tables(model: str, definition: Mapping[str, Any], *, names: Mapping[str, str], metadata: MetaData) -> None:
-    """Add the foreign keys of a model's tables, after `add_tables` of all mirrored models.
+    """Add the foreign keys of a model's tables, none of them enforced, after `add_tables` of all mirrored models.
 
     Args:
         model: the model's technical name.
@@ -231,11 +236,11 @@ def connect_tables(model: str, definition: Mapping[str, Any], *, names: Mapping[
             continue
         target = metadata.tables[names[relation]].c.odoo_id
         if field["type"] == "many2one":
-            _refer(table.c[_column_name(name, fields)], target, _ON_DELETE.get(str(field.get("on_delete"))))
+            _refer(table.c[_column_name(name, fields)], target)
         elif field["type"] == "many2many":
             link = metadata.tables[links[name]]
-            _refer(link.c.from_id, table.c.odoo_id, "CASCADE")
-            _refer(link.c.to_id, target, "CASCADE")
+            _refer(link.c.from_id, table.c.odoo_id)
+            _refer(link.c.to_id, target)
 
 
 def _stored(model: str, definition: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -258,18 +263,40 @@ def _column_name(name: str, fields: Mapping[str, Any]) -> str:
     return renamed
 
 
-def _column(name: str, field: Mapping[str, Any]) -> Column[object]:
+def _column(name: str, field: Mapping[str, Any], names: Mapping[str, str]) -> Column[object]:
     kind = _TYPES.get(field["type"], _json)(field)
-    return column(name, kind, nullable=_is_nullable(field), comment=str(field.get("label") or "") or None)
+    comment = str(field.get("label") or "")
+    if field["type"] == "many2one" and field.get("relation"):
+        link = _link(str(field["relation"]), names)
+        comment = f"{comment} ({link})" if comment else link
+    return column(name, kind, nullable=_is_nullable(field), comment=comment or None)
 
 
 def _is_nullable(field: Mapping[str, Any]) -> bool:
     return not field.get("required") or bool(field.get("company_dependent"))
 
 
-def _refer(source: Column[Any], target: Column[Any], on_delete: str | None) -> None:
-    """Add a foreign key; SET NULL on a NOT NULL column becomes RESTRICT."""
-    if on_delete == "SET NULL" and not source.nullable:
-        on_delete = "RESTRICT"
+def _link_column(name: str, relation: str, names: Mapping[str, str]) -> Column[object]:
+    return column(name, Integer, primary_key=True, autoincrement=False, comment=_link(relation, names))
+
+
+def _link(relation: str, names: Mapping[str, str]) -> str:
+    """Tell where an id refers to: the model, and its table if it is mirrored."""
+    return f"→ {relation}, {names[relation]}.odoo_id" if relation in names else f"→ {relation}"
+
+
+def _told(model: str, fields: Mapping[str, Mapping[str, Any]], columns: Mapping[str, str]) -> str:
+    """Tell which records a model's table holds, and what is particular to their values."""
+    archived = "; archived ones are there with active = false" if "active" in columns else ""
+    companies = [columns[name] for name in columns if fields[name].get("company_dependent")]
+    company = f" Columns with the value of that user's company: {', '.join(companies)}." if companies else ""
+    return (
+        f"Records of Odoo's model {model} as the Odoo user of the solution is told them{archived}.{company}"
+        " Text is in the language of the Odoo connection; no foreign key is enforced."
+    )
+
+
+def _refer(source: Column[Any], target: Column[Any]) -> None:
     name = derived_name(f"{source.table.name}_{source.name}", "_fkey")
-    source.table.append_constraint(ForeignKeyConstraint([source], [target], name=name, ondelete=on_delete))
+    key = ForeignKeyConstraint([source], [target], name=name, info={"enforced": False})
+    source.table.append_constraint(key)

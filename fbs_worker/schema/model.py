@@ -130,6 +130,8 @@ class KeySchema:
         written: `detail` as its author wrote it, where PostgreSQL prints it otherwise. Not part of the identity.
         index: of an inspected index, primary or unique key: what it is made of. Not part of the identity.
         deferral: of an inspected primary or unique key: `DEFERRABLE …`. Not part of the identity.
+        enforced: False for a foreign key or a check that is NOT ENFORCED (since PostgreSQL 18): it tells of a link and
+            has no effect, its actions neither.
     """
 
     kind: str
@@ -140,11 +142,12 @@ class KeySchema:
     written: str = field(default="", compare=False)
     index: IndexParts | None = field(default=None, compare=False, repr=False)
     deferral: str = field(default="", compare=False)
+    enforced: bool = True
 
     @property
     def identity(self) -> tuple[object, ...]:
         """Identity within the table, independent of name and notation."""
-        return (self.kind, self.columns, self.target, self.detail)
+        return (self.kind, self.columns, self.target, self.detail, self.enforced)
 
     @property
     def source(self) -> str:
@@ -163,6 +166,8 @@ class KeySchema:
 
     def difference(self, before: KeySchema) -> str:
         """Return how a key differs from the one that it replaces, e.g. `ON DELETE NO ACTION → CASCADE`."""
+        if self.enforced != before.enforced:
+            return "ENFORCED → NOT ENFORCED" if before.enforced else "NOT ENFORCED → ENFORCED"
         if self.kind != FOREIGN or (self.columns, self.target) != (before.columns, before.target):
             return f"{before.label()} → {self.label()}"
         was, now = (_actions(key.detail) for key in (before, self))
@@ -170,6 +175,9 @@ class KeySchema:
 
     def label(self) -> str:
         """Return a readable label, e.g. `foreign key (tenant_id) to r_tenant`."""
+        return self._label() if self.enforced else f"{self._label()} NOT ENFORCED"
+
+    def _label(self) -> str:
         words = {PRIMARY: "primary key", UNIQUE: "unique key", FOREIGN: "foreign key", INDEX: "index on"}
         if self.kind == CHECK:
             return f"check {self.detail if self.detail.startswith('(') else f'({self.detail})'}"
@@ -214,6 +222,9 @@ class TableSchema:
         return frozenset(key.identity for key in self.keys)
 
 
+NOT_ENFORCED_SINCE: Final = 180000
+"""Version of PostgreSQL, as reported by libpq."""
+
 _ACTIONS: Final = ("CASCADE", "RESTRICT", "SET NULL", "SET DEFAULT")
 _DEFERRALS: Final = ("DEFERRABLE INITIALLY DEFERRED", "DEFERRABLE")
 
@@ -235,18 +246,32 @@ def schema_of(tables: Iterable[Table]) -> dict[str, TableSchema]:
     }
 
 
+def possible_schema(schema: Schema, server_version: int) -> Schema:
+    """Leave out what a server does not know: keys that are NOT ENFORCED.
+
+    Args:
+        schema: the tables.
+        server_version: as reported by libpq.
+    """
+    if server_version >= NOT_ENFORCED_SINCE or all(key.enforced for table in schema.values() for key in table.keys):
+        return schema
+    return {
+        name: replace(table, keys=tuple(key for key in table.keys if key.enforced)) for name, table in schema.items()
+    }
+
+
 def to_json(schema: Schema, *, exactly: bool = False) -> dict[str, Any]:
     """Return the JSON-ready form.
 
     Args:
         schema: the tables.
-        exactly: with the order of columns and the names of keys: columns are a list of pairs then, and a key ends
-            with an object that has its `name`.
+        exactly: with the order of columns and the names of keys: columns are a list of pairs then, and a key has a
+            `name`.
 
     Returns:
         Table → `columns` (name → `[type, not_null, default]`, and an object with `collation`, `comment` and `written`
-        as far as there is one), `keys` (each `[kind, columns, target]`, and `detail` and `written` where not empty),
-        and a `comment`.
+        as far as there is one), `keys` (each `[kind, columns, target]`, `detail` and `written` where not empty, and
+        an object with a `name` and `enforced` where there is one, or it is false), and a `comment`.
     """
     return {name: _table_json(table, exactly=exactly) for name, table in sorted(schema.items())}
 
@@ -299,7 +324,7 @@ def _table(table: Table) -> TableSchema:
         name = _name(constraint)
         match constraint:
             case ForeignKeyConstraint():
-                keys.append(_foreign(constraint))
+                keys.append(foreign_key(constraint))
             case PrimaryKeyConstraint() | UniqueConstraint() if constraint.columns:
                 kind = PRIMARY if isinstance(constraint, PrimaryKeyConstraint) else UNIQUE
                 named = tuple(str(column.name) for column in constraint.columns)
@@ -344,7 +369,8 @@ def _definition(constraint: Constraint) -> str:
     return written.removeprefix(f"CONSTRAINT {name} ").strip()
 
 
-def _foreign(constraint: ForeignKeyConstraint) -> KeySchema:
+def foreign_key(constraint: ForeignKeyConstraint) -> KeySchema:
+    """Return the schema of a foreign key of an SQLAlchemy table."""
     columns = tuple(str(element.parent.name) for element in constraint.elements)
     referred = tuple(str(element.column.name) for element in constraint.elements)
     return KeySchema(
@@ -358,7 +384,13 @@ def _foreign(constraint: ForeignKeyConstraint) -> KeySchema:
             deferred=(constraint.initially or "").upper() == "DEFERRED",
         ),
         name=_name(constraint),
+        enforced=is_enforced(constraint),
     )
+
+
+def is_enforced(constraint: Constraint) -> bool:
+    """Return whether a constraint is not marked as NOT ENFORCED by `enforced` in its `info`; SQLAlchemy has no word."""
+    return bool(constraint.info.get("enforced", True))
 
 
 def actions(on_delete: str, on_update: str, *, deferrable: bool, deferred: bool) -> str:
@@ -416,10 +448,9 @@ def _order(key: KeySchema) -> tuple[int, tuple[str, ...], str]:
 
 def _table_json(table: TableSchema, *, exactly: bool) -> dict[str, Any]:
     columns = {name: _column_json(column) for name, column in table.columns.items()}
-    names = [[{"name": key.name}] if exactly else [] for key in table.keys]
     return {
         "columns": list(map(list, columns.items())) if exactly else columns,
-        "keys": [_key_json(key) + name for key, name in zip(table.keys, names, strict=True)],
+        "keys": [_key_json(key, exactly=exactly) for key in table.keys],
         **({"comment": table.comment} if table.comment else {}),
     }
 
@@ -430,10 +461,11 @@ def _column_json(column: ColumnSchema) -> list[Any]:
     return [column.type, column.not_null, column.default, *([given] if given else [])]
 
 
-def _key_json(key: KeySchema) -> list[Any]:
+def _key_json(key: KeySchema, *, exactly: bool) -> list[Any]:
     target = None if key.target is None else [key.target[0], list(key.target[1])]
     data: list[Any] = [key.kind, list(key.columns), target]
-    return [*data, *filter(None, (key.detail, key.written))]
+    more = {**({"name": key.name} if exactly else {}), **({} if key.enforced else {"enforced": False})}
+    return [*data, *filter(None, (key.detail, key.written, more))]
 
 
 def _table_from_json(data: Mapping[str, Any]) -> TableSchema:
@@ -455,14 +487,15 @@ def _key_from_json(data: Sequence[Any]) -> KeySchema:
     kind, columns, target, *rest = data
     if kind not in KINDS:
         raise ValueError(kind)
-    name = rest.pop()["name"] if rest and isinstance(rest[-1], Mapping) else ""
+    more = rest.pop() if rest and isinstance(rest[-1], Mapping) else {}
     return KeySchema(
         kind=kind,
         columns=tuple(map(_text, columns)),
         target=None if target is None else (_text(target[0]), tuple(map(_text, target[1]))),
         detail=_text(rest[0]) if rest else "",
         written=_text(rest[1]) if len(rest) > 1 else "",
-        name=_text(name),
+        name=_text(more.get("name", "")),
+        enforced=bool(more.get("enforced", True)),
     )
 
 

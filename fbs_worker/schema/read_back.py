@@ -19,7 +19,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 from fbs_worker.core.postgres import Connection
 from fbs_worker.schema.ddl import create_table, key_statement
 from fbs_worker.schema.inspector import InspectedTable, inspect_tables
-from fbs_worker.schema.model import FOREIGN, INDEX, ColumnSchema, Schema, TableSchema
+from fbs_worker.schema.model import FOREIGN, INDEX, ColumnSchema, Schema, TableSchema, possible_schema
 
 _REMEMBERED: Final = 5_000
 """Tables whose notation a process keeps."""
@@ -33,6 +33,8 @@ _lock = Lock()
 def read_back(connection: Connection, schema: Schema) -> dict[str, TableSchema]:
     """Return a schema in PostgreSQL's notation. Foreign keys have but one notation and stay as they are.
 
+    Keys that the server cannot have, because it knows no NOT ENFORCED, are left out.
+
     Args:
         connection: connection whose transaction is used; what is made in it is rolled back to a savepoint.
         schema: the tables.
@@ -40,6 +42,7 @@ def read_back(connection: Connection, schema: Schema) -> dict[str, TableSchema]:
     Raises:
         psycopg2.Error: PostgreSQL rejects a table, or the user may not make temporary ones; the caller translates it.
     """
+    schema = possible_schema(schema, connection.info.server_version)
     server = f"{connection.info.host}:{connection.info.port}/{connection.info.dbname}/{connection.info.user}"
     asked = {name: table for name, table in schema.items() if not table.is_exact}
     keys = {name: (server, connection.info.server_version, repr(table)) for name, table in asked.items()}

@@ -315,6 +315,10 @@ class _SetUp:
                     f"Tables are missing or differ, and FBS_AUTO_CREATE_TABLES is false: {'; '.join(problems)}.",
                     hint="Run the statements of `--output-format json`, or set FBS_AUTO_CREATE_TABLES=true.",
                     pending=problems,
-                    statements=create.statements(definition, existing=planned.existing),
+                    statements=create.statements(
+                        definition,
+                        server_version=self.connection.info.server_version,
+                        existing=planned.existing,
+                    ),
                 )
         return planned

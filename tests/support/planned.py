@@ -220,7 +220,8 @@ SELECT c.relname,
         UNION ALL
         SELECT regexp_replace(pg_get_indexdef(i.indexrelid), 'INDEX .* ON (\\w+\\.)?', 'INDEX ON ') || i.indisvalid
         FROM pg_index i WHERE i.indrelid = c.oid
-    ) known(definition))
+    ) known(definition)),
+    obj_description(c.oid, 'pg_class')
 FROM pg_class c WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace
     AND starts_with(c.relname, 'r_')
 """
@@ -230,14 +231,14 @@ def picture(connection: Connection) -> dict[str, Any]:
     """The business tables of the current schema with everything that makes them up, but the names of keys and of sequences."""
     with connection, connection.cursor() as cursor:
         cursor.execute(_PICTURE)
-        return {name: (columns, known) for name, columns, known in cursor.fetchall()}
+        return {name: tuple(parts) for name, *parts in cursor.fetchall()}
 
 
 def fresh_picture(connection: Connection, definition: Definition) -> dict[str, Any]:
     """What a definition's tables look like when they are made anew."""
     with connection, connection.cursor() as cursor:
         cursor.execute("DROP SCHEMA IF EXISTS fresh CASCADE; CREATE SCHEMA fresh; SET search_path = fresh")
-        cursor.execute(";\n".join(render(definition.tables)))
+        cursor.execute(";\n".join(render(definition.tables, server_version=connection.info.server_version)))
     try:
         return picture(connection)
     finally:

@@ -12,6 +12,7 @@ from fbs_worker.domains import Domain
 from fbs_worker.schema.columns import type_of
 from fbs_worker.schema.ddl import render
 from fbs_worker.schema.definition import Definition, define
+from fbs_worker.schema.model import FOREIGN, NOT_ENFORCED_SINCE, schema_of
 
 EMPTY = Domain(name="made", title="Made")
 
@@ -124,27 +125,33 @@ def test_a_column_name_that_would_be_cut_is_refused(name: str) -> None:
         mirror(a={name: field("char")})
 
 
-@pytest.mark.parametrize(
-    ("facts", "on_delete"),
-    [
-        ({}, None),
-        ({"on_delete": "cascade"}, "CASCADE"),
-        ({"on_delete": "restrict"}, "RESTRICT"),
-        ({"on_delete": "set null"}, "SET NULL"),
-        ({"on_delete": "set null", "required": True}, "RESTRICT"),
-        ({"on_delete": "cascade", "required": True}, "CASCADE"),
-    ],
-)
-def test_a_many2one_refers_to_the_other_table_where_there_is_one(facts: dict[str, Any], on_delete: str | None) -> None:
-    order = {"partner_id": field("many2one", relation="res.partner", **facts)}
+@pytest.mark.parametrize("facts", [{}, {"on_delete": "cascade"}, {"on_delete": "set null", "required": True}])
+def test_a_many2one_refers_to_the_other_table_where_there_is_one(facts: dict[str, Any]) -> None:
+    order = {"partner_id": field("many2one", relation="res.partner", **facts), "name": field("char", label="Name")}
     alone = table(mirror(sale__order=order), "sale_order")
     assert not alone.foreign_key_constraints
     assert not alone.indexes
+    assert alone.c.partner_id.comment == "→ res.partner"
+    order["partner_id"]["label"] = "Customer"
+    assert table(mirror(sale__order=order), "sale_order").c.partner_id.comment == "Customer (→ res.partner)"
     both = table(mirror(sale__order=order, res__partner={"name": field("char")}), "sale_order")
-    (key,) = both.foreign_key_constraints
-    assert [element.target_fullname for element in key.elements] == ["res_partner.odoo_id"]
-    assert key.ondelete == on_delete
     assert [list(index.columns.keys()) for index in both.indexes] == [["partner_id"]]
+    assert both.c.partner_id.comment == "Customer (→ res.partner, res_partner.odoo_id)"
+    (key,) = [key for key in schema_of([both])["sale_order"].keys if key.kind == FOREIGN]
+    assert (key.target, key.detail, key.enforced) == (("res_partner", ("odoo_id",)), "", False)
+
+
+def test_a_table_says_what_it_holds() -> None:
+    limit = field("float", company_dependent=True)
+    (told,) = [table.comment for table in mirror(a={"active": field("boolean"), "odoo_id": limit, "x": limit}).tables]
+    assert told == (
+        "Records of Odoo's model a as the Odoo user of the solution is told them; archived ones are there with active ="
+        " false. Columns with the value of that user's company: odoo_odoo_id, x."
+        " Text is in the language of the Odoo connection; no foreign key is enforced."
+    )
+    (told,) = [table.comment for table in mirror(a={"active": {"type": "boolean"}, "name": field("char")}).tables]
+    assert "archived" not in str(told)
+    assert "company" not in str(told)
 
 
 def test_a_many2many_is_a_link_table_where_the_other_model_is_mirrored() -> None:
@@ -163,17 +170,29 @@ def test_a_many2many_is_a_link_table_where_the_other_model_is_mirrored() -> None
     }
     assert definition.mirrored == {"crm.tag": "crm_tag", "sale.order": "sale_order"}
     statements = [" ".join(text.split()) for text in render(definition.tables)]
-    assert statements[-2:] == [
-        (
-            'CREATE TABLE "sale_order__tag_ids" ( "from_id" INTEGER NOT NULL, "to_id" INTEGER NOT NULL, '
-            'PRIMARY KEY ("from_id", "to_id"), '
-            'CONSTRAINT "sale_order__tag_ids_from_id_fkey" FOREIGN KEY("from_id") REFERENCES "sale_order" ("odoo_id") '
-            "ON DELETE CASCADE, "
-            'CONSTRAINT "sale_order__tag_ids_to_id_fkey" FOREIGN KEY("to_id") REFERENCES "crm_tag" ("odoo_id") '
-            "ON DELETE CASCADE )"
-        ),
+    begin = statements.index(
+        'CREATE TABLE "sale_order__tag_ids" ( "from_id" INTEGER NOT NULL, "to_id" INTEGER NOT NULL, '
+        'PRIMARY KEY ("from_id", "to_id") )'
+    )
+    told = (
+        "Links of the field tag_ids of Odoo''s model sale.order: a row for each crm.tag of a record."
+        " No foreign key is enforced: the Odoo user may not see each of them."
+    )
+    assert statements[begin + 1 : begin + 5] == [
         'CREATE INDEX ON "sale_order__tag_ids" ("to_id")',
+        f"COMMENT ON TABLE \"sale_order__tag_ids\" IS '{told}'",
+        'COMMENT ON COLUMN "sale_order__tag_ids"."from_id" IS \'→ sale.order, sale_order.odoo_id\'',
+        'COMMENT ON COLUMN "sale_order__tag_ids"."to_id" IS \'→ crm.tag, crm_tag.odoo_id\'',
     ]
+    added = [text for text in statements if "FOREIGN KEY" in text]
+    assert added == statements[-4:]
+    assert [text for text in added if "tag_ids_" in text] == [
+        f'ALTER TABLE "sale_order__tag_ids" ADD CONSTRAINT "sale_order__tag_ids_{column}_fkey" FOREIGN KEY ("{column}")'
+        f' REFERENCES "{target}" ("odoo_id") NOT ENFORCED'
+        for column, target in (("from_id", "sale_order"), ("to_id", "crm_tag"))
+    ]
+    before = [" ".join(text.split()) for text in render(definition.tables, server_version=NOT_ENFORCED_SINCE - 1)]
+    assert before == statements[:-4]
 
 
 def test_fields_that_would_give_one_name_to_two_things_do_not() -> None:

@@ -10,6 +10,7 @@ from fbs_worker.schema.definition import Definition
 from fbs_worker.schema.dependents import Dependent
 from fbs_worker.schema.differ import Change, ChangeKind
 from fbs_worker.schema.mirror import RESERVED_COLUMNS
+from fbs_worker.schema.model import FOREIGN
 
 _OF_EVERY_TABLE = frozenset(("id", "created_at", "updated_at"))
 
@@ -106,6 +107,11 @@ class Reasons:
             return f"New mirrored model {model}"
         return f"New {'link table for ' if model else 'table '}{self.subject(table)}"
 
+    def _loosens(self, change: Change) -> bool:
+        """Whether it takes an enforced foreign key of a mirrored table away, which has none any more."""
+        key = change.actual.schema if change.actual else None
+        return key is not None and key.kind == FOREIGN and key.enforced and bool(self._model(change.table)[0])
+
     def _key_column(self, change: Change) -> str:
         key = change.key or (change.actual.schema if change.actual else None)
         return key.columns[0] if key is not None and len(key.columns) == 1 else ""
@@ -127,6 +133,8 @@ class Reasons:
                 return f"has the {change.key.label()}"
             case ChangeKind.VALIDATE_KEY if change.key:
                 return f"has the {change.key.label()}, not validated yet"
+            case ChangeKind.DROP_KEY if not gone and self._loosens(change):
+                return "is a link that no foreign key enforces"
             case ChangeKind.DROP_KEY if change.actual and not gone:
                 return f"requires a change of the {change.actual.schema.label()}"
         if self._model(change.table)[0]:

@@ -14,7 +14,9 @@ Keys, indexes and checks, on tables with rows:
 
     index                       CREATE INDEX CONCURRENTLY; an invalid one of an interrupted run is dropped first
     unique or primary key       a unique index as above, then ADD CONSTRAINT … USING INDEX
-    foreign key, check          NOT VALID, then VALIDATE
+    foreign key, check          NOT VALID, then VALIDATE; one that is NOT ENFORCED at once, nothing is scanned. It
+                                replaces an enforced one in one transaction: DROP CONSTRAINT takes the same locks as
+                                ALTER CONSTRAINT … NOT ENFORCED, and leaves no action behind that does not act
 
 On an empty table each is one plain statement.
 
@@ -487,8 +489,8 @@ def _add_constraint(change: Change, context: PlanningContext, key: KeySchema) ->
     foreign = key.kind == FOREIGN
     words = definition(key)
     late = foreign and key.target is not None and context.key_is_built_online(*key.target)
-    has_rows, online = change.table in context.populated, context.online(change.table)
-    at_once = has_rows and not online
+    has_rows, online = change.table in context.populated, context.online(change.table) and key.enforced
+    at_once = has_rows and not online and key.enforced
     yield context.step(
         Phase.ADD_NOT_VALID if late or online else Phase.REFERENCES if foreign else Phase.KEYS,
         change,

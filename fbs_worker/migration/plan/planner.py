@@ -390,6 +390,7 @@ def _schema_after(name: str, desired: TableSchema, nullable: Sequence[Change], d
             for column, declared in desired.columns.items()
         },
         keys=tuple(key for key in desired.keys if not _refers_to(key, difference.blocked)),
+        comment=desired.comment,
     )
 
 
