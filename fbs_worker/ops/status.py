@@ -34,6 +34,7 @@ from fbs_worker.scheduling.service import refresh_every, schedule_status, sync_w
 from fbs_worker.scheduling.store import scheduled_solution
 from fbs_worker.schema.definition import Definition
 from fbs_worker.schema.inspector import existing_tables
+from fbs_worker.schema.model import is_enforced
 from fbs_worker.schema.system_tables import system_tables, table_exists
 from fbs_worker.schema.table_stats import table_sizes
 from fbs_worker.solutions.databases import Databases
@@ -130,7 +131,7 @@ class Detail:
 
     Attributes:
         summary: the result of the cheap queries.
-        tables: `table`, `kind` (system, business or mirrored), `rows` and `bytes` of each.
+        tables: `table`, `kind` (system, business or mirrored), `rows` and `bytes` of each; of a mirrored one `links`.
         records: where the copy of each mirrored model stands.
         denied: the sections of the last read of Odoo that were not complete.
         pending: how the tables differ from the definition; a migration applies it.
@@ -503,7 +504,15 @@ def _tables(connection: Connection, record: SolutionRecord, definition: Definiti
     business = [name for name in defined if name in record.owned]
     business += sorted(record.owned - set(business))
     kinds |= {name: "mirrored" if _is_mirrored(name, record) else "business" for name in business}
-    return [{**sizes, "kind": kinds[sizes["table"]]} for sizes in table_sizes(connection, kinds)]
+    tables = [{**sizes, "kind": kinds[sizes["table"]]} for sizes in table_sizes(connection, kinds)]
+    return [one | {"links": _links(one["table"], definition)} if one["kind"] == "mirrored" else one for one in tables]
+
+
+def _links(name: str, definition: Definition | None) -> dict[str, str]:
+    """Columns of a mirrored table → what they refer to, among the other ones; no foreign key enforces that."""
+    table = None if definition is None else definition.business.tables.get(name)
+    keys = [key for key in (() if table is None else table.foreign_key_constraints) if not is_enforced(key)]
+    return {str(part.parent.name): str(part.target_fullname) for key in keys for part in key.elements}
 
 
 def _is_mirrored(name: str, record: SolutionRecord) -> bool:

@@ -15,7 +15,7 @@ from fbs_worker.schema.ddl import render
 from fbs_worker.schema.definition import Definition
 from fbs_worker.schema.differ import compare
 from fbs_worker.schema.inspector import LOCK_TABLES, InspectedSchema, check_may_create, inspect_tables
-from fbs_worker.schema.model import schema_of
+from fbs_worker.schema.model import NOT_ENFORCED_SINCE, schema_of
 from fbs_worker.schema.read_back import read_back
 from fbs_worker.schema.system_tables import foreign_error, system_conflict, system_statements
 
@@ -49,13 +49,15 @@ class SetupReport:
         }
 
 
-def statements(definition: Definition, *, server_version: int, existing: Collection[str] = ()) -> list[str]:
+def statements(
+    definition: Definition, *, existing: Collection[str] = (), server_version: int = NOT_ENFORCED_SINCE
+) -> list[str]:
     """Render the DDL of a definition in a valid execution order, system tables first.
 
     Args:
         definition: the tables.
-        server_version: as reported by libpq.
         existing: names of tables to omit.
+        server_version: as reported by libpq: below 18 there is no key that is not enforced.
     """
     known = system_statements(definition.table_prefix)
     system = [statement for name, written in known.items() if name not in existing for statement in written]
@@ -121,7 +123,7 @@ def create(connection: Connection, definition: Definition, *, owned: Collection[
         report = plan(connection, definition, owned=owned)
         if report.changed:
             version = connection.info.server_version
-            cursor.execute(";\n".join(statements(definition, server_version=version, existing=report.existing)))
+            cursor.execute(";\n".join(statements(definition, existing=report.existing, server_version=version)))
     return report
 
 

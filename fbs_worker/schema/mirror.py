@@ -136,7 +136,7 @@ def add_tables(model: str, definition: Mapping[str, Any], *, names: Mapping[str,
         *(_column(columns[name], fields[name], names) for name in columns),
         time_column("created_at"),
         time_column("updated_at"),
-        comment=_told(model, fields, columns),
+        comment=_table_comment(model, fields, columns),
     )
     for name, link_name in link_names(model, definition, names=names).items():
         relation = str(fields[name]["relation"])
@@ -281,17 +281,17 @@ def _link_column(name: str, relation: str, names: Mapping[str, str]) -> Column[o
 
 
 def _link(relation: str, names: Mapping[str, str]) -> str:
-    """Tell where an id refers to: the model, and its table if it is mirrored."""
+    """State where an id refers to: the model, and its table if it is mirrored."""
     return f"→ {relation}, {names[relation]}.odoo_id" if relation in names else f"→ {relation}"
 
 
-def _told(model: str, fields: Mapping[str, Mapping[str, Any]], columns: Mapping[str, str]) -> str:
-    """Tell which records a model's table holds, and what is particular to their values."""
-    archived = "; archived ones are there with active = false" if "active" in columns else ""
+def _table_comment(model: str, fields: Mapping[str, Mapping[str, Any]], columns: Mapping[str, str]) -> str:
+    """State which records a model's table holds, and what is particular to their values."""
+    archived = ", archived ones with active = false" if "active" in columns else ""
     companies = [columns[name] for name in columns if fields[name].get("company_dependent")]
     company = f" Columns with the value of that user's company: {', '.join(companies)}." if companies else ""
     return (
-        f"Records of Odoo's model {model} as the Odoo user of the solution is told them{archived}.{company}"
+        f"Records of Odoo's model {model} as Odoo shows them to the user of the connection{archived}.{company}"
         " Text is in the language of the Odoo connection; no foreign key is enforced."
     )
 

@@ -130,7 +130,7 @@ class KeySchema:
         written: `detail` as its author wrote it, where PostgreSQL prints it otherwise. Not part of the identity.
         index: of an inspected index, primary or unique key: what it is made of. Not part of the identity.
         deferral: of an inspected primary or unique key: `DEFERRABLE …`. Not part of the identity.
-        enforced: False for a foreign key or a check that is NOT ENFORCED (since PostgreSQL 18): it tells of a link and
+        enforced: False for a foreign key or a check that is NOT ENFORCED (since PostgreSQL 18): it states a link, and
             has no effect, its actions neither.
     """
 

@@ -317,8 +317,8 @@ class _SetUp:
                     pending=problems,
                     statements=create.statements(
                         definition,
-                        server_version=self.connection.info.server_version,
                         existing=planned.existing,
+                        server_version=self.connection.info.server_version,
                     ),
                 )
         return planned

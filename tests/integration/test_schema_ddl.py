@@ -43,7 +43,7 @@ def test_a_set_up_makes_everything_once(connection: Connection) -> None:
 
 def test_the_statements_run_by_themselves(connection: Connection) -> None:
     definition = rental()
-    for statement in create.statements(definition, server_version=connection.info.server_version):
+    for statement in create.statements(definition):
         run(connection, statement)
     with connection:
         assert not create.create(connection, definition, owned=RENTAL).changed

@@ -60,7 +60,9 @@ def test_after_a_setup_job(made: MadeSolutions, settings: MakeSettings, database
     """Run the real job on a recorded Odoo, then inspect its tables."""
     given, place = settings(odoo_url=f"recording:{few_models()}"), made.database()
     for name, where in (("home_shop", database), ("shop", place)):
-        config = config_of(where, name, domain="ecommerce", mirror=["sale.order"], business_prefix="shop_")
+        config = config_of(
+            where, name, domain="ecommerce", mirror=["res.partner", "sale.order"], business_prefix="shop_"
+        )
         run_in_process("fbs.setup", config, settings=given)
         result = solution_status(given, name)
         check_no_secret(result)
@@ -71,11 +73,13 @@ def test_after_a_setup_job(made: MadeSolutions, settings: MakeSettings, database
             [],
             [],
         )
-        assert result["config"]["mirrored"] == {"sale.order": "shop_sale_order"}
+        assert result["config"]["mirrored"] == {"res.partner": "shop_res_partner", "sale.order": "shop_sale_order"}
         assert set(result["discoveries"]) == {"module", "model", "workflow", "bi_feature"}
         assert result["last_refresh"]["report"]["counts"] == result["discoveries"]
         tables = {one["table"]: one for one in result["tables"]}
         assert tables["shop_sale_order"]["kind"] == "mirrored"
+        assert tables["shop_sale_order"]["links"]["partner_id"] == "shop_res_partner.odoo_id"
+        assert "links" not in tables["fbs_workflow_definitions"]
         assert tables["fbs_workflow_definitions"]["rows"] == result["discoveries"]["workflow"]
     listing = list_solutions(given)
     assert listing["counts"]["active"] == 2

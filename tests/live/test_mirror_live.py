@@ -130,7 +130,6 @@ def test_what_odoo_holds_fits_in(
     types: set[str] = set()
     rows = 0
     with connection, connection.cursor() as cursor:
-        cursor.execute("SET LOCAL session_replication_role = replica")  # foreign keys are looked at when all is there
         for model in MIRRORED:
             readable = transport.call(model, "fields_get", attributes=["type"])  # passwords are not readable
             fields = {name: facts for name, facts in models[model]["fields"].items() if facts.get("stored")}

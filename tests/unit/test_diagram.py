@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 from fbs_worker.schema.differ import Change, ChangeKind, Difference, compare
 from fbs_worker.schema.inspector import InspectedKey, InspectedSchema, InspectedTable
-from fbs_worker.schema.model import FOREIGN, PRIMARY, ColumnSchema, KeySchema, Schema, TableSchema
+from fbs_worker.schema.model import (
+    FOREIGN,
+    NOT_ENFORCED_SINCE,
+    PRIMARY,
+    ColumnSchema,
+    KeySchema,
+    Schema,
+    TableSchema,
+    possible_schema,
+)
 from fbs_worker.solutions.diagram.mermaid import mermaid
 from fbs_worker.solutions.diagram.model import (
     Diagram,
@@ -39,6 +48,10 @@ def columns(**types: str) -> dict[str, ColumnSchema]:
 
 def foreign(column: str, target: str) -> KeySchema:
     return KeySchema(kind=FOREIGN, columns=(column,), target=(target, ("id",)))
+
+
+def link(column: str) -> KeySchema:
+    return replace(foreign(column, "t"), enforced=False)
 
 
 KEY = KeySchema(kind=PRIMARY, columns=("id",))
@@ -103,6 +116,29 @@ def test_pending_changes_are_marked() -> None:
     for words in ("varchar(50) → text", "+ payment (new)", "- old (goes)", "~ name"):
         assert words in drawn
     assert "changed by hand" not in drawn
+
+
+@pytest.mark.parametrize("version", [150000, NOT_ENFORCED_SINCE])
+def test_links_are_drawn_without_enforced_keys(version: int) -> None:
+    """Those of before, of a new column and of a new table; where this PostgreSQL has no such keys too."""
+    loose = {
+        name: TableSchema(columns=columns(a="integer", b="integer"), keys=(KEY, *(link(one) for one in links)))
+        for name, links in {"t": ("a", "b"), "new": ("a",)}.items()
+    }
+    after = possible_schema(loose, version)
+    before = {"t": TableSchema(columns=columns(a="integer"), keys=(KEY, foreign("a", "t")))}
+    diagram = pictured(before, after, written=loose)
+    assert {(one.source, *one.columns): (one.mark, one.enforced) for one in diagram.links} == {
+        ("t", "a"): (Mark.CHANGED, True),
+        ("t", "b"): (Mark.NEW, False),
+        ("new", "a"): (Mark.NEW, False),
+    }
+    diagram = pictured(after, after, written=loose)
+    assert {(link.mark, link.enforced, link.required) for link in diagram.links} == {(Mark.NONE, False, False)}
+    assert len(diagram.links) == 3
+    assert column(diagram, "t", "b").flags == (("FK",) if version == NOT_ENFORCED_SINCE else ("→",))
+    assert "t.b references t, not enforced" in svg(diagram)
+    assert ATTRIBUTE.fullmatch(next(line for line in mermaid(diagram).splitlines() if line.startswith(" " * 8)))
 
 
 def test_what_was_changed_by_hand_is_marked_so() -> None:
@@ -181,7 +217,7 @@ COLUMNS = st.builds(
     name=WORDS,
     type=WORDS,
     becomes=st.one_of(st.just(""), WORDS),
-    flags=st.lists(st.sampled_from(["PK", "FK", "UK"]), unique=True).map(tuple),
+    flags=st.lists(st.sampled_from(["PK", "FK", "UK", "→"]), unique=True).map(tuple),
     mark=st.sampled_from(Mark),
     difference=WORDS,
 )

@@ -145,8 +145,8 @@ def test_a_table_says_what_it_holds() -> None:
     limit = field("float", company_dependent=True)
     (told,) = [table.comment for table in mirror(a={"active": field("boolean"), "odoo_id": limit, "x": limit}).tables]
     assert told == (
-        "Records of Odoo's model a as the Odoo user of the solution is told them; archived ones are there with active ="
-        " false. Columns with the value of that user's company: odoo_odoo_id, x."
+        "Records of Odoo's model a as Odoo shows them to the user of the connection, archived ones with active = false."
+        " Columns with the value of that user's company: odoo_odoo_id, x."
         " Text is in the language of the Odoo connection; no foreign key is enforced."
     )
     (told,) = [table.comment for table in mirror(a={"active": {"type": "boolean"}, "name": field("char")}).tables]

@@ -21,7 +21,7 @@ _SECONDS: Final = 30.0
 
 
 def solution_diagram(settings: Settings, name: str, *, databases: Databases | None = None) -> Diagram:
-    """Build the diagram model of a solution: business tables, foreign keys, and pending changes.
+    """Build the diagram model of a solution: business tables, their links, and pending changes.
 
     Args:
         settings: the home database and the keys; the result of `effective_settings`.
@@ -49,7 +49,8 @@ def solution_diagram(settings: Settings, name: str, *, databases: Databases | No
 def _inspect(connection: Connection, manifest: SolutionRecord) -> Diagram:
     with errors_translated(connection), connection, connection.cursor() as cursor:
         desired = desired_tables(cursor, manifest)
-        schema = read_back(connection, schema_of(desired.definition.tables))
+        written = schema_of(desired.definition.tables)
+        schema = read_back(connection, written)
         last_applied = recorded_schema(connection, manifest.recorded_schema, schema)
         actual = inspect_tables(connection, {*schema, *manifest.owned})
     difference = compare(schema, last_applied, actual, owned=manifest.owned)
@@ -60,4 +61,5 @@ def _inspect(connection: Connection, manifest: SolutionRecord) -> Diagram:
         actual=replace(actual, tables=owned),
         difference=difference,
         mirrored=desired.mirrored.values(),
+        written=written,
     )

@@ -42,8 +42,9 @@ def _entity(name: str) -> str:
 def _attribute(column: DiagramColumn) -> str:
     """Render a column; Mermaid allows only words of letters, digits and a few signs as type and name."""
     words = [_word(column.type), _word(column.name)]
-    if column.flags:
-        words.append(", ".join(column.flags))
+    keys = [flag for flag in column.flags if flag.isalpha()]
+    if keys:
+        words.append(", ".join(keys))
     if column.mark:
         words.append(_quoted(f"{column.mark}: {column.difference}"))
     return " ".join(words)

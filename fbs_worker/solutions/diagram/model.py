@@ -33,7 +33,7 @@ class DiagramColumn:
         name: its name.
         type: short type, e.g. `varchar(50)`.
         becomes: the desired short type, if different.
-        flags: `PK`, `FK`, `UK`: kinds of keys that it is part of.
+        flags: `PK`, `FK`, `UK`: kinds of keys that it is part of; `→` for a link without a key.
         mark: its change marker.
         difference: difference from the desired column; empty without one.
     """
@@ -67,14 +67,15 @@ class DiagramTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiagramLink:
-    """A foreign key.
+    """A foreign key, or a link that the database has no key of.
 
     Attributes:
         source: the referencing table.
         columns: the referencing columns.
         target: the referenced table.
-        required: whether all its columns are NOT NULL.
+        required: whether there is a referenced row for each row: all its columns are NOT NULL, and it is enforced.
         mark: its change marker.
+        enforced: whether the database checks it.
     """
 
     source: str
@@ -82,6 +83,7 @@ class DiagramLink:
     target: str
     required: bool = False
     mark: Mark = Mark.NONE
+    enforced: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,7 @@ class Diagram:
     Attributes:
         title: heading.
         tables: ordered by name.
-        links: foreign keys between these tables.
+        links: links between these tables.
     """
 
     title: str
@@ -107,7 +109,13 @@ class Diagram:
 
 
 def build_diagram(
-    title: str, *, desired: Schema, actual: InspectedSchema, difference: Difference, mirrored: Collection[str] = ()
+    title: str,
+    *,
+    desired: Schema,
+    actual: InspectedSchema,
+    difference: Difference,
+    mirrored: Collection[str] = (),
+    written: Schema | None = None,
 ) -> Diagram:
     """Build the diagram of a solution's tables.
 
@@ -117,12 +125,14 @@ def build_diagram(
         actual: the inspected tables, normalised against `desired`.
         difference: result of the comparison.
         mirrored: tables of mirrored models.
+        written: the desired schema with the keys that this version of PostgreSQL cannot have; None if it has them all.
     """
     changes, drift = _by_table(difference.changes), _by_table(difference.drift)
     views = [
         _View(
             name=name,
             desired=desired.get(name, _NO_TABLE),
+            written=(written or desired).get(name, _NO_TABLE),
             actual=actual.tables.get(name),
             changes=changes.get(name, []),
             drift=drift.get(name, []),
@@ -144,6 +154,7 @@ class _View:
 
     name: str
     desired: TableSchema
+    written: TableSchema
     actual: InspectedTable | None
     changes: list[Change]
     drift: list[Change]
@@ -172,19 +183,30 @@ class _View:
         dropped = [change.actual for change in self.changes if change.kind is ChangeKind.DROP_KEY and change.actual]
         going = {_ends(key.schema) for key in dropped}
         known = {_ends(key.schema): key.schema for key in self.actual.keys} if self.actual else {}
+        loose = {_ends(key): key for key in self.written.keys if not key.enforced}
+        new = {change.column for change in self.changes if change.kind is ChangeKind.ADD_COLUMN}
         columns = {**self.desired.columns, **(self.actual.columns if self.actual else {})}
-        for ends, key in {**missing, **coming, **known}.items():
+        for ends, key in {**loose, **missing, **coming, **known}.items():
             if key.kind != FOREIGN or key.target is None:
                 continue
             mark = Mark.NONE
-            if ends in coming:
+            if ends in coming or (ends in loose and ends in going):
                 mark = Mark.CHANGED if ends in known else Mark.NEW
             elif ends in going:
                 mark = Mark.GONE
             elif ends in missing:
                 mark = Mark.DRIFT
-            required = all(name in columns and columns[name].not_null for name in key.columns)
-            yield DiagramLink(source=self.name, columns=key.columns, target=key.target[0], required=required, mark=mark)
+            elif ends not in known and (self.actual is None or new & {*key.columns}):
+                mark = Mark.NEW
+            required = key.enforced and all(name in columns and columns[name].not_null for name in key.columns)
+            yield DiagramLink(
+                source=self.name,
+                columns=key.columns,
+                target=key.target[0],
+                required=required,
+                mark=mark,
+                enforced=key.enforced,
+            )
 
     def _columns(self) -> Iterator[DiagramColumn]:
         shown = dict(self.actual.columns if self.actual else self.desired.columns)
@@ -202,13 +224,15 @@ class _View:
             differences.setdefault(change.column, []).append(_difference(change))
         keys = [key.schema for key in self.actual.keys] if self.actual else [*self.desired.keys]
         keys += _new_keys(self.changes)
+        loose = {name for key in self.written.keys if not key.enforced for name in key.columns}
         for name, column in shown.items():
             kinds = {key.kind for key in keys if name in key.columns}
+            flags = tuple(flag for kind, flag in _FLAGS.items() if kind in kinds)
             yield DiagramColumn(
                 name=name,
                 type=short(column.type),
                 becomes=becomes.get(name, ""),
-                flags=tuple(flag for kind, flag in _FLAGS.items() if kind in kinds),
+                flags=(*flags, "→") if name in loose and FOREIGN not in kinds else flags,
                 mark=marks.get(name, Mark.NONE),
                 difference="; ".join(differences.get(name, ())),
             )

@@ -1,7 +1,7 @@
 """Render diagrams as SVG, without any library. Pure.
 
-Each table is a box. Referencing tables are placed to the right of referenced ones, with a line for each foreign key;
-tables without foreign keys are placed below.
+Each table is a box. Referencing tables are placed to the right of referenced ones, with a line for each link;
+tables without links are placed below.
 """
 
 from __future__ import annotations
@@ -263,6 +263,7 @@ def _line(link: DiagramLink, boxes: Mapping[str, _Box]) -> str:
     ink = _COLOURS[link.mark][0] if link.mark else "#8c959f"
     dash = ' stroke-dasharray="5 3"' if link.mark else ""
     label = f"{link.source}.{', '.join(link.columns)} references {link.target}"
+    label += "" if link.enforced else ", not enforced"
     label += f" ({link.mark})" if link.mark else ""
     marker = link.mark.name.lower()
     return (

@@ -215,6 +215,11 @@ class TableFacts(BaseModel):
     kind: str = Field(description="system, business or mirrored", examples=["business"])
     rows: int | None = Field(description="number of rows")
     bytes: int | None = Field(description="size on disk, with indexes")
+    links: dict[str, str] | None = Field(
+        default=None,
+        description="of a mirrored table: column and what it refers to; no foreign key enforces that",
+        examples=[{"partner_id": "rental_res_partner.odoo_id"}],
+    )
 
 
 class StatusAnswer(BaseModel):

@@ -141,6 +141,7 @@ def model_page(request: Request, name: str, item: str) -> Response:
         known=known_models | {reference.model for reference in referring},
         has_workflow=(DiscoveryType.WORKFLOW, item) in known,
         mirrored=mirrored,
+        tables=catalogue.record.mirrored if mirrored else {},
         referring=referring,
         limit=MAX_REFERENCES,
         features=features,
