@@ -40,6 +40,12 @@ SELECT attname, format_type(atttypid, NULL) FROM pg_attribute
 WHERE attrelid = to_regclass(quote_ident(%s)) AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 """
 
+_CALLED: Final = ("name", "complete_name", "display_name", "code")
+_NAME_COLUMNS: Final = """
+SELECT name, attname FROM unnest(%s::text[]) AS name JOIN pg_attribute ON attrelid = to_regclass(quote_ident(name))
+WHERE attname = ANY(%s) AND NOT attisdropped
+"""
+
 _SUMMARIES: Final = """
 SELECT solution_name, count(*), sum(row_count)::bigint,
     extract(epoch FROM clock_timestamp() AT TIME ZONE 'UTC' - min(synced_at))::float8,
@@ -271,6 +277,24 @@ def read_rows(
                 hint="Numbers are written as 7, dates as 2026-01-31, booleans as true or false.",
             ) from exc
         return cut(reader.fetchall(), limit, lambda row: encode_cursor(list(row[:-1])))
+
+
+def name_columns(connection: Connection, tables: Collection[str]) -> dict[str, str]:
+    """Return the column of each mirrored table that says what a record is called; those without one are left out.
+
+    Args:
+        connection: to the solution's database, outside of a transaction.
+        tables: the tables.
+
+    Raises:
+        DatabaseError, DatabaseUnreachable: the database cannot be read.
+    """
+    if not tables:
+        return {}
+    with errors_translated(connection), connection, connection.cursor() as cursor:
+        cursor.execute(_NAME_COLUMNS, (list(tables), list(_CALLED)))
+        found = cursor.fetchall()
+    return {table: min((column for name, column in found if name == table), key=_CALLED.index) for table, _ in found}
 
 
 def names_of(connection: Connection, table: str, column: str, ids: Collection[int]) -> dict[int, str]:

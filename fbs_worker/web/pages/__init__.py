@@ -18,7 +18,19 @@ def attach(app: FastAPI) -> None:
     Args:
         app: the application of `fbs_worker.web.app.create_app`, with settings and tokens in `app.state`.
     """
-    from fbs_worker.web.pages import actions, assets, catalogue, home, jobs, login, odoo, reference, setup, solution
+    from fbs_worker.web.pages import (
+        actions,
+        assets,
+        catalogue,
+        home,
+        jobs,
+        login,
+        odoo,
+        records,
+        reference,
+        setup,
+        solution,
+    )
     from fbs_worker.web.pages.layout import Layout, error_page, handle_http_exception
     from fbs_worker.web.pages.session import Sessions
 
@@ -26,6 +38,6 @@ def attach(app: FastAPI) -> None:
     app.state.session_principal = sessions.principal
     app.state.error_page = error_page
     app.state.pages = Layout(sessions, jobs.seconds_of, jobs.action_of, reference.prose)
-    for part in (assets, login, home, solution, catalogue, jobs, odoo, setup, reference, actions):
+    for part in (assets, login, home, solution, catalogue, records, jobs, odoo, setup, reference, actions):
         app.include_router(part.router)
     app.add_exception_handler(HTTPException, handle_http_exception)

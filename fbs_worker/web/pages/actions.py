@@ -1,4 +1,4 @@
-"""Form actions: enqueue a refresh, a plan or the planned migration, cancel or retry a job, set a schedule."""
+"""Form actions: enqueue a refresh, a sync, a plan or the planned migration, cancel or retry a job, set a schedule."""
 
 from __future__ import annotations
 
@@ -27,6 +27,23 @@ def refresh(request: Request, name: str, form_token: FormToken = "") -> Response
     state = request.app.state
     state.databases.solution(name)
     return to_job(state.client.refresh(name).id)
+
+
+def sync(
+    request: Request,
+    name: str,
+    *,
+    form_token: FormToken = "",
+    then: _Text = "",
+    model: _Several = [],  # noqa: B006 -- FastAPI copies it
+    allow_delete: Annotated[int, Form()] = 0,
+) -> Response:
+    """Enqueue a sync of a solution's records."""
+    require_writer(request, form_token)
+    state = request.app.state
+    state.databases.solution(name)
+    fields = {"models": model, "full": then == "full", "verify": then == "verify", "allow_delete": allow_delete}
+    return to_job(state.client.sync(name, **fields).id)
 
 
 def plan(
@@ -132,6 +149,7 @@ def _migrate(request: Request, name: str, fields: dict[str, object]) -> Response
 
 for _path, _action in (
     ("/solutions/{name}/refresh/", refresh),
+    ("/solutions/{name}/sync/", sync),
     ("/solutions/{name}/plan/", plan),
     ("/solutions/{name}/schedule/", schedule),
     ("/jobs/{job_id}/apply/", apply),
