@@ -67,6 +67,21 @@ class Runner:
         print_enqueued(job.id, self.output_format)
         return None
 
+    def follow(self, job_id: str, *, title: str) -> dict[str, Any]:
+        """Wait for the result of a job that another one has enqueued.
+
+        Args:
+            job_id: its id.
+            title: the title of the progress display.
+
+        Raises:
+            FBSError: the job failed.
+        """
+        from fbs_worker.client.client import Client
+
+        with Client(settings=self.settings) as client:
+            return {"job": job_id, **follow(client.job(job_id), open_display(title, self.output_format))}
+
     def run_now(self, request: Request, *, title: str) -> dict[str, Any]:
         """Run a job and wait for its result, also with `no_wait`; the arguments are those of `run`."""
         result = replace(self, no_wait=False).run(request, title=title)

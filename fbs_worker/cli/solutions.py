@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from fbs_worker.cli.options import Format, Named, NameOption, current_settings, one_solution
-from fbs_worker.cli.output import OutputFormat, note, plain_lines, print_result
+from fbs_worker.cli.output import OutputFormat, note, plain_lines, print_error, print_result
 from fbs_worker.cli.render.results import exit_code_of, result_blocks
 from fbs_worker.cli.render.solutions import drop_blocks, list_blocks, rotation_blocks, status_blocks
 from fbs_worker.cli.run import Runner
-from fbs_worker.core.errors import EXIT_FAILED, EXIT_REFUSED, EXIT_UNREACHABLE, RefusedError, TablesNotEmpty
+from fbs_worker.core.errors import EXIT_FAILED, EXIT_REFUSED, EXIT_UNREACHABLE, FBSError, RefusedError, TablesNotEmpty
 
 if TYPE_CHECKING:
     from fbs_worker.solutions.requests import DropRequest, Request
@@ -24,12 +24,28 @@ def setup(runner: Runner, given: dict[str, Any]) -> None:
     """Set up a solution: create its tables and discover Odoo.
 
     System tables and the domain's business tables are in one database, with different prefixes. A repeated setup
-    creates missing tables and changes nothing else.
+    creates missing tables and changes nothing else. Records of mirrored models are copied at its end.
     """
     from fbs_worker.solutions.requests import SetupRequest
 
     request = SetupRequest.parse(given, settings=runner.settings)
-    _run(runner, request, title=f"Setting up {request.solution_name}")
+    result = runner.run(request, title=f"Setting up {request.solution_name}")
+    if result is None:
+        return
+    sync, error = result.get("sync"), None
+    if sync and sync.keys() == {"job"}:
+        try:
+            result["sync"] = runner.follow(sync["job"], title=f"Copying records of {request.solution_name}")
+        except FBSError as exc:  # the solution is set up all the same
+            error = exc
+            result["sync"] = {**sync, "error": exc.to_dict()}
+    print_result(result, lambda: result_blocks("setup", result, name=request.solution_name), runner.output_format)
+    if error is not None:
+        from fbs_worker.cli.app import exit_code
+
+        print_error(error)
+        raise typer.Exit(exit_code(error))
+    _exit_if_left("sync", result.get("sync"))
 
 
 def status(
@@ -136,5 +152,10 @@ def _run(runner: Runner, request: Request, *, title: str) -> None:
     if result is not None:
         action = request.task.removeprefix("fbs.")
         print_result(result, lambda: result_blocks(action, result, name=result["solution"]), runner.output_format)
-        if code := exit_code_of(action, result):
-            raise typer.Exit(code)
+        _exit_if_left(action, result)
+
+
+def _exit_if_left(action: str, result: dict[str, Any] | None) -> None:
+    """Exit with the code of a result that says that something is left to do."""
+    if result and (code := exit_code_of(action, result)):
+        raise typer.Exit(code)

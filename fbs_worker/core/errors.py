@@ -3,6 +3,7 @@
     FBSError
     ├── UsageError                 invalid input                                     exit 2
     │   ├── SolutionNotFound       no solution has that name
+    │   ├── TableNotFound          no such table of a mirrored model
     │   ├── SettingsError          … in the environment or the settings
     │   │   └── OdooConnectionNotFound   no connection to Odoo has that name
     │   └── SecretError            … a password that cannot or must not be used

@@ -52,8 +52,8 @@ def set_up(request: SetupRequest, *, settings: Settings, progress: Progress, rea
 
     Returns:
         `solution`, `created` and `existing` (tables), `changed` (whether anything was written), `pending` (how existing
-        tables differ from the definition), `database` (without the password), `refresh` (the result of a refresh; None
-        without one) and `seconds`.
+        tables differ from the definition), `database` (without the password), `mirrored` (the models),
+        `refresh` (the result of a refresh; None without one) and `seconds`.
 
     Raises:
         UsageError: the catalogue does not have a model to mirror.
@@ -93,6 +93,7 @@ def set_up(request: SetupRequest, *, settings: Settings, progress: Progress, rea
         "changed": changed,
         "pending": list(run.report.pending),
         "database": database.redacted(),
+        "mirrored": sorted(run.record.mirrored),
         "refresh": refreshed.to_dict() if refreshed else None,
         "seconds": round(time.monotonic() - began, 3),
     }

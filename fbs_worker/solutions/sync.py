@@ -140,7 +140,8 @@ def sync(request: SyncRequest, job: Job) -> dict[str, Any]:
 
     Returns:
         `solution`, `tables` (`TableState.to_dict` of each), the sums `read`, `written`, `deleted`, `rejected`, `calls`,
-        `seconds`, and the models whose table `needs_review`, `failed`, is `stopped` or `differs` from Odoo.
+        `seconds`, the models whose table `needs_review`, `failed`, is `stopped` or `differs` from Odoo, and `models`:
+        those that were asked for; empty for all.
 
     Raises:
         SolutionNotFound: the registry has no such solution.
@@ -174,7 +175,8 @@ def sync(request: SyncRequest, job: Job) -> dict[str, Any]:
             row = cursor.fetchone()
             every = states(cursor, solution.manifest.table_prefix, name)
         tables = [each for each in every if not request.models or each.model in request.models]
-        return _result(name, tables, now=row[0] if row else None, run=job.run, calls=calls, began=began)
+        result = _result(name, tables, now=row[0] if row else None, run=job.run, calls=calls, began=began)
+        return {**result, "models": list(request.models)}
 
 
 def sync_table(request: SyncTableRequest, job: Job) -> dict[str, Any]:

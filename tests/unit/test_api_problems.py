@@ -40,6 +40,7 @@ EXPECTED = {
     core.SolutionNotFound: 404,
     core.OdooConnectionNotFound: 404,
     core.TableNotFound: 404,
+    core.SyncPaused: 503,
     core.SettingsError: 422,
     core.SecretError: 422,
     core.UnreachableError: 503,

@@ -10,8 +10,9 @@ from fbs_worker.cli.render.discoveries import PLURALS, discovery_blocks, section
 from fbs_worker.cli.render.formats import MAX_ROWS, count, local_time, more_rows, size
 from fbs_worker.cli.render.jobs import job_blocks
 from fbs_worker.cli.render.migrations import drift_blocks
-from fbs_worker.cli.render.records import records_blocks, summary_text
+from fbs_worker.cli.render.records import records_blocks, summary_text, sync_blocks
 from fbs_worker.cli.render.schedules import schedule_line
+from fbs_worker.jobs.model import SHORT_ID
 
 _KINDS: Final = ("added", "changed", "removed")
 _FRESHNESS: Final = {"last_checked": "last checked", "last_change": "last change"}
@@ -36,6 +37,13 @@ def setup_blocks(result: Mapping[str, Any]) -> list[Block]:
         blocks += refresh_blocks({"solution": name, **result["refresh"]})
     else:
         blocks.append(f"Odoo was not read. To read it: fbs refresh {name}")
+    sync = result.get("sync") or {}
+    if "tables" in sync:
+        blocks += sync_blocks(sync)
+    elif "error" in sync:
+        blocks.append(f"Its records are not copied yet. To go on: fbs sync {name}")
+    elif sync:
+        blocks.append(f"Its records are being copied: fbs jobs watch {sync['job'][:SHORT_ID]}")
     return blocks
 
 

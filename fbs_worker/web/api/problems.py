@@ -36,6 +36,7 @@ STATUS: Final[Mapping[type[FBSError], int]] = {
     core.TableNotFound: 404,
     core.OdooConnectionNotFound: 404,
     core.UnreachableError: 503,
+    core.SyncPaused: 503,
     core.OdooError: 502,
     core.RecordingError: 502,
     core.DatabaseError: 502,
