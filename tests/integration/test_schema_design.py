@@ -100,6 +100,50 @@ SYSTEM = {
         taken_at TIMESTAMP DEFAULT NOW()
         INDEX(domain)
     """,
+    # the copies of mirrored models
+    "replication": """
+        id SERIAL PK
+        solution_name VARCHAR(100) NOT NULL
+        model VARCHAR(200) NOT NULL
+        table_name VARCHAR(100) NOT NULL
+        phase VARCHAR(20) DEFAULT 'copy'
+        status VARCHAR(20) DEFAULT 'pending'
+        reason TEXT DEFAULT ''
+        position JSONB DEFAULT '{}'
+        high_water TIMESTAMP
+        row_count BIGINT DEFAULT 0
+        rejected INTEGER DEFAULT 0
+        source JSONB DEFAULT '{}'
+        fields JSONB DEFAULT '{}'
+        last_run JSONB DEFAULT '{}'
+        synced_at TIMESTAMP
+        swept_at TIMESTAMP
+        read_whole_at TIMESTAMP
+        verified_at TIMESTAMP
+        created_at TIMESTAMP DEFAULT NOW()
+        updated_at TIMESTAMP DEFAULT NOW()
+        UNIQUE(table_name)
+        INDEX(solution_name)
+    """,
+    "rejected_records": """
+        id SERIAL PK
+        table_name VARCHAR(100) NOT NULL
+        odoo_id INTEGER NOT NULL
+        field VARCHAR(200) DEFAULT ''
+        reason TEXT NOT NULL
+        value TEXT
+        rejected_at TIMESTAMP DEFAULT NOW()
+        UNIQUE(table_name, odoo_id)
+    """,
+    "deleted_records": """
+        id SERIAL PK
+        table_name VARCHAR(100) NOT NULL
+        odoo_id INTEGER NOT NULL
+        record JSONB
+        deleted_at TIMESTAMP DEFAULT NOW()
+        INDEX(table_name)
+        INDEX(deleted_at)
+    """,
 }
 
 BUSINESS = {

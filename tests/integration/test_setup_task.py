@@ -26,7 +26,10 @@ from tests.support.solutions import (
 
 SYSTEM = [
     "fbs_bi_dashboards",
+    "fbs_deleted_records",
     "fbs_discoveries",
+    "fbs_rejected_records",
+    "fbs_replication",
     "fbs_schema_migrations",
     "fbs_snapshots",
     "fbs_solution_schemas",

@@ -15,6 +15,9 @@ SYSTEM = [
     "fbs_schema_migrations",
     "fbs_workflow_definitions",
     "fbs_bi_dashboards",
+    "fbs_replication",
+    "fbs_rejected_records",
+    "fbs_deleted_records",
 ]
 RENTAL = ["r_property", "r_tenant", "r_lease", "r_maintenance", "r_payment"]
 
