@@ -111,7 +111,7 @@ SYSTEM = {
         reason TEXT DEFAULT ''
         position JSONB DEFAULT '{}'
         high_water TIMESTAMP
-        row_count BIGINT DEFAULT 0
+        row_count BIGINT DEFAULT '0'
         rejected INTEGER DEFAULT 0
         source JSONB DEFAULT '{}'
         fields JSONB DEFAULT '{}'
@@ -324,7 +324,7 @@ def expected(text: str, prefix: str, *, business: bool) -> Facts:
 
 def column(name: str, kind: str, required: str | None, default: str | None) -> tuple[str, ColumnSchema]:
     base, bracket, length = kind.partition("(")
-    cast = "jsonb" if kind == "JSONB" else "character varying"
+    cast = {"JSONB": "jsonb", "TEXT": "text", "BIGINT": "bigint"}.get(kind, "character varying")
     value = SERIAL if kind == "SERIAL" else default and (DEFAULTS.get(default) or f"{default}::{cast}")
     written = WORDS.get(base, base.lower()) + bracket + length
     return name, ColumnSchema(type=written, not_null=bool(required), default=value)
