@@ -53,7 +53,7 @@ def test_the_state_by_table(look: Visitor, path: str) -> None:
     text = words(page)
     assert "4 mirrored models" in text
     assert "hr_hr_department hr.department needs review 130 130 inserted" in text
-    assert "hr_hr_department needs review: 40 of 130 records are gone." in text
+    assert "hr_hr_department needs review: 40 of 130 are gone. fbs sync shop --allow-delete 40" in text
     assert "hr_hr_employee hr.employee pending 0 never copied" in text
     assert "1 rejected" in text
     assert {DEPARTMENTS, JOBS, f"{JOBS}rejected/"} <= set(links(page, RECORDS))

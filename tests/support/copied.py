@@ -88,7 +88,11 @@ def fill(database: DatabaseConfig, solution: str = "shop") -> None:
         with connection.cursor() as cursor:
             for state in (
                 _state(
-                    solution, "hr.department", Status.REVIEW, reason="40 of 130 records are gone.", rows=DEPARTMENTS
+                    solution,
+                    "hr.department",
+                    Status.REVIEW,
+                    reason="40 of 130 are gone. fbs sync shop --allow-delete 40",
+                    rows=DEPARTMENTS,
                 ),
                 _state(solution, "hr.job", Status.OK, rows=2, rejected=1),
             ):

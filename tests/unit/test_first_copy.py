@@ -82,7 +82,7 @@ class _Worker:
     ("ends", "code", "shown"),
     [
         (synced(table()), 0, "1,200 read"),
-        (synced(table(status=Status.REVIEW, reason="Too many.")), 4, "--allow-delete"),
+        (synced(table(status=Status.REVIEW, reason="Too many.")), 4, "needs review: Too many."),
         (OdooTimeout("Odoo does not answer.", hint="Wait."), 3, "To go on: fbs sync shop"),
     ],
 )

@@ -57,7 +57,8 @@ def test_a_sync_is_shown_by_table() -> None:
         (table(**EQUAL), 0, ""),
         (table(**DIFFERS), 1, "fbs sync shop --model res.partner --full"),
         (table(status=Status.FAILED, reason="Odoo does not answer."), 1, "fbs sync shop --model res.partner"),
-        (table(status=Status.REVIEW, reason="Too many."), 4, "--allow-delete NUMBER"),
+        (table(status=Status.REVIEW, reason="Too many: fbs sync shop --allow-delete 7"), 4, "--allow-delete 7"),
+        (table(status=Status.STOPPED, reason="No table: fbs migrate shop"), 4, "fbs migrate shop"),
         (table(status=Status.STOPPED, reason="No rows."), 4, "--no-mirror res.partner"),
         (table(status=Status.PENDING), 0, ""),
     ],
@@ -66,8 +67,8 @@ def test_what_is_left_to_do_is_said(shown: dict[str, Any], code: int, words: str
     assert exit_code_of("sync", result(shown)) == code
     assert exit_code_of("refresh", {}) == 0
     said = lines(table("res.users"), shown)
-    assert len(said) == (2 if words else 0)
-    assert words in "".join(said[1:])
+    assert len(said) == (0 if not words else 1 if words in shown["reason"] else 2)
+    assert words in "".join(said[-1:])
     assert (shown["reason"] or "id 7" if words else "") in "".join(said)
 
 

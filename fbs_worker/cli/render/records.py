@@ -71,7 +71,7 @@ def records_blocks(tables: Sequence[Mapping[str, Any]], name: str) -> list[Block
 
 
 def review_lines(tables: Sequence[Mapping[str, Any]], name: str) -> list[str]:
-    """What is wrong with tables, and what to do: two lines for each of them.
+    """What is wrong with tables, and what to do.
 
     Args:
         tables: the states, as `TableState.to_dict`.
@@ -82,12 +82,14 @@ def review_lines(tables: Sequence[Mapping[str, Any]], name: str) -> list[str]:
         again = f"fbs sync {name} --model {table['model']}"
         difference = _difference(table)
         hints = {
-            _REVIEW: f"If the deletions are right: {again} --allow-delete NUMBER",
+            _REVIEW: "",  # the reason says what to do
             _FAILED: f"The next sync goes on; now: {again}",
             _STOPPED: f"To stop mirroring it: fbs migrate --solution-name {name} --no-mirror {table['model']}",
         }
         if table["status"] in hints:
-            lines += [f"{table['table']} {_words(table)}: {table['reason']}", f"hint: {hints[table['status']]}"]
+            lines.append(f"{table['table']} {_words(table)}: {table['reason']}")
+            if hints[table["status"]] and "fbs " not in table["reason"]:
+                lines.append(f"hint: {hints[table['status']]}")
         elif difference:
             lines += [f"{table['table']} differs from Odoo: {difference}", f"hint: {again} --full"]
     return lines
