@@ -170,7 +170,9 @@ class Settings(BaseSettings):
         default="", description="when schedules may copy records, e.g. 22:00-06:00 or 22:00-06:00 Europe/Berlin"
     )
     fbs_sync_sweep_every: int = Field(
-        default=3_600, ge=0, description="seconds after which a sync looks for deletions and missed records"
+        default=3_600,
+        ge=0,
+        description="seconds after which a sync looks for deletions and missed records; 0: each time",
     )
     fbs_sync_full_every: int = Field(
         default=86_400, ge=0, description="seconds after which a sync reads every record again; 0: only on request"

@@ -51,7 +51,13 @@ def bounds(cursor: Cursor, table: str) -> list[int]:
 
 
 def compare(
-    cursor: Cursor, table: str, dates: Sequence[tuple[int, str]], *, after: int, up_to: int | None
+    cursor: Cursor,
+    table: str,
+    dates: Sequence[tuple[int, str]],
+    *,
+    after: int,
+    up_to: int | None,
+    rejected: str,
 ) -> Differences:
     """Compare a range of ids and dates with a table.
 
@@ -61,6 +67,7 @@ def compare(
         dates: Odoo's, in whole seconds; empty: none.
         after: the range begins after this id.
         up_to: the range ends with this id; None: no end.
+        rejected: the table of rejected records: they are read again when they change, not by each sweep.
     """
     facts = {"table": sql.Identifier(table), "dates": _DATES}
     within = sql.SQL("t.odoo_id > %s" + ("" if up_to is None else " AND t.odoo_id <= %s"))
@@ -72,9 +79,12 @@ def compare(
         cursor.execute(
             sql.SQL(
                 "SELECT p.odoo_id FROM {dates} AS p LEFT JOIN {table} AS t ON t.odoo_id = p.odoo_id"
-                " WHERE t.odoo_id IS NULL"
-                " OR date_trunc('second', t.write_date) IS DISTINCT FROM date_trunc('second', p.written) ORDER BY 1"
-            ).format(**facts)
+                " WHERE (t.odoo_id IS NULL"
+                " OR date_trunc('second', t.write_date) IS DISTINCT FROM date_trunc('second', p.written))"
+                " AND NOT EXISTS (SELECT FROM {rejected} AS r WHERE r.table_name = %s AND r.odoo_id = p.odoo_id)"
+                " ORDER BY 1"
+            ).format(rejected=sql.Identifier(rejected), **facts),
+            (table,),
         )
         stale = [row[0] for row in cursor.fetchall()]
         cursor.execute(

@@ -56,7 +56,7 @@ class Options:
         full: read every record again.
         verify: compare afterwards.
         allow_delete: the number of deletions that a person allowed.
-        sweep_every: seconds after which deletions are looked for.
+        sweep_every: seconds after which deletions are looked for; 0: each time.
         full_every: seconds after which every record is read again; 0: never by itself.
         keep_deleted: whether the rows of deleted records are kept.
         parts: whether a large first copy may be split.
@@ -197,7 +197,7 @@ class TableSync:
                 self._copy()
             self._changes()
             self._new_fields()
-            full = self._is_due(state.read_whole_at, self.options.full_every)
+            full = bool(self.options.full_every) and self._is_due(state.read_whole_at, self.options.full_every)
             if state.phase is Phase.STEADY and (self.options.full or full):
                 self._everything()
             if state.phase is Phase.CATCH_UP or self._must_sweep:
@@ -219,9 +219,7 @@ class TableSync:
         return due or options.full or bool(options.allow_delete) or "swept" in self._facts
 
     def _is_due(self, last: datetime | None, every: int) -> bool:
-        if last is None:
-            return True
-        return bool(every) and (self._now() - last).total_seconds() >= every
+        return last is None or (self._now() - last).total_seconds() >= every
 
     # the first copy
 
@@ -358,7 +356,14 @@ class TableSync:
             dates = self.source.dates(self.target.model, after=after, up_to=up_to)
             found += len(dates)
             with self._transaction() as cursor:
-                different = sweep.compare(cursor, self.target.table, dates, after=after, up_to=up_to)
+                different = sweep.compare(
+                    cursor,
+                    self.target.table,
+                    dates,
+                    after=after,
+                    up_to=up_to,
+                    rejected=f"{self.table_prefix}rejected_records",
+                )
             stale += different.stale
             absent += different.absent
             self._check_time()

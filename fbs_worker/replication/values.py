@@ -107,7 +107,8 @@ def _date(value: Any) -> str:
     raise ValueError("it is no date")
 
 
-def _json(value: Any) -> str:
+def to_json_text(value: Any) -> str:
+    """A value of a JSONB column."""
     return NULL if value is False or value is None else _escaped(to_json(value).decode())
 
 
@@ -141,7 +142,7 @@ _CONVERTERS: Final[Mapping[str, Convert]] = {
 
 def converter(kind: str) -> Convert:
     """The conversion of a type of Odoo; types that are not known are JSON, as their column is."""
-    return _CONVERTERS.get(kind, _json)
+    return _CONVERTERS.get(kind, to_json_text)
 
 
 def lines(records: Sequence[Record], target: Target) -> list[str]:

@@ -1,7 +1,7 @@
 """Write records into their table and link tables: by COPY into a temporary table, then only what differs.
 
 A row that does not fit is put aside in `rejected_records` with the reason, and the rest is saved: what Python can see
-is found beforehand, what PostgreSQL refuses is found by halving the page.
+is found beforehand; a page that PostgreSQL refuses is written once more row by row, by a block on the server.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 from fbs_worker.core.postgres import errors_translated
 from fbs_worker.replication.source import Record, Unreadable
 from fbs_worker.replication.target import LinkTable, Target
-from fbs_worker.replication.values import lines, link_lines, rejected
+from fbs_worker.replication.values import converter, lines, link_lines, rejected, to_json_text
 
 PAGE: Final = sql.Identifier("pg_temp", "fbs_page")
 """The temporary table of the records of a page."""
@@ -155,26 +155,17 @@ class TableWriter:
             raise
         cursor.execute("SAVEPOINT fbs_page")
         try:
-            counts.add(self._store(cursor, records, texts, links))
-            cursor.execute("RELEASE SAVEPOINT fbs_page")
-        except (psycopg2.DataError, psycopg2.IntegrityError) as exc:
-            cursor.execute("ROLLBACK TO SAVEPOINT fbs_page; RELEASE SAVEPOINT fbs_page")
-            if len(records) == 1:
-                column = exc.diag.column_name or ""
-                self._reject(cursor, int(records[0]["id"]), column, exc.diag.message_primary or str(exc), None)
-                counts.rejected += 1
-                return
-            half = len(records) // 2
-            self._write(cursor, records[:half], counts)
-            self._write(cursor, records[half:], counts)
+            counts.add(self._store(cursor, texts))
+        except (psycopg2.DataError, psycopg2.IntegrityError):
+            cursor.execute("ROLLBACK TO SAVEPOINT fbs_page")
+            counts.add(self._store_each(cursor, texts))
+        cursor.execute("RELEASE SAVEPOINT fbs_page")
+        aside = self._accepted(cursor, [record["id"] for record in records])
+        for link, pairs in links:
+            kept = [pair for pair in pairs if int(pair.partition("\t")[0]) not in aside] if aside else pairs
+            self._link(cursor, link, [record["id"] for record in records if record["id"] not in aside], kept)
 
-    def _store(
-        self,
-        cursor: Cursor,
-        records: Sequence[Record],
-        texts: Sequence[str],
-        links: Sequence[tuple[LinkTable, list[str]]],
-    ) -> Counts:
+    def _store(self, cursor: Cursor, texts: Sequence[str]) -> Counts:
         cursor.execute(sql.SQL("TRUNCATE {}").format(PAGE))
         copy_lines(cursor, PAGE, texts)
         counts = Counts()
@@ -184,12 +175,84 @@ class TableWriter:
         if self._inserts:
             cursor.execute(self._insert)
             counts.inserted = max(0, cursor.rowcount)
-        ids = [record["id"] for record in records]
-        for link, pairs in links:
-            self._link(cursor, link, ids, pairs)
-        statement = sql.SQL("DELETE FROM {} WHERE table_name = %s AND odoo_id = ANY(%s)").format(self._rejected)
-        cursor.execute(statement, (self.target.table, ids))
         return counts
+
+    def _store_each(self, cursor: Cursor, texts: Sequence[str]) -> Counts:
+        """Write rows one by one, each in a subtransaction; those that do not fit are noted in `pg_temp.fbs_aside`."""
+        plain = sql.SQL(", ").join(sql.SQL("{} TEXT").format(name) for name in self._names)
+        json = [column.column for column in self.target.columns if converter(column.type) is to_json_text]
+        values = sql.SQL(", ").join(
+            sql.SQL("(page.{})::jsonb" if column.column in json else "typed.{}").format(sql.Identifier(column.column))
+            for column in self.target.columns
+        )
+        names = sql.SQL(", ").join(self._names)
+        block = sql.SQL(
+            """
+DECLARE
+    page RECORD;
+    why TEXT;
+    whose TEXT;
+    inserted INTEGER := 0;
+    updated INTEGER := 0;
+    number INTEGER;
+BEGIN
+    FOR page IN SELECT * FROM pg_temp.fbs_texts LOOP
+        BEGIN
+            WITH p AS MATERIALIZED (
+                SELECT typed.odoo_id{values} FROM jsonb_populate_record(NULL::{table}, to_jsonb(page) - {json}) AS typed
+            ) UPDATE {table} AS t SET updated_at = NOW(){changes} FROM p WHERE t.odoo_id = p.odoo_id AND {differs};
+            GET DIAGNOSTICS number = ROW_COUNT;
+            updated := updated + number;
+            IF {inserts} AND NOT EXISTS (SELECT FROM {table} AS t WHERE t.odoo_id = page.odoo_id) THEN
+                INSERT INTO {table} (odoo_id{names}) SELECT typed.odoo_id{values}
+                    FROM jsonb_populate_record(NULL::{table}, to_jsonb(page) - {json}) AS typed;
+                inserted := inserted + 1;
+            END IF;
+        EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
+            GET STACKED DIAGNOSTICS why = MESSAGE_TEXT, whose = COLUMN_NAME;
+            INSERT INTO pg_temp.fbs_aside VALUES (page.odoo_id, whose, why);
+        END;
+    END LOOP;
+    PERFORM set_config('fbs.page', inserted || ' ' || updated, TRUE);
+END
+"""
+        ).format(
+            table=self._table,
+            values=sql.SQL(", ") + values if self._names else sql.SQL(""),
+            names=sql.SQL(", ") + names if self._names else sql.SQL(""),
+            changes=sql.SQL("").join(sql.SQL(", {0} = p.{0}").format(name) for name in self._names),
+            differs=self.differs,
+            json=sql.SQL("{}::text[]").format(sql.Literal(json)),
+            inserts=sql.SQL("TRUE" if self._inserts else "FALSE"),
+        )
+        cursor.execute(
+            sql.SQL(
+                "DROP TABLE IF EXISTS pg_temp.fbs_texts, pg_temp.fbs_aside;"
+                " CREATE TEMP TABLE fbs_texts (odoo_id INTEGER{}) ON COMMIT DROP;"
+                " CREATE TEMP TABLE fbs_aside (odoo_id INTEGER, field TEXT, reason TEXT) ON COMMIT DROP"
+            ).format(sql.SQL(", ") + plain if self._names else sql.SQL(""))
+        )
+        copy_lines(cursor, sql.Identifier("pg_temp", "fbs_texts"), texts)
+        cursor.execute(sql.SQL("DO {}").format(sql.Literal(block.as_string(cursor))))
+        cursor.execute("SELECT current_setting('fbs.page')")
+        row = cursor.fetchone()
+        inserted, updated = str(row[0] if row else "0 0").split()
+        cursor.execute("SELECT odoo_id, field, reason FROM pg_temp.fbs_aside")
+        found = cursor.fetchall()
+        for number, field, reason in found:
+            self._reject(cursor, number, field, reason, None)
+        return Counts(inserted=int(inserted), updated=int(updated), rejected=len(found))
+
+    def _accepted(self, cursor: Cursor, ids: Sequence[int]) -> set[int]:
+        """Forget the rejections of records that were written now; those that were rejected now.
+
+        A rejection of this transaction has its time.
+        """
+        values = (self.target.table, list(ids))
+        where = sql.SQL("FROM {} WHERE table_name = %s AND odoo_id = ANY(%s) AND").format(self._rejected)
+        cursor.execute(sql.SQL("DELETE ") + where + sql.SQL(" rejected_at IS DISTINCT FROM NOW()"), values)
+        cursor.execute(sql.SQL("SELECT odoo_id ") + where + sql.SQL(" TRUE"), values)
+        return {row[0] for row in cursor.fetchall()}
 
     @property
     def _update(self) -> sql.Composable:
