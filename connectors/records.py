@@ -26,8 +26,8 @@ SMALLEST_SIZE: Final = 200
 """Records below which a slow answer makes a page no smaller."""
 GOAL_SECONDS: Final = 2.0
 """A page that took longer is followed by a smaller one."""
-GOAL_BYTES: Final = 8_000_000
-"""A page that was larger is followed by a smaller one."""
+GOAL_BYTES: Final = 4_000_000
+"""A page that was larger is followed by a smaller one: up to three are in memory, parsed, which takes much more."""
 SLOW: Final = 3
 """A small page that takes so many times as long as it should is followed by a pause, as long as it took."""
 MAX_REST: Final = 30.0

@@ -17,6 +17,7 @@ from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.jobs.worker.task import JobTask
 from fbs_worker.replication.source import RecordSource
+from fbs_worker.scheduling.service import sync_window
 from fbs_worker.solutions.requests import SyncRequest, SyncTableRequest
 from fbs_worker.solutions.sync import Job, sync, sync_table
 
@@ -57,6 +58,7 @@ def _job(task: JobTask, **options: Any) -> Job:
         settings=task.settings,
         progress=task.progress,
         open_records=open_records,
+        window=sync_window(task.settings),
         deadline=None if task.in_process else time.monotonic() + seconds,
         **options,
     )

@@ -58,10 +58,13 @@ class Comparison:
     def _compare(
         self, cursor: Cursor, records: Sequence[Record], within: sql.Composable, skipped: Collection[int]
     ) -> None:
-        fitting = [record for record in records if rejected(record, self._target) is None]
-        known = {record["id"] for record in fitting}
-        aside = [record["id"] for record in records if record["id"] not in known]
         with errors_translated(cursor.connection):
+            aside = self._writer.rejected_among(cursor, [record["id"] for record in records])
+            fitting = [
+                record for record in records if record["id"] not in aside and rejected(record, self._target) is None
+            ]
+            known = {record["id"] for record in fitting}
+            aside = {record["id"] for record in records} - known
             self._writer.load(cursor, lines(fitting, self._target))
             cursor.execute(
                 sql.SQL(
@@ -71,9 +74,7 @@ class Comparison:
                 ).format(page=PAGE, table=self._table, within=within, differs=self._writer.differs)
             )
             for number, is_missing, is_extra in cursor.fetchall():
-                if (is_extra and number in (*skipped, *aside)) or (
-                    is_missing and self._writer.was_rejected(cursor, number)
-                ):
+                if is_extra and (number in skipped or number in aside):
                     continue
                 what = "has no row" if is_missing else "is not in Odoo" if is_extra else self._field(cursor, number)
                 self._note(number, what)

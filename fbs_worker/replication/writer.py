@@ -248,11 +248,11 @@ END
 
         A rejection of this transaction has its time.
         """
-        values = (self.target.table, list(ids))
-        where = sql.SQL("FROM {} WHERE table_name = %s AND odoo_id = ANY(%s) AND").format(self._rejected)
-        cursor.execute(sql.SQL("DELETE ") + where + sql.SQL(" rejected_at IS DISTINCT FROM NOW()"), values)
-        cursor.execute(sql.SQL("SELECT odoo_id ") + where + sql.SQL(" TRUE"), values)
-        return {row[0] for row in cursor.fetchall()}
+        statement = sql.SQL(
+            "DELETE FROM {} WHERE table_name = %s AND odoo_id = ANY(%s) AND rejected_at IS DISTINCT FROM NOW()"
+        ).format(self._rejected)
+        cursor.execute(statement, (self.target.table, list(ids)))
+        return self.rejected_among(cursor, ids)
 
     @property
     def _update(self) -> sql.Composable:
@@ -301,11 +301,11 @@ END
                 ).format(**facts)
             )
 
-    def was_rejected(self, cursor: Cursor, number: int) -> bool:
-        """Whether a record is among the rejected ones."""
-        statement = sql.SQL("SELECT FROM {} WHERE table_name = %s AND odoo_id = %s").format(self._rejected)
-        cursor.execute(statement, (self.target.table, number))
-        return cursor.rowcount > 0
+    def rejected_among(self, cursor: Cursor, ids: Sequence[int]) -> set[int]:
+        """Which of some records are among the rejected ones."""
+        statement = sql.SQL("SELECT odoo_id FROM {} WHERE table_name = %s AND odoo_id = ANY(%s)").format(self._rejected)
+        cursor.execute(statement, (self.target.table, list(ids)))
+        return {row[0] for row in cursor.fetchall()}
 
     def _put_aside(self, cursor: Cursor, record: Record) -> bool:
         """Reject a record whose values do not fit; whether it was."""

@@ -73,12 +73,24 @@ class Window:
         """
         if self.is_open(instant):
             return instant.astimezone(UTC)
+        return next(each for each in self._next(self.start, instant) if self.is_open(each))
+
+    def closes_after(self, instant: datetime) -> datetime | None:
+        """When it closes next, in UTC; None if it is always open.
+
+        Args:
+            instant: with a time zone; it is open then.
+        """
+        if self.start == self.end:
+            return None
+        return next(each for each in self._next(self.end, instant) if not self.is_open(each))
+
+    def _next(self, at: time, instant: datetime) -> list[datetime]:
+        """When a time of day comes after an instant, in UTC."""
         today = instant.astimezone(self.zone).date()
-        starts = sorted(
-            datetime.combine(today + timedelta(days=days), self.start, tzinfo=self.zone)
-            .replace(fold=fold)
-            .astimezone(UTC)
+        found = (
+            datetime.combine(today + timedelta(days=days), at, tzinfo=self.zone).replace(fold=fold).astimezone(UTC)
             for days in range(4)
             for fold in (0, 1)
         )
-        return next(start for start in starts if start > instant and self.is_open(start))
+        return sorted(each for each in found if each > instant)

@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 from psycopg2 import sql
 
 from fbs_worker.catalogue.store import model_definitions, transient_models
 from fbs_worker.core.advisory_locks import free_lock, transaction
-from fbs_worker.core.errors import UsageError
+from fbs_worker.core.errors import SyncPaused, UsageError
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import OdooConnection, Settings
@@ -50,6 +51,16 @@ class OpenRecords(Protocol):
     ) -> AbstractContextManager[RecordSource]: ...
 
 
+class TimeWindow(Protocol):
+    """When schedules may copy records: `fbs_worker.scheduling.window.Window`."""
+
+    def is_open(self, instant: datetime) -> bool: ...
+
+    def opens_after(self, instant: datetime) -> datetime: ...
+
+    def closes_after(self, instant: datetime) -> datetime | None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
     """What one worker does at a time.
@@ -74,6 +85,7 @@ class Job:
         open_records: opens the Odoo.
         enqueue: enqueues a job for a unit; None: everything is done here.
         deadline: `time.monotonic()` at which it pauses; None: never.
+        window: when a sync of a schedule may run; None: at any time.
     """
 
     run: str
@@ -82,6 +94,7 @@ class Job:
     open_records: OpenRecords
     enqueue: Callable[[SyncTableRequest], object] | None = None
     deadline: float | None = None
+    window: TimeWindow | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -152,6 +165,7 @@ def sync(request: SyncRequest, job: Job) -> dict[str, Any]:
     began = time.monotonic()
     name = request.solution_name
     with _opened(job, name, lock=f"{name} (records)") as solution:
+        job = _within_window(request, job, solution.connection)
         models = _chosen(solution.manifest, request)
         with transaction(solution.connection):
             ensure_tables(solution.connection, solution.manifest.table_prefix, SYSTEM_TABLES)
@@ -200,6 +214,7 @@ def sync_table(request: SyncTableRequest, job: Job) -> dict[str, Any]:
         with solution.lock(unit) as is_free:
             if not is_free or solution.is_done(unit, request.run):
                 return done
+            job = _within_window(request, job, solution.connection)
             odoo = find_odoo(job.settings, solution.manifest.odoo)
             with job.open_records(odoo, settings=job.settings, progress=job.progress) as source:
                 options = _options(replace(job, run=request.run), request, parts=unit.part is not None)
@@ -229,6 +244,32 @@ def _opened(job: Job, name: str, *, lock: str = "") -> Iterator[_Solution]:
         names = {model: table for model, table in manifest.mirrored.items() if model in definitions}
         known = targets(definitions, names, transient=transient, binary=job.settings.fbs_sync_binary)
         yield _Solution(job=job, manifest=manifest, connection=connection, targets=known)
+
+
+def _within_window(request: SyncRequest | SyncTableRequest, job: Job, connection: Connection) -> Job:
+    """Keep a sync of a schedule within FBS_SYNC_WINDOW, by the database's clock.
+
+    Raises:
+        SyncPaused: it is not open; the job goes on when it is.
+    """
+    window = job.window
+    if not request.scheduled or job.deadline is None or window is None:
+        return job
+    with transaction(connection) as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        row = cursor.fetchone()
+    assert row is not None  # noqa: S101 -- a query without FROM has one row
+    now: datetime = row[0]
+    if not window.is_open(now):
+        opens = window.opens_after(now)
+        raise SyncPaused(
+            f"Outside of FBS_SYNC_WINDOW; the copy goes on at {opens:%Y-%m-%d %H:%M} UTC.",
+            hint="Nothing has to be done. `fbs sync` copies at any time.",
+            retry_after=(opens - now).total_seconds(),
+        )
+    closes = window.closes_after(now)
+    left = (closes - now).total_seconds() if closes else float("inf")
+    return replace(job, deadline=min(job.deadline, time.monotonic() + left))
 
 
 def _chosen(manifest: SolutionRecord, request: SyncRequest) -> list[str]:

@@ -238,7 +238,7 @@ def test_a_record_that_is_back_at_the_second_look_stays(big: Mirror, monkeypatch
     big.many(10)
     big.sync()
     record = big.odoo.models[PARTNER].pop(4)
-    monkeypatch.setattr(table_module.time, "sleep", lambda _: big.odoo.models[PARTNER].update({4: record}))
+    monkeypatch.setattr("time.sleep", lambda _: big.odoo.models[PARTNER].update({4: record}))
     assert big.sync(sweep_every=0).last_run["deleted"] == 0
     assert 4 in big.rows()
 
@@ -436,7 +436,6 @@ def test_links_are_those_of_the_records(mirror: Mirror) -> None:
     mirror.odoo.delete(TAG, 2)
     mirror.sync(TAG)
     assert mirror.query(links) == [(1, 3)]
-    assert mirror.sync(verify=True).last_run["verified"]["equal"] is False  # Odoo in memory still has the link
     mirror.odoo.silently(PARTNER, 1, category_id=[3])
     assert mirror.sync(verify=True).last_run["verified"]["equal"] is True
 
@@ -499,6 +498,7 @@ def test_a_column_that_a_migration_takes_away_meanwhile(big: Mirror, database: D
 
     def migrate(_: str, page: int) -> None:
         if page == 1:
+            big.odoo.on_page = None
             with closing(connect(database)) as other, other, other.cursor() as cursor:
                 cursor.execute("ALTER TABLE res_partner DROP COLUMN color; DROP TABLE res_partner__category_id")
 

@@ -156,14 +156,20 @@ class MemoryOdoo:
             if number not in self.hidden.get(model, ())
         ]
         for name, operator, value in domain:
-            compare: dict[str, Callable[[Any], bool]] = {
-                ">": lambda each, value=value: each > value,
-                ">=": lambda each, value=value: bool(each) and each >= value,
-                "<=": lambda each, value=value: each <= value,
-                "in": lambda each, value=value: each in value,
-            }
-            found = [record for record in found if compare[operator](record[name])]
+            found = [record for record in found if _holds(record[name], operator, value)]
         return found
+
+
+def _holds(value: Any, operator: str, other: Any) -> bool:
+    match operator:
+        case ">":
+            return bool(value > other)
+        case ">=":
+            return bool(value and value >= other)
+        case "<=":
+            return bool(value <= other)
+        case _:
+            return value in other
 
 
 def _text(instant: datetime) -> str:

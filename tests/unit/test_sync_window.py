@@ -65,3 +65,20 @@ def test_it_is_open_when_it_opens_and_not_before(start: object, end: object, mom
     assert window.is_open(opens)
     assert now <= opens < now + timedelta(days=1)
     assert opens == now or not window.is_open(opens - timedelta(microseconds=1))
+
+
+@pytest.mark.parametrize(
+    ("text", "instant", "closes"),
+    [
+        ("22:00-06:00", "2026-03-10T23:00+00:00", "2026-03-11T06:00+00:00"),
+        ("22:00-06:00", "2026-03-10T05:59+00:00", "2026-03-10T06:00+00:00"),
+        ("09:00-17:00 Europe/Berlin", "2026-03-10T09:00+00:00", "2026-03-10T16:00+00:00"),
+        ("22:00-06:00 Europe/Berlin", "2026-03-28T23:00+00:00", "2026-03-29T04:00+00:00"),
+    ],
+)
+def test_it_closes(text: str, instant: str, closes: str) -> None:
+    assert Window.parse(text).closes_after(datetime.fromisoformat(instant)) == datetime.fromisoformat(closes)
+
+
+def test_one_that_is_always_open_does_not_close() -> None:
+    assert Window.parse("").closes_after(datetime(2026, 3, 10, tzinfo=UTC)) is None
