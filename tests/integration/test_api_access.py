@@ -22,6 +22,7 @@ MISSING: Final = {
     "discovery_type": "model",
     "job_id": "00000000-0000-4000-8000-000000000000",
     "item": "nothing",
+    "table": "nothing",
     "path": "no/such/page",
 }
 """Path parameters of things that are not there."""

@@ -28,6 +28,8 @@ PAGES = [
         f"{BASE}features/?name=x",
         f"{BASE}changes/",
         f"{BASE}tables/",
+        f"{BASE}records/",
+        f"{BASE}records/hr_hr_job/",
         "/nothing",
         "/setup/",
         "/docs/",
@@ -37,6 +39,7 @@ PAGES = [
 BUTTONS = [
     f"{BASE}refresh",
     f"{BASE}plan",
+    f"{BASE}sync",
     f"{BASE}refresh/",
     f"{BASE}plan/",
     "/jobs/none/cancel",
