@@ -12,10 +12,13 @@ from fbs_worker.cli.app import run as run_command
 from fbs_worker.client.client import Client
 from fbs_worker.client.service import IntegrationService
 from fbs_worker.core.postgres import connect
+from fbs_worker.jobs.store import JobReader
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.programs import settings_environment
 from fbs_worker.ops.records import RecordTable, read_rows
+from fbs_worker.solutions.databases import Databases
 from fbs_worker.web.app import create_app
+from fbs_worker.web.mcp.tools import ListRecords, Source, read_records
 from tests.support.asgi import Asking
 from tests.support.copied import DEPARTMENTS, MODELS, copied_site
 from tests.support.site import Site
@@ -64,6 +67,15 @@ def test_the_state_by_table(asking: Asking, site: Site) -> None:
         assert [each["model"] for each in client.records("shop")] == MODELS
     assert [each["model"] for each in IntegrationService(site.settings).records("shop")] == MODELS
     assert asking.get("/api/v1/solutions/nothing/records/").status_code == 404
+
+
+def test_mcp_clients_see_it(site: Site) -> None:
+    with closing(JobReader(site.settings.fbs_redis_url)) as jobs:
+        source = Source(databases=Databases(site.settings), jobs=jobs)
+        first = read_records(source, ListRecords(solution="shop", limit=3))
+        second = read_records(source, ListRecords(solution="shop", cursor=first["next"]))
+    assert [row["model"] for row in (*first["tables"], *second["tables"])] == MODELS
+    assert second["next"] is None
 
 
 def test_status_and_list_have_them(asking: Asking) -> None:

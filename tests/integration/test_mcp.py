@@ -143,6 +143,7 @@ async def look_around(client: Client) -> dict[str, Any]:
     workflow = await answer(client, "describe_workflow", **shop, name="hr.leave")
     feature = await answer(client, "describe_bi_feature", **shop, name=listed["bi_feature"][0])
     changes = await pages(client, "what_changed", **shop)
+    assert (await answer(client, "list_records", **shop))["tables"] == []
     jobs = await pages(client, "list_jobs", **shop, limit=1)
     job = await answer(client, "job_status", job_id=jobs[0]["jobs"][0]["id"])
     resources = [resource async for resource in every_resource(client)]

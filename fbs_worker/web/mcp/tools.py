@@ -17,11 +17,12 @@ from fbs_worker.core.errors import UsageError
 from fbs_worker.core.identifiers import SolutionName
 from fbs_worker.jobs.model import JobState
 from fbs_worker.jobs.store import JobReader
+from fbs_worker.ops.records import record_states
 from fbs_worker.ops.status import list_solutions
 from fbs_worker.solutions.config import SOLUTION
 from fbs_worker.solutions.databases import Databases
 from fbs_worker.web.api.request_models import JOB_ID, RequestModel
-from fbs_worker.web.api.response_models import Hit, JobBody, SolutionSummary
+from fbs_worker.web.api.response_models import Hit, JobBody, RecordsState, SolutionSummary
 from fbs_worker.web.mcp.bounds import MAX_BYTES, ROWS_BYTES, page_that_fits, rows_that_fit, shortened
 
 _CURSOR: Final = "`next` of the previous answer, with the other arguments unchanged; empty for the first page"
@@ -402,6 +403,30 @@ def _refresh(snapshot: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": snapshot["id"], "taken_at": snapshot["taken_at"], **counts}
 
 
+class ListRecords(OfSolution):
+    """List the tables that hold copies of Odoo's records, one per mirrored model: status, rows, lag. No records.
+
+    `needs review`: a person has to allow deletions, or to give a right back in Odoo; the reason says which.
+    """
+
+
+class RecordsPage(Answer):
+    """The tables of mirrored models, by model."""
+
+    tables: list[RecordsState] = Field(description="the tables; `pending`: never copied")
+
+
+def read_records(source: Source, asked: ListRecords) -> dict[str, Any]:
+    """The answer of `list_records`."""
+    record = source.databases.solution(asked.solution)
+    after = _position(asked.cursor, str, default="")
+    with source.databases.connection(record.database) as connection:
+        rows = [row for row in record_states(connection, record) if row["model"] > after]
+    taken, cut = rows_that_fit(((row["model"], row) for row in rows), asked.limit)
+    following = encode_cursor(taken[-1]["model"]) if len(taken) < len(rows) else None
+    return {"tables": taken, "next": following, "shortened": cut}
+
+
 class ListJobs(Paged):
     """List jobs (set-up, refresh, migration …), the newest first, without their results. Finished ones expire."""
 
@@ -496,6 +521,7 @@ TOOLS: Final[Mapping[str, Tool]] = {
         title="Describe a BI feature", arguments=DescribeBiFeature, answer=Description, read=read_bi_feature
     ),
     "what_changed": Tool(title="List changes", arguments=WhatChanged, answer=ChangesPage, read=read_changes),
+    "list_records": Tool(title="List copies of records", arguments=ListRecords, answer=RecordsPage, read=read_records),
     "list_jobs": Tool(title="List jobs", arguments=ListJobs, answer=JobsPage, read=read_jobs),
     "job_status": Tool(title="Job status", arguments=JobStatus, answer=JobAnswer, read=read_job),
 }
