@@ -5,7 +5,7 @@ A row is written in the transaction of the rows that it speaks of, so that it is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -184,6 +184,24 @@ def save(cursor: Cursor, table_prefix: str, state: TableState, names: Iterable[s
     )
     with errors_translated(cursor.connection):
         cursor.execute(statement, values)
+
+
+def forget(cursor: Cursor, table_prefix: str, solution_name: str, *, keep: Collection[str]) -> None:
+    """Delete what is known of a solution's tables that are not mirrored any more.
+
+    Args:
+        cursor: in the caller's transaction.
+        table_prefix: the solution's.
+        solution_name: the solution's name.
+        keep: the tables that are mirrored.
+
+    Raises:
+        DatabaseError, DatabaseUnreachable: a statement failed.
+    """
+    with errors_translated(cursor.connection):
+        for name in ("replication", "rejected_records"):
+            statement = sql.SQL("DELETE FROM {} WHERE solution_name = %s AND table_name <> ALL(%s)")
+            cursor.execute(statement.format(sql.Identifier(f"{table_prefix}{name}")), (solution_name, list(keep)))
 
 
 def _select(table_prefix: str, end: sql.Composable) -> sql.Composed:

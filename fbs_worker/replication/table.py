@@ -31,7 +31,7 @@ from fbs_worker.replication.source import Page, Reader, RecordSource
 from fbs_worker.replication.state import Phase, Status, TableState, save, state_of
 from fbs_worker.replication.target import LinkTable, Target, present
 from fbs_worker.replication.verify import Comparison
-from fbs_worker.replication.writer import Counts, TableWriter, count_rows
+from fbs_worker.replication.writer import Counts, TableWriter, count_rows, is_empty
 
 OVERLAP: Final = timedelta(minutes=10)
 """How far behind the high water changes are read again."""
@@ -41,6 +41,7 @@ PART_ROWS: Final = 200_000
 """A first copy of more than two times as many records is split into ranges of about as many."""
 MAX_PARTS: Final = 16
 IDS_PER_CALL: Final = 2_000
+EVERYTHING: Final = "everything"
 DANGLING: Final = "dangling"
 """In `last_run`: records were deleted, and those that refer to them have to be read again."""
 CONFIRM_SECONDS: Final = 1.0
@@ -155,8 +156,11 @@ class TableSync:
             state.status, state.reason = Status.STOPPED, reason
             self.state = state
             self._save_end(cursor)
-        elif state.status is Status.STOPPED:
+            return state
+        if state.status is Status.STOPPED:
             state.status, state.reason = Status.PENDING, ""
+        if state.phase is not Phase.COPY and state.row_count and is_empty(cursor, self.target.table):
+            state.phase, state.position = Phase.COPY, {}  # it was emptied, or made anew
         return state
 
     def _why_not(self, state: TableState) -> str:
@@ -195,11 +199,15 @@ class TableSync:
         else:
             if state.phase is Phase.COPY:
                 self._copy()
-            self._changes()
+            goes_on = state.position.get("kind") == EVERYTHING
+            if not goes_on:
+                self._changes()
             self._new_fields()
             full = bool(self.options.full_every) and self._is_due(state.read_whole_at, self.options.full_every)
-            if state.phase is Phase.STEADY and (self.options.full or full):
+            if state.phase is Phase.STEADY and (self.options.full or full or goes_on):
                 self._everything()
+            if goes_on:
+                self._changes()
             if state.phase is Phase.CATCH_UP or self._must_sweep:
                 self._sweep()
         state.phase = Phase.STEADY
@@ -316,10 +324,10 @@ class TableSync:
     def _everything(self) -> None:
         """Read every record again: many changes do not move its date."""
         state = self.state
-        position = state.position if state.position.get("kind") == "everything" else {}
+        position = state.position if state.position.get("kind") == EVERYTHING else {}
         self._kinds.append("full")
         for page in self._pages("read", self.target, [], after=position.get("last_id", 0), total=state.row_count):
-            state.position = {} if page.is_last else {"kind": "everything", "last_id": page.last_id}
+            state.position = {} if page.is_last else {"kind": EVERYTHING, "last_id": page.last_id}
             self._write(page, self.target, self._note)
         self._facts["swept"] = True  # deletions are looked for as well
         state.read_whole_at = self._now()
@@ -423,11 +431,11 @@ class TableSync:
     def _verify(self) -> None:
         """Compare every record with Odoo's; what differs is asked for again, after what changed meanwhile."""
         self._kinds.append("verify")
-        comparison = Comparison(self.target, table_prefix=self.table_prefix)
+        comparison = self._comparison()
         last = 0
         for page in self._pages("verify", self.target, [], total=self.state.row_count):
             if page.left_out:
-                comparison = Comparison(self.target.without(page.left_out), table_prefix=self.table_prefix)
+                comparison = self._comparison(page.left_out)
             with self._transaction() as cursor:
                 comparison.page(cursor, page, after=last)
             last = page.last_id
@@ -499,11 +507,19 @@ class TableSync:
         save(cursor, self.table_prefix, self.state, ["position", "high_water"])
 
     def _writer(self, target: Target, *, inserts: bool = True) -> TableWriter:
-        return TableWriter(target, table_prefix=self.table_prefix, inserts=inserts)
+        return TableWriter(target, table_prefix=self.table_prefix, solution=self.solution, inserts=inserts)
+
+    def _comparison(self, left_out: Iterable[str] = ()) -> Comparison:
+        target = self.target.without(set(left_out))
+        return Comparison(target, table_prefix=self.table_prefix, solution=self.solution)
 
     def _signature(self) -> dict[str, Any]:
         """The fields that are copied, each with what changes when it has to be read again."""
-        columns = {each.field: f"{each.column} {each.type}" for each in self.target.columns}
+        reader = {"translated": self.reader.lang, "company": str(self.reader.companies[:1])}
+        columns = {
+            each.field: " ".join([each.column, each.type, *(reader[one] for one in each.depends)])
+            for each in self.target.columns
+        }
         columns |= {each.field: each.table for each in self.target.links}
         return {name: column for name, column in columns.items() if name not in self._facts.get("left_out", ())}
 

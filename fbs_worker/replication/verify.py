@@ -21,17 +21,18 @@ class Comparison:
     Args:
         target: the table.
         table_prefix: of the system tables.
+        solution: the solution's name.
 
     Attributes:
         suspects: ids of records that differ from their row, that have none, or that only have a row.
         difference: the first of them in words; empty while there is none.
     """
 
-    def __init__(self, target: Target, *, table_prefix: str) -> None:
+    def __init__(self, target: Target, *, table_prefix: str, solution: str) -> None:
         self.suspects: list[int] = []
         self.difference = ""
         self._target = target
-        self._writer = TableWriter(target, table_prefix=table_prefix)
+        self._writer = TableWriter(target, table_prefix=table_prefix, solution=solution)
         self._table = sql.Identifier(target.table)
 
     def again(self) -> None:

@@ -63,11 +63,13 @@ class TableWriter:
     Args:
         target: the table, its columns and link tables; all of them exist.
         table_prefix: of the system tables.
+        solution: the solution's name.
         inserts: whether new records are inserted; else only existing rows are changed.
     """
 
-    def __init__(self, target: Target, *, table_prefix: str, inserts: bool = True) -> None:
+    def __init__(self, target: Target, *, table_prefix: str, solution: str, inserts: bool = True) -> None:
         self.target = target
+        self._solution = solution
         self._rejected = sql.Identifier(f"{table_prefix}rejected_records")
         self._deleted = sql.Identifier(f"{table_prefix}deleted_records")
         self._table = sql.Identifier(target.table)
@@ -120,7 +122,7 @@ class TableWriter:
         Raises:
             DatabaseError, DatabaseUnreachable: a statement failed.
         """
-        values = {"table": self.target.table, "ids": list(ids)}
+        values = {"solution": self._solution, "table": self.target.table, "ids": list(ids)}
         record = sql.SQL("to_jsonb(gone)" if keep else "NULL::jsonb")
         statements: list[sql.Composable] = [
             sql.SQL("DELETE FROM {} WHERE {} = ANY(%(ids)s)").format(sql.Identifier(link.table), sql.Identifier(end))
@@ -131,7 +133,8 @@ class TableWriter:
             sql.SQL("DELETE FROM {} WHERE table_name = %(table)s AND odoo_id = ANY(%(ids)s)").format(self._rejected),
             sql.SQL(
                 "WITH gone AS (DELETE FROM {} WHERE odoo_id = ANY(%(ids)s) RETURNING *)"
-                " INSERT INTO {} (table_name, odoo_id, record) SELECT %(table)s, odoo_id, {} FROM gone"
+                " INSERT INTO {} (solution_name, table_name, odoo_id, record)"
+                " SELECT %(solution)s, %(table)s, odoo_id, {} FROM gone"
             ).format(self._table, self._deleted, record),
         ]
         with errors_translated(cursor.connection):
@@ -317,11 +320,11 @@ END
 
     def _reject(self, cursor: Cursor, number: int, field: str, reason: str, value: str | None) -> None:
         statement = sql.SQL(
-            "INSERT INTO {} (table_name, odoo_id, field, reason, value) VALUES (%s, %s, %s, %s, %s)"
+            "INSERT INTO {} (solution_name, table_name, odoo_id, field, reason, value) VALUES (%s, %s, %s, %s, %s, %s)"
             " ON CONFLICT (table_name, odoo_id) DO UPDATE SET field = EXCLUDED.field, reason = EXCLUDED.reason,"
             " value = EXCLUDED.value, rejected_at = NOW()"
         ).format(self._rejected)
-        cursor.execute(statement, (self.target.table, number, field, reason[:_MAX_REASON], value))
+        cursor.execute(statement, (self._solution, self.target.table, number, field, reason[:_MAX_REASON], value))
 
 
 def load_links(cursor: Cursor, pairs: Sequence[str]) -> None:
@@ -338,6 +341,12 @@ def count_rows(cursor: Cursor, table: str) -> int:
     cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table)))
     row = cursor.fetchone()
     return int(row[0]) if row else 0
+
+
+def is_empty(cursor: Cursor, table: str) -> bool:
+    """Whether a table has no rows."""
+    cursor.execute(sql.SQL("SELECT FROM {} LIMIT 1").format(sql.Identifier(table)))
+    return cursor.rowcount == 0
 
 
 def copy_lines(cursor: Cursor, table: sql.Identifier, texts: Sequence[str]) -> None:

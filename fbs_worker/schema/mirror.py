@@ -164,6 +164,7 @@ class MirroredColumn:
         type: the field's type in Odoo, e.g. `many2one`.
         required: whether the column is NOT NULL.
         relation: the model that a relation leads to; empty for others.
+        depends: what its values depend on besides the record: `translated`, `company`.
     """
 
     field: str
@@ -171,6 +172,7 @@ class MirroredColumn:
     type: str
     required: bool
     relation: str = ""
+    depends: tuple[str, ...] = ()
 
 
 def mirrored_columns(model: str, definition: Mapping[str, Any]) -> list[MirroredColumn]:
@@ -191,6 +193,9 @@ def mirrored_columns(model: str, definition: Mapping[str, Any]) -> list[Mirrored
             type=str(field["type"]),
             required=not _is_nullable(field),
             relation=str(field.get("relation") or ""),
+            depends=tuple(
+                name for name, key in (("translated", "translate"), ("company", "company_dependent")) if field.get(key)
+            ),
         )
         for name, field in fields.items()
         if field["type"] not in _NO_COLUMN

@@ -209,6 +209,7 @@ def rejected_records_table(prefix: str, metadata: MetaData | None = None) -> Tab
     """`<prefix>rejected_records`: records that their mirrored table cannot hold, each with the reason."""
     columns = [
         id_column(),
+        column("solution_name", String(100), nullable=False),
         column("table_name", String(100), nullable=False),
         column("odoo_id", Integer, nullable=False),
         column("field", String(200), server_default=""),
@@ -226,6 +227,7 @@ def deleted_records_table(prefix: str, metadata: MetaData | None = None) -> Tabl
     """`<prefix>deleted_records`: records that were deleted in Odoo, and when that was seen."""
     columns = [
         id_column(),
+        column("solution_name", String(100), nullable=False),
         column("table_name", String(100), nullable=False),
         column("odoo_id", Integer, nullable=False),
         column("record", JSONB),

@@ -23,6 +23,9 @@ _OWNER_COLUMNS: Final = {
     "workflow_definitions": _DOMAIN,
     "bi_dashboards": _DOMAIN,
     "schema_migrations": _SOLUTION,
+    "replication": _SOLUTION,
+    "rejected_records": _SOLUTION,
+    "deleted_records": _SOLUTION,
 }
 """The column of each system table that identifies the owner of a row, `solution_schemas` excepted."""
 

@@ -20,11 +20,12 @@ from psycopg2 import sql
 from fbs_worker.catalogue.store import model_definitions, transient_models
 from fbs_worker.core.advisory_locks import free_lock, transaction
 from fbs_worker.core.errors import SyncPaused, UsageError
+from fbs_worker.core.poolers import refuse_transaction_pooler
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.core.progress import Progress
 from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.replication.source import Reader, RecordSource
-from fbs_worker.replication.state import Phase, Status, TableState, save, state_of, states
+from fbs_worker.replication.state import Phase, Status, TableState, forget, save, state_of, states
 from fbs_worker.replication.table import DANGLING, Options, TableSync, referring
 from fbs_worker.replication.target import LinkTable, Target, targets
 from fbs_worker.schema.system_tables import SYSTEM_TABLES, ensure_tables
@@ -236,6 +237,7 @@ def _opened(job: Job, name: str, *, lock: str = "") -> Iterator[_Solution]:
         else closing(connect(database, application_name=f"fbs-worker sync {name}"))
     )
     with opened as connection:
+        refuse_transaction_pooler(connection)
         manifest = read_manifest(connection, entry)
         with transaction(connection) as cursor:
             where = (manifest.table_prefix, manifest.domain, manifest.mirrored)
@@ -300,8 +302,10 @@ def _options(job: Job, request: SyncRequest | SyncTableRequest, *, parts: bool) 
 
 
 def _stop_missing(solution: _Solution, models: list[str], run: str) -> None:
-    """Write down which models cannot be copied before Odoo is asked."""
+    """Forget tables that are not mirrored any more, and note which models cannot be copied, before Odoo is asked."""
     manifest = solution.manifest
+    with transaction(solution.connection) as cursor:
+        forget(cursor, manifest.table_prefix, manifest.solution_name, keep=manifest.mirrored.values())
     reasons = {model: _GONE.format(model) for model in models if model not in solution.targets}
     reasons |= {
         model: _NOT_OURS.format(target.table)

@@ -639,3 +639,49 @@ def test_targets_know_their_links() -> None:
     assert found[PARTNER].links == (LinkTable(field="category_id", table="p__category_id", relation=TAG),)
     assert found[TAG].is_transient
     assert isinstance(found[PARTNER], Target)
+
+
+def test_a_table_that_was_emptied_or_made_anew_is_copied_again(big: Mirror) -> None:
+    big.many(10)
+    big.sync()
+    big.query("TRUNCATE res_partner, res_partner__category_id, res_partner_category__partner_ids")
+    assert big.sync().last_run["inserted"] == 10
+
+
+def test_another_language_or_company_is_read_by_the_fields_that_depend_on_it(big: Mirror) -> None:
+    big.many(10)
+    depends = {"name": ("translated",), "color": ("company",)}
+    target = big.targets[PARTNER]
+    columns = tuple(replace(each, depends=depends.get(each.field, ())) for each in target.columns)
+    big.targets[PARTNER] = replace(target, columns=columns)
+    big.sync()
+    for number in range(1, 11):
+        big.odoo.silently(PARTNER, number, name="Deutsch", color=5)
+    big.odoo.companies = (2, 1)
+    assert big.sync().last_run["kind"] == "changes, new fields"
+    assert (big.rows()[1], big.rows("color")[1]) == ("p1", 5)
+
+
+def test_everything_goes_on_where_it_stopped(big: Mirror) -> None:
+    big.many(10)
+    big.sync()
+    big.odoo.page_size = 3
+    big.odoo.pass_time(hours=1)
+    for number in (2, 9):
+        big.odoo.silently(PARTNER, number, name="by SQL")
+    seen: list[int] = []
+
+    def fail(_: str, page: int) -> None:
+        seen.append(page)
+        if len(seen) == 4:
+            raise OdooServerError("The server answered 502 Bad Gateway.")
+
+    big.odoo.on_page = fail
+    with pytest.raises(OdooServerError):
+        big.sync(full=True)
+    assert (big.rows()[2], big.rows()[9]) == ("by SQL", "p9")
+    big.odoo.on_page = None
+    big.odoo.silently(PARTNER, 1, name="behind it")
+    state = big.sync()
+    assert (big.rows()[9], big.rows()[1]) == ("by SQL", "p1")
+    assert state.last_run["kind"] == "full, changes, sweep"

@@ -127,6 +127,7 @@ SYSTEM = {
     """,
     "rejected_records": """
         id SERIAL PK
+        solution_name VARCHAR(100) NOT NULL
         table_name VARCHAR(100) NOT NULL
         odoo_id INTEGER NOT NULL
         field VARCHAR(200) DEFAULT ''
@@ -137,6 +138,7 @@ SYSTEM = {
     """,
     "deleted_records": """
         id SERIAL PK
+        solution_name VARCHAR(100) NOT NULL
         table_name VARCHAR(100) NOT NULL
         odoo_id INTEGER NOT NULL
         record JSONB

@@ -98,12 +98,13 @@ def fill(database: DatabaseConfig, solution: str = "shop") -> None:
             ):
                 save(cursor, "fbs_", state)
             cursor.execute(
-                "INSERT INTO fbs_rejected_records (table_name, odoo_id, field, reason, value)"
-                " VALUES ('hr_hr_job', 9, 'sequence', 'It is no whole number.', %s), ('else', 1, '', 'x', '')",
+                "INSERT INTO fbs_rejected_records (solution_name, table_name, odoo_id, field, reason, value)"
+                " VALUES ('s', 'hr_hr_job', 9, 'sequence', 'It is no whole number.', %s), ('s', 'else', 1, '', 'x', '')",
                 (SCRIPT,),
             )
             cursor.execute(
-                "INSERT INTO fbs_deleted_records (table_name, odoo_id, record) VALUES ('hr_hr_job', 5, %s)",
+                "INSERT INTO fbs_deleted_records (solution_name, table_name, odoo_id, record)"
+                " VALUES ('s', 'hr_hr_job', 5, %s)",
                 ('{"name": "gone"}',),
             )
 
