@@ -7,6 +7,7 @@ tried by the tests that start one.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import runpy
@@ -16,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -26,7 +28,10 @@ from types import SimpleNamespace
 from typing import IO, Any, Final
 
 import psutil
+import typer
 
+from fbs_worker.cli import main
+from fbs_worker.cli.app import app
 from fbs_worker.connectors.recording import transport
 from fbs_worker.connectors.recording.rows import Database
 from fbs_worker.connectors.recording.transport import read_database
@@ -38,10 +43,16 @@ from tests.support.waiting import PATIENCE
 
 FBS: Final = "fbs_worker.cli"
 PRELOADED = (
-    *("fbs_worker.cli.app", "fbs_worker.jobs.app", "fbs_worker.jobs.worker.run", "fbs_worker.tasks"),
-    *("fbs_worker.client.client", "fbs_worker.connectors", "fbs_worker.ops.health", "fbs_worker.web.app"),
-    *("celery.apps.worker", "celery.concurrency.prefork", "celery.worker.consumer", "fbs_worker.web.server"),
-    *("fbs_worker.scheduling.beat", "tests.support.processes"),
+    *("fbs_worker.client.client", "fbs_worker.client.service", "fbs_worker.jobs.app", "fbs_worker.jobs.worker.run"),
+    *("fbs_worker.jobs.worker.heartbeat", "fbs_worker.jobs.worker.logging", "fbs_worker.jobs.worker.task"),
+    *("fbs_worker.connectors", "fbs_worker.connectors.connect", "fbs_worker.connectors.odoo", "fbs_worker.tasks"),
+    *("fbs_worker.solutions.drop", "fbs_worker.solutions.migrate", "fbs_worker.solutions.refresh"),
+    *("fbs_worker.solutions.setup", "fbs_worker.ops.doctor", "fbs_worker.ops.health", "fbs_worker.ops.local.supervisor"),
+    *("fbs_worker.scheduling.beat", "fbs_worker.web.app", "fbs_worker.web.server", "fbs_worker.web.pages.home"),
+    *("celery.app.control", "celery.app.events", "celery.app.log", "celery.apps.worker", "celery.backends.base"),
+    *("celery.concurrency.prefork", "celery.events.receiver", "celery.worker.autoscale", "celery.worker.components"),
+    *("celery.worker.consumer", "celery.worker.strategy", "billiard.popen_fork", "billiard.sharedctypes"),
+    *("encodings.idna", "typer._adapters", "typer._click.decorators", "tests.support.processes"),
 )
 _KEPT = 3  # standard input, output and error output
 
@@ -296,12 +307,24 @@ def _become(asked: Mapping[str, Any], files: Sequence[int]) -> None:
     if not asked["in_full"]:
         programs.__dict__["spawn"] = spawn
     sys.argv = ["fbs", *asked["arguments"]]
-    if asked["module"] == FBS:
-        from fbs_worker.cli import main
+    try:
+        if asked["module"] == FBS:
+            main()
+        runpy.run_module(asked["module"], run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        if not isinstance(ended.code, int):
+            raise
+        _end(ended.code)
+    _end(0)
 
-        main()
-    runpy.run_module(asked["module"], run_name="__main__", alter_sys=True)
-    sys.exit()
+
+def _end(code: int) -> None:
+    """End this process as Python does, but for taking its memory apart: that costs more than most commands."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
@@ -310,6 +333,8 @@ if __name__ == "__main__":
     collect_rarely()
     for name in PRELOADED:
         import_module(name)
+    typer.main.get_command = cache(typer.main.get_command)
+    typer.main.get_command(app)
     transport.read_database = read_once
     read_once(RECORDING).fields("res.partner")
     collect_no_more()

@@ -5,22 +5,37 @@ from __future__ import annotations
 import secrets
 import shutil
 import tempfile
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
+import psycopg2
 import redis
 
 from fbs_worker.core.database_config import DatabaseConfig
-from fbs_worker.core.postgres import connect
+from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.ops.local.embedded import EmbeddedPostgres
 
 REDIS_DATABASES = 64
 """How many the embedded Redis has; number 0 belongs to the session's worker."""
 
 _free = deque(range(1, REDIS_DATABASES))
+
+_kept: dict[Path, Connection] = {}
+"""By a server's folder a connection to it."""
+
+_untouched: defaultdict[Path, list[str]] = defaultdict(list)
+"""By a server's folder the databases that are as they were made."""
+
+_UNTOUCHED = """
+SELECT (SELECT count(*) FROM pg_stat_get_activity(NULL) a WHERE a.datid = d.oid), pg_stat_get_db_sessions(d.oid)
+FROM pg_database d WHERE datname = '{}' AND datacl IS NULL AND datallowconn AND datconnlimit = -1
+    AND NOT EXISTS (SELECT FROM pg_db_role_setting WHERE setdatabase = d.oid)
+"""
+"""Sessions now, then all that have ended: each is counted before it is gone."""
 
 
 @contextmanager
@@ -33,6 +48,23 @@ def short_folder() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
+def command(postgres: EmbeddedPostgres, statement: str) -> list[tuple[Any, ...]]:
+    """Run a statement in the database `postgres`, on a connection that stays: to connect costs as much as most of them."""
+    folder = postgres.socket_folder
+    while True:
+        if is_new := folder not in _kept:
+            _kept[folder] = connect(postgres.config())
+            _kept[folder].autocommit = True
+        try:
+            with _kept[folder].cursor() as cursor:
+                cursor.execute(statement)
+                return cursor.fetchall() if cursor.description else []
+        except psycopg2.Error:
+            if is_new or not _kept[folder].closed:
+                raise
+            del _kept[folder]  # the server was restarted
+
+
 def create_database(postgres: EmbeddedPostgres, name: str, *, template: str = "template1") -> DatabaseConfig:
     """An empty database, or a copy; by copying files, which costs a test's server a third of what the default costs.
 
@@ -41,22 +73,31 @@ def create_database(postgres: EmbeddedPostgres, name: str, *, template: str = "t
         name: the database's name.
         template: the database to copy.
     """
-    with closing(connect(postgres.config())) as connection:
-        connection.autocommit = True
-        strategy = "STRATEGY FILE_COPY" if connection.server_version >= 150000 else ""
-        with connection.cursor() as cursor:
-            cursor.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" {strategy}')
+    version = command(postgres, "SHOW server_version_num")[0][0]
+    strategy = "STRATEGY FILE_COPY" if int(version) >= 150000 else ""
+    command(postgres, f'CREATE DATABASE "{name}" TEMPLATE "{template}" {strategy}')
     return postgres.config(name)
+
+
+def drop_database(postgres: EmbeddedPostgres, name: str) -> None:
+    """Drop a database, whoever is connected to it."""
+    command(postgres, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 @contextmanager
 def fresh_database(postgres: EmbeddedPostgres) -> Iterator[DatabaseConfig]:
-    """An empty database; it goes afterwards."""
-    name = f"test_{secrets.token_hex(6)}"
+    """An empty database; it goes afterwards, or is the next test's if nobody has ever connected to it."""
+    free = _untouched[postgres.socket_folder]
+    name = free.pop() if free else create_database(postgres, f"test_{secrets.token_hex(6)}").name
+    since = _kept.get(postgres.socket_folder)
     try:
-        yield create_database(postgres, name)
+        yield postgres.config(name)
     finally:
-        postgres.drop_database(name)
+        untouched = command(postgres, _UNTOUCHED.format(name))
+        if untouched == [(0, 0)] and _kept[postgres.socket_folder] is since:  # a crash of the server resets its counts
+            free.append(name)
+        else:
+            drop_database(postgres, name)
 
 
 @contextmanager
