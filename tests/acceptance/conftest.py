@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -26,6 +27,20 @@ _SILENCE = b"\0silence"
 SCRIPT = Path(sys.executable).with_name("fbs")
 
 
+@dataclass(frozen=True)
+class Started:
+    """A command that runs, and what it writes."""
+
+    process: preloaded.Forked | subprocess.Popen[bytes]
+    output: IO[str]
+
+    def rest(self) -> str:
+        """What it still writes until its end."""
+        self.process.wait(PATIENCE)
+        with self.output:
+            return self.output.read()
+
+
 @dataclass(frozen=True, kw_only=True)
 class CommandLine:
     """The console script with an environment of its own.
@@ -34,7 +49,8 @@ class CommandLine:
         home: where it keeps its files, and runs.
         variables: of its environment.
         ports: variables, too: any free ports for the servers, because tests run side by side.
-        in_full: the programs that it starts are not forked from one that has imported all: they have their own words.
+        in_full: neither the programs that it starts are forked from one that has imported all, nor it itself at a terminal or
+            to be interrupted: they have their own words, and their own beginning.
     """
 
     home: Path
@@ -75,54 +91,52 @@ class CommandLine:
             **variables: of its environment, besides.
         """
         ours, theirs = pty.openpty()
-        environment = self.environment | {"TERM": "xterm-256color", "COLUMNS": "100"} | variables
-        command = [str(SCRIPT), *arguments]
-        with subprocess.Popen(
-            command, env=environment, cwd=self.home, stdin=theirs, stdout=theirs, stderr=theirs
-        ) as running:
-            os.close(theirs)
-            told, seen, waiting = b"", 0, [*answers, *([("[y/N]", answer)] if answer else [])]
-            while read := _read(ours):
-                if read == _SILENCE:
-                    running.kill()
-                    continue
-                told += read
-                if waiting and waiting[0][0].encode() in told[seen:]:
-                    seen, typed = len(told), waiting.pop(0)[1]
-                    time.sleep(0.05)  # the echo is switched off after the question
-                    if typed == "\x03":
-                        running.send_signal(signal.SIGINT)
-                    else:
-                        os.write(ours, f"{typed}\n".encode())
-            os.close(ours)
+        running = self._begin(arguments, {"TERM": "xterm-256color", "COLUMNS": "100"} | variables, theirs, theirs)
+        os.close(theirs)
+        told, seen, waiting = b"", 0, [*answers, *([("[y/N]", answer)] if answer else [])]
+        while read := _read(ours):
+            if read == _SILENCE:
+                running.kill()
+                continue
+            told += read
+            if waiting and waiting[0][0].encode() in told[seen:]:
+                seen, typed = len(told), waiting.pop(0)[1]
+                time.sleep(0.05)  # the echo is switched off after the question
+                if typed == "\x03":
+                    running.send_signal(signal.SIGINT)
+                else:
+                    os.write(ours, f"{typed}\n".encode())
+        os.close(ours)
+        running.wait()
         assert not waiting, f"it did not ask {waiting[0][0]!r}:\n{told.decode()}"
         assert running.returncode == code, told.decode()
         return told.decode()
 
-    def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, **variables: str) -> Started:
         """Start a command, to be interrupted."""
-        return subprocess.Popen(
-            [str(SCRIPT), *arguments],
-            env=self.environment | variables,
-            cwd=self.home,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            bufsize=1,
-        )
+        read, written = os.pipe()
+        with os.fdopen(written, "wb"), Path(os.devnull).open("rb") as nothing:
+            return Started(self._begin(arguments, variables, nothing.fileno(), written), os.fdopen(read))
 
-    def interrupt(self, running: subprocess.Popen[str], *, after: str, with_signal: signal.Signals) -> str:
+    def _begin(
+        self, arguments: Sequence[str], variables: dict[str, str], given: int, output: int
+    ) -> preloaded.Forked | subprocess.Popen[bytes]:
+        environment = self.environment | variables
+        if self.in_full:
+            return subprocess.Popen(
+                [str(SCRIPT), *arguments], env=environment, cwd=self.home, stdin=given, stdout=output, stderr=output
+            )
+        return preloaded.fork(arguments, {0: given, 1: output, 2: output}, env=environment, cwd=self.home)
+
+    def interrupt(self, running: Started, *, after: str, with_signal: signal.Signals) -> str:
         """Send a signal once the output has a line that begins so; what was printed in all comes back."""
-        assert running.stdout is not None
         told = ""
-        for line in running.stdout:
+        for line in running.output:
             told += line
             if line.startswith(after):
-                running.send_signal(with_signal)
+                running.process.send_signal(with_signal)
                 break
-        rest, _ = running.communicate(timeout=PATIENCE)
-        return told + rest
+        return told + running.rest()
 
     def left_running(self) -> str:
         """What runs that has to do with this home; empty when nothing does."""

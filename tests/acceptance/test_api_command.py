@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.acceptance.conftest import CommandLine
+from tests.acceptance.conftest import CommandLine, Started
 from tests.conftest import MakeSettings
 from tests.support.servers import processes_about
 from tests.support.waiting import PATIENCE
@@ -30,13 +29,12 @@ def served(fbs: CommandLine, settings: MakeSettings) -> CommandLine:
     return fbs
 
 
-def address(running: subprocess.Popen[str]) -> str:
+def address(running: Started) -> str:
     """The printed URL."""
-    assert running.stdout is not None
-    for line in running.stdout:
+    for line in running.output:
         if line.startswith("The API and the web UI are at "):
             return line.split()[8]
-    raise AssertionError(f"the API ended: {running.wait()}")
+    raise AssertionError(f"the API ended: {running.process.wait()}")
 
 
 def test_a_new_token_is_accepted(served: CommandLine) -> None:
@@ -57,9 +55,9 @@ def test_a_new_token_is_accepted(served: CommandLine) -> None:
         assert httpx.get(f"{url}/metrics").status_code == 401
         assert token not in "".join(running_arguments(served.home))
     finally:
-        running.terminate()
-        rest, _ = running.communicate(timeout=PATIENCE)
-    assert running.returncode == 0, rest
+        running.process.terminate()
+        rest = running.rest()
+    assert running.process.returncode == 0, rest
     assert token not in rest
 
 
@@ -74,9 +72,9 @@ def test_it_stops_on_a_signal(served: CommandLine, number: signal.Signals) -> No
     with httpx.Client(base_url=url) as held:  # a connection that stays open does not hold it up
         assert held.get("/metrics").status_code == 200
         began = time.monotonic()
-        running.send_signal(number)
-        rest, _ = running.communicate(timeout=PATIENCE)
-    assert (running.returncode, rest) == (0, "")
+        running.process.send_signal(number)
+        rest = running.rest()
+    assert (running.process.returncode, rest) == (0, "")
     assert time.monotonic() - began < 5
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import psycopg2
 import pytest
@@ -140,6 +141,7 @@ def test_a_missing_database_has_a_hint(fbs: CommandLine, recording: str, databas
 
 
 def test_a_terminal_shows_a_bar_and_tables(fbs: CommandLine, recording: str) -> None:
+    fbs = replace(fbs, in_full=True)
     shown = fbs.at_terminal("discover", "--domain", "rental", "--inline", ODOO_URL=recording)
     assert "━" in shown
     assert "Discovering rental" in shown

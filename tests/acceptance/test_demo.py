@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from tests.acceptance.conftest import CommandLine
-from tests.support.waiting import PATIENCE, until
+from tests.support.waiting import until
 
 
 def test_the_second_demo_finds_no_change_and_leaves_nothing_running(fbs: CommandLine) -> None:
@@ -41,7 +41,7 @@ def test_an_interrupted_demo_stops_what_it_started(
 ) -> None:
     running = fbs.start("demo")
     output = fbs.interrupt(running, after=after, with_signal=with_signal)
-    assert running.returncode == code, output
+    assert running.process.returncode == code, output
     assert "Traceback" not in output
     assert fbs.left_running() == ""
 
@@ -64,7 +64,7 @@ def test_an_unknown_domain_starts_nothing(fbs: CommandLine) -> None:
 def test_the_next_demo_stops_the_leftovers_of_a_killed_one(fbs: CommandLine) -> None:
     running = fbs.start("demo")
     fbs.interrupt(running, after="Discovering rental: ", with_signal=signal.SIGKILL)
-    assert running.returncode == -signal.SIGKILL
+    assert running.process.returncode == -signal.SIGKILL
     assert fbs.left_running() != ""
     fbs("demo", "--domain", "hr")
     until(lambda: fbs.left_running() == "", fbs.left_running)
@@ -72,10 +72,9 @@ def test_the_next_demo_stops_the_leftovers_of_a_killed_one(fbs: CommandLine) -> 
 
 def test_a_second_demo_in_the_same_folder_is_rejected(fbs: CommandLine) -> None:
     first = fbs.start("demo")
-    assert first.stdout is not None
-    for line in first.stdout:
+    for line in first.output:
         if line.startswith("Starting Redis"):
             break
     assert "Another demo runs in this folder." in fbs("demo", code=4).stderr
-    output, _ = first.communicate(timeout=PATIENCE)
-    assert first.returncode == 0, output
+    output = first.rest()
+    assert first.process.returncode == 0, output

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg2
@@ -128,6 +129,7 @@ def test_ctrl_c_leaves_nothing(fbs: CommandLine, server: str, recording: str, af
         ("Answer again", ""),
     ]
     until = [question for question, _ in answers].index(after)
+    fbs = replace(fbs, in_full=after == "Odoo: address")
     shown = fbs.at_terminal("init", answers=[*answers[:until], (after, "\x03")], code=130)
     assert "Interrupted." in shown
     assert [path.name for path in fbs.home.iterdir()] == []

@@ -169,7 +169,7 @@ def test_up_repairs_a_stack_with_a_dead_part(fbs: CommandLine) -> None:
 def test_in_the_foreground_it_runs_until_a_signal(fbs: CommandLine) -> None:
     running = fbs.start("up", "--foreground", "--no-flower", "--no-api")
     output = fbs.interrupt(running, after="Ctrl-C stops everything.", with_signal=signal.SIGINT)
-    assert running.returncode == 130, output
+    assert running.process.returncode == 130, output
     assert "Stopped beat, the worker, Redis, PostgreSQL." in output
     assert fbs.left_running() == ""
 
@@ -179,7 +179,7 @@ def test_a_job_without_a_worker_prints_a_hint_and_continues_after_ctrl_c(
 ) -> None:
     running = fbs.start("discover", "--domain", "rental", FBS_REDIS_URL=redis_url, ODOO_URL=recording)
     output = fbs.interrupt(running, after="No worker has started the job yet.", with_signal=signal.SIGINT)
-    assert running.returncode == 130
+    assert running.process.returncode == 130
     assert "The job continues. Follow it: fbs jobs watch " in output
     (job,) = json.loads(fbs("jobs", "list", "--output-format", "json", FBS_REDIS_URL=redis_url).stdout)
     assert job["state"] == "queued"

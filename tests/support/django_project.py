@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +20,8 @@ from fbs_worker.client.service import IntegrationService, process_settings
 from fbs_worker.contrib.django.conf import fbs_settings
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.settings import Settings
+from tests.support import preloaded
 from tests.support.processes import environment
-from tests.support.waiting import PATIENCE
 
 MANAGE: Final = Path(__file__).parents[2] / "examples" / "django_project" / "manage.py"
 
@@ -74,29 +73,24 @@ class Manage:
     settings: Settings
     folder: Path
 
-    def __call__(
-        self, action: str, *arguments: str, code: int = 0, piped: str = "", stdout: Any = subprocess.PIPE
-    ) -> subprocess.CompletedProcess[str]:
-        """Run an action to its end and see that it ends with this exit code and without a trace."""
+    @property
+    def environment(self) -> dict[str, str]:
+        """Its whole environment."""
         place = DatabaseConfig.from_url(self.settings.fbs_database_url)
-        around = {
+        return environment(self.settings) | {
             "RENTALS_DATABASE_HOST": place.host,
             "RENTALS_DATABASE_PORT": str(place.port),
             "RENTALS_DATABASE_USER": place.user,
             "DJANGO_SETTINGS_MODULE": "rentals.settings",
             "PYTHONWARNINGS": "error",
         }
-        result = subprocess.run(
-            [sys.executable, str(MANAGE), "test_discovery", "--action", action, *arguments],
-            env=environment(self.settings) | around,
-            cwd=self.folder,
-            input=piped,
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+
+    def __call__(
+        self, action: str, *arguments: str, code: int = 0, piped: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Run an action to its end and see that it ends with this exit code and without a trace."""
+        words = ("test_discovery", "--action", action, *arguments)
+        result = preloaded.run(words, env=self.environment, cwd=self.folder, piped=piped, module=str(MANAGE))
         assert result.returncode == code, f"exit code {result.returncode}\n{result.stdout}\n{result.stderr}"
         assert "Traceback" not in result.stderr
         return result

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -47,7 +48,12 @@ PRELOADED = (
     *("fbs_worker.jobs.worker.heartbeat", "fbs_worker.jobs.worker.logging", "fbs_worker.jobs.worker.task"),
     *("fbs_worker.connectors", "fbs_worker.connectors.connect", "fbs_worker.connectors.odoo", "fbs_worker.tasks"),
     *("fbs_worker.solutions.drop", "fbs_worker.solutions.migrate", "fbs_worker.solutions.refresh"),
-    *("fbs_worker.solutions.setup", "fbs_worker.ops.doctor", "fbs_worker.ops.health", "fbs_worker.ops.local.supervisor"),
+    *(
+        "fbs_worker.solutions.setup",
+        "fbs_worker.ops.doctor",
+        "fbs_worker.ops.health",
+        "fbs_worker.ops.local.supervisor",
+    ),
     *("fbs_worker.scheduling.beat", "fbs_worker.web.app", "fbs_worker.web.server", "fbs_worker.web.pages.home"),
     *("celery.app.control", "celery.app.events", "celery.app.log", "celery.apps.worker", "celery.backends.base"),
     *("celery.concurrency.prefork", "celery.events.receiver", "celery.worker.autoscale", "celery.worker.components"),
@@ -181,7 +187,7 @@ def fork(
         files: the numbers of its open files, and which file of this process each is.
         env: its whole environment.
         cwd: its folder.
-        module: what is run, as by `python -m`.
+        module: what is run, as by `python -m`; or a path.
         in_full: the programs that it starts are not forked.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -193,22 +199,29 @@ def fork(
 
 
 def run(
-    arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, piped: str = "", in_full: bool = False
+    arguments: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    piped: str = "",
+    module: str = FBS,
+    in_full: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """Run `fbs` to its end.
+    """Run `fbs`, or another module, to its end.
 
     Args:
         arguments: those of the command.
         env: its whole environment.
         cwd: its folder.
         piped: what it reads.
+        module: what is run.
         in_full: the programs that it starts are not forked.
     """
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         given.write(piped.encode())
         given.seek(0)
         files = {0: given.fileno(), 1: output.fileno(), 2: errors.fileno()}
-        code = fork(arguments, files, env=env, cwd=cwd, in_full=in_full).wait()
+        code = fork(arguments, files, env=env, cwd=cwd, module=module, in_full=in_full).wait()
         return subprocess.CompletedProcess(arguments, code, _content(output), _content(errors))
 
 
@@ -307,10 +320,16 @@ def _become(asked: Mapping[str, Any], files: Sequence[int]) -> None:
     if not asked["in_full"]:
         programs.__dict__["spawn"] = spawn
     sys.argv = ["fbs", *asked["arguments"]]
+    if os.environ.get("PYTHONWARNINGS") == "error":
+        warnings.simplefilter("error")
     try:
         if asked["module"] == FBS:
             main()
-        runpy.run_module(asked["module"], run_name="__main__", alter_sys=True)
+        elif asked["module"].endswith(".py"):
+            sys.path.insert(0, str(Path(asked["module"]).parent))
+            runpy.run_path(asked["module"], run_name="__main__")
+        else:
+            runpy.run_module(asked["module"], run_name="__main__", alter_sys=True)
     except SystemExit as ended:
         if not isinstance(ended.code, int):
             raise
