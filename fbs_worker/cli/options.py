@@ -204,7 +204,7 @@ def _typer_parameter(each: Parameter, *, by_name: bool) -> inspect.Parameter:
         return inspect.Parameter(each.name, _KEYWORD, default=default or ..., annotation=Annotated[str, argument])
     by_argument = by_name and each.name == "solution_name"
     required = each.field.is_required() and len(each.path) == 1 and not by_argument
-    kind: Any = str if each.option.metavar else each.kind
+    kind: Any = str if each.option.metavar and each.kind is not int else each.kind
     kind = list[kind] if each.is_list else kind
     option = typer.Option(
         f"{each.flag}/--no-{each.flag[2:]}" if default is True else each.flag,

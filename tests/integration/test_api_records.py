@@ -97,6 +97,11 @@ def test_the_command_line_has_them(
     assert "hr_hr_department needs review: 40 of 130 are gone. fbs sync shop --allow-delete 40" in shown
     assert run_command(["list"]) == 0
     assert "132 rows, 5 min, 1 needs review" in capsys.readouterr().out
+    assert run_command(["sync", "shop", "--no-wait", "--model", "hr.job", "--allow-delete", "7"]) == 0
+    with Client(settings=site.settings) as client:
+        job = client.sync("shop", models=["hr.job"], allow_delete=7)
+    assert capsys.readouterr().out == f"{job.id}\n"
+    assert run_command(["sync", "shop", "--allow-delete", "all"]) == 2
 
 
 def test_rows_come_by_pages(asking: Asking) -> None:
