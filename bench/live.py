@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -20,8 +20,15 @@ CANNOT_DOWNLOAD: Final = 75
 @contextmanager
 def live_odoo() -> Iterator[OdooConnection | None]:
     """Yield the administrator's connection; None if no Odoo can be downloaded."""
+    with live_values() as values:
+        yield connection_of(values) if values else None
+
+
+@contextmanager
+def live_values() -> Iterator[Mapping[str, str] | None]:
+    """Yield what `live-odoo start` prints, FBS_LIVE_…; None if no Odoo can be downloaded."""
     if "FBS_LIVE_URL" in os.environ:
-        yield _connection(dict(os.environ))
+        yield os.environ
         return
     started = subprocess.run([str(SCRIPT), "start"], stdout=subprocess.PIPE, text=True, check=False)
     if started.returncode == CANNOT_DOWNLOAD:
@@ -29,15 +36,28 @@ def live_odoo() -> Iterator[OdooConnection | None]:
         return
     started.check_returncode()
     try:
-        yield _connection(dict(line.split("=", 1) for line in started.stdout.splitlines() if "=" in line))
+        yield dict(line.split("=", 1) for line in started.stdout.splitlines() if "=" in line)
     finally:
         subprocess.run([str(SCRIPT), "stop"], check=True)
 
 
-def _connection(values: dict[str, str]) -> OdooConnection:
+def connection_of(values: Mapping[str, str], *, by_key: bool = False) -> OdooConnection:
+    """Return the administrator's connection.
+
+    Args:
+        values: FBS_LIVE_….
+        by_key: by the API key, over JSON-2, instead of the password.
+    """
+    secret = (
+        {"api_key": SecretStr(values["FBS_LIVE_API_KEY"]), "timeout": 300}
+        if by_key
+        else {"password": SecretStr(values["FBS_LIVE_PASSWORD"])}
+    )
     return OdooConnection(
-        url=values["FBS_LIVE_URL"],
-        db=values["FBS_LIVE_DB"],
-        user=values["FBS_LIVE_USER"],
-        password=SecretStr(values["FBS_LIVE_PASSWORD"]),
+        **{
+            "url": values["FBS_LIVE_URL"],
+            "db": values["FBS_LIVE_DB"],
+            "user": values["FBS_LIVE_USER"],
+            **secret,
+        }
     )
