@@ -100,13 +100,13 @@ class Raw:
         self._http = http.client.HTTPConnection(parts.hostname or "", parts.port)
         login = {"db": connection.db, "login": connection.user, "password": connection.password.get_secret_value()}
         answer, _ = self._post("/web/session/authenticate", {"jsonrpc": "2.0", "params": login}, {})
-        self._cookie = {"Cookie": (answer.getheader("Set-Cookie") or "").split(";")[0]}
+        self.cookie = (answer.getheader("Set-Cookie") or "").split(";")[0]
 
     def send(self, requests: Sequence[dict[str, Any]], *, parse: bool = False) -> None:
         """Send requests one after another; read each answer whole, and parse it where that is asked."""
         for request in requests:
             body = {"jsonrpc": "2.0", "method": "call", "params": request}
-            _, content = self._post("/web/dataset/call_kw", body, self._cookie)
+            _, content = self._post("/web/dataset/call_kw", body, {"Cookie": self.cookie})
             if b'"error"' in content[:200]:
                 raise RuntimeError(content[:500])
             if parse:

@@ -37,6 +37,7 @@ from bench.live import live_odoo
 from fbs_worker import connectors
 from fbs_worker.client.client import Client, JobHandle
 from fbs_worker.client.in_process import run_in_process
+from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.core.vault import new_key
 from fbs_worker.jobs.app import FBSCelery, make_app
@@ -63,7 +64,7 @@ _RECORDING: Final = Path(connectors.__file__).parent / "recordings" / "odoo19.js
 _PATIENCE: Final = 600.0
 
 
-class _Bench:
+class QueueBench:
     """A Redis and a PostgreSQL of its own."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
@@ -79,11 +80,15 @@ class _Bench:
             fbs_odoo_max_calls=max(PROCESSES),
         )
 
-    def database(self, name: str) -> dict[str, Any]:
+    def config(self, name: str) -> DatabaseConfig:
         """A new, empty database."""
         self._postgres.drop_database(name)
         self._postgres.create_database(name)
-        return self._postgres.config(name).model_dump(exclude={"password"})
+        return self._postgres.config(name)
+
+    def database(self, name: str) -> dict[str, Any]:
+        """A new, empty database, as requests have it."""
+        return self.config(name).model_dump(exclude={"password"})
 
     # ------------------------------------------------------------------------------------------------- enqueuing
 
@@ -145,7 +150,7 @@ class _Bench:
         for number in range(NOTHINGS):
             send(number)
         last = app.send_task("bench.mark")
-        with self._workers(1):
+        with self.workers(1):
             span = float(last.get(timeout=_PATIENCE)) - float(first.get(timeout=_PATIENCE))
         self._empty()
         return NOTHINGS / span
@@ -164,7 +169,7 @@ class _Bench:
         )
         given = {"domain": "rental", "database_config": self.database("progress")}
         times: dict[bool, list[float]] = {True: [], False: []}
-        with self._workers(1, settings), Client(settings=settings) as client:
+        with self.workers(1, settings), Client(settings=settings) as client:
             for number in range(2 * (DISCOVERIES + 1)):
                 report = number % 2 == (number // 2) % 2  # first one kind, then the other
                 job = client._enqueue("bench.discover", {**given, "number": number, "report": report})
@@ -185,13 +190,13 @@ class _Bench:
             settings = _reading(self.settings, url)
             self._set_up(settings)
             # a fingerprint is final once its newest date has passed: the first refreshes store it
-            with self._workers(2, settings), Client(settings=settings) as client:
+            with self.workers(2, settings), Client(settings=settings) as client:
                 _wait([client.refresh(_name(number)) for number in range(SOLUTIONS)])
         figures: dict[str, float] = {}
         port = int(url.rpartition(":")[2])
         with _late_odoo(LATENCY, port=port):
             for count in PROCESSES:
-                with self._workers(count, settings), Client(settings=settings) as client:
+                with self.workers(count, settings), Client(settings=settings) as client:
                     begun = time.perf_counter()
                     results = _wait([client.refresh(_name(number)) for number in range(SOLUTIONS)])
                     figures[f"seconds_{count}"] = time.perf_counter() - begun
@@ -216,7 +221,7 @@ class _Bench:
             )
 
     @contextmanager
-    def _workers(self, count: int, settings: Settings | None = None) -> Iterator[None]:
+    def workers(self, count: int, settings: Settings | None = None) -> Iterator[None]:
         """Start workers with one process each, and wait until they are ready."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ODOO_", "FBS_"))}
         with ExitStack() as stack:
@@ -295,7 +300,7 @@ def run(parts: Sequence[str] = ("enqueue", "run", "progress", "scale")) -> dict[
     figures: dict[str, dict[str, float]] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fbs-bench-")))
-        bench = _Bench(folder, stack)
+        bench = QueueBench(folder, stack)
         if "enqueue" in parts:
             figures["enqueue"] = bench.enqueue()
         if "run" in parts:

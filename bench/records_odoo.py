@@ -47,6 +47,7 @@ MODELS: Final = (
 CATEGORIES: Final = 300
 TAGS: Final = 200
 BATCH: Final = 25
+PARTNER_CATEGORY: Final = "res_partner_res_partner_category_rel"
 _IMAGE_BYTES: Final = 16_000
 
 
@@ -222,11 +223,10 @@ def fill(odoo: Connection, editor: Transport, sizes: Sizes) -> dict[str, int]:
         )
         orders = clone("sale_order", order, sizes.orders, _ORDER, partner=partners, half=half)
         clone("sale_order_line", pattern_line, lines, _LINE, order=orders, partner=partners, half=half)
-        for table, columns, one, other, count in (
-            ("res_partner_res_partner_category_rel", "partner_id, category_id", partners, category, sizes.partners),
-            ("sale_order_tag_rel", "order_id, tag_id", orders, tag, sizes.orders),
+        for table, columns, one, other, count, most in (
+            (PARTNER_CATEGORY, "partner_id, category_id", partners, category, sizes.partners, CATEGORIES),
+            ("sale_order_tag_rel", "order_id, tag_id", orders, tag, sizes.orders, TAGS),
         ):
-            most = CATEGORIES if other == category else TAGS
             cursor.execute(
                 f"INSERT INTO {table} ({columns}) SELECT {one} + n, {other} + 1 + (n * k) % {most}"
                 f" FROM generate_series(1, {count}) n, generate_series(1, 3) k WHERE n % 4 >= k ON CONFLICT DO NOTHING"
@@ -504,7 +504,7 @@ class Changes:
 
     def _link_by_sql(self) -> int:
         ids, category = self._some(self._partners, BATCH), self._chance.choice(self._categories)
-        table = "res_partner_res_partner_category_rel"
+        table = PARTNER_CATEGORY
         if self._chance.random() < 0.5:
             return self._sql(f"DELETE FROM {table} WHERE partner_id = ANY(%s)", ids)
         return self._sql(
