@@ -43,7 +43,7 @@ from bench.bench_connector import Raw
 from bench.bench_queue import QueueBench
 from bench.live import connection_of, live_values
 from bench.records_equal import Compared, Comparison, told
-from bench.records_odoo import MODELS, Changes, Sizes, fill, sql_dsn
+from bench.records_odoo import MODELS, Changes, Sizes, fill, is_filled, sql_dsn
 from bench.records_server import FIELDS
 from fbs_worker.catalogue.model import Discovery, DiscoveryType
 from fbs_worker.catalogue.store import Catalogue
@@ -218,7 +218,7 @@ def _only(row: Discovery, fields: Sequence[str]) -> Discovery:
 def measure_equality(bench: _Bench, odoo: Any, editor: Any, *, changes: int, kills: int) -> dict[str, dict[str, float]]:
     """Copy, change, copy, compare: rows, values, differences and seconds by what was done before."""
     target = bench.set_up("whole")
-    often = bench.settings.model_copy(update={"fbs_sync_sweep_every": 0})
+    often = bench.settings.model_copy(update={"fbs_sync_sweep_every": 1})
     figures: dict[str, dict[str, float]] = {}
 
     def compare(name: str, seconds: float, **more: float) -> None:
@@ -290,7 +290,8 @@ def measure_speed(bench: _Bench, count: int, *, rounds: int, with_dlt: Path | No
     bench.sync(target)
     bench.sync(target)
     figures["unchanged_calls"] = target.states()["res.partner"]["calls"]
-    bench.sync(target, settings=bench.settings.model_copy(update={"fbs_sync_sweep_every": 0}))
+    time.sleep(1)
+    bench.sync(target, settings=bench.settings.model_copy(update={"fbs_sync_sweep_every": 1}))
     figures["sweep_calls"] = target.states()["res.partner"]["calls"] - figures["unchanged_calls"]
     target.empty()
     process = bench.start(target)
@@ -332,7 +333,8 @@ def _dlt(bench: _Bench, python: Path, requests: Sequence[dict[str, Any]], target
             "url": bench.odoo.url,
             "cookie": raw.cookie,
             "requests": pages,
-            "dsn": database_url(target.database).get_secret_value(),
+            # dlt insists on host and password; the host in the query, a socket, is the one that counts
+            "dsn": database_url(target.database).replace("@:", ":none@localhost:", 1),
             "folder": str(bench.folder / "dlt-pipelines"),
         }
         done = subprocess.run(
@@ -467,7 +469,8 @@ def run(
         server = stack.enter_context(EmbeddedPostgres.start(folder / "postgres"))
         odoo = stack.enter_context(closing(psycopg2.connect(sql_dsn())))
         editor = stack.enter_context(closing(open_transport(connection_of(values, by_key=True))))
-        figures["filled"] = fill(odoo, editor, sizes or Sizes())
+        if not is_filled(odoo):
+            figures["filled"] = fill(odoo, editor, sizes or Sizes())
         bench = _Bench(folder, server, connection_of(values))
         if "speed" in parts:
             with_dlt = _install_dlt(folder)

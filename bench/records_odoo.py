@@ -174,6 +174,13 @@ def sql_dsn() -> str:
     return f"host={os.environ['FBS_LIVE_SQL_HOST']} user=odoo dbname={os.environ['FBS_LIVE_DB']}"
 
 
+def is_filled(odoo: Connection) -> bool:
+    """Whether `fill` has been there."""
+    with odoo, odoo.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM res_partner WHERE name = 'Partner 1')")
+        return bool((cursor.fetchone() or (False,))[0])
+
+
 def fill(odoo: Connection, editor: Transport, sizes: Sizes) -> dict[str, int]:
     """Make the records, and return the number of rows by table.
 
