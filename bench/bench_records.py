@@ -74,7 +74,7 @@ KILLS: Final = 5
 CHANGES: Final = 10_000
 PROCESSES: Final = (1, 2, 4)
 LATENCY: Final = 0.2
-ROWS: Final = 20_000
+ROWS: Final = 5_000
 """Of each of the eight models of the small server."""
 
 # fmt: off
@@ -514,7 +514,7 @@ def main() -> int:
     """Measure what the arguments say."""
     parser = argparse.ArgumentParser(prog="bench_records")
     parser.add_argument("parts", nargs="*", default=["equal", "speed", "workers"])
-    parser.add_argument("--partners", type=int, default=Sizes.partners)
+    parser.add_argument("--partners", type=int, default=Sizes().partners)
     parser.add_argument("--changes", type=int, default=CHANGES)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--kills", type=int, default=KILLS)

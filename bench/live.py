@@ -48,16 +48,13 @@ def connection_of(values: Mapping[str, str], *, by_key: bool = False) -> OdooCon
         values: FBS_LIVE_….
         by_key: by the API key, over JSON-2, instead of the password.
     """
-    secret = (
-        {"api_key": SecretStr(values["FBS_LIVE_API_KEY"]), "timeout": 300}
-        if by_key
-        else {"password": SecretStr(values["FBS_LIVE_PASSWORD"])}
+    connection = OdooConnection(
+        url=values["FBS_LIVE_URL"],
+        db=values["FBS_LIVE_DB"],
+        user=values["FBS_LIVE_USER"],
+        password=SecretStr(values["FBS_LIVE_PASSWORD"]),
     )
-    return OdooConnection(
-        **{
-            "url": values["FBS_LIVE_URL"],
-            "db": values["FBS_LIVE_DB"],
-            "user": values["FBS_LIVE_USER"],
-            **secret,
-        }
-    )
+    if not by_key:
+        return connection
+    key = {"password": SecretStr(""), "api_key": SecretStr(values["FBS_LIVE_API_KEY"]), "timeout": 300.0}
+    return connection.model_copy(update=key)

@@ -245,10 +245,7 @@ def fill(odoo: Connection, editor: Transport, sizes: Sizes) -> dict[str, int]:
         )
         made["account_tax_sale_order_line_rel"] = cursor.rowcount
         made["images"] = _images(cursor, range(partners + 1, partners + 1 + sizes.images))
-    with closing(psycopg2.connect(odoo.dsn)) as other:
-        other.autocommit = True
-        with other.cursor() as cursor:
-            cursor.execute("ANALYZE")
+        cursor.execute("ANALYZE")
     return made
 
 

@@ -123,7 +123,7 @@ class Made:
         }
 
     def _group(self, model: str, numbers: Sequence[int], aggregates: Sequence[str]) -> dict[str, Any]:
-        values = {
+        values: dict[str, Any] = {
             "__count": len(numbers),
             "id:max": max(numbers, default=False),
             "id:min": min(numbers, default=False),
@@ -147,7 +147,8 @@ async def _serve(made: Made, latency: float, reader: asyncio.StreamReader, write
             await asyncio.sleep(latency)
             cookie = ""
             if path.endswith("/authenticate"):
-                result, cookie = {"uid": 2, "db": "made", "username": "made"}, "Set-Cookie: session_id=made; Path=/\r\n"
+                result: Any = {"uid": 2, "db": "made", "username": "made"}
+                cookie = "Set-Cookie: session_id=made; Path=/\r\n"
             elif path.endswith("/call_kw"):
                 asked = body["params"]
                 result = made.answer(
