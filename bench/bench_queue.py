@@ -112,7 +112,7 @@ class QueueBench:
                 rates["bare"].append(_rate(bare))
                 rates["client"].append(_rate(lambda: client.refresh(f"s{next(number)}")))
         plain.close()
-        self._empty()
+        self.empty()
         ratios = [ours / theirs for ours, theirs in zip(rates["client"], rates["bare"], strict=True)]
         return {
             "client_per_second": statistics.median(rates["client"][1:]),
@@ -152,7 +152,7 @@ class QueueBench:
         last = app.send_task("bench.mark")
         with self.workers(1):
             span = float(last.get(timeout=_PATIENCE)) - float(first.get(timeout=_PATIENCE))
-        self._empty()
+        self.empty()
         return NOTHINGS / span
 
     # -------------------------------------------------------------------------------------------------- progress
@@ -174,7 +174,7 @@ class QueueBench:
                 report = number % 2 == (number // 2) % 2  # first one kind, then the other
                 job = client._enqueue("bench.discover", {**given, "number": number, "report": report})
                 times[report].append(job.wait(_PATIENCE)["seconds"])
-        self._empty()
+        self.empty()
         added = [reporting / silent - 1 for reporting, silent in zip(times[True], times[False], strict=True)][1:]
         return {
             "added": statistics.median(added),
@@ -247,7 +247,7 @@ class QueueBench:
                     raise RuntimeError((self._folder / "worker.log").read_text()[-2000:])
             yield
 
-    def _empty(self) -> None:
+    def empty(self) -> None:
         """Empty Redis between two measurements."""
         with self._redis_client() as client:
             client.flushdb()
