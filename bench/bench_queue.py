@@ -221,16 +221,16 @@ class QueueBench:
             )
 
     @contextmanager
-    def workers(self, count: int, settings: Settings | None = None) -> Iterator[None]:
-        """Start workers with one process each, and wait until they are ready."""
+    def workers(self, count: int, settings: Settings | None = None, *, processes: int = 1) -> Iterator[list[int]]:
+        """Start workers, and wait until they are ready; yields their ids."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ODOO_", "FBS_"))}
         with ExitStack() as stack:
-            started = []
+            started, ids = [], []
             for _ in range(count):
                 ready, report = os.pipe()
                 log = stack.enter_context((self._folder / "worker.log").open("ab"))
                 worker = subprocess.Popen(
-                    [sys.executable, "-m", "bench.queue_worker", str(report)],
+                    [sys.executable, "-m", "bench.queue_worker", str(report), str(processes)],
                     cwd=_ROOT,
                     env=inherited | settings_environment(settings or self.settings),
                     stdin=subprocess.DEVNULL,
@@ -239,13 +239,14 @@ class QueueBench:
                     pass_fds=[report],
                 )
                 os.close(report)
+                ids.append(worker.pid)
                 stack.callback(worker.wait)
                 stack.callback(worker.terminate)
                 started.append(stack.enter_context(os.fdopen(ready, "rb")))
             for ready_file in started:
                 if not ready_file.read(1):
                     raise RuntimeError((self._folder / "worker.log").read_text()[-2000:])
-            yield
+            yield ids
 
     def empty(self) -> None:
         """Empty Redis between two measurements."""

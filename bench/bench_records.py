@@ -29,12 +29,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import psycopg2
 from pydantic import SecretStr
@@ -187,8 +188,16 @@ class _Bench:
         )
 
 
-def set_up(name: str, found: Sequence[Discovery], database: DatabaseConfig, settings: Settings) -> Target:
-    """A solution that mirrors discovered models; no Odoo is asked."""
+def set_up(name: str, found: Sequence[Discovery], database: DatabaseConfig, settings: Settings, **more: Any) -> Target:
+    """A solution that mirrors discovered models; no Odoo is asked.
+
+    Args:
+        name: the solution's.
+        found: the models.
+        database: where its tables are to be.
+        settings: the home database and the keys.
+        **more: further fields of the request.
+    """
     with closing(connect(database)) as connection:
         Catalogue(connection, table_prefix=f"{name}_fbs_").save(MadeSnapshot(*found, domain="generic"))
     models = [row.name for row in found]
@@ -200,6 +209,7 @@ def set_up(name: str, found: Sequence[Discovery], database: DatabaseConfig, sett
         "business_prefix": f"{name}_",
         "mirror": models,
         "refresh_discoveries": False,
+        **more,
     }
     run_in_process("fbs.setup", request, settings=settings)
     return Target(solution=name, database=database, models=models)
@@ -383,10 +393,10 @@ def measure_workers(folder: Path, *, rows: int = ROWS) -> dict[str, float]:
     figures: dict[str, float] = {}
     with ExitStack() as stack:
         queue = QueueBench(folder, stack)
-        (port,) = stack.enter_context(made_odoos({"models": dict.fromkeys(models, rows), "latency": LATENCY}))
+        odoos = stack.enter_context(MadeOdoos({"models": dict.fromkeys(models, rows), "latency": LATENCY}))
         settings = queue.settings.model_copy(
             update={
-                "odoo_url": f"http://127.0.0.1:{port}",
+                "odoo_url": f"http://127.0.0.1:{odoos.ports[0]}",
                 "odoo_db": "made",
                 "odoo_user": "made",
                 "odoo_password": SecretStr("made"),
@@ -413,16 +423,42 @@ def made_model(name: str) -> Discovery:
     return replace(thing(name=name, fields=fields), domain="generic")
 
 
-@contextmanager
-def made_odoos(given: Mapping[str, Any]) -> Iterator[list[int]]:
-    """Small servers in a process of their own; their ports."""
-    command = [sys.executable, "-m", "bench.records_server", json.dumps(given)]
-    with subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        try:
-            yield json.loads(server.stdout.readline())
-        finally:
-            server.terminate()
+class MadeOdoos:
+    """Small servers (`records_server`) in a process of their own, which ends with the `with` block.
+
+    Attributes:
+        ports: theirs.
+    """
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        command = [sys.executable, "-m", "bench.records_server", json.dumps(given)]
+        self._server = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.ports: list[int] = self._ask("")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.terminate()
+        self._server.communicate()
+
+    def calls(self) -> Counter[str]:
+        """How often each method was called, of all servers."""
+        total: Counter[str] = Counter()
+        for calls in self._ask("{}\n"):
+            total.update(calls)
+        return total
+
+    def slow(self, seconds: float, *, number: int | None = None) -> None:
+        """From now on this server answers so late; None for all."""
+        self._ask(json.dumps({"seconds": seconds, "number": number}) + "\n")
+
+    def _ask(self, line: str) -> Any:
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        self._server.stdin.write(line)
+        self._server.stdin.flush()
+        return json.loads(self._server.stdout.readline())
 
 
 def _wait_for(target: Target, rows: int) -> None:

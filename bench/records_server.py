@@ -4,9 +4,10 @@ They know what a sync asks: version and log-in, `res.users`, `fields_get`, `sear
 `search_count` and `formatted_read_group`, with the domains that go with them. Record N of a model is made when it is
 asked for; the last few of each model are changed all the time (`hot`). Requests are counted.
 
-    python -m bench.records_server '{"models": {"made.a": 1000}, "servers": 50, "latency": 0.2, "slow": {"0": 5}}'
+    python -m bench.records_server '{"models": {"made.a": 1000}, "servers": 50, "latency": 0.2}'
 
-prints the first port and the others as a JSON list, and each time it reads a line the counts by server.
+prints the ports as a JSON list; for each line that it reads, `{"seconds": 5, "number": 0}` or `{}`, it lets that server
+(without a number: all) answer so late, and prints the counts of calls by server.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import formatdate
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -56,12 +58,14 @@ class Made:
     Args:
         models: model → number of records.
         hot: so many of the last records of each model are always just changed.
+        latency: seconds before an answer.
     """
 
-    def __init__(self, models: Mapping[str, int], *, hot: int = 0) -> None:
+    def __init__(self, models: Mapping[str, int], *, hot: int = 0, latency: float = 0.0) -> None:
         self._models = models
         self._hot = hot
         self.calls: Counter[str] = Counter()
+        self.latency = latency
 
     def answer(self, model: str, method: str, args: Sequence[Any], asked: Mapping[str, Any]) -> Any:
         """The result of a call."""
@@ -135,7 +139,7 @@ class Made:
         return {name: values.get(name, False) for name in ("__count", *aggregates)}
 
 
-async def _serve(made: Made, latency: float, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _serve(made: Made, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """One connection, kept alive."""
     try:
         while True:
@@ -144,7 +148,7 @@ async def _serve(made: Made, latency: float, reader: asyncio.StreamReader, write
             lines = (line.partition(":") for line in head.lower().split("\r\n"))
             length = next((int(value) for name, _, value in lines if name == "content-length"), 0)
             body = orjson.loads(await reader.readexactly(length) or b"{}")
-            await asyncio.sleep(latency)
+            await asyncio.sleep(made.latency)
             cookie = ""
             if path.endswith("/authenticate"):
                 result: Any = {"uid": 2, "db": "made", "username": "made"}
@@ -171,23 +175,19 @@ async def _serve(made: Made, latency: float, reader: asyncio.StreamReader, write
 
 async def main(given: Mapping[str, Any]) -> None:
     """Serve until standard input ends."""
-    slow = {int(number): seconds for number, seconds in given.get("slow", {}).items()}
     odoos, ports = [], []
-    for number in range(given.get("servers", 1)):
-        made = Made(given["models"], hot=given.get("hot", 0))
-        latency = slow.get(number, given.get("latency", 0.0))
-
-        async def connected(
-            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, made: Made = made, latency: float = latency
-        ) -> None:
-            await _serve(made, latency, reader, writer)
-
-        server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    for _ in range(given.get("servers", 1)):
+        made = Made(given["models"], hot=given.get("hot", 0), latency=given.get("latency", 0.0))
+        server = await asyncio.start_server(partial(_serve, made), "127.0.0.1", 0)
         odoos.append(made)
         ports.append(server.sockets[0].getsockname()[1])
     print(json.dumps(ports), flush=True)
     loop = asyncio.get_running_loop()
-    while await loop.run_in_executor(None, sys.stdin.readline):
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        asked = json.loads(line)
+        chosen = odoos if asked.get("number") is None else [odoos[asked["number"]]]
+        for made in chosen:
+            made.latency = asked.get("seconds", made.latency)
         print(json.dumps([made.calls for made in odoos]), flush=True)
 
 
