@@ -60,25 +60,30 @@ _KINDS: Final = {
 }
 
 _COLUMNS: Final = """
-SELECT c.oid, c.relname, c.relkind::text, obj_description(c.oid, 'pg_class'), a.attnum, a.attname,
+SELECT c.oid, c.relname, c.relkind::text, whole.description, a.attnum, a.attname,
     format_type(a.atttypid, a.atttypmod), a.attnotnull,
     CASE WHEN a.attidentity <> '' THEN
             'GENERATED ' || CASE a.attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END || ' AS IDENTITY'
         WHEN a.attgenerated <> '' THEN 'GENERATED ALWAYS AS (' || pg_get_expr(d.adbin, d.adrelid) || ') '
             || CASE a.attgenerated WHEN 'v' THEN 'VIRTUAL' ELSE 'STORED' END
-        WHEN EXISTS (SELECT FROM pg_depend s WHERE s.classid = 'pg_class'::regclass AND s.deptype = 'a'
+        WHEN pg_get_expr(d.adbin, d.adrelid) LIKE 'nextval(%%'
+            AND EXISTS (SELECT FROM pg_depend s WHERE s.classid = 'pg_class'::regclass AND s.deptype = 'a'
             AND s.refclassid = 'pg_class'::regclass AND s.refobjid = c.oid AND s.refobjsubid = a.attnum)
-            AND pg_get_expr(d.adbin, d.adrelid) LIKE 'nextval(%%' THEN %(serial)s
+            THEN %(serial)s
         ELSE pg_get_expr(d.adbin, d.adrelid) END,
     CASE WHEN a.attcollation <> t.typcollation THEN a.attcollation::regcollation::text ELSE '' END,
-    col_description(c.oid, a.attnum)
+    part.description
 FROM pg_class c
 LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum AND a.atthasdef
+LEFT JOIN pg_description whole ON whole.objoid = c.oid AND whole.classoid = 'pg_class'::regclass AND whole.objsubid = 0
+LEFT JOIN pg_description part ON part.objoid = c.oid AND part.classoid = 'pg_class'::regclass
+    AND part.objsubid = a.attnum
 WHERE c.relname = ANY(%(names)s) AND c.relkind IN ('r', 'p') AND pg_table_is_visible(c.oid)
 ORDER BY c.oid, a.attnum
 """
+"""Comments are joined: `col_description` runs a query for each column, most of the time of the whole."""
 
 _CONSTRAINTS: Final = """
 SELECT k.conrelid, k.oid, k.contype::text, k.conname, k.conkey, k.convalidated, k.condeferrable, k.condeferred,
@@ -88,32 +93,35 @@ SELECT k.conrelid, k.oid, k.contype::text, k.conname, k.conkey, k.convalidated, 
         JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = part.number ORDER BY place
     ) END,
     CASE k.contype WHEN 'c' THEN pg_get_expr(k.conbin, k.conrelid) END, pg_get_constraintdef(k.oid),
-    k.condeferrable OR i.indnatts > i.indnkeyatts OR to_jsonb(i) -> 'indnullsnotdistinct' = 'true'
-        OR to_jsonb(k) -> 'conperiod' = 'true', coalesce(to_jsonb(k) -> 'conenforced' <> 'false', TRUE)
+    k.condeferrable OR i.indnatts > i.indnkeyatts OR i.indisexclusion
+        OR (k.contype = 'u' AND to_jsonb(i) -> 'indnullsnotdistinct' = 'true')
 FROM pg_constraint k LEFT JOIN pg_class t ON t.oid = k.confrelid AND pg_table_is_visible(t.oid)
 LEFT JOIN pg_index i ON i.indexrelid = k.conindid AND k.contype IN ('p', 'u')
 WHERE k.conrelid = ANY(%(oids)s::oid[]) AND k.contype IN ('p', 'u', 'f', 'c', 'x')
 ORDER BY k.conrelid, k.oid
 """
-"""`indnullsnotdistinct` came with PostgreSQL 15, `conperiod` and `conenforced` with 18."""
+"""`indnullsnotdistinct` came with PostgreSQL 15, `WITHOUT OVERLAPS` (a key with `indisexclusion`) and
+`NOT ENFORCED` (the end of the definition) with 18."""
 
 _INDEXES: Final = """
 SELECT i.indrelid, i.indexrelid, c.relname, i.indkey::int2[], i.indnkeyatts, i.indisunique, i.indisvalid,
     am.amname = 'btree' AND i.indpred IS NULL AND i.indexprs IS NULL AND 0 = ALL (i.indoption::int2[]),
     i.indisunique OR am.amname <> 'btree' OR i.indpred IS NOT NULL OR i.indexprs IS NOT NULL
         OR i.indnatts > i.indnkeyatts OR 0 <> ANY (i.indoption::int2[])
-        OR EXISTS (SELECT FROM unnest(i.indclass::oid[]) used(class) JOIN pg_opclass o ON o.oid = class
-            WHERE NOT o.opcdefault) OR c.reloptions IS NOT NULL
+        OR NOT i.indclass::oid[] <@ ARRAY(SELECT oid FROM pg_opclass WHERE opcdefault) OR c.reloptions IS NOT NULL
         OR EXISTS (SELECT FROM unnest(i.indcollation::oid[], i.indkey::int2[]) used(collation_, number)
             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = number WHERE collation_ <> a.attcollation
                 AND collation_ <> 0),
     pg_get_indexdef(i.indexrelid),
     ARRAY(SELECT DISTINCT refobjsubid::int2 FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = i.indexrelid
-        AND refclassid = 'pg_class'::regclass AND refobjid = i.indrelid AND refobjsubid > 0),
+        AND refclassid = 'pg_class'::regclass AND refobjid = i.indrelid AND refobjsubid > 0
+        AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)),
     ARRAY(SELECT pg_get_indexdef(i.indexrelid, part, FALSE) FROM generate_series(1, i.indnkeyatts) part),
-    coalesce(pg_get_expr(i.indpred, i.indrelid), ''), coalesce(to_jsonb(i) -> 'indnullsnotdistinct' = 'true', FALSE),
-    EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))
+    coalesce(pg_get_expr(i.indpred, i.indrelid), ''),
+    i.indisunique AND coalesce(to_jsonb(i) -> 'indnullsnotdistinct' = 'true', FALSE),
+    k.oid IS NOT NULL
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am am ON am.oid = c.relam
+LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')
 WHERE i.indrelid = ANY(%(oids)s::oid[])
 ORDER BY i.indrelid, i.indexrelid
 """
@@ -391,7 +399,8 @@ def _tables(rows: Iterable[tuple[Any, ...]]) -> dict[int, _Table]:
 
 def _constraint(table: _Table, row: tuple[Any, ...]) -> InspectedKey:
     _, oid, kind, name, numbers, valid, deferrable, deferred, on_delete, on_update, target, *rest = row
-    referred, check, whole, special, enforced = rest
+    referred, check, whole, special = rest
+    enforced = not whole.endswith(" NOT ENFORCED")
     uses = columns = table.columns_at(numbers or ())
     detail = whole if special else ""
     if kind == FOREIGN:
