@@ -453,7 +453,14 @@ def _rename_columns(name: str, table: InspectedTable, renames: Mapping[tuple[str
     return replace(
         table,
         columns={renames.get((name, column), column): facts for column, facts in table.columns.items()},
-        keys=tuple(replace(key, schema=renamed_key(name, key.schema, renames)) for key in table.keys),
+        keys=tuple(
+            replace(
+                key,
+                schema=renamed_key(name, key.schema, renames),
+                uses=frozenset(renames.get((name, column), column) for column in key.uses),
+            )
+            for key in table.keys
+        ),
         backfilling=frozenset(renames.get((name, column), column) for column in table.backfilling),
     )
 

@@ -73,6 +73,28 @@ def test_a_rename_keeps_values_and_keys(connection: Connection) -> None:
     assert tables.plan(AFTER, *BOTH).empty  # said again, it is done
 
 
+def test_a_rename_keeps_what_users_made_of_the_column(connection: Connection) -> None:
+    tables = _filled(connection)
+    tables.run(
+        "ALTER TABLE r_t ADD CONSTRAINT mine CHECK (note <> 'no' AND o_code > 0)",
+        "CREATE INDEX lower_note ON r_t (lower(note)) WHERE o_code > 0",
+        "ALTER TABLE r_t ADD COLUMN loud TEXT GENERATED ALWAYS AS (upper(note)) STORED",
+    )
+    wider = defined(
+        table("o", lambda: Column("number", Integer, unique=True)),
+        table(
+            "t",
+            lambda: Column("remark", String(9), index=True),
+            lambda: Column("o_code", BigInteger, ForeignKey("o.number")),
+        ),
+    )
+    tables.migrate(wider, *BOTH)
+    assert tables.run("SELECT remark, o_code, loud FROM r_t") == [("x", 1, "X"), ("y", 2, "Y")]
+    assert tables.plan(wider).empty
+    assert tables.run("SELECT to_regclass('lower_note') IS NOT NULL") == [(True,)]
+    assert tables.run("SELECT convalidated FROM pg_constraint WHERE conname = 'mine'") == [(True,)]
+
+
 def test_preflight_queries_use_current_names(connection: Connection) -> None:
     tables = _filled(connection)
     tables.run("INSERT INTO r_t (note) VALUES (NULL), ('too long')")
@@ -342,7 +364,7 @@ def field(kind: str, **more: Any) -> dict[str, Any]:
 def test_reasons_name_the_field_and_the_model(connection: Connection) -> None:
     tags = field("many2many", relation="sale.tag")
     before = defined(
-        sale__order={"note": field("text"), "name": field("char"), "xmin": field("char"), "tag_ids": tags},
+        sale__order={"note": field("text"), "name": field("char", label="No."), "xmin": field("char"), "tag_ids": tags},
         sale__tag={"name": field("char")},
     )
     after = defined(
@@ -352,7 +374,7 @@ def test_reasons_name_the_field_and_the_model(connection: Connection) -> None:
             "xmin": field("text"),
             "state": field("selection"),
         },
-        sale__partner={"name": field("char")},
+        sale__partner={"name": field("char", label="Name")},
     )
     tables = Tables(connection, before)
     tables.run("INSERT INTO r_sale_tag (odoo_id) VALUES (1); INSERT INTO r_sale_order (odoo_id, name) VALUES (1, 'x')")
@@ -361,7 +383,9 @@ def test_reasons_name_the_field_and_the_model(connection: Connection) -> None:
     assert reasons["drop_column r_sale_order"] == "sale.order.note of Odoo is no longer mirrored, or no longer exists"
     assert reasons["set_not_null r_sale_order"] == "sale.order.name of Odoo is required"
     assert reasons["retype_column r_sale_order"] == "sale.order.xmin of Odoo has the type text"
+    assert reasons["comment r_sale_order"] == "sale.order of Odoo has fewer comments"
     assert reasons["create_table r_sale_partner"] == "New mirrored model sale.partner"
+    assert reasons["comment r_sale_partner"] == "sale.partner of Odoo has new comments"
     assert (
         reasons["drop_table r_sale_order__tag_ids"]
         == "sale.order.tag_ids of Odoo is no longer mirrored, or no longer exists"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
 
@@ -20,7 +20,7 @@ from fbs_worker.migration.plan.explain import Reasons
 from fbs_worker.migration.plan.rehearsal import Rehearsal
 from fbs_worker.schema.dependents import Dependent
 from fbs_worker.schema.differ import Change, ChangeKind
-from fbs_worker.schema.inspector import InspectedSchema
+from fbs_worker.schema.inspector import InspectedSchema, InspectedTable
 from fbs_worker.schema.model import (
     CHECK,
     EXCLUDE,
@@ -183,13 +183,11 @@ class PlanningContext:
         )
         return phase, step
 
-    def staying_keys(self, table: str) -> tuple[KeySchema, ...]:
-        """Return the keys of a table, foreign keys excepted, that are there when its columns change."""
-        return tuple(
-            key.schema
-            for key in self.actual.tables[table].keys
-            if not key.backing and key.schema.kind != FOREIGN and key.oid not in self.dropped_oids
-        )
+    def when_altered(self, table: str) -> InspectedTable:
+        """Return a table with the keys, foreign keys excepted, that are there when its columns change."""
+        found = self.actual.tables[table]
+        staying = (key for key in found.keys if key.schema.kind != FOREIGN and key.oid not in self.dropped_oids)
+        return replace(found, keys=tuple(key for key in staying if not key.backing))
 
     def is_dropped_late(self, change: Change) -> bool:
         """Return whether a dropped index or key is used until what replaces it is built."""

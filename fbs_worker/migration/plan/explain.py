@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from fbs_worker._version import __version__
 from fbs_worker.schema.definition import Definition
@@ -91,14 +92,19 @@ class Reasons:
             return f"{whole} of the system tables of FBS {__version__}"
         return f"{whole} of the domain {self.definition.domain}"
 
+    @cached_property
+    def _models(self) -> dict[str, str]:
+        """Table → mirrored model."""
+        mirrored = self.definition.mirrored if self.definition else {}
+        return {table: model for model, table in (*self.mirrored.items(), *mirrored.items())}
+
     def _model(self, table: str) -> tuple[str, str]:
         """Return the mirrored model of a table, and the field of a link table; empty for others."""
-        mirrored = self.definition.mirrored if self.definition else {}
-        for model, name in (*mirrored.items(), *self.mirrored.items()):
-            if table == name:
-                return model, ""
-            if table.startswith(f"{name}__"):
-                return model, table.removeprefix(f"{name}__")
+        end = len(table)
+        while end > 0:
+            if table[:end] in self._models:
+                return self._models[table[:end]], table[end:].removeprefix("__")
+            end = table.rfind("__", 0, end + 1)
         return "", ""
 
     def _new_table(self, table: str) -> str:
@@ -129,6 +135,8 @@ class Reasons:
                 return "is no longer required"
             case ChangeKind.DEFAULT if after:
                 return f"has the default {after.default}" if after.default else "no longer has a default"
+            case ChangeKind.COMMENT:
+                return "has new comments" if any(change.comments.values()) else "has fewer comments"
             case ChangeKind.ADD_KEY if change.key:
                 return f"has the {change.key.label()}"
             case ChangeKind.VALIDATE_KEY if change.key:

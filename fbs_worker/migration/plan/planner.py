@@ -140,8 +140,8 @@ def plan_changes(
         psycopg2.Error: PostgreSQL rejected a statement; the caller translates it.
     """
     altered = alterations(context)
-    keys = {table: context.staying_keys(table) for table in {one.table for one in altered}}
-    rehearsal = rehearse(connection, altered, keys=keys, renames=context.renames)
+    tables = {table: context.when_altered(table) for table in {one.table for one in altered}}
+    rehearsal = rehearse(connection, altered, tables=tables, renames=context.renames)
     changes = tuple(detach_keys(difference.changes, context.desired, context.actual, rehearsal))
     difference = replace(difference, changes=changes)
     context = replace(context, changes=changes, rehearsal=rehearsal)
@@ -193,7 +193,7 @@ def detach_keys(
     left = {(change.table, change.column) for change in known if change.kind in _DROPS}
     yield from known
     for name, table in actual.tables.items() if retyped or targets else ():
-        after, keys = rehearsal.after.get(name), desired[name].keys if name in desired else ()
+        differing, keys = rehearsal.differing.get(name, ()), desired[name].keys if name in desired else ()
         for key in table.keys:
             target = key.schema.target
             own = next((one for one in keys if one.identity == key.schema.identity), None)
@@ -202,7 +202,7 @@ def detach_keys(
                 continue
             columns = {(name, column) for column in key.schema.columns}
             columns |= {(target[0], column) for column in target[1]} if target is not None else set()
-            differs = own and target is None and after is not None and key.schema.identity not in after.identities
+            differs = own and target is None and key.schema.identity in differing
             if differs or (target is not None and (columns & ends or target in targets)):
                 yield Change(kind=ChangeKind.DROP_KEY, table=name, actual=key)
                 if own:

@@ -6,7 +6,7 @@ Whether ALTER TABLE writes a table anew depends on types, casts, functions and t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import psycopg2
@@ -16,8 +16,8 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all
 from fbs_worker.core.identifiers import quoted
 from fbs_worker.core.postgres import Connection
 from fbs_worker.schema.ddl import key_statement
-from fbs_worker.schema.inspector import inspect_tables
-from fbs_worker.schema.model import CHECK, EXCLUDE, INDEX, KeySchema, TableSchema
+from fbs_worker.schema.inspector import InspectedTable, inspect_tables
+from fbs_worker.schema.model import CHECK, EXCLUDE, INDEX, KeySchema, renamed_key
 from fbs_worker.schema.read_back import rolled_back
 
 
@@ -43,27 +43,27 @@ class Rehearsal:
     Attributes:
         rewrites: table and column of each alteration that writes the table anew.
         refused: table and column → PostgreSQL's message, of those that it rejects whatever the rows are.
-        after: table → what it is after all of its alterations.
+        differing: table → identities of its keys that are not the same after all of its alterations.
     """
 
     rewrites: frozenset[tuple[str, str]] = frozenset()
     refused: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    after: Mapping[str, TableSchema] = field(default_factory=dict)
+    differing: Mapping[str, Collection[tuple[object, ...]]] = field(default_factory=dict)
 
 
 def rehearse(
     connection: Connection,
     alterations: Sequence[Alteration],
     *,
-    keys: Mapping[str, Sequence[KeySchema]],
+    tables: Mapping[str, InspectedTable],
     renames: Mapping[tuple[str, str], str],
 ) -> Rehearsal:
-    """Run alterations on empty copies, and roll back.
+    """Run alterations on empty copies, which have the keys of the altered columns, and roll back.
 
     Args:
         connection: connection whose transaction is used; what is made in it is rolled back to a savepoint.
         alterations: in the order in which they are to run.
-        keys: table → keys, indexes and checks that it has then, with the new names of columns.
+        tables: the altered ones, with the keys, indexes and checks that they have then, and the new names of columns.
         renames: table and old column name → new name; applied before.
 
     Raises:
@@ -71,40 +71,50 @@ def rehearse(
     """
     if not alterations:
         return Rehearsal()
-    copies = {table: f"fbs_copy_{number}" for number, table in enumerate(sorted({one.table for one in alterations}))}
+    columns: dict[str, set[str]] = {}
+    for one in alterations:
+        columns.setdefault(one.table, set()).add(one.column)
+    keys = {name: _touched_keys(tables[name], altered) for name, altered in columns.items()}
+    copies = {name: f"fbs_copy_{number}" for number, name in enumerate(sorted(columns))}
     rewrites: set[tuple[str, str]] = set()
     refused: dict[tuple[str, str], str] = {}
     with rolled_back(connection) as cursor:
-        nodes = {table: _copy(cursor, table, copy, keys.get(table, ()), renames) for table, copy in copies.items()}
+        nodes = {name: _copy(cursor, name, copy, keys[name], renames) for name, copy in copies.items()}
         for one in alterations:
             copy = copies[one.table]
             outcome = _try(cursor, copy, one.actions)
             if isinstance(outcome, str):  # what would be made anew for the new type is dropped before
-                _drop_expressions(cursor, copy, keys.get(one.table, ()))
+                _drop_expressions(cursor, copy, keys[one.table])
                 outcome = _try(cursor, copy, one.actions)
             if isinstance(outcome, str):
                 refused[one.table, one.column] = outcome
             elif outcome != nodes[one.table]:
                 rewrites.add((one.table, one.column))
                 nodes[one.table] = outcome
-        inspected = inspect_tables(connection, copies.values()).tables
-    after = {table: inspected[copy].schema for table, copy in copies.items()}
-    return Rehearsal(rewrites=frozenset(rewrites), refused=refused, after=after)
+        with_keys = {name: copy for name, copy in copies.items() if keys[name]}
+        after = inspect_tables(connection, with_keys.values()).tables
+    differing = {
+        name: {key.identity for key in keys[name]} - after[copy].schema.identities for name, copy in with_keys.items()
+    }
+    return Rehearsal(rewrites=frozenset(rewrites), refused=refused, differing=differing)
+
+
+def _touched_keys(table: InspectedTable, columns: Collection[str]) -> list[KeySchema]:
+    """Keys, indexes and checks of these columns, and those of the whole row."""
+    return [key.schema for key in table.keys if not key.uses or not key.uses.isdisjoint(columns)]
 
 
 def _copy(
     cursor: Cursor, table: str, copy: str, keys: Sequence[KeySchema], renames: Mapping[tuple[str, str], str]
 ) -> int:
-    """Make a copy; return its file node."""
-    what = "INCLUDING ALL EXCLUDING INDEXES EXCLUDING CONSTRAINTS"
+    """Make a copy; return its file node. Keys are made before columns are renamed: expressions have the old names."""
+    what = "INCLUDING ALL EXCLUDING INDEXES EXCLUDING CONSTRAINTS EXCLUDING COMMENTS"
+    own = {old: new for (of, old), new in renames.items() if of == table}
+    back = {(table, new): old for old, new in own.items()}
     statements = [
         f"CREATE TEMPORARY TABLE {quoted(copy)} (LIKE {quoted(table)} {what})",
-        *(
-            f"ALTER TABLE {quoted(copy)} RENAME COLUMN {quoted(old)} TO {quoted(new)}"
-            for (of, old), new in renames.items()
-            if of == table
-        ),
-        *(key_statement(copy, key, _key_name(copy, place)) for place, key in enumerate(keys)),
+        *(key_statement(copy, renamed_key(table, key, back), _key_name(copy, place)) for place, key in enumerate(keys)),
+        *(f"ALTER TABLE {quoted(copy)} RENAME COLUMN {quoted(old)} TO {quoted(new)}" for old, new in own.items()),
     ]
     return _filenode(cursor, copy, statements)
 
