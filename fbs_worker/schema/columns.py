@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from sqlalchemy import Column, DateTime, Integer, text
@@ -51,7 +52,11 @@ def type_of(source: Column[object]) -> str:
 
     One that PostgreSQL has to be asked for (a collation, a type of the database's own) is returned as it is declared.
     """
-    declared = str(source.type.compile(dialect=DIALECT))
+    return _printed(str(source.type.compile(dialect=DIALECT)))
+
+
+@lru_cache
+def _printed(declared: str) -> str:
     if '"' in declared:
         return declared
     written = declared.lower().replace(", ", ",")
