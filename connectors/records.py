@@ -68,12 +68,15 @@ class OdooRecords:
         """The number of calls made."""
         return self._transport.calls
 
-    def reader(self) -> Reader:
+    def reader(self, known: Reader | None = None) -> Reader:
         """Find out who reads; see `RecordSource.reader`.
 
         Raises:
             FBSError: a call failed; see `Transport.call`.
         """
+        if known is not None:
+            self._context["allowed_company_ids"] = list(known.companies)
+            return known
         uid = int(self._call(_USERS, "context_get").get("uid") or 0)
         groups = "group_ids" if self._major >= _GROUPS_RENAMED_SINCE else "groups_id"
         ask: dict[str, Any] = {"domain": ["|", ("id", "=", uid), ("id", "<=", 10)], "order": "id"}

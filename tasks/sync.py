@@ -29,17 +29,8 @@ _SHARE_OF_LIMIT: Final = 0.9
 def sync_task(self: JobTask, **message: Any) -> dict[str, Any]:
     """Run `sync`; the arguments are the fields of `SyncRequest`."""
     request = SyncRequest.from_message(message, settings=self.settings)
-    parts: list[str] = []
-
-    def enqueue(part: SyncTableRequest) -> None:
-        parts.append(self.enqueue(part.task, part.to_message(self.settings), solution=part.solution_name))
-
-    try:
-        return sync(request, _job(self, enqueue=None if self.in_process else enqueue))
-    except JobCancelled:
-        for each in parts:
-            self.cancel(each)
-        raise
+    with _job(self) as job:
+        return sync(request, job)
 
 
 @shared_task(  # type: ignore[untyped-decorator]  # Celery has no types
@@ -48,20 +39,34 @@ def sync_task(self: JobTask, **message: Any) -> dict[str, Any]:
 def sync_table_task(self: JobTask, **message: Any) -> dict[str, Any]:
     """Run `sync_table`; the arguments are the fields of `SyncTableRequest`."""
     request = SyncTableRequest.from_message(message, settings=self.settings)
-    return sync_table(request, _job(self))
+    with _job(self) as job:
+        return sync_table(request, job)
 
 
-def _job(task: JobTask, **options: Any) -> Job:
+@contextmanager
+def _job(task: JobTask) -> Iterator[Job]:
+    """How a task runs; the jobs that it enqueued are cancelled with it."""
+    parts: list[str] = []
+
+    def enqueue(part: SyncTableRequest) -> None:
+        parts.append(task.enqueue(part.task, part.to_message(task.settings), solution=part.solution_name))
+
     seconds = _SHARE_OF_LIMIT * task.settings.fbs_job_time_limit
-    return Job(
+    job = Job(
         run=task.request.id or str(uuid.uuid4()),
         settings=task.settings,
         progress=task.progress,
         open_records=open_records,
         window=sync_window(task.settings),
         deadline=None if task.in_process else time.monotonic() + seconds,
-        **options,
+        enqueue=None if task.in_process else enqueue,
     )
+    try:
+        yield job
+    except JobCancelled:
+        for each in parts:
+            task.cancel(each)
+        raise
 
 
 @contextmanager

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 Record = dict[str, Any]
 
@@ -30,6 +30,19 @@ class Reader:
     url: str
     database: str
     born: tuple[tuple[int, str], ...]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`."""
+        return cls(
+            uid=int(values["uid"]),
+            companies=tuple(map(int, values["companies"])),
+            groups=tuple(map(int, values["groups"])),
+            lang=str(values["lang"]),
+            url=str(values["url"]),
+            database=str(values["database"]),
+            born=tuple((int(number), str(date)) for number, date in values["born"]),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as the state stores it, JSON-ready."""
@@ -96,8 +109,8 @@ class RecordSource(Protocol):
     def calls(self) -> int:
         """The number of calls made."""
 
-    def reader(self) -> Reader:
-        """Find out who reads; sets the companies of all further calls."""
+    def reader(self, known: Reader | None = None) -> Reader:
+        """Find out who reads, if that is not known; sets the companies of all further calls."""
 
     def readable(self, model: str) -> frozenset[str]:
         """The fields of a model that this user may read."""

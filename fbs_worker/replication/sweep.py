@@ -87,6 +87,7 @@ def compare(
             (table,),
         )
         stale = [row[0] for row in cursor.fetchall()]
+        _forget(cursor, table, rejected, within, values)
         cursor.execute(
             sql.SQL(
                 "SELECT t.odoo_id FROM {table} AS t WHERE {within}"
@@ -97,12 +98,20 @@ def compare(
         return Differences(stale=stale, absent=[row[0] for row in cursor.fetchall()])
 
 
-def not_among(cursor: Cursor, table: str, ids: Collection[int]) -> list[int]:
-    """Return the ids of a table that are not among others."""
+def not_among(cursor: Cursor, table: str, ids: Collection[int], *, rejected: str) -> list[int]:
+    """Return the ids of a table that are not among others, which are all that Odoo has.
+
+    Args:
+        cursor: in the caller's transaction.
+        table: the table.
+        ids: Odoo's.
+        rejected: the table of rejected records: those that are not among them either are forgotten.
+    """
     with errors_translated(cursor.connection):
         cursor.execute(_CREATE)
         copy_lines(cursor, _DATES, [f"{number}\t{NULL}" for number in ids])
         cursor.execute("ANALYZE pg_temp.fbs_dates")
+        _forget(cursor, table, rejected, sql.SQL("TRUE"), ())
         cursor.execute(
             sql.SQL(
                 "SELECT t.odoo_id FROM {} AS t WHERE NOT EXISTS (SELECT FROM {} AS p WHERE p.odoo_id = t.odoo_id)"
@@ -110,6 +119,15 @@ def not_among(cursor: Cursor, table: str, ids: Collection[int]) -> list[int]:
             ).format(sql.Identifier(table), _DATES)
         )
         return [row[0] for row in cursor.fetchall()]
+
+
+def _forget(cursor: Cursor, table: str, rejected: str, within: sql.Composable, values: Sequence[int]) -> None:
+    """Forget rejected records of a range that Odoo has no more."""
+    statement = sql.SQL(
+        "DELETE FROM {} AS t WHERE {} AND t.table_name = %s"
+        " AND NOT EXISTS (SELECT FROM {} AS p WHERE p.odoo_id = t.odoo_id)"
+    ).format(sql.Identifier(rejected), within, _DATES)
+    cursor.execute(statement, (*values, table))
 
 
 def why_review(

@@ -343,7 +343,7 @@ class TableSync:
             seen.update(each.id for each in page.unreadable)
             self._write(page, self.target, lambda _: None)
         with self._transaction() as cursor:
-            absent = sweep.not_among(cursor, self.target.table, seen)
+            absent = sweep.not_among(cursor, self.target.table, seen, rejected=self._rejections)
         self._delete_absent(absent, found=len(seen))
         self.state.high_water = parsed(began) or self.state.high_water
         self.state.position, self.state.fields = {}, self._signature()
@@ -370,7 +370,7 @@ class TableSync:
                     dates,
                     after=after,
                     up_to=up_to,
-                    rejected=f"{self.table_prefix}rejected_records",
+                    rejected=self._rejections,
                 )
             stale += different.stale
             absent += different.absent
@@ -378,6 +378,23 @@ class TableSync:
         self.read_ids(stale)
         self._delete_absent(absent, found=found)
         self.state.swept_at = self._now()
+
+    def read_referring(self, column: str, table: str) -> None:
+        """Read the records again whose many2one refers to a record of a table that was deleted."""
+        with self._transaction() as cursor:
+            self.state = self.open(cursor)
+            if column not in {each.column for each in self.target.columns}:
+                return
+            statement = sql.SQL(
+                "SELECT odoo_id FROM {} WHERE {} IN (SELECT odoo_id FROM {} WHERE table_name = %s) ORDER BY 1"
+            ).format(
+                sql.Identifier(self.target.table),
+                sql.Identifier(column),
+                sql.Identifier(f"{self.table_prefix}deleted_records"),
+            )
+            cursor.execute(statement, (table,))
+            ids = [row[0] for row in cursor.fetchall()]
+        self.read_ids(ids)
 
     def read_ids(self, ids: Sequence[int]) -> None:
         """Read some records again."""
@@ -542,10 +559,15 @@ class TableSync:
     def _transaction(self) -> Any:
         return transaction(self.connection)
 
+    @property
+    def _rejections(self) -> str:
+        """The table of rejected records."""
+        return f"{self.table_prefix}rejected_records"
+
     def _rejected(self, cursor: Cursor) -> tuple[int, datetime]:
         """The number of rejected records, and the database's clock, UTC."""
         statement = sql.SQL("SELECT count(*), NOW() AT TIME ZONE 'UTC' FROM {} WHERE table_name = %s")
-        cursor.execute(statement.format(sql.Identifier(f"{self.table_prefix}rejected_records")), (self.target.table,))
+        cursor.execute(statement.format(sql.Identifier(self._rejections)), (self.target.table,))
         row = cursor.fetchone()
         assert row is not None  # noqa: S101 -- an aggregate has one row
         return int(row[0]), row[1]

@@ -301,6 +301,7 @@ class SyncTableRequest(Request):
     verify: StrictBool = Field(default=False, description="as that of the sync")
     allow_delete: StrictInt = Field(default=0, ge=0, description="as that of the sync")
     scheduled: StrictBool = Field(default=False, description="as that of the sync")
+    reader: dict[str, Any] | None = Field(default=None, description="who reads, as the sync found out")
 
 
 class DropRequest(Request):

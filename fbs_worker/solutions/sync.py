@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Protocol
-
-from psycopg2 import sql
 
 from fbs_worker.catalogue.store import model_definitions, transient_models
 from fbs_worker.core.advisory_locks import free_lock, transaction
@@ -27,7 +25,7 @@ from fbs_worker.core.settings import OdooConnection, Settings
 from fbs_worker.replication.source import Reader, RecordSource
 from fbs_worker.replication.state import Phase, Status, TableState, forget, save, state_of, states
 from fbs_worker.replication.table import DANGLING, Options, TableSync, referring
-from fbs_worker.replication.target import LinkTable, Target, targets
+from fbs_worker.replication.target import Target, targets
 from fbs_worker.schema.system_tables import SYSTEM_TABLES, ensure_tables
 from fbs_worker.solutions.odoo_connections import find_odoo
 from fbs_worker.solutions.registry import SolutionRecord
@@ -100,29 +98,19 @@ class Job:
 
 @dataclass(slots=True, kw_only=True)
 class _Solution:
-    """A solution whose records are copied."""
+    """A solution whose records are copied.
+
+    Attributes:
+        job: how the sync runs.
+        manifest: the solution.
+        connection: to its database.
+        targets: mirrored model → its tables.
+    """
 
     job: Job
     manifest: SolutionRecord
     connection: Connection
     targets: dict[str, Target]
-
-    def unit(self, model: str, source: RecordSource, reader: Reader, options: Options) -> TableSync:
-        """The sync of one model."""
-        return TableSync(
-            source=source,
-            reader=reader,
-            connection=self.connection,
-            target=self.targets[model],
-            incoming=self._incoming(model),
-            solution=self.manifest.solution_name,
-            table_prefix=self.manifest.table_prefix,
-            options=options,
-            progress=self.job.progress,
-        )
-
-    def _incoming(self, model: str) -> list[LinkTable]:
-        return [link for target in self.targets.values() for link in target.links if link.relation == model]
 
     def state(self, model: str) -> TableState | None:
         """The state of a model's table."""
@@ -143,6 +131,104 @@ class _Solution:
             return state.last_run.get("run") == run
         ranges = state.position.get("ranges") or []
         return state.phase is not Phase.COPY or (unit.part < len(ranges) and bool(ranges[unit.part][3]))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Reading:
+    """A solution with an open Odoo.
+
+    Attributes:
+        solution: the solution.
+        source: reads the records.
+        reader: who reads.
+        request: what was asked for.
+        options: the same for tables.
+        here: the models whose table was done here.
+    """
+
+    solution: _Solution
+    source: RecordSource
+    reader: Reader
+    request: SyncRequest | SyncTableRequest
+    options: Options
+    here: set[str] = field(default_factory=set)
+
+    def table(self, model: str) -> TableSync:
+        """The sync of one model."""
+        every = self.solution.targets.values()
+        return TableSync(
+            source=self.source,
+            reader=self.reader,
+            connection=self.solution.connection,
+            target=self.solution.targets[model],
+            incoming=[link for target in every for link in target.links if link.relation == model],
+            solution=self.solution.manifest.solution_name,
+            table_prefix=self.solution.manifest.table_prefix,
+            options=self.options,
+            progress=self.solution.job.progress,
+        )
+
+    def share(self, units: Iterable[Unit]) -> None:
+        """Enqueue units as jobs, for other workers."""
+        job, request = self.solution.job, self.request
+        if job.enqueue is None:
+            return
+        for unit in units:
+            job.enqueue(
+                SyncTableRequest(
+                    solution_name=request.solution_name,
+                    model=unit.model,
+                    run=self.options.run,
+                    part=-1 if unit.part is None else unit.part,
+                    full=request.full,
+                    verify=request.verify,
+                    allow_delete=request.allow_delete,
+                    scheduled=request.scheduled,
+                    reader=self.reader.to_dict(),
+                )
+            )
+
+    def work(self, units: Iterable[Unit]) -> None:
+        """Do every unit that no other worker does, until all are done."""
+        left = list(units)
+        while left:
+            is_idle = True
+            for unit in list(left):
+                with self.solution.lock(unit) as is_free:
+                    if is_free:
+                        left.remove(unit)
+                        is_idle = False
+                        if not self.solution.is_done(unit, self.options.run):
+                            self.run(unit)
+            if is_idle:
+                waiting = ", ".join(sorted({unit.model for unit in left}))
+                self.solution.job.progress.advance(0, message=f"other workers copy {waiting}")
+                time.sleep(POLL_SECONDS)
+
+    def run(self, unit: Unit) -> TableState:
+        """Do a unit whose lock is held. A large first copy is split, and its ranges are shared."""
+        table = self.table(unit.model)
+        if unit.part is not None:
+            return table.copy_part(unit.part)
+        parts = [Unit(model=unit.model, part=part) for part in table.plan()]
+        if len(parts) > 1:
+            self.share(parts)
+            self.work(parts)
+        self.here.add(unit.model)
+        return table.run()
+
+    def read_referring(self) -> None:
+        """Read the records again that refer to deleted ones: Odoo emptied their field without moving their date."""
+        solution, prefix = self.solution, self.solution.manifest.table_prefix
+        for model in solution.targets:
+            state = solution.state(model)
+            if state is None or not state.last_run.get(DANGLING):
+                continue
+            for target, column in referring(solution.targets.values(), model):
+                self.table(target.model).read_referring(column, state.table_name)
+            with transaction(solution.connection) as cursor:
+                state.last_run.pop(DANGLING)
+                save(cursor, prefix, state, ["last_run"])
 
 
 def sync(request: SyncRequest, job: Job) -> dict[str, Any]:
@@ -171,25 +257,23 @@ def sync(request: SyncRequest, job: Job) -> dict[str, Any]:
         with transaction(solution.connection):
             ensure_tables(solution.connection, solution.manifest.table_prefix, SYSTEM_TABLES)
         _stop_missing(solution, models, job.run)
-        models = [model for model in models if model in solution.targets]
+        units = [Unit(model=model) for model in models if model in solution.targets]
         calls = 0
-        if models:
-            odoo = find_odoo(job.settings, solution.manifest.odoo)
-            job.progress.step("connect")
-            with job.open_records(odoo, settings=job.settings, progress=job.progress) as source:
-                options = _options(job, request, parts=job.enqueue is not None)
-                reader = source.reader()
-                syncs = {model: solution.unit(model, source, reader, options) for model in models}
-                units = {model: _units(table, model) for model, table in syncs.items()}
-                _share(solution, units, syncs, request, job)
-                _work(solution, [unit for each in units.values() for unit in each], syncs, job)
-                _read_referring(solution, syncs)
-                calls = source.calls
+        here: frozenset[str] = frozenset()
+        if units:
+            with _reading(solution, job, request, None) as reading:
+                long = [unit for unit in units if _is_long(solution.state(unit.model), request)]
+                if len(long) > 1:
+                    reading.share(long)
+                reading.work([*long, *(unit for unit in units if unit not in long)])
+                reading.read_referring()
+                calls, here = reading.source.calls, frozenset(reading.here)
         with transaction(solution.connection) as cursor:
             cursor.execute("SELECT NOW() AT TIME ZONE 'UTC'")
             row = cursor.fetchone()
             every = states(cursor, solution.manifest.table_prefix, name)
         tables = [each for each in every if not request.models or each.model in request.models]
+        calls += sum(int(each.last_run.get("calls") or 0) for each in tables if each.model not in here)
         result = _result(name, tables, now=row[0] if row else None, run=job.run, calls=calls, began=began)
         return {**result, "models": list(request.models)}
 
@@ -215,13 +299,34 @@ def sync_table(request: SyncTableRequest, job: Job) -> dict[str, Any]:
         with solution.lock(unit) as is_free:
             if not is_free or solution.is_done(unit, request.run):
                 return done
-            job = _within_window(request, job, solution.connection)
-            odoo = find_odoo(job.settings, solution.manifest.odoo)
-            with job.open_records(odoo, settings=job.settings, progress=job.progress) as source:
-                options = _options(replace(job, run=request.run), request, parts=unit.part is not None)
-                table = solution.unit(unit.model, source, source.reader(), options)
-                state = table.run() if unit.part is None else table.copy_part(unit.part)
+            job = replace(_within_window(request, job, solution.connection), run=request.run)
+            with _reading(solution, job, request, request.reader) as reading:
+                state = reading.run(unit)
         return {**done, "table": state.to_dict()}
+
+
+@contextmanager
+def _reading(
+    solution: _Solution, job: Job, request: SyncRequest | SyncTableRequest, known: Mapping[str, Any] | None
+) -> Iterator[_Reading]:
+    """Open the solution's Odoo, as a reader that is known or is asked for."""
+    settings = job.settings
+    odoo = find_odoo(settings, solution.manifest.odoo)
+    job.progress.step("connect")
+    with job.open_records(odoo, settings=settings, progress=job.progress) as source:
+        options = Options(
+            run=job.run,
+            full=request.full,
+            verify=request.verify,
+            allow_delete=request.allow_delete,
+            sweep_every=settings.fbs_sync_sweep_every,
+            full_every=settings.fbs_sync_full_every,
+            keep_deleted=settings.fbs_sync_keep_deleted,
+            parts=job.enqueue is not None,
+            deadline=job.deadline,
+        )
+        reader = source.reader(Reader.from_dict(known) if known else None)
+        yield _Reading(solution=solution, source=source, reader=reader, request=request, options=options)
 
 
 @contextmanager
@@ -286,21 +391,6 @@ def _chosen(manifest: SolutionRecord, request: SyncRequest) -> list[str]:
     return sorted(request.models or manifest.mirrored)
 
 
-def _options(job: Job, request: SyncRequest | SyncTableRequest, *, parts: bool) -> Options:
-    settings = job.settings
-    return Options(
-        run=job.run,
-        full=request.full,
-        verify=request.verify,
-        allow_delete=request.allow_delete,
-        sweep_every=settings.fbs_sync_sweep_every,
-        full_every=settings.fbs_sync_full_every,
-        keep_deleted=settings.fbs_sync_keep_deleted,
-        parts=parts,
-        deadline=job.deadline,
-    )
-
-
 def _stop_missing(solution: _Solution, models: list[str], run: str) -> None:
     """Forget tables that are not mirrored any more, and note which models cannot be copied, before Odoo is asked."""
     manifest = solution.manifest
@@ -323,85 +413,11 @@ def _stop_missing(solution: _Solution, models: list[str], run: str) -> None:
         solution.targets.pop(model, None)
 
 
-def _share(
-    solution: _Solution, units: Mapping[str, list[Unit]], syncs: Mapping[str, TableSync], request: SyncRequest, job: Job
-) -> None:
-    """Enqueue what takes long, if there is more than one such unit, so that other workers take it."""
-    long = [unit for model, each in units.items() for unit in _long(each, syncs[model].state, request)]
-    if job.enqueue is None or len(long) < 2:
-        return
-    for unit in long:
-        job.enqueue(
-            SyncTableRequest(
-                solution_name=solution.manifest.solution_name,
-                model=unit.model,
-                run=job.run,
-                part=-1 if unit.part is None else unit.part,
-                full=request.full,
-                verify=request.verify,
-                allow_delete=request.allow_delete,
-                scheduled=request.scheduled,
-            )
-        )
-
-
-def _units(table: TableSync, model: str) -> list[Unit]:
-    """The units of a table: the ranges of its first copy that are left, if it is split, and everything else."""
-    parts = table.plan()
-    return [*(Unit(model=model, part=part) for part in parts if len(parts) > 1), Unit(model=model)]
-
-
-def _long(units: list[Unit], state: TableState, request: SyncRequest) -> list[Unit]:
-    """The units that are worth a job of their own."""
-    *copies, rest = units
-    is_first = state.phase is Phase.COPY and not copies
-    is_whole = (request.full or request.verify) and state.row_count > LONG_ROWS
-    return [*copies, *([rest] if (is_first or is_whole) and state.status is not Status.STOPPED else [])]
-
-
-def _work(solution: _Solution, left: list[Unit], syncs: Mapping[str, TableSync], job: Job) -> None:
-    """Do every unit that no other worker does, until all are done."""
-    while left:
-        is_idle = True
-        for unit in list(left):
-            if unit.part is None and any(other.model == unit.model and other is not unit for other in left):
-                continue  # the ranges of its first copy come first
-            with solution.lock(unit) as is_free:
-                if not is_free:
-                    continue
-                left.remove(unit)
-                is_idle = False
-                if solution.is_done(unit, job.run):
-                    continue
-                table = syncs[unit.model]
-                if unit.part is None:
-                    table.run()
-                else:
-                    table.copy_part(unit.part)
-        if is_idle:
-            waiting = ", ".join(sorted({unit.model for unit in left}))
-            job.progress.advance(0, message=f"other workers copy {waiting}")
-            time.sleep(POLL_SECONDS)
-
-
-def _read_referring(solution: _Solution, syncs: Mapping[str, TableSync]) -> None:
-    """Read the records again that refer to deleted ones: Odoo emptied their field without moving their date."""
-    prefix = solution.manifest.table_prefix
-    for model in syncs:
-        state = solution.state(model)
-        if state is None or not state.last_run.get(DANGLING):
-            continue
-        for target, column in referring((each.target for each in syncs.values()), model):
-            statement = sql.SQL(
-                "SELECT odoo_id FROM {} WHERE {} IN (SELECT odoo_id FROM {} WHERE table_name = %s) ORDER BY 1"
-            ).format(sql.Identifier(target.table), sql.Identifier(column), sql.Identifier(f"{prefix}deleted_records"))
-            with transaction(solution.connection) as cursor:
-                cursor.execute(statement, (state.table_name,))
-                ids = [row[0] for row in cursor.fetchall()]
-            syncs[target.model].read_ids(ids)
-        with transaction(solution.connection) as cursor:
-            state.last_run.pop(DANGLING)
-            save(cursor, prefix, state, ["last_run"])
+def _is_long(state: TableState | None, request: SyncRequest) -> bool:
+    """Whether a table is worth a job of its own."""
+    if state is None or state.phase is Phase.COPY:
+        return True
+    return (request.full or request.verify) and state.row_count > LONG_ROWS
 
 
 def _result(name: str, tables: list[TableState], *, now: Any, run: str, calls: int, began: float) -> dict[str, Any]:

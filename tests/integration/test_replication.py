@@ -685,3 +685,15 @@ def test_everything_goes_on_where_it_stopped(big: Mirror) -> None:
     state = big.sync()
     assert (big.rows()[9], big.rows()[1]) == ("by SQL", "p1")
     assert state.last_run["kind"] == "full, changes, sweep"
+
+
+@pytest.mark.parametrize("small", [-1, 500])
+def test_a_rejected_record_that_is_deleted_is_forgotten(
+    mirror: Mirror, small: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_module, "SMALL", small)
+    mirror.many(10)
+    mirror.person(4, color=2**40)
+    assert mirror.sync().rejected == 1
+    mirror.odoo.delete(PARTNER, 4)
+    assert mirror.sync(sweep_every=0).rejected == 0

@@ -65,8 +65,10 @@ class MemoryOdoo:
         """Move the clock, by arguments of timedelta."""
         self.now += timedelta(**span)
 
-    def reader(self) -> Reader:
+    def reader(self, known: Reader | None = None) -> Reader:
         """Who reads."""
+        if known is not None:
+            return known
         self._answer("reader", "")
         return Reader(
             uid=self.uid,
