@@ -364,7 +364,7 @@ def field(kind: str, **more: Any) -> dict[str, Any]:
 def test_reasons_name_the_field_and_the_model(connection: Connection) -> None:
     tags = field("many2many", relation="sale.tag")
     before = defined(
-        sale__order={"note": field("text"), "name": field("char", label="No."), "xmin": field("char"), "tag_ids": tags},
+        sale__order={"note": field("text"), "name": field("char"), "xmin": field("char"), "tag_ids": tags},
         sale__tag={"name": field("char")},
     )
     after = defined(
@@ -374,7 +374,7 @@ def test_reasons_name_the_field_and_the_model(connection: Connection) -> None:
             "xmin": field("text"),
             "state": field("selection"),
         },
-        sale__partner={"name": field("char", label="Name")},
+        sale__partner={"name": field("char")},
     )
     tables = Tables(connection, before)
     tables.run("INSERT INTO r_sale_tag (odoo_id) VALUES (1); INSERT INTO r_sale_order (odoo_id, name) VALUES (1, 'x')")
@@ -383,7 +383,7 @@ def test_reasons_name_the_field_and_the_model(connection: Connection) -> None:
     assert reasons["drop_column r_sale_order"] == "sale.order.note of Odoo is no longer mirrored, or no longer exists"
     assert reasons["set_not_null r_sale_order"] == "sale.order.name of Odoo is required"
     assert reasons["retype_column r_sale_order"] == "sale.order.xmin of Odoo has the type text"
-    assert reasons["comment r_sale_order"] == "sale.order of Odoo has fewer comments"
+    assert reasons["comment r_sale_order"] == "sale.order of Odoo has new comments"
     assert reasons["create_table r_sale_partner"] == "New mirrored model sale.partner"
     assert reasons["comment r_sale_partner"] == "sale.partner of Odoo has new comments"
     assert (
