@@ -199,7 +199,7 @@ def forget(cursor: Cursor, table_prefix: str, solution_name: str, *, keep: Colle
         DatabaseError, DatabaseUnreachable: a statement failed.
     """
     with errors_translated(cursor.connection):
-        for name in ("replication", "rejected_records"):
+        for name in ("replication", "rejected_records", "file_checksums"):
             statement = sql.SQL("DELETE FROM {} WHERE solution_name = %s AND table_name <> ALL(%s)")
             cursor.execute(statement.format(sql.Identifier(f"{table_prefix}{name}")), (solution_name, list(keep)))
 

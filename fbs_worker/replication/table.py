@@ -26,6 +26,7 @@ from fbs_worker.core.errors import DatabaseError, OdooAccessDenied, OdooError, O
 from fbs_worker.core.postgres import Connection
 from fbs_worker.core.progress import Progress
 from fbs_worker.replication import sweep
+from fbs_worker.replication.files import FileCopy
 from fbs_worker.replication.meter import Meter
 from fbs_worker.replication.source import Page, Reader, RecordSource
 from fbs_worker.replication.state import Phase, Status, TableState, save, state_of
@@ -191,6 +192,7 @@ class TableSync:
 
     def _sync(self) -> None:
         state = self.state
+        files = bool(self.target.files) and self._must_sweep
         if unreadable := state.last_run.get("left_out"):
             readable = self.source.readable(self.target.model)
             self._leave_out([name for name in unreadable if name not in readable])
@@ -211,6 +213,8 @@ class TableSync:
             if state.phase is Phase.CATCH_UP or self._must_sweep:
                 self._sweep()
         state.phase = Phase.STEADY
+        if files:
+            self._copy_files()
         if self.options.verify:
             self._verify()
         review = state.status is Status.REVIEW
@@ -442,6 +446,19 @@ class TableSync:
         for start in range(0, len(ids), 10 * IDS_PER_CALL):
             there |= self.source.existing(self.target.model, ids[start : start + 10 * IDS_PER_CALL])
         return [number for number in ids if number not in there]
+
+    # files
+
+    def _copy_files(self) -> None:
+        """Copy files and images whose checksum is another one."""
+        self._kinds.append("files")
+        self.progress.step(f"files {self.target.model}")
+        files = FileCopy(
+            self.source, self.connection, self.target, table_prefix=self.table_prefix, solution=self.solution
+        )
+        self._counts.updated += files.run().updated
+        if files.left_out:
+            self._facts["files_left_out"] = files.left_out
 
     # verification
 

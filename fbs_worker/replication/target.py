@@ -45,6 +45,7 @@ class Target:
         table: its table.
         columns: the columns to fill.
         links: the link tables to fill.
+        files: the columns of files and images, if they are copied.
         is_transient: its records are those of dialogs, which Odoo deletes by itself.
         exists: the table is there; it comes with a migration.
     """
@@ -53,6 +54,7 @@ class Target:
     table: str
     columns: tuple[MirroredColumn, ...]
     links: tuple[LinkTable, ...] = ()
+    files: tuple[MirroredColumn, ...] = ()
     is_transient: bool = False
     exists: bool = True
 
@@ -104,7 +106,8 @@ def targets(
         found[model] = Target(
             model=model,
             table=names[model],
-            columns=tuple(each for each in columns if binary or each.type not in BINARY),
+            columns=tuple(each for each in columns if each.type not in BINARY),
+            files=tuple(each for each in columns if binary and each.type in BINARY),
             links=tuple(
                 LinkTable(field=name, table=str(table), relation=str(fields[name].get("relation")))
                 for name, table in links.items()
@@ -133,6 +136,7 @@ def present(cursor: Cursor, target: Target) -> Target:
     return replace(
         target,
         columns=tuple(each for each in target.columns if each.column in columns),
+        files=tuple(each for each in target.files if each.column in columns),
         links=tuple(each for each in target.links if {"from_id", "to_id"} <= found.get(each.table, set())),
         exists="odoo_id" in columns,
     )

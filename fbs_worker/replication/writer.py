@@ -71,6 +71,7 @@ class TableWriter:
         self.target = target
         self._solution = solution
         self._rejected = sql.Identifier(f"{table_prefix}rejected_records")
+        self._checksums = sql.Identifier(f"{table_prefix}file_checksums")
         self._deleted = sql.Identifier(f"{table_prefix}deleted_records")
         self._table = sql.Identifier(target.table)
         self._names = [sql.Identifier(column.column) for column in target.columns]
@@ -130,7 +131,10 @@ class TableWriter:
             for link in links
         ]
         statements += [
-            sql.SQL("DELETE FROM {} WHERE table_name = %(table)s AND odoo_id = ANY(%(ids)s)").format(self._rejected),
+            *(
+                sql.SQL("DELETE FROM {} WHERE table_name = %(table)s AND odoo_id = ANY(%(ids)s)").format(notes)
+                for notes in (self._rejected, self._checksums)
+            ),
             sql.SQL(
                 "WITH gone AS (DELETE FROM {} WHERE odoo_id = ANY(%(ids)s) RETURNING *)"
                 " INSERT INTO {} (solution_name, table_name, odoo_id, record)"

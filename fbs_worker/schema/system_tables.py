@@ -43,6 +43,7 @@ __all__ = [
     "deleted_records_table",
     "discoveries_table",
     "ensure_tables",
+    "file_checksums_table",
     "missing_tables",
     "odoo_connections_table",
     "rejected_records_table",
@@ -236,6 +237,22 @@ def deleted_records_table(prefix: str, metadata: MetaData | None = None) -> Tabl
     return _table(prefix, "deleted_records", metadata, columns, indexed=("table_name", "deleted_at"))
 
 
+def file_checksums_table(prefix: str, metadata: MetaData | None = None) -> Table:
+    """`<prefix>file_checksums`: which files of records the mirrored tables have."""
+    columns = [
+        id_column(),
+        column("solution_name", String(100), nullable=False),
+        column("table_name", String(100), nullable=False),
+        column("odoo_id", Integer, nullable=False),
+        column("field", String(200), nullable=False),
+        column("checksum", String(100), nullable=False),
+    ]
+    table = _table(prefix, "file_checksums", metadata, columns)
+    unique = derived_name(f"{table.name}_table_name_odoo_id_field", "_key")
+    table.append_constraint(UniqueConstraint("table_name", "odoo_id", "field", name=unique))
+    return table
+
+
 CATALOGUE_TABLES: Final[tuple[Factory, ...]] = (discoveries_table, snapshots_table)
 """Tables needed by a discovery without a solution."""
 
@@ -248,6 +265,7 @@ SYSTEM_TABLES: Final[tuple[Factory, ...]] = (
     replication_table,
     rejected_records_table,
     deleted_records_table,
+    file_checksums_table,
 )
 """Factories of the system tables of a solution's database, in creation order."""
 

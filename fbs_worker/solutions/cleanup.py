@@ -26,6 +26,7 @@ _OWNER_COLUMNS: Final = {
     "replication": _SOLUTION,
     "rejected_records": _SOLUTION,
     "deleted_records": _SOLUTION,
+    "file_checksums": _SOLUTION,
 }
 """The column of each system table that identifies the owner of a row, `solution_schemas` excepted."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -39,6 +40,7 @@ DEFINITIONS: Final[dict[str, dict[str, Any]]] = {
             "code": {"type": "char", "stored": True, "size": 5},
             "lang": {"type": "selection", "stored": True},
             "info": {"type": "json", "stored": True},
+            "image": {"type": "binary", "stored": True},
             "level": {"type": "integer", "stored": True, "required": True},
             "parent_id": {"type": "many2one", "stored": True, "relation": PARTNER},
             "category_id": {"type": "many2many", "stored": True, "relation": TAG},
@@ -82,6 +84,7 @@ class Mirror:
         create(connection, definition, owned=())
         connection.commit()
         self.targets = targets(DEFINITIONS, dict(definition.mirrored), transient=(), binary=False)
+        self.with_files = targets(DEFINITIONS, dict(definition.mirrored), transient=(), binary=True)
 
     def person(self, number: int, **values: Any) -> None:
         at = values.pop("at", None)
@@ -697,3 +700,43 @@ def test_a_rejected_record_that_is_deleted_is_forgotten(
     assert mirror.sync().rejected == 1
     mirror.odoo.delete(PARTNER, 4)
     assert mirror.sync(sweep_every=0).rejected == 0
+
+
+def test_files_are_read_by_their_checksum(big: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fbs_worker.replication.files.BYTES_PER_CALL", 10)
+    big.many(10)
+    big.targets = big.with_files
+    for number in range(1, 6):
+        big.odoo.silently(PARTNER, number, image=base64.b64encode(b"file %d" % number).decode())
+        _attach(big.odoo, number, checksum=f"c{number}", size=6)
+    state = big.sync()
+    assert (state.status, state.last_run["kind"]) == (Status.OK, "copy, changes, sweep, files")
+    assert {number: bytes(value) for number, value in big.rows("image").items() if value} == {
+        number: b"file %d" % number for number in range(1, 6)
+    }
+    big.odoo.asked.clear()
+    assert big.sync(sweep_every=0).last_run["updated"] == 0
+    assert [model for method, model in big.odoo.asked if method == "search_read"] == [PARTNER, "ir.attachment"]
+    big.odoo.silently(PARTNER, 2, image=base64.b64encode(b"other").decode())
+    _attach(big.odoo, 2, checksum="other", size=5)
+    big.odoo.delete("ir.attachment", 3)
+    big.odoo.delete(PARTNER, 4)
+    assert big.sync(sweep_every=0).last_run["updated"] == 2
+    assert {number: bytes(value) for number, value in big.rows("image").items() if value} == {
+        1: b"file 1",
+        2: b"other",
+        5: b"file 5",
+    }
+    known = big.query("SELECT odoo_id, checksum FROM fbs_file_checksums ORDER BY 1")
+    assert known == [(1, "c1"), (2, "other"), (5, "c5")]
+
+
+def _attach(odoo: MemoryOdoo, number: int, *, checksum: str, size: int) -> None:
+    values: dict[str, Any] = {
+        "res_model": PARTNER,
+        "res_field": "image",
+        "res_id": number,
+        "checksum": checksum,
+        "file_size": size,
+    }
+    odoo.put("ir.attachment", number, **values)

@@ -146,6 +146,15 @@ SYSTEM = {
         INDEX(table_name)
         INDEX(deleted_at)
     """,
+    "file_checksums": """
+        id SERIAL PK
+        solution_name VARCHAR(100) NOT NULL
+        table_name VARCHAR(100) NOT NULL
+        odoo_id INTEGER NOT NULL
+        field VARCHAR(200) NOT NULL
+        checksum VARCHAR(100) NOT NULL
+        UNIQUE(table_name, odoo_id, field)
+    """,
 }
 
 BUSINESS = {

@@ -170,6 +170,8 @@ def _holds(value: Any, operator: str, other: Any) -> bool:
             return bool(value and value >= other)
         case "<=":
             return bool(value <= other)
+        case "=":
+            return bool(value == other)
         case _:
             return value in other
 
