@@ -32,6 +32,9 @@ _SHARED: Final = 25
 _NAMED: Final = 20
 """How many tables the hint of TableNotFound lists."""
 
+_OF_ALL: Final = ("solution_name", "table_name")
+"""Columns of side tables that are the same for all records of a table."""
+
 _ROW_ID: Final = "odoo_id"
 _LINK: Final = ("from_id", "to_id")
 
@@ -216,7 +219,7 @@ def side_table(connection: Connection, record: SolutionRecord, table: RecordTabl
     name = f"{record.table_prefix}{kind}"
     with errors_translated(connection), connection, connection.cursor() as cursor:
         cursor.execute(_COLUMNS, (name,))
-        columns = {column: kind for column, kind in cursor.fetchall() if column != "table_name"}
+        columns = {column: kind for column, kind in cursor.fetchall() if column not in _OF_ALL}
     return RecordTable(name=name, model=table.model, key=("id",), columns=columns, where={"table_name": table.name})
 
 

@@ -25,6 +25,7 @@ from fbs_worker.solutions.odoo_connections import add_odoo
 from fbs_worker.solutions.odoo_requests import OdooAddRequest
 from tests.support.api_server import READER, WRITER, ApiServer, api_server
 from tests.support.browser import ARTEFACTS, NO_BROWSER, chromium
+from tests.support.copied import fill_jobs
 from tests.support.job_worker import job_worker
 from tests.support.odoo_server import OdooServer
 from tests.support.site import NAME, Site, make_site
@@ -48,6 +49,9 @@ PAGES = {
     "stages": f"{BASE}workflows/hr.applicant/",
     "changes": f"{BASE}changes/",
     "tables": f"{BASE}tables/",
+    "records": f"{BASE}records/",
+    "rows": f"{BASE}records/hr_hr_job/",
+    "record": f"{BASE}records/hr_hr_job/?odoo_id=7",
     "jobs": "/jobs/",
     "odoo": "/odoo/",
     "odoo-connection": "/odoo/shop/",
@@ -212,6 +216,7 @@ def site(
     ):
         shop = OdooAddRequest(name="shop", url=f"recording:{few_models()}")
         add_odoo(made.settings, shop)
+        fill_jobs(made.target)
         yield made
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from fbs_worker.client.client import Client
+from fbs_worker.jobs.store import JobStore
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.support.api_server import TOKENS
 from tests.support.copied import SCRIPT, copied_site
@@ -72,6 +74,19 @@ def test_syncs_are_started(site: Site, asked: list[dict[str, Any]]) -> None:
     assert asked == [{}, {"full": True}, {"verify": True}, {"models": ["hr.department"], "allow_delete": 40}]
     assert user.ask("POST", allow.action, data={**dict(allow.fields), "allow_delete": "all"}).status_code == 422
     assert user.ask("POST", allow.action, data={"allow_delete": "40"}).status_code == 403
+
+
+def test_the_job_of_a_sync_shows_its_tables(site: Site, look: Visitor) -> None:
+    with closing(JobStore(site.settings.fbs_redis_url, ttl=600)) as jobs:
+        jobs.create("sync-1", action="sync", solution="shop")
+        claim = jobs.start("sync-1", action="sync")
+        with Client(settings=site.settings) as client:
+            tables = list(client.records("shop"))
+        totals = {"read": 132, "written": 132, "deleted": 0, "rejected": 1}
+        jobs.mark_succeeded("sync-1", claim.attempt, {"solution": "shop", "tables": tables, **totals})
+    page = look.get("/jobs/sync-1/")
+    assert "Records 132 read, 132 written, 0 deleted, 1 rejected" in words(page)
+    assert DEPARTMENTS in links(page, RECORDS)
 
 
 def test_rows_by_pages(look: Visitor) -> None:

@@ -27,15 +27,6 @@ MODELS: Final = ["hr.department", "hr.employee", "hr.job", "res.users"]
 DEPARTMENTS: Final = 130
 """So many rows are more than a page of the web UI."""
 
-_WITHOUT_KEYS: Final = """
-DO $$ DECLARE each record; BEGIN
-    FOR each IN SELECT conrelid::regclass AS relation, conname FROM pg_constraint
-        WHERE contype = 'f' AND conrelid::regclass::text LIKE 'hr_hr_%'
-    LOOP EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', each.relation, each.conname); END LOOP;
-END $$
-"""
-"""Rows may refer to records that the reader may not see."""
-
 
 @contextmanager
 def copied_site(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, folder: Path, **given: Any) -> Iterator[Site]:
@@ -67,49 +58,49 @@ def copied_site(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, folder:
         yield Site(settings=settings, target=target)
 
 
-def fill(database: DatabaseConfig, solution: str = "shop") -> None:
+def fill(database: DatabaseConfig) -> None:
     """Fill the tables of hr.department (with its parent and a state that needs review) and hr.job, and their states.
 
     Args:
-        database: of a solution of the domain hr with the business prefix `hr_`, which mirrors `MODELS`.
-        solution: its name.
+        database: of a solution `shop` of the domain hr with the business prefix `hr_`, which mirrors `MODELS`.
     """
     run(
         database,
-        _WITHOUT_KEYS,
         f"""INSERT INTO hr_hr_department (odoo_id, name, active, parent_id, create_date)
         SELECT n, 'Department ' || n, n % 2 = 0, nullif(n / 2, 0), '2026-01-02 03:04:05'
         FROM generate_series(1, {DEPARTMENTS}) AS n""",
+    )
+    fill_jobs(database, Status.OK)
+    with closing(connect(database)) as connection, connection, connection.cursor() as cursor:
+        reason = "40 of 130 are gone. fbs sync shop --allow-delete 40"
+        save(cursor, "fbs_", _state("hr.department", Status.REVIEW, rows=DEPARTMENTS, reason=reason))
+        cursor.execute(
+            "INSERT INTO fbs_rejected_records (solution_name, table_name, odoo_id, field, reason, value)"
+            " VALUES ('s', 'hr_hr_job', 9, 'sequence', 'It is no whole number.', %s), ('s', 'else', 1, '', 'x', '')",
+            (SCRIPT,),
+        )
+        cursor.execute(
+            "INSERT INTO fbs_deleted_records (solution_name, table_name, odoo_id, record)"
+            " VALUES ('s', 'hr_hr_job', 5, %s)",
+            ('{"name": "gone"}',),
+        )
+
+
+def fill_jobs(database: DatabaseConfig, status: Status = Status.REVIEW) -> None:
+    """Fill the table of hr.job alone, and its state."""
+    reason = "5 of 2 are gone. fbs sync shop --allow-delete 5" if status is Status.REVIEW else ""
+    run(
+        database,
         "INSERT INTO hr_hr_job (odoo_id, name, department_id, sequence, alias_id)"
         f" VALUES (7, '{SCRIPT}', 3, 10, 1), (8, 'Clerk 100%', 500, NULL, 2)",
     )
     with closing(connect(database)) as connection, connection:
         ensure_tables(connection, "fbs_", SYSTEM_TABLES)
         with connection.cursor() as cursor:
-            for state in (
-                _state(
-                    solution,
-                    "hr.department",
-                    Status.REVIEW,
-                    reason="40 of 130 are gone. fbs sync shop --allow-delete 40",
-                    rows=DEPARTMENTS,
-                ),
-                _state(solution, "hr.job", Status.OK, rows=2, rejected=1),
-            ):
-                save(cursor, "fbs_", state)
-            cursor.execute(
-                "INSERT INTO fbs_rejected_records (solution_name, table_name, odoo_id, field, reason, value)"
-                " VALUES ('s', 'hr_hr_job', 9, 'sequence', 'It is no whole number.', %s), ('s', 'else', 1, '', 'x', '')",
-                (SCRIPT,),
-            )
-            cursor.execute(
-                "INSERT INTO fbs_deleted_records (solution_name, table_name, odoo_id, record)"
-                " VALUES ('s', 'hr_hr_job', 5, %s)",
-                ('{"name": "gone"}',),
-            )
+            save(cursor, "fbs_", _state("hr.job", status, reason=reason, rows=2, rejected=1))
 
 
-def _state(solution: str, model: str, status: Status, *, rows: int, reason: str = "", rejected: int = 0) -> TableState:
+def _state(model: str, status: Status, *, rows: int, reason: str = "", rejected: int = 0) -> TableState:
     synced = datetime.now(tz=UTC).replace(tzinfo=None) - timedelta(minutes=5)
     run_: dict[str, Any] = {
         "read": rows,
@@ -120,7 +111,7 @@ def _state(solution: str, model: str, status: Status, *, rows: int, reason: str 
         "calls": 1,
     }
     return TableState(
-        solution_name=solution,
+        solution_name="shop",
         model=model,
         table_name=f"hr_{model.replace('.', '_')}",
         phase=Phase.STEADY,

@@ -107,6 +107,7 @@ def job_page(request: Request, job_id: str) -> Response:
         hazards=HAZARDS,
         applied=_applied(record),
         report=_report(record),
+        synced=record.result if record.action == "sync" else None,
         tested=record.result if record.action == "test_odoo" else None,
         raw=_as_json(record.result) if record.result else "",
     )
