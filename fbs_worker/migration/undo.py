@@ -505,7 +505,8 @@ class _Undoing:
 
     def _reached(self, lost: Collection[str]) -> dict[str, Any]:
         """The schema recorded before the migration, but for what is not reverted."""
-        shape = {table: schema for table, schema in self._record.before.get("shape", {}).items() if table not in lost}
+        before = self._record.before.get("shape") or {}
+        shape = {table: schema for table, schema in before.items() if table not in lost}
         for table, schema in renamed(from_json(shape), self._kept_names).items():
             if table in self._desired and self._desired[table] != self._former[table]:
                 shape |= to_json({table: _changed(schema, self._former[table], self._desired[table])})

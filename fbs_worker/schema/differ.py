@@ -207,6 +207,7 @@ def compare(
     owned: Collection[str],
     system: Collection[str] = (),
     restore: bool = False,
+    written: Schema | None = None,
 ) -> Difference:
     """Compare the three schemas.
 
@@ -217,6 +218,7 @@ def compare(
         owned: tables recorded as the solution's, and the system tables.
         system: the system tables among the desired ones: changes of these are additive only.
         restore: revert drift.
+        written: the desired schema with the keys that this version of PostgreSQL cannot have, for `baseline`.
     """
     changes: list[Change] = []
     drift: list[Change] = []
@@ -232,7 +234,7 @@ def compare(
             if table.comments:
                 changes.append(Change(kind=ChangeKind.COMMENT, table=name, comments=table.comments))
             continue
-        before = applied.get(name) or baseline(table, existing)
+        before = applied.get(name) or baseline((written or desired).get(name, table), existing)
         if name in system:
             before = TableSchema(columns={}, keys=())
         for change, only_drift in _compare_table(name, table, before, existing):

@@ -57,10 +57,10 @@ def knows(connection: Connection) -> bool:
     return connection.info.server_version >= NOT_ENFORCED_SINCE
 
 
-@pytest.fixture
-def former(connection: Connection) -> Tables:
+@pytest.fixture(params=[True, False], ids=["recorded", "not recorded"])
+def former(connection: Connection, request: pytest.FixtureRequest) -> Tables:
     """Tables of an earlier version, with rows."""
-    tables = Tables(connection, enforced(mirrored()))
+    tables = Tables(connection, enforced(mirrored()), recorded=request.param)
     tables.run(
         "INSERT INTO r_res_partner (odoo_id) VALUES (1), (2)",
         "INSERT INTO r_sale_order (odoo_id, partner_id) VALUES (1, 1), (2, 2), (3, NULL)",

@@ -92,14 +92,17 @@ def make_plan(
     """
     system = frozenset(str(table.name) for table in definition.system)
     with errors_translated(connection):
-        desired = read_back(connection, schema_of((*definition.system, *definition.tables)))
+        written = schema_of((*definition.system, *definition.tables))
+        desired = read_back(connection, written)
         recorded = recorded_schema(connection, last_applied, desired)
         actual = inspect_tables(connection, {*desired, *owned})
         own_tables = system | set(owned)
         answered = requested_renames(renames, {name: desired[name] for name in desired if name in owned}, actual)
         actual, recorded = actual.renamed(answered), renamed(recorded, answered)
         recognised = _recognise_own(own_tables, system, desired, actual)
-        difference = compare(desired, recorded, actual, owned=recognised, system=system, restore=restore)
+        difference = compare(
+            desired, recorded, actual, owned=recognised, system=system, restore=restore, written=written
+        )
         context = PlanningContext(
             desired=desired,
             recorded=recorded,
