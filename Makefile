@@ -59,7 +59,8 @@ test-postgres: $(READY) ## Plan and apply migrations on each version of PostgreS
 
 MIGRATIONS := tests/integration/test_migration_plan.py tests/integration/test_migration_plan_operations.py \
 	tests/integration/test_migration_plan_drift.py tests/integration/test_migration_plan_matrix.py \
-	tests/integration/test_migration_undo.py tests/integration/test_row_level_security.py
+	tests/integration/test_migration_undo.py tests/integration/test_mirror_links.py \
+	tests/integration/test_row_level_security.py
 
 soak: $(READY) ## 200 rounds of work with faults at random (about 15 minutes; ROUNDS=20, SEED=7)
 	@$(BIN)/python -m bench.soak --rounds $(or $(ROUNDS),200) $(if $(SEED),--seed $(SEED))
