@@ -39,11 +39,7 @@ demo: $(READY) ## Read an Odoo into PostgreSQL, once, with everything it needs (
 	@$(BIN)/fbs demo $(if $(DOMAIN),--domain '$(DOMAIN)')
 
 test: $(READY) ## Run the tests: unit, integration, acceptance (the targets below have further ones)
-	@$(PYTEST) -n 4 -m 'not (live or faults or documents or wheel or browser)' $(NONE_OF)
-
-# Files that have none of these tests are not even imported, four times.
-NONE_OF := $(addprefix --ignore=tests/,live faults) $(addprefix --ignore=tests/acceptance/test_,containers.py documents.py \
-	packaging.py pages_browser.py) --ignore=tests/integration/test_dashboard_browser.py
+	@$(PYTEST) -n 3 --dist worksteal -m 'not (live or faults or documents or wheel or browser)'
 
 test-browser: $(READY) ## Look at the pages and the dashboard in Chromium
 	@$(PYTEST) -n 2 -m browser

@@ -6,8 +6,10 @@ With pytest-xdist each of its processes has servers of its own: nothing is share
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import hypothesis
 import psutil
 import pytest
 import redis
+import typer
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
@@ -38,6 +41,9 @@ hypothesis.settings.load_profile("fbs")
 # most of what a test process makes stays: searching it for garbage took a quarter of its time
 collect_rarely()
 
+# the commands stay the same: to build them takes longer than to run one
+typer.main.get_command = cache(typer.main.get_command)
+
 # A process started in the background (`make test &`, many CI systems) inherits an ignored SIGINT and hands it on.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -46,6 +52,15 @@ OTHER_SERVERS = {name: os.environ.get(name) for name in ("FBS_TEST_POSTGRES", "F
 
 MakeSettings = Callable[..., Settings]
 StartWorker = Callable[[Settings], Program]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Files that have a marker which `-m 'not (… or …)'` deselects are not even imported, by each of the processes."""
+    without = re.fullmatch(r"not \((.+)\)", config.option.markexpr)
+    if without is None or collection_path.suffix != ".py":
+        return None
+    marked = rf"^pytestmark = \[?\s*pytest\.mark\.({without[1].replace(' or ', '|')})\b"
+    return re.search(marked, collection_path.read_text(), re.MULTILINE) is not None or None
 
 
 def pytest_collection_finish() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ _REDIS: Final = "redis://localhost:6379/0"
 """Nothing connects to it: the application is made only for its document."""
 
 
+@cache
 def document() -> Mapping[str, Any]:
     """The OpenAPI document."""
     return create_app(Settings(fbs_redis_url=_REDIS, fbs_api_tokens="")).openapi()  # type: ignore[arg-type]

@@ -19,6 +19,8 @@ from tests.support.api_stage import SHOP, ApiStage, open_stage
 from tests.support.processes import ROOT
 from tests.support.schemathesis_hooks import JOB, SOLUTION
 
+pytestmark = pytest.mark.faults
+
 PATIENCE = 1_500.0
 CONFIG = Path(__file__).parent.parent / "support" / "schemathesis.toml"
 
@@ -70,6 +72,5 @@ def check(served: ApiServer, stage: ApiStage, folder: Path, *options: str) -> No
     assert WRITER not in log
 
 
-@pytest.mark.faults
 def test_nothing_is_found(served: ApiServer, stage: ApiStage, tmp_path: Path) -> None:
     check(served, stage, tmp_path, "--max-examples", "100")

@@ -84,7 +84,13 @@ def imports(module: str, *, at_import: bool = False) -> set[str]:
 
 @cache
 def _imports_in(path: Path) -> tuple[ast.AST, ...]:
-    return tuple(node for node in ast.walk(_tree(path)) if isinstance(node, ast.Import | ast.ImportFrom))
+    return tuple(node for node in nodes(path) if isinstance(node, ast.Import | ast.ImportFrom))
+
+
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """All nodes of a module's tree, the tree itself first."""
+    return tuple(ast.walk(_tree(path)))
 
 
 @cache

@@ -22,7 +22,7 @@ from typing import Any, Final, cast
 import pytest
 from packaging.requirements import Requirement
 
-from tests.unit.test_architecture import MODULES, ROOT
+from tests.unit.test_architecture import MODULES, ROOT, nodes
 
 ADAPTERS: Final = (
     "fbs_worker.connectors.deadline",
@@ -189,15 +189,15 @@ def test_every_reason_is_given() -> None:
 
 
 def test_every_declaration_is_in_an_adapter_of_the_list() -> None:
-    declared = {name for name, tree in _trees().items() if "UPSTREAM" in _top_level_names(tree)}
+    declared = {name for name, path in MODULES.items() if "UPSTREAM" in _top_level_names(nodes(path)[0])}
     assert declared == set(ADAPTERS)
 
 
 def test_no_other_module_imports_private_modules_or_names() -> None:
     owned = {symbol.partition(":")[0] for symbol in UPSTREAM if ":" in symbol} - sys.stdlib_module_names
     found = []
-    for name, tree in _other_modules().items():
-        for module in _imported(tree):
+    for name, path in _other_modules().items():
+        for module in _imported(path):
             top, *rest = module.split(".")
             if top == "fbs_worker" or top in sys.stdlib_module_names:
                 continue
@@ -209,9 +209,9 @@ def test_no_other_module_imports_private_modules_or_names() -> None:
 
 def test_no_other_module_reads_private_attributes_of_foreign_objects() -> None:
     found = []
-    for name, tree in _other_modules().items():
-        own = _defined(tree) | NAMEDTUPLE
-        for node in ast.walk(tree):
+    for name, path in _other_modules().items():
+        own = _defined(path) | NAMEDTUPLE
+        for node in nodes(path):
             if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
                 receiver = ast.unparse(node.value)
                 if receiver not in {"self", "cls"} and node.attr not in own:
@@ -221,14 +221,14 @@ def test_no_other_module_reads_private_attributes_of_foreign_objects() -> None:
 
 def test_no_other_module_uses_the_declared_attributes() -> None:
     members = {path.rpartition(".")[2] for symbol in UPSTREAM if (path := symbol.partition(":")[2]).count(".")}
-    trees = _other_modules()
-    own = {name for tree in trees.values() for name in _defined(tree)}
-    assert {"unacked_key", "restore_by_tag", "select_add", "task_consumer", "supports_fanout"} <= members - own - COMMON
+    others = _other_modules()
+    foreign = members.difference(COMMON, *map(_defined, others.values()))
+    assert {"unacked_key", "restore_by_tag", "select_add", "task_consumer", "supports_fanout"} <= foreign
     found = [
         f"{name}:{node.lineno} {ast.unparse(node)}"
-        for name, tree in trees.items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and node.attr in members - own - COMMON
+        for name, path in others.items()
+        for node in nodes(path)
+        if isinstance(node, ast.Attribute) and node.attr in foreign
     ]
     assert found == []
 
@@ -242,8 +242,8 @@ COMMON: Final = frozenset(
 def test_no_class_overrides_or_uses_private_names_of_a_foreign_base() -> None:
     """Nor hides one by chance: a helper `_name` of ours in a subclass of theirs would replace their `_name`."""
     found = []
-    for name, tree in _other_modules().items():
-        bodies = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    for name, path in _other_modules().items():
+        bodies = [node for node in nodes(path) if isinstance(node, ast.ClassDef)]
         if not bodies:
             continue
         module = import_module(name)
@@ -277,24 +277,20 @@ def _private_names_used(body: ast.ClassDef) -> set[str]:
     return names
 
 
-@cache
-def _trees() -> Mapping[str, ast.Module]:
-    return {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
+def _other_modules() -> Mapping[str, Path]:
+    return {name: path for name, path in MODULES.items() if name not in ADAPTERS}
 
 
-def _other_modules() -> Mapping[str, ast.Module]:
-    return {name: tree for name, tree in _trees().items() if name not in ADAPTERS}
-
-
-def _imported(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
+def _imported(path: Path) -> Iterator[str]:
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def _top_level_names(tree: ast.Module) -> set[str]:
+def _top_level_names(tree: ast.AST) -> set[str]:
+    assert isinstance(tree, ast.Module)
     return {
         target.id
         for node in tree.body
@@ -304,17 +300,18 @@ def _top_level_names(tree: ast.Module) -> set[str]:
     }
 
 
-def _defined(tree: ast.Module) -> set[str]:
+@cache
+def _defined(path: Path) -> frozenset[str]:
     """The names that a module defines: functions, classes, variables, attributes of self and class bodies."""
     names = set()
-    for node in ast.walk(tree):
+    for node in nodes(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             names.add(node.attr)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             names.add(node.id)
-    return names
+    return frozenset(names)
 
 
 def test_the_modules_are_those_of_the_product() -> None:
