@@ -265,8 +265,8 @@ def test_matrix(connection: Connection, name: str, *, rows: bool) -> None:
     before, after = defined(OTHER, table("t", *given.before)), defined(OTHER, table("t", *given.after))
     reference = fresh_picture(connection, after)
     tables = Tables(connection, before)
-    assert tables.plan(before).empty
     if rows:
+        assert tables.plan(before).empty
         tables.run("INSERT INTO r_o (name) VALUES ('one')", f"INSERT INTO r_t {given.values}")
     plan = tables.plan(after)
     assert not plan.empty
@@ -285,7 +285,7 @@ def test_matrix(connection: Connection, name: str, *, rows: bool) -> None:
         return
     else:
         assert hazards(plan) == given.filled
-    tables.migrate(after)
+    tables.migrate(after, planned=plan)
     assert picture(connection) == reference
     if rows and given.result is not None:
         what, expected = given.result

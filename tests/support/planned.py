@@ -121,9 +121,11 @@ class Tables:
             last_applied = {step.table for step in together if step.kind == "create_table"}
             self.owned = tuple(sorted({*self.owned, *last_applied}))
 
-    def migrate(self, definition: Definition, *renames: str, restore: bool = False) -> Plan:
-        """Plan and apply; then the tables are as they are to be, and there is nothing left to plan."""
-        plan = self.plan(definition, *renames, restore=restore)
+    def migrate(
+        self, definition: Definition, *renames: str, restore: bool = False, planned: Plan | None = None
+    ) -> Plan:
+        """Plan, unless that is done, and apply; then the tables are as they are to be, and there is nothing left to plan."""
+        plan = planned or self.plan(definition, *renames, restore=restore)
         assert self.offending(plan) == {}, plan.steps
         self.apply(plan)
         again = self.plan(definition, *renames)
