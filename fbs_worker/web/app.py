@@ -69,7 +69,6 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url=openapi.PATH,
         docs_url=None,  # its page loads scripts from a CDN
         redoc_url=None,
-        generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,  # a redirect loses the body of a POST
         lifespan=_lifespan,
         exception_handlers={
@@ -87,7 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.session_principal = app.state.error_page = None
     app.state.closing = threading.Event()
     for part in (solutions, discoveries, records, odoo, jobs, service):
-        app.include_router(part.router)
+        app.router.routes.extend(part.router.routes)  # `include_router` builds them anew at the first request
     app.state.mcp = MCPEndpoint(app.state.databases)
     for path in MCP:
         app.add_route(path, app.state.mcp, methods=["POST"])

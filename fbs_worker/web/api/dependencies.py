@@ -40,7 +40,7 @@ def route(
     scope = [Depends(require_write if write else require_read)]
 
     def decorate(endpoint: _Endpoint) -> _Endpoint:
-        register(path, dependencies=scope, **options)(endpoint)
+        register(path, dependencies=scope, operation_id=endpoint.__name__, **options)(endpoint)
         register(path.rstrip("/"), dependencies=scope, include_in_schema=False, response_model=None)(endpoint)
         return endpoint
 

@@ -39,5 +39,5 @@ def attach(app: FastAPI) -> None:
     app.state.error_page = error_page
     app.state.pages = Layout(sessions, jobs.seconds_of, jobs.action_of, reference.prose)
     for part in (assets, login, home, solution, catalogue, records, jobs, odoo, setup, reference, actions):
-        app.include_router(part.router)
+        app.router.routes.extend(part.router.routes)
     app.add_exception_handler(HTTPException, handle_http_exception)

@@ -15,7 +15,9 @@ from fbs_worker.web.api.auth import require_read
 from fbs_worker.web.api.dependencies import databases_of, settings_of
 from fbs_worker.web.api.problems import problem_responses
 
-router = APIRouter(tags=["service"], dependencies=[Depends(require_read)])
+router = APIRouter(
+    tags=["service"], dependencies=[Depends(require_read)], generate_unique_id_function=lambda route: route.name
+)
 
 _PROBE_SECONDS: Final = 5.0
 
