@@ -50,6 +50,10 @@ PASSWORD: Final = "the-password-of-rental_user"
 
 NOT_RUN: Final = {
     "$ make demo": "output of `make demo`; tests/acceptance/test_demo.py runs it",
+    **dict.fromkeys(
+        ("fbs sync", "$ fbs sync"), "a recording has no records; tests/integration/test_replication.py copies some"
+    ),
+    "curl -sS 'http://127.0.0.1:8000/api/v1/solutions/fayvad_rentals/records/'": "it needs the tables of these; tests/integration/test_api_records.py reads some",
     'pip install "fbs-worker': "it needs a package index",
     "python -m venv": "it needs a package index",
     "export ODOO_URL=https://odoo.example.com ODOO_DB=production": "it compares an Odoo with its database; tests/live does",
