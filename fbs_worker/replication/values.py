@@ -11,6 +11,7 @@ import binascii
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 from fbs_worker.catalogue.copy_rows import to_json
@@ -155,14 +156,79 @@ def lines(records: Sequence[Record], target: Target) -> list[str]:
     Raises:
         ValueError, KeyError: a value does not fit; `rejected` finds out which.
     """
-    columns: list[Iterable[str]] = [(_integer(record["id"]) for record in records)]
-    for column in target.columns:
-        convert, name = converter(column.type), column.field
-        texts = [convert(record[name]) for record in records]
-        if column.required and NULL in texts:
-            raise ValueError("a NOT NULL column would be empty")
-        columns.append(texts)
+    if not records:
+        return []
+    names = ["id", *(column.field for column in target.columns)]
+    kinds = ["integer", *(column.type for column in target.columns)]
+    required = [False, *(column.required for column in target.columns)]
+    rows: Iterable[Any] = (
+        map(itemgetter(*names), records) if target.columns else ((record["id"],) for record in records)
+    )
+    columns = [_column(values, kind) for values, kind in zip(zip(*rows, strict=True), kinds, strict=True)]
+    if any(NULL in texts for texts, needed in zip(columns, required, strict=False) if needed):
+        raise ValueError("a NOT NULL column would be empty")
     return list(map("\t".join, zip(*columns, strict=True)))
+
+
+def _column(values: Sequence[Any], kind: str) -> list[str]:
+    """Convert the values of a column: at once where all of them are plain, which most are, else one by one."""
+    convert = _CONVERTERS.get(kind, to_json_text)
+    plain = _PLAIN.get(convert)
+    texts = plain(values) if plain is not None else None
+    return [convert(value) for value in values] if texts is None else texts
+
+
+def _plain_integers(values: Sequence[Any]) -> list[str] | None:
+    types = set(map(type, values))
+    if types == {int}:
+        texts = list(map(str, values))
+    elif types <= {int, bool} and not [value for value in values if value is True]:
+        texts = [NULL if value is False else str(value) for value in values]
+    else:
+        return None
+    return texts if min(values) >= -_LARGEST_INTEGER and max(values) <= _LARGEST_INTEGER else None
+
+
+def _plain_numbers(values: Sequence[Any]) -> list[str] | None:
+    is_plain = set(map(type, values)) == {float} and math.isfinite(sum(values))
+    return list(map(repr, values)) if is_plain else None
+
+
+def _plain_booleans(values: Sequence[Any]) -> list[str] | None:
+    return ["t" if value else "f" for value in values] if set(map(type, values)) == {bool} else None
+
+
+def _plain_texts(values: Sequence[Any]) -> list[str] | None:
+    if not set(map(type, values)) <= {str, bool} or True in values:
+        return None
+    texts = [NULL if value is False else value for value in values]
+    joined = "".join([value for value in values if value])
+    if "\0" in joined:
+        return None
+    return list(map(_escaped_but_null, texts)) if _SPECIAL.search(joined) else texts
+
+
+def _escaped_but_null(text: str) -> str:
+    return text if text is NULL else _escaped(text)
+
+
+def _plain_dates(values: Sequence[Any]) -> list[str] | None:
+    if not set(map(type, values)) <= {str, bool} or True in values:
+        return None
+    # `2026-01-31`, or with ` 12:00:00`: years of fewer or more digits are of another length
+    is_plain = set(map(len, filter(None, values))) <= {10, 19}
+    return [value or NULL for value in values] if is_plain else None
+
+
+_PLAIN: Final[Mapping[Convert, Callable[[Sequence[Any]], list[str] | None]]] = {
+    _integer: _plain_integers,
+    _relation: _plain_integers,
+    _number: _plain_numbers,
+    _boolean: _plain_booleans,
+    _text: _plain_texts,
+    _date: _plain_dates,
+}
+"""Conversions of whole columns of plain values; None: there are others among them."""
 
 
 def rejected(record: Record, target: Target) -> ValueRejected | None:
