@@ -274,7 +274,7 @@ class _Pages:
                     self._checked = self._last
                     if self._leave_out():
                         continue
-                    self._rows(["id"], 1)  # where that fails as well, it is not the records' fault
+                    limit = min(limit, len(self._rows(["id"], limit)))  # if that fails, it is not the records' fault
                 if isinstance(exc, OdooAccessDenied):
                     raise
                 if limit > 1:

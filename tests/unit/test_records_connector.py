@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fbs_worker.connectors import records
-from fbs_worker.connectors.records import FIRST_SIZE, LARGEST_SIZE, MAX_FAILURES, SMALLEST_SIZE, OdooRecords
+from fbs_worker.connectors.records import FIRST_SIZE, GOAL_BYTES, LARGEST_SIZE, MAX_FAILURES, SMALLEST_SIZE, OdooRecords
 from fbs_worker.core.errors import OdooAccessDenied, OdooBadAnswer, OdooCallFailed, OdooTimeout
 from fbs_worker.replication.source import Page, Summary
 from tests.support.odoo_records import UID, USERS, RecordsOdoo, model
@@ -184,23 +184,24 @@ def test_a_time_out_makes_pages_smaller() -> None:
     assert sizes(odoo) == [FIRST_SIZE, FIRST_SIZE // 4, SMALLEST_SIZE]
 
 
-@pytest.mark.parametrize(("seconds", "kilobytes"), [(0, 100), (8, 0), (0.001, 1)], ids=["large", "slow", "quick"])
-def test_pages_adapt(monkeypatch: pytest.MonkeyPatch, seconds: float, kilobytes: int) -> None:
+@pytest.mark.parametrize(("what", "seconds", "size"), [("large", 0, 100_000), ("slow", 8, 0), ("quick", 0.001, 100)])
+def test_pages_adapt(monkeypatch: pytest.MonkeyPatch, what: str, seconds: float, size: int) -> None:
     now = 0.0
     monkeypatch.setattr(records.time, "monotonic", lambda: now)  # type: ignore[attr-defined]
-    odoo = made(count=9_000 if kilobytes == 1 else 2_000)
+    odoo = made(count=9_000 if what == "quick" else 2_000)
 
     def cost(_model: str, _method: str, named: dict[str, Any]) -> None:
         nonlocal now
         now += seconds * named["limit"] / FIRST_SIZE
-        odoo.held += 1_000 * kilobytes * named["limit"]
+        odoo.held += size * named["limit"]
 
     source = source_of(odoo)
     odoo.before = cost
     assert ids([*source.pages(THING, FIELDS, ahead=False)]) == [*odoo.models[THING].records]
     first, *rest = sizes(odoo)
     assert first == FIRST_SIZE
-    assert {*rest} == {80} if kilobytes == 100 else {*rest[:-1]} == {250} if seconds == 8 else max(rest) == LARGEST_SIZE
+    expected = {"large": {GOAL_BYTES // 100_000}, "slow": {250}, "quick": {2_500, LARGEST_SIZE}}
+    assert {*rest} == expected[what]
 
 
 @pytest.mark.parametrize("answer", ["text", {"id": 1}, [1], None])
