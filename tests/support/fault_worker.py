@@ -32,16 +32,17 @@ class FaultWorker:
         settings: what it works with.
         log: gets its output.
         concurrency: how many jobs it runs at a time.
+        module: what it runs, of this package.
 
     Attributes:
         log: see above.
         killed: `kill_main` has been called.
     """
 
-    def __init__(self, settings: Settings, *, log: Path, concurrency: int = 1) -> None:
+    def __init__(self, settings: Settings, *, log: Path, concurrency: int = 1, module: str = "fault_worker") -> None:
         self.log = log
         self.killed = False
-        self._process = start_module("fault_worker", str(concurrency), settings=settings, log=log)
+        self._process = start_module(module, str(concurrency), settings=settings, log=log)
 
     @property
     def alive(self) -> bool:

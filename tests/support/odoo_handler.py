@@ -259,6 +259,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _head(self, status: int, kind: str, length: int | None, extra: Mapping[str, str] | None = None) -> bytes:
         headers = {"Content-Type": kind, **({} if length is None else {"Content-Length": str(length)}), **(extra or {})}
+        if self.odoo.backend.clock:
+            headers["Date"] = self.date_time_string()
         lines = [f"HTTP/1.1 {status} {self.responses[status][0]}", *(f"{name}: {headers[name]}" for name in headers)]
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
 

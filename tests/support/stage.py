@@ -48,6 +48,8 @@ class Stage:
         redis_url: where the jobs are.
         odoo: what is read.
         folder: for the workers' logs.
+        more: further settings.
+        module: what the workers run; see `FaultWorker`.
         settings: of workers and clients.
     """
 
@@ -56,6 +58,7 @@ class Stage:
     odoo: HeldOdoo
     folder: Path
     more: Mapping[str, Any] = field(default_factory=dict)
+    module: str = "fault_worker"
     _templates: dict[str, bool] = field(default_factory=dict)
     _expected: dict[str, Any] = field(default_factory=dict)
     _workers: list[FaultWorker] = field(default_factory=list)
@@ -186,7 +189,8 @@ class Stage:
 
     def worker(self, *, concurrency: int = 1) -> FaultWorker:
         """A worker of its own."""
-        worker = FaultWorker(self.settings, log=self.folder / "workers.log", concurrency=concurrency)
+        log = self.folder / "workers.log"
+        worker = FaultWorker(self.settings, log=log, concurrency=concurrency, module=self.module)
         self._workers.append(worker)
         return worker
 
