@@ -22,7 +22,15 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.core.advisory_locks import transaction
-from fbs_worker.core.errors import DatabaseError, OdooAccessDenied, OdooError, OdooModelMissing, SyncPaused
+from fbs_worker.core.errors import (
+    DatabaseError,
+    FBSError,
+    OdooAccessDenied,
+    OdooError,
+    OdooModelMissing,
+    OdooTimeout,
+    SyncPaused,
+)
 from fbs_worker.core.postgres import Connection
 from fbs_worker.core.progress import Progress
 from fbs_worker.replication import sweep
@@ -123,16 +131,29 @@ class TableSync:
             return self.state
         try:
             self._sync()
-        except OdooModelMissing as exc:
-            self._end(Status.STOPPED, exc.message)
-        except OdooAccessDenied as exc:
-            self.state.swept_at = None  # once it may be read again, everything is looked at
-            self._end(Status.REVIEW, f"{exc.message} {exc.hint} Nothing was deleted.")
-        except (OdooError, DatabaseError) as exc:
+        except (OdooError, OdooTimeout, DatabaseError) as exc:
+            self._fail(exc)
             if exc.retryable:
                 raise
-            self._end(Status.FAILED, f"{exc.message} {exc.hint}".strip())
         return self.state
+
+    def _fail(self, exc: FBSError) -> None:
+        """Note why the sync ended; what was not committed does not count."""
+        with self._transaction() as cursor:
+            self.state = state_of(cursor, self.table_prefix, self.target.table) or self.state
+        state = self.state
+        reason = f"{exc.message} {exc.hint}".strip()
+        if isinstance(exc, OdooModelMissing):
+            self._end(Status.STOPPED, exc.message)
+        elif isinstance(exc, OdooAccessDenied):
+            state.swept_at = None  # once it may be read again, everything is looked at
+            self._end(Status.REVIEW, f"{reason} Nothing was deleted.")
+        elif not exc.retryable:
+            self._end(Status.FAILED, reason)
+        else:  # the next attempt goes on: the run is not done
+            state.status, state.reason = Status.FAILED, reason
+            with self._transaction() as cursor:
+                save(cursor, self.table_prefix, state, ["status", "reason"])
 
     def copy_part(self, part: int) -> TableState:
         """Copy one range of ids of a first copy that is split; see `run` for what is raised."""
@@ -279,7 +300,9 @@ class TableSync:
     def _note_range(self, cursor: Cursor, part: int, last: int, *, is_last: bool) -> None:
         """Note how far a range is, with those of other workers as they are by now."""
         state = state_of(cursor, self.table_prefix, self.target.table, lock=True) or self.state
-        ranges = state.position["ranges"]
+        ranges = state.position.get("ranges")
+        if ranges is None:  # another worker, which took this one for dead, has finished the copy
+            return
         ranges[part][2:] = [last, is_last]
         names = ["position"]
         if all(each[3] for each in ranges):

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 from fbs_worker.catalogue.store import model_definitions, transient_models
 from fbs_worker.core.advisory_locks import free_lock, transaction
-from fbs_worker.core.errors import SyncPaused, UsageError
+from fbs_worker.core.errors import FBSError, OdooServerError, OdooTimeout, SyncPaused, UsageError
 from fbs_worker.core.poolers import refuse_transaction_pooler
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.core.progress import Progress
@@ -189,8 +189,13 @@ class _Reading:
             )
 
     def work(self, units: Iterable[Unit]) -> None:
-        """Do every unit that no other worker does, until all are done."""
+        """Do every unit that no other worker does, until all are done.
+
+        Raises:
+            OdooTimeout, OdooServerError: a unit failed, after the others were done.
+        """
         left = list(units)
+        failures: list[FBSError] = []
         while left:
             is_idle = True
             for unit in list(left):
@@ -199,11 +204,16 @@ class _Reading:
                         left.remove(unit)
                         is_idle = False
                         if not self.solution.is_done(unit, self.options.run):
-                            self.run(unit)
+                            try:
+                                self.run(unit)
+                            except (OdooTimeout, OdooServerError) as exc:
+                                failures.append(exc)
             if is_idle:
                 waiting = ", ".join(sorted({unit.model for unit in left}))
                 self.solution.job.progress.advance(0, message=f"other workers copy {waiting}")
                 time.sleep(POLL_SECONDS)
+        if failures:
+            raise failures[0]
 
     def run(self, unit: Unit) -> TableState:
         """Do a unit whose lock is held. A large first copy is split, and its ranges are shared."""

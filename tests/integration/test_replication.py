@@ -740,3 +740,35 @@ def _attach(odoo: MemoryOdoo, number: int, *, checksum: str, size: int) -> None:
         "file_size": size,
     }
     odoo.put("ir.attachment", number, **values)
+
+
+def test_a_page_that_is_not_saved_does_not_count(big: Mirror) -> None:
+    big.many(10)
+    big.sync()
+    big.odoo.pass_time(hours=1)
+    big.odoo.page_size = 3
+    for number in range(1, 11):
+        big.person(number, name="changed")
+    big.query(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$BEGIN IF NEW.odoo_id = 8 THEN RAISE 'not now' USING ERRCODE = 'raise_exception'; END IF; RETURN NEW; END$$;"
+        " CREATE TRIGGER refuse BEFORE UPDATE ON res_partner FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+    state = big.sync()
+    assert (state.status, "not now" in state.reason) == (Status.FAILED, True)
+    big.query("DROP TRIGGER refuse ON res_partner")
+    big.odoo.pass_time(hours=1)
+    assert big.sync().status is Status.OK
+    assert set(big.rows().values()) == {"changed"}
+
+
+def test_a_server_that_fails_is_noted_and_tried_again(big: Mirror) -> None:
+    big.many(10)
+    big.odoo.on_page = _failing_at(0)
+    with pytest.raises(OdooServerError):
+        big.sync(run="7")
+    (status, reason, last_run), *_ = big.query("SELECT status, reason, last_run FROM fbs_replication")
+    assert (status, last_run) == ("failed", {})
+    assert "502" in reason
+    big.odoo.on_page = None
+    assert big.sync(run="7").status is Status.OK
