@@ -116,7 +116,12 @@ class Target:
     def empty(self) -> None:
         """As before the first copy."""
         with closing(connect(self.database)) as connection, connection, connection.cursor() as cursor:
-            tables = ", ".join(map(self.table, self.models))
+            cursor.execute(
+                "SELECT string_agg(relname, ', ') FROM pg_class"
+                " WHERE relkind = 'r' AND split_part(relname, '__', 1) = ANY(%s)",
+                (list(map(self.table, self.models)),),
+            )
+            (tables,) = cursor.fetchone() or ("",)  # the link tables too
             cursor.execute(f"TRUNCATE {tables}; DELETE FROM {self.solution}_fbs_replication")
 
     def states(self) -> dict[str, dict[str, Any]]:
