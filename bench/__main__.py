@@ -8,11 +8,13 @@ from bench import (
     bench_api,
     bench_catalogue,
     bench_connector,
+    bench_fleet,
     bench_import,
     bench_large,
     bench_memory,
     bench_migrate,
     bench_queue,
+    bench_records,
     bench_setup,
 )
 
@@ -202,6 +204,65 @@ def _api() -> list[str]:
     return bench_api.misses(figures)
 
 
+def _records() -> list[str]:
+    figures = bench_records.run()
+    rows = [
+        [name, *(f"{found[key]:,.0f}" for key in ("changes", "tables", "rows", "values", "rejected", "differing"))]
+        for name, found in figures.get("equal", {}).items()
+    ]
+    if not rows:
+        print("no live Odoo 19 is available: copies of its records were not compared")
+    head = ["compared after", "changes", "tables", "rows", "values", "rejected", "differ"]
+    print("\n## Records that are equal\n", _table(head, rows), sep="\n")
+    keys = (
+        "raw_seconds",
+        "parsed_seconds",
+        "sync_seconds",
+        "of_raw",
+        "of_parsed",
+        "of_dlt",
+        "megabytes",
+        "odoo_growth",
+    )
+    rows = [
+        [str(count), *(f"{found[key]:.2f}" if key in found else "" for key in keys)]
+        for count in bench_records.MOST_OF_RAW
+        if (found := figures.get(f"speed_{count}"))
+    ]
+    head = [
+        "fields",
+        "raw (s)",
+        "raw, parsed (s)",
+        "sync (s)",
+        "of raw",
+        "of parsed",
+        "of dlt",
+        "peak MB",
+        "Odoo grew (MB)",
+    ]
+    print("\n## Records copied\n", _table(head, rows), sep="\n")
+    scale = figures["workers"]
+    rows = [
+        [str(count), f"{scale[f'seconds_{count}']:.1f}", f"{scale[f'linear_{count}']:.2f}"]
+        for count in bench_records.PROCESSES
+    ]
+    print("\n## Eight tables copied\n", _table(["worker processes", "seconds", "of linear"], rows), sep="\n")
+    return bench_records.misses(figures)
+
+
+def _fleet() -> list[str]:
+    figures = bench_fleet.run()
+    rows = [[name, f"{value:,.1f}"] for name, value in figures["costs"].items()]
+    print("\n## What a sync costs\n", _table(["", ""], rows), sep="\n")
+    keys = list(dict.fromkeys(key for found in figures["fleet"].values() for key in found))
+    rows = [
+        [key, *(f"{found[key]:,.1f}" if key in found else "" for found in figures["fleet"].values())] for key in keys
+    ]
+    title = f"\n## {bench_fleet.SOLUTIONS} solutions on schedules\n"
+    print(title, _table(["", *figures["fleet"]], rows), sep="\n")
+    return bench_fleet.misses(figures)
+
+
 def main() -> int:
     """Run every benchmark; return the number of missed targets."""
     missed = [
@@ -213,6 +274,8 @@ def main() -> int:
         *_large(),
         *_import(),
         *_queue(),
+        *_records(),
+        *_fleet(),
         *_api(),
     ]
     print()

@@ -28,6 +28,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -176,6 +177,7 @@ def measure_fleet(
         fleet = _Fleet(folder, stack, solutions=solutions, odoos=odoos, latency=0.0)
         client = stack.enter_context(fleet.client())
         fleet.odoos.slow(LATENCY)
+        look = 1_000 * _median(partial(_look, fleet.settings))
         with fleet.queue.workers(max(1, processes // 4), fleet.settings, processes=min(4, processes)), fleet.beat():
             for name in fleet.names:
                 client.set_schedule(name, sync_every=EVERY)
@@ -183,7 +185,7 @@ def measure_fleet(
                 if slow is not None:
                     fleet.odoos.slow(SLOW, number=slow)
                 time.sleep(15)  # what began before is over
-                figures[phase] = _phase(fleet, client, minutes, slow=slow)
+                figures[phase] = {**_phase(fleet, client, minutes, slow=slow), "beat_look_ms": look}
     return figures
 
 
@@ -261,13 +263,12 @@ def measure_costs(folder: Path, *, jobs: int = WAITING) -> dict[str, float]:
             empty, calls = _used(store), fleet.odoos.calls()
             process = _pool_process(pids[0])
             cpu, began = sum(process.cpu_times()[:2]), time.perf_counter()
-            rounds = 5
-            most = 0
+            sessions, rounds, most = _sessions(home), 5, 0
             for _ in range(rounds):
                 waiting = [client.sync(name) for name in fleet.names]
-                for job in waiting:
-                    job.wait(60)
+                while not waiting[-1].status().state.finished:
                     most = max(most, _connections(home))
+                    time.sleep(0.05)
             done = rounds * len(fleet.names)
             seconds = time.perf_counter() - began
             figures["sync_jobs_per_second"] = done / seconds
@@ -284,16 +285,25 @@ def measure_costs(folder: Path, *, jobs: int = WAITING) -> dict[str, float]:
             figures["worker_parent_mb"] = parent.memory_full_info().uss / 1e6
             figures["worker_rss_mb"] = (process.memory_info().rss + parent.memory_info().rss) / 1e6
             figures["postgres_connections"] = most
+            figures["postgres_sessions"] = (_sessions(home) - sessions) / done
             figures["redis_connections"] = len(store.client_list()) - 2
     return figures
 
 
-def _connections(home: Any) -> int:
+def _connections(home: Connection) -> int:
+    """Open connections of workers."""
+    return _number(home, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'") - 1
+
+
+def _sessions(home: Connection) -> int:
+    """How many connections were ever made."""
+    return _number(home, "SELECT sum(sessions) FROM pg_stat_database")
+
+
+def _number(home: Connection, statement: str) -> int:
     with home, home.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'fbs%' AND pid <> pg_backend_pid()"
-        )
-        return int(cursor.fetchone()[0])
+        cursor.execute(statement)
+        return int((cursor.fetchone() or (0,))[0])
 
 
 def _look(settings: Settings) -> None:

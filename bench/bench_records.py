@@ -124,6 +124,13 @@ class Target:
             (tables,) = cursor.fetchone() or ("",)  # the link tables too
             cursor.execute(f"TRUNCATE {tables}; DELETE FROM {self.solution}_fbs_replication")
 
+    def size(self) -> int:
+        """Bytes of the tables with their indexes."""
+        with closing(connect(self.database)) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT sum(pg_total_relation_size(name::regclass)) FROM unnest(%s) name",
+                           (list(map(self.table, self.models)),))  # fmt: skip
+            return int((cursor.fetchone() or (0,))[0])
+
     def states(self) -> dict[str, dict[str, Any]]:
         """Status, reason, number of rows and last run of each model that was copied."""
         with closing(connect(self.database)) as connection, connection.cursor() as cursor:
@@ -270,6 +277,7 @@ def _equality(name: str, odoo: Any, target: Target) -> dict[str, float]:
     if any(found.differing for found in compared):
         print(f"after {name}:\n{told(compared)}", file=sys.stderr)
     return {
+        "changes": 0,
         "tables": len(compared),
         "rows": sum(found.rows for found in compared),
         "values": sum(found.values for found in compared),
@@ -302,6 +310,7 @@ def measure_speed(bench: _Bench, count: int, *, rounds: int, with_dlt: Path | No
         pairs = zip(times["sync"], times[name], strict=False)
         ratios = [one / other for one, other in pairs]
         figures |= {f"of_{name}": statistics.median(ratios)} if ratios else {}
+    figures["bytes_per_row"] = target.size() / figures["rows"]
     bench.sync(target)
     bench.sync(target)
     figures["unchanged_calls"] = target.states()["res.partner"]["calls"]
