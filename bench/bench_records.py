@@ -243,8 +243,8 @@ def measure_equality(bench: _Bench, odoo: Any, editor: Any, *, changes: int, kil
     often = bench.settings.model_copy(update={"fbs_sync_sweep_every": 1})
     figures: dict[str, dict[str, float]] = {}
 
-    def compare(name: str, seconds: float, **more: float) -> None:
-        figures[name] = {**_equality(name, odoo, target), "seconds": seconds, **more}
+    def compare(name: str, seconds: float, of: Target = target, **more: float) -> None:
+        figures[name] = {**_equality(name, odoo, of), "seconds": seconds, **more}
 
     compare("the first copy", bench.sync(target))
     late = Changes(odoo, editor, seed=1).late()
@@ -267,13 +267,18 @@ def measure_equality(bench: _Bench, odoo: Any, editor: Any, *, changes: int, kil
         if number == kills // 2:
             Changes(odoo, editor, seed=4).make(changes // 10)
     compare("kills", bench.sync(target, full=True), changes=killed)
+    pictured = bench.set_up("pictured", ["res.partner"], ["name", "write_date", "image_1920", "image_128"])
+    images = bench.settings.model_copy(update={"fbs_sync_binary": True})
+    compare("a copy with images", bench.sync(pictured, settings=images), pictured)
     return figures
 
 
 def _equality(name: str, odoo: Any, target: Target) -> dict[str, float]:
     with closing(connect(target.database)) as ours:
         tables = {model: target.table(model) for model in target.models}
-        compared: Sequence[Compared] = Comparison(odoo, ours, table_prefix=f"{target.solution}_fbs_").compare(tables)
+        compared: Sequence[Compared] = Comparison(
+            odoo, ours, table_prefix=f"{target.solution}_fbs_", binary=target.solution == "pictured"
+        ).compare(tables)
     if any(found.differing for found in compared):
         print(f"after {name}:\n{told(compared)}", file=sys.stderr)
     return {
