@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fbs_worker.cli.output import Block, Table
-from fbs_worker.cli.render.formats import count, local_time
+from fbs_worker.cli.render.formats import MAX_ROWS, count, local_time, more_rows
 from fbs_worker.core.errors import EXIT_DONE, EXIT_FAILED, EXIT_REFUSED
 
 _OK: Final = "ok"
@@ -32,9 +32,10 @@ def sync_blocks(result: Mapping[str, Any]) -> list[Block]:
             count(table["rows"]),
             *(count(table["last_run"].get(key) or 0) for key in _DONE),
         )
-        for table in tables
+        for table in _by_urgency(tables)
     ]
-    blocks.append(Table(title="Tables", columns=("table", "status", "rows", *_DONE), rows=rows))
+    columns = ("table", "status", "rows", *_DONE)
+    blocks.append(Table(title="Tables", columns=columns, rows=rows[:MAX_ROWS], footnote=more_rows(rows)))
     return [*blocks, *review_lines(tables, name)]
 
 
@@ -64,10 +65,11 @@ def records_blocks(tables: Sequence[Mapping[str, Any]], name: str) -> list[Block
             lag_text(table["lag_seconds"]) or "-",
             local_time(table["synced_at"], seconds=False) or "-",
         )
-        for table in tables
+        for table in _by_urgency(tables)
     ]
     columns = ("table", "status", "rows", "rejected", "lag", "synced")
-    return [Table(title="Records", columns=columns, rows=rows), *review_lines(tables, name)]
+    records = Table(title="Records", columns=columns, rows=rows[:MAX_ROWS], footnote=more_rows(rows))
+    return [records, *review_lines(tables, name)]
 
 
 def review_lines(tables: Sequence[Mapping[str, Any]], name: str) -> list[str]:
@@ -115,6 +117,11 @@ def lag_text(seconds: float | None) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:,.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def _by_urgency(tables: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those that are not well first, because a long table is cut."""
+    return sorted(tables, key=lambda table: table["status"] == _OK)
 
 
 def _status(table: Mapping[str, Any]) -> str:
