@@ -48,7 +48,7 @@ def filled(user: Visitor, target: DatabaseConfig, **given: str) -> dict[str, str
 
 def test_a_solution_is_set_up(site: Site, user: Visitor, target: DatabaseConfig) -> None:
     values = filled(user, target, mirror="res.partner, sale.order", business_prefix="rental_")
-    assert values["refresh_discoveries"] == "true"
+    assert (values["refresh_discoveries"], values["sync"]) == ("true", "true")
     answer = user.ask("POST", "/setup/", data=values)
     assert answer.status_code == 303
     job = answer.headers["Location"]

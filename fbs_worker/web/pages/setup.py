@@ -40,6 +40,7 @@ _LABELS: Final = {
     "solution_name": "Name",
     "odoo": "Odoo connection",
     "refresh_discoveries": "Read Odoo as well",
+    "sync": "Copy records as well",
     "odoo_moved": "The same Odoo at another address",
     "mirror": "Models to mirror",
     "include_module": "Further modules",
@@ -72,7 +73,7 @@ class Check:
 def setup_page(request: Request) -> Response:
     """Show the form."""
     require_writer(request)
-    return _form_page(request, {"refresh_discoveries": "true"})
+    return _form_page(request, {each.name: "true" for each in parameters(SetupRequest) if each.default is True})
 
 
 def set_up(request: Request, values: Posted) -> Response:
