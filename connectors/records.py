@@ -159,7 +159,7 @@ class OdooRecords:
 
     def read(
         self, model: str, fields: Sequence[str], domain: Sequence[Any], limit: int, *, has_links: bool = False
-    ) -> list[Record]:
+    ) -> tuple[list[Record], int, bool]:
         """Read the first records of a domain in the order of their ids.
 
         Args:
@@ -170,6 +170,10 @@ class OdooRecords:
             has_links: there are many2many fields: `search_read` of Odoo 19 drops `active_test` before it reads, and
                 hides archived records of theirs.
 
+        Returns:
+            The records; the id up to which there are no others, 0 without any; and whether nothing follows. A record
+            that is deleted between two calls is not among them.
+
         Raises:
             FBSError: a call failed; see `Transport.call`.
         """
@@ -177,6 +181,7 @@ class OdooRecords:
             ask: dict[str, Any] = {"domain": list(domain), "fields": list(fields), "limit": limit}
             ask |= {"order": "id", "load": ""}
             rows = self._call(model, "search_read", **ask)
+            ids: list[int] = [row["id"] for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
         else:
             ids = self._search(model, domain, limit=limit, order="id")
             rows = self._call(model, "read", ids=ids, fields=list(fields), load="") if ids else []
@@ -185,7 +190,8 @@ class OdooRecords:
                 f"The records of {model} are not as Odoo sends them.",
                 hint="Check ODOO_URL, and proxies between this host and Odoo.",
             )
-        return sorted(rows, key=lambda row: int(row["id"]))
+        rows.sort(key=lambda row: int(row["id"]))
+        return rows, max(ids, default=0), len(ids) < limit
 
     def taken(self) -> int:
         """The size of the answers since the last time, in bytes; the transport need not keep account of them."""
@@ -263,7 +269,7 @@ class _Pages:
             began = time.monotonic()
             self._source.taken()
             try:
-                rows = self._rows(self._fields, limit)
+                rows, last, is_last = self._rows(self._fields, limit)
             except OdooTimeout:
                 if limit <= SMALLEST_SIZE:
                     raise
@@ -274,7 +280,7 @@ class _Pages:
                     self._checked = self._last
                     if self._leave_out():
                         continue
-                    limit = min(limit, len(self._rows(["id"], limit)))  # if that fails, it is not the records' fault
+                    limit = min(limit, len(self._rows(["id"], limit)[0]))  # if that fails, it is not the records' fault
                 if isinstance(exc, OdooAccessDenied):
                     raise
                 if limit > 1:
@@ -283,16 +289,15 @@ class _Pages:
                 return self._unreadable(exc)
             self._failures = 0
             self._adapt(time.monotonic() - began, self._source.taken(), len(rows))
-            last = int(rows[-1]["id"]) if rows else self._last
             return Page(
                 records=rows,
-                last_id=last,
+                last_id=last or self._last,
                 left_out=self._left_out,
                 clock=self._source.clock,
-                is_last=len(rows) < limit,
+                is_last=is_last,
             )
 
-    def _rows(self, fields: Sequence[str], limit: int) -> list[Record]:
+    def _rows(self, fields: Sequence[str], limit: int) -> tuple[list[Record], int, bool]:
         domain = [("id", ">", self._last), *self._domain]
         has_links = not self._links.isdisjoint(fields)
         return self._source.read(self._model, fields, domain, limit, has_links=has_links)
@@ -308,7 +313,7 @@ class _Pages:
     def _unreadable(self, exc: OdooCallFailed) -> Page:
         """The page of a record that fails by itself."""
         self._failures += 1
-        rows = self._rows(["id"], 1)
+        rows, _, _ = self._rows(["id"], 1)
         if not rows or self._failures > MAX_FAILURES:
             raise exc
         number = int(rows[0]["id"])

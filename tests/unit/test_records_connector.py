@@ -217,3 +217,17 @@ def test_ids_and_dates_that_do_not_fit_together() -> None:
     odoo._formatted_read_group = lambda *_, **__: [{"id:array_agg": [1, 2], "write_date:array_agg": [DATE]}]  # type: ignore[method-assign]
     with pytest.raises(OdooBadAnswer):
         source_of(odoo).dates(THING, after=0, up_to=None)
+
+
+@every_series
+def test_what_is_deleted_between_two_calls_does_not_end_the_pass(series: str) -> None:
+    odoo = made(series, count=2 * FIRST_SIZE)
+
+    def delete(_: str, method: str, named: dict[str, Any]) -> None:
+        if method == "read":
+            odoo.models[THING].records.pop(named["ids"][-1], None)
+
+    odoo.before = delete
+    found = ids(pages_of(odoo, ["tag_ids"], links=["tag_ids"]))
+    assert len(found) == len(odoo.models[THING].records)
+    assert found[-1] >= 2 * FIRST_SIZE - 1
