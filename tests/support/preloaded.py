@@ -38,6 +38,7 @@ from fbs_worker.connectors.recording.rows import Database
 from fbs_worker.connectors.recording.transport import read_database
 from fbs_worker.core.collector import collect_no_more, collect_rarely
 from fbs_worker.ops.local import programs
+from fbs_worker.ops.local.embedded import postgres
 from fbs_worker.ops.local.processes import ProcessRef
 from tests.support.solutions import RECORDING
 from tests.support.waiting import PATIENCE
@@ -70,6 +71,21 @@ _state_of = attrgetter("st_ino", "st_mtime_ns", "st_size")
 def read_once(path: Path) -> Database:
     """As `read_database`, but each state of a file is read once: that costs more than most tests."""
     return _read(path, _state_of(path.stat()) if path.exists() else None)
+
+
+_init_database = postgres._init_database
+
+
+def init_once(folder: Path, binaries: Path, account: postgres._Account, *, durable: bool) -> None:
+    """As `_init_database`, but initdb runs once: a copy of what it has made costs a tenth."""
+    if _made.exists():
+        subprocess.run(["cp", "-a", _made, folder / "data"], check=True)
+        return
+    _init_database(folder, binaries, account, durable=durable)
+    own = _made.with_suffix(f".{os.getpid()}")
+    subprocess.run(["cp", "-a", folder / "data", own], check=True)
+    with suppress(OSError):  # another process was faster
+        own.rename(_made)
 
 
 class Forked:
@@ -136,7 +152,7 @@ class _Launcher:
             listening.listen(100)
             self.address: bytes = listening.getsockname()
             self.process = subprocess.Popen(
-                [sys.executable, "-P", __file__, str(listening.fileno()), str(theirs.fileno())],
+                [sys.executable, "-P", __file__, str(listening.fileno()), str(theirs.fileno()), os.environ["TMPDIR"]],
                 env={"PATH": os.defpath, "PYTHONPATH": str(Path(__file__).parents[2])},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -169,6 +185,9 @@ def end_launcher() -> list[psutil.Process]:
 
 _address = b""
 """Where the launcher is asked, in the processes that it forks."""
+
+_made = Path()
+"""There, a copy of what initdb makes."""
 
 
 def fork(
@@ -355,9 +374,10 @@ if __name__ == "__main__":
     typer.main.get_command = cache(typer.main.get_command)
     typer.main.get_command(app)
     transport.read_database = read_once
+    postgres._init_database = init_once
     read_once(RECORDING).fields("res.partner")
     collect_no_more()
     sys.path.remove(os.environ["PYTHONPATH"])  # a folder `tasks` or `connectors` is not to be found there
     with socket.socket(fileno=int(sys.argv[1])) as asked, socket.socket(fileno=int(sys.argv[2])) as served:
-        _address = asked.getsockname()
+        _address, _made = asked.getsockname(), Path(sys.argv[3], "initdb")
         _serve(asked, served)
