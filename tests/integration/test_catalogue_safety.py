@@ -308,13 +308,13 @@ def test_it_works_on_a_connection_that_commits_by_itself(connection: Connection)
 
 
 def test_many_rows_pass_through_without_staying(connection: Connection) -> None:
-    count, padding = 80_000, "x" * 600
+    count, padding = 40_000, "x" * 1_200
     process, seen = psutil.Process(), []
 
     class Many(MadeSnapshot):
         def __iter__(self) -> Iterator[Discovery]:
             for number in range(count):
-                if number % 10_000 == 0:
+                if number % 5_000 == 0:
                     seen.append(process.memory_info().rss)
                 label = "late" if number % 1000 == 0 else "label"
                 yield Discovery(

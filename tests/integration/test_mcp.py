@@ -29,6 +29,7 @@ from fbs_worker.web.mcp.bounds import MAX_BYTES
 from fbs_worker.web.mcp.server import make_server
 from fbs_worker.web.mcp.tools import TOOLS, Source
 from tests.conftest import MakeSettings
+from tests.support import preloaded
 from tests.support.api_server import READER, ApiServer, api_server, bearer
 from tests.support.api_stage import SHOP, ApiStage
 from tests.support.asgi import Asking
@@ -363,11 +364,8 @@ def test_stdout_has_the_protocol_alone(api_stage: ApiStage, tmp_path: Path) -> N
     """And the program ends with its input, without a word."""
     environment = {**settings_environment(api_stage.settings), "HOME": str(tmp_path), "FBS_OUTPUT_FORMAT": "json"}
 
-    def start() -> subprocess.Popen[bytes]:
-        pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        return subprocess.Popen([SCRIPT, "mcp"], env=environment, cwd=tmp_path, **pipes)
-
-    with start() as running:
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([SCRIPT, "mcp"], env=environment, cwd=tmp_path, **pipes) as running:
         assert running.stdin is not None
         assert running.stdout is not None
         running.stdin.write(b'{"jsonrpc": "2.0", "id": 7, "method": "ping"}\n')
@@ -375,10 +373,9 @@ def test_stdout_has_the_protocol_alone(api_stage: ApiStage, tmp_path: Path) -> N
         assert orjson.loads(running.stdout.readline())["id"] == 7
         assert (running.communicate(timeout=PATIENCE), running.returncode) == ((b"", b""), 0)
     environment.pop("FBS_DATABASE_URL")
-    with start() as running:
-        out, shown = running.communicate(timeout=PATIENCE)
-    assert (running.returncode, out) == (2, b"")
-    assert [line.split(b":")[0] for line in shown.splitlines()] == [b"error", b"hint"]
+    ended = preloaded.run(("mcp",), env=environment, cwd=tmp_path)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert [line.split(":")[0] for line in ended.stderr.splitlines()] == ["error", "hint"]
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], asking: Asking) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -43,8 +43,11 @@ DICTIONARY: dict[str, Any] = {
 }
 
 
+plain = cache(Settings)
+
+
 def parse(config: Any = DICTIONARY, settings: Settings | None = None, **flat: Any) -> SetupRequest:
-    return SetupRequest.parse(config, settings=settings or Settings(), **flat)
+    return SetupRequest.parse(config, settings=settings or plain(), **flat)
 
 
 def test_the_dictionary_of_a_solution_is_taken_as_it_is() -> None:
