@@ -84,6 +84,7 @@ def test_a_round_trip(fbs: CommandLine, recording: str) -> None:
     assert fbs.left_running() == ""
 
 
+@pytest.mark.faults
 def test_other_programs_find_the_servers_again(fbs: CommandLine) -> None:
     fbs = replace(fbs, ports={})
     arguments = ("up", "--no-beat", "--no-flower", "--no-api")
