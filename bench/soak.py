@@ -4,7 +4,8 @@
 
 A small fleet of its own (two workers, PostgreSQL, Redis, a small Odoo) keeps several solutions in one database. After
 each round every job must have ended as it should, and nothing may be held any more: no lock, no session, no message, no
-claim. In the end the databases must hold what an undisturbed run of the same jobs leaves, and no process may be left.
+claim; records that were copied must be those of Odoo. In the end the databases must hold what an undisturbed run of the
+same jobs leaves, and no process may be left.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from bench.soak_fleet import Fleet, Shadow, Violation
 from bench.soak_work import Plan, Work
 from fbs_worker.client.client import JobHandle
 from fbs_worker.jobs.model import JobRecord, JobState
+from tests.support.preloaded import end_launcher
 from tests.support.servers import describe, short_folder
 
 PATIENCE: Final = 120.0
@@ -97,6 +99,8 @@ class Soak:
             self._shadow.do(work)
         began = time.monotonic()
         works = self._plan.jobs()
+        if any(work.action == "sync" for work in works):
+            self._fleet.change_records()
         jobs = [self._fleet.enqueue(work) for work in works]
         names = self._strike(works, jobs)
         self._fleet.restore_workers()
@@ -108,7 +112,9 @@ class Soak:
             self._ended(job, work, what, may=may)
         self._wait(lambda: not self._fleet.held(), lambda: f"after {what}: {self._fleet.held()}")
         for work, record in zip(works, records, strict=True):
-            if record.state is JobState.SUCCEEDED:
+            if record.state is JobState.SUCCEEDED and work.action == "sync":
+                self._fleet.check_records(what)
+            elif record.state is JobState.SUCCEEDED:
                 self._plan.done(work)
                 self._shadow.do(work)
         seconds = time.monotonic() - began
@@ -197,7 +203,7 @@ def soak(rounds: int, seed: int, folder: Path) -> None:
             run.compare()
     finally:
         fleet.close()
-    left = psutil.Process().children(recursive=True)
+    left = end_launcher() + psutil.Process().children(recursive=True)
     if left:
         raise Violation(f"Processes are left:\n{describe(left)}")
     print(f"\n{'what went wrong':20} {HEADER}")

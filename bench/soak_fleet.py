@@ -16,7 +16,7 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 from bench.soak_shadow import dump_contents
-from bench.soak_work import ANCHOR, HOME, TARGET, Work
+from bench.soak_work import ANCHOR, COPIED, HOME, TARGET, Work
 from fbs_worker.client.client import Client, JobHandle
 from fbs_worker.connectors.recording.transport import RecordingTransport
 from fbs_worker.core.database_config import DatabaseConfig
@@ -27,15 +27,20 @@ from fbs_worker.jobs.store import JobStore
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.programs import settings_environment
 from fbs_worker.ops.local.state import database_url
+from tests.support.copied_things import Things, set_up
 from tests.support.fault_worker import LOST_AFTER, FaultWorker
 from tests.support.held_odoo import HeldOdoo
 from tests.support.leftovers import left_in_redis, sessions
 from tests.support.odoo_faults import Misbehaviour
+from tests.support.odoo_records import RecordsOdoo
 from tests.support.restarts import restart_postgres, start_redis, stop_redis
 from tests.support.solutions import RECORDING, inline, run
 
 WORKERS: Final = 2
 AT_ONCE: Final = 6.0
+RECORDS: Final = 1_500
+CHANGES: Final = 100
+"""Of records, before each sync."""
 
 _RECORDED: Final = f"recording:{RECORDING.name}"
 
@@ -69,7 +74,10 @@ class Fleet:
         self.logs.mkdir()
         self.postgres = EmbeddedPostgres.start(folder / "postgres")
         self._redis = EmbeddedRedis.start(folder / "redis")
-        self.odoo = HeldOdoo(RecordingTransport(RECORDING)).__enter__()
+        self._memory = RecordsOdoo(behind=RecordingTransport(RECORDING))
+        self._things = Things(self._memory, chance)
+        self._things.fill(RECORDS)
+        self.odoo = HeldOdoo(self._memory).__enter__()
         self.settings = Settings(
             odoo_url=self.odoo.url,
             odoo_db=self.odoo.database,
@@ -81,11 +89,13 @@ class Fleet:
             fbs_secret_keys=SecretStr(Fernet.generate_key().decode()),
             fbs_home=folder / "home",
             fbs_odoo_pause=1.0,
+            fbs_sync_sweep_every=1,
         )
         for name in (HOME, TARGET):
             self.postgres.create_database(name)
         anchor = Work(action="setup", place=ANCHOR, read=False)
         inline("setup", anchor.arguments(self.target), self.settings)
+        set_up(self.settings, self.target, COPIED.name, table_prefix=COPIED.table_prefix)
         self.client = Client(settings=self.settings)
         self.client._app.__dict__["jobs"] = JobStore(
             self._redis.url, ttl=self.settings.fbs_job_ttl, lost_after=LOST_AFTER
@@ -114,7 +124,7 @@ class Fleet:
         while len(self.workers) < WORKERS:
             self._begun += 1
             log = self.logs / f"worker-{self._begun}"
-            self.workers.append(FaultWorker(self.settings, log=log, concurrency=2))
+            self.workers.append(FaultWorker(self.settings, log=log, concurrency=2, module="records_worker"))
 
     def enqueue(self, work: Work) -> JobHandle:
         """Enqueue a job."""
@@ -123,6 +133,24 @@ class Fleet:
     def tamper(self, work: Work) -> None:
         """Change a place's tables."""
         run(self.target, *work.statements())
+
+    def change_records(self) -> None:
+        """Change some records of Odoo."""
+        with self.odoo.lock:
+            self._memory.log.clear()
+            self._things.change(CHANGES)
+
+    def check_records(self, what: str) -> None:
+        """Check that the records are copied.
+
+        Args:
+            what: what was done before.
+
+        Raises:
+            Violation: they are not.
+        """
+        if different := self._things.differences(self.target):
+            raise Violation(f"Records are not copied ({what}):\n" + "\n".join(different[:20]))
 
     def held(self) -> Mapping[str, object]:
         """Return what jobs still hold after their end (locks, messages, sessions); empty if nothing."""
@@ -274,6 +302,7 @@ class Shadow:
             text=True,
         )
         self.do(Work(action="setup", place=ANCHOR, read=False))
+        self.do(Work(action="setup", place=COPIED, read=False))
 
     def __enter__(self) -> Self:
         return self

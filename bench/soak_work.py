@@ -42,7 +42,11 @@ class Place:
 ANCHOR: Final = Place(name="anchor", domain="generic")
 """Exists throughout, so that the shared system tables do."""
 
+COPIED: Final = Place(name="copied", domain="hr", table_prefix="copied_")
+"""Copies records: the models of `tests.support.copied_things`. Exists throughout."""
+
 PLACES: Final = (
+    COPIED,
     Place(name="rent", domain="rental"),
     Place(name="staff", domain="hr", mirror=("hr.job",)),
     Place(name="shop", domain="ecommerce"),
@@ -57,7 +61,7 @@ class Work:
     """Something to be done to a place: a job, or tampering.
 
     Attributes:
-        action: `setup`, `refresh`, `drop`, `discover` or `tamper`.
+        action: `setup`, `refresh`, `sync`, `drop`, `discover` or `tamper`.
         place: which.
         full: read everything.
         read: a set-up reads Odoo.
@@ -88,7 +92,7 @@ class Work:
                     "table_prefix": prefix,
                     "full": self.full,
                 }
-            case "refresh":
+            case "refresh" | "sync":
                 return {"solution_name": place.name, "full": self.full}
             case _:
                 return {"solution_name": place.name}
@@ -103,6 +107,8 @@ class Work:
                 return client.discover(**given)
             case "refresh":
                 return client.refresh(**given)
+            case "sync":
+                return client.sync(**given)
             case _:
                 return client.drop(**given)
 
@@ -160,6 +166,8 @@ class Plan:
             self._present.add(work.place.name)
 
     def _job(self, place: Place) -> Work:
+        if place is COPIED:
+            return Work(action="sync", place=place, full=self._chance.random() < 0.3)
         if not place.solution:
             return Work(action="discover", place=place, full=True)
         if place.name not in self._present:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, Final
@@ -111,10 +110,11 @@ class Things:
         )
 
 
-def set_up(settings: Settings, target: DatabaseConfig, models: Sequence[str] = (THING, TAG)) -> None:
-    """Make the solution `shop`, whose tables are empty."""
-    found = [replace(thing(name=name, fields=fields), domain="hr") for name, fields in FIELDS.items()]
+def set_up(settings: Settings, target: DatabaseConfig, name: str = "shop", *, table_prefix: str = "fbs_") -> None:
+    """Make a solution that mirrors the models, whose tables are empty."""
+    found = [replace(thing(name=model, fields=fields), domain="hr") for model, fields in FIELDS.items()]
     with closing(connect(target)) as connection:
-        Catalogue(connection).save(MadeSnapshot(*found, domain="hr"))
-    more: dict[str, Any] = {"mirror": [*models], "refresh_discoveries": False, "sync": False, "business_prefix": "x_"}
-    inline("setup", config_of(target, **more), settings)
+        Catalogue(connection, table_prefix=table_prefix).save(MadeSnapshot(*found, domain="hr"))
+    more: dict[str, Any] = {"mirror": [THING, TAG], "refresh_discoveries": False, "sync": False}
+    prefixes = {"table_prefix": table_prefix, "business_prefix": "x_"}
+    inline("setup", config_of(target, name, **more, **prefixes), settings)
