@@ -496,8 +496,31 @@ def test_an_unknown_language_is_said(copy: Copy) -> None:
     assert copy.sync(TAG)[TAG]["status"] == "ok"
 
 
-def test_another_language_is_copied_as_such(copy: Copy, editor: Transport) -> None:
+def test_another_language_is_read_anew(copy: Copy, editor: Transport) -> None:
+    languages = editor.call("res.lang", "search", domain=[("code", "=", "fr_FR")], context={"active_test": False})
+    editor.call("res.lang", "write", ids=languages, vals={"active": True})
     number = tag(editor)
     copy.sync(TAG)
-    [(name,)] = copy.rows(TAG, "name", number)
-    assert name.startswith("tag ")
+    [(english,)] = copy.rows(TAG, "name", number)
+    french = unique("étiquette")
+    editor.call(TAG, "write", ids=[number], vals={"name": french}, context={"lang": "fr_FR"})
+    for lang, name in (("fr_FR", french), ("en_US", english)):
+        settings = copy.settings.model_copy(update={"odoo_lang": lang})
+        [state] = inline("sync", {"solution_name": "all", "models": [TAG]}, settings)["tables"]
+        assert state["status"] == "ok"
+        assert copy.rows(TAG, "name", number) == [(name,)]
+    copy.check_equal(TAG)
+
+
+def test_values_of_a_company_are_those_of_the_reader(reader: tuple[Copy, int], editor: Transport) -> None:
+    made, user = reader
+    [companies] = editor.call("res.users", "read", ids=[user], fields=["company_ids"])
+    first, second = sorted(companies["company_ids"])
+    number = create(editor, PARTNER, name=unique("of companies"))
+    for company in (first, second):
+        context = {"allowed_company_ids": [company]}
+        editor.call(PARTNER, "write", ids=[number], vals={"barcode": f"of {company}"}, context=context)
+    for company in (first, second, first):
+        editor.call("res.users", "write", ids=[user], vals={"company_id": company})
+        assert made.sync(PARTNER, swept=True)[PARTNER]["status"] == "ok"
+        assert made.rows(PARTNER, "barcode", number) == [(f"of {company}",)]
