@@ -9,14 +9,18 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 from django.apps import apps
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
 from fbs_worker.client.service import IntegrationService
 from fbs_worker.contrib.django.checks import NOT_SET, NOT_VALID, WRONG_VALUE, check_configuration
 from fbs_worker.contrib.django.conf import fbs_settings, keys, settings_of
 from fbs_worker.core.errors import SettingsError
 from fbs_worker.core.settings import Settings
+from fbs_worker.replication.state import Status
+from fbs_worker.solutions.requests import Request, SyncRequest
 from tests.support.django_project import django_here
+from tests.unit.test_render_records import result as synced
+from tests.unit.test_render_records import table
 
 SECRET = "hunter-2-of-a-setting"
 WHOLE = {
@@ -160,3 +164,21 @@ def test_django_runs_the_checks_and_finds_no_models() -> None:
         ours = apps.get_app_config("fbs_worker")
         assert list(ours.get_models()) == []
         assert not (Path(ours.path) / "migrations").exists()
+
+
+def test_a_sync_that_leaves_something_to_do_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Request] = []
+
+    def run(_service: IntegrationService, request: Request) -> dict[str, Any]:
+        asked.append(request)
+        return synced(table(status=Status.REVIEW, reason="Too many are gone."))
+
+    monkeypatch.setattr(IntegrationService, "run", run)
+    out = io.StringIO()
+    with django_here(**WHOLE), pytest.raises(CommandError) as caught:
+        call_command(
+            "test_discovery", "--action=sync", "--solution-name=shop", "--model=hr.job", "--allow-delete=7", stdout=out
+        )
+    assert caught.value.returncode == 4
+    assert "res_partner needs review: Too many are gone." in out.getvalue()
+    assert asked == [SyncRequest(solution_name="shop", models=("hr.job",), allow_delete=7)]
