@@ -47,6 +47,10 @@ def test_a_sync_is_shown_by_table() -> None:
     head, shown = result_blocks("sync", result(table(), table("res.users", **EQUAL)), name="shop")
     assert head == "Records of shop: 1,200 read, 1,200 written, 0 deleted, 3 rejected; 2 calls, 1.5 s."
     assert [row[:3] for row in shown.rows] == [("res_partner", "ok", "1,200"), ("res_users", "equal", "1,200")]  # type: ignore[union-attr]
+    (part,) = result_blocks("sync_table", {"solution": "shop", "model": "res.partner", "table": table()}, name="shop")
+    assert part.rows[0][:3] == ("res_partner", "ok", "1,200")  # type: ignore[union-attr]
+    elsewhere = {"solution": "shop", "model": "res.partner", "table": None}
+    assert result_blocks("sync_table", elsewhere, name="shop") == ["Another worker copied res.partner."]
     assert "mirrors no model" in str(result_blocks("sync", result(), name="shop"))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from fbs_worker.cli.output import Block
 from fbs_worker.cli.render.discoveries import discovery_blocks
 from fbs_worker.cli.render.migrations import migrate_blocks
-from fbs_worker.cli.render.records import sync_blocks, sync_exit_code
+from fbs_worker.cli.render.records import records_blocks, sync_blocks, sync_exit_code
 from fbs_worker.cli.render.solutions import drop_blocks, refresh_blocks, setup_blocks
 from fbs_worker.core.errors import EXIT_DONE
 
@@ -34,6 +34,9 @@ def result_blocks(action: str, result: Mapping[str, Any], *, name: str) -> list[
             return migrate_blocks(result)
         case "sync":
             return sync_blocks(result)
+        case "sync_table":
+            tables = [result["table"]] if result["table"] else []
+            return records_blocks(tables, name) or [f"Another worker copied {result['model']}."]
         case _:
             return [f"{key}: {value}" for key, value in result.items()]
 
