@@ -141,6 +141,8 @@ class TableSync:
         """Note why the sync ended; what was not committed does not count."""
         with self._transaction() as cursor:
             self.state = state_of(cursor, self.table_prefix, self.target.table) or self.state
+            if not present(cursor, self.target).exists:
+                raise exc  # the table was dropped meanwhile, maybe with its solution: there is nothing to note
         state = self.state
         reason = f"{exc.message} {exc.hint}".strip()
         if isinstance(exc, OdooModelMissing):

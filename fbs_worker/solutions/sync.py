@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 from fbs_worker.catalogue.store import model_definitions, transient_models
 from fbs_worker.core.advisory_locks import free_lock, transaction
-from fbs_worker.core.errors import FBSError, OdooServerError, OdooTimeout, SyncPaused, UsageError
+from fbs_worker.core.errors import DatabaseError, FBSError, OdooServerError, OdooTimeout, SyncPaused, UsageError
 from fbs_worker.core.poolers import refuse_transaction_pooler
 from fbs_worker.core.postgres import Connection, connect
 from fbs_worker.core.progress import Progress
@@ -360,7 +360,12 @@ def _opened(job: Job, name: str, *, lock: str = "") -> Iterator[_Solution]:
             transient = transient_models(cursor, *where)
         names = {model: table for model, table in manifest.mirrored.items() if model in definitions}
         known = targets(definitions, names, transient=transient, binary=job.settings.fbs_sync_binary)
-        yield _Solution(job=job, manifest=manifest, connection=connection, targets=known)
+        try:
+            yield _Solution(job=job, manifest=manifest, connection=connection, targets=known)
+        except DatabaseError:
+            with closing(Home(job.settings, vault)) as home:
+                find_solution(home, name)  # it may have been dropped meanwhile, with its tables
+            raise
 
 
 def _within_window(request: SyncRequest | SyncTableRequest, job: Job, connection: Connection) -> Job:

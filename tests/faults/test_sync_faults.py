@@ -18,6 +18,7 @@ from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.support.copied_things import LINKS, TABLE, THING, Things, set_up
 from tests.support.fault_worker import FaultWorker
 from tests.support.held_odoo import HeldOdoo, Matches
+from tests.support.mirrored import odoo_changes
 from tests.support.obstacles import PostgresLock
 from tests.support.odoo_faults import Misbehaviour
 from tests.support.odoo_records import RecordsOdoo
@@ -25,7 +26,7 @@ from tests.support.processes import environment
 from tests.support.records_worker import PAGE, PART_ROWS
 from tests.support.restarts import start_redis, stop_redis
 from tests.support.servers import create_database
-from tests.support.solutions import rows, run
+from tests.support.solutions import config_of, inline, rows, run, tables_of
 from tests.support.stage import HOME, TARGET, Stage
 from tests.support.waiting import until
 
@@ -370,3 +371,44 @@ def test_the_command_in_a_shell(stage: Stage, things: Things, memory: RecordsOdo
     unknown = fbs(stage, "sync", "shop", "--model", "no.such")
     assert unknown.returncode == 2
     assert "does not mirror no.such" in unknown.stderr
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["with the system tables", "not the last one"])
+def test_the_solution_is_dropped_in_the_middle(stage: Stage, things: Things, alone: bool) -> None:
+    if not alone:
+        more = {"business_prefix": "other_", "refresh_discoveries": False, "sync": False}
+        inline("setup", config_of(stage.target, "other", **more), stage.settings)
+    things.fill(MANY)
+    stage.worker(concurrency=2)
+    with stage.odoo.hold(asks("search", after=2 * PAGE)) as hold:
+        job = stage.client.sync("shop")
+        hold.wait_until_reached()
+        stage.worker()
+        assert stage.finished(stage.client.drop("shop", with_data=True)).state is JobState.SUCCEEDED, stage._words()
+    record = stage.finished(job)
+    assert record.state is JobState.FAILED
+    assert record.message == "There is no solution 'shop'."
+    stage.assert_idle()
+    left = tables_of(stage.target)
+    assert not [name for name in left if name.startswith("x_")]
+    assert ("fbs_replication" in left) is not alone
+    assert alone or rows(stage.target, "SELECT solution_name FROM fbs_replication") == []
+
+
+def test_a_column_goes_in_the_middle(stage: Stage, things: Things) -> None:
+    things.fill(FEW)
+    stage.worker(concurrency=2)
+    with stage.odoo.hold(asks("search", after=2 * PAGE)) as hold:
+        job = stage.client.sync("shop")
+        hold.wait_until_reached()
+        odoo_changes(stage.target, model=THING, note=None, extra={"type": "char"})
+        plan = inline("migrate", {"solution_name": "shop", "plan_only": True}, stage.settings)
+        given = {"fingerprint": plan["fingerprint"], "allow": plan["needs"]}
+        inline("migrate", {"solution_name": "shop", **given}, stage.settings)
+    record = stage.finished(job)
+    assert record.state is JobState.SUCCEEDED, (record, stage._words())
+    assert rows(stage.target, f"SELECT count(*) FROM {TABLE}") == [(FEW,)]
+    again = stage.finished(stage.client.sync("shop"))
+    assert again.state is JobState.SUCCEEDED
+    assert again.result is not None
+    assert {each["status"] for each in again.result["tables"]} == {"ok"}
