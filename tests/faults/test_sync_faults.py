@@ -376,7 +376,7 @@ def test_the_command_in_a_shell(stage: Stage, things: Things, memory: RecordsOdo
 @pytest.mark.parametrize("alone", [True, False], ids=["with the system tables", "not the last one"])
 def test_the_solution_is_dropped_in_the_middle(stage: Stage, things: Things, alone: bool) -> None:
     if not alone:
-        more = {"business_prefix": "other_", "refresh_discoveries": False, "sync": False}
+        more: dict[str, Any] = {"business_prefix": "other_", "refresh_discoveries": False, "sync": False}
         inline("setup", config_of(stage.target, "other", **more), stage.settings)
     things.fill(MANY)
     stage.worker(concurrency=2)
