@@ -43,6 +43,7 @@ from fbs_worker.solutions.config import (
     SolutionConfig,
 )
 
+_MAX_NUMBER: Final = 2**31 - 1
 _FULL: Final = "read everything, even if the fingerprint is unchanged"
 _MOVED: Final = "confirm that the saved discoveries are of this same Odoo, at another address"
 _EXPECTED: Final = "the caller's Odoo, as `expected_odoo` returns it"
@@ -280,7 +281,7 @@ class SyncRequest(Request):
     )
     full: StrictBool = Field(default=False, description="read every record again, not only those that changed")
     verify: StrictBool = Field(default=False, description="compare the tables with Odoo afterwards, record by record")
-    allow_delete: Annotated[StrictInt, Field(ge=0), Option(metavar="NUMBER")] = Field(
+    allow_delete: Annotated[StrictInt, Field(ge=0, le=_MAX_NUMBER), Option(metavar="NUMBER")] = Field(
         default=0, description="the number of deletions to allow in a table that says `needs review`"
     )
     scheduled: Annotated[StrictBool, Option(internal=True)] = Field(
@@ -296,10 +297,12 @@ class SyncTableRequest(Request):
     solution_name: SolutionName = Field(description=SOLUTION)
     model: ModelName = Field(description="the mirrored model")
     run: str = Field(max_length=100, description="the id of the sync that it is a part of")
-    part: StrictInt = Field(default=-1, ge=-1, description="which range of ids of a first copy, from 0; -1: the rest")
+    part: StrictInt = Field(
+        default=-1, ge=-1, le=_MAX_NUMBER, description="which range of ids of a first copy, from 0; -1: the rest"
+    )
     full: StrictBool = Field(default=False, description="as that of the sync")
     verify: StrictBool = Field(default=False, description="as that of the sync")
-    allow_delete: StrictInt = Field(default=0, ge=0, description="as that of the sync")
+    allow_delete: StrictInt = Field(default=0, ge=0, le=_MAX_NUMBER, description="as that of the sync")
     scheduled: StrictBool = Field(default=False, description="as that of the sync")
     reader: dict[str, Any] | None = Field(default=None, description="who reads, as the sync found out")
 

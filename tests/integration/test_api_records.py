@@ -216,5 +216,6 @@ def test_a_sync_is_enqueued(asking: Asking, site: Site) -> None:
         assert again.id == job["id"]
         assert client.sync("shop").id != job["id"]
     assert asking.post(RECORDS, json={"model": ["Not A Model"]}).status_code == 422
-    assert asking.post(RECORDS, json={"allow_delete": -1}).status_code == 422
+    for number in (-1, 2**31, 2**80, 1.5, "3"):
+        assert asking.post(RECORDS, json={"allow_delete": number}).status_code == 422
     assert asking.post("/api/v1/solutions/nothing/records/", json={}).status_code == 404
