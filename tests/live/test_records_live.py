@@ -26,7 +26,7 @@ from fbs_worker.ops.local.embedded import EmbeddedPostgres
 from fbs_worker.ops.local.state import database_url
 from fbs_worker.replication import table
 from tests.live.conftest import LiveOdoo
-from tests.support.mirrored import set_up
+from tests.support.mirrored import migrate, plan, set_up
 from tests.support.servers import fresh_database
 from tests.support.solutions import inline, rows, run
 
@@ -524,3 +524,33 @@ def test_values_of_a_company_are_those_of_the_reader(reader: tuple[Copy, int], e
         editor.call("res.users", "write", ids=[user], vals={"company_id": company})
         assert made.sync(PARTNER, swept=True)[PARTNER]["status"] == "ok"
         assert made.rows(PARTNER, "barcode", number) == [(f"of {company}",)]
+
+
+def migrated(copy: Copy) -> list[str]:
+    """Refresh, and bring the tables up to date; the kinds of the steps."""
+    inline("refresh", {"solution_name": copy.name}, copy.settings)
+    report = plan(copy.settings, name=copy.name)
+    migrate(copy.settings, name=copy.name, fingerprint=report["fingerprint"], allow=report["needs"])
+    return [step["kind"] for step in report["steps"]]
+
+
+def test_a_field_comes_and_goes(copy: Copy, live: LiveOdoo, editor: Transport) -> None:
+    copy.sync(TAG)
+    [model] = editor.call("ir.model", "search", domain=[("model", "=", TAG)])
+    field = {"name": "x_came", "model_id": model, "ttype": "char", "field_description": "Came", "state": "manual"}
+    created = editor.call("ir.model.fields", "create", vals_list=[field])
+    number = tag(editor, x_came="since then")
+    execute(live, f"UPDATE crm_tag SET write_date = write_date - INTERVAL '1 day' WHERE id = {number}")
+    assert copy.sync(TAG, swept=True)[TAG]["status"] == "ok"  # the column is not there yet
+    assert "add_column" in migrated(copy)
+    state = copy.sync(TAG)[TAG]
+    assert (state["status"], "new fields" in state["last_run"]["kind"]) == ("ok", True)
+    assert copy.rows(TAG, "x_came", number) == [("since then",)]
+    copy.check_equal(TAG)
+    editor.call("ir.model.fields", "unlink", ids=created)
+    other = tag(editor)
+    assert copy.sync(TAG)[TAG]["status"] == "ok"  # it is left out at once
+    assert copy.rows(TAG, "x_came", number, other) == [("since then",), (None,)]
+    assert migrated(copy)
+    assert copy.sync(TAG, full=True)[TAG]["status"] == "ok"
+    copy.check_equal(TAG)
