@@ -35,7 +35,7 @@ SELECT (SELECT count(*) FROM pg_stat_get_activity(NULL) a WHERE a.datid = d.oid)
 FROM pg_database d WHERE datname = '{}' AND datacl IS NULL AND datallowconn AND datconnlimit = -1
     AND NOT EXISTS (SELECT FROM pg_db_role_setting WHERE setdatabase = d.oid)
 """
-"""Sessions now, then all that have ended: each is counted before it is gone."""
+"""Sessions now, then all that have ended: each is counted before it is gone (since PostgreSQL 15; a crash resets it)."""
 
 
 @contextmanager
@@ -73,8 +73,8 @@ def create_database(postgres: EmbeddedPostgres, name: str, *, template: str = "t
         name: the database's name.
         template: the database to copy.
     """
-    version = command(postgres, "SHOW server_version_num")[0][0]
-    strategy = "STRATEGY FILE_COPY" if int(version) >= 150000 else ""
+    command(postgres, "SELECT")
+    strategy = "STRATEGY FILE_COPY" if _kept[postgres.socket_folder].server_version >= 150000 else ""
     command(postgres, f'CREATE DATABASE "{name}" TEMPLATE "{template}" {strategy}')
     return postgres.config(name)
 
@@ -93,8 +93,9 @@ def fresh_database(postgres: EmbeddedPostgres) -> Iterator[DatabaseConfig]:
     try:
         yield postgres.config(name)
     finally:
-        untouched = command(postgres, _UNTOUCHED.format(name))
-        if untouched == [(0, 0)] and _kept[postgres.socket_folder] is since:  # a crash of the server resets its counts
+        untouched = command(postgres, _UNTOUCHED.format(name)) == [(0, 0)]
+        kept = _kept[postgres.socket_folder]
+        if untouched and kept is since and kept.server_version >= 150000:
             free.append(name)
         else:
             drop_database(postgres, name)
