@@ -32,6 +32,7 @@ def test_four_solutions_side_by_side(
         first = inline("setup", config, settings_live)
         assert first["changed"]
         assert first["pending"] == []
+        assert [table["status"] for table in first["sync"]["tables"]] == ["ok"] * len(models)
         refresh = first["refresh"]
         assert refresh["source"]["url"] == settings_live.odoo_url
         assert {section["status"] for section in refresh["report"]["sections"]} == {"complete"}
@@ -47,7 +48,8 @@ def test_four_solutions_side_by_side(
         assert [full["report"][what] for what in ("added", "changed", "removed")] == [[], [], []]
         assert [full[what]["changed"] for what in ("workflows", "dashboards")] == [0, 0]
         after = writes(target)
-        remembering = {f"{domain}_fbs_solution_schemas", f"{domain}_fbs_snapshots"}  # when Odoo was read
+        # when Odoo was read
+        remembering = {f"{domain}_fbs_{name}" for name in ("solution_schemas", "snapshots", "replication")}
         assert {name for name in after if after[name] != before[name]} <= remembering
 
         status = solution_status(settings_live, f"live_{domain}")
@@ -61,7 +63,7 @@ def test_four_solutions_side_by_side(
     assert columns > stored / 2  # the mirrored model is there in its breadth
 
     for domain in MIRRORED:
-        dropped = inline("drop", {"solution_name": f"live_{domain}"}, settings_live)
+        dropped = inline("drop", {"solution_name": f"live_{domain}", "with_data": True}, settings_live)
         assert sorted(dropped["dropped"]) == sorted(made[domain])
     assert tables_of(target) == []
     assert entries(database) == {}
