@@ -252,6 +252,8 @@ def measure_costs(folder: Path, *, jobs: int = WAITING) -> dict[str, float]:
         client = stack.enter_context(fleet.client())
         store = stack.enter_context(redis.Redis.from_url(fleet.settings.fbs_redis_url))
         figures = {f"beat_look_ms_{len(fleet.names)}": 1_000 * _median(lambda: _look(fleet.settings))}
+        figures["beat_claim_ms"] = 1_000 * _claim(fleet, client)
+        fleet.queue.empty()
         empty = _used(store)
         for number in range(jobs):
             client.sync(f"none{number}")
@@ -310,6 +312,21 @@ def _look(settings: Settings) -> None:
     """What beat does every five seconds, without a slot that is due."""
     with open_home(settings, read_only=False) as (_, store):
         store.all(*Kind)
+
+
+def _claim(fleet: _Fleet, client: Client) -> float:
+    """Seconds in which beat enqueues the sync of one solution that is due."""
+    for name in fleet.names:
+        client.set_schedule(name, sync_every=EVERY)
+    times = []
+    with open_home(fleet.settings, read_only=False) as (_, store):
+        now = store.now()
+        for each in store.all(Kind.SYNC):
+            began = time.perf_counter()
+            if store.claim(each, now=now, enqueue=lambda name=each.name: client.sync(name).id) is None:  # type: ignore[misc]
+                raise RuntimeError(f"{each.name} cannot be claimed")
+            times.append(time.perf_counter() - began)
+    return statistics.median(times)
 
 
 def _median(action: Callable[[], object], rounds: int = 7) -> float:
