@@ -78,7 +78,7 @@ def test_solutions_side_by_side(connection: Connection) -> None:
         third = create.create(
             connection, define(load_domain("hr"), table_prefix="other_", business_prefix="company_a_"), owned=()
         )
-    assert len(first.created) == 14
+    assert len(first.created) == 15
     assert second.existing == tuple(SYSTEM)
     assert second.created == tuple(name.replace("r_", "company_b_", 1) for name in RENTAL)
     assert len(third.created) == 11
@@ -91,7 +91,7 @@ def test_two_sessions_set_up_at_once(database: DatabaseConfig) -> None:
             with connection:
                 return len(create.create(connection, rental(prefix), owned=()).created)
 
-    assert sorted(together(make, ("a_", "b_", "c_")), key=str) == [14, 5, 5]
+    assert sorted(together(make, ("a_", "b_", "c_")), key=str) == [15, 5, 5]
 
 
 def test_tables_that_another_session_makes_meanwhile_are_no_conflict(

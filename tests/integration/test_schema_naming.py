@@ -117,7 +117,7 @@ def test_prefixes(connection: Connection, table_prefix: str, business_prefix: st
     assert accepted
     try:
         report = create.create(connection, definition, owned=())
-        assert len(report.created) == 9
+        assert len(report.created) == 13
         assert {f"{table_prefix}discoveries", f"{business_prefix}order"} < set(report.created)
         assert present(connection) == set(report.created)
     finally:

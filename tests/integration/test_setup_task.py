@@ -28,6 +28,7 @@ SYSTEM = [
     "fbs_bi_dashboards",
     "fbs_deleted_records",
     "fbs_discoveries",
+    "fbs_file_checksums",
     "fbs_rejected_records",
     "fbs_replication",
     "fbs_schema_migrations",

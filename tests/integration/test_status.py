@@ -46,7 +46,7 @@ def test_an_active_solution(made: MadeSolutions) -> None:
     assert tables["fbs_discoveries"] == ("system", 3)
     assert tables["rental_property"] == ("business", 2)
     assert tables["rental_sale_order"] == ("mirrored", 0)
-    assert len(tables) == 9 + 5 + 1
+    assert len(tables) == 10 + 5 + 1
     assert all(one["bytes"] > 0 for one in result["tables"])
     assert result["discoveries"] == {"model": 2, "module": 1}
     assert [section["name"] for section in result["sections_denied"]] == ["views"]

@@ -18,6 +18,7 @@ SYSTEM = [
     "fbs_replication",
     "fbs_rejected_records",
     "fbs_deleted_records",
+    "fbs_file_checksums",
 ]
 RENTAL = ["r_property", "r_tenant", "r_lease", "r_maintenance", "r_payment"]
 

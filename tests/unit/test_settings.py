@@ -28,6 +28,8 @@ def test_every_setting_may_come_from_a_file(name: str, tmp_path: Path, monkeypat
         "fbs_api_max_body": "2000",
         "fbs_auto_create_tables": "false",
         "fbs_enable_migrations": "false",
+        "fbs_sync_binary": "true",
+        "fbs_sync_keep_deleted": "true",
         "fbs_root_path": "/fbs",
         "fbs_flower_root_path": "/flower",
         "fbs_secret_references": "env:RENTAL_*",
