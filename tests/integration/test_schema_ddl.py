@@ -81,7 +81,7 @@ def test_solutions_side_by_side(connection: Connection) -> None:
     assert len(first.created) == 15
     assert second.existing == tuple(SYSTEM)
     assert second.created == tuple(name.replace("r_", "company_b_", 1) for name in RENTAL)
-    assert len(third.created) == 11
+    assert len(third.created) == 12
 
 
 def test_two_sessions_set_up_at_once(database: DatabaseConfig) -> None:
