@@ -130,7 +130,7 @@ class Stage:
 
     def arguments(self, action: str) -> dict[str, Any]:
         """The keyword arguments of the action's task, plain."""
-        config = config_of(self.target, mirror=["hr.job"])
+        config = config_of(self.target, mirror=["hr.job"], sync=False)
         match action:
             case "discover":
                 return {"domain": "hr", "database_config": config["database_config"]}
