@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -268,6 +269,9 @@ def sync(request: SyncRequest, job: Job) -> dict[str, Any]:
             ensure_tables(solution.connection, solution.manifest.table_prefix, SYSTEM_TABLES)
         _stop_missing(solution, models, job.run)
         units = [Unit(model=model) for model in models if model in solution.targets]
+        if all(solution.is_done(unit, job.run) for unit in units):
+            # the job ended once, and its record was lost: whoever waits for it may have changed Odoo since
+            job = replace(job, run=f"{job.run}-{uuid.uuid4().hex[:8]}")
         calls = 0
         here: frozenset[str] = frozenset()
         if units:
