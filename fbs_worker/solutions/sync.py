@@ -270,7 +270,7 @@ def sync(request: SyncRequest, job: Job) -> dict[str, Any]:
         _stop_missing(solution, models, job.run)
         units = [Unit(model=model) for model in models if model in solution.targets]
         if all(solution.is_done(unit, job.run) for unit in units):
-            # the job ended once, and its record was lost: whoever waits for it may have changed Odoo since
+            # the job ended once, and its record was lost: Odoo may have changed since
             job = replace(job, run=f"{job.run}-{uuid.uuid4().hex[:8]}")
         calls = 0
         here: frozenset[str] = frozenset()

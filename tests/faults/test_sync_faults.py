@@ -379,6 +379,7 @@ def test_the_solution_is_dropped_in_the_middle(stage: Stage, things: Things, alo
         more: dict[str, Any] = {"business_prefix": "other_", "refresh_discoveries": False, "sync": False}
         inline("setup", config_of(stage.target, "other", **more), stage.settings)
     things.fill(MANY)
+    stage.settings = stage.settings.model_copy(update={"odoo_timeout": 15.0})  # a drop takes its time
     stage.worker(concurrency=2)
     with stage.odoo.hold(asks("search", after=2 * PAGE)) as hold:
         job = stage.client.sync("shop")

@@ -59,10 +59,10 @@ def command(postgres: EmbeddedPostgres, statement: str) -> list[tuple[Any, ...]]
             with _kept[folder].cursor() as cursor:
                 cursor.execute(statement)
                 return cursor.fetchall() if cursor.description else []
-        except psycopg2.Error:
-            if is_new or not _kept[folder].closed:
+        except psycopg2.Error as exc:
+            if is_new or not (_kept[folder].closed or exc.pgcode is None):
                 raise
-            del _kept[folder]  # the server was restarted
+            del _kept[folder]  # the server was restarted: psycopg2 does not always see that it is closed
 
 
 def create_database(postgres: EmbeddedPostgres, name: str, *, template: str = "template1") -> DatabaseConfig:
