@@ -59,7 +59,7 @@ PRELOADED = (
     *("celery.app.control", "celery.app.events", "celery.app.log", "celery.apps.worker", "celery.backends.base"),
     *("celery.concurrency.prefork", "celery.events.receiver", "celery.worker.autoscale", "celery.worker.components"),
     *("celery.worker.consumer", "celery.worker.strategy", "billiard.popen_fork", "billiard.sharedctypes"),
-    *("encodings.idna", "typer._adapters", "typer._click.decorators", "tests.support.processes"),
+    *("encodings.idna", "tests.support.processes"),
 )
 _KEPT = 3  # standard input, output and error output
 
