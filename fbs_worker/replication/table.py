@@ -50,6 +50,7 @@ PART_ROWS: Final = 200_000
 """A first copy of more than two times as many records is split into ranges of about as many."""
 MAX_PARTS: Final = 16
 IDS_PER_CALL: Final = 2_000
+CHANGES: Final = "changes"
 EVERYTHING: Final = "everything"
 DANGLING: Final = "dangling"
 """In `last_run`: records were deleted, and those that refer to them have to be read again."""
@@ -115,6 +116,7 @@ class TableSync:
     _facts: dict[str, Any] = field(init=False, default_factory=dict)
     _calls: int = field(init=False, default=0)
     _began: float = field(init=False, default=0.0)
+    _goes_on: bool = field(init=False, default=False)
 
     def run(self) -> TableState:
         """Bring the table up to date, and write how that ended.
@@ -323,14 +325,15 @@ class TableSync:
     def _changes(self) -> None:
         """Read what was written since the high water, minus the overlap."""
         state = self.state
-        position = state.position if state.position.get("kind") == "changes" else {}
+        position = state.position if state.position.get("kind") == CHANGES else {}
+        self._goes_on = self._goes_on or bool(position)
         since = position.get("since") or _text(state.high_water and state.high_water - OVERLAP)
-        self._kinds.append("changes")
+        self._kinds.append(CHANGES)
         began = position.get("began") or ""
         domain = [("write_date", ">=", since)] if since else []
         for page in self._pages("changes", self.target, domain, after=position.get("last_id", 0)):
             began = began or page.clock
-            state.position = {"kind": "changes", "since": since, "began": began, "last_id": page.last_id}
+            state.position = {"kind": CHANGES, "since": since, "began": began, "last_id": page.last_id}
             if page.is_last:
                 state.position, state.high_water = {}, parsed(began) or state.high_water
             self._write(page, self.target, self._note)
@@ -622,7 +625,10 @@ class TableSync:
     def _save_end(self, cursor: Cursor) -> None:
         """Write how the sync of the table ended."""
         state = self.state
-        if self.target.exists:
+        # to count a large table takes long, and most syncs read changes alone; one that broke off added up no rows
+        if self._kinds == [CHANGES] and not self._goes_on:
+            state.row_count += self._counts.inserted
+        elif self.target.exists:
             state.row_count = count_rows(cursor, self.target.table)
         state.rejected, now = self._rejected(cursor)
         if state.status in (Status.OK, Status.REVIEW) and state.phase is Phase.STEADY:
