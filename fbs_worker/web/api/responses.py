@@ -16,8 +16,9 @@ from fbs_worker.client.handle import JobHandle
 from fbs_worker.core import errors as core
 from fbs_worker.core.errors import FBSError, JobCancelled
 from fbs_worker.jobs.model import JobRecord, JobState
+from fbs_worker.solutions.requests import Request as JobRequest
 from fbs_worker.web.api.auth import principal_of
-from fbs_worker.web.api.dependencies import databases_of
+from fbs_worker.web.api.dependencies import client_of, databases_of, settings_of
 from fbs_worker.web.api.errors import IdempotencyInProgress, IdempotencyMismatch, TooBusy
 from fbs_worker.web.api.idempotency import HEADER, REPLAYED
 from fbs_worker.web.api.problems import error_from_dict, problem_response, problem_responses
@@ -194,6 +195,31 @@ async def enqueue_job(request: Request, enqueue: Callable[[], JobHandle], *, key
     return problem_response(
         _failure(record), instance=requested_path(request.scope), job=record.to_dict(), headers=headers
     )
+
+
+async def enqueue_for_solution(
+    request: Request, job: type[JobRequest], name: str, values: Mapping[str, Any], *, key: str | None, wait: int
+) -> Response:
+    """Enqueue a job of a solution that exists; see `enqueue_job`.
+
+    Args:
+        request: the request.
+        job: the job's request class.
+        name: the solution's name.
+        values: the job's other parameters.
+        key: the `Idempotency-Key`, if any.
+        wait: maximum time to wait for the job, in seconds.
+
+    Raises:
+        SolutionNotFound: there is no such solution.
+        FBSError: as for `enqueue_job`.
+    """
+
+    def enqueue() -> JobHandle:
+        databases_of(request).solution(name)
+        return client_of(request).enqueue(job.parse(values, settings=settings_of(request), solution_name=name))
+
+    return await enqueue_job(request, enqueue, key=key, wait=wait)
 
 
 async def _canonical(request: Request) -> bytes:

@@ -42,7 +42,14 @@ from fbs_worker.web.api.request_models import (
     TypedPageQuery,
 )
 from fbs_worker.web.api.response_models import DiscoveriesAnswer, HitsAnswer
-from fbs_worker.web.api.responses import IdempotencyKey, Wait, enqueue_job, job_route, shared_answer
+from fbs_worker.web.api.responses import (
+    IdempotencyKey,
+    Wait,
+    enqueue_for_solution,
+    enqueue_job,
+    job_route,
+    shared_answer,
+)
 
 router = APIRouter(tags=["discoveries"])
 
@@ -78,13 +85,7 @@ async def refresh(
     request: Request, name: SolutionPath, *, body: RefreshBody, key: IdempotencyKey = None, wait: Wait = 0
 ) -> Any:
     """Enqueues a refresh, which records what changed in Odoo; an unchanged fingerprint ends it early."""
-    client, databases = client_of(request), databases_of(request)
-
-    def enqueue() -> JobHandle:
-        databases.solution(name)
-        return client.enqueue(RefreshRequest.parse(body.values(), settings=settings_of(request), solution_name=name))
-
-    return await enqueue_job(request, enqueue, key=key, wait=wait)
+    return await enqueue_for_solution(request, RefreshRequest, name, body.values(), key=key, wait=wait)
 
 
 @route(

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final
 import orjson
 from fastapi import APIRouter, Body, Path, Query, Request
 
-from fbs_worker.client.handle import JobHandle
 from fbs_worker.core.errors import (
     DatabaseBusy,
     DatabaseError,
@@ -19,11 +18,11 @@ from fbs_worker.core.errors import (
 )
 from fbs_worker.ops.records import DELETED, REJECTED, Filter, find_table, read_rows, record_states, side_table
 from fbs_worker.solutions.requests import SyncRequest
-from fbs_worker.web.api.dependencies import SolutionPath, client_of, databases_of, route, settings_of
+from fbs_worker.web.api.dependencies import SolutionPath, databases_of, route
 from fbs_worker.web.api.problems import problem_responses
 from fbs_worker.web.api.request_models import RecordsQuery, SyncBody
 from fbs_worker.web.api.response_models import RecordsAnswer, RowsAnswer
-from fbs_worker.web.api.responses import IdempotencyKey, Wait, enqueue_job, job_route, shared_answer
+from fbs_worker.web.api.responses import IdempotencyKey, Wait, enqueue_for_solution, job_route, shared_answer
 
 router = APIRouter(tags=["records"])
 
@@ -51,13 +50,7 @@ async def sync(
     wait: Wait = 0,
 ) -> Any:
     """Enqueues a sync, which makes the tables of mirrored models equal to Odoo."""
-    client, databases = client_of(request), databases_of(request)
-
-    def enqueue() -> JobHandle:
-        databases.solution(name)
-        return client.enqueue(SyncRequest.parse(body.values(), settings=settings_of(request), solution_name=name))
-
-    return await enqueue_job(request, enqueue, key=key, wait=wait)
+    return await enqueue_for_solution(request, SyncRequest, name, body.values(), key=key, wait=wait)
 
 
 @route(

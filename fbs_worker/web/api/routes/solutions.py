@@ -29,7 +29,14 @@ from fbs_worker.web.api.dependencies import (
 from fbs_worker.web.api.problems import problem_responses
 from fbs_worker.web.api.request_models import MigrateBody, SetupBody
 from fbs_worker.web.api.response_models import SolutionsAnswer, StatusAnswer
-from fbs_worker.web.api.responses import IdempotencyKey, Wait, enqueue_job, job_route, shared_answer
+from fbs_worker.web.api.responses import (
+    IdempotencyKey,
+    Wait,
+    enqueue_for_solution,
+    enqueue_job,
+    job_route,
+    shared_answer,
+)
 
 router = APIRouter(tags=["solutions"])
 
@@ -94,13 +101,7 @@ async def migrate(
     wait: Wait = 0,
 ) -> Any:
     """Enqueues a migration. `plan` only returns the statements; `apply` executes a plan unless it is stale."""
-    client, databases = client_of(request), databases_of(request)
-
-    def enqueue() -> JobHandle:
-        databases.solution(name)
-        return client.enqueue(MigrateRequest.parse(body.values(), settings=settings_of(request), solution_name=name))
-
-    return await enqueue_job(request, enqueue, key=key, wait=wait)
+    return await enqueue_for_solution(request, MigrateRequest, name, body.values(), key=key, wait=wait)
 
 
 @route(
@@ -118,10 +119,6 @@ async def drop(
     wait: Wait = 0,
 ) -> Any:
     """Enqueues a removal, which drops the solution's tables only. Business tables with rows need `with_data`."""
-    client, databases = client_of(request), databases_of(request)
-
-    def enqueue() -> JobHandle:
-        databases.solution(name)
-        return client.drop(name, with_data=with_data, dry_run=dry_run)
-
-    return await enqueue_job(request, enqueue, key=key, wait=wait)
+    return await enqueue_for_solution(
+        request, DropRequest, name, {"with_data": with_data, "dry_run": dry_run}, key=key, wait=wait
+    )
