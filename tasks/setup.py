@@ -9,6 +9,7 @@ from celery import shared_task
 
 from fbs_worker.client.in_process import run_in_process
 from fbs_worker.connectors.connect import RECORDING_SCHEME
+from fbs_worker.core.errors import FBSError, JobCancelled
 from fbs_worker.jobs.worker.task import JobTask
 from fbs_worker.solutions.requests import SetupRequest, SyncRequest
 from fbs_worker.solutions.setup import set_up
@@ -20,7 +21,8 @@ def setup_task(self: JobTask, **message: Any) -> dict[str, Any]:
     """Run `set_up`; the arguments are the fields of `SetupRequest`.
 
     Returns:
-        Its result, and `sync`: the first copy of the records: as `{"job": id}`, in-process its result; None without.
+        Its result, and `sync`: the first copy of the records: as `{"job": id}`; in-process its result, or
+        `{"error": …}` if it failed, for the solution is set up all the same; None without.
     """
     request = SetupRequest.from_message(message, settings=self.settings, in_process=self.in_process)
     result = set_up(request, settings=self.settings, progress=self.progress, read=refresh_solution)
@@ -37,5 +39,10 @@ def _has_records(result: Mapping[str, Any]) -> bool:
 def _copy(task: JobTask, solution: str) -> dict[str, Any]:
     request = SyncRequest(solution_name=solution)
     if task.in_process:
-        return run_in_process(request.task, dict(request), settings=task.settings, progress=task.progress)
+        try:
+            return run_in_process(request.task, dict(request), settings=task.settings, progress=task.progress)
+        except JobCancelled:
+            raise
+        except FBSError as exc:
+            return {"error": exc.to_dict()}
     return {"job": task.enqueue(request.task, request.to_message(task.settings), solution=solution)}

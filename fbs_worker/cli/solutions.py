@@ -12,7 +12,15 @@ from fbs_worker.cli.output import OutputFormat, note, plain_lines, print_error, 
 from fbs_worker.cli.render.results import exit_code_of, result_blocks
 from fbs_worker.cli.render.solutions import drop_blocks, list_blocks, rotation_blocks, status_blocks
 from fbs_worker.cli.run import Runner
-from fbs_worker.core.errors import EXIT_FAILED, EXIT_REFUSED, EXIT_UNREACHABLE, FBSError, RefusedError, TablesNotEmpty
+from fbs_worker.core.errors import (
+    EXIT_FAILED,
+    EXIT_REFUSED,
+    EXIT_UNREACHABLE,
+    FBSError,
+    JobFailed,
+    RefusedError,
+    TablesNotEmpty,
+)
 
 if TYPE_CHECKING:
     from fbs_worker.solutions.requests import DropRequest, Request
@@ -32,8 +40,11 @@ def setup(runner: Runner, given: dict[str, Any]) -> None:
     result = runner.run(request, title=f"Setting up {request.solution_name}")
     if result is None:
         return
-    sync, error = result.get("sync"), None
-    if sync and sync.keys() == {"job"}:
+    sync = result.get("sync")
+    error: FBSError | None = None
+    if failed := (sync or {}).get("error"):
+        error = JobFailed(failed["message"], hint=failed["hint"], error=failed)
+    elif sync and sync.keys() == {"job"}:
         try:
             result["sync"] = runner.follow(sync["job"], title=f"Copying records of {request.solution_name}")
         except FBSError as exc:  # the solution is set up all the same

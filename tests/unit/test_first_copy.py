@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any, cast
 
@@ -61,16 +62,30 @@ def test_the_task_has_the_records_copied(
     assert asked == ([("fbs.sync", "shop")] if is_copied else [])
 
 
+def test_a_failed_copy_does_not_hide_the_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In-process: what was set up stays set up."""
+
+    def fail(*_args: Any, **_options: Any) -> dict[str, Any]:
+        raise OdooTimeout("Odoo does not answer.", hint="Wait.")
+
+    monkeypatch.setattr(setup, "set_up", lambda *_args, **_options: {**DONE, "refresh": READ})
+    monkeypatch.setattr(setup, "run_in_process", fail)
+    done = in_process.run_in_process("fbs.setup", CONFIG, settings=Settings(fbs_redis_url=""))
+    assert done["sync"]["error"]["message"] == "Odoo does not answer."
+
+
 class _Worker:
     """Stands in for the runner: the set-up is done, its copy ends as given."""
 
     settings = Settings()
 
-    def __init__(self, ends: dict[str, Any] | FBSError, output_format: OutputFormat) -> None:
-        self.ends, self.output_format = ends, output_format
+    def __init__(self, ends: dict[str, Any] | FBSError, output_format: OutputFormat, *, is_here: bool) -> None:
+        self.ends, self.output_format, self.is_here = ends, output_format, is_here
 
     def run(self, *_args: Any, **_options: Any) -> dict[str, Any]:
-        return {**DONE, "job": "1", "sync": {"job": "2"}}
+        if not self.is_here:
+            return {**DONE, "job": "1", "sync": {"job": "2"}}
+        return {**DONE, "sync": {"error": self.ends.to_dict()} if isinstance(self.ends, FBSError) else self.ends}
 
     def follow(self, job_id: str, **_options: Any) -> dict[str, Any]:
         if isinstance(self.ends, FBSError):
@@ -89,8 +104,8 @@ class _Worker:
 def test_the_command_follows_the_copy(
     capsys: pytest.CaptureFixture[str], ends: dict[str, Any] | FBSError, code: int, shown: str
 ) -> None:
-    for output_format in OutputFormat:
-        runner = cast("Runner", _Worker(ends, output_format))
+    for output_format, is_here in itertools.product(OutputFormat, (False, True)):
+        runner = cast("Runner", _Worker(ends, output_format, is_here=is_here))
         try:
             solutions.setup(runner, dict(CONFIG))
             ended = 0
@@ -100,7 +115,7 @@ def test_the_command_follows_the_copy(
         assert ended == code
         assert ("Odoo does not answer." in output.err) is isinstance(ends, FBSError)
         if output_format is OutputFormat.JSON:
-            assert json.loads(output.out)["sync"]["job"] == "2"
+            assert is_here or json.loads(output.out)["sync"]["job"] == "2"
         else:
             assert "The solution shop is set up" in output.out
             assert shown in output.out
