@@ -59,7 +59,13 @@ class RecordingDecorator:
         return self._inner.server
 
     @property
+    def uid(self) -> int:
+        """The inner transport's."""
+        return self._inner.uid
+
+    @property
     def waits(self) -> str:
+        """The inner transport's."""
         return self._inner.waits
 
     @property

@@ -65,6 +65,10 @@ class Transport(Protocol):
         """The connected server."""
 
     @property
+    def uid(self) -> int:
+        """The user's id; 0 where the login does not say it (JSON-2, recordings)."""
+
+    @property
     def clock(self) -> str:
         """The server's time at its last response, UTC in Odoo's format; empty where unknown."""
 

@@ -54,7 +54,7 @@ class OdooRPCTransport(ServerTransport):
         self._api_key = "" if password else api_key
         self._connector = JSONRPCConnector(http, version=server.series)
         with limiter.slot():
-            self._uid = self._log_in()
+            self.uid = self._log_in()
 
     @property
     def uses_key(self) -> bool:
@@ -64,13 +64,13 @@ class OdooRPCTransport(ServerTransport):
     def _call(self, model: str, method: str, ids: list[int] | None, arguments: dict[str, Any]) -> Any:
         args = [ids] if ids is not None else []
         if self._api_key:
-            parameters = [self.server.database, self._uid, self._api_key, model, method, args, arguments]
+            parameters = [self.server.database, self.uid, self._api_key, model, method, args, arguments]
             answer = self._send("/jsonrpc", _service("object", "execute_kw", parameters))
             return result_of(answer, self._context(model, method))
         named = {"model": model, "method": method, "args": args, "kwargs": arguments}
         answer = self._send("/web/dataset/call_kw", named)
         if _session_has_expired(answer):
-            self._uid = self._log_in()
+            self.uid = self._log_in()
             answer = self._send("/web/dataset/call_kw", named)
         return result_of(answer, self._context(model, method))
 

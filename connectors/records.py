@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 from fbs_worker.connectors.base import Transport
 from fbs_worker.connectors.prefetch import Prefetcher
 from fbs_worker.connectors.reader import FORMATTED_GROUPS_SINCE, PLAIN_RELATIONS_SINCE
 from fbs_worker.core.errors import OdooAccessDenied, OdooBadAnswer, OdooCallFailed, OdooError, OdooTimeout
-from fbs_worker.replication.source import Page, Reader, Record, Summary, Unreadable
+from fbs_worker.replication.source import Dates, Page, Reader, Record, Summary, Unreadable
 
 FIRST_SIZE: Final = 1_000
 """Records of the first page."""
@@ -77,7 +78,7 @@ class OdooRecords:
         if known is not None:
             self._context["allowed_company_ids"] = list(known.companies)
             return known
-        uid = int(self._call(_USERS, "context_get").get("uid") or 0)
+        uid = self._transport.uid or int(self._call(_USERS, "context_get").get("uid") or 0)
         groups = "group_ids" if self._major >= _GROUPS_RENAMED_SINCE else "groups_id"
         ask: dict[str, Any] = {"domain": ["|", ("id", "=", uid), ("id", "<=", 10)], "order": "id"}
         try:
@@ -118,18 +119,14 @@ class OdooRecords:
         group = self._group(model, domain, {"last": "max"})
         return Summary(count=int(group["count"] or 0), last_id=int(group["last"] or 0))
 
-    def dates(self, model: str, *, after: int, up_to: int | None) -> list[tuple[int, str]]:
-        """The ids in a range and their write dates, in one call; see `RecordSource.dates`.
+    def dates(self, model: str, *, bounds: Sequence[int]) -> Iterator[Dates]:
+        """All ids and write dates, one call a range; see `RecordSource.dates`.
 
         Raises:
-            FBSError: the call failed; see `Transport.call`.
+            FBSError: a call failed; see `Transport.call`.
         """
-        domain = [("id", ">", after), *([("id", "<=", up_to)] if up_to is not None else [])]
-        group = self._group(model, domain, {"ids": "array_agg", "dates": "array_agg"})
-        ids, dates = group["ids"] or [], group["dates"] or []
-        if len(ids) != len(dates):
-            raise OdooBadAnswer(f"The ids and dates of {model} do not fit together.", hint="Check Odoo's log.")
-        return [(number, date or "") for number, date in zip(ids, dates, strict=True)]
+        ranges = (self._dates(model, *ends) for ends in zip([0, *bounds], [*bounds, None], strict=True))
+        return iter(Prefetcher(ranges, depth=1, waiting=self._waiting))
 
     def existing(self, model: str, ids: Sequence[int]) -> set[int]:
         """Which of some records there are, in one call.
@@ -190,7 +187,7 @@ class OdooRecords:
                 f"The records of {model} are not as Odoo sends them.",
                 hint="Check ODOO_URL, and proxies between this host and Odoo.",
             )
-        rows.sort(key=lambda row: int(row["id"]))
+        rows.sort(key=itemgetter("id"))
         return rows, max(ids, default=0), len(ids) < limit
 
     def taken(self) -> int:
@@ -202,6 +199,14 @@ class OdooRecords:
         """Leave a slow server alone for a while."""
         _log.info("%s is slow: waiting %.0f s before the next page", self._transport.server.url, seconds)
         time.sleep(seconds)
+
+    def _dates(self, model: str, after: int, up_to: int | None) -> Dates:
+        domain = [("id", ">", after), *([("id", "<=", up_to)] if up_to is not None else [])]
+        group = self._group(model, domain, {"ids": "array_agg", "dates": "array_agg"})
+        dates = Dates(after=after, up_to=up_to, ids=group["ids"] or [], written=group["dates"] or [])
+        if len(dates.ids) != len(dates.written):
+            raise OdooBadAnswer(f"The ids and dates of {model} do not fit together.", hint="Check Odoo's log.")
+        return dates
 
     @property
     def _major(self) -> tuple[int, int]:

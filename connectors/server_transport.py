@@ -22,11 +22,13 @@ class ServerTransport(ABC):
 
     Attributes:
         server: the connected server.
+        uid: the user's id; 0 where the login does not say it.
         calls: number of model calls made.
     """
 
     def __init__(self, http: OdooHTTP, server: ServerInfo, login: CallContext, limiter: Limiter) -> None:
         self.server = server
+        self.uid = 0
         self.calls = 0
         self._http = http
         self._login = login

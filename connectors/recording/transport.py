@@ -51,6 +51,7 @@ class RecordingTransport:
 
     Attributes:
         server: the recorded server.
+        uid: always 0: a recording has no login.
         clock: always empty: a recording has no clock.
         calls: number of model calls made.
 
@@ -58,6 +59,7 @@ class RecordingTransport:
         RecordingError: the recording is missing or damaged.
     """
 
+    uid = 0
     clock = ""
     waits = ""
     held = 0

@@ -98,6 +98,23 @@ class Summary:
     last_id: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dates:
+    """Ids of a range and their write dates.
+
+    Attributes:
+        after: the range begins after this id.
+        up_to: it ends with this id; None: no end.
+        ids: all ids in it, in any order.
+        written: their write dates, in whole seconds; empty: none.
+    """
+
+    after: int
+    up_to: int | None
+    ids: Sequence[int]
+    written: Sequence[str | None]
+
+
 class RecordSource(Protocol):
     """Reads the records of one Odoo as one user, one call at a time. All calls raise what `Transport.call` raises."""
 
@@ -139,13 +156,12 @@ class RecordSource(Protocol):
             links: which of the fields are many2many.
         """
 
-    def dates(self, model: str, *, after: int, up_to: int | None) -> list[tuple[int, str]]:
-        """The ids in a range and their write dates (empty: none), in any order.
+    def dates(self, model: str, *, bounds: Sequence[int]) -> Iterator[Dates]:
+        """All ids and write dates, range by range; the next one is read while the caller has one.
 
         Args:
             model: the model's technical name.
-            after: greater than this id.
-            up_to: at most this id; None: no limit.
+            bounds: where a range ends and the next one begins, ascending; the last one has no end.
         """
 
     def existing(self, model: str, ids: Sequence[int]) -> set[int]:

@@ -10,11 +10,12 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 -- a class in all but spelling
 
 from fbs_worker.core.postgres import errors_translated
+from fbs_worker.replication.source import Dates
 from fbs_worker.replication.values import NULL
 from fbs_worker.replication.writer import copy_lines
 
-IDS_PER_RANGE: Final = 70_000
-"""Records of one call: 200,000 are three calls of 2 MB."""
+IDS_PER_RANGE: Final = 60_000
+"""Records of one call: 200,000 are four calls of 2 MB, two of which are in memory."""
 FEW: Final = 100
 SHARE: Final = 0.05
 """More deletions than `FEW` and than this share of the rows are not believed."""
@@ -53,10 +54,8 @@ def bounds(cursor: Cursor, table: str) -> list[int]:
 def compare(
     cursor: Cursor,
     table: str,
-    dates: Sequence[tuple[int, str]],
+    dates: Dates,
     *,
-    after: int,
-    up_to: int | None,
     rejected: str,
 ) -> Differences:
     """Compare a range of ids and dates with a table.
@@ -64,17 +63,16 @@ def compare(
     Args:
         cursor: in the caller's transaction.
         table: the table, with `odoo_id` and `write_date`.
-        dates: Odoo's, in whole seconds; empty: none.
-        after: the range begins after this id.
-        up_to: the range ends with this id; None: no end.
+        dates: Odoo's.
         rejected: the table of rejected records: they are read again when they change, not by each sweep.
     """
     facts = {"table": sql.Identifier(table), "dates": _DATES}
-    within = sql.SQL("t.odoo_id > %s" + ("" if up_to is None else " AND t.odoo_id <= %s"))
-    values = (after,) if up_to is None else (after, up_to)
+    within = sql.SQL("t.odoo_id > %s" + ("" if dates.up_to is None else " AND t.odoo_id <= %s"))
+    values = (dates.after,) if dates.up_to is None else (dates.after, dates.up_to)
     with errors_translated(cursor.connection):
         cursor.execute(_CREATE)
-        copy_lines(cursor, _DATES, [f"{number}\t{date or NULL}" for number, date in dates])
+        pairs = zip(dates.ids, dates.written, strict=True)
+        copy_lines(cursor, _DATES, [f"{number}\t{date or NULL}" for number, date in pairs])
         cursor.execute("ANALYZE pg_temp.fbs_dates")
         cursor.execute(
             sql.SQL(

@@ -392,18 +392,10 @@ class TableSync:
         found = 0
         with self._transaction() as cursor:
             bounds = sweep.bounds(cursor, self.target.table)
-        for after, up_to in zip([0, *bounds], [*bounds, None], strict=True):
-            dates = self.source.dates(self.target.model, after=after, up_to=up_to)
-            found += len(dates)
+        for dates in self.source.dates(self.target.model, bounds=bounds):
+            found += len(dates.ids)
             with self._transaction() as cursor:
-                different = sweep.compare(
-                    cursor,
-                    self.target.table,
-                    dates,
-                    after=after,
-                    up_to=up_to,
-                    rejected=self._rejections,
-                )
+                different = sweep.compare(cursor, self.target.table, dates, rejected=self._rejections)
             stale += different.stale
             absent += different.absent
             self._check_time()

@@ -176,12 +176,12 @@ class TableWriter:
         cursor.execute(sql.SQL("TRUNCATE {}").format(PAGE))
         copy_lines(cursor, PAGE, texts)
         counts = Counts()
-        if self._names:
-            cursor.execute(self._update)
-            counts.updated = max(0, cursor.rowcount)
         if self._inserts:
             cursor.execute(self._insert)
             counts.inserted = max(0, cursor.rowcount)
+        if self._names and counts.inserted < len(texts):
+            cursor.execute(self._update)
+            counts.updated = max(0, cursor.rowcount)
         return counts
 
     def _store_each(self, cursor: Cursor, texts: Sequence[str]) -> Counts:
@@ -255,6 +255,10 @@ END
 
         A rejection of this transaction has its time.
         """
+        of_table = sql.SQL("SELECT FROM {} WHERE table_name = %s LIMIT 1").format(self._rejected)
+        cursor.execute(of_table, (self.target.table,))
+        if not cursor.rowcount:
+            return set()
         statement = sql.SQL(
             "DELETE FROM {} WHERE table_name = %s AND odoo_id = ANY(%s) AND rejected_at IS DISTINCT FROM NOW()"
         ).format(self._rejected)

@@ -296,6 +296,7 @@ class SyncTableRequest(Request):
 
     solution_name: SolutionName = Field(description=SOLUTION)
     model: ModelName = Field(description="the mirrored model")
+    models: ModelNames = Field(default=(), description="as those of the sync")
     run: str = Field(max_length=100, description="the id of the sync that it is a part of")
     part: StrictInt = Field(
         default=-1, ge=-1, le=_MAX_NUMBER, description="which range of ids of a first copy, from 0; -1: the rest"

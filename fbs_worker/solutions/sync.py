@@ -2,7 +2,8 @@
 
 A table, and each range of ids of a large first copy, is a unit with a lock of its own. The sync enqueues the long ones
 as jobs, so that other workers take them, and does what none has taken; a unit whose worker dies is free again. So one
-worker is enough, and none waits for one that does not come.
+worker is enough, and none waits for one that does not come. A worker that is done with its unit, and has Odoo open,
+goes on with others that are free.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -29,7 +30,7 @@ from fbs_worker.replication.table import DANGLING, Options, TableSync, referring
 from fbs_worker.replication.target import Target, targets
 from fbs_worker.schema.system_tables import SYSTEM_TABLES, ensure_tables
 from fbs_worker.solutions.odoo_connections import find_odoo
-from fbs_worker.solutions.registry import SolutionRecord
+from fbs_worker.solutions.registry import Manifest, SolutionRecord
 from fbs_worker.solutions.requests import SyncRequest, SyncTableRequest
 from fbs_worker.solutions.workspace import Home, find_solution, locked_connection, read_manifest, vault_of
 
@@ -37,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 LONG_ROWS: Final = 20_000
 """Reading every record of a table with at most so many rows is not worth a job of its own."""
-POLL_SECONDS: Final = 0.25
+POLL_SECONDS: Final = 0.1
 
 _GONE: Final = "Odoo has no model {} any more, or its module is not of the domain; the table stays as it is."
 _NOT_OURS: Final = "The table {} was not made by this solution: it is not touched."
@@ -123,6 +124,19 @@ class _Solution:
         name = f"records:{self.manifest.solution_name}:{self.targets[unit.model].table}"
         return free_lock(self.connection, name if unit.part is None else f"{name}:{unit.part}")
 
+    @contextmanager
+    def while_mirrored(self, model: str) -> Iterator[None]:
+        """End the `with` block without an error if it failed because a migration took the model's table away."""
+        try:
+            yield
+        except DatabaseError:
+            with transaction(self.connection):
+                manifest = Manifest.read(self.connection, self.manifest.table_prefix, self.manifest.solution_name)
+            if manifest is None or model in manifest.mirrored:
+                raise
+            _log.info("%s is not mirrored any more", model)
+            del self.targets[model]
+
     def is_done(self, unit: Unit, run: str) -> bool:
         """Whether a unit was done in this run, by whatever worker."""
         state = self.state(unit.model)
@@ -179,6 +193,7 @@ class _Reading:
                 SyncTableRequest(
                     solution_name=request.solution_name,
                     model=unit.model,
+                    models=request.models,
                     run=self.options.run,
                     part=-1 if unit.part is None else unit.part,
                     full=request.full,
@@ -200,7 +215,10 @@ class _Reading:
         while left:
             is_idle = True
             for unit in list(left):
-                with self.solution.lock(unit) as is_free:
+                if unit.model not in self.solution.targets:  # not mirrored any more
+                    left.remove(unit)
+                    continue
+                with self.solution.lock(unit) as is_free, self.solution.while_mirrored(unit.model):
                     if is_free:
                         left.remove(unit)
                         is_idle = False
@@ -215,6 +233,22 @@ class _Reading:
                 time.sleep(POLL_SECONDS)
         if failures:
             raise failures[0]
+
+    def help(self, unit: Unit) -> None:
+        """Do further units of the run that are free, after one that was enqueued; what fails is left to the sync."""
+        solution, request = self.solution, self.request
+        state = solution.state(unit.model)
+        ranges = state.position.get("ranges") or () if state and unit.part is not None else ()
+        units = [Unit(model=unit.model, part=part) for part in range(len(ranges))]
+        models = [model for model in solution.targets if not request.models or model in request.models]
+        units += [Unit(model=model) for model in models if _is_long(solution.state(model), request)]
+        with suppress(OdooTimeout, OdooServerError):
+            for each in units:
+                with solution.lock(each) as is_free, solution.while_mirrored(each.model):
+                    if is_free and not solution.is_done(each, self.options.run):
+                        self.run(each)
+                if each.model not in solution.targets:
+                    return
 
     def run(self, unit: Unit) -> TableState:
         """Do a unit whose lock is held. A large first copy is split, and its ranges are shared."""
@@ -286,7 +320,8 @@ def sync(request: SyncRequest, job: Job) -> dict[str, Any]:
             cursor.execute("SELECT NOW() AT TIME ZONE 'UTC'")
             row = cursor.fetchone()
             every = states(cursor, solution.manifest.table_prefix, name)
-        tables = [each for each in every if not request.models or each.model in request.models]
+        gone = {unit.model for unit in units} - solution.targets.keys()
+        tables = [each for each in every if each.model in models and each.model not in gone]
         calls += sum(int(each.last_run.get("calls") or 0) for each in tables if each.model not in here)
         result = _result(name, tables, now=row[0] if row else None, run=job.run, calls=calls, began=began)
         return {**result, "models": list(request.models)}
@@ -307,16 +342,19 @@ def sync_table(request: SyncTableRequest, job: Job) -> dict[str, Any]:
     """
     name, unit = request.solution_name, Unit(model=request.model, part=request.part if request.part >= 0 else None)
     done: dict[str, Any] = {"solution": name, "model": request.model, "table": None}
-    with _opened(job, name) as solution:
+    with _opened(job, name) as solution, ExitStack() as stack:
         if unit.model not in solution.targets:
             return done
         with solution.lock(unit) as is_free:
             if not is_free or solution.is_done(unit, request.run):
                 return done
             job = replace(_within_window(request, job, solution.connection), run=request.run)
-            with _reading(solution, job, request, request.reader) as reading:
-                state = reading.run(unit)
-        return {**done, "table": state.to_dict()}
+            reading = stack.enter_context(_reading(solution, job, request, request.reader))
+            with solution.while_mirrored(unit.model):
+                done["table"] = reading.run(unit).to_dict()
+        if unit.model in solution.targets:
+            reading.help(unit)
+    return done
 
 
 @contextmanager
@@ -432,7 +470,7 @@ def _stop_missing(solution: _Solution, models: list[str], run: str) -> None:
         solution.targets.pop(model, None)
 
 
-def _is_long(state: TableState | None, request: SyncRequest) -> bool:
+def _is_long(state: TableState | None, request: SyncRequest | SyncTableRequest) -> bool:
     """Whether a table is worth a job of its own."""
     if state is None or state.phase is Phase.COPY:
         return True

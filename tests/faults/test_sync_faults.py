@@ -15,7 +15,7 @@ import pytest
 from fbs_worker.client.client import JobHandle
 from fbs_worker.jobs.model import JobState
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
-from tests.support.copied_things import LINKS, TABLE, THING, Things, set_up
+from tests.support.copied_things import LINKS, TABLE, TAG, THING, Things, set_up
 from tests.support.fault_worker import FaultWorker
 from tests.support.held_odoo import HeldOdoo, Matches
 from tests.support.mirrored import odoo_changes
@@ -394,6 +394,23 @@ def test_the_solution_is_dropped_in_the_middle(stage: Stage, things: Things, alo
     assert not [name for name in left if name.startswith("x_")]
     assert ("fbs_replication" in left) is not alone
     assert alone or rows(stage.target, "SELECT solution_name FROM fbs_replication") == []
+
+
+@pytest.mark.parametrize("count", [FEW, MANY], ids=["whole", "in ranges"])
+def test_a_model_is_mirrored_no_more_in_the_middle(stage: Stage, things: Things, count: int) -> None:
+    things.fill(count)
+    stage.worker(concurrency=2)
+    with stage.odoo.hold(asks("search", after=2 * PAGE)) as hold:
+        job = stage.client.sync("shop")
+        hold.wait_until_reached()
+        migration = {"solution_name": "shop", "unmirror": [THING]}
+        plan = inline("migrate", {**migration, "plan_only": True}, stage.settings)
+        inline("migrate", {**migration, "fingerprint": plan["fingerprint"], "allow": plan["needs"]}, stage.settings)
+    record = stage.finished(job)
+    assert record.state is JobState.SUCCEEDED, (record, stage._words())
+    assert record.result is not None
+    assert [(each["model"], each["status"]) for each in record.result["tables"]] == [(TAG, "ok")]
+    assert rows(stage.target, f"SELECT to_regclass('{TABLE}')") == [(None,)]
 
 
 def test_a_column_goes_in_the_middle(stage: Stage, things: Things) -> None:

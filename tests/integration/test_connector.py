@@ -37,7 +37,7 @@ class Changed:
     ) -> None:
         self._inner = inner
         self.clock = clock
-        self.waits, self.held = "", 0
+        self.uid, self.waits, self.held = 0, "", 0
         major, minor = series.split(".")
         server = inner.server
         self.server = ServerInfo(

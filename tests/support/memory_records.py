@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from fbs_worker.core.errors import OdooAccessDenied, OdooModelMissing
-from fbs_worker.replication.source import Page, Reader, Summary, Unreadable
+from fbs_worker.replication.source import Dates, Page, Reader, Summary, Unreadable
 
 BEGAN = datetime(2026, 3, 1, 12, 0, 0)  # noqa: DTZ001 -- Odoo's dates have no zone
 
@@ -92,11 +92,13 @@ class MemoryOdoo:
         found = self._matching(model, domain)
         return Summary(count=len(found), last_id=max((record["id"] for record in found), default=0))
 
-    def dates(self, model: str, *, after: int, up_to: int | None) -> list[tuple[int, str]]:
+    def dates(self, model: str, *, bounds: Sequence[int]) -> Iterator[Dates]:
         """Ids and write dates."""
-        self._answer("dates", model)
-        found = self._matching(model, [("id", ">", after), *([("id", "<=", up_to)] if up_to is not None else [])])
-        return [(record["id"], record["write_date"] or "") for record in found]
+        for after, up_to in zip([0, *bounds], [*bounds, None], strict=True):
+            self._answer("dates", model)
+            found = self._matching(model, [("id", ">", after), *([("id", "<=", up_to)] if up_to is not None else [])])
+            ids, written = [record["id"] for record in found], [record["write_date"] for record in found]
+            yield Dates(after=after, up_to=up_to, ids=ids, written=written)
 
     def existing(self, model: str, ids: Sequence[int]) -> set[int]:
         """Which records there are."""

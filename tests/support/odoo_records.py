@@ -51,6 +51,7 @@ class RecordsOdoo:
         before: called with them before each answer; may raise an error of Odoo's.
     """
 
+    uid = 0
     waits = ""
 
     def __init__(self, series: str = "19.0", *, behind: Transport | None = None) -> None:

@@ -17,6 +17,7 @@ class Endless:
     """A transport whose pages are always full."""
 
     server = ServerInfo(series="19.0", major=(19, 0), url="http://odoo", database="live")
+    uid = 0
     clock = waits = ""
     calls = held = 0
 

@@ -94,13 +94,19 @@ def test_counts_dates_and_what_there_is(series: str) -> None:
     source = source_of(odoo)
     assert source.summary(THING) == Summary(count=5, last_id=5)
     assert source.summary(THING, [("id", "<=", 3)]) == Summary(count=3, last_id=3)
-    assert source.dates(THING, after=1, up_to=4) == [(2, DATE), (3, DATE), (4, "")]
-    assert source.dates(THING, after=4, up_to=None) == [(5, DATE)]
+    assert [
+        (each.after, each.up_to, [*zip(each.ids, each.written, strict=True)])
+        for each in source.dates(THING, bounds=[1, 4])
+    ] == [
+        (0, 1, [(1, DATE)]),
+        (1, 4, [(2, DATE), (3, DATE), (4, None)]),
+        (4, None, [(5, DATE)]),
+    ]
     assert source.existing(THING, [1, 5, 6]) == {1, 5}
-    assert len(odoo.log) == 5
+    assert len(odoo.log) == 6
     odoo.models[THING].records.clear()
     assert source.summary(THING) == Summary(count=0, last_id=0)
-    assert source.dates(THING, after=0, up_to=None) == []
+    assert [len(each.ids) for each in source.dates(THING, bounds=[])] == [0]
     assert ids(pages_of(odoo)) == []
 
 
@@ -216,7 +222,7 @@ def test_ids_and_dates_that_do_not_fit_together() -> None:
     odoo = made(count=3)
     odoo._formatted_read_group = lambda *_, **__: [{"id:array_agg": [1, 2], "write_date:array_agg": [DATE]}]  # type: ignore[method-assign]
     with pytest.raises(OdooBadAnswer):
-        source_of(odoo).dates(THING, after=0, up_to=None)
+        [*source_of(odoo).dates(THING, bounds=[])]
 
 
 @every_series
