@@ -65,6 +65,7 @@ def running_arguments(home: Path) -> list[str]:
     return [" ".join(process.cmdline()) for process in processes_about(home)]
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_stops_on_a_signal(served: CommandLine, number: signal.Signals) -> None:
     running = served.start("api")

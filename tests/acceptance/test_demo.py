@@ -70,6 +70,7 @@ def test_the_next_demo_stops_the_leftovers_of_a_killed_one(fbs: CommandLine) -> 
     until(lambda: fbs.left_running() == "", fbs.left_running)
 
 
+@pytest.mark.faults
 def test_a_second_demo_in_the_same_folder_is_rejected(fbs: CommandLine) -> None:
     first = fbs.start("demo")
     for line in first.output:

@@ -58,6 +58,7 @@ def test_all_is_well_beside_up(fbs: CommandLine, recording: str) -> None:
     fbs("down")
 
 
+@pytest.mark.faults
 def test_what_hangs_is_an_error_within_seconds(fbs: CommandLine, silent: str) -> None:
     fbs.variables.update(
         ODOO_URL=f"http://{silent}",

@@ -167,6 +167,7 @@ def test_up_repairs_a_stack_with_a_dead_part(fbs: CommandLine) -> None:
     assert fbs.left_running() == ""
 
 
+@pytest.mark.faults
 def test_in_the_foreground_it_runs_until_a_signal(fbs: CommandLine) -> None:
     running = fbs.start("up", "--foreground", "--no-flower", "--no-api")
     output = fbs.interrupt(running, after="Ctrl-C stops everything.", with_signal=signal.SIGINT)
@@ -175,6 +176,7 @@ def test_in_the_foreground_it_runs_until_a_signal(fbs: CommandLine) -> None:
     assert fbs.left_running() == ""
 
 
+@pytest.mark.faults
 def test_a_job_without_a_worker_prints_a_hint_and_continues_after_ctrl_c(
     fbs: CommandLine, redis_url: str, recording: str
 ) -> None:

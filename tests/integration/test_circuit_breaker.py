@@ -27,6 +27,8 @@ from tests.support.odoo_faults import Misbehaviour
 from tests.support.odoo_server import OdooServer, OdooUser
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.faults
+
 KEY = "a" * 40
 
 

@@ -22,6 +22,8 @@ from fbs_worker.ops.local.ports import choose_ports, start_on
 from fbs_worker.ops.local.processes import ProcessRef, command_line
 from tests.support.servers import short_folder
 
+pytestmark = pytest.mark.faults
+
 
 def ask(config: DatabaseConfig, statement: str) -> object:
     connection = psycopg2.connect(
@@ -80,7 +82,6 @@ def test_postgres_is_found_running_and_a_second_stop_does_nothing() -> None:
         server.stop()
 
 
-@pytest.mark.faults
 def test_postgres_recovers_from_a_kill() -> None:
     with short_folder() as folder:
         server = EmbeddedPostgres.start(folder)
@@ -185,7 +186,6 @@ def test_redis_keeps_its_data_and_hides_its_password() -> None:
             assert client.get("kept") == b"yes"
 
 
-@pytest.mark.faults
 def test_redis_is_found_running_and_restarts_after_a_kill() -> None:
     with short_folder() as folder:
         server = EmbeddedRedis.start(folder, durable=False)

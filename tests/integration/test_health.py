@@ -29,6 +29,8 @@ from tests.support.preloaded import Forked
 from tests.support.servers import redis_database
 from tests.support.waiting import PATIENCE, until
 
+pytestmark = pytest.mark.faults
+
 SHORT = 1.0
 WHOLE = 3.0  # longer than the time from one heartbeat to the next
 SECRET = "hunter2-of-redis"
@@ -190,7 +192,6 @@ def test_a_worker_of_one_queue_answers_for_that_queue_alone(settings: MakeSettin
         assert not {key for key in keys(made) if not key.startswith("_kombu.") and client.ttl(key) < 0}
 
 
-@pytest.mark.faults
 def test_a_killed_worker_leaves_nothing_behind(settings: MakeSettings, tmp_path: Path) -> None:
     made = settings()
     worker = Program.start("worker", "--name=victim", "--concurrency=1", settings=made, log=tmp_path / "worker.log")

@@ -19,6 +19,8 @@ from fbs_worker.migration.model.plan import Lock, Mode
 from tests.support.migrating import QUICK, WISHES, migrate, plan_of, record_of, step
 from tests.support.solutions import rows, run
 
+pytestmark = pytest.mark.faults
+
 ADD = WISHES[0].step
 LEASE = step('ALTER TABLE "r_lease" ADD COLUMN "rent" numeric', "r_lease")
 INDEX = WISHES[9].step

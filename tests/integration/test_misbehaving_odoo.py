@@ -33,6 +33,8 @@ from tests.support.odoo_faults import Misbehaviour
 from tests.support.odoo_server import OdooServer, OdooUser
 from tests.support.transport_contract import check_error
 
+pytestmark = pytest.mark.faults
+
 PASSWORD = 'pass-"w0rd"/of\\the-test'
 KEY = "0123456789abcdef0123456789abcdef01234567"
 SECRETS = (PASSWORD, KEY)

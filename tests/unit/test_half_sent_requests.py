@@ -14,6 +14,8 @@ import pytest
 
 from fbs_worker.web.uvicorn_compat import AppServer, TimedProtocol
 
+pytestmark = pytest.mark.faults
+
 SECONDS = 0.5
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n"
