@@ -44,7 +44,7 @@ from pydantic import SecretStr
 from bench.bench_connector import Raw
 from bench.bench_queue import QueueBench
 from bench.live import connection_of, live_values
-from bench.records_equal import Compared, Comparison, told
+from bench.records_equal import Compared, Comparison, report
 from bench.records_odoo import MODELS, Changes, Sizes, fill, is_filled, sql_dsn
 from bench.records_server import FIELDS
 from fbs_worker.catalogue.model import Discovery, DiscoveryType
@@ -284,7 +284,7 @@ def _equality(name: str, odoo: Any, target: Target) -> dict[str, float]:
             odoo, ours, table_prefix=f"{target.solution}_fbs_", binary=target.solution == "pictured"
         ).compare(tables)
     if any(found.differing for found in compared):
-        print(f"after {name}:\n{told(compared)}", file=sys.stderr)
+        print(f"after {name}:\n{report(compared)}", file=sys.stderr)
     return {
         "changes": 0,
         "tables": len(compared),

@@ -1,7 +1,7 @@
 """Whether mirrored tables equal Odoo: row by row and value by value, against SQL on Odoo's own database.
 
 Each side is asked for the id and a hash of the row, ordered by id; where the hashes differ, both rows are read and the
-fields told. Both sides bring each value into one form:
+fields named. Both sides bring each value into one form:
 
 - NULL is 0 of numbers and false of booleans, which RPC cannot tell apart; NULL and '' are two things.
 - A float or monetary value is the shortest number that reads as Odoo's double; ours must be that number, unrounded.
@@ -56,7 +56,7 @@ class Compared:
         table: our table.
         rows: rows in Odoo.
         values: values that were compared.
-        rejected: rows that `rejected_records` tells of; they are not compared.
+        rejected: rows that are in `rejected_records`; they are not compared.
         skipped: columns that nothing in Odoo's database corresponds to.
         differing: how many rows differ, are missing, or are too many.
         first: the first differences.
@@ -90,7 +90,7 @@ class Comparison:
         company: the reader's first company.
         language: the reader's language.
         binary: whether files and images were copied as well.
-        most: how many differences of a table to tell.
+        most: how many differences of a table to report.
     """
 
     def __init__(
@@ -225,7 +225,7 @@ class Comparison:
                 continue
             found.differing += 1
             if odoo is None or ours is None:
-                self._tell(found, Difference(table=found.table, odoo_id=key, odoo=_there(odoo), ours=_there(ours)))
+                self._report(found, Difference(table=found.table, odoo_id=key, odoo=_there(odoo), ours=_there(ours)))
             else:
                 differing.append(key)
         found.values = found.rows * len(pairs)
@@ -238,8 +238,8 @@ class Comparison:
             )
             for pair, odoo, ours in zip(pairs, odoo_values[0], our_values[0], strict=True):
                 if odoo != ours:
-                    told = Difference(table=found.table, odoo_id=key, field=pair.name, odoo=odoo, ours=ours)
-                    self._tell(found, told)
+                    difference = Difference(table=found.table, odoo_id=key, field=pair.name, odoo=odoo, ours=ours)
+                    self._report(found, difference)
 
     def _files_of(self, found: Compared, model: str, name: str, column: str, rejected: set[int]) -> None:
         streams = (
@@ -263,7 +263,7 @@ class Comparison:
             found.values += 1
             if odoo != ours and key not in rejected:
                 found.differing += 1
-                self._tell(found, Difference(table=found.table, odoo_id=key, field=name, odoo=odoo, ours=ours))
+                self._report(found, Difference(table=found.table, odoo_id=key, field=name, odoo=odoo, ours=ours))
 
     def _links_of(self, link: str, relation: str, one: str, other: str, rejected: set[int]) -> Compared:
         found = Compared(table=link)
@@ -276,10 +276,10 @@ class Comparison:
             found.values += 1
             if odoo != ours and key[0] not in rejected:
                 found.differing += 1
-                self._tell(found, Difference(table=link, odoo_id=key, odoo=odoo, ours=ours))
+                self._report(found, Difference(table=link, odoo_id=key, odoo=odoo, ours=ours))
         return found
 
-    def _tell(self, found: Compared, difference: Difference) -> None:
+    def _report(self, found: Compared, difference: Difference) -> None:
         if len(found.first) < self._most:
             found.first.append(difference)
 
@@ -337,7 +337,7 @@ def _columns(connection: Connection, table: str) -> dict[str, str]:
     )
 
 
-def told(compared: Sequence[Compared]) -> str:
+def report(compared: Sequence[Compared]) -> str:
     """Return lines to print: what was compared, and what differs."""
     lines = []
     for found in compared:
@@ -355,7 +355,7 @@ def main(arguments: list[str]) -> int:
     with closing(psycopg2.connect(sql_dsn())) as odoo, closing(psycopg2.connect(arguments[0])) as ours:
         comparison = Comparison(odoo, ours, table_prefix=(arguments[1:] or ["fbs_"])[0])
         compared = comparison.compare(comparison.tables())
-    print(told(compared))
+    print(report(compared))
     return int(any(found.differing for found in compared))
 
 

@@ -16,7 +16,7 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
-from bench.records_equal import Comparison, told
+from bench.records_equal import Comparison, report
 from fbs_worker.connectors.base import Transport
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import FBSError
@@ -100,7 +100,7 @@ class Copy:
         """Each value is that of Odoo's database."""
         with closing(psycopg2.connect(self.odoo)) as odoo, closing(connect(self.target)) as ours:
             compared = Comparison(odoo, ours).compare({model: self.table(model) for model in models or TABLES})
-        assert not [found for found in compared if found.differing], told(compared)
+        assert not [found for found in compared if found.differing], report(compared)
         assert sum(found.values for found in compared)
 
 

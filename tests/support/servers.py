@@ -80,13 +80,13 @@ def create_database(postgres: EmbeddedPostgres, name: str, *, template: str = "t
 
 
 def drop_database(postgres: EmbeddedPostgres, name: str) -> None:
-    """Drop a database, whoever is connected to it."""
+    """Drop a database with the sessions in it."""
     command(postgres, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 @contextmanager
 def fresh_database(postgres: EmbeddedPostgres) -> Iterator[DatabaseConfig]:
-    """An empty database; it goes afterwards, or is the next test's if nobody has ever connected to it."""
+    """An empty database; it goes afterwards, or is the next test's if no session has ever connected to it."""
     free = _untouched[postgres.socket_folder]
     name = free.pop() if free else create_database(postgres, f"test_{secrets.token_hex(6)}").name
     since = _kept.get(postgres.socket_folder)
@@ -123,8 +123,8 @@ def _is_about(process: psutil.Process, folder: str) -> bool:
     try:
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
-        told = (*process.cmdline(), process.environ().get("FBS_HOME", ""), process.cwd())
-        return any(folder in part for part in told)
+        texts = (*process.cmdline(), process.environ().get("FBS_HOME", ""), process.cwd())
+        return any(folder in part for part in texts)
     except psutil.Error:  # ended meanwhile, or owned by another user
         return False
 

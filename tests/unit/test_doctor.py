@@ -34,7 +34,7 @@ def test_redis(facts: dict[str, Any], trouble: list[tuple[str, str]]) -> None:
     assert troubles(list(_redis({**REDIS, **facts}))) == trouble
 
 
-def test_a_redis_that_tells_nothing_is_no_trouble() -> None:
+def test_a_redis_that_reports_nothing_is_no_trouble() -> None:
     assert list(_redis({})) == []
 
 
