@@ -316,12 +316,13 @@ def sync(request: SyncRequest, job: Job) -> dict[str, Any]:
                 reading.work([*long, *(unit for unit in units if unit not in long)])
                 reading.read_referring()
                 calls, here = reading.source.calls, frozenset(reading.here)
+        mirrored = read_manifest(solution.connection, solution.manifest).mirrored  # by now
         with transaction(solution.connection) as cursor:
+            forget(cursor, solution.manifest.table_prefix, name, keep=mirrored.values())
             cursor.execute("SELECT NOW() AT TIME ZONE 'UTC'")
             row = cursor.fetchone()
             every = states(cursor, solution.manifest.table_prefix, name)
-        gone = {unit.model for unit in units} - solution.targets.keys()
-        tables = [each for each in every if each.model in models and each.model not in gone]
+        tables = [each for each in every if each.model in models]
         calls += sum(int(each.last_run.get("calls") or 0) for each in tables if each.model not in here)
         result = _result(name, tables, now=row[0] if row else None, run=job.run, calls=calls, began=began)
         return {**result, "models": list(request.models)}
