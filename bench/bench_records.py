@@ -77,7 +77,7 @@ KILLS: Final = 5
 CHANGES: Final = 10_000
 PROCESSES: Final = (1, 2, 4)
 LATENCY: Final = 0.2
-ROWS: Final = 20_000
+ROWS: Final = 50_000
 """Of each of the eight models of the small server."""
 
 # fmt: off
