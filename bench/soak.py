@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import random
 import secrets
 import shutil
@@ -221,6 +222,7 @@ def main() -> int:
     seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
     print(f"seed {seed}", flush=True)
     with short_folder() as folder:
+        os.environ["TMPDIR"] = str(folder)  # as the fixture of the tests does
         try:
             soak(given.rounds, seed, folder)
         except Violation as exc:

@@ -89,7 +89,7 @@ class Fleet:
             fbs_secret_keys=SecretStr(Fernet.generate_key().decode()),
             fbs_home=folder / "home",
             fbs_odoo_pause=1.0,
-            fbs_sync_sweep_every=1,
+            fbs_sync_sweep_every=0,
         )
         for name in (HOME, TARGET):
             self.postgres.create_database(name)
