@@ -203,6 +203,7 @@ class OdooRecords:
     def _dates(self, model: str, after: int, up_to: int | None) -> Dates:
         domain = [("id", ">", after), *([("id", "<=", up_to)] if up_to is not None else [])]
         group = self._group(model, domain, {"ids": "array_agg", "dates": "array_agg"})
+        self.taken()  # the caller drops it before the next but one: a large table has hundreds of ranges
         dates = Dates(after=after, up_to=up_to, ids=group["ids"] or [], written=group["dates"] or [])
         if len(dates.ids) != len(dates.written):
             raise OdooBadAnswer(f"The ids and dates of {model} do not fit together.", hint="Check Odoo's log.")

@@ -218,6 +218,18 @@ def test_what_is_no_page(answer: Any) -> None:
         [*OdooRecords(odoo, lang="en_US", waiting=lambda: None).pages(THING, FIELDS, ahead=False)]
 
 
+def test_the_ranges_of_a_sweep_do_not_add_up() -> None:
+    """What a transport holds is limited; a large table has hundreds of ranges."""
+    odoo = made(count=5)
+
+    def held(*_: Any) -> None:
+        odoo.held += 1_000
+
+    odoo.before = held
+    assert len([*source_of(odoo).dates(THING, bounds=[1, 2, 3])]) == 4
+    assert odoo.held == 0
+
+
 def test_ids_and_dates_that_do_not_fit_together() -> None:
     odoo = made(count=3)
     odoo._formatted_read_group = lambda *_, **__: [{"id:array_agg": [1, 2], "write_date:array_agg": [DATE]}]  # type: ignore[method-assign]
