@@ -11,12 +11,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import Select, WebDriverWait
+from selenium.webdriver.support.ui import Select
 
 from fbs_worker.client.client import Client
 from fbs_worker.connectors.recording.transport import RecordingTransport
@@ -24,7 +23,7 @@ from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.solutions.odoo_connections import add_odoo
 from fbs_worker.solutions.odoo_requests import OdooAddRequest
 from tests.support.api_server import READER, WRITER, ApiServer, api_server
-from tests.support.browser import ARTEFACTS, NO_BROWSER, chromium
+from tests.support.browser import ARTEFACTS, NO_BROWSER, chromium, until
 from tests.support.copied import fill_jobs
 from tests.support.job_worker import job_worker
 from tests.support.odoo_server import OdooServer
@@ -139,8 +138,7 @@ class Seen:
 
     def until(self, condition: Callable[[], Any]) -> Any:
         """Wait until something is so; a page may go while it is looked at."""
-        gone = (NoSuchElementException, StaleElementReferenceException)
-        return WebDriverWait(self.browser, PATIENCE, 0.05, ignored_exceptions=gone).until(lambda _: condition())
+        return until(self.browser, condition)
 
     def until_shown(self, words: str, selector: str = "main") -> None:
         """Wait until an element shows some words."""
@@ -433,6 +431,7 @@ def test_without_javascript_everything_works_but_the_live_parts(seen: Seen) -> N
         assert seen.one("h1").text
     seen.get(f"{BASE}catalogue/")
     seen.one("#q").send_keys("hr job", Keys.ENTER)
+    seen.until(lambda: "q=hr+job" in seen.browser.current_url)
     seen.until_shown("All", "#results")
     assert "hr.job" in seen.one("#results").text
     seen.one("a[href$='type=workflow']").click()

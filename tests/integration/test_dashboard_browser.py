@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -10,14 +10,12 @@ from urllib.parse import quote, urlsplit
 import pytest
 from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
 from fbs_worker.client.client import Client
 from tests.conftest import MakeSettings
-from tests.support.browser import ARTEFACTS, NO_BROWSER, chromium
+from tests.support.browser import ARTEFACTS, NO_BROWSER, chromium, until
 from tests.support.dashboard import PASSWORD, USER, Dashboard, dashboard
 from tests.support.job_worker import job_worker
-from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.browser
 
@@ -33,10 +31,6 @@ def log_in(browser: WebDriver, shown: Dashboard) -> None:
     place = urlsplit(shown.url).netloc
     browser.get(f"http://{quote(USER, safe='')}:{quote(PASSWORD, safe='')}@{place}/workers")
     assert browser.title == "Workers · Flower"
-
-
-def until(browser: WebDriver, condition: Callable[[WebDriver], Any]) -> Any:
-    return WebDriverWait(browser, PATIENCE, poll_frequency=0.1).until(condition)
 
 
 def rows(browser: WebDriver) -> dict[str, str]:
@@ -82,25 +76,25 @@ def test_a_person_sees_a_job_run_and_end(browser: WebDriver, settings: MakeSetti
         done = client._enqueue("test.steps", {"gate": str(tmp_path), "domain": "hr"})
         running = client._enqueue("test.steps", {"gate": str(gate), "domain": "rental"})
         browser.get(f"{shown.url}/tasks")
-        until(browser, lambda seen: "PROGRESS" in rows(seen).get(running.id, ""))
-        until(browser, lambda seen: "SUCCESS" in rows(seen).get(done.id, ""))
-        until(browser, lambda seen: "fields 50 %" in rows(seen)[running.id])
+        until(browser, lambda: "PROGRESS" in rows(browser).get(running.id, ""))
+        until(browser, lambda: "SUCCESS" in rows(browser).get(done.id, ""))
+        until(browser, lambda: "fields 50 %" in rows(browser)[running.id])
         assert "fields" not in rows(browser)[done.id]
         picture(browser, "tasks")
 
         browser.find_element(By.CSS_SELECTOR, '[data-task-state="PROGRESS"]').click()
-        until(browser, lambda seen: list(rows(seen)) == [running.id])
+        until(browser, lambda: list(rows(browser)) == [running.id])
         browser.get(f"{shown.url}/task/{running.id}")
         page = details(browser)
         assert (page["Status"], page["Step"], page["Percent"]) == ("PROGRESS", "fields", "50")
         picture(browser, "running-task")
 
         gate.touch()
-        until(browser, lambda seen: details(seen).get("Status") == "SUCCESS")  # the page follows by itself
+        until(browser, lambda: details(browser).get("Status") == "SUCCESS")  # the page follows by itself
         assert "done" in details(browser)["Result"]
         picture(browser, "finished-task")
 
         browser.get(f"{shown.url}/workers")
-        until(browser, lambda seen: seen.find_element(By.ID, "workers-succeeded").text == "2")
+        until(browser, lambda: browser.find_element(By.ID, "workers-succeeded").text == "2")
         picture(browser, "workers")
         assert complaints(browser) == []

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from selenium import webdriver
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException, WebDriverException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.chrome.webdriver import WebDriver
+from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.support.processes import ROOT
+from tests.support.waiting import PATIENCE
 
 ARTEFACTS: Final = Path(os.environ.get("FBS_ARTEFACTS") or ROOT / "build" / "artefacts")
 CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
@@ -26,6 +29,9 @@ _FLAGS: Final = (
     *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
     *("--window-size=1400,1000", "--hide-scrollbars"),
 )
+
+_PAGE_WENT: Final = "unhandled inspector error"
+"""What Chromium's driver says of an element whose page goes in the middle of a look (selenium issue 15401)."""
 
 
 @contextmanager
@@ -43,3 +49,19 @@ def chromium() -> Iterator[WebDriver]:
             yield driver
         finally:
             driver.quit()
+
+
+def until(browser: WebDriver, condition: Callable[[], Any]) -> Any:
+    """Wait until something is so; a page may go while it is looked at."""
+
+    def look(_: WebDriver) -> Any:
+        try:
+            return condition()
+        except (NoSuchElementException, StaleElementReferenceException):
+            return False
+        except WebDriverException as error:
+            if _PAGE_WENT not in str(error):
+                raise
+            return False
+
+    return WebDriverWait(browser, PATIENCE, poll_frequency=0.05).until(look)
