@@ -18,7 +18,7 @@ export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/pytest -q
 SOURCES := fbs_worker connectors tasks tests bench docs examples
 
-.PHONY: help install demo test test-browser test-faults test-postgres soak test-lowest test-wheel test-live fidelity lint format bench docs screenshots clean
+.PHONY: help install demo test test-acceptance test-browser test-faults test-postgres soak test-lowest test-wheel test-live fidelity lint format bench docs screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,8 +38,11 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## Read an Odoo into PostgreSQL, once, with everything it needs (DOMAIN=rental; ODOO_URL=… reads yours)
 	@$(BIN)/fbs demo $(if $(DOMAIN),--domain '$(DOMAIN)')
 
-test: $(READY) ## Run the tests: unit, integration, acceptance (the targets below have further ones)
-	@$(PYTEST) -n 3 --dist worksteal -m 'not (live or faults or documents or wheel or browser)'
+test: $(READY) ## Run the tests: unit and integration (the targets below have further ones)
+	@$(PYTEST) -n 3 --dist worksteal -m 'not (faults or browser or postgres)' tests/unit tests/integration
+
+test-acceptance: $(READY) ## Start and stop everything as a person does: commands, `fbs up`, demo, other applications
+	@$(PYTEST) -n 3 --dist worksteal -m 'not (faults or browser or documents or wheel)' tests/acceptance
 
 test-browser: $(READY) ## Look at the pages and the dashboard in Chromium
 	@$(PYTEST) -n 2 -m browser
@@ -47,16 +50,12 @@ test-browser: $(READY) ## Look at the pages and the dashboard in Chromium
 test-faults: $(READY) ## Break things: kill workers, restart servers, and see that nothing is lost
 	@$(PYTEST) -n 4 -m faults
 
-test-postgres: $(READY) ## Plan and apply migrations on each version of PostgreSQL that Debian has installed here
+test-postgres: $(READY) ## Plan and apply migrations on the wheel's PostgreSQL, and on each that Debian has installed here
+	@$(PYTEST) -n 4 -m 'postgres and not faults' tests/integration
 	@found=; for folder in /usr/lib/postgresql/*/bin; do \
 		[ -x "$$folder/postgres" ] || continue; found=yes; "$$folder/postgres" --version; \
-		FBS_TEST_POSTGRES=$$folder $(PYTEST) -n 4 -m 'not faults' $(MIGRATIONS) || exit 1; \
+		FBS_TEST_POSTGRES=$$folder $(PYTEST) -n 4 -m 'postgres and not faults' tests/integration || exit 1; \
 	done; [ -n "$$found" ] || echo 'NO OTHER POSTGRESQL is installed here: migrations are tried on the wheel’s alone.' >&2
-
-MIGRATIONS := tests/integration/test_migration_plan.py tests/integration/test_migration_plan_operations.py \
-	tests/integration/test_migration_plan_drift.py tests/integration/test_migration_plan_matrix.py \
-	tests/integration/test_migration_undo.py tests/integration/test_mirror_links.py \
-	tests/integration/test_row_level_security.py
 
 soak: $(READY) ## 200 rounds of work with faults at random (about 15 minutes; ROUNDS=20, SEED=7)
 	@$(BIN)/python -m bench.soak --rounds $(or $(ROUNDS),200) $(if $(SEED),--seed $(SEED))

@@ -39,6 +39,8 @@ from fbs_worker.migration.model.plan import Mode
 from fbs_worker.migration.model.type_conversion import INPUT_CHECK_SINCE
 from tests.support.planned import Tables, defined, fresh_picture, hazards, picture, swept, table
 
+pytestmark = pytest.mark.postgres
+
 Part = Callable[[], Any]
 
 INT, LONG = "REWRITES_TABLE", "LONG_LOCK"

@@ -11,6 +11,8 @@ from fbs_worker.schema.definition import Definition
 from tests.support.planned import Tables, defined, fresh_picture, hazards, needed, picture, swept, table
 from tests.support.rental_tables import rental
 
+pytestmark = pytest.mark.postgres
+
 
 @pytest.fixture
 def connection(shared: Connection) -> Connection:

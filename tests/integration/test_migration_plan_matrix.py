@@ -37,6 +37,8 @@ from fbs_worker.core.postgres import Connection
 from fbs_worker.schema.definition import Definition
 from tests.support.planned import Tables, defined, fresh_picture, hazards, picture, swept, table
 
+pytestmark = pytest.mark.postgres
+
 # each type with values as SQL, and with defaults
 DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 

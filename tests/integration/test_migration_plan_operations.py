@@ -20,6 +20,8 @@ from fbs_worker.ops.local.embedded.wheels import postgres_binaries
 from fbs_worker.schema.model import NOT_ENFORCED_SINCE
 from tests.support.planned import Tables, defined, fresh_picture, hazards, needed, picture, swept, table
 
+pytestmark = pytest.mark.postgres
+
 
 @pytest.fixture
 def connection(shared: Connection) -> Connection:

@@ -33,6 +33,8 @@ from fbs_worker.schema.definition import Definition
 from tests.support.migrating import step
 from tests.support.planned import Tables, defined, hazards, needed, picture, swept, table
 
+pytestmark = pytest.mark.postgres
+
 Part = Callable[[], Any]
 
 

@@ -13,6 +13,8 @@ from fbs_worker.schema.definition import Definition
 from fbs_worker.schema.model import NOT_ENFORCED_SINCE, schema_of, to_json
 from tests.support.planned import Tables, defined, fresh_picture, hazards, picture, swept, table
 
+pytestmark = pytest.mark.postgres
+
 _KEYS = """
 SELECT conrelid::regclass::text, pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'f' ORDER BY conname
 """

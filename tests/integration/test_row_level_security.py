@@ -13,6 +13,8 @@ from fbs_worker.core.postgres import Connection
 from fbs_worker.schema.table_stats import rows_in
 from tests.support.planned import Tables, defined, table
 
+pytestmark = pytest.mark.postgres
+
 BEFORE = defined(table("t", lambda: Column("n", Integer), lambda: Column("note", Text)))
 WITHOUT_COLUMN = defined(table("t", lambda: Column("n", Integer)))
 WITHOUT_TABLE = defined()
