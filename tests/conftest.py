@@ -108,6 +108,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     get_settings.cache_clear()
     yield
     get_settings.cache_clear()
+    collect_rarely()  # a program that ran in this process collects as usual once it is ready
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,16 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import RLock
 from typing import Final
 
 _USUALLY: Final = gc.get_threshold()
 _RARELY: Final = 100_000
+
+_found: Final[list[tuple[int, int, int]]] = []
+"""The thresholds that the blocks under way have found; whichever of them ends last gives back what the first found."""
+
+_changing: Final = RLock()  # an abandoned block ends within a collection, in any thread
 
 
 def collect_rarely() -> None:
@@ -31,12 +37,18 @@ def collect_as_usual() -> None:
 
 @contextmanager
 def many_objects() -> Iterator[None]:
-    """Collect garbage rarely while a block makes many objects that all stay for a while, none of them in a circle."""
-    collect_rarely()
+    """Collect garbage rarely while a block makes many objects that all stay for a while, none of them in a circle.
+
+    Afterwards it is collected as before. Blocks may be nested, and run in several threads.
+    """
+    with _changing:
+        _found.append(gc.get_threshold())
+        collect_rarely()
     try:
         yield
     finally:
-        gc.set_threshold(*_USUALLY)
+        with _changing:
+            gc.set_threshold(*_found.pop())
 
 
 def collect_no_more() -> None:
