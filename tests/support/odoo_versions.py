@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from fbs_worker.connectors.recording.file_format import RecordedTable, Recording, read_recording, write_recording
-from tests.support.solutions import RECORDING
+from fbs_worker.connectors.recording.file_format import RecordedTable, Recording, write_recording
+from tests.support.solutions import with_models
 
 ACCESS_RIGHTS: Final = "Administration/Access Rights"
 SETTINGS: Final = "Administration/Settings"
@@ -107,7 +107,8 @@ def record_as(series: str, path: Path, *, edits: Mapping[str, Edit] | None = Non
     """
     recording = _recording()
     major = int(series.partition(".")[0])
-    tables = {model: _rows(table) for model, table in recording.tables.items()}
+    touched = {"ir.model.fields", "ir.actions.server", "base.automation", *(edits or ())}
+    tables = {model: _rows(recording.tables[model]) for model in touched}
     absent = {column for column, since in _SINCE.items() if major < since}
     tables["ir.model.fields"] = [row for row in tables["ir.model.fields"] if (row["model"], row["name"]) not in absent]
     for row in tables["ir.actions.server"]:
@@ -122,25 +123,15 @@ def record_as(series: str, path: Path, *, edits: Mapping[str, Edit] | None = Non
     for model, edit in (edits or {}).items():
         for row in tables[model]:
             edit(row)
-    changed = replace(recording, series=series, tables={model: _table(rows) for model, rows in tables.items()})
-    write_recording(path, changed)
+    changed = {model: _table(rows) for model, rows in tables.items()}
+    write_recording(path, replace(recording, series=series, tables={**recording.tables, **changed}))
     return path
-
-
-_KEPT: Final = ("hr.", "ir.", "base.", "res.lang", "spreadsheet.")
 
 
 @cache
 def _recording() -> Recording:
-    """The packaged recording with the fields of some models alone: each version is written and read many times."""
-    recording = read_recording(RECORDING)
-    tables = {model: _rows(table) for model, table in recording.tables.items()}
-    for model in ("ir.model", "ir.model.fields"):
-        tables[model] = [row for row in tables[model] if row["model"].startswith(_KEPT)]
-    fields = {row["id"] for row in tables["ir.model.fields"]}
-    selection = "ir.model.fields.selection"
-    tables[selection] = [row for row in tables[selection] if row["field_id"] in fields]
-    return replace(recording, tables={model: _table(rows) for model, rows in tables.items()})
+    """The packaged recording with a few of its models: each version is written and read many times."""
+    return with_models({"hr.department", "hr.employee", "hr.job", "hr.mixin", "res.company", "res.lang", "res.users"})
 
 
 def _rows(table: RecordedTable) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import traceback
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Set
 from contextlib import closing
 from dataclasses import replace
 from functools import cache
@@ -14,7 +14,7 @@ from typing import Any
 
 from fbs_worker import connectors
 from fbs_worker.client.in_process import run_in_process
-from fbs_worker.connectors.recording.file_format import read_recording, write_recording
+from fbs_worker.connectors.recording.file_format import Recording, read_recording, write_recording
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import connect
 from fbs_worker.core.progress import NullProgress, Progress
@@ -45,6 +45,13 @@ _VOLATILE = ("id", "created_at", "updated_at", "discovered_at", "taken_at", "exe
 @cache
 def few_models() -> Path:
     """The packaged recording with a few of its models: reading all 691 costs more than most tests."""
+    path = Path(os.environ["TMPDIR"]) / "odoo19.json"
+    write_recording(path, with_models(_FEW))
+    return path
+
+
+def with_models(models: Set[str]) -> Recording:
+    """The packaged recording with some of its models."""
     whole = read_recording(RECORDING)
     tables = dict(whole.tables)
 
@@ -53,12 +60,10 @@ def few_models() -> Path:
         tables[name] = replace(tables[name], rows=[row for row in tables[name].rows if row[place] in kept])
 
     for name in ("ir.model", "ir.model.fields", "ir.ui.view", "ir.actions.report"):
-        keep(name, "model", _FEW | tables.keys())  # the fields of the tables themselves are asked for
+        keep(name, "model", models | tables.keys())  # the fields of the tables themselves are asked for
     fields = tables["ir.model.fields"]
     keep("ir.model.fields.selection", "field_id", {row[fields.columns.index("id")] for row in fields.rows})
-    path = Path(os.environ["TMPDIR"]) / "odoo19.json"
-    write_recording(path, replace(whole, tables=tables, available=()))
-    return path
+    return replace(whole, tables=tables, available=())
 
 
 def rows(database: DatabaseConfig, statement: str, *values: Any) -> list[tuple[Any, ...]]:
