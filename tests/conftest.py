@@ -68,6 +68,12 @@ def pytest_collection_finish() -> None:
     collect_no_more()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure() -> None:
+    """What pytest's own search has left is not searched again by its next one and by Python's last."""
+    collect_no_more()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def run_folder() -> Iterator[Path]:
     """This test process's folder; once everything in it is stopped, nothing that was started may be left."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
@@ -52,9 +52,13 @@ def classes() -> str:
     return f"{table}\nThe classes in Python:\n\n{markdown.block('text', chr(10).join(tree))}"
 
 
-def messages() -> str:
-    """Each message that the code raises, with its hint, below the class of its error."""
-    found = _raised()
+def messages(parse: Callable[[str], ast.Module] = ast.parse) -> str:
+    """Each message that the code raises, with its hint, below the class of its error.
+
+    Args:
+        parse: parses the text of a module.
+    """
+    found = _raised(parse)
     parts: list[str] = []
     for kind, _depth in _tree(FBSError):
         if kind.__name__ not in found:
@@ -75,14 +79,16 @@ def _tree(kind: type[FBSError], depth: int = 0) -> Iterator[tuple[type[FBSError]
             yield from _tree(child, depth + 1)
 
 
-def _raised() -> Mapping[str, list[tuple[str, str]]]:
+def _raised(parse: Callable[[str], ast.Module]) -> Mapping[str, list[tuple[str, str]]]:
     """Class → its messages and hints, sorted; `…` stands for what is filled in."""
     names = {kind.__name__ for kind, _depth in _tree(FBSError)}
     found: dict[str, set[tuple[str, str]]] = defaultdict(set)
-    for path in _python_files(_SOURCES):
-        tree = ast.parse(path.read_text())
-        texts = _named_texts(tree)
-        for node in ast.walk(tree):
+    for text in (path.read_text() for path in _python_files(_SOURCES)):
+        if not any(name in text for name in names):
+            continue
+        nodes = list(ast.walk(parse(text)))
+        texts = _named_texts(nodes)
+        for node in nodes:
             if not isinstance(node, ast.Call) or _name(node.func) not in names or not node.args:
                 continue
             message = _template(node.args[0], texts)
@@ -106,10 +112,10 @@ def _name(function: ast.expr) -> str:
     return function.id if isinstance(function, ast.Name) else ""
 
 
-def _named_texts(tree: ast.Module) -> Mapping[str, ast.expr]:
+def _named_texts(nodes: Sequence[ast.AST]) -> Mapping[str, ast.expr]:
     """The texts that a module gives a name, e.g. to use a hint twice; a name with several texts is left out."""
     texts: dict[str, list[ast.expr]] = defaultdict(list)
-    for node in ast.walk(tree):
+    for node in nodes:
         match node:
             case ast.Assign(targets=[ast.Name(id=name)], value=value) if _template(value, {}):
                 texts[name].append(value)

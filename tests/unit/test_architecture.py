@@ -93,9 +93,14 @@ def nodes(path: Path) -> tuple[ast.AST, ...]:
     return tuple(ast.walk(_tree(path)))
 
 
-@cache
 def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
+    return parse(path.read_text())
+
+
+@cache
+def parse(text: str) -> ast.Module:
+    """The tree of a module, parsed once for all tests that look at it."""
+    return ast.parse(text)
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:

@@ -28,7 +28,7 @@ from fbs_worker.solutions.odoo_requests import ODOO_REQUESTS
 from fbs_worker.solutions.requests import REQUESTS, DropRequest, Request
 from fbs_worker.web.pages.formatting import TYPE_LABELS
 from tests.support.console_commands import all_commands, check_command, environment_names
-from tests.unit.test_architecture import LAYERS
+from tests.unit.test_architecture import LAYERS, parse
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -66,7 +66,7 @@ def test_every_marker_is_generated_and_every_generator_is_used() -> None:
 def test_every_error_is_in_the_reference() -> None:
     table = errors.classes()
     assert all(f"`{kind.code}`" in table for kind in _kinds(FBSError))
-    assert "`solution_not_found`" in errors.messages()
+    assert "`solution_not_found`" in errors.messages(parse)
 
 
 def _kinds(kind: type[FBSError]) -> Iterator[type[FBSError]]:

@@ -22,7 +22,7 @@ from typing import Any, Final, cast
 import pytest
 from packaging.requirements import Requirement
 
-from tests.unit.test_architecture import MODULES, ROOT, nodes
+from tests.unit.test_architecture import MODULES, ROOT, nodes, parse
 
 ADAPTERS: Final = (
     "fbs_worker.connectors.deadline",
@@ -132,10 +132,10 @@ def _class_sources(file: str) -> Mapping[str, str]:
                 collect(child, f"{prefix}{child.name}.")
             elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
                 collect(child, f"{prefix}{child.name}.<locals>.")
-            else:
+            elif not isinstance(child, ast.expr):
                 collect(child, prefix)
 
-    collect(ast.parse(text), "")
+    collect(parse(text), "")
     return sources
 
 
@@ -268,8 +268,8 @@ def _private_names_of_foreign_bases(cls: type) -> set[str]:
 def _private_names_used(body: ast.ClassDef) -> set[str]:
     names = set()
     for node in ast.walk(body):
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in {"self", "cls", "super()"}:
-            names.add(node.attr)
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
+            names |= {node.attr} if ast.unparse(node.value) in {"self", "cls", "super()"} else set()
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             names.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
