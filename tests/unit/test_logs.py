@@ -243,7 +243,7 @@ def test_redaction_takes_time_linear_in_the_text(kind: str) -> None:
             assert len(redact(text)) < MAX_LENGTH + 100
         return time.process_time() - began
 
-    assert seconds(1_000_000) < 50 * max(min(seconds(100_000) for _ in range(3)), 0.002)
+    assert seconds(250_000) < 50 * max(min(seconds(25_000) for _ in range(3)), 0.002)
 
 
 def test_a_long_text_is_cut_and_no_secret_shows_at_the_cut() -> None:

@@ -133,7 +133,7 @@ class TestFile:
                 assert len(found) == count
             return min(times)
 
-        assert spent(15_000) < 30 * spent(1_500), "in proportion it is 10 times, with the square 100"
+        assert spent(6_000) < 30 * spent(600), "in proportion it is 10 times, with the square 100"
 
 
 def failure(transport: RecordingTransport, expected: type[FBSError], model: str, method: str, **arguments: Any) -> str:
