@@ -5,9 +5,10 @@ A constant number of queries serves all tables. Names are resolved by the sessio
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from psycopg2 import sql
 
@@ -60,71 +61,63 @@ _KINDS: Final = {
 }
 
 _COLUMNS: Final = """
-SELECT c.oid, c.relname, c.relkind::text, whole.description, a.attnum, a.attname,
-    format_type(a.atttypid, a.atttypmod), a.attnotnull,
-    CASE WHEN a.attidentity <> '' THEN
-            'GENERATED ' || CASE a.attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END || ' AS IDENTITY'
-        WHEN a.attgenerated <> '' THEN 'GENERATED ALWAYS AS (' || pg_get_expr(d.adbin, d.adrelid) || ') '
-            || CASE a.attgenerated WHEN 'v' THEN 'VIRTUAL' ELSE 'STORED' END
-        WHEN pg_get_expr(d.adbin, d.adrelid) LIKE 'nextval(%%'
-            AND EXISTS (SELECT FROM pg_depend s WHERE s.classid = 'pg_class'::regclass AND s.deptype = 'a'
-            AND s.refclassid = 'pg_class'::regclass AND s.refobjid = c.oid AND s.refobjsubid = a.attnum)
-            THEN %(serial)s
-        ELSE pg_get_expr(d.adbin, d.adrelid) END,
-    CASE WHEN a.attcollation <> t.typcollation THEN a.attcollation::regcollation::text ELSE '' END,
-    part.description
-FROM pg_class c
-LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-LEFT JOIN pg_type t ON t.oid = a.atttypid
-LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum AND a.atthasdef
-LEFT JOIN pg_description whole ON whole.objoid = c.oid AND whole.classoid = 'pg_class'::regclass AND whole.objsubid = 0
-LEFT JOIN pg_description part ON part.objoid = c.oid AND part.classoid = 'pg_class'::regclass
-    AND part.objsubid = a.attnum
+SELECT c.oid, c.relname, c.relkind::text, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+    a.attidentity::text, a.attgenerated::text, a.attcollation,
+    CASE WHEN a.attcollation <> (SELECT typcollation FROM pg_type WHERE pg_type.oid = a.atttypid)
+        THEN a.attcollation::regcollation::text ELSE '' END
+FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 WHERE c.relname = ANY(%(names)s) AND c.relkind IN ('r', 'p') AND pg_table_is_visible(c.oid)
 ORDER BY c.oid, a.attnum
 """
-"""Comments are joined: `col_description` runs a query for each column, most of the time of the whole."""
+"""What else there is to know of these tables is asked part by part, and put together here: to plan one query that joins
+so many catalogues took PostgreSQL longer than to run it."""
+
+_DEFAULTS: Final = """
+SELECT json_build_array(adrelid::int8, adnum, pg_get_expr(adbin, adrelid))
+FROM pg_attrdef WHERE adrelid = ANY(%(oids)s::oid[])
+"""
+
+_COMMENTS: Final = """
+SELECT json_build_array(objoid::int8, objsubid, description) FROM pg_description
+WHERE classoid = 'pg_class'::regclass AND objoid = ANY(%(oids)s::oid[])
+"""
+
+_DEPENDENTS: Final = """
+SELECT json_build_array(refobjid::int8, refobjsubid, objid::int8,
+    deptype = 'a' AND (SELECT relkind = 'S' FROM pg_class WHERE pg_class.oid = objid)) FROM pg_depend
+WHERE refclassid = 'pg_class'::regclass AND refobjid = ANY(%(oids)s::oid[]) AND refobjsubid > 0
+    AND classid = 'pg_class'::regclass
+"""
+"""Sequences and indexes, the columns they depend on, and which go with their column."""
 
 _CONSTRAINTS: Final = """
-SELECT k.conrelid, k.oid, k.contype::text, k.conname, k.conkey, k.convalidated, k.condeferrable, k.condeferred,
-    k.confdeltype::text, k.confupdtype::text, t.relname,
-    CASE k.contype WHEN 'f' THEN ARRAY(
-        SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS part(number, place)
-        JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = part.number ORDER BY place
+SELECT json_build_array(conrelid::int8, oid::int8, contype::text, conname, conkey, convalidated, condeferrable,
+    condeferred, confdeltype::text, confupdtype::text,
+    (SELECT relname FROM pg_class WHERE pg_class.oid = confrelid AND pg_table_is_visible(pg_class.oid)),
+    CASE contype WHEN 'f' THEN ARRAY(
+        SELECT attname FROM pg_attribute WHERE attrelid = confrelid AND attnum = ANY(confkey)
+        ORDER BY array_position(confkey, attnum)
     ) END,
-    CASE k.contype WHEN 'c' THEN pg_get_expr(k.conbin, k.conrelid) END, pg_get_constraintdef(k.oid),
-    k.condeferrable OR i.indnatts > i.indnkeyatts OR i.indisexclusion
-        OR (k.contype = 'u' AND to_jsonb(i) -> 'indnullsnotdistinct' = 'true')
-FROM pg_constraint k LEFT JOIN pg_class t ON t.oid = k.confrelid AND pg_table_is_visible(t.oid)
-LEFT JOIN pg_index i ON i.indexrelid = k.conindid AND k.contype IN ('p', 'u')
-WHERE k.conrelid = ANY(%(oids)s::oid[]) AND k.contype IN ('p', 'u', 'f', 'c', 'x')
-ORDER BY k.conrelid, k.oid
+    CASE contype WHEN 'c' THEN pg_get_expr(conbin, conrelid) END, pg_get_constraintdef(oid),
+    CASE WHEN contype IN ('p', 'u', 'x') THEN conindid::int8 END)
+FROM pg_constraint WHERE conrelid = ANY(%(oids)s::oid[]) AND contype IN ('p', 'u', 'f', 'c', 'x')
+ORDER BY conrelid, oid
+"""
+
+_INDEXES: Final = """
+SELECT json_build_array(i.indrelid::int8, i.indexrelid::int8, c.relname, i.indkey::int2[], i.indnkeyatts,
+    i.indisunique, i.indisvalid, c.relam = (SELECT oid FROM pg_am WHERE amname = 'btree'),
+    i.indpred IS NOT NULL OR i.indexprs IS NOT NULL, 0 = ALL (i.indoption::int2[]),
+    c.reloptions IS NULL AND i.indclass::oid[] <@ ARRAY(SELECT oid FROM pg_opclass WHERE opcdefault),
+    i.indcollation::oid[]::int8[], pg_get_indexdef(i.indexrelid),
+    ARRAY(SELECT pg_get_indexdef(i.indexrelid, part, FALSE) FROM generate_series(1, i.indnkeyatts) part),
+    coalesce(pg_get_expr(i.indpred, i.indrelid), ''),
+    coalesce(to_jsonb(i) -> 'indnullsnotdistinct' = 'true', FALSE), i.indisexclusion)
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = ANY(%(oids)s::oid[])
+ORDER BY i.indrelid, i.indexrelid
 """
 """`indnullsnotdistinct` came with PostgreSQL 15, `WITHOUT OVERLAPS` (a key with `indisexclusion`) and
 `NOT ENFORCED` (the end of the definition) with 18."""
-
-_INDEXES: Final = """
-SELECT i.indrelid, i.indexrelid, c.relname, i.indkey::int2[], i.indnkeyatts, i.indisunique, i.indisvalid,
-    am.amname = 'btree' AND i.indpred IS NULL AND i.indexprs IS NULL AND 0 = ALL (i.indoption::int2[]),
-    i.indisunique OR am.amname <> 'btree' OR i.indpred IS NOT NULL OR i.indexprs IS NOT NULL
-        OR i.indnatts > i.indnkeyatts OR 0 <> ANY (i.indoption::int2[])
-        OR NOT i.indclass::oid[] <@ ARRAY(SELECT oid FROM pg_opclass WHERE opcdefault) OR c.reloptions IS NOT NULL
-        OR EXISTS (SELECT FROM unnest(i.indcollation::oid[], i.indkey::int2[]) used(collation_, number)
-            JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = number WHERE collation_ <> a.attcollation
-                AND collation_ <> 0),
-    pg_get_indexdef(i.indexrelid),
-    ARRAY(SELECT DISTINCT refobjsubid::int2 FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = i.indexrelid
-        AND refclassid = 'pg_class'::regclass AND refobjid = i.indrelid AND refobjsubid > 0
-        AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)),
-    ARRAY(SELECT pg_get_indexdef(i.indexrelid, part, FALSE) FROM generate_series(1, i.indnkeyatts) part),
-    coalesce(pg_get_expr(i.indpred, i.indrelid), ''),
-    i.indisunique AND coalesce(to_jsonb(i) -> 'indnullsnotdistinct' = 'true', FALSE),
-    k.oid IS NOT NULL
-FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am am ON am.oid = c.relam
-LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')
-WHERE i.indrelid = ANY(%(oids)s::oid[])
-ORDER BY i.indrelid, i.indexrelid
-"""
 
 _ACTIONS: Final = {"r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
 
@@ -260,13 +253,25 @@ def inspect_tables(connection: Connection, names: Iterable[str], *, keys: bool =
         psycopg2.Error: a statement failed; the caller translates it.
     """
     requested = list(map(str, names))
+    parts = (_DEFAULTS, _COMMENTS, _DEPENDENTS, *((_CONSTRAINTS, _INDEXES) if keys else ()))
     with connection.cursor() as cursor:
-        cursor.execute(_COLUMNS, {"names": requested, "serial": SERIAL})
+        cursor.execute(_COLUMNS, {"names": requested})
         tables = _tables(cursor.fetchall())
-        for query, build in ((_CONSTRAINTS, _constraint), (_INDEXES, _index)) if keys and tables else ():
-            cursor.execute(query, {"oids": list(tables)})
-            for row in cursor.fetchall():
-                tables[row[0]].keys.append(build(tables[row[0]], row))
+        if tables:
+            cursor.execute(f"SELECT {', '.join(f'ARRAY({part})' for part in parts)}", {"oids": list(tables)})
+            defaults, comments, dependents, *of_keys = _first(cursor.fetchone())
+            for oid, number, expression in defaults:
+                tables[oid].defaults[number] = expression
+            for oid, number, comment in comments:
+                tables[oid].comments[number] = comment
+            for oid, number, dependent, is_owned_sequence in dependents:
+                tables[oid].dependents[dependent].add(number)
+                if is_owned_sequence:
+                    tables[oid].serial.add(number)
+            for oid, *row in of_keys[0] if keys else ():
+                tables[oid].constraints.append(_Constraint(*row))
+            for oid, *row in of_keys[1] if keys else ():
+                tables[oid].indexes[row[0]] = _Index(*row)
     tables_by_name = {table.name: table.build() for table in tables.values()}
     missing = [name for name in requested if name not in tables_by_name]
     found = relations(connection, missing) if missing else {}
@@ -353,100 +358,207 @@ def check_may_create(connection: Connection) -> None:
         )
 
 
+class _Column(NamedTuple):
+    """A row of `_COLUMNS`, without its table and number."""
+
+    name: str
+    type: str
+    not_null: bool
+    identity: str
+    generated: str
+    collation: int
+    other_collation: str
+
+    def default(self, expression: str | None, *, owns_sequence: bool) -> str | None:
+        """What follows the type: an expression, or what PostgreSQL keeps apart from those."""
+        if self.identity:
+            return f"GENERATED {'ALWAYS' if self.identity == 'a' else 'BY DEFAULT'} AS IDENTITY"
+        if self.generated:
+            return f"GENERATED ALWAYS AS ({expression}) {'VIRTUAL' if self.generated == 'v' else 'STORED'}"
+        if owns_sequence and expression and expression.startswith("nextval("):
+            return SERIAL
+        return expression
+
+
+class _Constraint(NamedTuple):
+    """A row of `_CONSTRAINTS`, without its table."""
+
+    oid: int
+    kind: str
+    name: str
+    columns: list[int] | None
+    valid: bool
+    deferrable: bool
+    deferred: bool
+    on_delete: str
+    on_update: str
+    target: str | None
+    referred: list[str] | None
+    check: str | None
+    definition: str
+    backing_index: int | None
+
+
+class _Index(NamedTuple):
+    """A row of `_INDEXES`, without its table."""
+
+    oid: int
+    name: str
+    columns: list[int]
+    key_columns: int
+    unique: bool
+    valid: bool
+    is_btree: bool
+    partial: bool
+    ascending: bool
+    usual: bool
+    collations: list[int]
+    definition: str
+    parts: list[str]
+    predicate: str
+    equal_nulls: bool
+    exclusion: bool
+
+    @property
+    def includes(self) -> bool:
+        """Whether it has columns that are no part of its key."""
+        return len(self.columns) > self.key_columns
+
+    @property
+    def is_more_than_columns(self) -> bool:
+        """Whether a key with this index is more than a list of columns."""
+        return self.includes or self.exclusion or self.equal_nulls
+
+    @property
+    def written(self) -> IndexParts:
+        """What it is made of."""
+        unique = "UNIQUE " if self.unique else ""
+        detail = f"{unique}USING{self.definition.partition(' USING')[2]}"
+        return IndexParts(
+            detail=detail,
+            parts=tuple(self.parts),
+            predicate=self.predicate,
+            equal_nulls=self.unique and self.equal_nulls,
+        )
+
+
 @dataclass(kw_only=True)
 class _Table:
-    """Builder of an `InspectedTable`."""
+    """Builder of an `InspectedTable`; a column is known by its number, 0 is the table itself.
+
+    Attributes:
+        dependents: sequences and indexes, by OID → the columns that they depend on.
+        serial: columns that own a sequence.
+    """
 
     name: str
     partitioned: bool
-    comment: str
-    names: dict[int, str] = field(default_factory=dict)
-    columns: dict[str, ColumnSchema] = field(default_factory=dict)
-    backfilling: set[str] = field(default_factory=set)
-    keys: list[InspectedKey] = field(default_factory=list)
-
-    def columns_at(self, numbers: Iterable[int]) -> tuple[str, ...]:
-        """Return column names by attribute number; 0 (an expression) is omitted."""
-        return tuple(self.names[number] for number in numbers if number in self.names)
+    columns: dict[int, _Column] = field(default_factory=dict)
+    defaults: dict[int, str] = field(default_factory=dict)
+    comments: dict[int, str] = field(default_factory=dict)
+    dependents: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+    serial: set[int] = field(default_factory=set)
+    constraints: list[_Constraint] = field(default_factory=list)
+    indexes: dict[int, _Index] = field(default_factory=dict)
 
     def build(self) -> InspectedTable:
-        indexes = {key.schema.name: key for key in self.keys if key.backing}
+        """All of it together."""
+        backing = {constraint.backing_index for constraint in self.constraints}
+        indexes = (self._index(index, backing=index.oid in backing) for index in self.indexes.values())
+        backfilling = (number for number, comment in self.comments.items() if comment == BACKFILL_COMMENT)
         return InspectedTable(
-            columns=self.columns,
-            keys=tuple(_with_index(key, indexes) for key in self.keys),
-            backfilling=frozenset(self.backfilling),
+            columns={column.name: self._column(number, column) for number, column in self.columns.items()},
+            keys=(*map(self._constraint, self.constraints), *indexes),
+            backfilling=frozenset(self._named(backfilling)),
             partitioned=self.partitioned,
-            comment=self.comment,
+            comment=self.comments.get(0, ""),
         )
+
+    def _named(self, numbers: Iterable[int]) -> tuple[str, ...]:
+        """The names of columns; 0 (an expression) is omitted."""
+        return tuple(self.columns[number].name for number in numbers if number in self.columns)
+
+    def _column(self, number: int, column: _Column) -> ColumnSchema:
+        return ColumnSchema(
+            type=column.type,
+            not_null=column.not_null,
+            default=column.default(self.defaults.get(number), owns_sequence=number in self.serial),
+            collation=column.other_collation,
+            comment=self.comments.get(number, ""),
+        )
+
+    def _constraint(self, given: _Constraint) -> InspectedKey:
+        enforced = not given.definition.endswith(" NOT ENFORCED")
+        uses = columns = self._named(given.columns or ())
+        index = self.indexes.get(given.backing_index or 0)
+        deferral = actions("", "", deferrable=given.deferrable, deferred=given.deferred)
+        detail = target = None
+        if given.kind == FOREIGN:
+            changes = (_ACTIONS.get(given.on_delete, ""), _ACTIONS.get(given.on_update, ""))
+            detail = actions(*changes, deferrable=given.deferrable, deferred=given.deferred)
+            target = (given.target or _HIDDEN, tuple(given.referred or ()))
+        elif given.kind == CHECK:
+            columns, detail = (), given.check
+        elif given.kind == EXCLUDE:
+            columns, detail = (), given.definition
+        elif given.deferrable or (index and index.is_more_than_columns):
+            detail = given.definition
+        schema = KeySchema(
+            kind=given.kind,
+            columns=columns,
+            target=target,
+            detail=detail or "",
+            name=given.name,
+            index=index and index.written,
+            deferral=deferral if given.kind in {PRIMARY, UNIQUE} else "",
+            enforced=enforced,
+        )
+        return InspectedKey(
+            schema=schema,
+            oid=given.oid,
+            definition=given.definition,
+            uses=frozenset((*uses, *(self._used(index) if index else ()))),
+            valid=given.valid or not enforced,  # which cannot be validated
+        )
+
+    def _index(self, given: _Index, *, backing: bool) -> InspectedKey:
+        other_collations = any(
+            collation not in {0, self.columns[number].collation}
+            for collation, number in zip(given.collations, given.columns, strict=False)
+            if number in self.columns
+        )
+        plain = given.is_btree and given.ascending and not given.partial
+        special = not plain or given.unique or other_collations or not given.usual or given.includes
+        written = given.written
+        schema = KeySchema(
+            kind=INDEX,
+            columns=self._named(given.columns[: given.key_columns]),
+            detail=written.detail if special else "",
+            name=given.name,
+            index=written,
+        )
+        return InspectedKey(
+            schema=schema,
+            oid=given.oid,
+            definition=given.definition,
+            uses=frozenset(self._used(given)),
+            valid=given.valid,
+            plain=plain,
+            backing=backing,
+        )
+
+    def _used(self, index: _Index) -> tuple[str, ...]:
+        """All columns that an index depends on: expressions and predicate name more than it lists."""
+        return self._named((*index.columns, *(self.dependents[index.oid] if index.partial else ())))
 
 
 def _tables(rows: Iterable[tuple[Any, ...]]) -> dict[int, _Table]:
     tables: dict[int, _Table] = {}
-    for oid, name, kind, of_table, number, column, written, not_null, default, collation, comment in rows:
-        table = tables.get(oid)
-        if table is None:
-            table = tables[oid] = _Table(name=name, partitioned=kind == "p", comment=of_table or "")
-        if column is None:
-            continue
-        table.names[number] = column
-        if comment == BACKFILL_COMMENT:
-            table.backfilling.add(column)
-        table.columns[column] = ColumnSchema(
-            type=written, not_null=not_null, default=default, collation=collation, comment=comment or ""
-        )
+    for oid, name, kind, number, *column in rows:
+        table = tables.setdefault(oid, _Table(name=name, partitioned=kind == "p"))
+        if number is not None:
+            table.columns[number] = _Column(*column)
     return tables
-
-
-def _constraint(table: _Table, row: tuple[Any, ...]) -> InspectedKey:
-    _, oid, kind, name, numbers, valid, deferrable, deferred, on_delete, on_update, target, *rest = row
-    referred, check, whole, special = rest
-    enforced = not whole.endswith(" NOT ENFORCED")
-    uses = columns = table.columns_at(numbers or ())
-    detail = whole if special else ""
-    if kind == FOREIGN:
-        deletes, updates = _ACTIONS.get(on_delete, ""), _ACTIONS.get(on_update, "")
-        detail = actions(deletes, updates, deferrable=deferrable, deferred=deferred)
-    elif kind == CHECK:
-        columns, detail = (), check
-    elif kind == EXCLUDE:
-        columns, detail = (), whole
-    schema = KeySchema(
-        kind=kind,
-        columns=columns,
-        target=(target or _HIDDEN, tuple(referred)) if kind == FOREIGN else None,
-        detail=detail,
-        name=name,
-        deferral=actions("", "", deferrable=deferrable, deferred=deferred) if kind in {PRIMARY, UNIQUE} else "",
-        enforced=enforced,
-    )
-    valid = valid or not enforced  # which cannot be validated
-    return InspectedKey(schema=schema, oid=oid, definition=whole, uses=frozenset(uses), valid=valid)
-
-
-def _index(table: _Table, row: tuple[Any, ...]) -> InspectedKey:
-    _, oid, name, numbers, count, unique, valid, plain, special, definition, *rest = row
-    used, parts, predicate, equal, backing = rest
-    written = "USING" + definition.partition(" USING")[2]
-    written = f"UNIQUE {written}" if unique else written
-    schema = KeySchema(
-        kind=INDEX,
-        columns=table.columns_at(numbers[:count]),
-        detail=written if special else "",
-        name=name,
-        index=IndexParts(detail=written, parts=tuple(parts), predicate=predicate, equal_nulls=equal),
-    )
-    uses = frozenset(table.columns_at((*numbers, *used)))
-    return InspectedKey(
-        schema=schema, oid=oid, definition=definition, uses=uses, valid=valid, plain=plain, backing=backing
-    )
-
-
-def _with_index(key: InspectedKey, indexes: Mapping[str, InspectedKey]) -> InspectedKey:
-    """A constraint with the facts of its index."""
-    index = indexes.get(key.schema.name)
-    if index is None or key.schema.kind not in {PRIMARY, UNIQUE, EXCLUDE}:
-        return key
-    return replace(key, schema=replace(key.schema, index=index.schema.index), uses=key.uses | index.uses)
 
 
 def _rename_columns(name: str, table: InspectedTable, renames: Mapping[tuple[str, str], str]) -> InspectedTable:

@@ -44,6 +44,8 @@ BY_HAND = {
     "r_t: the column a has the default 'y'::character varying, not 'x'": "ALTER TABLE r_t ALTER a SET DEFAULT 'y'",
     "r_t: the column a has the default NULL, not 'x'": "ALTER TABLE r_t ALTER a DROP DEFAULT",
     "r_t: the column b is NOT NULL, not NULL allowed": "ALTER TABLE r_t ALTER b SET NOT NULL",
+    "r_t: the column b has the default nextval('of_others'::regclass), not NULL":
+        "CREATE SEQUENCE IF NOT EXISTS of_others; ALTER TABLE r_t ALTER b SET DEFAULT nextval('of_others')",
     "r_t: the column b is missing": "ALTER TABLE r_t DROP b CASCADE",
     "r_t: the index on (b) is missing": "DROP INDEX r_ix_t_b",
     "r_t: the unique key (c) is missing": "ALTER TABLE r_t DROP CONSTRAINT r_t_c_key",
