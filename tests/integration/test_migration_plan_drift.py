@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from fbs_worker.core.postgres import Connection
 from fbs_worker.schema.definition import Definition
-from tests.support.planned import Tables, defined, fresh_picture, hazards, needed, picture, swept, table
+from tests.support.planned import Tables, defined, fresh_picture, hazards, needed, picture, swept, table, with_system
 from tests.support.rental_tables import rental
 
 pytestmark = pytest.mark.postgres
@@ -282,13 +282,14 @@ def test_real_domains_are_as_they_are_made(connection: Connection) -> None:
 
 
 def test_system_tables_only_grow(connection: Connection) -> None:
-    tables = Tables(connection, two())
+    definition = with_system(two())
+    tables = Tables(connection, definition)
     tables.run(
         "ALTER TABLE fbs_bi_dashboards DROP data_sources, ALTER dashboard_name TYPE TEXT, ADD mine INT",
         "DROP INDEX fbs_bi_dashboards_domain_idx; DROP TABLE fbs_workflow_definitions",
     )
     try:
-        plan = tables.migrate(two())
+        plan = tables.migrate(definition)
         assert {step.table for step in plan.steps} == {"fbs_bi_dashboards", "fbs_workflow_definitions"}
         (drift,) = plan.drift
         assert drift == (
@@ -298,7 +299,7 @@ def test_system_tables_only_grow(connection: Connection) -> None:
         assert hazards(plan) == set()
         assert all("of the system tables of FBS" in step.reason for step in plan.steps)
         tables.run("DROP TABLE fbs_bi_dashboards; CREATE TABLE fbs_bi_dashboards (id INT)")
-        plan = tables.plan(two())
+        plan = tables.plan(definition)
         assert plan.empty
         assert plan.drift[0].startswith("fbs_bi_dashboards: name conflict with a table that FBS did not create")
     finally:

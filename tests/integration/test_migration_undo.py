@@ -30,8 +30,9 @@ from fbs_worker.core.errors import DatabaseError, RefusedError
 from fbs_worker.core.postgres import Connection
 from fbs_worker.migration.model.plan import Mode
 from fbs_worker.schema.definition import Definition
+from fbs_worker.schema.system_tables import system_statements
 from tests.support.migrating import step
-from tests.support.planned import Tables, defined, hazards, needed, picture, swept, table
+from tests.support.planned import Tables, defined, hazards, needed, picture, swept, table, with_system
 
 pytestmark = pytest.mark.postgres
 
@@ -406,9 +407,9 @@ def test_what_was_changed_by_hand_since_has_to_be_allowed(tables: Tables) -> Non
 
 
 def test_a_system_table_stays(tables: Tables) -> None:
-    migrate(tables, WITH_PHONE)
+    migrate(tables, with_system(WITH_PHONE))
     tables.run("DROP INDEX fbs_schema_migrations_status_idx")
-    migrate(tables, WITH_PHONE)
+    migrate(tables, with_system(WITH_PHONE))
     found = tables.planned_undo()
     assert found.plan.empty
     assert "this version of FBS" in found.not_reverted[0]
@@ -453,6 +454,7 @@ def test_a_failed_migration_is_undone_as_far_as_it_came(tables: Tables, last: in
 def test_a_migration_of_an_earlier_version(tables: Tables) -> None:
     """Its journal has no column for facts; the next migration adds it, and can be undone."""
     tables.run(
+        *system_statements("fbs_")["fbs_schema_migrations"],
         "ALTER TABLE fbs_schema_migrations DROP facts",
         "INSERT INTO fbs_schema_migrations (solution_name, migration_type, table_name, sql_statement, status, executed_at)"
         " VALUES ('testing', 'add_column', 'r_tenant', E'ALTER …\\n-- why\\n-- fbs: {\"run\": \"ab\", \"undo\": \"x\"}', 'executed', now())",

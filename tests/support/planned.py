@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from typing import Any
 
 from psycopg2 import sql
@@ -18,6 +19,7 @@ from fbs_worker.migration.undo import Undo, plan_undo
 from fbs_worker.schema import create
 from fbs_worker.schema.ddl import render
 from fbs_worker.schema.definition import Definition, define
+from fbs_worker.schema.system_tables import system_tables
 from tests.support.migrating import EVERY_HAZARD, PREFIX, QUICK
 
 _STRENGTH = ["AccessShareLock", "RowShareLock", "RowExclusiveLock", "ShareUpdateExclusiveLock", "ShareLock"]
@@ -32,7 +34,10 @@ SELECT l.mode FROM pg_locks l WHERE l.pid = pg_backend_pid() AND l.locktype = 'r
 
 
 def defined(*tables: Callable[[MetaData], Table], **mirrored: Any) -> Definition:
-    """The definition of a domain with these tables, `r_` before them; `sale__order={…}` mirrors sale.order."""
+    """The definition of a domain with these tables, `r_` before them; `sale__order={…}` mirrors sale.order.
+
+    It has no system tables, which would be most of the work: few tests need `with_system`.
+    """
 
     def make() -> MetaData:
         metadata = MetaData()
@@ -42,7 +47,12 @@ def defined(*tables: Callable[[MetaData], Table], **mirrored: Any) -> Definition
 
     models = {name.replace("__", "."): {"fields": fields} for name, fields in mirrored.items()}
     domain = Domain(name="testing", title="Testing", tables=make)
-    return define(domain, table_prefix="fbs_", business_prefix="r_", mirrored=models)
+    return replace(define(domain, table_prefix=PREFIX, business_prefix="r_", mirrored=models), system=())
+
+
+def with_system(definition: Definition) -> Definition:
+    """The same with the system tables."""
+    return replace(definition, system=tuple(system_tables(PREFIX)))
 
 
 def table(name: str, *columns: Callable[[], Any]) -> Callable[[MetaData], Table]:
@@ -64,8 +74,11 @@ class Tables:
         self.owned: tuple[str, ...] = ()
         self.last_applied: dict[str, Any] | None = None
         if definition is not None:
-            with connection:
-                create.create(connection, definition, owned=())
+            with connection, connection.cursor() as cursor:
+                if definition.system:
+                    create.create(connection, definition, owned=())
+                else:
+                    cursor.execute(";\n".join(render(definition.tables, server_version=connection.info.server_version)))
             self.owned = definition.table_names
             self.last_applied = applied_schema(connection, definition) if recorded else None
 
