@@ -17,7 +17,7 @@ from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.web.pages.reference import prose
 from tests.conftest import MakeSettings
 from tests.support.site import NAME, Site, Visitor, checked, links, make_site, visitor, words, writer
-from tests.support.solutions import config_of, inline, run
+from tests.support.solutions import config_of, few_models, inline, run
 
 BASE = f"/solutions/{NAME}/"
 SCRIPT = "<script>alert(1)</script>"
@@ -436,7 +436,8 @@ def test_jobs_by_solution_with_their_duration_and_log(site: Site, jobs: JobStore
 def test_whatever_odoo_calls_things_is_shown_as_it_is(
     postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    with make_site(postgres, redis_server, tmp_path_factory.mktemp("nasty")) as made:
+    folder = tmp_path_factory.mktemp("nasty")
+    with make_site(postgres, redis_server, folder, odoo_url=f"recording:{few_models()}") as made:
         nasty = "\"'></svg><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7*7 }}"
         run(
             made.target,
@@ -505,8 +506,8 @@ def test_an_unexpected_exception_is_an_error_page(
     assert "the page / failed" in caplog.text
 
 
-def test_the_pages_are_no_part_of_the_document(site: Site) -> None:
-    paths = visitor(site.settings).app.openapi()["paths"]
+def test_the_pages_are_no_part_of_the_document(look: Visitor) -> None:
+    paths = look.app.openapi()["paths"]
     assert all(path.startswith("/api/") or path == "/metrics" for path in paths)
 
 

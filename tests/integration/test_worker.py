@@ -231,7 +231,7 @@ def test_celery_s_events_cover_the_whole_job(client: Client, plain_celery: Celer
                 listen()
                 return any(event["type"] == kind and fields.items() <= event.items() for event in mine())
 
-            until(listen)  # the worker's heartbeat: it listens
+            until(lambda: listen() or receiver.wakeup_workers())  # the worker's heartbeat: it listens
             job = send(client, "test.steps", gate=str(tmp_path / "gate"))
             until(lambda: heard("task-progress", step="fields", current=2))
             assert state.tasks[job.id].state == "PROGRESS"

@@ -356,6 +356,13 @@ def _become(asked: Mapping[str, Any], files: Sequence[int]) -> None:
     _end(0)
 
 
+def _end_soon() -> None:
+    """A process of Celery's pool pauses for a second before it ends, and the pool for half a one; here for a moment."""
+    pauses = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: time.sleep(min(seconds, 0.05))})
+    for module in ("billiard.pool", "celery.concurrency.prefork"):
+        sys.modules[module].__dict__["time"] = pauses
+
+
 def _end(code: int) -> None:
     """End this process as Python does, but for taking its memory apart: that costs more than most commands."""
     threading._shutdown()  # type: ignore[attr-defined]
@@ -375,6 +382,7 @@ if __name__ == "__main__":
     typer.main.get_command(app)
     transport.read_database = read_once
     postgres._init_database = init_once
+    _end_soon()
     read_once(RECORDING).fields("res.partner")
     collect_no_more()
     sys.path.remove(os.environ["PYTHONPATH"])  # a folder `tasks` or `connectors` is not to be found there
