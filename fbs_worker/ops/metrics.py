@@ -233,6 +233,7 @@ def _read(settings: Settings) -> MetricsSnapshot:
 def _waiting(settings: Settings) -> Mapping[str, int] | None:
     with make_app(settings, results=False) as app, Queues(app) as queues:
         try:
+            queues.connect()
             return {name: queues.backlog(name).waiting for name in QUEUES}
         except QueueUnreachable:
             return None

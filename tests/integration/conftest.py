@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fastapi import FastAPI
+from redis.backoff import NoBackoff
 
 from fbs_worker.connectors.recording.transport import RecordingTransport
 from fbs_worker.core.database_config import DatabaseConfig
@@ -117,6 +118,19 @@ def app(settings: MakeSettings) -> Iterator[FastAPI]:
 def asking(app: FastAPI) -> Asking:
     """Someone who asks it."""
     return Asking(app=app)
+
+
+@pytest.fixture
+def no_redis(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a Redis that is away; who asks again there does so at once."""
+    monkeypatch.setattr("fbs_worker.core.redis.ExponentialBackoff", lambda **_: NoBackoff())
+    return "redis://127.0.0.1:1/0"
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who follows a job sees often whether anybody listens still, and whether the job was lost."""
+    monkeypatch.setattr("fbs_worker.jobs.store._FOLLOW_SECONDS", 0.05)
 
 
 @pytest.fixture

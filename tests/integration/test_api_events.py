@@ -102,10 +102,11 @@ def _next_event(lines: Iterator[str]) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.usefixtures("often")
 def test_silence_is_broken(asking: Asking, store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "KEEPALIVE_SECONDS", 1)
     store.create("job-1", action="discover")
-    ending = threading.Timer(2.5, lambda: store.request_cancel("job-1"))
+    ending = threading.Timer(0.3, lambda: store.request_cancel("job-1"))
     ending.start()
     text = asking.get(EVENTS).text
     ending.join()
@@ -124,9 +125,10 @@ def test_only_so_many_follow_and_each_gives_its_place_back(app: FastAPI, asking:
         assert (refused.status_code, refused.json()["code"]) == (503, "too_busy")
 
 
+@pytest.mark.usefixtures("often")
 def test_a_server_that_ends_ends_its_streams(app: FastAPI, asking: Asking, store: JobStore) -> None:
     store.create("job-1", action="discover")
-    threading.Timer(0.5, app.state.closing.set).start()
+    threading.Timer(0.2, app.state.closing.set).start()
     began = time.monotonic()
     assert [one["state"] for one in read(asking.get(EVENTS).text)] == ["queued"]
     assert time.monotonic() - began < 10

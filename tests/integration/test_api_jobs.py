@@ -176,6 +176,7 @@ def test_one_caller_has_a_share(app: FastAPI) -> None:
     waiters.acquire("e")
 
 
+@pytest.mark.usefixtures("often")
 def test_a_shutdown_ends_waiting_requests(app: FastAPI, asking: Asking, store: JobStore) -> None:
     app.state.closing.set()
     began = time.monotonic()
@@ -185,6 +186,7 @@ def test_a_shutdown_ends_waiting_requests(app: FastAPI, asking: Asking, store: J
         assert next(events) is not None
 
 
+@pytest.mark.usefixtures("often")
 def test_who_has_gone_is_not_waited_for(app: FastAPI, store: JobStore) -> None:
     """A client that hangs up: its place is free within seconds."""
     gone = asyncio.run(_asked_and_gone(app))

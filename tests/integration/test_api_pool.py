@@ -93,7 +93,7 @@ def test_one_that_the_server_has_ended_is_replaced(
 def test_the_number_of_connections_is_limited(
     make: Callable[..., ConnectionPools], database: DatabaseConfig, onlooker: Connection
 ) -> None:
-    connections = make(max_connections=2, seconds=1.0)
+    connections = make(max_connections=2, seconds=0.3)
     with connections.use(database), connections.use(database):
         assert count(onlooker, database) == 2
         with pytest.raises(DatabaseBusy, match="All 2 connections"):
@@ -140,7 +140,7 @@ def test_a_server_that_stops_in_mid_answer_is_left(
 def test_an_idle_connection_is_closed(
     make: Callable[..., ConnectionPools], database: DatabaseConfig, onlooker: Connection
 ) -> None:
-    connections = make(idle_seconds=0.1)
+    connections = make(idle_seconds=0.1, seconds=1.0)
     ask(connections, database)
     until(lambda: count(onlooker, database) == 0)
     assert ask(connections, database)

@@ -193,8 +193,8 @@ def test_nothing_of_it_is_loaded_from_elsewhere(settings: MakeSettings) -> None:
         assert asking.get(path).status_code == status
 
 
-def test_failed_health_is_a_problem_with_the_whole_report(settings: MakeSettings) -> None:
-    asking = Asking(app=create_app(settings(fbs_redis_url="redis://127.0.0.1:1/0")))
+def test_failed_health_is_a_problem_with_the_whole_report(settings: MakeSettings, no_redis: str) -> None:
+    asking = Asking(app=create_app(settings(fbs_redis_url=no_redis)))
     answer = asking.get("/api/v1/health/")
     report = answer.json()
     assert (answer.status_code, report["code"]) == (503, "unhealthy")

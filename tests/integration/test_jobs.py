@@ -158,6 +158,7 @@ def test_a_retrying_job_can_be_cancelled_at_once(store: JobStore) -> None:
     assert store.request_cancel("one") is JobState.CANCELLED
 
 
+@pytest.mark.usefixtures("often")
 def test_a_job_without_heartbeats_reads_as_lost_until_the_next_one(redis_url: str) -> None:
     with JobStore(redis_url, ttl=600, lost_after=0.2) as store:
         attempt = started(store)

@@ -288,7 +288,9 @@ def test_fields_are_filtered(api_stage: ApiStage) -> None:
     asked(here(api_stage.settings), all_of_them)
 
 
-def test_databases_that_are_down(made: MadeSolutions, postgres: EmbeddedPostgres, settings: MakeSettings) -> None:
+def test_databases_that_are_down(
+    made: MadeSolutions, postgres: EmbeddedPostgres, settings: MakeSettings, no_redis: str
+) -> None:
     place = made.database()
     made.solution("gone", place=place)
     made.solution("here")
@@ -309,7 +311,7 @@ def test_databases_that_are_down(made: MadeSolutions, postgres: EmbeddedPostgres
             await client.read_resource("fbs://gone/model/other")
 
     asked(here(made.settings), ask)
-    home = settings(fbs_database_url="postgresql://u:s3cr3t@127.0.0.1:1/d", fbs_redis_url="redis://127.0.0.1:1/0")
+    home = settings(fbs_database_url="postgresql://u:s3cr3t@127.0.0.1:1/d", fbs_redis_url=no_redis)
 
     async def without(client: Client) -> None:
         for tool, code in (("list_solutions", "database_unreachable"), ("list_jobs", "queue_unreachable")):

@@ -141,8 +141,8 @@ def test_queued_messages_are_counted(mine: Settings) -> None:
     assert values(found["fbs_broker_up"]) == {(): 1}
 
 
-def test_an_unreachable_broker_hides_no_other_metric(mine: Settings) -> None:
-    found = parse(metrics_text(mine.model_copy(update={"fbs_broker_url": "redis://127.0.0.1:1/0"})))
+def test_an_unreachable_broker_hides_no_other_metric(mine: Settings, no_redis: str) -> None:
+    found = parse(metrics_text(mine.model_copy(update={"fbs_broker_url": no_redis})))
     assert values(found["fbs_broker_up"]) == {(): 0}
     assert values(found["fbs_workers"]) == {(): 0}
 
@@ -177,9 +177,9 @@ def test_metrics_are_served(mine: Settings) -> None:
         assert connection.getresponse().status == 405
 
 
-def test_an_unreachable_redis_is_a_503(mine: Settings) -> None:
+def test_an_unreachable_redis_is_a_503(mine: Settings, no_redis: str) -> None:
     errors: list[FBSError] = []
-    gone = mine.model_copy(update={"fbs_redis_url": "redis://:vErY-secret@127.0.0.1:1/0"})
+    gone = mine.model_copy(update={"fbs_redis_url": no_redis.replace("//", "//:vErY-secret@")})
     with serving(gone, errors) as connection:
         connection.request("GET", "/metrics")
         answer = connection.getresponse()

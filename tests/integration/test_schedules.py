@@ -161,9 +161,9 @@ def test_nothing_is_changed_where_it_cannot_be(made: MadeSolutions, settings: Ma
     assert stored(made.home, "whole") is None
 
 
-def test_redis_is_not_needed(made: MadeSolutions, settings: MakeSettings) -> None:
+def test_redis_is_not_needed(made: MadeSolutions, settings: MakeSettings, no_redis: str) -> None:
     made.solution()
-    away = settings(fbs_redis_url="redis://127.0.0.1:1/0", fbs_secret_keys=made.settings.fbs_secret_keys)
+    away = settings(fbs_redis_url=no_redis, fbs_secret_keys=made.settings.fbs_secret_keys)
     report = set_schedule(away, "fayvad", SIX_HOURS)
     assert "Whether beat runs is not known" in report["notes"][0]
     listed = list_schedules(away)
