@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 import redis
 from cryptography.fernet import Fernet
@@ -278,10 +277,9 @@ def test_it_ends_within_seconds_though_many_follow_jobs(settings: MakeSettings, 
     ours = settings(fbs_api_tokens="")
     with Client(settings=ours) as client, api_server(ours, log=tmp_path / "api.log") as running:
         job = client.discover(domain="rental")  # there is no worker
-        path = f"{running.url}/api/v1/jobs/{job.id}/"
 
         def follow() -> str:
-            with httpx.stream("GET", f"{path}events/", timeout=PATIENCE) as answer:
+            with running.client.stream("GET", f"/api/v1/jobs/{job.id}/events/") as answer:
                 lines = answer.iter_lines()
                 report = next(line for line in lines if line.startswith("data: "))
                 begun.release()

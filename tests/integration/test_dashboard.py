@@ -6,8 +6,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -26,6 +24,7 @@ from fbs_worker.jobs.store import JobStore
 from fbs_worker.ops.dashboard.auth import basic_auth_header
 from fbs_worker.ops.local.embedded import EmbeddedRedis
 from fbs_worker.ops.local.programs import Program, settings_environment
+from tests.support import preloaded
 from tests.support.dashboard import PASSWORD, USER, Dashboard, dashboard
 from tests.support.processes import ROOT
 from tests.support.restarts import start_redis, stop_redis
@@ -188,16 +187,8 @@ def test_a_password_in_a_foreign_message_is_not_shown(shown: Dashboard) -> None:
 
 def test_it_does_not_start_without_a_password(own: Settings, tmp_path: Path) -> None:
     environment = settings_environment(own.model_copy(update={"fbs_flower_password": SecretStr("")}))
-    ended = subprocess.run(
-        [sys.executable, "-m", "fbs_worker.cli", "flower"],
-        cwd=ROOT,
-        env={"PATH": os.defpath, "HOME": str(tmp_path), **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    environment |= {"PATH": os.defpath, "HOME": str(tmp_path)}
+    ended = preloaded.run(("flower",), env=environment, cwd=ROOT)
     assert ended.returncode == EXIT_USAGE
     assert ended.stdout == ""
     assert ended.stderr.startswith("error: The dashboard has no password.\nhint: Set FBS_FLOWER_PASSWORD")

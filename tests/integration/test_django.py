@@ -6,8 +6,6 @@ import io
 import json
 import os
 import secrets
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +33,7 @@ from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.programs import Program
 from fbs_worker.ops.local.state import database_url
+from tests.support import preloaded
 from tests.support.django_project import MANAGE, Manage, config_for, django_here
 from tests.support.servers import fresh_database, redis_database
 from tests.support.solutions import PASSWORD, config_of, few_models, run, tables_of
@@ -149,12 +148,13 @@ def test_a_wrong_option_is_a_matter_of_usage(manage: Manage) -> None:
 def test_a_closed_pipe_ends_it_silently(manage: Manage) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, str(MANAGE), "test_discovery", "--action", "list"]
-    with os.fdopen(writer, "wb") as closed:
-        ended = subprocess.run(
-            command, env=manage.environment, cwd=manage.folder, stdout=closed, stderr=subprocess.PIPE, check=True
-        )
-    assert ended.stderr == b""
+    errors = manage.folder / "errors"
+    with os.fdopen(writer, "wb") as closed, errors.open("wb") as said:
+        files = {0: closed.fileno(), 1: closed.fileno(), 2: said.fileno()}
+        words = ("test_discovery", "--action", "list")
+        ended = preloaded.fork(words, files, env=manage.environment, cwd=manage.folder, module=str(MANAGE))
+        assert ended.wait() == 0
+    assert errors.read_text() == ""
 
 
 @pytest.mark.usefixtures("shop", "browser")

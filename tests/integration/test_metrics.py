@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -195,15 +193,9 @@ def test_a_port_in_use_is_an_error(mine: Settings) -> None:
 
 
 def test_the_command_prints(mine: Settings) -> None:
-    printed = subprocess.run(
-        [sys.executable, "-m", "fbs_worker.cli", "metrics"],
-        env=environment(mine),
-        capture_output=True,
-        check=True,
-        timeout=30,
-    )
-    assert "fbs_jobs" in parse(printed.stdout)
-    assert printed.stderr == b""
+    printed = preloaded.run(("metrics",), env=environment(mine), cwd=ROOT)
+    assert "fbs_jobs" in parse(printed.stdout.encode())
+    assert (printed.stderr, printed.returncode) == ("", 0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

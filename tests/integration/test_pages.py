@@ -304,16 +304,19 @@ def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 def test_a_schedule_is_set_paused_and_removed(site: Site) -> None:
     user = writer(site.settings)
+    page = user.get(BASE)
 
     def send(**fields: str) -> str:
-        forms = [form for form in user.get(BASE).forms if form.action.endswith("/schedule")]
+        nonlocal page
+        forms = [form for form in page.forms if form.action.endswith("/schedule")]
         form = forms["only" in fields]
         answer = user.ask(
             "POST", form.action, data={**{name: text or "" for name, text in form.fields.items()}, **fields}
         )
         if answer.status_code != 303:
             return words(checked(answer))
-        return words(user.get(BASE)).partition("Schedule of refreshes and syncs ")[2]
+        page = user.get(BASE)
+        return words(page).partition("Schedule of refreshes and syncs ")[2]
 
     assert "Next run" in send(every="6h")
     assert "No beat runs" in send(every="6h")

@@ -64,7 +64,10 @@ def api_server(settings: Settings, *, log: Path) -> Iterator[ApiServer]:
         line = next(line for line in log.read_text().splitlines()[::-1] if " are at http" in line)
         url = line.split(" are at ")[1].split()[0]
         with httpx.Client(
-            base_url=url, timeout=PATIENCE, cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+            base_url=url,
+            timeout=PATIENCE,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            verify=False,  # there is no TLS here: certificates would be read for nothing
         ) as client:
             yield ApiServer(program=program, url=url, log=log, client=client)
     finally:
