@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import traceback
-from collections.abc import Callable, Collection, Mapping, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from contextlib import closing
 from dataclasses import replace
 from functools import cache
@@ -29,6 +29,8 @@ _FEW = {
     *("product.product", "product.template", "res.company", "res.country", "res.partner", "res.users"),
     *("sale.order", "sale.order.line", "sale.report"),
 }
+
+_NAMES = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
 
 _TABLES = """
 SELECT c.relname, c.relkind::text, jsonb_agg(jsonb_build_array(
@@ -86,8 +88,7 @@ def run(database: DatabaseConfig, *statements: str) -> None:
 
 def tables_of(database: DatabaseConfig) -> list[str]:
     """The names of all tables, sorted."""
-    found = rows(database, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'")
-    return sorted(name for (name,) in found)
+    return sorted(name for (name,) in rows(database, _NAMES))
 
 
 def entries(database: DatabaseConfig, prefix: str = "fbs_") -> dict[str, bool]:
@@ -101,19 +102,25 @@ def entries(database: DatabaseConfig, prefix: str = "fbs_") -> dict[str, bool]:
 def contents(database: DatabaseConfig) -> dict[str, Any]:
     """All that a database holds, but for what differs from run to run: numbers, times, the seal of a password."""
     shape = {row[0]: row[1:] for row in rows(database, _TABLES)}
-    return {"shape": shape, "rows": {name: _rows_of(database, name) for name in tables_of(database)}}
+    return {"shape": shape, "rows": {name: _lasting(found) for name, found in _of_each_row(database, "to_jsonb(t)")}}
 
 
 def writes(database: DatabaseConfig) -> dict[str, list[tuple[Any, ...]]]:
     """Each row's place and the transaction that wrote it: what is equal before and after was not even touched."""
-    found = {}
-    for name in tables_of(database):
-        found[name] = rows(database, f'SELECT ctid::text, xmin::text FROM "{name}" ORDER BY ctid')
-    return found
+    return dict(_of_each_row(database, "ctid::text, xmin::text"))
 
 
-def _rows_of(database: DatabaseConfig, table: str) -> list[Any]:
-    found = [row for (row,) in rows(database, f'SELECT to_jsonb(t) FROM "{table}" t')]
+def _of_each_row(database: DatabaseConfig, what: str) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
+    """Ask each table, all in one session: to connect takes longer than to ask."""
+    with closing(connect(database, application_name="the-test")) as connection, connection.cursor() as cursor:
+        cursor.execute(_NAMES)
+        for (name,) in cursor.fetchall():
+            cursor.execute(f'SELECT {what} FROM "{name}" t ORDER BY ctid')
+            yield name, cursor.fetchall()
+
+
+def _lasting(rows_found: list[tuple[Any, ...]]) -> list[Any]:
+    found = [row for (row,) in rows_found]
     for row in found:
         for name in _VOLATILE:
             row.pop(name, None)
