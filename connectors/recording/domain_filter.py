@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -50,12 +51,12 @@ def predicate(domain: Sequence[Any]) -> Predicate:
             elif item == "!":
                 stack.append(_not(stack.pop()))
             elif item in ("&", "|"):
-                stack.append(_joined(all if item == "&" else any, [stack.pop(), stack.pop()]))
+                stack.append((_both if item == "&" else _either)(stack.pop(), stack.pop()))
             else:
                 raise DomainError(f"Domain() invalid item in domain: {item!r}")
     except IndexError:
         raise DomainError(f"Domain() malformed domain {domain!r}") from None
-    return _joined(all, stack[::-1])
+    return reduce(_both, reversed(stack), lambda _: True)
 
 
 def fields_of(domain: Sequence[Any]) -> set[str]:
@@ -67,8 +68,12 @@ def _not(inner: Predicate) -> Predicate:
     return lambda record: not inner(record)
 
 
-def _joined(how: Callable[..., bool], parts: Sequence[Predicate]) -> Predicate:
-    return parts[0] if len(parts) == 1 else lambda record: how(part(record) for part in parts)
+def _both(first: Predicate, second: Predicate) -> Predicate:
+    return lambda record: first(record) and second(record)
+
+
+def _either(first: Predicate, second: Predicate) -> Predicate:
+    return lambda record: first(record) or second(record)
 
 
 def _condition(path: Any, name: Any, value: Any) -> Predicate:

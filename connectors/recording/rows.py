@@ -99,6 +99,11 @@ class Table:
         """The attributes of a field; empty where the recording does not describe it."""
         return self.database.fields(self.model).get(field, {})
 
+    def values(self, field: str, records: Sequence[Record]) -> list[Any]:
+        """The values of a field in some of the rows; see `Record.value`."""
+        index = self.columns.get(field)
+        return [record.value(field) if index is None else _own(record.row[index]) for record in records]
+
     def referring(self, field: str, number: int) -> list[int]:
         """The ids of the rows whose many2one `field` is the id `number`."""
         if field not in self._inverses:
@@ -116,16 +121,16 @@ class Record:
         row: its values.
     """
 
-    __slots__ = ("_row", "table")
+    __slots__ = ("row", "table")
 
     def __init__(self, table: Table, row: Sequence[Any]) -> None:
         self.table = table
-        self._row = row
+        self.row = row
 
     @property
     def id(self) -> int:
         """The record's id."""
-        number: int = self._row[self.table.columns["id"]]
+        number: int = self.row[self.table.columns["id"]]
         return number
 
     @property
@@ -142,10 +147,7 @@ class Record:
             RecordingError: the server has the field, but the recording lacks its values.
         """
         index = self.table.columns.get(field)
-        if index is None:
-            return self._computed(field)
-        value = self._row[index]
-        return False if value is None else [*value] if isinstance(value, list) else value
+        return self._computed(field) if index is None else _own(self.row[index])
 
     def related(self, field: str, *, complete: bool = False) -> list[Record]:
         """The recorded rows that a relational field refers to.
@@ -188,3 +190,8 @@ class Record:
         if table.database.fields(table.model) and not facts:
             raise DomainError(f"Invalid field {field!r} on {table.model!r}")
         raise RecordingError(f"This recording has no {field} of {table.model}.", hint=HINT_LIVE)
+
+
+def _own(value: Any) -> Any:
+    """A recorded value as the caller may change it."""
+    return False if value is None else [*value] if isinstance(value, list) else value

@@ -225,14 +225,17 @@ class RecordingTransport:
         return _page(records, offset, limit)
 
     def _values(
-        self, model: str, records: Iterable[Record], fields: Sequence[str], *, named: bool
+        self, model: str, records: Sequence[Record], fields: Sequence[str], *, named: bool
     ) -> list[dict[str, Any]]:
         table = self._database.table(model)
         names = dict.fromkeys(["id", *(fields or table.columns)])
-        pairs = {name for name in names if named and table.facts(name).get("type") == "many2one"}
-        return [
-            {name: _pair(record, name) if name in pairs else record.value(name) for name in names} for record in records
+        columns = [
+            [_pair(record, name) for record in records]
+            if named and table.facts(name).get("type") == "many2one"
+            else table.values(name, records)
+            for name in names
         ]
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def _page(records: list[Record], offset: int, limit: int | None) -> list[Record]:

@@ -208,7 +208,7 @@ def test_a_dashboard_is_assigned_to_the_domain_of_its_module_or_group(
     assert {name for name, graph in graphs.items() if is_assigned_to(graph, {"id": 1, **dashboard})} == domains
 
 
-@pytest.mark.parametrize(("of", "domain", "page_size"), [("odoo", "rental", 100), ("whole", "generic", 1_000)])
+@pytest.mark.parametrize(("of", "domain", "page_size"), [("odoo", "rental", 100), ("whole", "generic", 5_000)])
 def test_small_pages_give_the_same(request: pytest.FixtureRequest, of: str, domain: str, page_size: int) -> None:
     odoo = request.getfixturevalue(of)
     assert rows(odoo, domain, page_size=page_size) == unchanged(odoo, domain)
