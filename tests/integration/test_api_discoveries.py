@@ -210,7 +210,7 @@ def test_a_locked_catalogue_does_not_hold_up_for_ever(
     app: FastAPI, asking: Asking, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(connection, model("name", name="sale.order"))
-    monkeypatch.setattr(app.state.databases._pools, "_seconds", 0.3)
+    monkeypatch.setattr(app.state.databases._pools, "_seconds", 0.5)
     with connection.cursor() as cursor:
         cursor.execute("LOCK TABLE fbs_discoveries")
     began = time.monotonic()

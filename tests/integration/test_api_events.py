@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from fbs_worker.jobs.store import JobStore
+from fbs_worker.jobs.store import JobReader, JobStore
 from fbs_worker.web.api import sse
 from fbs_worker.web.api.long_poll import JobWaiters
 from fbs_worker.web.api.response_models import EventBody
 from tests.conftest import MakeSettings
 from tests.support.api_server import WRITER, api_server, bearer
 from tests.support.asgi import Asking
+from tests.support.waiting import until
 
 EVENTS = "/api/v1/jobs/job-1/events/"
 
@@ -105,8 +106,20 @@ def _next_event(lines: Iterator[str]) -> dict[str, Any]:
 @pytest.mark.usefixtures("often")
 def test_silence_is_broken(asking: Asking, store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "KEEPALIVE_SECONDS", 1)
+    looks: list[None] = []
+    look = JobReader._entries_after
+
+    def counted(self: JobReader, *given: Any) -> Any:
+        looks.append(None)
+        return look(self, *given)
+
+    def end() -> None:
+        until(lambda: len(looks) > 3)  # two have found nothing
+        store.request_cancel("job-1")
+
+    monkeypatch.setattr(JobReader, "_entries_after", counted)
     store.create("job-1", action="discover")
-    ending = threading.Timer(0.3, lambda: store.request_cancel("job-1"))
+    ending = threading.Thread(target=end)
     ending.start()
     text = asking.get(EVENTS).text
     ending.join()

@@ -93,7 +93,7 @@ def test_one_that_the_server_has_ended_is_replaced(
 def test_the_number_of_connections_is_limited(
     make: Callable[..., ConnectionPools], database: DatabaseConfig, onlooker: Connection
 ) -> None:
-    connections = make(max_connections=2, seconds=0.3)
+    connections = make(max_connections=2, seconds=0.5)
     with connections.use(database), connections.use(database):
         assert count(onlooker, database) == 2
         with pytest.raises(DatabaseBusy, match="All 2 connections"):
