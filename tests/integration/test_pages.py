@@ -16,7 +16,8 @@ from fbs_worker.jobs.store import JobStore
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.web.pages.reference import prose
 from tests.conftest import MakeSettings
-from tests.support.site import NAME, Site, Visitor, checked, links, make_site, visitor, words, writer
+from tests.support.api_server import WRITER
+from tests.support.site import NAME, Site, Visitor, checked, links, make_site, visitor, words
 from tests.support.solutions import config_of, few_models, inline, run
 
 BASE = f"/solutions/{NAME}/"
@@ -35,6 +36,12 @@ def site(
 def look(site: Site) -> Visitor:
     """A visitor with read access."""
     return visitor(site.settings)
+
+
+@pytest.fixture(scope="module")
+def user(look: Visitor) -> Visitor:
+    """One with write access."""
+    return Visitor(app=look.app, token=WRITER)
 
 
 @pytest.fixture
@@ -263,8 +270,7 @@ def test_a_job_that_is_not_there(look: Visitor) -> None:
     assert "There is no job" in words(look.get("/jobs/none/", status=404))
 
 
-def test_buttons_enqueue_jobs(site: Site, jobs: JobStore) -> None:
-    user = writer(site.settings)
+def test_buttons_enqueue_jobs(user: Visitor, jobs: JobStore) -> None:
     page = user.get(BASE)
     for words_, action in (("Refresh", "refresh"), ("Plan a migration", "migrate")):
         answer = user.press(page, words_)
@@ -302,8 +308,7 @@ def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return fields
 
 
-def test_a_schedule_is_set_paused_and_removed(site: Site) -> None:
-    user = writer(site.settings)
+def test_a_schedule_is_set_paused_and_removed(look: Visitor, user: Visitor) -> None:
     page = user.get(BASE)
 
     def send(**fields: str) -> str:
@@ -331,12 +336,12 @@ def test_a_schedule_is_set_paused_and_removed(site: Site) -> None:
     assert "Records copied every 5m, paused" in send(only="sync", then="pause")
     assert send(then="remove").startswith("Refreshed on demand only")
     assert "Records copied on demand only" in send(only="sync", then="remove")
-    reader = visitor(site.settings).get(BASE)
+    reader = look.get(BASE)
     assert not [form for form in reader.forms if form.action.endswith("/schedule")]
 
 
-def test_models_are_mirrored_from_the_catalogue(site: Site, enqueued: list[dict[str, Any]]) -> None:
-    user, planned = writer(site.settings), {"action": "fbs.migrate", "solution_name": NAME, "plan_only": True}
+def test_models_are_mirrored_from_the_catalogue(look: Visitor, user: Visitor, enqueued: list[dict[str, Any]]) -> None:
+    planned = {"action": "fbs.migrate", "solution_name": NAME, "plan_only": True}
     assert user.press(user.get(f"{BASE}models/hr.leave/"), "Mirror this model").status_code == 303
     page = user.get(f"{BASE}models/hr.job/")
     assert "Mirrored in hr_hr_job" in words(page)
@@ -351,19 +356,20 @@ def test_models_are_mirrored_from_the_catalogue(site: Site, enqueued: list[dict[
         {**planned, "unmirror": ["hr.job"]},
         {**planned, "mirror": ["hr.employee", "hr.leave"]},
     ]
-    assert not visitor(site.settings).get(f"{BASE}catalogue/").xpath("//input[@type='checkbox']")
+    assert not look.get(f"{BASE}catalogue/").xpath("//input[@type='checkbox']")
 
 
-def test_a_plan_is_applied_with_its_hazards_ticked(site: Site, jobs: JobStore, enqueued: list[dict[str, Any]]) -> None:
+def test_a_plan_is_applied_with_its_hazards_ticked(
+    site: Site, look: Visitor, user: Visitor, jobs: JobStore, enqueued: list[dict[str, Any]]
+) -> None:
     table = 'ALTER TABLE "hr_department" ALTER COLUMN name TYPE varchar({})'
     run(site.target, table.format(50))
     planned = inline("migrate", {"solution_name": NAME, "plan_only": True, "restore": True}, site.settings)
     run(site.target, table.format(100))
     assert planned["needs"] == ["DRIFT"]
     path = finished(jobs, "plan-1", planned)
-    assert "--restore --allow DRIFT" in words(visitor(site.settings).get(path))
+    assert "--restore --allow DRIFT" in words(look.get(path))
 
-    user = writer(site.settings)
     page = user.get(path)
     assert "migrate shop succeeded" in words(page)
     assert [box.get("value") for box in page.xpath("//input[@name='allow']")] == ["DRIFT"]
@@ -384,8 +390,8 @@ def test_a_plan_is_applied_with_its_hazards_ticked(site: Site, jobs: JobStore, e
     ]
 
 
-def test_only_a_plan_is_applied(site: Site, jobs: JobStore, enqueued: list[dict[str, Any]]) -> None:
-    user, plan = writer(site.settings), inline("migrate", {"solution_name": NAME, "plan_only": True}, site.settings)
+def test_only_a_plan_is_applied(site: Site, user: Visitor, jobs: JobStore, enqueued: list[dict[str, Any]]) -> None:
+    plan = inline("migrate", {"solution_name": NAME, "plan_only": True}, site.settings)
     token = next(form for form in user.get(BASE).forms).fields["form_token"]
     for job_id, action in (("empty-1", "migrate"), ("refreshed-1", "refresh")):
         path = finished(jobs, job_id, plan, action=action)
@@ -394,8 +400,7 @@ def test_only_a_plan_is_applied(site: Site, jobs: JobStore, enqueued: list[dict[
     assert not enqueued
 
 
-def test_the_last_migration_is_undone(site: Site, jobs: JobStore, enqueued: list[dict[str, Any]]) -> None:
-    user = writer(site.settings)
+def test_the_last_migration_is_undone(user: Visitor, jobs: JobStore, enqueued: list[dict[str, Any]]) -> None:
     applied = {"run": "20260102", "executed": 1, "kept": ["fbs_retired_x"], "seconds": 2.0}
     result: dict[str, Any] = {"solution": NAME, "steps": [], "notes": [], "undoes": None, "applied": applied}
     page = user.get(finished(jobs, "applied-1", result))
@@ -404,8 +409,7 @@ def test_the_last_migration_is_undone(site: Site, jobs: JobStore, enqueued: list
     assert enqueued == [{"action": "fbs.migrate", "solution_name": NAME, "plan_only": True, "undo": True}]
 
 
-def test_a_failed_job_is_repeated(site: Site, jobs: JobStore, enqueued: list[dict[str, Any]]) -> None:
-    user = writer(site.settings)
+def test_a_failed_job_is_repeated(user: Visitor, jobs: JobStore, enqueued: list[dict[str, Any]]) -> None:
     client: Client = user.app.state.client
     for job in (client.refresh(NAME, full=True), client.migrate(NAME, mirror=["hr.leave"], fingerprint="0" * 16)):
         again = user.press(user.get(f"/jobs/{job.id}/"), "Retry").headers["Location"].split("/")[2]

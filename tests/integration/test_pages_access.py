@@ -18,7 +18,7 @@ from tests.conftest import MakeSettings
 from tests.support.api_server import READER, TOKENS, WRITER, bearer
 from tests.support.asgi import BASE as SITE
 from tests.support.asgi import Asking
-from tests.support.site import NAME, Site, Visitor, checked, make_site, next_of, visitor, words, writer
+from tests.support.site import NAME, Site, Visitor, checked, make_site, next_of, visitor, words
 from tests.support.solutions import few_models
 
 BASE = f"/solutions/{NAME}/"
@@ -68,6 +68,19 @@ def stranger(site: Site) -> Visitor:
     return visitor(site.settings, token="")
 
 
+@pytest.fixture(scope="module")
+def user(stranger: Visitor) -> Visitor:
+    """Someone with write access."""
+    return Visitor(app=stranger.app, token=WRITER)
+
+
+@pytest.fixture(scope="module")
+def foreign(stranger: Visitor) -> str:
+    """What a form of another one's page has."""
+    page = Visitor(app=stranger.app, token=WRITER).get(BASE)
+    return str(next(form for form in page.forms).fields["form_token"])
+
+
 def waiting(user: Visitor) -> list[str]:
     """The jobs that were enqueued and not cancelled."""
     return [job.id for job in user.app.state.client.jobs() if not job.state.finished]
@@ -113,8 +126,8 @@ def test_no_other_file_is_open(stranger: Visitor, name: str) -> None:
     assert answer.status_code == 404 or next_of(answer)
 
 
-def test_a_log_in(site: Site) -> None:
-    asking = Asking(app=create_app(site.settings))
+def test_a_log_in(stranger: Visitor) -> None:
+    asking = Asking(app=stranger.app)
     answer = asking.post("/login", data={"token": f" {READER} ", "next": f"{BASE}catalogue/?q=a+b"})
     assert (answer.status_code, answer.headers["Location"]) == (303, f"{BASE}catalogue/?q=a+b")
     cookie = answer.headers["Set-Cookie"]
@@ -124,8 +137,8 @@ def test_a_log_in(site: Site) -> None:
     assert READER not in cookie
 
 
-def test_over_https_the_cookie_says_so(site: Site) -> None:
-    asking = Asking(app=create_app(site.settings))
+def test_over_https_the_cookie_says_so(stranger: Visitor) -> None:
+    asking = Asking(app=stranger.app)
     answer = asking.post(SITE.replace("http:", "https:") + "/login", data={"token": READER})
     assert "Secure" in answer.headers["Set-Cookie"]
 
@@ -187,9 +200,7 @@ def test_a_reader_has_no_buttons(site: Site) -> None:
 
 
 @pytest.mark.parametrize("path", BUTTONS)
-def test_a_button_of_another_page_does_nothing(site: Site, path: str) -> None:
-    user, other = writer(site.settings), writer(site.settings)
-    foreign = next(form for form in other.get(BASE).forms).fields["form_token"]
+def test_a_button_of_another_page_does_nothing(user: Visitor, foreign: str, path: str) -> None:
     given: list[dict[str, Any]] = [{}, {"form_token": ""}, {"form_token": foreign}, {"form_token": "x" * 100}]
     for data in given:
         assert user.ask("POST", path, data=data).status_code in {403, 422}
@@ -200,8 +211,7 @@ def test_a_button_of_another_page_does_nothing(site: Site, path: str) -> None:
     "headers",
     [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}],
 )  # fmt: skip
-def test_another_site_cannot_press_buttons(site: Site, headers: dict[str, str]) -> None:
-    user = writer(site.settings)
+def test_another_site_cannot_press_buttons(user: Visitor, headers: dict[str, str]) -> None:
     page = user.get(BASE)
     assert user.press(page, "Refresh", headers=headers).status_code == 403
     assert Asking(app=user.app).post("/login", data={"token": WRITER}, headers=headers).status_code == 403
@@ -219,15 +229,13 @@ def test_an_error_of_the_middleware_is_a_page_too(site: Site) -> None:
     assert asking.get("/jobs/").headers["Content-Type"] == "application/problem+json"
 
 
-def test_a_browser_here_can(site: Site) -> None:
-    user = writer(site.settings)
+def test_a_browser_here_can(user: Visitor) -> None:
     answer = user.press(user.get(BASE), "Refresh", headers={"Origin": SITE, "Sec-Fetch-Site": "same-origin"})
     assert answer.status_code == 303
     user.app.state.client.job(answer.headers["Location"].split("/")[2]).cancel()
 
 
-def test_a_session_is_not_for_programs(site: Site) -> None:
-    user = writer(site.settings)
+def test_a_session_is_not_for_programs(user: Visitor) -> None:
     for method, path in (("GET", "/api/v1/solutions/"), ("POST", f"/api/v1{BASE}discoveries/"), ("GET", "/metrics")):
         assert user.ask(method, path).status_code == 401
 

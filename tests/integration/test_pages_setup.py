@@ -32,7 +32,7 @@ def target(postgres: EmbeddedPostgres) -> Iterator[DatabaseConfig]:
         yield config
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def user(site: Site) -> Visitor:
     return writer(site.settings)
 
