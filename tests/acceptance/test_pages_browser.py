@@ -28,7 +28,7 @@ from tests.support.copied import fill_jobs
 from tests.support.job_worker import job_worker
 from tests.support.odoo_server import OdooServer
 from tests.support.site import NAME, Site, make_site
-from tests.support.solutions import few_models, run
+from tests.support.solutions import RECORDING, few_models, run
 from tests.support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(bool(NO_BROWSER), reason=NO_BROWSER)]
@@ -208,8 +208,9 @@ def site(
     postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("browsed")
+    given = {"odoo_url": f"recording:{RECORDING}", "fbs_allowed_hosts": f"127.0.0.1:*,{postgres.config().host}"}
     with (
-        make_site(postgres, redis_server, folder, fbs_allowed_hosts=f"127.0.0.1:*,{postgres.config().host}") as made,
+        make_site(postgres, redis_server, folder, **given) as made,
         job_worker(made.settings, log=folder / "worker.log"),
     ):
         shop = OdooAddRequest(name="shop", url=f"recording:{few_models()}")

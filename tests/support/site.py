@@ -28,7 +28,7 @@ from tests.integration.test_refresh_task import make_it_look_changed
 from tests.support.api_server import READER, TOKENS, WRITER
 from tests.support.asgi import BASE, Asking
 from tests.support.servers import fresh_database, redis_database
-from tests.support.solutions import RECORDING, config_of, inline
+from tests.support.solutions import config_of, few_models, inline
 
 NAME = "shop"
 
@@ -50,7 +50,7 @@ class Site:
 
 @contextmanager
 def make_site(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, folder: Path, **given: Any) -> Iterator[Site]:
-    """A solution of the domain hr, with a mirrored model, refreshed once after something had changed.
+    """A solution of the domain hr, with a mirrored model, refreshed once after something had changed; its Odoo has few models.
 
     Args:
         postgres: where its databases are made.
@@ -71,7 +71,7 @@ def make_site(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, folder: P
             "fbs_business_prefix": "hr_",
             "fbs_api_tokens": TOKENS,
             "fbs_api_rate": 0,
-            "odoo_url": f"recording:{RECORDING}",
+            "odoo_url": f"recording:{few_models()}",
         }
         settings = Settings(**{**values, **given})
         inline("setup", config_of(target, NAME, mirror=["hr.job"]), settings)
