@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 from sqlalchemy import CheckConstraint, Column, DateTime, ForeignKey, Index, Integer, Numeric, String, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -22,6 +24,7 @@ def connection(shared: Connection) -> Connection:
 OTHER = table("o", lambda: Column("name", Text))
 
 
+@cache
 def two(*more: str) -> Definition:
     """`t` refers to `o`; with the columns `more` of text."""
     return defined(

@@ -19,7 +19,6 @@ from tests.support.api_server import READER, TOKENS, WRITER, bearer
 from tests.support.asgi import BASE as SITE
 from tests.support.asgi import Asking
 from tests.support.site import NAME, Site, Visitor, checked, make_site, next_of, visitor, words
-from tests.support.solutions import few_models
 
 BASE = f"/solutions/{NAME}/"
 PAGES = [
@@ -57,9 +56,7 @@ BUTTONS = [
 def site(
     postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
-    with make_site(
-        postgres, redis_server, tmp_path_factory.mktemp("access"), odoo_url=f"recording:{few_models()}"
-    ) as made:
+    with make_site(postgres, redis_server, tmp_path_factory.mktemp("access")) as made:
         yield made
 
 

@@ -14,15 +14,14 @@ from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.web.pages.layout import HEADERS
 from tests.support.servers import fresh_database
 from tests.support.site import NAME, Site, Visitor, checked, make_site, visitor, words, writer
-from tests.support.solutions import PASSWORD, few_models, run
+from tests.support.solutions import PASSWORD, run
 
 
 @pytest.fixture(scope="module")
 def site(
     postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
-    given = {"fbs_business_prefix": "", "odoo_url": f"recording:{few_models()}"}
-    with make_site(postgres, redis_server, tmp_path_factory.mktemp("setup"), **given) as made:
+    with make_site(postgres, redis_server, tmp_path_factory.mktemp("setup"), fbs_business_prefix="") as made:
         yield made
 
 
