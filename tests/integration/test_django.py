@@ -34,7 +34,7 @@ from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.programs import Program
 from fbs_worker.ops.local.state import database_url
 from tests.support import preloaded
-from tests.support.django_project import MANAGE, Manage, config_for, django_here
+from tests.support.django_project import DJANGO, MANAGE, Manage, config_for, django_here
 from tests.support.servers import fresh_database, redis_database
 from tests.support.solutions import PASSWORD, config_of, few_models, run, tables_of
 
@@ -152,7 +152,9 @@ def test_a_closed_pipe_ends_it_silently(manage: Manage) -> None:
     with os.fdopen(writer, "wb") as closed, errors.open("wb") as said:
         files = {0: closed.fileno(), 1: closed.fileno(), 2: said.fileno()}
         words = ("test_discovery", "--action", "list")
-        ended = preloaded.fork(words, files, env=manage.environment, cwd=manage.folder, module=str(MANAGE))
+        ended = preloaded.fork(
+            words, files, env=manage.environment, cwd=manage.folder, module=str(MANAGE), needs=DJANGO
+        )
         assert ended.wait() == 0
     assert errors.read_text() == ""
 

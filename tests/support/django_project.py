@@ -24,6 +24,8 @@ from tests.support import preloaded
 from tests.support.processes import environment
 
 MANAGE: Final = Path(__file__).parents[2] / "examples" / "django_project" / "manage.py"
+DJANGO: Final = ("django.core.management", "django.views.debug")
+"""What a command of Django's imports."""
 
 _SETTINGS: Final = "examples.django_project.rentals.settings"
 
@@ -90,7 +92,8 @@ class Manage:
     ) -> subprocess.CompletedProcess[str]:
         """Run an action to its end and see that it ends with this exit code and without a trace."""
         words = ("test_discovery", "--action", action, *arguments)
-        result = preloaded.run(words, env=self.environment, cwd=self.folder, piped=piped, module=str(MANAGE))
+        given: dict[str, Any] = {"env": self.environment, "cwd": self.folder, "module": str(MANAGE), "needs": DJANGO}
+        result = preloaded.run(words, piped=piped, **given)
         assert result.returncode == code, f"exit code {result.returncode}\n{result.stdout}\n{result.stderr}"
         assert "Traceback" not in result.stderr
         return result

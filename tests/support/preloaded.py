@@ -23,6 +23,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
@@ -197,6 +198,7 @@ def fork(
     env: Mapping[str, str],
     cwd: Path,
     module: str = FBS,
+    needs: Sequence[str] = (),
     in_full: bool = False,
 ) -> Forked:
     """Start `fbs`, or another module, in a process of its own.
@@ -207,13 +209,15 @@ def fork(
         env: its whole environment.
         cwd: its folder.
         module: what is run, as by `python -m`; or a path.
+        needs: modules that are imported before it is forked, once.
         in_full: the programs that it starts are not forked.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    asked = {"module": module, "arguments": arguments, "files": list(files), "env": dict(env), "cwd": str(cwd)}
+    asked: dict[str, Any] = {"module": module, "arguments": arguments, "needs": needs, "in_full": in_full}
+    asked |= {"files": list(files), "env": dict(env), "cwd": str(cwd)}
     with theirs, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
         asking.connect(_address or launcher().address)
-        socket.send_fds(asking, [json.dumps(asked | {"in_full": in_full}).encode()], [theirs.fileno(), *files.values()])
+        socket.send_fds(asking, [json.dumps(asked).encode()], [theirs.fileno(), *files.values()])
     return Forked(int(ours.recv(100)), ours)
 
 
@@ -224,6 +228,7 @@ def run(
     cwd: Path,
     piped: str = "",
     module: str = FBS,
+    needs: Sequence[str] = (),
     in_full: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Run `fbs`, or another module, to its end.
@@ -234,13 +239,14 @@ def run(
         cwd: its folder.
         piped: what it reads.
         module: what is run.
+        needs: modules that are imported before.
         in_full: the programs that it starts are not forked.
     """
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         given.write(piped.encode())
         given.seek(0)
         files = {0: given.fileno(), 1: output.fileno(), 2: errors.fileno()}
-        code = fork(arguments, files, env=env, cwd=cwd, module=module, in_full=in_full).wait()
+        code = fork(arguments, files, env=env, cwd=cwd, module=module, needs=needs, in_full=in_full).wait()
         return subprocess.CompletedProcess(arguments, code, _content(output), _content(errors))
 
 
@@ -304,12 +310,15 @@ def _serve(listening: socket.socket, alive: socket.socket) -> None:
             message, files, _flags, _sender = socket.recv_fds(asking, 1_000_000, 20)
         if not message:
             continue  # who asks was killed
+        asked = json.loads(message)
+        for name in asked["needs"]:
+            import_module(name)
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
         pid = os.fork()
         if not pid:
             for kept in (listening, alive, *running.values()):
                 kept.detach()  # the number may be another file's from now on
-            _become(json.loads(message), files)
+            _become(asked, files)
         for number in files[1:]:
             os.close(number)
         running[pid] = socket.socket(fileno=files[0])
@@ -373,8 +382,6 @@ def _end(code: int) -> None:
 
 
 if __name__ == "__main__":
-    from importlib import import_module
-
     collect_rarely()
     for name in PRELOADED:
         import_module(name)
