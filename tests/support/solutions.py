@@ -114,7 +114,7 @@ def _of_each_row(database: DatabaseConfig, what: str) -> Iterator[tuple[str, lis
     """Ask each table, all in one session: to connect takes longer than to ask."""
     with closing(connect(database, application_name="the-test")) as connection, connection.cursor() as cursor:
         cursor.execute(_NAMES)
-        for (name,) in cursor.fetchall():
+        for (name,) in sorted(cursor.fetchall()):
             cursor.execute(f'SELECT {what} FROM "{name}" t ORDER BY ctid')
             yield name, cursor.fetchall()
 
