@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 from fbs_worker.core.settings import Settings, load_settings
-from fbs_worker.jobs.worker import task
 from fbs_worker.jobs.worker.run import run_worker
 from tests.support.preloaded import Forked
 from tests.support.processes import end, exit_with, start_module
@@ -25,5 +23,4 @@ def job_worker(settings: Settings, *, log: Path) -> Iterator[Forked]:
 
 
 if __name__ == "__main__":
-    vars(task).update(retry_delay=lambda _attempt, *, jitter: jitter, random=SimpleNamespace(random=lambda: 0.05))
     exit_with(lambda: run_worker(load_settings(), concurrency=2, include=("tests.support.job_tasks",)))
