@@ -140,6 +140,13 @@ def database(postgres: EmbeddedPostgres) -> Iterator[DatabaseConfig]:
 
 
 @pytest.fixture
+def target(postgres: EmbeddedPostgres) -> Iterator[DatabaseConfig]:
+    """An empty database for a solution, beside the home database."""
+    with fresh_database(postgres) as database:
+        yield database
+
+
+@pytest.fixture
 def redis_url(redis_server: EmbeddedRedis) -> Iterator[str]:
     """An empty Redis database for one test."""
     with redis_database(redis_server.url) as url:

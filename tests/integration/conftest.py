@@ -77,13 +77,6 @@ def odoo(backend: RecordingTransport) -> Iterator[OdooServer]:
 
 
 @pytest.fixture
-def target(postgres: EmbeddedPostgres) -> Iterator[DatabaseConfig]:
-    """An empty database for a solution, beside the home database."""
-    with fresh_database(postgres) as database:
-        yield database
-
-
-@pytest.fixture
 def other(postgres: EmbeddedPostgres) -> Iterator[DatabaseConfig]:
     """One more."""
     with fresh_database(postgres) as database:
