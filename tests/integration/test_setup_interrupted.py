@@ -26,16 +26,12 @@ from tests.support.solutions import (
     die,
     die_at_registry_write,
     entries,
-    inline,
     killed,
+    set_up,
     tables_of,
 )
 
 pytestmark = pytest.mark.faults
-
-
-def set_up(config: dict[str, Any], settings: Settings, progress: Steps | None = None, **more: Any) -> dict[str, Any]:
-    return inline("setup", {"refresh_discoveries": False, **config, **more}, settings, progress)
 
 
 # ------------------------------------------------------------------------------------------------- cut off and repeated

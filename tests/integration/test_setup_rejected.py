@@ -26,8 +26,8 @@ from tests.support.solutions import (
     config_of,
     contents,
     entries,
-    inline,
     run,
+    set_up,
     tables_of,
     writes,
 )
@@ -45,10 +45,6 @@ SYSTEM = [
     "fbs_workflow_definitions",
 ]
 HR = ["hr_department", "hr_employee"]
-
-
-def set_up(config: dict[str, Any], settings: Settings, progress: Steps | None = None, **more: Any) -> dict[str, Any]:
-    return inline("setup", {"refresh_discoveries": False, **config, **more}, settings, progress)
 
 
 def test_invalid_parameters_are_rejected_before_any_connection(made: Settings) -> None:

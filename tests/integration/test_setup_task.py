@@ -20,6 +20,7 @@ from tests.support.solutions import (
     inline,
     rows,
     run,
+    set_up,
     tables_of,
     writes,
 )
@@ -37,10 +38,6 @@ SYSTEM = [
     "fbs_workflow_definitions",
 ]
 HR = ["hr_department", "hr_employee"]
-
-
-def set_up(config: dict[str, Any], settings: Settings, progress: Steps | None = None, **more: Any) -> dict[str, Any]:
-    return inline("setup", {"refresh_discoveries": False, **config, **more}, settings, progress)
 
 
 # ------------------------------------------------------------------------------------------------------- what it makes

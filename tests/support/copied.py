@@ -8,19 +8,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from cryptography.fernet import Fernet
-from pydantic import SecretStr
-
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.postgres import connect
-from fbs_worker.core.settings import Settings
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
-from fbs_worker.ops.local.state import database_url
 from fbs_worker.replication.state import Phase, Status, TableState, save
 from fbs_worker.schema.system_tables import SYSTEM_TABLES, ensure_tables
-from tests.support.servers import fresh_database, redis_database
-from tests.support.site import Site
-from tests.support.solutions import config_of, few_models, inline, run
+from tests.support.site import Site, empty_site
+from tests.support.solutions import config_of, inline, run
 
 SCRIPT: Final = "<script>alert(1)</script>"
 MODELS: Final = ["hr.department", "hr.employee", "hr.job", "res.users"]
@@ -38,24 +32,10 @@ def copied_site(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, folder:
         folder: for files of the settings.
         **given: further settings.
     """
-    with (
-        fresh_database(postgres) as home,
-        fresh_database(postgres) as target,
-        redis_database(redis_server.url) as redis_url,
-    ):
-        values: dict[str, Any] = {
-            "fbs_redis_url": redis_url,
-            "fbs_database_url": database_url(home),
-            "fbs_secret_keys": SecretStr(Fernet.generate_key().decode()),
-            "fbs_home": folder,
-            "fbs_business_prefix": "hr_",
-            "fbs_api_rate": 0,
-            "odoo_url": f"recording:{few_models()}",
-        }
-        settings = Settings(**{**values, **given})
-        inline("setup", config_of(target, mirror=list(MODELS), sync=False), settings)
-        fill(target)
-        yield Site(settings=settings, target=target)
+    with empty_site(postgres, redis_server, folder, **given) as site:
+        inline("setup", config_of(site.target, mirror=list(MODELS), sync=False), site.settings)
+        fill(site.target)
+        yield site
 
 
 def fill(database: DatabaseConfig) -> None:

@@ -49,8 +49,8 @@ class Site:
 
 
 @contextmanager
-def make_site(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, folder: Path, **given: Any) -> Iterator[Site]:
-    """A solution of the domain hr, with a mirrored model, refreshed once after something had changed; its Odoo has few models.
+def empty_site(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, folder: Path, **given: Any) -> Iterator[Site]:
+    """Databases and settings for a solution; its Odoo has few models.
 
     Args:
         postgres: where its databases are made.
@@ -69,15 +69,27 @@ def make_site(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, folder: P
             "fbs_secret_keys": SecretStr(Fernet.generate_key().decode()),
             "fbs_home": folder / "home",
             "fbs_business_prefix": "hr_",
-            "fbs_api_tokens": TOKENS,
             "fbs_api_rate": 0,
             "odoo_url": f"recording:{few_models()}",
         }
-        settings = Settings(**{**values, **given})
-        inline("setup", config_of(target, NAME, mirror=["hr.job"]), settings)
-        make_it_look_changed(target)
-        inline("refresh", {"solution_name": NAME, "full": True}, settings)
-        yield Site(settings=settings, target=target)
+        yield Site(settings=Settings(**{**values, **given}), target=target)
+
+
+@contextmanager
+def make_site(postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, folder: Path, **given: Any) -> Iterator[Site]:
+    """A solution of the domain hr, with a mirrored model, refreshed once after something had changed.
+
+    Args:
+        postgres: where its databases are made.
+        redis_server: where its jobs are.
+        folder: for files of the settings.
+        **given: further settings.
+    """
+    with empty_site(postgres, redis_server, folder, fbs_api_tokens=TOKENS, **given) as site:
+        inline("setup", config_of(site.target, NAME, mirror=["hr.job"]), site.settings)
+        make_it_look_changed(site.target)
+        inline("refresh", {"solution_name": NAME, "full": True}, site.settings)
+        yield site
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -227,3 +227,10 @@ def inline(
 ) -> dict[str, Any]:
     """Run a job in this process."""
     return run_in_process(f"fbs.{task}", kwargs, settings=settings, progress=progress)
+
+
+def set_up(
+    config: Mapping[str, Any], settings: Settings, progress: Progress | None = None, **more: Any
+) -> dict[str, Any]:
+    """Set a solution up in this process; no Odoo is read unless that is asked for."""
+    return inline("setup", {"refresh_discoveries": False, **config, **more}, settings, progress)
