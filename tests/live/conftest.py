@@ -76,7 +76,7 @@ def transport(live: LiveOdoo) -> Iterator[Transport]:
     opened.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def editor(live: LiveOdoo) -> Iterator[Transport]:
     """Makes changes as the administrator; by JSON-2, which takes the arguments of `create` by name."""
     opened = open_transport(live.connection(password="", api_key=live.api_key, timeout=300))
