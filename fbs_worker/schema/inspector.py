@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from psycopg2 import sql
 
 from fbs_worker.core.advisory_locks import ALL_ROWS
+from fbs_worker.core.collector import many_objects
 from fbs_worker.core.errors import DatabaseRightsMissing
 from fbs_worker.core.identifiers import quoted
 from fbs_worker.core.postgres import Connection
@@ -118,6 +119,8 @@ ORDER BY i.indrelid, i.indexrelid
 """
 """`indnullsnotdistinct` came with PostgreSQL 15, `WITHOUT OVERLAPS` (a key with `indisexclusion`) and
 `NOT ENFORCED` (the end of the definition) with 18."""
+
+_AS_JSON: Final = sql.SQL("(SELECT json_agg(found) FROM ({}) AS part (found))")
 
 _ACTIONS: Final = {"r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
 
@@ -241,6 +244,7 @@ def table_exists(connection: Connection, name: str) -> bool:
     return bool(row and row[0])
 
 
+@many_objects()
 def inspect_tables(connection: Connection, names: Iterable[str], *, keys: bool = True) -> InspectedSchema:
     """Inspect the relations of these names.
 
@@ -258,8 +262,9 @@ def inspect_tables(connection: Connection, names: Iterable[str], *, keys: bool =
         cursor.execute(_COLUMNS, {"names": requested})
         tables = _tables(cursor.fetchall())
         if tables:
-            cursor.execute(f"SELECT {', '.join(f'ARRAY({part})' for part in parts)}", {"oids": list(tables)})
-            defaults, comments, dependents, *of_keys = _first(cursor.fetchone())
+            together = sql.SQL(", ").join(_AS_JSON.format(sql.SQL(part)) for part in parts)
+            cursor.execute(sql.SQL("SELECT {}").format(together), {"oids": list(tables)})
+            defaults, comments, dependents, *of_keys = (found or () for found in cursor.fetchall()[0])
             for oid, number, expression in defaults:
                 tables[oid].defaults[number] = expression
             for oid, number, comment in comments:
