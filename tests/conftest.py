@@ -20,6 +20,7 @@ import redis
 import typer
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
+from redis.backoff import NoBackoff
 
 from fbs_worker.core.collector import collect_no_more, collect_rarely
 from fbs_worker.core.database_config import DatabaseConfig
@@ -144,6 +145,12 @@ def target(postgres: EmbeddedPostgres) -> Iterator[DatabaseConfig]:
     """An empty database for a solution, beside the home database."""
     with fresh_database(postgres) as database:
         yield database
+
+
+@pytest.fixture
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Redis that is not there is asked again at once."""
+    monkeypatch.setattr("fbs_worker.core.redis.ExponentialBackoff", lambda **_: NoBackoff())
 
 
 @pytest.fixture

@@ -273,9 +273,10 @@ def inspect_tables(connection: Connection, names: Iterable[str], *, keys: bool =
                 tables[oid].dependents[dependent].add(number)
                 if is_owned_sequence:
                     tables[oid].serial.add(number)
-            for oid, *row in of_keys[0] if keys else ():
+            constraints, indexes = of_keys or ((), ())
+            for oid, *row in constraints:
                 tables[oid].constraints.append(_Constraint(*row))
-            for oid, *row in of_keys[1] if keys else ():
+            for oid, *row in indexes:
                 tables[oid].indexes[row[0]] = _Index(*row)
     tables_by_name = {table.name: table.build() for table in tables.values()}
     missing = [name for name in requested if name not in tables_by_name]

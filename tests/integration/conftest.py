@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fastapi import FastAPI
-from redis.backoff import NoBackoff
 
 from fbs_worker.connectors.recording.transport import RecordingTransport
 from fbs_worker.core.database_config import DatabaseConfig
@@ -114,9 +113,8 @@ def asking(app: FastAPI) -> Asking:
 
 
 @pytest.fixture
-def no_redis(monkeypatch: pytest.MonkeyPatch) -> str:
+def no_redis(without_pauses: None) -> str:
     """The address of a Redis that is away; who asks again there does so at once."""
-    monkeypatch.setattr("fbs_worker.core.redis.ExponentialBackoff", lambda **_: NoBackoff())
     return "redis://127.0.0.1:1/0"
 
 

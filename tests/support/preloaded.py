@@ -366,7 +366,7 @@ def _become(asked: Mapping[str, Any], files: Sequence[int]) -> None:
 
 
 def _end_soon() -> None:
-    """A process of Celery's pool pauses for a second before it ends, and the pool for half a one; here for a moment."""
+    """A process of Celery's pool pauses for a second before it ends, and the pool for half a one; here for 50 ms."""
     pauses = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: time.sleep(min(seconds, 0.05))})
     for module in ("billiard.pool", "celery.concurrency.prefork"):
         sys.modules[module].__dict__["time"] = pauses
