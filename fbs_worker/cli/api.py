@@ -22,6 +22,7 @@ def api(
         ),
     ] = None,
     ready_fd: Annotated[int | None, typer.Option("--ready-fd", hidden=True)] = None,
+    listen_fd: Annotated[int | None, typer.Option("--listen-fd", hidden=True)] = None,
 ) -> None:
     """Serve the HTTP API and the web UI until Ctrl-C.
 
@@ -50,4 +51,4 @@ def api(
             note("It listens for other machines without encryption: put a TLS proxy in front of it.")
         notify_ready(ready_fd)
 
-    run_api(settings, on_ready=announce)
+    run_api(settings, on_ready=announce, listen_fd=listen_fd)

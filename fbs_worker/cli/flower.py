@@ -23,6 +23,7 @@ def flower(
         ),
     ] = None,
     ready_fd: Annotated[int | None, typer.Option("--ready-fd", hidden=True)] = None,
+    listen_fd: Annotated[int | None, typer.Option("--listen-fd", hidden=True)] = None,
 ) -> None:
     """Run the dashboard (Flower) in this terminal until Ctrl-C.
 
@@ -47,4 +48,4 @@ def flower(
             note("It listens for other machines without encryption: put a TLS proxy in front of it.")
         notify_ready(ready_fd)
 
-    run_dashboard(settings, on_ready=announce)
+    run_dashboard(settings, on_ready=announce, listen_fd=listen_fd)

@@ -14,6 +14,8 @@ from fbs_worker.core.errors import SettingsError
 LOOPBACK: Final = "127.0.0.1"
 """The default address to listen on."""
 
+_BACKLOG: Final = 512
+
 
 def is_loopback(address: str) -> bool:
     """Return whether an address is a loopback address or a name of one (localhost)."""
@@ -31,7 +33,30 @@ def listening(address: str, port: int) -> socket.socket:
     Raises:
         OSError: the port is taken, or the address does not exist here.
     """
-    return socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.create_server((address.strip("[]"), port), family=family, backlog=_BACKLOG)
+
+
+def listener_of(server: str, address: str, port: int, *, setting: str, inherited: int | None = None) -> socket.socket:
+    """Open the listening socket of a server, or take the one that the process which started it has opened.
+
+    Args:
+        server: the server, e.g. `The API`.
+        address: the address to listen on; empty for `LOOPBACK`.
+        port: the port; 0 for any free one.
+        setting: the common prefix of both settings, e.g. `FBS_API`.
+        inherited: the file descriptor of a socket that listens already.
+
+    Raises:
+        SettingsError: the port is taken, or the address does not exist here.
+    """
+    if inherited is not None:
+        return socket.socket(fileno=inherited)
+    address = address or LOOPBACK
+    try:
+        return listening(address, port)
+    except (OSError, OverflowError) as exc:
+        raise listen_error(server, address, port, exc, setting) from exc
 
 
 def free_port(address: str = LOOPBACK) -> int:
@@ -45,16 +70,7 @@ def url_of(address: str, port: int) -> str:
     return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 
-def listen_error(server: str, address: str, port: int, exc: OSError | OverflowError, *, setting: str) -> SettingsError:
-    """Build the error for a server that cannot listen on its address.
-
-    Args:
-        server: the server, e.g. `The API`.
-        address: the address to listen on.
-        port: the port.
-        exc: the error of the operating system.
-        setting: the common prefix of both settings, e.g. `FBS_API`.
-    """
+def listen_error(server: str, address: str, port: int, exc: OSError | OverflowError, setting: str) -> SettingsError:
     if isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE:
         return SettingsError(
             f"Port {port} of {address} is in use.", hint=f"Set {setting}_PORT to another one; 0 selects a free one."

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from fbs_worker.core.errors import SettingsError
 from fbs_worker.core.settings import Settings
-from fbs_worker.core.sockets import LOOPBACK, is_loopback, listen_error, url_of
+from fbs_worker.core.sockets import LOOPBACK, is_loopback, listener_of, url_of
 from fbs_worker.jobs.app import make_app
 from fbs_worker.web.app import create_app
 from fbs_worker.web.uvicorn_compat import LOGGER, AppServer
@@ -23,15 +23,15 @@ SHUTDOWN_SECONDS: Final = 5
 """Grace period of running requests on shutdown; long polls and event streams end at once."""
 
 _IDLE_SECONDS: Final = 30
-_BACKLOG: Final = 512
 
 
-def run_api(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
+def run_api(settings: Settings, *, on_ready: Callable[[str], None], listen_fd: int | None = None) -> None:
     """Serve the API until SIGTERM, SIGINT or SIGHUP.
 
     Args:
         settings: the settings.
         on_ready: called with the server's URL once it accepts requests.
+        listen_fd: the file descriptor of a socket that listens already; None to open one.
 
     Raises:
         SettingsError: the address is not local and no token is configured, the server cannot listen there, or another
@@ -46,7 +46,7 @@ def run_api(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
     app = create_app(settings)
     make_app(settings, results=False).log.setup(loglevel="INFO", redirect_stdouts=False)
     logging.getLogger(LOGGER).setLevel(logging.WARNING)  # `fbs api` reports start and end
-    with closing(_listen(address, settings.fbs_api_port)) as listener:
+    with closing(_listen(settings, listen_fd)) as listener:
         asyncio.run(_serve(app, settings, listener, on_ready))
 
 
@@ -71,12 +71,10 @@ async def _serve(app: FastAPI, settings: Settings, listener: socket.socket, on_r
     await server.serve_on(listener)
 
 
-def _listen(address: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        listener = socket.create_server((address.strip("[]"), port), family=family, backlog=_BACKLOG)
-    except (OSError, OverflowError) as exc:
-        raise listen_error("The API", address, port, exc, setting="FBS_API") from exc
+def _listen(settings: Settings, inherited: int | None) -> socket.socket:
+    listener = listener_of(
+        "The API", settings.fbs_api_address, settings.fbs_api_port, setting="FBS_API", inherited=inherited
+    )
     # accepted sockets inherit it: asyncio sets it only on sockets of its own, and without it each response would wait
     # for the client's delayed acknowledgement (40 ms)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

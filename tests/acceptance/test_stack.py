@@ -8,23 +8,27 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
 from fbs_worker.core.database_config import DatabaseConfig
-from fbs_worker.core.errors import JobError, QueueUnreachable
+from fbs_worker.core.errors import JobError, QueueUnreachable, SettingsError
 from fbs_worker.core.settings import OdooConnection, Settings
+from fbs_worker.core.sockets import LOOPBACK, listening
 from fbs_worker.ops.local import stack
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from fbs_worker.ops.local.processes import ProcessRef, exit_on_termination, file_lock, signals_deferred
 from fbs_worker.ops.local.programs import Program, settings_environment
 from fbs_worker.ops.local.state import Service, StackInfo, database_url, effective_settings, find_stack, write_stack
 from tests.support.servers import describe, processes_about
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 MakeSettings = Callable[..., Settings]
 
@@ -157,6 +161,36 @@ def test_started_parts_are_stopped_when_a_later_one_fails(run_folder: Path) -> N
     assert EmbeddedPostgres.find(home / "postgres") is None
     assert EmbeddedRedis.find(home / "redis") is None
     assert find_stack(home) is None
+
+
+def test_a_port_that_was_free_at_the_start_is_still_the_programs(
+    settings: MakeSettings, redis_server: EmbeddedRedis
+) -> None:
+    ours = settings()
+    with ExitStack() as others:
+
+        def take_the_port(name: str) -> None:
+            if name == "api":
+                with suppress(OSError):  # it is taken: by ours, or by another test's
+                    others.enter_context(listening(LOOPBACK, ours.fbs_api_port))
+
+        try:
+            info, _ = stack.up(ours, programs=("api",), on_start=take_the_port)
+            api = info.service("api")
+            assert api is not None
+            assert httpx.get(f"{api.address}/api/v1/solutions/", timeout=PATIENCE).status_code == HTTPStatus.OK
+        finally:
+            stack.down(ours.home())
+
+
+def test_a_configured_port_that_is_taken_is_said(settings: MakeSettings, redis_server: EmbeddedRedis) -> None:
+    with listening(LOOPBACK, 0) as other:
+        port = other.getsockname()[1]
+        ours = settings(fbs_flower_port=port)
+        with pytest.raises(SettingsError, match=f"Port {port} of 127.0.0.1 is in use") as caught:
+            stack.up(ours, programs=("worker", "flower"))
+    assert caught.value.hint == "Set FBS_FLOWER_PORT to another one; 0 selects a free one."
+    assert not processes_about(ours.home())
 
 
 @pytest.mark.faults

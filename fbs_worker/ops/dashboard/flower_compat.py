@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,7 +31,6 @@ from flower.views.tasks import TASK_COLUMNS
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.ioloop import IOLoop
-from tornado.netutil import bind_sockets
 from tornado.template import DictLoader
 
 from fbs_worker.core.redaction import Redactor
@@ -304,23 +304,10 @@ class Dashboard(Flower):  # type: ignore[misc]  # Flower has no types
             handler = self.get_handler_delegate(request, Unauthorized)
         return handler
 
-    def listen(self, address: str, port: int) -> int:
-        """Bind the listening sockets.
-
-        Args:
-            address: a host name or address of this machine.
-            port: the port; 0 for any free one.
-
-        Returns:
-            The bound port.
-
-        Raises:
-            OSError: the port is taken, or the address does not exist here.
-        """
-        sockets = bind_sockets(port, address=address)
-        HTTPServer(self, max_body_size=_MAX_BODY_BYTES).add_sockets(sockets)
-        bound: int = sockets[0].getsockname()[1]
-        return bound
+    def serve_on(self, listener: socket.socket) -> None:
+        """Accept requests on a listening socket."""
+        listener.setblocking(False)
+        HTTPServer(self, max_body_size=_MAX_BODY_BYTES).add_socket(listener)
 
 
 def _templates(folder: Path) -> DictLoader:

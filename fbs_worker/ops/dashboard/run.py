@@ -11,7 +11,7 @@ from tornado.ioloop import PeriodicCallback
 
 from fbs_worker.core.errors import UsageError
 from fbs_worker.core.settings import Settings
-from fbs_worker.core.sockets import LOOPBACK, listen_error, url_of
+from fbs_worker.core.sockets import LOOPBACK, listener_of, url_of
 from fbs_worker.jobs.app import check, make_app
 from fbs_worker.ops.dashboard.auth import BasicAuth
 from fbs_worker.ops.dashboard.flower_compat import Dashboard
@@ -20,12 +20,13 @@ from fbs_worker.ops.local.processes import file_lock
 from fbs_worker.ops.local.stack import make_home
 
 
-def run_dashboard(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
+def run_dashboard(settings: Settings, *, on_ready: Callable[[str], None], listen_fd: int | None = None) -> None:
     """Run the dashboard until SIGTERM, SIGINT or SIGHUP.
 
     Args:
         settings: the settings; FBS_HOME holds its history.
         on_ready: called with its URL once it accepts requests.
+        listen_fd: the file descriptor of a socket that listens already; None to open one.
 
     Raises:
         SettingsError: no password is set, the address or port cannot be bound, or another setting is invalid.
@@ -46,23 +47,24 @@ def run_dashboard(settings: Settings, *, on_ready: Callable[[str], None]) -> Non
     try:
         with file_lock(folder / "lock", wait=False):
             dashboard = Dashboard(app, auth=auth, file=folder / "history")
-            _serve(dashboard, JobSync(app.jobs, dashboard.events.state, dashboard.io_loop), settings, on_ready)
+            sync = JobSync(app.jobs, dashboard.events.state, dashboard.io_loop)
+            _serve(dashboard, sync, settings, on_ready, listen_fd)
     except BlockingIOError:
         raise UsageError(
             f"Another dashboard runs with the folder {folder}.", hint="Use that one, or set FBS_HOME to another folder."
         ) from None
 
 
-def _serve(dashboard: Dashboard, sync: JobSync, settings: Settings, on_ready: Callable[[str], None]) -> None:
-    address = settings.fbs_flower_address or LOOPBACK
-    try:
-        port = dashboard.listen(address, settings.fbs_flower_port)
-    except OSError as exc:
-        raise listen_error("The dashboard", address, settings.fbs_flower_port, exc, setting="FBS_FLOWER") from exc
+def _serve(
+    dashboard: Dashboard, sync: JobSync, settings: Settings, on_ready: Callable[[str], None], listen_fd: int | None
+) -> None:
+    address, port = settings.fbs_flower_address, settings.fbs_flower_port
+    listener = listener_of("The dashboard", address, port, setting="FBS_FLOWER", inherited=listen_fd)
+    dashboard.serve_on(listener)
     loop = dashboard.io_loop
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.asyncio_loop.add_signal_handler(signum, loop.stop)
-    loop.add_callback(on_ready, url_of(address, port))
+    loop.add_callback(on_ready, url_of(address or LOOPBACK, listener.getsockname()[1]))
     loop.add_callback(sync.run_once)
     PeriodicCallback(sync.run_once, SYNC_SECONDS * 1000).start()
     try:

@@ -6,6 +6,7 @@ import json
 import os
 import select
 import signal
+import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -49,7 +50,13 @@ class Program:
 
     @classmethod
     def spawn(
-        cls, name: str, *arguments: str, settings: Settings, log: Path, variables: Mapping[str, str] | None = None
+        cls,
+        name: str,
+        *arguments: str,
+        settings: Settings,
+        log: Path,
+        variables: Mapping[str, str] | None = None,
+        listener: socket.socket | None = None,
     ) -> Self:
         """Start a command without waiting for it; Ctrl-C in a terminal does not reach it.
 
@@ -59,6 +66,7 @@ class Program:
             settings: passed in its environment, in place of the ODOO_… and FBS_… variables of this process.
             log: the file of its output, readable to its owner alone.
             variables: further variables of its environment.
+            listener: a socket that listens already, for the program to accept on; this process may close it afterwards.
 
         Returns:
             The program.
@@ -66,12 +74,21 @@ class Program:
         log.parent.mkdir(parents=True, exist_ok=True)
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(_SETTINGS_PREFIXES)}
         ready, notify = os.pipe()
+        files = {"--ready-fd": notify} | ({"--listen-fd": listener.fileno()} if listener else {})
         with os.fdopen(notify, "wb"), os.fdopen(os.open(log, _APPEND, 0o600), "ab") as output:
             child = spawn(
-                [sys.executable, "-P", "-m", "fbs_worker.cli", name, *arguments, f"--ready-fd={notify}"],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "fbs_worker.cli",
+                    name,
+                    *arguments,
+                    *(f"{option}={fd}" for option, fd in files.items()),
+                ],
                 output=output,
                 env=inherited | settings_environment(settings) | {PLACE: ""} | dict(variables or {}),
-                pass_fds=[notify],
+                pass_fds=list(files.values()),
             )
         process = ProcessRef.of(child.pid) or ProcessRef(pid=child.pid, started=0.0)
         return cls(name=name, settings=settings, process=process, log=log, _ready=os.fdopen(ready, "rb"))

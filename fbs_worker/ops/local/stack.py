@@ -12,8 +12,9 @@ import importlib.util
 import json
 import os
 import secrets
+import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +27,7 @@ from fbs_worker.core import redis as queue
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import SettingsError
 from fbs_worker.core.settings import Settings
-from fbs_worker.core.sockets import LOOPBACK, free_port, listening, url_of
+from fbs_worker.core.sockets import LOOPBACK, listener_of, listening, url_of
 from fbs_worker.core.vault import new_key
 from fbs_worker.jobs.config import CELERY_QUEUE, QUEUES
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
@@ -54,6 +55,8 @@ REQUIRED_MODULES: Final = {"flower": ("flower",), "api": ("fastapi", "uvicorn", 
 
 _LINKS: Final = {"flower": "fbs_flower_url", "api": "fbs_pages_url"}
 """Programs with pages, and the setting of their URL."""
+
+_LABELS: Final = {"flower": "The dashboard", "api": "The API"}
 
 _ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 -- compared
 """Addresses to listen on that no browser can open."""
@@ -108,7 +111,7 @@ def up(
     """
     home = make_home(settings)
     settings = _without_own_servers(settings)
-    with file_lock(home / "stack.lock"), _rollback_on_failure() as undo:
+    with file_lock(home / "stack.lock"), _rollback_on_failure() as undo, ExitStack() as opened:
         postgres_ports = [] if settings.fbs_database_url else choose_ports(EmbeddedPostgres, settings, home)
         redis_ports = [] if settings.fbs_redis_url else choose_ports(EmbeddedRedis, settings, home)
         on_start("postgres")
@@ -128,11 +131,17 @@ def up(
         running = _running_programs(before, info)
         started = []
         missing = [name for name in programs if name not in running and is_installed(name)]
-        addressed = _addressed(effective, missing, running, before)
+        addressed, listeners = _addressed(effective, missing, running, before, opened)
         for name in missing:
             on_start(name)
             program, address = _start(
-                name, addressed, home, undo, concurrency=concurrency, own_redis=redis.process is not None
+                name,
+                addressed,
+                home,
+                undo,
+                concurrency=concurrency,
+                own_redis=redis.process is not None,
+                listener=listeners.get(name),
             )
             started.append(program)
             running[name] = Service(name=name, address=address, process=program.process)
@@ -216,6 +225,7 @@ def _start(
     *,
     concurrency: int,
     own_redis: bool,
+    listener: socket.socket | None,
 ) -> tuple[Program, str]:
     """Start one program; return it with its address, or its log file if it has none."""
     log = home / f"{name}.log"
@@ -230,7 +240,9 @@ def _start(
         password = _persistent_secret(flower_password_file(home), lambda: secrets.token_urlsafe(18))
         settings = settings.model_copy(update={"fbs_flower_password": SecretStr(password)})
     with signals_deferred():
-        program = Program.spawn(name, *arguments, settings=settings, log=log, variables=_password_file(home))
+        program = Program.spawn(
+            name, *arguments, settings=settings, log=log, variables=_password_file(home), listener=listener
+        )
         undo.append(program.stop)
     return program, address
 
@@ -248,46 +260,59 @@ def _start_supervisor(
 
 
 def _addressed(
-    settings: Settings, names: Collection[str], running: Mapping[str, Service], before: StackInfo | None
-) -> Settings:
+    settings: Settings,
+    names: Collection[str],
+    running: Mapping[str, Service],
+    before: StackInfo | None,
+    opened: ExitStack,
+) -> tuple[Settings, dict[str, socket.socket]]:
     """The settings with the addresses of the dashboard and the API, and the URLs by which they link to each other.
+
+    Both listen from here on, on sockets that they inherit: a port that was free is still theirs when they have started.
 
     Args:
         settings: the settings.
         names: the programs to start.
         running: those that run already, whose addresses stay.
         before: the stack of before; a program that has ended gets its port again.
+        opened: closes the sockets of this process.
+
+    Returns:
+        The settings, and the sockets by program.
+
+    Raises:
+        SettingsError: a configured port is taken, or an address does not exist here.
     """
     update: dict[str, Any] = {}
+    listeners = {}
     for name, link in _LINKS.items():
         if name in running:
             url = running[name].address
         elif name in names:
-            address = getattr(settings, f"fbs_{name}_address") or LOOPBACK
             ended = before.service(name) if before else None
-            port = _port(
-                settings, f"fbs_{name}_port", address, preferred=urlsplit(ended.address).port if ended else None
-            )
+            preferred = urlsplit(ended.address).port if ended else None
+            listener = opened.enter_context(_listener(settings, name, preferred=preferred))
+            address, port = getattr(settings, f"fbs_{name}_address") or LOOPBACK, listener.getsockname()[1]
             update |= {f"fbs_{name}_address": address, f"fbs_{name}_port": port}
+            listeners[name] = listener
             url = url_of(address, port)
         else:
             continue
         if not getattr(settings, link) and urlsplit(url).hostname not in _ANY_ADDRESS:
             update[link] = url
-    return settings.model_copy(update=update)
+    return settings.model_copy(update=update), listeners
 
 
-def _port(settings: Settings, name: str, address: str, *, preferred: int | None) -> int:
-    """The configured port; else the preferred or the default one, or any free one if it is taken."""
-    port = int(getattr(settings, name))
-    if port and name in settings.model_fields_set:
-        return port
-    port = preferred or port
-    try:
-        with listening(address, port) as listener:
-            return int(listener.getsockname()[1])
-    except OSError:
-        return free_port(address)
+def _listener(settings: Settings, name: str, *, preferred: int | None) -> socket.socket:
+    """A socket on the configured port; else on the preferred or the default one, or any free one if it is taken."""
+    address, setting = getattr(settings, f"fbs_{name}_address"), f"fbs_{name}_port"
+    port = int(getattr(settings, setting))
+    if not (port and setting in settings.model_fields_set):
+        try:
+            return listening(address or LOOPBACK, preferred or port)
+        except OSError:
+            port = 0
+    return listener_of(_LABELS[name], address, port, setting=f"FBS_{name.upper()}")
 
 
 @contextmanager
