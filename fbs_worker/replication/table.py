@@ -52,6 +52,7 @@ MAX_PARTS: Final = 16
 IDS_PER_CALL: Final = 2_000
 CHANGES: Final = "changes"
 EVERYTHING: Final = "everything"
+COPIED: Final = "copied"
 DANGLING: Final = "dangling"
 """In `last_run`: records were deleted, and those that refer to them have to be read again."""
 CONFIRM_SECONDS: Final = 1.0
@@ -227,11 +228,11 @@ class TableSync:
             if state.phase is Phase.COPY:
                 self._copy()
             goes_on = state.position.get("kind") == EVERYTHING
+            full = self._must_read_everything
             if not goes_on:
                 self._changes()
             self._new_fields()
-            full = bool(self.options.full_every) and self._is_due(state.read_whole_at, self.options.full_every)
-            if state.phase is Phase.STEADY and (self.options.full or full or goes_on):
+            if full:
                 self._everything()
             if goes_on:
                 self._changes()
@@ -248,6 +249,17 @@ class TableSync:
     @property
     def _is_small(self) -> bool:
         return self.state.row_count <= SMALL and not self.state.position
+
+    @property
+    def _must_read_everything(self) -> bool:
+        """Whether every record is to be read again: one that was asked for sees what was in Odoo when it was."""
+        options, state = self.options, self.state
+        goes_on = state.position.get("kind") == EVERYTHING
+        if state.phase is Phase.CATCH_UP:
+            copied_here = state.position == {"kind": COPIED, "run": options.run}
+            return goes_on or (options.full and not copied_here)
+        due = bool(options.full_every) and self._is_due(state.read_whole_at, options.full_every)
+        return options.full or due or goes_on
 
     @property
     def _must_sweep(self) -> bool:
@@ -279,6 +291,7 @@ class TableSync:
             "ranges": [[low, high, low, False] for low, high in zip(bounds, ends, strict=True)],
             "began": began or self.source.clock,
             "total": summary.count,
+            "run": self.options.run,
         }
         state.source = self.reader.to_dict()
         state.fields = self._signature()
@@ -311,7 +324,7 @@ class TableSync:
         names = ["position"]
         if all(each[3] for each in ranges):
             state.phase, state.high_water = Phase.CATCH_UP, parsed(state.position["began"])
-            state.position = {}
+            state.position = {"kind": COPIED, "run": state.position.get("run")}
             cursor.execute("SELECT NOW() AT TIME ZONE 'UTC'")
             row = cursor.fetchone()
             state.read_whole_at = row[0] if row else None
@@ -354,12 +367,18 @@ class TableSync:
         self.state.fields = now
 
     def _everything(self) -> None:
-        """Read every record again: many changes do not move its date."""
-        state = self.state
+        """Read every record again: many changes do not move its date.
+
+        One that was broken off goes on where it stopped, unless this run was asked for after it began.
+        """
+        state, run = self.state, self.options.run
         position = state.position if state.position.get("kind") == EVERYTHING else {}
+        if self.options.full and position.get("run") != run:
+            position = {}
+        run = position.get("run", run)
         self._kinds.append("full")
         for page in self._pages("read", self.target, [], after=position.get("last_id", 0), total=state.row_count):
-            state.position = {} if page.is_last else {"kind": EVERYTHING, "last_id": page.last_id}
+            state.position = {} if page.is_last else {"kind": EVERYTHING, "run": run, "last_id": page.last_id}
             self._write(page, self.target, self._note)
         self._facts["swept"] = True  # deletions are looked for as well
         state.read_whole_at = self._now()

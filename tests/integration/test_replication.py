@@ -690,6 +690,23 @@ def test_everything_goes_on_where_it_stopped(big: Mirror) -> None:
     assert state.last_run["kind"] == "full, changes, sweep"
 
 
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(("run", "last"), [("broken off", "p2"), ("asked later", "behind it")])
+def test_everything_that_is_asked_for_is_as_it_was_then(big: Mirror, first: bool, run: str, last: str) -> None:
+    big.many(10)
+    big.odoo.page_size = 3
+    if not first:
+        big.sync()
+        big.odoo.pass_time(hours=1)
+    big.odoo.on_page = _failing_at(2)
+    with pytest.raises(OdooServerError):
+        big.sync(full=True, run="broken off")
+    big.odoo.on_page = None
+    big.odoo.silently(PARTNER, 2, name="behind it")
+    big.sync(full=True, run=run)
+    assert big.rows()[2] == last
+
+
 @pytest.mark.parametrize("small", [-1, 500])
 def test_a_rejected_record_that_is_deleted_is_forgotten(
     mirror: Mirror, small: int, monkeypatch: pytest.MonkeyPatch
