@@ -8,6 +8,7 @@ ids (`load=''`): that is faster, and the default hides a many2one to a record th
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from operator import itemgetter
@@ -35,6 +36,7 @@ MAX_REST: Final = 30.0
 """The longest pause, in seconds."""
 MAX_FAILURES: Final = 20
 """So many single records that fail one after the other are not the fault of the records."""
+_POLL_SECONDS: Final = 0.25
 
 _log = logging.getLogger(__name__)
 
@@ -51,12 +53,14 @@ class OdooRecords:
     Args:
         transport: the open transport; the caller closes it.
         lang: the language of translated values.
-        waiting: called several times a second while a page is awaited; its exceptions end the wait.
+        waiting: called several times a second while a page, or the end of another call, is awaited; its exceptions end
+            the wait.
     """
 
     def __init__(self, transport: Transport, *, lang: str, waiting: Callable[[], None]) -> None:
         self._transport = transport
         self._waiting = waiting
+        self._turn = threading.Lock()
         self._context: dict[str, Any] = {"active_test": False, "lang": lang, "tz": "UTC"}
 
     @property
@@ -234,7 +238,13 @@ class OdooRecords:
         return {"count": group.get("__count"), **found}
 
     def _call(self, model: str, method: str, *, ids: list[int] | None = None, **arguments: Any) -> Any:
-        return self._transport.call(model, method, ids=ids, context=self._context, **arguments)
+        # a pass that reads ahead, or that was broken off, may still wait for an answer on this connection in its thread
+        while not self._turn.acquire(timeout=_POLL_SECONDS):
+            self._waiting()
+        try:
+            return self._transport.call(model, method, ids=ids, context=self._context, **arguments)
+        finally:
+            self._turn.release()
 
 
 class _Pages:

@@ -62,7 +62,8 @@ class FileCopy:
         counts = Counts()
         seen: dict[str, set[int]] = {column.field: set() for column in self._target.files}
         domain = [("res_model", "=", self._target.model), ("res_field", "in", sorted(seen))]
-        for page in self._source.pages(ATTACHMENTS, ["res_id", "res_field", "checksum", "file_size"], domain=domain):
+        fields = ["res_id", "res_field", "checksum", "file_size"]
+        for page in self._source.pages(ATTACHMENTS, fields, domain=domain, ahead=False):
             listed = [_file(record) for record in page.records if record.get("res_id")]
             for number, name, _, _ in listed:
                 seen[name].add(number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from fbs_worker.connectors.records import FIRST_SIZE, GOAL_BYTES, LARGEST_SIZE, 
 from fbs_worker.core.errors import OdooAccessDenied, OdooBadAnswer, OdooCallFailed, OdooTimeout
 from fbs_worker.replication.source import Page, Summary
 from tests.support.odoo_records import UID, USERS, RecordsOdoo, model
+from tests.support.waiting import PATIENCE
 
 THING = "x.thing"
 FIELDS = ["name", "parent_id", "write_date"]
@@ -168,6 +170,35 @@ def test_a_right_that_is_lost_in_the_middle_ends_the_pass() -> None:
     odoo.before = denied
     with pytest.raises(OdooAccessDenied):
         next(pages)
+
+
+def test_a_call_waits_for_that_of_a_pass_that_was_broken_off() -> None:
+    odoo = made(count=3 * FIRST_SIZE)
+    source = source_of(odoo)
+    begun, go_on, waited = threading.Event(), threading.Event(), threading.Event()
+    running: list[str] = []
+
+    def answer(_model: str, method: str, _named: dict[str, Any]) -> None:
+        assert not running, f"{method} beside {running[0]}"
+        running.append(method)
+        if len(odoo.log) == 2:
+            begun.set()
+            assert go_on.wait(PATIENCE)
+        running.clear()
+
+    def waiting() -> None:
+        if begun.is_set():
+            waited.set()
+            go_on.set()
+
+    source._waiting = waiting
+    odoo.before = answer
+    pages = source.pages(THING, FIELDS)
+    next(pages)
+    assert begun.wait(PATIENCE)
+    del pages
+    assert source.existing(THING, [1, 2]) == {1, 2}
+    assert waited.is_set()
 
 
 def times_out_above(odoo: RecordsOdoo, most: int) -> None:
