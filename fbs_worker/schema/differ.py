@@ -234,9 +234,10 @@ def compare(
             if table.comments:
                 changes.append(Change(kind=ChangeKind.COMMENT, table=name, comments=table.comments))
             continue
-        before = applied.get(name) or baseline((written or desired).get(name, table), existing)
         if name in system:
             before = TableSchema(columns={}, keys=())
+        else:
+            before = applied.get(name) or baseline((written or desired).get(name, table), existing)
         for change, only_drift in _compare_table(name, table, before, existing):
             ignored = only_drift or (name in system and not _is_additive(change))
             (drift if ignored else changes).append(change)

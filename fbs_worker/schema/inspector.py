@@ -113,12 +113,13 @@ SELECT json_build_array(i.indrelid::int8, i.indexrelid::int8, c.relname, i.indke
     i.indcollation::oid[]::int8[], pg_get_indexdef(i.indexrelid),
     ARRAY(SELECT pg_get_indexdef(i.indexrelid, part, FALSE) FROM generate_series(1, i.indnkeyatts) part),
     coalesce(pg_get_expr(i.indpred, i.indrelid), ''),
-    coalesce(to_jsonb(i) -> 'indnullsnotdistinct' = 'true', FALSE), i.indisexclusion)
+    {equal_nulls}, i.indisexclusion)
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = ANY(%(oids)s::oid[])
 ORDER BY i.indrelid, i.indexrelid
 """
-"""`indnullsnotdistinct` came with PostgreSQL 15, `WITHOUT OVERLAPS` (a key with `indisexclusion`) and
-`NOT ENFORCED` (the end of the definition) with 18."""
+"""`WITHOUT OVERLAPS` (a key with `indisexclusion`) and `NOT ENFORCED` (the end of the definition) came with 18."""
+
+_EQUAL_NULLS_SINCE: Final = 150000
 
 _AS_JSON: Final = sql.SQL("(SELECT json_agg(found) FROM ({}) AS part (found))")
 
@@ -257,7 +258,9 @@ def inspect_tables(connection: Connection, names: Iterable[str], *, keys: bool =
         psycopg2.Error: a statement failed; the caller translates it.
     """
     requested = list(map(str, names))
-    parts = (_DEFAULTS, _COMMENTS, _DEPENDENTS, *((_CONSTRAINTS, _INDEXES) if keys else ()))
+    has_equal_nulls = connection.info.server_version >= _EQUAL_NULLS_SINCE
+    indexes_query = _INDEXES.format(equal_nulls="i.indnullsnotdistinct" if has_equal_nulls else "FALSE")
+    parts = (_DEFAULTS, _COMMENTS, _DEPENDENTS, *((_CONSTRAINTS, indexes_query) if keys else ()))
     with connection.cursor() as cursor:
         cursor.execute(_COLUMNS, {"names": requested})
         tables = _tables(cursor.fetchall())
