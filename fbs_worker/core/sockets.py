@@ -56,7 +56,7 @@ def listener_of(server: str, address: str, port: int, *, setting: str, inherited
     try:
         return listening(address, port)
     except (OSError, OverflowError) as exc:
-        raise listen_error(server, address, port, exc, setting) from exc
+        raise listen_error(server, address, port, exc, setting=setting) from exc
 
 
 def free_port(address: str = LOOPBACK) -> int:
@@ -70,7 +70,16 @@ def url_of(address: str, port: int) -> str:
     return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 
-def listen_error(server: str, address: str, port: int, exc: OSError | OverflowError, setting: str) -> SettingsError:
+def listen_error(server: str, address: str, port: int, exc: OSError | OverflowError, *, setting: str) -> SettingsError:
+    """Build the error for a server that cannot listen on its address.
+
+    Args:
+        server: the server, e.g. `The API`.
+        address: the address to listen on.
+        port: the port.
+        exc: the error of the operating system.
+        setting: the common prefix of both settings, e.g. `FBS_API`.
+    """
     if isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE:
         return SettingsError(
             f"Port {port} of {address} is in use.", hint=f"Set {setting}_PORT to another one; 0 selects a free one."
