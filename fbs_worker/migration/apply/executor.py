@@ -225,7 +225,8 @@ class _Run:
             case Mode.TRANSACTION:
                 for position in group:
                     self._precopy(position)
-                tables = {self.steps[position].table for position in group}
+                steps = [self.steps[position] for position in group]
+                tables = {name for step in steps for name in (step.table, step.refers_to) if name}
                 archives, done = self.retry(lambda: self._run_transaction(group), tables=tables)
                 self.archives += archives
                 self.done += done
@@ -300,7 +301,10 @@ class _Run:
         with self.transaction() as cursor:
             cursor.execute(LOCK_TABLES)  # serialises creation and deletion of FBS's tables; this wait blocks no table
             budget = LockBudget(cursor, self.policy)
-            budget.lock({step.table: strongest([_lock(s) for s in steps if s.table == step.table]) for step in steps})
+            locks = {step.table: strongest([_lock(s) for s in steps if s.table == step.table]) for step in steps}
+            strong = [step for step in steps if _lock(step) in BLOCKS_WRITERS]
+            budget.wait_for_vacuum({name for step in strong for name in (step.table, step.refers_to)})
+            budget.lock(locks)
             empty = {self.steps[position].table: position for position in group if self._relies_on_empty(position)}
             for self.current in empty.values():
                 check_still_empty(cursor, self.steps[self.current].table)

@@ -46,7 +46,8 @@ _POLL_SECONDS: Final = 0.5
 """Interval in seconds of checks for cancellation."""
 
 _BLOCKERS: Final = """
-SELECT DISTINCT coalesce(nullif(a.application_name, ''), 'a session') || ' (process ' || l.pid
+SELECT DISTINCT coalesce(nullif(a.application_name, ''), nullif(a.backend_type, 'client backend'), 'a session')
+    || ' (process ' || l.pid
     || coalesce(', ' || a.state, '') || coalesce(' for ' || round(extract(epoch FROM now() - a.xact_start)) || ' s', '')
     || ')'
 FROM pg_locks l JOIN pg_class c ON c.oid = l.relation LEFT JOIN pg_stat_activity a ON a.pid = l.pid
@@ -54,6 +55,20 @@ WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_backend_pid()
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND c.relname = ANY(%s) AND pg_table_is_visible(c.oid)
 ORDER BY 1
+"""
+
+_VACUUMED: Final = """
+SELECT DISTINCT c.relname FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+WHERE l.locktype = 'relation' AND l.mode = 'ShareUpdateExclusiveLock' AND l.granted AND l.pid <> pg_backend_pid()
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND c.relname = ANY(%s) AND c.relkind IN ('r', 'p') AND pg_table_is_visible(c.oid)
+ORDER BY 1
+"""
+
+_LONGER_THAN_VACUUM: Final = """
+SELECT set_config(
+    'lock_timeout', 2000 + 1000 * extract(epoch FROM current_setting('deadlock_timeout')::interval)::int || 'ms', TRUE
+)
 """
 
 _DETECT_DEAD_CLIENT: Final = """
@@ -230,6 +245,23 @@ class LockBudget:
         for name in sorted(existing):
             mode = sql.SQL(f"LOCK TABLE {{}} IN {tables[name]} MODE")
             self._execute(mode.format(sql.Identifier(name)), self._policy.short_statement)
+
+    def wait_for_vacuum(self, tables: Collection[str]) -> None:
+        """Lock tables against VACUUM alone, where it runs; this blocks neither readers nor writers, and does not count.
+
+        PostgreSQL cancels autovacuum for a session that has waited for `deadlock_timeout`; the budget is shorter, so
+        that the vacuum of a large table would outlast all attempts.
+
+        Args:
+            tables: unquoted names of those that are locked next, also by foreign keys.
+        """
+        self._cursor.execute(_VACUUMED, (list(tables),))
+        vacuumed = [str(name) for (name,) in self._cursor.fetchall()]
+        for name in vacuumed:
+            self._cursor.execute(_LONGER_THAN_VACUUM)
+            self._cursor.execute(sql.SQL("LOCK TABLE {} IN SHARE UPDATE EXCLUSIVE MODE").format(sql.Identifier(name)))
+        if vacuumed:
+            self._end = time.monotonic() + self._policy.lock
 
     def execute(self, statement: str, *, takes_long: bool) -> None:
         """Run a statement, which may acquire a further lock.

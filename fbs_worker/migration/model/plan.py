@@ -89,6 +89,7 @@ class Step:
         sql: the statement, with every name quoted.
         kind: its kind, e.g. `add_column`, stored as `migration_type`; at most 50 characters.
         table: the table that it changes.
+        refers_to: the table that its foreign key refers to, which it locks as well; empty without one.
         reason: readable reason: the Odoo field, the version of the system tables, or the drift.
         lock: the strongest lock that it takes.
         hazards: its risks.
@@ -106,6 +107,7 @@ class Step:
     kind: str
     table: str
     reason: str
+    refers_to: str = ""
     lock: Lock = Lock.ACCESS_EXCLUSIVE
     hazards: frozenset[Hazard] = frozenset()
     has_rows: bool = False

@@ -496,6 +496,7 @@ def _add_constraint(change: Change, context: PlanningContext, key: KeySchema) ->
         change,
         f"add_{_KINDS[key.kind]}",
         f"ALTER TABLE {table} ADD CONSTRAINT {quoted(name)} {words}{' NOT VALID' if online else ''}",
+        refers_to=key.target[0] if key.target else "",
         lock=Lock.SHARE_ROW_EXCLUSIVE if foreign else Lock.ACCESS_EXCLUSIVE,
         hazards={Hazard.LONG_LOCK} | _might_fail(change, context, key) if at_once else (),
         check=_count_violations(change, context, key) if at_once else None,
@@ -555,4 +556,5 @@ def _drop_key(change: Change, context: PlanningContext) -> Phased:
         change,
         f"drop_{_KINDS[actual.schema.kind]}",
         f"ALTER TABLE {quoted(change.table)} DROP CONSTRAINT {name}",
+        refers_to=actual.schema.target[0] if actual.schema.target else "",
     )
