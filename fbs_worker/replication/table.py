@@ -228,7 +228,7 @@ class TableSync:
             if state.phase is Phase.COPY:
                 self._copy()
             goes_on = state.position.get("kind") == EVERYTHING
-            full = self._must_read_everything
+            full = goes_on or self._must_read_everything
             if not goes_on:
                 self._changes()
             self._new_fields()
@@ -254,12 +254,9 @@ class TableSync:
     def _must_read_everything(self) -> bool:
         """Whether every record is to be read again: one that was asked for sees what was in Odoo when it was."""
         options, state = self.options, self.state
-        goes_on = state.position.get("kind") == EVERYTHING
         if state.phase is Phase.CATCH_UP:
-            copied_here = state.position == {"kind": COPIED, "run": options.run}
-            return goes_on or (options.full and not copied_here)
-        due = bool(options.full_every) and self._is_due(state.read_whole_at, options.full_every)
-        return options.full or due or goes_on
+            return options.full and state.position != {"kind": COPIED, "run": options.run}
+        return options.full or (bool(options.full_every) and self._is_due(state.read_whole_at, options.full_every))
 
     @property
     def _must_sweep(self) -> bool:
@@ -371,11 +368,11 @@ class TableSync:
 
         One that was broken off goes on where it stopped, unless this run was asked for after it began.
         """
-        state, run = self.state, self.options.run
+        state = self.state
         position = state.position if state.position.get("kind") == EVERYTHING else {}
-        if self.options.full and position.get("run") != run:
+        if self.options.full and position.get("run") != self.options.run:
             position = {}
-        run = position.get("run", run)
+        run = position.get("run", self.options.run)
         self._kinds.append("full")
         for page in self._pages("read", self.target, [], after=position.get("last_id", 0), total=state.row_count):
             state.position = {} if page.is_last else {"kind": EVERYTHING, "run": run, "last_id": page.last_id}

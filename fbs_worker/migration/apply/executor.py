@@ -302,9 +302,7 @@ class _Run:
             cursor.execute(LOCK_TABLES)  # serialises creation and deletion of FBS's tables; this wait blocks no table
             budget = LockBudget(cursor, self.policy)
             locks = {step.table: strongest([_lock(s) for s in steps if s.table == step.table]) for step in steps}
-            strong = [step for step in steps if _lock(step) in BLOCKS_WRITERS]
-            budget.wait_for_vacuum({name for step in strong for name in (step.table, step.refers_to)})
-            budget.lock(locks)
+            budget.lock(locks, referred={step.refers_to for step in steps})
             empty = {self.steps[position].table: position for position in group if self._relies_on_empty(position)}
             for self.current in empty.values():
                 check_still_empty(cursor, self.steps[self.current].table)

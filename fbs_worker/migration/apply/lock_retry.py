@@ -45,25 +45,25 @@ _MIN_LOCK_TIMEOUT: Final = 0.05
 _POLL_SECONDS: Final = 0.5
 """Interval in seconds of checks for cancellation."""
 
-_BLOCKERS: Final = """
+_HELD_BY_OTHERS: Final = """
+pg_locks l JOIN pg_class c ON c.oid = l.relation AND l.locktype = 'relation' AND l.granted
+    AND l.pid <> pg_backend_pid() AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND c.relname = ANY(%s) AND pg_table_is_visible(c.oid)
+"""
+
+_BLOCKERS: Final = f"""
 SELECT DISTINCT coalesce(nullif(a.application_name, ''), nullif(a.backend_type, 'client backend'), 'a session')
     || ' (process ' || l.pid
     || coalesce(', ' || a.state, '') || coalesce(' for ' || round(extract(epoch FROM now() - a.xact_start)) || ' s', '')
     || ')'
-FROM pg_locks l JOIN pg_class c ON c.oid = l.relation LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_backend_pid()
-    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND c.relname = ANY(%s) AND pg_table_is_visible(c.oid)
+FROM {_HELD_BY_OTHERS} LEFT JOIN pg_stat_activity a ON a.pid = l.pid
 ORDER BY 1
-"""
+"""  # noqa: S608 -- constants
 
-_VACUUMED: Final = """
-SELECT DISTINCT c.relname FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
-WHERE l.locktype = 'relation' AND l.mode = 'ShareUpdateExclusiveLock' AND l.granted AND l.pid <> pg_backend_pid()
-    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND c.relname = ANY(%s) AND c.relkind IN ('r', 'p') AND pg_table_is_visible(c.oid)
-ORDER BY 1
-"""
+_VACUUMED: Final = f"""
+SELECT DISTINCT c.relname FROM {_HELD_BY_OTHERS}
+WHERE l.mode = 'ShareUpdateExclusiveLock' AND c.relkind IN ('r', 'p') ORDER BY 1
+"""  # noqa: S608 -- constants
 
 _LONGER_THAN_VACUUM: Final = """
 SELECT set_config(
@@ -233,12 +233,15 @@ class LockBudget:
         self._policy = policy
         self._end = time.monotonic() + policy.lock
 
-    def lock(self, tables: Mapping[str, Lock]) -> None:
+    def lock(self, tables: Mapping[str, Lock], *, referred: Collection[str] = ()) -> None:
         """Lock existing tables, ordered by name.
 
         Args:
             tables: unquoted name → lock mode.
+            referred: tables that statements lock as well, for a foreign key.
         """
+        strong = [name for name, lock in tables.items() if lock in BLOCKS_WRITERS]
+        self._wait_for_vacuum([*strong, *referred])
         existing = existing_tables(
             self._cursor.connection, [name for name, lock in tables.items() if lock is not Lock.NONE]
         )
@@ -246,16 +249,13 @@ class LockBudget:
             mode = sql.SQL(f"LOCK TABLE {{}} IN {tables[name]} MODE")
             self._execute(mode.format(sql.Identifier(name)), self._policy.short_statement)
 
-    def wait_for_vacuum(self, tables: Collection[str]) -> None:
+    def _wait_for_vacuum(self, tables: list[str]) -> None:
         """Lock tables against VACUUM alone, where it runs; this blocks neither readers nor writers, and does not count.
 
         PostgreSQL cancels autovacuum for a session that has waited for `deadlock_timeout`; the budget is shorter, so
         that the vacuum of a large table would outlast all attempts.
-
-        Args:
-            tables: unquoted names of those that are locked next, also by foreign keys.
         """
-        self._cursor.execute(_VACUUMED, (list(tables),))
+        self._cursor.execute(_VACUUMED, (tables,))
         vacuumed = [str(name) for (name,) in self._cursor.fetchall()]
         for name in vacuumed:
             self._cursor.execute(_LONGER_THAN_VACUUM)
