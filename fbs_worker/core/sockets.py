@@ -10,11 +10,14 @@ from contextlib import suppress
 from typing import Final
 
 from fbs_worker.core.errors import SettingsError
+from fbs_worker.core.settings import Settings
 
 LOOPBACK: Final = "127.0.0.1"
 """The default address to listen on."""
 
 _BACKLOG: Final = 512
+
+_LABELS: Final = {"api": "The API", "flower": "The dashboard"}
 
 
 def is_loopback(address: str) -> bool:
@@ -37,14 +40,12 @@ def listening(address: str, port: int) -> socket.socket:
     return socket.create_server((address.strip("[]"), port), family=family, backlog=_BACKLOG)
 
 
-def listener_of(server: str, address: str, port: int, *, setting: str, inherited: int | None = None) -> socket.socket:
+def listener_of(program: str, settings: Settings, *, inherited: int | None = None) -> socket.socket:
     """Open the listening socket of a server, or take the one that the process which started it has opened.
 
     Args:
-        server: the server, e.g. `The API`.
-        address: the address to listen on; empty for `LOOPBACK`.
-        port: the port; 0 for any free one.
-        setting: the common prefix of both settings, e.g. `FBS_API`.
+        program: `api` or `flower`.
+        settings: its address (`LOOPBACK` if not set) and port (0 for any free one).
         inherited: the file descriptor of a socket that listens already.
 
     Raises:
@@ -52,11 +53,12 @@ def listener_of(server: str, address: str, port: int, *, setting: str, inherited
     """
     if inherited is not None:
         return socket.socket(fileno=inherited)
-    address = address or LOOPBACK
+    setting = f"fbs_{program}"
+    address, port = getattr(settings, f"{setting}_address") or LOOPBACK, getattr(settings, f"{setting}_port")
     try:
         return listening(address, port)
     except (OSError, OverflowError) as exc:
-        raise listen_error(server, address, port, exc, setting=setting) from exc
+        raise listen_error(_LABELS[program], address, port, exc, setting=setting.upper()) from exc
 
 
 def free_port(address: str = LOOPBACK) -> int:

@@ -72,9 +72,7 @@ async def _serve(app: FastAPI, settings: Settings, listener: socket.socket, on_r
 
 
 def _listen(settings: Settings, inherited: int | None) -> socket.socket:
-    listener = listener_of(
-        "The API", settings.fbs_api_address, settings.fbs_api_port, setting="FBS_API", inherited=inherited
-    )
+    listener = listener_of("api", settings, inherited=inherited)
     # accepted sockets inherit it: asyncio sets it only on sockets of its own, and without it each response would wait
     # for the client's delayed acknowledgement (40 ms)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

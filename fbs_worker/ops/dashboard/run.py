@@ -58,13 +58,12 @@ def run_dashboard(settings: Settings, *, on_ready: Callable[[str], None], listen
 def _serve(
     dashboard: Dashboard, sync: JobSync, settings: Settings, on_ready: Callable[[str], None], listen_fd: int | None
 ) -> None:
-    address, port = settings.fbs_flower_address, settings.fbs_flower_port
-    listener = listener_of("The dashboard", address, port, setting="FBS_FLOWER", inherited=listen_fd)
+    listener = listener_of("flower", settings, inherited=listen_fd)
     dashboard.serve_on(listener)
     loop = dashboard.io_loop
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.asyncio_loop.add_signal_handler(signum, loop.stop)
-    loop.add_callback(on_ready, url_of(address or LOOPBACK, listener.getsockname()[1]))
+    loop.add_callback(on_ready, url_of(settings.fbs_flower_address or LOOPBACK, listener.getsockname()[1]))
     loop.add_callback(sync.run_once)
     PeriodicCallback(sync.run_once, SYNC_SECONDS * 1000).start()
     try:

@@ -14,7 +14,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +27,7 @@ from fbs_worker.core import redis as queue
 from fbs_worker.core.database_config import DatabaseConfig
 from fbs_worker.core.errors import SettingsError
 from fbs_worker.core.settings import Settings
-from fbs_worker.core.sockets import LOOPBACK, listener_of, listening, url_of
+from fbs_worker.core.sockets import LOOPBACK, listener_of, url_of
 from fbs_worker.core.vault import new_key
 from fbs_worker.jobs.config import CELERY_QUEUE, QUEUES
 from fbs_worker.ops.local.embedded import EmbeddedPostgres, EmbeddedRedis
@@ -55,8 +55,6 @@ REQUIRED_MODULES: Final = {"flower": ("flower",), "api": ("fastapi", "uvicorn", 
 
 _LINKS: Final = {"flower": "fbs_flower_url", "api": "fbs_pages_url"}
 """Programs with pages, and the setting of their URL."""
-
-_LABELS: Final = {"flower": "The dashboard", "api": "The API"}
 
 _ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 -- compared
 """Addresses to listen on that no browser can open."""
@@ -305,14 +303,13 @@ def _addressed(
 
 def _listener(settings: Settings, name: str, *, preferred: int | None) -> socket.socket:
     """A socket on the configured port; else on the preferred or the default one, or any free one if it is taken."""
-    address, setting = getattr(settings, f"fbs_{name}_address"), f"fbs_{name}_port"
+    setting = f"fbs_{name}_port"
     port = int(getattr(settings, setting))
     if not (port and setting in settings.model_fields_set):
-        try:
-            return listening(address or LOOPBACK, preferred or port)
-        except OSError:
-            port = 0
-    return listener_of(_LABELS[name], address, port, setting=f"FBS_{name.upper()}")
+        with suppress(SettingsError):
+            return listener_of(name, settings.model_copy(update={setting: preferred or port}))
+        settings = settings.model_copy(update={setting: 0})
+    return listener_of(name, settings)
 
 
 @contextmanager
